@@ -1,0 +1,1 @@
+"""`git log` for the Python environments of a shared machine, written by the kernel."""

@@ -1,0 +1,5 @@
+"""`python -m envtrail`."""
+
+from envtrail.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The running service: settings → wired parts (`build.py`), THE loop (`pipeline.py`)."""

@@ -1,0 +1,1 @@
+"""Where records come from: one contract (`source.py`), many sources."""

@@ -1,0 +1,1 @@
+"""Environments on disk: find them, read what is in them, tell two snapshots apart. Runs none of their code."""

@@ -1,0 +1,107 @@
+"""Every exception that Envtrail raises on purpose, and the six exit codes.
+
+```
+EnvtrailError                  4 failed
+├── UsageError                 2 the caller's words, or a named input, are at fault
+│   ├── ConfigError              a setting
+│   └── InputError               a file, a log, an identifier that was named
+├── CannotRunError             3 this host or this user cannot do it
+│   └── RulesLockedError         the kernel's rules are locked until reboot (-e 2)
+└── StoreError                 4 the data folder
+    ├── DamagedStoreError        bytes that are not what was written
+    ├── NewerFormatError         written by a newer Envtrail
+    └── StoreFullError           no space left
+```
+A new class needs a caller that catches it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What the process says to its caller; there are no others."""
+
+    DONE = 0
+    FOUND_NOTHING = 1
+    """Nothing found, or a finding."""
+    USAGE = 2
+    CANNOT_RUN = 3
+    FAILED = 4
+    INTERRUPTED = 130
+
+
+class EnvtrailError(Exception):
+    """The root: one sentence that names the thing, and a hint that names the mend.
+
+    Args:
+        message: What happened, with its place, without a full stop.
+        hint: The next step, ideally a command.
+    """
+
+    id: ClassVar[str] = "failed"
+    """A stable name for programs."""
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(EnvtrailError):
+    """The caller's words are at fault."""
+
+    id = "usage"
+    exit_code = ExitCode.USAGE
+
+
+class ConfigError(UsageError):
+    """A setting is unknown or has a value it cannot have."""
+
+    id = "config"
+
+
+class InputError(UsageError):
+    """A file, a log or an identifier that was named cannot be used."""
+
+    id = "input"
+
+
+class CannotRunError(EnvtrailError):
+    """This host, or this user, cannot do what was asked."""
+
+    id = "cannot_run"
+    exit_code = ExitCode.CANNOT_RUN
+
+
+class RulesLockedError(CannotRunError):
+    """The kernel's audit rules are locked until reboot (`auditctl -e 2`)."""
+
+    id = "rules_locked"
+
+
+class StoreError(EnvtrailError):
+    """The data folder cannot be read or written."""
+
+    id = "store"
+
+
+class DamagedStoreError(StoreError):
+    """Bytes in the data folder are not what was written."""
+
+    id = "store_damaged"
+
+
+class NewerFormatError(StoreError):
+    """The data folder was written by a newer Envtrail."""
+
+    id = "store_newer"
+
+
+class StoreFullError(StoreError):
+    """There is no space left where the data folder lives."""
+
+    id = "store_full"

@@ -1,0 +1,52 @@
+"""The contract of a tool: recognise a process, say what it wants, and of which environment."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from envtrail.model.operation import OperationKind
+
+
+class Invocation(Struct, frozen=True, kw_only=True):
+    """An exec, as a tool sees it."""
+
+    exe: str
+    """Path of the executable (the interpreter, for a script)."""
+    argv: list[str]
+    """As the kernel recorded it: for a script `[interpreter, script, …]`."""
+    path: str | None
+    """What was passed to execve (PATH item 0), absolute; `…/bin/pip` for a script, `…/bin/python` for a module."""
+    cwd: str | None
+    uid: int | None
+    home: str | None = None
+    variables: dict[str, str] = {}
+    """Environment variables on the allow list, where they could be read."""
+
+
+class Intention(Struct, frozen=True, kw_only=True):
+    """What a process wants to do to an environment."""
+
+    tool: str
+    kind: OperationKind
+    argv: list[str]
+    """As typed: `["pip", "install", "six"]`."""
+    prefix: str | None
+    """Where; null when it cannot be told from the invocation."""
+    environment_kind: str | None = None
+    """When the words decide it (`user`, `target`); else the environment itself says."""
+    names: list[str] = []
+    """Packages asked for by name (normalised); `[]` when only the result can tell."""
+
+
+class Tool(Protocol):
+    """One program family. Implementations are one file each in `tools/`, listed in `tools/__init__.py`."""
+
+    name: str
+    programs: tuple[str, ...]
+    """Base names, without a version suffix (`pip` covers `pip3.12`), and module names for `python -m`."""
+
+    def read(self, invocation: Invocation) -> Intention | None:
+        """Say what this invocation wants; None when it changes no environment (`list`, `--dry-run`, …)."""
+        ...

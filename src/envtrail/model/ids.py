@@ -1,0 +1,40 @@
+"""Identities that are the same on rebuild, on import and on a second sending."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NewType
+
+from msgspec import Struct
+
+OperationId = NewType("OperationId", str)
+"""26 characters, spelt as a ULID: 48 bits of start time in ms, 80 bits of a hash."""
+ImageId = NewType("ImageId", int)
+"""One exec in a process: `time_ms << 20 | serial & 0xFFFFF` of its exec event (64 bits)."""
+
+UNSET = 4294967295
+"""What the kernel writes for an auid or a session that was never set."""
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class EventId(Struct, frozen=True, order=True, kw_only=True):
+    """The identity of an event: (node, time in ms, serial). Boot is an attribute, not identity."""
+
+    node: str
+    time_ms: int
+    serial: int
+
+    def __str__(self) -> str:
+        return f"{self.node}@{self.time_ms // 1000}.{self.time_ms % 1000:03d}:{self.serial}"
+
+
+def make_operation_id(event: EventId, prefix: str, *, kind: str = "operation") -> OperationId:
+    """Derive the id of what began with `event` and touched `prefix`.
+
+    References:
+        https://github.com/ulid/spec (the spelling; the 80 bits are a hash here, so that a rebuild agrees)
+    """
+    digest = hashlib.sha256(f"{kind}\0{event.node}\0{event.time_ms}\0{event.serial}\0{prefix}".encode()).digest()
+    number = ((event.time_ms & (1 << 48) - 1) << 80) | int.from_bytes(digest[:10], "big")
+    return OperationId("".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5)))

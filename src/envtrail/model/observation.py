@@ -1,0 +1,183 @@
+"""Facts that the kernel log does not hold, sealed in the same segment as the records.
+
+Whatever interpretation reads and the records do not say comes through here, so that `envtrail rebuild`
+needs the segments alone. Each class is one kind; `type` in JSON is its tag.
+"""
+
+from __future__ import annotations
+
+from typing import Union
+
+import msgspec
+from msgspec import Struct
+
+from envtrail.model.environment import Environment, Package
+from envtrail.model.gap import Gap
+
+
+class _Observation(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    time_ms: int
+    """When it was observed (UTC)."""
+
+
+class AgentStarted(_Observation, tag="agent_started"):
+    """An agent took up the trail. A changed boot id ends every process known before."""
+
+    node: str
+    boot_id: str | None
+    kernel: str
+    version: str
+    source: str
+    """The capture source's name."""
+
+
+class ImportStarted(_Observation, tag="import_started"):
+    """The records that follow come from a file, not from this kernel now."""
+
+    path: str
+    size_bytes: int
+    node: str
+
+
+class ImportEnded(_Observation, tag="import_ended"):
+    """The last record of the imported file has been read."""
+
+    path: str
+
+
+class ProcessForked(_Observation, tag="process_forked"):
+    """A process of a tracked tree forked (process connector)."""
+
+    pid: int
+    ppid: int
+
+
+class ProcessExited(_Observation, tag="process_exited"):
+    """A process of a tracked tree ended (process connector)."""
+
+    pid: int
+    exit_code: int | None
+    signal: int | None
+
+
+class ProcessSeen(_Observation, tag="process_seen"):
+    """What /proc said of a process: at the agent's start, or when a tool was seen to begin."""
+
+    pid: int
+    ppid: int
+    exe: str | None
+    argv: list[str]
+    cwd: str | None
+    uid: int | None
+    auid: int | None
+    session: int | None
+    started_ms: int | None
+    cgroup: str | None = None
+    variables: dict[str, str] = {}
+    """Only the environment variables on the allow list, redacted."""
+
+
+class NameResolved(_Observation, tag="name_resolved"):
+    """The name of a uid at this moment; null when the uid has none."""
+
+    uid: int
+    name: str | None
+
+
+class EnvironmentSeen(_Observation, tag="environment_seen"):
+    """An environment exists (or, `gone`, no longer does)."""
+
+    environment: Environment
+    gone: bool = False
+
+
+class SnapshotTaken(_Observation, tag="snapshot_taken"):
+    """The packages of an environment, after an operation, at start, or on a schedule.
+
+    `packages` is null when the content has been given in this segment before, under the same digest,
+    or when there is nothing to read (then `absent` says why).
+    """
+
+    prefix: str
+    kind: str
+    digest: str | None
+    packages: list[Package] | None
+    reason: str
+    """`baseline`, `operation` or `scheduled`."""
+    image: int | None = None
+    """The operation's owner, when taken for one."""
+    absent: str | None = None
+    faults: list[str] = []
+
+
+class BaselineChange(_Observation, tag="baseline_change"):
+    """A change that happened before the trail began, as the environment itself tells it (weak)."""
+
+    prefix: str
+    kind: str
+    when_ms: int
+    argv: list[str] | None
+    tool: str
+    owner_uid: int | None
+    added: list[str]
+    """`name version` each; `requested` ones first."""
+    removed: list[str]
+
+
+class GapFound(_Observation, tag="gap_found"):
+    """An entry of the loss ledger."""
+
+    gap: Gap
+
+
+class RulesApplied(_Observation, tag="rules_applied"):
+    """Envtrail changed the kernel's rules."""
+
+    profile: str
+    added: list[str]
+    removed: list[str]
+
+
+class RecordsRedacted(_Observation, tag="records_redacted"):
+    """How many values were replaced before writing since the last such entry, by kind."""
+
+    counts: dict[str, int]
+
+
+class CursorMoved(_Observation, tag="cursor_moved"):
+    """How far a source has been read, sealed with what was read from it: nothing twice, nothing skipped."""
+
+    source: str
+    position: dict[str, str | int]
+
+
+Observation = Union[
+    AgentStarted,
+    BaselineChange,
+    CursorMoved,
+    EnvironmentSeen,
+    GapFound,
+    ImportEnded,
+    ImportStarted,
+    NameResolved,
+    ProcessExited,
+    ProcessForked,
+    ProcessSeen,
+    RecordsRedacted,
+    RulesApplied,
+    SnapshotTaken,
+]
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """An observation as it lies in a segment: numbered, and placed among the records."""
+
+    number: int
+    """Counts through the whole store, from 1."""
+    offset: int
+    """Bytes of this segment's records.log that precede it."""
+    observation: Observation
+
+
+encode_entry = msgspec.json.Encoder().encode
+decode_entry = msgspec.json.Decoder(Entry).decode

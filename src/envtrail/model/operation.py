@@ -1,0 +1,139 @@
+"""What somebody did to an environment: the document that JSON, API, Elasticsearch and docs share."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from msgspec import Struct, field
+
+from envtrail.model.ids import OperationId
+
+
+class OperationKind(str, Enum):
+    """What was asked; `changes` say what happened."""
+
+    INSTALL = "install"
+    REMOVE = "remove"
+    UPDATE = "update"
+    CREATE = "create"
+    """An environment was made."""
+    DELETE = "delete"
+    """An environment was removed."""
+    LOCK = "lock"
+    SYNC = "sync"
+    TAMPER = "tamper"
+    """A change without a package tool."""
+
+
+class Outcome(str, Enum):
+    """How it ended; `execve success=yes` says only that it began."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    KILLED = "killed"
+    UNKNOWN = "unknown"
+
+
+class Confidence(str, Enum):
+    """How far the actor is to be believed."""
+
+    CERTAIN = "certain"
+    STRONG = "strong"
+    WEAK = "weak"
+    NONE = "none"
+
+
+class EnvironmentRef(Struct, frozen=True, kw_only=True):
+    """Which environment: its prefix (canonical path) and kind."""
+
+    prefix: str
+    kind: str
+    """`conda`, `venv`, `system`, `user`, `target`, or `unknown`."""
+
+
+class Actor(Struct, frozen=True, kw_only=True):
+    """A person, with the method that named them and how far to believe it."""
+
+    name: str | None
+    uid: int | None
+    auid: int | None
+    """Login uid; null when unset."""
+    method: str
+    """`auid`, `uid`, or `none`."""
+    confidence: Confidence
+    # `class` is the documented name; it is a keyword in Python.
+    kind: str | None = field(default=None, name="class")
+    """`human`, `service` or `agent`; null while not decided."""
+    session: int | None = None
+    remote: str | None = None
+    """Address the session came from."""
+
+
+class PackageState(Struct, frozen=True, kw_only=True):
+    """One package on one side of a change."""
+
+    version: str
+    build: str | None = None
+    source: str | None = None
+    """Index, channel or direct URL, redacted."""
+    installer: str | None = None
+    digest: str | None = None
+    """`sha256:…` over what identifies the installed files (RECORD, or the conda-meta document)."""
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """One package's before → after in an environment; `before` null = added, `after` null = removed."""
+
+    ecosystem: str
+    """`pypi` or `conda`."""
+    name: str
+    """Normalised (PEP 503) for pypi, as written for conda."""
+    requested: bool | None
+    """Asked for by name, or brought in; null when not recorded."""
+    before: PackageState | None
+    after: PackageState | None
+
+
+class Evidence(Struct, frozen=True, kw_only=True):
+    """Where the records are."""
+
+    segment: int
+    serial: int
+    time_ms: int
+
+
+class Operation(Struct, frozen=True, kw_only=True):
+    """One thing that one command did to one environment."""
+
+    id: OperationId
+    kind: OperationKind
+    tool: str
+    via: list[str]
+    """Inner managers and other ways the work went, outermost first."""
+    argv: list[str]
+    """As typed: without the interpreter of a script, redacted, not UTF-8 shown as `\\xNN`."""
+    host: str
+    environment: EnvironmentRef
+    actor: Actor
+    started: str
+    """RFC 3339, UTC, ms."""
+    ended: str | None
+    outcome: Outcome
+    reason: str | None
+    exit_code: int | None
+    signal: int | None
+    changes: list[Change] | None
+    """Null with a reason in `absent` when not recorded."""
+    processes: int
+    explained: bool | None
+    grant: str | None
+    complete: bool
+    absent: dict[str, str]
+    """Field name → why it is null."""
+    evidence: list[Evidence]
+    group: str | None = None
+    """Shared by the operations of one command that changed several environments."""
+    cwd: str | None = None
+    pid: int | None = None
+    image: int | None = None
+    """The owner's image id, by which its process tree is found in the events."""

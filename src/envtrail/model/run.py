@@ -1,0 +1,54 @@
+"""What ran, and under which login."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from envtrail.model.ids import OperationId
+from envtrail.model.operation import Actor, EnvironmentRef, Evidence, Outcome
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """A Python script, module or Jupyter server that ran."""
+
+    id: OperationId
+    kind: str
+    """`script`, `module`, `jupyter` or `kernel`."""
+    program: str
+    """Path of the script, or name of the module."""
+    argv: list[str]
+    host: str
+    environment: EnvironmentRef | None
+    actor: Actor
+    started: str
+    ended: str | None
+    outcome: Outcome
+    exit_code: int | None
+    signal: int | None
+    snapshot: str | None
+    """Digest of the environment's snapshot it ran on."""
+    cwd: str | None
+    pid: int
+    image: int
+    absent: dict[str, str]
+    evidence: list[Evidence]
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """The processes under one login."""
+
+    id: str
+    """`<host>/<boot time or first event ms>/<ses>`."""
+    host: str
+    session: int
+    """The kernel's `ses`."""
+    user: str | None
+    auid: int | None
+    remote: str | None
+    terminal: str | None
+    service: str | None
+    """The program that opened it (sshd, login, cron, …)."""
+    started: str
+    ended: str | None
+    outcome: Outcome
+    evidence: list[Evidence]

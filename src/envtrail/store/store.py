@@ -1,0 +1,97 @@
+"""The one protocol through which everything that a user sees is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from envtrail.model.environment import Environment, Snapshot
+from envtrail.model.gap import Gap
+from envtrail.model.operation import Operation
+from envtrail.model.run import Run, Session
+
+
+class Query(Struct, frozen=True, kw_only=True):
+    """Which operations, runs, sessions or events; every condition that is given must hold."""
+
+    environment: str | None = None
+    """A prefix, or the last part of one."""
+    user: str | None = None
+    """Name or uid."""
+    tool: str | None = None
+    package: str | None = None
+    outcome: str | None = None
+    kind: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    text: str | None = None
+    """Substring of the command line (operations, runs) or of the records (events)."""
+    key: str | None = None
+    """Rule key (events)."""
+    pid: int | None = None
+    tracked_image: int | None = None
+    limit: int | None = None
+    before_id: str | None = None
+    """Keyset: only what is older than this id."""
+    oldest_first: bool = False
+
+
+class Viewer(Struct, frozen=True, kw_only=True):
+    """Who is asking."""
+
+    uid: int
+    sees_everything: bool
+    """Root, and members of group `envtrail`."""
+
+
+class EventRow(Struct, frozen=True, kw_only=True):
+    """One typed event with its verbatim records."""
+
+    segment: int
+    """0 is the open segment."""
+    values: dict[str, Any]
+    """By column name of `model.schema`; times as integers in ms, UTC."""
+    records: str | None
+    """Verbatim lines; null when not asked for or dropped by retention."""
+
+
+class StoreStatus(Struct, frozen=True, kw_only=True):
+    """Figures for `status` and the page."""
+
+    folder: str
+    format: int
+    segments: int
+    first_segment: int | None
+    sealed_until_ms: int | None
+    records_bytes: int
+    """As the kernel wrote them, over all segments kept."""
+    disk_bytes: int
+    operations: int
+    runs: int
+    sessions: int
+    environments: int
+    gaps: int
+    oldest_ms: int | None
+    newest_ms: int | None
+    redactions: dict[str, int]
+
+
+class Store(Protocol):
+    """Read access; answered by the embedded store, by the service's socket, later by search servers."""
+
+    def operations(self, query: Query) -> Iterator[Operation]: ...
+    def operation(self, id_prefix: str) -> Operation | None:
+        """Find one by its id or an unambiguous beginning of it; raises InputError when ambiguous."""
+        ...
+    def runs(self, query: Query) -> Iterator[Run]: ...
+    def sessions(self, query: Query) -> Iterator[Session]: ...
+    def events(self, query: Query, *, with_records: bool = False) -> Iterator[EventRow]: ...
+    def environments(self) -> Iterator[Environment]: ...
+    def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None:
+        """The last stored snapshot of an environment (at or before a moment)."""
+        ...
+    def gaps(self, query: Query) -> Iterator[Gap]: ...
+    def status(self) -> StoreStatus: ...
+    def close(self) -> None: ...
