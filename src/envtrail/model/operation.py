@@ -59,7 +59,7 @@ class Actor(Struct, frozen=True, kw_only=True):
     auid: int | None
     """Login uid; null when unset."""
     method: str
-    """`auid`, `uid`, or `none`."""
+    """`auid`, `uid`, `owner` (of the files, in a baseline), or `none`."""
     confidence: Confidence
     # `class` is the documented name; it is a keyword in Python.
     kind: str | None = field(default=None, name="class")

@@ -1,0 +1,334 @@
+"""THE loop: what every block of bytes goes through, live, imported, resumed and rebuilt.
+
+Live, the wishes of interpretation are granted by a `World` and the answers sealed as observations. In a rebuild the
+answers come from the segments and wishes are ignored. Everything else is the same code, so the state is the same.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, Union
+
+import msgspec
+import pyarrow as pa
+
+from envtrail.agent.world import World
+from envtrail.capture.source import Block
+from envtrail.core import Assembler, Batch
+from envtrail.environments.changes import diff_snapshots
+from envtrail.interpret.baseline import operation_of_baseline
+from envtrail.interpret.emission import Emission
+from envtrail.interpret.interpreter import Interpreter
+from envtrail.model.environment import Environment, Package, Snapshot
+from envtrail.model.gap import Gap
+from envtrail.model.observation import (
+    AgentStarted,
+    BaselineChange,
+    CursorMoved,
+    EnvironmentSeen,
+    GapFound,
+    ImportEnded,
+    ImportStarted,
+    NameResolved,
+    Observation,
+    ProcessExited,
+    ProcessForked,
+    ProcessSeen,
+    RecordsRedacted,
+    SnapshotTaken,
+)
+from envtrail.model.operation import Operation
+from envtrail.model.run import Run, Session
+
+Result = Union[Operation, Run, Session]
+
+
+class Evidence(Protocol):
+    """The open segment, as the loop needs it."""
+
+    number: int
+
+    def append(
+        self, records: bytes, events: pa.RecordBatch | None, observations: Sequence[Observation]
+    ) -> object: ...
+
+
+class State(Protocol):
+    """What can be rebuilt, as the loop needs it."""
+
+    def transaction(self) -> AbstractContextManager[Any]: ...
+    def put_operation(self, operation: Operation) -> None: ...
+    def put_run(self, run: Run) -> None: ...
+    def put_session(self, session: Session) -> None: ...
+    def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None: ...
+    def put_snapshot(
+        self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None
+    ) -> None: ...
+    def put_gap(self, gap: Gap) -> None: ...
+    def put_name(self, uid: int, name: str | None, *, since_ms: int) -> None: ...
+    def add_redactions(self, counts: dict[str, int]) -> None: ...
+    def put_cursor(self, source: str, position: dict[str, str | int]) -> None: ...
+    def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None: ...
+    def packages(self, digest: str) -> list[Package] | None: ...
+
+
+class Pipeline:
+    """Blocks in, operations out.
+
+    Args:
+        assembler: Coalesces records; holds the process table.
+        interpreter: Says what somebody did.
+        state: Where results go.
+        evidence: The open segment; null in a rebuild, where the evidence is what is read.
+        world: Grants wishes; null in a rebuild.
+        on_result: Told of each result after it is stored.
+    """
+
+    def __init__(
+        self,
+        *,
+        assembler: Assembler,
+        interpreter: Interpreter,
+        state: State,
+        evidence: Evidence | None,
+        world: World | None,
+        on_result: Callable[[Result], None] | None = None,
+    ) -> None:
+        self.assembler = assembler
+        self.interpreter = interpreter
+        self._state = state
+        self._evidence = evidence
+        self._world = world
+        self._on_result = on_result
+        self._segment = 0
+        self._starts: list[tuple[int, int]] = []
+        """(time of the first event in ms, segment number), ascending."""
+        self._boot_id: str | None = None
+        self._digests_in_segment: set[str] = set()
+
+    def take(self, block: Block, now_ms: int) -> None:
+        """Carry one block of a source from bytes to results."""
+        if block.records:
+            self.assembler.push(block.records)
+        if block.processes:
+            self.assembler.push_process_events(block.processes)
+        self.assembler.tick(now_ms)
+        if block.ended:
+            self.assembler.flush()
+        batch = self.assembler.drain()
+        observations: list[Observation] = [GapFound(time_ms=now_ms, gap=gap) for gap in block.gaps]
+        observations += _process_observations(batch)
+        if batch.redactions:
+            observations.append(RecordsRedacted(time_ms=now_ms, counts=batch.redactions))
+        if block.position is not None and (batch.records or block.gaps):
+            observations.append(CursorMoved(time_ms=now_ms, source=str(block.position.get("source", "")), position=block.position))
+        self._advance(batch.records, _events(batch), observations, now_ms)
+
+    def observe(self, observations: Sequence[Observation], now_ms: int) -> None:
+        """Seal what was observed outside the stream of records, and let it take effect."""
+        if observations:
+            self._advance(b"", None, observations, now_ms)
+
+    def finish(self, now_ms: int) -> None:
+        """End an import: what is still open is let go as it is."""
+        self.assembler.flush()
+        batch = self.assembler.drain()
+        self._advance(batch.records, _events(batch), _process_observations(batch), now_ms)
+        self._deliver(self.interpreter.finish(now_ms=now_ms), now_ms)
+
+    def replay(self, segment: int, records: bytes, observations: Sequence[Observation]) -> None:
+        """Go again through one step of a segment (resume, rebuild): nothing is written to the evidence."""
+        self.assembler.push(records)
+        self.assembler.flush()
+        for observation in observations:
+            self._restore_process(observation)
+        events = _events(self.assembler.drain())
+        now_ms = observations[-1].time_ms if observations else 0
+        self._note_segment(segment, events)
+        self._digests_in_segment.update(o.digest for o in observations if isinstance(o, SnapshotTaken) and o.digest)
+        with self._state.transaction():
+            results = _results(self.interpreter.step(events, observations, now_ms=now_ms))
+            results += self._apply(observations, now_ms)
+            self._store(results)
+
+    def _advance(
+        self, records: bytes, events: pa.RecordBatch, observations: Sequence[Observation], now_ms: int
+    ) -> None:
+        if not records and not observations and events is not None and not events.num_rows:
+            return
+        self._append(records, events, observations)
+        for observation in observations:
+            self._seed_process(observation)
+        with self._state.transaction():
+            emissions = self.interpreter.step(events, observations, now_ms=now_ms)
+            emissions += self._apply(observations, now_ms)
+            self._settle(emissions, now_ms)
+
+    def _settle(self, emissions: Sequence[Emission], now_ms: int) -> None:
+        """Store results and grant wishes until nothing is wished for."""
+        results = _results(emissions)
+        wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
+        while wishes and self._world is not None:
+            answers = [answer for wish in wishes for answer in self._world.grant(wish, now_ms)]
+            if not answers:
+                break
+            self._append(b"", None, answers)
+            emissions = self.interpreter.step(None, answers, now_ms=now_ms)
+            emissions += self._apply(answers, now_ms)
+            results += _results(emissions)
+            wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
+        self._store(results)
+
+    def _deliver(self, emissions: Sequence[Emission], now_ms: int) -> None:
+        with self._state.transaction():
+            self._settle(emissions, now_ms)
+
+    def _append(self, records: bytes, events: pa.RecordBatch | None, observations: Sequence[Observation]) -> None:
+        if self._evidence is None:
+            return
+        self._note_segment(self._evidence.number, events)
+        self._evidence.append(records, events, self._without_repeats(observations))
+
+    def _without_repeats(self, observations: Sequence[Observation]) -> list[Observation]:
+        """Leave out the packages of a snapshot that this segment already holds under the same digest."""
+        out: list[Observation] = []
+        for observation in observations:
+            if isinstance(observation, SnapshotTaken) and observation.digest is not None:
+                if observation.digest in self._digests_in_segment:
+                    out.append(msgspec.structs.replace(observation, packages=None))
+                    continue
+                self._digests_in_segment.add(observation.digest)
+            out.append(observation)
+        return out
+
+    def _note_segment(self, number: int, events: pa.RecordBatch | None) -> None:
+        if number != self._segment:
+            self._segment = number
+            self._digests_in_segment.clear()
+        if events is not None and events.num_rows and (not self._starts or self._starts[-1][1] != number):
+            self._starts.append((events.column("time")[0].cast(pa.int64()).as_py(), number))
+
+    def _segment_of(self, time_ms: int) -> int:
+        """The segment that holds an event of this time; an event older than the first known start is in that one."""
+        at = bisect_right(self._starts, (time_ms, 1 << 62)) - 1
+        return self._starts[max(at, 0)][1] if self._starts else self._segment
+
+    def _store(self, results: Iterable[Result]) -> None:
+        for result in results:
+            evidence = [
+                msgspec.structs.replace(item, segment=self._segment_of(item.time_ms)) for item in result.evidence
+            ]
+            placed = msgspec.structs.replace(result, evidence=evidence)
+            match placed:
+                case Operation():
+                    self._state.put_operation(placed)
+                case Run():
+                    self._state.put_run(placed)
+                case Session():
+                    self._state.put_session(placed)
+            if self._on_result is not None:
+                self._on_result(placed)
+
+    def _apply(self, observations: Sequence[Observation], now_ms: int) -> list[Emission]:
+        """Let observations take effect on the state; those that settle an operation give emissions."""
+        emissions: list[Emission] = []
+        for observation in observations:
+            match observation:
+                case SnapshotTaken():
+                    emissions += self._apply_snapshot(observation, now_ms)
+                case EnvironmentSeen():
+                    self._state.put_environment(
+                        observation.environment, seen_ms=observation.time_ms, gone=observation.gone
+                    )
+                case BaselineChange():
+                    emissions.append(operation_of_baseline(observation, node=self.interpreter.node))
+                case NameResolved():
+                    self._state.put_name(observation.uid, observation.name, since_ms=observation.time_ms)
+                case GapFound():
+                    self._state.put_gap(observation.gap)
+                case RecordsRedacted():
+                    self._state.add_redactions(observation.counts)
+                case CursorMoved():
+                    self._state.put_cursor(observation.source, observation.position)
+                case ImportEnded():
+                    emissions += self.interpreter.finish(now_ms=now_ms)
+                case _:
+                    pass
+        return emissions
+
+    def _apply_snapshot(self, taken: SnapshotTaken, now_ms: int) -> list[Emission]:
+        if taken.digest is None:
+            if taken.image is None:
+                return []
+            return self.interpreter.settle(taken.image, taken.prefix, changes=None, absent=taken.absent, now_ms=now_ms)
+        packages = taken.packages if taken.packages is not None else self._state.packages(taken.digest)
+        after = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=packages or [], faults=taken.faults)
+        before = self._state.snapshot(taken.prefix)
+        self._state.put_snapshot(after, time_ms=taken.time_ms, reason=taken.reason, image=taken.image)
+        if taken.image is None:
+            return []
+        return self.interpreter.settle(
+            taken.image,
+            taken.prefix,
+            changes=diff_snapshots(before, after),
+            installed={package.name: package.version for package in after.packages},
+            now_ms=now_ms,
+        )
+
+    def _seed_process(self, observation: Observation) -> None:
+        """What is observed of processes, live, that the assembler has not seen itself."""
+        match observation:
+            case AgentStarted():
+                if observation.boot_id != self._boot_id:
+                    self.assembler.forget_processes()
+                self._boot_id = observation.boot_id
+            case ImportStarted():
+                self.assembler.forget_processes()
+            case ProcessSeen() if self.assembler.image_of(observation.pid) is None:
+                self.assembler.seed_process(
+                    observation.started_ms or observation.time_ms,
+                    observation.pid,
+                    observation.ppid,
+                    observation.exe,
+                    observation.argv,
+                    observation.uid,
+                    observation.auid,
+                    observation.session,
+                )
+            case _:
+                pass
+
+    def _restore_process(self, observation: Observation) -> None:
+        """The same in a replay, where forks and exits come from the segment too."""
+        match observation:
+            case ProcessForked():
+                self.assembler.replay_process(
+                    "fork", observation.time_ms, observation.pid, observation.ppid, None, None
+                )
+            case ProcessExited():
+                self.assembler.replay_process(
+                    "exit", observation.time_ms, observation.pid, 0, observation.exit_code, observation.signal
+                )
+            case _:
+                self._seed_process(observation)
+
+
+def _events(batch: Batch) -> pa.RecordBatch:
+    return pa.record_batch(batch.events())
+
+
+def _results(emissions: Iterable[Emission]) -> list[Result]:
+    return [emission for emission in emissions if isinstance(emission, (Operation, Run, Session))]
+
+
+def _process_observations(batch: Batch) -> list[Observation]:
+    return [
+        ProcessForked(time_ms=event.time_ms, pid=event.pid, ppid=event.ppid)
+        if event.kind == "fork"
+        else ProcessExited(
+            time_ms=event.time_ms, pid=event.pid, exit_code=event.exit_code, signal=event.signal
+        )
+        for event in batch.processes
+    ]

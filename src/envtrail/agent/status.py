@@ -1,0 +1,71 @@
+"""What the agent says of itself, in a small file that anyone with access to the data folder can read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+FILE_NAME = "agent.json"
+STALE_AFTER_MS = 15_000
+
+
+class RulesStatus(Struct, frozen=True, kw_only=True):
+    """The kernel's rules against the plan."""
+
+    profile: str
+    expected: int
+    loaded: int
+    locked: bool
+    faults: list[str] = []
+
+
+class KernelFigures(Struct, frozen=True, kw_only=True):
+    """`auditctl -s`, where it can be read."""
+
+    lost: int
+    backlog: int
+    backlog_limit: int
+
+
+class AgentStatus(Struct, frozen=True, kw_only=True):
+    """One moment of a running agent."""
+
+    pid: int
+    version: str
+    started_ms: int
+    updated_ms: int
+    source: str
+    rules: RulesStatus | None
+    kernel: KernelFigures | None
+    counters: dict[str, int]
+    lag_ms: int
+    """From the kernel's time stamp of the newest event to its being stored."""
+    cpu_s: float
+    rss_bytes: int
+
+
+def write_status(folder: Path, status: AgentStatus) -> None:
+    """Replace the file in one step."""
+    part = folder / (FILE_NAME + ".part")
+    part.write_bytes(msgspec.json.encode(status))
+    part.replace(folder / FILE_NAME)
+
+
+def read_status(folder: Path, now_ms: int) -> AgentStatus | None:
+    """The status of the agent that is running now; None when none is."""
+    try:
+        status = msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=AgentStatus)
+    except (OSError, msgspec.DecodeError):
+        return None
+    alive = Path(f"/proc/{status.pid}").exists()
+    return status if alive and now_ms - status.updated_ms < STALE_AFTER_MS else None
+
+
+def read_own_usage() -> tuple[float, int]:
+    """CPU seconds (user + system) and resident bytes of this process."""
+    times = os.times()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return times.user + times.system, pages * os.sysconf("SC_PAGESIZE")
