@@ -1,0 +1,395 @@
+//! The whole way: bytes in, batches out.
+
+use crate::batch::{Columns, Facts};
+use crate::coalesce::{Coalescer, Counters, EndedBy, Gathered, Limits};
+use crate::event::{Event, Kind, Strings};
+use crate::fault::{Fault, FaultKind};
+use crate::gaps::{SerialGap, SerialWatch};
+use crate::hints::Hints;
+use crate::process::{Exec, Image, Place, ProcessEvent, ProcessTable};
+use crate::procevent::{frames, Frame};
+use crate::redact::{may_hold_secret, Counts};
+use crate::rewrite::redact_event;
+use crate::types;
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+
+/// Faults kept between two drains; more are only counted.
+const MAX_FAULTS: usize = 256;
+
+/// How an assembler works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub node: String,
+    pub redact: bool,
+    pub hints: Vec<(String, Vec<String>)>,
+    pub limits: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let limits = Limits { timeout_ms: 2000, max_in_flight: 65_536, max_event_bytes: 32 << 20 };
+        Options { node: String::new(), redact: true, hints: Vec::new(), limits }
+    }
+}
+
+/// What one drain hands out.
+pub struct Batch {
+    pub events: RecordBatch,
+    pub records: Vec<u8>,
+    pub processes: Vec<ProcessEvent>,
+    pub faults: Vec<Fault>,
+    pub redactions: Counts,
+}
+
+/// Lines of the audit log in, events as Arrow out; holds the process table.
+pub struct Assembler {
+    options: Options,
+    hints: Hints,
+    coalescer: Coalescer,
+    serials: SerialWatch,
+    processes: ProcessTable,
+    columns: Columns,
+    event: Event,
+    ended: Vec<Gathered>,
+    partial: Vec<u8>,
+    records: Vec<u8>,
+    process_events: Vec<ProcessEvent>,
+    faults: Vec<Fault>,
+    redactions: Counts,
+    complete: u64,
+    fault_count: u64,
+}
+
+impl Assembler {
+    pub fn new(options: Options) -> Self {
+        Assembler {
+            hints: Hints::new(&options.hints),
+            coalescer: Coalescer::new(options.limits),
+            options,
+            serials: SerialWatch::default(),
+            processes: ProcessTable::default(),
+            columns: Columns::default(),
+            event: Event::default(),
+            ended: Vec::new(),
+            partial: Vec::new(),
+            records: Vec::new(),
+            process_events: Vec::new(),
+            faults: Vec::new(),
+            redactions: Counts::default(),
+            complete: 0,
+            fault_count: 0,
+        }
+    }
+
+    /// Take a block of lines; it may end inside one.
+    pub fn push(&mut self, mut block: &[u8]) {
+        if !self.partial.is_empty() {
+            let Some(end) = memchr::memchr(b'\n', block) else {
+                if self.partial.len() + block.len() <= self.options.limits.max_event_bytes {
+                    self.partial.extend_from_slice(block);
+                }
+                return;
+            };
+            let mut line = std::mem::take(&mut self.partial);
+            line.extend_from_slice(block.get(..end).unwrap_or_default());
+            self.take_line(&line);
+            line.clear();
+            self.partial = line;
+            block = block.get(end + 1..).unwrap_or_default();
+        }
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', block) {
+            self.take_line(block.get(start..end).unwrap_or_default());
+            start = end + 1;
+        }
+        self.partial.extend_from_slice(block.get(start..).unwrap_or_default());
+    }
+
+    /// Take frames of the process connector (`procevent`).
+    pub fn push_process_events(&mut self, block: &[u8]) {
+        for frame in frames(block) {
+            let told = match frame {
+                Ok(Frame::Fork { time_ms, pid, ppid }) => self.processes.fork(time_ms, pid, ppid),
+                Ok(Frame::Exit { time_ms, pid, exit_code, signal }) => self.processes.exit(time_ms, pid, exit_code, signal),
+                Ok(Frame::Other) => None,
+                Err(()) => {
+                    self.fault(FaultKind::BadFrame, b"");
+                    None
+                }
+            };
+            self.process_events.extend(told);
+        }
+    }
+
+    /// A fork or exit that was observed before (rebuild); not told again.
+    pub fn replay_fork(&mut self, time_ms: u64, pid: u32, ppid: u32) {
+        self.processes.fork(time_ms, pid, ppid);
+    }
+
+    pub fn replay_exit(&mut self, time_ms: u64, pid: u32, exit_code: Option<i32>, signal: Option<i32>) {
+        self.processes.exit(time_ms, pid, exit_code, signal);
+    }
+
+    /// A process that was there before (from /proc).
+    #[allow(clippy::too_many_arguments)]
+    pub fn seed_process(
+        &mut self,
+        time_ms: u64,
+        pid: u32,
+        ppid: u32,
+        exe: Option<&str>,
+        argv: &[String],
+        uid: Option<u32>,
+        auid: Option<u32>,
+        ses: Option<u32>,
+    ) {
+        let mut event = Event::default();
+        event.kind = Kind::Exec;
+        for argument in argv {
+            event.argv.push(argument.as_bytes());
+        }
+        if let Some(exe) = exe {
+            event.text.extend_from_slice(exe.as_bytes());
+            event.exe = Some((0, exe.len()));
+        }
+        let hint = self.hints.of(&event);
+        self.processes.seed(&Exec {
+            id: image_id(time_ms, u64::from(pid)),
+            pid,
+            ppid,
+            hint,
+            exe: exe.map(str::as_bytes),
+            argv: &event.argv,
+            time_ms,
+            serial: 0,
+            uid,
+            auid,
+            ses,
+        });
+    }
+
+    pub fn forget_processes(&mut self) {
+        self.processes.forget();
+    }
+
+    /// The wall clock says `now_ms`.
+    pub fn tick(&mut self, now_ms: u64) {
+        let mut ended = std::mem::take(&mut self.ended);
+        self.coalescer.tick(now_ms, &mut ended);
+        self.emit(ended);
+    }
+
+    /// Nothing more will come: let everything in flight go.
+    pub fn flush(&mut self) {
+        if !self.partial.is_empty() {
+            let line = std::mem::take(&mut self.partial);
+            self.take_line(&line);
+        }
+        let mut ended = std::mem::take(&mut self.ended);
+        self.coalescer.flush(&mut ended);
+        self.emit(ended);
+    }
+
+    /// Hand out what has ended since the last drain.
+    pub fn drain(&mut self) -> Result<Batch, ArrowError> {
+        Ok(Batch {
+            events: self.columns.finish()?,
+            records: std::mem::take(&mut self.records),
+            processes: std::mem::take(&mut self.process_events),
+            faults: std::mem::take(&mut self.faults),
+            redactions: std::mem::take(&mut self.redactions),
+        })
+    }
+
+    pub fn pending(&self) -> usize {
+        self.columns.len()
+    }
+
+    pub fn take_serial_gaps(&mut self) -> Vec<(String, SerialGap)> {
+        let gaps = self.serials.take();
+        gaps.into_iter().map(|gap| (self.node_name(gap.node), gap)).collect()
+    }
+
+    pub fn counters(&self) -> Counters {
+        Counters {
+            complete: self.complete,
+            lost: self.serials.lost,
+            faults: self.fault_count + self.coalescer.counters.faults,
+            in_flight: self.coalescer.in_flight() as u64,
+            ..self.coalescer.counters
+        }
+    }
+
+    pub fn lineage(&self, image: u64) -> Vec<&Image> {
+        self.processes.lineage(image)
+    }
+
+    pub fn image_of(&self, pid: u32) -> Option<u64> {
+        self.processes.image_of(pid)
+    }
+
+    pub fn descendants(&self, image: u64) -> u32 {
+        self.processes.descendants(image)
+    }
+
+    pub fn hint_label(&self, hint: Option<u16>) -> Option<&str> {
+        self.hints.label(hint?)
+    }
+
+    fn node_name(&self, node: u32) -> String {
+        let name = self.coalescer.node(node);
+        if name.is_empty() {
+            self.options.node.clone()
+        } else {
+            crate::batch::printable(name).into_owned()
+        }
+    }
+
+    fn take_line(&mut self, line: &[u8]) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            return;
+        }
+        let mut ended = std::mem::take(&mut self.ended);
+        match self.coalescer.take_line(line, &mut ended) {
+            Ok(Some(key)) if !is_daemon_line(line) => {
+                self.serials.see(key.node, key.time_ms, key.serial, self.options.limits.timeout_ms);
+            }
+            Ok(_) => {}
+            Err(kind) => self.fault(kind, line),
+        }
+        if ended.is_empty() {
+            self.ended = ended;
+        } else {
+            self.emit(ended);
+        }
+    }
+
+    fn emit(&mut self, mut ended: Vec<Gathered>) {
+        for gathered in ended.drain(..) {
+            self.emit_one(gathered);
+        }
+        self.ended = ended;
+    }
+
+    fn emit_one(&mut self, mut gathered: Gathered) {
+        let mut event = std::mem::take(&mut self.event);
+        event.clear();
+        event.node = gathered.key.node;
+        event.time_ms = gathered.key.time_ms;
+        event.serial = gathered.key.serial;
+        event.read(&gathered.bytes, &gathered.records);
+        let mut redactions = 0;
+        if self.options.redact && (may_hold_secret(&event.text) || may_hold_secret(&event.argv.bytes)) {
+            redactions = redact_event(&mut gathered.bytes, &mut gathered.records, &mut event.argv, &mut self.redactions);
+            if redactions > 0 {
+                let argc = event.argc;
+                event.clear();
+                event.node = gathered.key.node;
+                event.time_ms = gathered.key.time_ms;
+                event.serial = gathered.key.serial;
+                event.read(&gathered.bytes, &gathered.records);
+                event.argc = argc;
+            }
+        }
+        let hint = self.hints.of(&event);
+        let place = self.place(&event, hint);
+        let missing = event.missing | if gathered.truncated { 2 } else { 0 };
+        if missing == 0 {
+            self.complete += 1;
+        }
+        let offset = self.records.len() as u64;
+        self.records.extend_from_slice(&gathered.bytes);
+        let type_name = match types::known_name(event.lead_type) {
+            Some(name) => std::borrow::Cow::Borrowed(name),
+            None => std::borrow::Cow::Owned(unnamed_type(&gathered, event.lead_type)),
+        };
+        let node = self.coalescer.node(gathered.key.node);
+        let node = if node.is_empty() { self.options.node.as_str().into() } else { crate::batch::printable(node) };
+        let facts = Facts {
+            node: &node,
+            type_name: &type_name,
+            hint: hint.and_then(|hint| self.hints.label(hint)),
+            image: place.image,
+            parent_image: place.parent,
+            tracked_image: place.tracked,
+            redactions,
+            missing,
+            ended_by: gathered.ended_by.unwrap_or(EndedBy::Flush).as_str(),
+            records: gathered.records.len() as u32,
+            offset,
+            length: gathered.bytes.len() as u32,
+            exit_code: if event.kind == Kind::Exit { event.a0.map(|a0| (a0 & 0xff) as i32) } else { None },
+        };
+        self.columns.push(&event, &facts);
+        self.event = event;
+        self.coalescer.recycle(gathered);
+    }
+
+    fn place(&mut self, event: &Event, hint: Option<u16>) -> Place {
+        let (Some(pid), Some(ppid)) = (event.pid, event.ppid) else { return Place::default() };
+        match event.kind {
+            Kind::Exec if event.success != Some(false) => {
+                let exec = Exec {
+                    id: image_id(event.time_ms, event.serial),
+                    pid,
+                    ppid,
+                    hint,
+                    exe: event.slice(event.exe),
+                    argv: &event.argv,
+                    time_ms: event.time_ms,
+                    serial: event.serial,
+                    uid: event.uid,
+                    auid: event.auid,
+                    ses: event.ses,
+                };
+                let (place, told) = self.processes.exec(&exec);
+                self.process_events.extend(told);
+                place
+            }
+            Kind::Exit => self.processes.exit_record(event.time_ms, pid, ppid),
+            _ => self.processes.place_at(pid, ppid, event.time_ms),
+        }
+    }
+
+    fn fault(&mut self, kind: FaultKind, line: &[u8]) {
+        self.fault_count += 1;
+        if self.faults.len() < MAX_FAULTS {
+            let shown = line.get(..line.len().min(160)).unwrap_or_default();
+            let excerpt = crate::batch::printable(shown).into_owned();
+            self.faults.push(Fault { kind, line: self.coalescer.counters.lines, excerpt });
+        }
+    }
+}
+
+/// `time_ms << 20 | serial & 0xFFFFF`.
+pub fn image_id(time_ms: u64, serial: u64) -> u64 {
+    time_ms << 20 | serial & 0xF_FFFF
+}
+
+/// auditd's own records have serials of their own.
+fn is_daemon_line(line: &[u8]) -> bool {
+    let rest = if line.starts_with(b"node=") { memchr::memchr(b' ', line).and_then(|at| line.get(at + 1..)).unwrap_or_default() } else { line };
+    rest.starts_with(b"type=DAEMON_")
+}
+
+fn unnamed_type(gathered: &Gathered, number: u16) -> String {
+    if number != types::UNNAMED {
+        return types::record_type_name(number);
+    }
+    let line = gathered.records.first().and_then(|record| gathered.bytes.get(record.start as usize..record.body as usize));
+    let text = String::from_utf8_lossy(line.unwrap_or_default());
+    text.split("type=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default().to_owned()
+}
+
+/// Redact a list of arguments that did not come in a record.
+pub fn redact_arguments(argv: &[String], counts: &mut Counts) -> Vec<String> {
+    let mut strings = Strings::default();
+    for argument in argv {
+        strings.push(argument.replace('\0', " ").as_bytes());
+    }
+    let mut bytes = Vec::new();
+    redact_event(&mut bytes, &mut [], &mut strings, counts);
+    strings.iter().map(|argument| crate::batch::printable(argument).into_owned()).collect()
+}

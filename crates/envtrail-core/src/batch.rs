@@ -1,0 +1,415 @@
+//! Events as Arrow columns, in the order of `model/schema.py`.
+
+use crate::event::{Event, MISSING};
+use arrow_array::builder::{BooleanBuilder, PrimitiveBuilder, StringBuilder};
+use arrow_array::types::{ArrowPrimitiveType, Int32Type, Int64Type, TimestampMillisecondType, UInt16Type, UInt32Type, UInt64Type};
+use arrow_array::{ArrayRef, DictionaryArray, ListArray, MapArray, RecordBatch, StringArray, StructArray};
+use arrow_buffer::{NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, TimeUnit};
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// What the assembler adds to an event.
+#[derive(Clone, Copy, Default)]
+pub struct Facts<'a> {
+    pub node: &'a str,
+    pub type_name: &'a str,
+    pub hint: Option<&'a str>,
+    pub image: Option<u64>,
+    pub parent_image: Option<u64>,
+    pub tracked_image: Option<u64>,
+    pub redactions: u32,
+    pub missing: u8,
+    pub ended_by: &'a str,
+    pub records: u32,
+    pub offset: u64,
+    pub length: u32,
+    pub exit_code: Option<i32>,
+}
+
+/// A column of few distinct texts.
+#[derive(Default)]
+struct Dictionary {
+    known: Vec<String>,
+    keys: PrimitiveBuilder<Int32Type>,
+}
+
+impl Dictionary {
+    fn push(&mut self, value: Option<&str>) {
+        let Some(value) = value else { return self.keys.append_null() };
+        let key = self.known.iter().position(|known| known == value).unwrap_or_else(|| {
+            self.known.push(value.to_owned());
+            self.known.len() - 1
+        });
+        self.keys.append_value(key as i32);
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let values = StringArray::from_iter_values(self.known.drain(..));
+        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(self.keys.finish(), Arc::new(values))?))
+    }
+}
+
+/// Where the lists of a column end.
+struct Ends {
+    offsets: Vec<i32>,
+    nulls: NullBufferBuilder,
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        Ends { offsets: vec![0], nulls: NullBufferBuilder::new(0) }
+    }
+}
+
+impl Ends {
+    fn push(&mut self, end: usize, is_valid: bool) {
+        self.offsets.push(end as i32);
+        self.nulls.append(is_valid);
+    }
+
+    fn take(&mut self) -> (OffsetBuffer<i32>, Option<arrow_buffer::NullBuffer>) {
+        let offsets = std::mem::replace(&mut self.offsets, vec![0]);
+        (OffsetBuffer::new(ScalarBuffer::from(offsets)), self.nulls.finish())
+    }
+}
+
+#[derive(Default)]
+struct Texts {
+    values: StringBuilder,
+    ends: Ends,
+}
+
+impl Texts {
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let (offsets, nulls) = self.ends.take();
+        let item = Arc::new(Field::new("item", DataType::Utf8, true));
+        Ok(Arc::new(ListArray::try_new(item, offsets, Arc::new(self.values.finish()), nulls)?))
+    }
+}
+
+/// Builders of all columns.
+#[derive(Default)]
+pub struct Columns {
+    rows: usize,
+    node: Dictionary,
+    time: PrimitiveBuilder<TimestampMillisecondType>,
+    serial: PrimitiveBuilder<UInt64Type>,
+    kind: Dictionary,
+    type_name: Dictionary,
+    keys: Texts,
+    hint: Dictionary,
+    arch: PrimitiveBuilder<UInt32Type>,
+    syscall: PrimitiveBuilder<UInt32Type>,
+    success: BooleanBuilder,
+    exit: PrimitiveBuilder<Int64Type>,
+    exit_code: PrimitiveBuilder<Int32Type>,
+    people: [PrimitiveBuilder<UInt32Type>; 7],
+    tty: StringBuilder,
+    comm: StringBuilder,
+    exe: StringBuilder,
+    argc: PrimitiveBuilder<UInt32Type>,
+    argv: Texts,
+    argv_bytes: StringBuilder,
+    cwd: StringBuilder,
+    path_ends: Ends,
+    path_name: StringBuilder,
+    path_nametype: StringBuilder,
+    path_inode: PrimitiveBuilder<UInt64Type>,
+    path_mode: PrimitiveBuilder<UInt32Type>,
+    path_ouid: PrimitiveBuilder<UInt32Type>,
+    proctitle: StringBuilder,
+    address: StringBuilder,
+    field_ends: Ends,
+    field_keys: StringBuilder,
+    field_values: StringBuilder,
+    image: PrimitiveBuilder<UInt64Type>,
+    parent_image: PrimitiveBuilder<UInt64Type>,
+    tracked_image: PrimitiveBuilder<UInt64Type>,
+    redactions: PrimitiveBuilder<UInt16Type>,
+    complete: BooleanBuilder,
+    missing: Texts,
+    ended_by: Dictionary,
+    records: PrimitiveBuilder<UInt16Type>,
+    offset: PrimitiveBuilder<UInt64Type>,
+    length: PrimitiveBuilder<UInt32Type>,
+}
+
+impl Columns {
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    pub fn push(&mut self, event: &Event, facts: &Facts<'_>) {
+        self.rows += 1;
+        self.node.push(Some(facts.node));
+        self.time.append_value(event.time_ms as i64);
+        self.serial.append_value(event.serial);
+        self.kind.push(Some(event.kind.as_str()));
+        self.type_name.push(Some(facts.type_name));
+        for key in event.keys.iter() {
+            self.keys.values.append_value(printable(key));
+        }
+        self.keys.ends.push(self.keys.values.offsets_slice().len() - 1, !event.keys.is_empty());
+        self.hint.push(facts.hint);
+        self.arch.append_option(event.arch);
+        self.syscall.append_option(event.syscall);
+        self.success.append_option(event.success);
+        self.exit.append_option(event.exit);
+        self.exit_code.append_option(facts.exit_code);
+        let numbers = [event.pid, event.ppid, event.auid, event.uid, event.euid, event.gid, event.ses];
+        for (column, number) in self.people.iter_mut().zip(numbers) {
+            column.append_option(number);
+        }
+        text(&mut self.tty, event.slice(event.tty));
+        text(&mut self.comm, event.slice(event.comm));
+        text(&mut self.exe, event.slice(event.exe));
+        self.argc.append_option(event.argc);
+        self.push_argv(event);
+        text(&mut self.cwd, event.slice(event.cwd));
+        for path in &event.paths {
+            text(&mut self.path_name, event.slice(path.name));
+            text(&mut self.path_nametype, event.slice(path.nametype));
+            self.path_inode.append_option(path.inode);
+            self.path_mode.append_option(path.mode);
+            self.path_ouid.append_option(path.ouid);
+        }
+        self.path_ends.push(self.path_name.offsets_slice().len() - 1, !event.paths.is_empty());
+        match event.slice(event.proctitle) {
+            Some(title) if title.contains(&0) => {
+                let spaced: Vec<u8> = title.iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect();
+                self.proctitle.append_value(printable(&spaced));
+            }
+            title => text(&mut self.proctitle, title),
+        }
+        text(&mut self.address, event.slice(event.address));
+        for (key, value) in &event.fields {
+            self.field_keys.append_value(printable(event.slice(Some(*key)).unwrap_or_default()));
+            self.field_values.append_value(printable(event.slice(Some(*value)).unwrap_or_default()));
+        }
+        self.field_ends.push(self.field_keys.offsets_slice().len() - 1, !event.fields.is_empty());
+        self.image.append_option(facts.image);
+        self.parent_image.append_option(facts.parent_image);
+        self.tracked_image.append_option(facts.tracked_image);
+        self.redactions.append_value(facts.redactions.min(u32::from(u16::MAX)) as u16);
+        self.complete.append_value(facts.missing == 0);
+        for (bit, name) in MISSING {
+            if facts.missing & bit != 0 {
+                self.missing.values.append_value(name);
+            }
+        }
+        self.missing.ends.push(self.missing.values.offsets_slice().len() - 1, facts.missing != 0);
+        self.ended_by.push(Some(facts.ended_by));
+        self.records.append_value(facts.records.min(u32::from(u16::MAX)) as u16);
+        self.offset.append_value(facts.offset);
+        self.length.append_value(facts.length);
+    }
+
+    fn push_argv(&mut self, event: &Event) {
+        let mut is_text = true;
+        for argument in event.argv.iter() {
+            let shown = printable(argument);
+            is_text &= matches!(shown, Cow::Borrowed(_));
+            self.argv.values.append_value(shown);
+        }
+        self.argv.ends.push(self.argv.values.offsets_slice().len() - 1, event.argc.is_some() || !event.argv.is_empty());
+        if is_text {
+            self.argv_bytes.append_null();
+        } else {
+            let mut joined = Vec::with_capacity(event.argv.bytes.len() + event.argv.len());
+            for (at, argument) in event.argv.iter().enumerate() {
+                if at > 0 {
+                    joined.push(0);
+                }
+                joined.extend_from_slice(argument);
+            }
+            self.argv_bytes.append_value(base64(&joined));
+        }
+    }
+
+    pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        self.rows = 0;
+        let (path_offsets, path_nulls) = self.path_ends.take();
+        let paths = StructArray::try_new(
+            path_fields(),
+            vec![
+                Arc::new(self.path_name.finish()),
+                Arc::new(self.path_nametype.finish()),
+                Arc::new(self.path_inode.finish()),
+                Arc::new(self.path_mode.finish()),
+                Arc::new(self.path_ouid.finish()),
+            ],
+            None,
+        )?;
+        let path_item = Arc::new(Field::new("item", DataType::Struct(path_fields()), true));
+        let (field_offsets, field_nulls) = self.field_ends.take();
+        let entries = StructArray::try_new(
+            map_fields(),
+            vec![Arc::new(self.field_keys.finish()), Arc::new(self.field_values.finish())],
+            None,
+        )?;
+        let [pid, ppid, auid, uid, euid, gid, ses] = &mut self.people;
+        let columns: Vec<ArrayRef> = vec![
+            self.node.finish()?,
+            Arc::new(self.time.finish().with_timezone("UTC")),
+            done(&mut self.serial),
+            self.kind.finish()?,
+            self.type_name.finish()?,
+            self.keys.finish()?,
+            self.hint.finish()?,
+            done(&mut self.arch),
+            done(&mut self.syscall),
+            Arc::new(self.success.finish()),
+            done(&mut self.exit),
+            done(&mut self.exit_code),
+            done(pid),
+            done(ppid),
+            done(auid),
+            done(uid),
+            done(euid),
+            done(gid),
+            done(ses),
+            Arc::new(self.tty.finish()),
+            Arc::new(self.comm.finish()),
+            Arc::new(self.exe.finish()),
+            done(&mut self.argc),
+            self.argv.finish()?,
+            Arc::new(self.argv_bytes.finish()),
+            Arc::new(self.cwd.finish()),
+            Arc::new(ListArray::try_new(path_item, path_offsets, Arc::new(paths), path_nulls)?),
+            Arc::new(self.proctitle.finish()),
+            Arc::new(self.address.finish()),
+            Arc::new(MapArray::try_new(map_entries(), field_offsets, entries, field_nulls, false)?),
+            done(&mut self.image),
+            done(&mut self.parent_image),
+            done(&mut self.tracked_image),
+            done(&mut self.redactions),
+            Arc::new(self.complete.finish()),
+            self.missing.finish()?,
+            self.ended_by.finish()?,
+            done(&mut self.records),
+            done(&mut self.offset),
+            done(&mut self.length),
+        ];
+        RecordBatch::try_new(schema(), columns)
+    }
+}
+
+fn done<T: ArrowPrimitiveType>(builder: &mut PrimitiveBuilder<T>) -> ArrayRef {
+    Arc::new(builder.finish())
+}
+
+fn path_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("name", DataType::Utf8, true),
+        Field::new("nametype", DataType::Utf8, true),
+        Field::new("inode", DataType::UInt64, true),
+        Field::new("mode", DataType::UInt32, true),
+        Field::new("ouid", DataType::UInt32, true),
+    ])
+}
+
+fn map_fields() -> Fields {
+    Fields::from(vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Utf8, true)])
+}
+
+fn map_entries() -> Arc<Field> {
+    Arc::new(Field::new("entries", DataType::Struct(map_fields()), false))
+}
+
+/// The schema of every batch.
+pub fn schema() -> Arc<Schema> {
+    let dictionary = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let texts = || DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
+    let paths = DataType::List(Arc::new(Field::new("item", DataType::Struct(path_fields()), true)));
+    let columns: Vec<(&str, DataType)> = vec![
+        ("node", dictionary()),
+        ("time", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))),
+        ("serial", DataType::UInt64),
+        ("kind", dictionary()),
+        ("type", dictionary()),
+        ("keys", texts()),
+        ("hint", dictionary()),
+        ("arch", DataType::UInt32),
+        ("syscall", DataType::UInt32),
+        ("success", DataType::Boolean),
+        ("exit", DataType::Int64),
+        ("exit_code", DataType::Int32),
+        ("pid", DataType::UInt32),
+        ("ppid", DataType::UInt32),
+        ("auid", DataType::UInt32),
+        ("uid", DataType::UInt32),
+        ("euid", DataType::UInt32),
+        ("gid", DataType::UInt32),
+        ("ses", DataType::UInt32),
+        ("tty", DataType::Utf8),
+        ("comm", DataType::Utf8),
+        ("exe", DataType::Utf8),
+        ("argc", DataType::UInt32),
+        ("argv", texts()),
+        ("argv_bytes", DataType::Utf8),
+        ("cwd", DataType::Utf8),
+        ("paths", paths),
+        ("proctitle", DataType::Utf8),
+        ("address", DataType::Utf8),
+        ("fields", DataType::Map(map_entries(), false)),
+        ("image", DataType::UInt64),
+        ("parent_image", DataType::UInt64),
+        ("tracked_image", DataType::UInt64),
+        ("redactions", DataType::UInt16),
+        ("complete", DataType::Boolean),
+        ("missing", texts()),
+        ("ended_by", dictionary()),
+        ("records", DataType::UInt16),
+        ("offset", DataType::UInt64),
+        ("length", DataType::UInt32),
+    ];
+    Arc::new(Schema::new(columns.into_iter().map(|(name, kind)| Field::new(name, kind, true)).collect::<Vec<_>>()))
+}
+
+fn text(column: &mut StringBuilder, bytes: Option<&[u8]>) {
+    match bytes {
+        Some(bytes) => column.append_value(printable(bytes)),
+        None => column.append_null(),
+    }
+}
+
+/// UTF-8 as it is; other bytes as `\xNN`, and a backslash then as `\\`.
+pub fn printable(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => {
+            let mut out = String::with_capacity(bytes.len() + 16);
+            for chunk in bytes.utf8_chunks() {
+                out.push_str(&chunk.valid().replace('\\', "\\\\"));
+                for byte in chunk.invalid() {
+                    let _ = write!(out, "\\x{byte:02x}");
+                }
+            }
+            Cow::Owned(out)
+        }
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4usize {
+            if place > chunk.len() {
+                out.push('=');
+            } else {
+                let six = (group >> (18 - 6 * place) & 63) as usize;
+                out.push(ALPHABET.get(six).copied().unwrap_or(b'=') as char);
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,133 @@
+//! Serials that never came.
+//!
+//! The kernel numbers every event of a boot, also those that no rule lets out, so a hole means a loss only to a source that gets all.
+//! A late record fills its hole; a serial that falls far back with the clock going on is another boot, not a loss.
+
+use std::collections::VecDeque;
+
+/// Serials `first..=last` never came between two moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SerialGap {
+    pub node: u32,
+    pub first: u64,
+    pub last: u64,
+    pub since_ms: u64,
+    pub until_ms: u64,
+}
+
+/// Holes open at one time; past it the oldest are reported early.
+const MAX_OPEN: usize = 1024;
+/// A step back or forth larger than this is another counter, not a hole.
+const MAX_STEP: u64 = 1_000_000;
+
+#[derive(Default)]
+struct Node {
+    newest: Option<(u64, u64)>,
+    open: VecDeque<SerialGap>,
+}
+
+/// Watches the serials of each node.
+#[derive(Default)]
+pub struct SerialWatch {
+    nodes: Vec<Node>,
+    found: Vec<SerialGap>,
+    pub lost: u64,
+}
+
+impl SerialWatch {
+    /// A record of the kernel with this serial was seen.
+    pub fn see(&mut self, node: u32, time_ms: u64, serial: u64, timeout_ms: u64) {
+        let at = node as usize;
+        if self.nodes.len() <= at {
+            self.nodes.resize_with(at + 1, Node::default);
+        }
+        let Some(entry) = self.nodes.get_mut(at) else { return };
+        match entry.newest {
+            Some((newest, _)) if serial == newest => {}
+            Some((newest, since_ms)) if serial > newest => {
+                if serial - newest > 1 && serial - newest <= MAX_STEP {
+                    entry.open.push_back(SerialGap { node, first: newest + 1, last: serial - 1, since_ms, until_ms: time_ms });
+                }
+                entry.newest = Some((serial, time_ms));
+            }
+            Some((newest, _)) if newest - serial <= MAX_STEP && fill(&mut entry.open, serial) => {}
+            Some((newest, newest_ms)) if newest - serial > 65_536 || is_restart(newest, newest_ms, serial, time_ms) => {
+                entry.newest = Some((serial, time_ms));
+            }
+            Some(_) => {}
+            None => entry.newest = Some((serial, time_ms)),
+        }
+        while entry.open.front().is_some_and(|gap| gap.until_ms + timeout_ms < time_ms) || entry.open.len() > MAX_OPEN {
+            let Some(gap) = entry.open.pop_front() else { break };
+            self.lost += gap.last - gap.first + 1;
+            self.found.push(gap);
+        }
+    }
+
+    /// Hand out what was found.
+    pub fn take(&mut self) -> Vec<SerialGap> {
+        std::mem::take(&mut self.found)
+    }
+
+    /// Nothing more will come: what is open is lost.
+    pub fn flush(&mut self) {
+        for node in &mut self.nodes {
+            for gap in node.open.drain(..) {
+                self.lost += gap.last - gap.first + 1;
+                self.found.push(gap);
+            }
+        }
+    }
+}
+
+/// A counter that begins again after a pause: another boot.
+fn is_restart(newest: u64, newest_ms: u64, serial: u64, time_ms: u64) -> bool {
+    newest - serial > 256 && serial < newest / 2 && time_ms > newest_ms + 1000
+}
+
+/// Take a late serial out of its hole; false when it is in none.
+fn fill(open: &mut VecDeque<SerialGap>, serial: u64) -> bool {
+    let Some(at) = open.iter().position(|gap| gap.first <= serial && serial <= gap.last) else { return false };
+    let Some(gap) = open.get(at).copied() else { return false };
+    open.remove(at);
+    if serial < gap.last {
+        open.insert(at, SerialGap { first: serial + 1, ..gap });
+    }
+    if gap.first < serial {
+        open.insert(at, SerialGap { last: serial - 1, ..gap });
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(serials: &[u64]) -> u64 {
+        let mut watch = SerialWatch::default();
+        for (at, serial) in serials.iter().enumerate() {
+            watch.see(0, 1_000_000 + at as u64, *serial, 2000);
+        }
+        watch.flush();
+        watch.lost
+    }
+
+    #[test]
+    fn a_late_record_is_late_not_lost() {
+        assert_eq!(lost(&[98, 100, 101, 102, 99]), 0);
+        assert_eq!(lost(&[100, 101, 102, 99]), 0);
+    }
+
+    #[test]
+    fn holes_are_counted_once_and_repetitions_not_at_all() {
+        assert_eq!(lost(&[1, 2, 5, 6, 5, 2]), 2);
+        assert_eq!(lost(&[10, 20, 15]), 8);
+    }
+
+    #[test]
+    fn another_boot_and_a_rolled_over_counter_are_no_loss() {
+        assert_eq!(lost(&[4_294_967_290, 4_294_967_295, 3, 4]), 4);
+        assert_eq!(lost(&[500_000, 1, 2, 3]), 0);
+        assert_eq!(lost(&[100, 101, 102, 99, 103]), 0);
+    }
+}

@@ -1,0 +1,138 @@
+//! Which tool's name an exec, or a path, carries. Only a hint: interpretation decides.
+
+use crate::event::{Event, Kind};
+use std::collections::HashMap;
+
+/// Label of file events that create, remove or rename package metadata or an environment.
+pub const METADATA: &str = "metadata";
+
+/// Names of programs and modules → label.
+#[derive(Default)]
+pub struct Hints {
+    labels: Vec<String>,
+    by_name: HashMap<Vec<u8>, u16>,
+    metadata: u16,
+}
+
+impl Hints {
+    /// Labels in order of precedence, each with base names without a version suffix.
+    pub fn new(table: &[(String, Vec<String>)]) -> Self {
+        let mut hints = Hints::default();
+        for (label, names) in table {
+            let number = hints.labels.len() as u16;
+            hints.labels.push(label.clone());
+            for name in names {
+                hints.by_name.entry(name.as_bytes().to_vec()).or_insert(number);
+            }
+        }
+        hints.metadata = hints.labels.len() as u16;
+        hints.labels.push(METADATA.to_owned());
+        hints
+    }
+
+    pub fn label(&self, hint: u16) -> Option<&str> {
+        self.labels.get(hint as usize).map(String::as_str)
+    }
+
+    /// The hint of an event.
+    pub fn of(&self, event: &Event) -> Option<u16> {
+        match event.kind {
+            Kind::Exec if event.success != Some(false) => self.of_exec(event),
+            Kind::File => event
+                .paths
+                .iter()
+                .any(|path| {
+                    let kind = event.slice(path.nametype).unwrap_or_default();
+                    let name = event.slice(path.name).unwrap_or_default();
+                    matches!(kind, b"CREATE" | b"DELETE") && is_metadata(name)
+                })
+                .then_some(self.metadata),
+            _ => None,
+        }
+    }
+
+    fn of_exec(&self, event: &Event) -> Option<u16> {
+        let exe = base_name(event.slice(event.exe).unwrap_or_default());
+        let first = base_name(event.argv.get(0).unwrap_or_default());
+        let path = base_name(event.paths.first().and_then(|path| event.slice(path.name)).unwrap_or_default());
+        let mut best: Option<u16> = None;
+        let mut consider = |word: &[u8]| {
+            if let Some(found) = self.find(word) {
+                best = Some(best.map_or(found, |known| known.min(found)));
+            }
+        };
+        for word in [path, exe, first] {
+            consider(word);
+        }
+        if is_interpreter(exe) || is_interpreter(first) {
+            let (script, module) = program_of(event);
+            consider(base_name(script));
+            consider(module);
+            consider(module.split(|byte| *byte == b'.').next().unwrap_or_default());
+            // `python /x/site-packages/pip` and `python …/pip/__main__.py`
+            if base_name(script) == b"__main__.py" {
+                let folder = script.get(..script.len().saturating_sub(12)).unwrap_or_default();
+                consider(base_name(folder));
+            }
+        }
+        best
+    }
+
+    fn find(&self, word: &[u8]) -> Option<u16> {
+        if word.is_empty() {
+            return None;
+        }
+        self.by_name.get(word).or_else(|| self.by_name.get(without_version(word))).copied()
+    }
+}
+
+/// The script and the `-m` module of an interpreter's command line.
+fn program_of(event: &Event) -> (&[u8], &[u8]) {
+    let mut at = 1;
+    while let Some(argument) = event.argv.get(at) {
+        at += 1;
+        match argument {
+            [b'-', b'-', ..] => {}
+            [b'-', flags @ ..] if !flags.is_empty() => {
+                // Short flags may be joined (`-Im pip`); the first that takes a value ends the group.
+                let Some(which) = flags.iter().position(|flag| matches!(flag, b'm' | b'c' | b'W' | b'X' | b'Q')) else { continue };
+                let inline = flags.get(which + 1..).unwrap_or_default();
+                let value = if inline.is_empty() { event.argv.get(at).unwrap_or_default() } else { inline };
+                match flags.get(which) {
+                    Some(b'm') => return (&[], value),
+                    Some(b'c') => return (&[], &[]),
+                    _ if inline.is_empty() => at += 1,
+                    _ => {}
+                }
+            }
+            _ => return (argument, &[]),
+        }
+    }
+    (&[], &[])
+}
+
+fn is_interpreter(name: &[u8]) -> bool {
+    matches!(without_version(name), b"python" | b"pypy")
+}
+
+/// `pip3.12` → `pip`, `python3.10` → `python`, `pip-3` → `pip`.
+fn without_version(word: &[u8]) -> &[u8] {
+    let end = word.iter().rposition(|byte| !byte.is_ascii_digit() && *byte != b'.').map_or(0, |at| at + 1);
+    let stem = word.get(..end).unwrap_or_default();
+    stem.strip_suffix(b"-").unwrap_or(stem)
+}
+
+fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+fn is_metadata(name: &[u8]) -> bool {
+    let name = name.strip_suffix(b"/").unwrap_or(name);
+    let base = base_name(name);
+    base.ends_with(b".dist-info")
+        || base.ends_with(b".egg-info")
+        || base.ends_with(b".egg-link")
+        || base == b"conda-meta"
+        || base == b"pyvenv.cfg"
+        || (base.ends_with(b".json") && name.windows(12).any(|window| window == b"/conda-meta/"))
+}

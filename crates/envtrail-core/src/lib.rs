@@ -1,0 +1,23 @@
+//! Lines of the Linux audit log in, events as Arrow out.
+//!
+//! `parse` (a line) → `coalesce` (an event) → `event` (its fields) → `process` (who) → `redact` → `batch` (Arrow).
+//! Nothing here does I/O, reads a clock or panics on input.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod assembler;
+pub mod batch;
+pub mod coalesce;
+pub mod event;
+pub mod fault;
+pub mod gaps;
+pub mod hints;
+pub mod parse;
+pub mod process;
+pub mod procevent;
+pub mod redact;
+pub mod rewrite;
+pub mod seal;
+pub mod syscalls;
+pub mod types;

@@ -1,0 +1,235 @@
+//! One line of the audit log: its stamp and its fields, without copying.
+//!
+//! References: `audit_log_format()` and `audit_log_n_untrustedstring()` in kernel/audit.c; auditd.conf(5)
+//! `log_format = ENRICHED` (0x1d separates what auditd added).
+
+use crate::fault::FaultKind;
+use crate::types;
+use memchr::{memchr, memchr2, memchr3, memrchr};
+
+/// Byte between what the kernel wrote and what auditd added.
+pub const ENRICHMENT: u8 = 0x1d;
+
+/// Where a record belongs, and what is left of its line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp<'a> {
+    pub node: &'a [u8],
+    pub record_type: u16,
+    pub time_ms: u64,
+    pub serial: u64,
+    pub body: &'a [u8],
+}
+
+/// Read the beginning of a line (without its newline).
+pub fn parse_stamp(line: &[u8]) -> Result<Stamp<'_>, FaultKind> {
+    let (node, rest) = match line.strip_prefix(b"node=") {
+        Some(rest) => {
+            let end = memchr(b' ', rest).ok_or(FaultKind::NotARecord)?;
+            split(rest, end)
+        }
+        None => (&line[..0], line),
+    };
+    let rest = rest.strip_prefix(b"type=").ok_or(FaultKind::NotARecord)?;
+    let (name, rest) = split(rest, memchr(b' ', rest).ok_or(FaultKind::NotARecord)?);
+    let record_type = types::record_type_number(name).ok_or(FaultKind::NotARecord)?;
+    let rest = rest.strip_prefix(b"msg=audit").ok_or(FaultKind::BadStamp)?;
+    let rest = rest.strip_prefix(b"d").unwrap_or(rest);
+    let rest = rest.strip_prefix(b"(").ok_or(FaultKind::BadStamp)?;
+    let (seconds, rest) = digits(rest).ok_or(FaultKind::BadStamp)?;
+    let rest = rest.strip_prefix(b".").ok_or(FaultKind::BadStamp)?;
+    let (ms, rest) = digits(rest).ok_or(FaultKind::BadStamp)?;
+    let rest = rest.strip_prefix(b":").ok_or(FaultKind::BadStamp)?;
+    let (serial, rest) = digits(rest).ok_or(FaultKind::BadStamp)?;
+    let rest = rest.strip_prefix(b")").ok_or(FaultKind::BadStamp)?;
+    let rest = rest.strip_prefix(b":").unwrap_or(rest);
+    let body = rest.strip_prefix(b" ").unwrap_or(rest);
+    let time_ms = seconds.checked_mul(1000).and_then(|s| s.checked_add(ms)).ok_or(FaultKind::BadStamp)?;
+    if ms > 999 || time_ms >= 1 << 43 {
+        return Err(FaultKind::BadStamp);
+    }
+    Ok(Stamp { node, record_type, time_ms, serial, body })
+}
+
+/// `bytes[..at]` and what follows the byte at `at`.
+fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
+    (bytes.get(..at).unwrap_or_default(), bytes.get(at + 1..).unwrap_or_default())
+}
+
+fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number: u64 = 0;
+    let mut length = 0;
+    for &byte in bytes {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
+        length += 1;
+    }
+    if length == 0 {
+        return None;
+    }
+    Some((number, bytes.get(length..).unwrap_or_default()))
+}
+
+/// A field's value as it stands in the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value<'a> {
+    pub raw: &'a [u8],
+    /// It stood in double or single quotes (which `raw` leaves out).
+    pub quoted: bool,
+}
+
+/// A field: key, value, and whether auditd added it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    pub key: &'a [u8],
+    pub value: Value<'a>,
+    pub enriched: bool,
+}
+
+/// The fields of a record in order. Words without `=` are passed over.
+pub struct Fields<'a> {
+    rest: &'a [u8],
+    enriched: bool,
+}
+
+impl<'a> Fields<'a> {
+    /// Read the fields of a record's body.
+    pub fn new(body: &'a [u8]) -> Self {
+        Fields { rest: body, enriched: false }
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Field<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Field<'a>> {
+        loop {
+            while let [first, tail @ ..] = self.rest {
+                match *first {
+                    b' ' | b',' => {}
+                    ENRICHMENT => self.enriched = true,
+                    _ => break,
+                }
+                self.rest = tail;
+            }
+            if self.rest.is_empty() {
+                return None;
+            }
+            let at = memchr3(b'=', b' ', ENRICHMENT, self.rest)?;
+            if self.rest.get(at) != Some(&b'=') {
+                self.rest = self.rest.get(at..).unwrap_or_default();
+                continue;
+            }
+            let (key, rest) = split(self.rest, at);
+            let (value, rest) = take_value(rest);
+            self.rest = rest;
+            return Some(Field { key, value, enriched: self.enriched });
+        }
+    }
+}
+
+#[inline]
+fn take_value(rest: &[u8]) -> (Value<'_>, &[u8]) {
+    match rest.first() {
+        Some(b'"') => {
+            let inner = rest.get(1..).unwrap_or_default();
+            let end = memchr(b'"', inner).unwrap_or(inner.len());
+            let (raw, rest) = split(inner, end);
+            (Value { raw, quoted: true }, rest)
+        }
+        Some(b'\'') => {
+            // The nested msg of a user record: it ends with the last quote before the enrichment.
+            let inner = rest.get(1..).unwrap_or_default();
+            let limit = memchr(ENRICHMENT, inner).unwrap_or(inner.len());
+            let end = memrchr(b'\'', inner.get(..limit).unwrap_or_default()).unwrap_or(limit);
+            let (raw, rest) = split(inner, end);
+            (Value { raw, quoted: true }, rest)
+        }
+        Some(b'{') => {
+            let end = memchr(b'}', rest).map_or(rest.len(), |at| at + 1);
+            (Value { raw: rest.get(..end).unwrap_or_default(), quoted: true }, rest.get(end..).unwrap_or_default())
+        }
+        _ => {
+            let end = memchr2(b' ', ENRICHMENT, rest).unwrap_or(rest.len());
+            let (raw, tail) = (rest.get(..end).unwrap_or_default(), rest.get(end..).unwrap_or_default());
+            (Value { raw, quoted: false }, tail)
+        }
+    }
+}
+
+impl<'a> Value<'a> {
+    /// A whole number in decimal; None for anything else.
+    #[inline]
+    pub fn decimal(self) -> Option<u64> {
+        let (negative, raw) = match self.raw.strip_prefix(b"-") {
+            Some(raw) => (true, raw),
+            None => (false, self.raw),
+        };
+        let (number, rest) = digits(raw)?;
+        if !rest.is_empty() {
+            return None;
+        }
+        Some(if negative { number.wrapping_neg() } else { number })
+    }
+
+    /// A whole number in hexadecimal without a prefix.
+    #[inline]
+    pub fn hexadecimal(self) -> Option<u64> {
+        if self.raw.is_empty() || self.raw.len() > 16 {
+            return None;
+        }
+        let mut number = 0u64;
+        for &byte in self.raw {
+            number = number << 4 | u64::from(nibble(byte)?);
+        }
+        Some(number)
+    }
+
+    /// Append the text of an untrusted string: quoted as it is, else decoded from hexadecimal, else as it is.
+    #[inline]
+    pub fn decode_into(self, out: &mut Vec<u8>) {
+        if self.quoted || !decode_hex(self.raw, out) {
+            out.extend_from_slice(self.raw);
+        }
+    }
+
+    /// The kernel's words for "there is none".
+    pub fn is_none(self) -> bool {
+        !self.quoted && (self.raw == b"(null)" || self.raw == b"(none)" || self.raw == b"?")
+    }
+}
+
+/// Append the bytes that `raw` spells in hexadecimal; false, and nothing appended, when it does not.
+pub fn decode_hex(raw: &[u8], out: &mut Vec<u8>) -> bool {
+    if raw.is_empty() || raw.len() % 2 != 0 {
+        return false;
+    }
+    let start = out.len();
+    out.reserve(raw.len() / 2);
+    for pair in raw.chunks_exact(2) {
+        match pair {
+            [high, low] => match (nibble(*high), nibble(*low)) {
+                (Some(high), Some(low)) => out.push(high << 4 | low),
+                _ => {
+                    out.truncate(start);
+                    return false;
+                }
+            },
+            _ => return false,
+        }
+    }
+    true
+}
+
+#[inline]
+fn nibble(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}

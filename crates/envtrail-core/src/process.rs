@@ -1,0 +1,336 @@
+//! The process table: who was forked by whom, which image runs, what has ended.
+//!
+//! A process is (pid, generation); an image is one exec in it. A pid that is known to have ended, or whose parent is another than
+//! was known, is a new generation: a stale entry never becomes anybody's parent.
+
+use std::collections::HashMap;
+
+/// Images of processes that ended longer ago than this (event time) are forgotten.
+const KEEP_ENDED_MS: u64 = 600_000;
+/// Most images kept.
+const MAX_IMAGES: usize = 65_536;
+/// Exits that arrived before the exec they belong to are remembered this long.
+const KEEP_EXIT_MS: u64 = 10_000;
+/// Audit stamps events with the kernel's coarse clock, the connector with the fine one.
+const CLOCK_SLACK_MS: u64 = 20;
+
+/// One exec in a process.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub id: u64,
+    pub pid: u32,
+    pub ppid: u32,
+    pub parent: Option<u64>,
+    pub tracked: Option<u64>,
+    pub hint: Option<u16>,
+    pub exe: Option<String>,
+    pub argv: Vec<String>,
+    pub time_ms: u64,
+    pub serial: u64,
+    pub uid: Option<u32>,
+    pub auid: Option<u32>,
+    pub ses: Option<u32>,
+    /// Processes seen at or below it.
+    pub processes: u32,
+    pub ended_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Process {
+    ppid: u32,
+    born_ms: u64,
+    image: Option<u64>,
+    /// Image that it was forked from.
+    parent: Option<u64>,
+    ended_ms: Option<u64>,
+}
+
+/// What is told of a process of a tracked tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessEvent {
+    pub is_exit: bool,
+    pub time_ms: u64,
+    pub pid: u32,
+    pub ppid: u32,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub image: Option<u64>,
+}
+
+/// Where an exec stands in the tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub image: Option<u64>,
+    pub parent: Option<u64>,
+    pub tracked: Option<u64>,
+}
+
+/// What an exec event says.
+pub struct Exec<'a> {
+    pub id: u64,
+    pub pid: u32,
+    pub ppid: u32,
+    pub hint: Option<u16>,
+    pub exe: Option<&'a [u8]>,
+    pub argv: &'a crate::event::Strings,
+    pub time_ms: u64,
+    pub serial: u64,
+    pub uid: Option<u32>,
+    pub auid: Option<u32>,
+    pub ses: Option<u32>,
+}
+
+/// All processes of one machine since boot, as far as they were seen.
+#[derive(Default)]
+pub struct ProcessTable {
+    processes: HashMap<u32, Process>,
+    images: HashMap<u64, Image>,
+    early_exits: HashMap<u32, ProcessEvent>,
+    newest_ms: u64,
+    changes: u32,
+}
+
+impl ProcessTable {
+    /// A process was forked (process connector).
+    pub fn fork(&mut self, time_ms: u64, pid: u32, ppid: u32) -> Option<ProcessEvent> {
+        self.note(time_ms);
+        let parent = self.image_at(ppid, time_ms);
+        self.early_exits.remove(&pid);
+        self.processes.insert(pid, Process { ppid, born_ms: time_ms, image: None, parent, ended_ms: None });
+        let tracked = parent.and_then(|id| self.images.get(&id)?.tracked);
+        tracked?;
+        self.count_process(parent);
+        Some(ProcessEvent { is_exit: false, time_ms, pid, ppid, exit_code: None, signal: None, image: parent })
+    }
+
+    /// A process ended (process connector). Told on when it is of a tracked tree and was not known to have ended.
+    pub fn exit(&mut self, time_ms: u64, pid: u32, exit_code: Option<i32>, signal: Option<i32>) -> Option<ProcessEvent> {
+        self.note(time_ms);
+        let mut event = ProcessEvent { is_exit: true, time_ms, pid, ppid: 0, exit_code, signal, image: None };
+        self.early_exits.insert(pid, event.clone());
+        let process = self.processes.get_mut(&pid)?;
+        if process.born_ms > time_ms + CLOCK_SLACK_MS {
+            return None;
+        }
+        process.ended_ms.get_or_insert(time_ms);
+        event.ppid = process.ppid;
+        let image = process.image.or(process.parent);
+        if let Some(image) = process.image.and_then(|id| self.images.get_mut(&id)) {
+            image.ended_ms.get_or_insert(time_ms);
+        }
+        event.image = process_image(image, &self.images)?;
+        Some(event)
+    }
+
+    /// An `exit_group` record: the end, and for a subshell that never exec'ed the only sight, of a process.
+    pub fn exit_record(&mut self, time_ms: u64, pid: u32, ppid: u32) -> Place {
+        self.note(time_ms);
+        if !self.is_current(pid, ppid, time_ms) {
+            let parent = self.image_at(ppid, time_ms);
+            self.processes.insert(pid, Process { ppid, born_ms: time_ms, image: None, parent, ended_ms: None });
+        }
+        let place = self.place_of(pid);
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.ended_ms.get_or_insert(time_ms);
+        }
+        if let Some(image) = place.image.and_then(|id| self.images.get_mut(&id)) {
+            if image.pid == pid {
+                image.ended_ms.get_or_insert(time_ms);
+            }
+        }
+        place
+    }
+
+    /// A program was executed. Gives its place, and its end where that had arrived before.
+    pub fn exec(&mut self, exec: &Exec<'_>) -> (Place, Option<ProcessEvent>) {
+        self.note(exec.time_ms);
+        let same_process = self.is_current(exec.pid, exec.ppid, exec.time_ms);
+        let parent = if same_process {
+            self.processes.get(&exec.pid).and_then(|process| process.image.or(process.parent))
+        } else {
+            self.image_at(exec.ppid, exec.time_ms)
+        };
+        let inherited = parent.and_then(|id| self.images.get(&id)?.tracked);
+        let tracked = inherited.or(exec.hint.map(|_| exec.id));
+        if same_process {
+            if let Some(process) = self.processes.get_mut(&exec.pid) {
+                process.image = Some(exec.id);
+                process.ppid = exec.ppid;
+            }
+        } else {
+            let process = Process { ppid: exec.ppid, born_ms: exec.time_ms, image: Some(exec.id), parent, ended_ms: None };
+            self.processes.insert(exec.pid, process);
+            self.count_process(parent);
+        }
+        let keeps_words = tracked.is_some();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.images.insert(
+            exec.id,
+            Image {
+                id: exec.id,
+                pid: exec.pid,
+                ppid: exec.ppid,
+                parent,
+                tracked,
+                hint: exec.hint,
+                exe: exec.exe.map(text),
+                argv: if keeps_words { exec.argv.iter().take(64).map(text).collect() } else { exec.argv.iter().take(4).map(text).collect() },
+                time_ms: exec.time_ms,
+                serial: exec.serial,
+                uid: exec.uid,
+                auid: exec.auid,
+                ses: exec.ses,
+                processes: 1,
+                ended_ms: None,
+            },
+        );
+        let place = Place { image: Some(exec.id), parent, tracked };
+        let early = self.early_exits.get(&exec.pid).filter(|exit| exit.time_ms + CLOCK_SLACK_MS >= exec.time_ms && exit.time_ms < exec.time_ms + KEEP_EXIT_MS);
+        let told = match (early.cloned(), tracked) {
+            (Some(mut exit), Some(_)) => {
+                exit.image = Some(exec.id);
+                exit.ppid = exec.ppid;
+                self.early_exits.remove(&exec.pid);
+                Some(exit)
+            }
+            _ => None,
+        };
+        if told.is_some() {
+            self.end(exec.pid, exec.time_ms);
+        }
+        self.collect();
+        (place, told)
+    }
+
+    /// A process that was there before the trail began (from /proc).
+    pub fn seed(&mut self, exec: &Exec<'_>) {
+        let _ = self.exec(exec);
+    }
+
+    /// The image that runs in a process now.
+    pub fn image_of(&self, pid: u32) -> Option<u64> {
+        self.processes.get(&pid).filter(|process| process.ended_ms.is_none()).and_then(|process| process.image.or(process.parent))
+    }
+
+    /// Where an event of this process belongs.
+    pub fn place_of(&self, pid: u32) -> Place {
+        let Some(process) = self.processes.get(&pid) else { return Place::default() };
+        match process.image.and_then(|id| self.images.get(&id)) {
+            Some(image) => Place { image: Some(image.id), parent: image.parent, tracked: image.tracked },
+            None => Place {
+                image: process.parent,
+                parent: process.parent.and_then(|id| self.images.get(&id)?.parent),
+                tracked: process.parent.and_then(|id| self.images.get(&id)?.tracked),
+            },
+        }
+    }
+
+    /// An event by a process: its place, when the table's entry is of the same generation.
+    pub fn place_at(&self, pid: u32, ppid: u32, time_ms: u64) -> Place {
+        if self.is_current(pid, ppid, time_ms) || self.processes.get(&pid).is_some_and(|p| p.ppid == ppid && p.born_ms <= time_ms + CLOCK_SLACK_MS) {
+            self.place_of(pid)
+        } else {
+            Place::default()
+        }
+    }
+
+    /// The image and its ancestors, itself first.
+    pub fn lineage(&self, image: u64) -> Vec<&Image> {
+        let mut out: Vec<&Image> = Vec::new();
+        let mut next = self.images.get(&image);
+        while let Some(image) = next {
+            if out.len() > 256 || out.iter().any(|seen| seen.id == image.id) {
+                break;
+            }
+            out.push(image);
+            // A parent that was not known at the exec may have shown itself since (a subshell's exit record).
+            let parent = image.parent.or_else(|| {
+                self.processes.get(&image.ppid).filter(|process| process.born_ms <= image.time_ms || process.image.is_none()).and_then(|process| process.image.or(process.parent))
+            });
+            next = parent.and_then(|id| self.images.get(&id));
+        }
+        out
+    }
+
+    /// Processes seen at or below an image.
+    pub fn descendants(&self, image: u64) -> u32 {
+        self.images.get(&image).map_or(0, |image| image.processes)
+    }
+
+    /// Forget everything: another boot, another machine.
+    pub fn forget(&mut self) {
+        *self = ProcessTable::default();
+    }
+
+    fn note(&mut self, time_ms: u64) {
+        self.newest_ms = self.newest_ms.max(time_ms);
+    }
+
+    fn end(&mut self, pid: u32, time_ms: u64) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.ended_ms.get_or_insert(time_ms);
+            if let Some(image) = process.image.and_then(|id| self.images.get_mut(&id)) {
+                image.ended_ms.get_or_insert(time_ms);
+            }
+        }
+    }
+
+    /// Whether the entry of `pid` is the process that an event of (`pid`, `ppid`, time) speaks of.
+    fn is_current(&self, pid: u32, ppid: u32, time_ms: u64) -> bool {
+        let Some(process) = self.processes.get(&pid) else { return false };
+        if process.born_ms > time_ms + CLOCK_SLACK_MS || process.ended_ms.is_some_and(|ended| ended < time_ms) {
+            return false;
+        }
+        // A parent that has ended leaves its children to init or a subreaper.
+        process.ppid == ppid || ppid == 1 || self.processes.get(&process.ppid).is_some_and(|parent| parent.ended_ms.is_some())
+    }
+
+    /// The image that ran in a process at a moment; None when the process had ended before.
+    fn image_at(&self, pid: u32, time_ms: u64) -> Option<u64> {
+        let process = self.processes.get(&pid)?;
+        if process.born_ms > time_ms + CLOCK_SLACK_MS || process.ended_ms.is_some_and(|ended| ended + CLOCK_SLACK_MS < time_ms) {
+            return None;
+        }
+        process.image.or(process.parent)
+    }
+
+    fn count_process(&mut self, parent: Option<u64>) {
+        let mut next = parent;
+        for _ in 0..256 {
+            let Some(image) = next.and_then(|id| self.images.get_mut(&id)) else { return };
+            image.processes += 1;
+            next = image.parent;
+        }
+    }
+
+    /// Forget what ended long ago; past the bound, the oldest images whatever they are.
+    fn collect(&mut self) {
+        self.changes += 1;
+        if self.changes < 4096 && self.images.len() < MAX_IMAGES {
+            return;
+        }
+        self.changes = 0;
+        let horizon = self.newest_ms.saturating_sub(KEEP_ENDED_MS);
+        self.images.retain(|_, image| image.ended_ms.is_none_or(|ended| ended >= horizon));
+        if self.images.len() >= MAX_IMAGES {
+            let mut times: Vec<u64> = self.images.values().map(|image| image.ended_ms.unwrap_or(image.time_ms)).collect();
+            let middle = times.len() / 2;
+            let (_, median, _) = times.select_nth_unstable(middle);
+            let median = *median;
+            self.images.retain(|_, image| image.ended_ms.unwrap_or(image.time_ms) > median);
+        }
+        let images = &self.images;
+        self.processes.retain(|_, process| match process.ended_ms {
+            Some(ended) => ended >= horizon,
+            None => process.image.or(process.parent).is_none_or(|id| images.contains_key(&id)) && process.born_ms + 86_400_000 > horizon,
+        });
+        let newest = self.newest_ms;
+        self.early_exits.retain(|_, exit| exit.time_ms + KEEP_EXIT_MS >= newest);
+    }
+}
+
+fn process_image(image: Option<u64>, images: &HashMap<u64, Image>) -> Option<Option<u64>> {
+    let id = image?;
+    images.get(&id)?.tracked?;
+    Some(Some(id))
+}

@@ -1,0 +1,200 @@
+//! The records of an event after redaction: those that repeat a secret are written again, the others stay byte for byte.
+
+use crate::event::{Record, Strings};
+use crate::parse::{Field, Fields, Value};
+use crate::redact::{redact, Counts};
+use crate::types;
+
+/// Fields that the kernel or a program may have hex-encoded.
+const UNTRUSTED: [&[u8]; 12] =
+    [b"name", b"cwd", b"cmd", b"comm", b"exe", b"acct", b"data", b"path", b"proctitle", b"key", b"hostname", b"unit"];
+
+/// Redact an event's arguments and records in place. Gives the number of values replaced.
+pub fn redact_event(bytes: &mut Vec<u8>, records: &mut [Record], argv: &mut Strings, counts: &mut Counts) -> u32 {
+    let before: u32 = counts.iter().sum();
+    let title = joined(argv);
+    let clean = if argv.is_empty() { None } else { redact(&title, counts) };
+    let mut repeated = Counts::default();
+    let mut out = Vec::with_capacity(bytes.len());
+    let clean_argv = clean.as_deref().map(split_arguments);
+    for record in records.iter_mut() {
+        let head = bytes.get(record.start as usize..record.body as usize).unwrap_or_default();
+        let body = bytes.get(record.body as usize..record.end as usize).unwrap_or_default();
+        let start = out.len();
+        out.extend_from_slice(head);
+        let body_start = out.len();
+        match (&clean_argv, record.record_type) {
+            (Some(clean_argv), types::EXECVE) => rewrite_execve(body, argv, clean_argv, &mut out),
+            (Some(clean_argv), types::PROCTITLE) => rewrite_title(body, &title, &joined(clean_argv), &mut repeated, &mut out),
+            (_, types::EXECVE | types::SYSCALL) if clean_argv.is_none() => out.extend_from_slice(body),
+            _ => rewrite_fields(body, &mut repeated, &mut out),
+        }
+        record.start = start as u32;
+        record.body = body_start as u32;
+        record.end = out.len() as u32;
+        out.push(b'\n');
+    }
+    // What only a record says (a path, a sudo command) counts too; what repeats the arguments was counted with them.
+    if clean_argv.is_none() {
+        for (total, more) in counts.iter_mut().zip(repeated) {
+            *total += more;
+        }
+    }
+    if let Some(clean_argv) = clean_argv {
+        *argv = clean_argv;
+    }
+    *bytes = out;
+    let after: u32 = counts.iter().sum();
+    after - before
+}
+
+fn joined(argv: &Strings) -> Vec<u8> {
+    let mut out = Vec::with_capacity(argv.bytes.len() + argv.len());
+    for (at, argument) in argv.iter().enumerate() {
+        if at > 0 {
+            out.push(0);
+        }
+        out.extend_from_slice(argument);
+    }
+    out
+}
+
+fn split_arguments(text: &[u8]) -> Strings {
+    let mut out = Strings::default();
+    for argument in text.split(|byte| *byte == 0) {
+        out.push(argument);
+    }
+    out
+}
+
+fn rewrite_execve(body: &[u8], argv: &Strings, clean: &Strings, out: &mut Vec<u8>) {
+    let limit = memchr::memchr(crate::parse::ENRICHMENT, body).unwrap_or(body.len());
+    let first = out.len();
+    for Field { key, value, .. } in Fields::new(body.get(..limit).unwrap_or_default()) {
+        let Some((index, part)) = argument_of(key) else {
+            separate(out, first);
+            copy_field(key, value, out);
+            continue;
+        };
+        if argv.get(index) == clean.get(index) {
+            separate(out, first);
+            copy_field(key, value, out);
+        } else if part == Part::Whole || part == Part::Number(0) {
+            separate(out, first);
+            out.extend_from_slice(format!("a{index}=").as_bytes());
+            write_value(clean.get(index).unwrap_or_default(), out);
+        }
+    }
+    out.extend_from_slice(body.get(limit..).unwrap_or_default());
+}
+
+fn separate(out: &mut Vec<u8>, first: usize) {
+    if out.len() > first {
+        out.push(b' ');
+    }
+}
+
+#[derive(PartialEq)]
+enum Part {
+    Whole,
+    Length,
+    Number(usize),
+}
+
+fn argument_of(key: &[u8]) -> Option<(usize, Part)> {
+    let text = std::str::from_utf8(key.strip_prefix(b"a")?).ok()?;
+    if let Some(index) = text.strip_suffix("_len") {
+        return Some((index.parse().ok()?, Part::Length));
+    }
+    match text.split_once('[') {
+        None => Some((text.parse().ok()?, Part::Whole)),
+        Some((index, part)) => Some((index.parse().ok()?, Part::Number(part.strip_suffix(']')?.parse().ok()?))),
+    }
+}
+
+/// A title that is the beginning of the arguments becomes the beginning of the redacted ones: also where it is cut inside a secret.
+fn rewrite_title(body: &[u8], title: &[u8], clean: &[u8], counts: &mut Counts, out: &mut Vec<u8>) {
+    let Some(field) = Fields::new(body).find(|field| field.key == b"proctitle") else {
+        return rewrite_fields(body, counts, out);
+    };
+    let mut decoded = Vec::new();
+    field.value.decode_into(&mut decoded);
+    if !title.starts_with(decoded.strip_suffix(b"\0").unwrap_or(&decoded)) {
+        return rewrite_fields(body, counts, out);
+    }
+    out.extend_from_slice(b"proctitle=");
+    let cut = if decoded.len() < title.len() { clean.get(..decoded.len().min(clean.len())).unwrap_or_default() } else { clean };
+    write_value(cut, out);
+    let limit = memchr::memchr(crate::parse::ENRICHMENT, body).unwrap_or(body.len());
+    out.extend_from_slice(body.get(limit..).unwrap_or_default());
+}
+
+/// Redact the values of a record, decoded where they are hex; untouched when nothing is found.
+fn rewrite_fields(body: &[u8], counts: &mut Counts, out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut copied = 0;
+    let base = body.as_ptr() as usize;
+    for Field { key, value, .. } in Fields::new(body) {
+        let untrusted = UNTRUSTED.contains(&key);
+        let mut decoded = Vec::new();
+        if key == b"msg" && value.quoted {
+            rewrite_fields(value.raw, counts, &mut decoded);
+            if decoded == value.raw {
+                continue;
+            }
+        } else {
+            let mut plain = Vec::new();
+            if untrusted {
+                value.decode_into(&mut plain);
+            } else {
+                plain.extend_from_slice(value.raw);
+            }
+            let Some(clean) = redact(&plain, counts) else { continue };
+            decoded = clean;
+        }
+        let at = value.raw.as_ptr() as usize - base;
+        let quote = usize::from(value.quoted);
+        out.extend_from_slice(body.get(copied..at - quote).unwrap_or_default());
+        if key == b"msg" {
+            out.push(b'\'');
+            out.extend_from_slice(&decoded);
+            out.push(b'\'');
+        } else {
+            write_value(&decoded, out);
+        }
+        copied = (at + value.raw.len() + quote).min(body.len());
+    }
+    if copied == 0 {
+        out.truncate(start);
+        out.extend_from_slice(body);
+    } else {
+        out.extend_from_slice(body.get(copied..).unwrap_or_default());
+    }
+}
+
+fn copy_field(key: &[u8], value: Value<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(key);
+    out.push(b'=');
+    if value.quoted {
+        out.push(b'"');
+    }
+    out.extend_from_slice(value.raw);
+    if value.quoted {
+        out.push(b'"');
+    }
+}
+
+/// Quoted, or in hexadecimal where the kernel would do so (`audit_string_contains_control()`).
+fn write_value(value: &[u8], out: &mut Vec<u8>) {
+    if value.iter().any(|byte| *byte == b'"' || *byte < 0x21 || *byte > 0x7e) {
+        for byte in value {
+            for nibble in [byte >> 4, byte & 15] {
+                out.push(b"0123456789ABCDEF".get(nibble as usize).copied().unwrap_or(b'0'));
+            }
+        }
+    } else {
+        out.push(b'"');
+        out.extend_from_slice(value);
+        out.push(b'"');
+    }
+}

@@ -1,0 +1,22 @@
+//! `envtrail.core._core`: conversions only. Blocks of bytes come in, Arrow goes out; nothing crosses per line.
+
+mod arrow;
+mod netlink;
+mod values;
+
+use pyo3::prelude::*;
+
+/// The compiled core; `envtrail.core` is its only importer.
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::netlink::{AuditSocket, ProcessConnector};
+    #[pymodule_export]
+    use super::values::{
+        event_schema, merkle_root, record_type_name, redact_argv, redact_text, syscall_name, Assembler, Batch, Counters, Fault,
+        Process, ProcessEvent, SerialGap,
+    };
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,285 @@
+//! The assembler and its values as Python objects.
+
+use crate::arrow::{failed, ArrowBatch, ArrowSchema};
+use envtrail_core::assembler::{self, redact_arguments, Options};
+use envtrail_core::coalesce::Limits;
+use envtrail_core::redact::{self, Counts, KINDS};
+use envtrail_core::{batch, process, seal, syscalls, types};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::collections::BTreeMap;
+
+#[pyclass(frozen, get_all, module = "envtrail.core._core")]
+#[derive(Clone)]
+pub struct ProcessEvent {
+    kind: &'static str,
+    time_ms: u64,
+    pid: u32,
+    ppid: u32,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    image: Option<u64>,
+}
+
+#[pyclass(frozen, get_all, module = "envtrail.core._core")]
+#[derive(Clone)]
+pub struct Process {
+    image: u64,
+    pid: u32,
+    ppid: u32,
+    exe: Option<String>,
+    argv: Vec<String>,
+    hint: Option<String>,
+    time_ms: u64,
+    serial: u64,
+    uid: Option<u32>,
+    auid: Option<u32>,
+    ses: Option<u32>,
+    alive: bool,
+}
+
+#[pyclass(frozen, get_all, module = "envtrail.core._core")]
+#[derive(Clone)]
+pub struct Fault {
+    kind: &'static str,
+    line: u64,
+    excerpt: String,
+}
+
+#[pyclass(frozen, get_all, module = "envtrail.core._core")]
+pub struct Counters {
+    lines: u64,
+    records: u64,
+    events: u64,
+    complete: u64,
+    late: u64,
+    lost: u64,
+    duplicate: u64,
+    faults: u64,
+    in_flight: u64,
+}
+
+#[pyclass(frozen, get_all, module = "envtrail.core._core")]
+pub struct SerialGap {
+    node: String,
+    first: u64,
+    last: u64,
+    since_ms: u64,
+    until_ms: u64,
+}
+
+#[pyclass(frozen, module = "envtrail.core._core")]
+pub struct Batch {
+    rows: usize,
+    events: Py<ArrowBatch>,
+    records: Py<PyBytes>,
+    processes: Vec<ProcessEvent>,
+    faults: Vec<Fault>,
+    redactions: BTreeMap<&'static str, u32>,
+}
+
+#[pymethods]
+impl Batch {
+    fn __len__(&self) -> usize {
+        self.rows
+    }
+
+    fn events(&self, py: Python<'_>) -> Py<ArrowBatch> {
+        self.events.clone_ref(py)
+    }
+
+    #[getter]
+    fn records(&self, py: Python<'_>) -> Py<PyBytes> {
+        self.records.clone_ref(py)
+    }
+
+    #[getter]
+    fn processes(&self, py: Python<'_>) -> PyResult<Vec<Py<ProcessEvent>>> {
+        self.processes.iter().map(|event| Py::new(py, event.clone())).collect()
+    }
+
+    #[getter]
+    fn faults(&self, py: Python<'_>) -> PyResult<Vec<Py<Fault>>> {
+        self.faults.iter().map(|fault| Py::new(py, fault.clone())).collect()
+    }
+
+    #[getter]
+    fn redactions(&self) -> BTreeMap<&'static str, u32> {
+        self.redactions.clone()
+    }
+}
+
+/// Lines of the audit log in, events as Arrow out; holds the process table.
+#[pyclass(module = "envtrail.core._core")]
+pub struct Assembler {
+    inner: assembler::Assembler,
+}
+
+#[pymethods]
+impl Assembler {
+    #[new]
+    #[pyo3(signature = (*, node = String::new(), redact = true, hints = Vec::new(), timeout_ms = 2000, max_in_flight = 65_536, max_event_bytes = 33_554_432))]
+    fn new(
+        node: String,
+        redact: bool,
+        hints: Vec<(String, Vec<String>)>,
+        timeout_ms: u64,
+        max_in_flight: usize,
+        max_event_bytes: usize,
+    ) -> Self {
+        let limits = Limits { timeout_ms, max_in_flight: max_in_flight.max(1), max_event_bytes };
+        Assembler { inner: assembler::Assembler::new(Options { node, redact, hints, limits }) }
+    }
+
+    fn push(&mut self, py: Python<'_>, block: &[u8]) {
+        py.detach(|| self.inner.push(block));
+    }
+
+    fn push_process_events(&mut self, block: &[u8]) {
+        self.inner.push_process_events(block);
+    }
+
+    fn replay_process(&mut self, kind: &str, time_ms: u64, pid: u32, ppid: u32, exit_code: Option<i32>, signal: Option<i32>) {
+        if kind == "fork" {
+            self.inner.replay_fork(time_ms, pid, ppid);
+        } else {
+            self.inner.replay_exit(time_ms, pid, exit_code, signal);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn seed_process(
+        &mut self,
+        time_ms: u64,
+        pid: u32,
+        ppid: u32,
+        exe: Option<String>,
+        argv: Vec<String>,
+        uid: Option<u32>,
+        auid: Option<u32>,
+        ses: Option<u32>,
+    ) {
+        self.inner.seed_process(time_ms, pid, ppid, exe.as_deref(), &argv, uid, auid, ses);
+    }
+
+    fn forget_processes(&mut self) {
+        self.inner.forget_processes();
+    }
+
+    fn tick(&mut self, now_ms: u64) {
+        self.inner.tick(now_ms);
+    }
+
+    fn flush(&mut self) {
+        self.inner.flush();
+    }
+
+    fn drain(&mut self, py: Python<'_>) -> PyResult<Batch> {
+        let batch = self.inner.drain().map_err(failed)?;
+        Ok(Batch {
+            rows: batch.events.num_rows(),
+            events: Py::new(py, ArrowBatch::new(batch.events))?,
+            records: PyBytes::new(py, &batch.records).unbind(),
+            processes: batch.processes.iter().map(process_event).collect(),
+            faults: batch.faults.into_iter().map(|fault| Fault { kind: fault.kind.as_str(), line: fault.line, excerpt: fault.excerpt }).collect(),
+            redactions: by_kind(&batch.redactions),
+        })
+    }
+
+    fn lineage(&self, image: u64) -> Vec<Process> {
+        let one = |image: &process::Image| Process {
+            image: image.id,
+            pid: image.pid,
+            ppid: image.ppid,
+            exe: image.exe.clone(),
+            argv: image.argv.clone(),
+            hint: self.inner.hint_label(image.hint).map(str::to_owned),
+            time_ms: image.time_ms,
+            serial: image.serial,
+            uid: image.uid,
+            auid: image.auid,
+            ses: image.ses,
+            alive: image.ended_ms.is_none(),
+        };
+        self.inner.lineage(image).into_iter().map(one).collect()
+    }
+
+    fn image_of(&self, pid: u32) -> Option<u64> {
+        self.inner.image_of(pid)
+    }
+
+    fn descendants(&self, image: u64) -> u32 {
+        self.inner.descendants(image)
+    }
+
+    fn counters(&self) -> Counters {
+        let all = self.inner.counters();
+        Counters {
+            lines: all.lines,
+            records: all.records,
+            events: all.events,
+            complete: all.complete,
+            late: all.late,
+            lost: all.lost,
+            duplicate: all.duplicate,
+            faults: all.faults,
+            in_flight: all.in_flight,
+        }
+    }
+
+    fn take_serial_gaps(&mut self) -> Vec<SerialGap> {
+        let gaps = self.inner.take_serial_gaps().into_iter();
+        gaps.map(|(node, gap)| SerialGap { node, first: gap.first, last: gap.last, since_ms: gap.since_ms, until_ms: gap.until_ms }).collect()
+    }
+}
+
+fn process_event(event: &process::ProcessEvent) -> ProcessEvent {
+    ProcessEvent {
+        kind: if event.is_exit { "exit" } else { "fork" },
+        time_ms: event.time_ms,
+        pid: event.pid,
+        ppid: event.ppid,
+        exit_code: event.exit_code,
+        signal: event.signal,
+        image: event.image,
+    }
+}
+
+fn by_kind(counts: &Counts) -> BTreeMap<&'static str, u32> {
+    KINDS.into_iter().zip(*counts).filter(|(_, count)| *count > 0).collect()
+}
+
+#[pyfunction]
+pub fn redact_argv(argv: Vec<String>) -> (Vec<String>, BTreeMap<&'static str, u32>) {
+    let mut counts = Counts::default();
+    let clean = redact_arguments(&argv, &mut counts);
+    (clean, by_kind(&counts))
+}
+
+#[pyfunction]
+pub fn redact_text(text: String) -> (String, BTreeMap<&'static str, u32>) {
+    let mut counts = Counts::default();
+    let clean = redact::redact(text.as_bytes(), &mut counts).map(|bytes| batch::printable(&bytes).into_owned());
+    (clean.unwrap_or(text), by_kind(&counts))
+}
+
+#[pyfunction]
+pub fn merkle_root<'py>(py: Python<'py>, block: &[u8], seed: &[u8]) -> (Bound<'py, PyBytes>, u64) {
+    let (root, lines) = py.detach(|| seal::merkle_root(block, seed));
+    (PyBytes::new(py, &root), lines)
+}
+
+#[pyfunction]
+pub fn event_schema() -> ArrowSchema {
+    ArrowSchema::new(batch::schema())
+}
+
+#[pyfunction]
+pub fn record_type_name(number: u16) -> String {
+    types::record_type_name(number)
+}
+
+#[pyfunction]
+pub fn syscall_name(arch: u32, number: u32) -> Option<&'static str> {
+    syscalls::name(arch, number)
+}

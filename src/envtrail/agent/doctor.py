@@ -1,0 +1,232 @@
+"""What is wrong on this host, why it matters, and the exact command that mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+
+from msgspec import Struct
+
+from envtrail.agent.status import read_status
+from envtrail.config import Config
+from envtrail.core.control import AuditControl, KernelStatus
+
+_FREE_WARNING_FACTOR = 4
+_UNSEEN_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "fuse.sshfs", "9p", "lustre", "beegfs", "ceph"})
+
+
+class Level(str, Enum):
+    """How bad it is."""
+
+    FAULT = "fault"
+    """The trail is not written, or not complete."""
+    WARNING = "warning"
+    ADVICE = "advice"
+    UNKNOWN = "unknown"
+    """The check could not run; never taken for clean."""
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that is not as it should be."""
+
+    level: Level
+    what: str
+    why: str
+    command: str | None
+    """The command that mends it, as it can be pasted; null when nothing to run mends it."""
+
+
+class Host(Struct, frozen=True, kw_only=True):
+    """What the checks look at, read once."""
+
+    config: Config
+    euid: int
+    status: KernelStatus | None
+    status_error: str | None
+    rules: list[bytes] | None
+    mounts: list[tuple[str, str]]
+    """(mount point, file system type)."""
+    now_ms: int
+
+
+def read_host(config: Config) -> Host:
+    """Look at this machine; what cannot be read is kept with its reason."""
+    status, rules, error = None, None, None
+    try:
+        with AuditControl() as control:
+            status = control.status()
+            rules = control.list_rules()
+    except OSError as fault:
+        error = f"{fault.strerror or fault}"
+    mounts = [
+        (fields[1], fields[2])
+        for line in Path("/proc/self/mounts").read_text().splitlines()
+        if len(fields := line.split()) > 2
+    ]
+    return Host(
+        config=config,
+        euid=os.geteuid(),
+        status=status,
+        status_error=error,
+        rules=rules,
+        mounts=mounts,
+        now_ms=int(time.time() * 1000),
+    )
+
+
+def examine(config: Config) -> list[Finding]:
+    """All findings on this host, worst first."""
+    host = read_host(config)
+    findings = [finding for check in CHECKS for finding in check(host)]
+    order = list(Level)
+    return sorted(findings, key=lambda finding: order.index(finding.level))
+
+
+def _check_privilege(host: Host) -> Iterator[Finding]:
+    if host.euid != 0:
+        yield Finding(
+            level=Level.UNKNOWN,
+            what="not root: the kernel's audit state and rules cannot be read",
+            why="rules, capture and losses were not checked",
+            command="sudo envtrail doctor",
+        )
+    elif host.status is None:
+        yield Finding(
+            level=Level.FAULT,
+            what=f"the kernel's audit does not answer ({host.status_error})",
+            why="in a container without the host's network namespace, or with audit compiled out, nothing can be captured here",
+            command="run Envtrail on the host; here, `envtrail import FILE` and `envtrail demo` work",
+        )
+
+
+def _check_enabled(host: Host) -> Iterator[Finding]:
+    if host.status is not None and host.status.enabled == 0 and _agent_runs(host):
+        yield Finding(
+            level=Level.FAULT,
+            what="the kernel's audit is switched off",
+            why="no record is written while `enabled` is 0",
+            command="auditctl -e 1",
+        )
+    if host.status is not None and host.status.enabled == 2:
+        yield Finding(
+            level=Level.ADVICE,
+            what="audit rules are locked until reboot (-e 2)",
+            why="new environments outside the watched roots are followed only after a reboot",
+            command="envtrail rules apply --persist",
+        )
+
+
+def _check_agent(host: Host) -> Iterator[Finding]:
+    if not _agent_runs(host):
+        yield Finding(
+            level=Level.FAULT,
+            what=f"no agent writes the trail in `{host.config.data_dir}`",
+            why="what happens now is not recorded",
+            command="envtrail service install" if shutil.which("systemctl") else "envtrail up",
+        )
+
+
+def _check_losses(host: Host) -> Iterator[Finding]:
+    if host.status is not None and host.status.lost:
+        yield Finding(
+            level=Level.WARNING,
+            what=f"the kernel has lost {host.status.lost} records since boot",
+            why=f"its queue of {host.status.backlog_limit} was full",
+            command=f"auditctl -b {max(8192, host.status.backlog_limit * 2)}",
+        )
+
+
+def _check_backlog(host: Host) -> Iterator[Finding]:
+    wanted = host.config.number("capture.backlog_limit")
+    if host.status is not None and _agent_runs(host) and 0 < host.status.backlog_limit < wanted:
+        yield Finding(
+            level=Level.WARNING,
+            what=f"the kernel's audit queue holds {host.status.backlog_limit} records",
+            why="a burst of executions overflows it",
+            command=f"auditctl -b {wanted}",
+        )
+
+
+def _check_rules(host: Host) -> Iterator[Finding]:
+    status = read_status(host.config.data_dir, host.now_ms)
+    if status is None or status.rules is None:
+        return
+    for fault in status.rules.faults:
+        yield Finding(
+            level=Level.WARNING, what=f"a rule is not loaded: {fault}", why="its events are not seen",
+            command="envtrail rules plan",
+        )
+    if status.rules.loaded < status.rules.expected and not status.rules.faults:
+        yield Finding(
+            level=Level.FAULT,
+            what=f"{status.rules.expected - status.rules.loaded} of {status.rules.expected} rules are not in the kernel",
+            why="somebody removed them, or they wait for a reboot",
+            command="envtrail rules diff",
+        )
+
+
+def _check_silencing(host: Host) -> Iterator[Finding]:
+    never_task = any(int.from_bytes(rule[0:4], "little") & 0x0F == 1 and rule[4:8] == b"\0" * 4 for rule in host.rules or [])
+    if never_task:
+        yield Finding(
+            level=Level.FAULT,
+            what="a rule `-a never,task` is loaded",
+            why="it silences every system call rule for processes started since",
+            command="auditctl -d never,task",
+        )
+
+
+def _check_disk(host: Host) -> Iterator[Finding]:
+    folder = next((path for path in [host.config.data_dir, *host.config.data_dir.parents] if path.exists()), Path("/"))
+    free = shutil.disk_usage(folder).free
+    least = host.config.number("store.min_free_bytes")
+    if free < least * _FREE_WARNING_FACTOR:
+        yield Finding(
+            level=Level.FAULT if free < least else Level.WARNING,
+            what=f"{free // 2**20} MiB are free under `{folder}`",
+            why=f"below {least // 2**20} MiB the trail stops growing",
+            command="envtrail config show store.retention_bytes",
+        )
+
+
+def _check_mounts(host: Host) -> Iterator[Finding]:
+    unseen = [point for point, kind in host.mounts if kind in _UNSEEN_FILE_SYSTEMS]
+    if unseen:
+        yield Finding(
+            level=Level.ADVICE,
+            what="network file systems: " + ", ".join(unseen),
+            why="changes made there from another machine are seen by comparison of snapshots only, without a person",
+            command=None,
+        )
+
+
+def _check_container(host: Host) -> Iterator[Finding]:
+    if Path("/run/docker.sock").exists() or Path("/run/containerd/containerd.sock").exists():
+        yield Finding(
+            level=Level.ADVICE,
+            what="containers run on this host",
+            why="root inside a container on its own overlay uses other inodes than the watched interpreters",
+            command=None,
+        )
+
+
+def _agent_runs(host: Host) -> bool:
+    return read_status(host.config.data_dir, host.now_ms) is not None
+
+
+CHECKS: tuple[Callable[[Host], Iterator[Finding]], ...] = (
+    _check_privilege,
+    _check_enabled,
+    _check_agent,
+    _check_silencing,
+    _check_rules,
+    _check_losses,
+    _check_backlog,
+    _check_disk,
+    _check_mounts,
+    _check_container,
+)

@@ -1,0 +1,30 @@
+"""The state again, from the segments alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from envtrail.agent.build import make_pipeline
+from envtrail.config import Config
+from envtrail.store.reader import iterate_steps
+from envtrail.store.state import fresh_state
+
+
+class RebuildReport(Struct, frozen=True, kw_only=True):
+    """What the rebuilt state holds."""
+
+    segments: int
+    operations: int
+    runs: int
+    sessions: int
+
+
+def rebuild_state(config: Config, *, on_progress: Callable[[int], None] | None = None) -> RebuildReport:
+    """Go through every segment with the wishes ignored; replace state.sqlite when it is whole.
+
+    Raises:
+        CannotRunError: an agent is writing this trail.
+        DamagedStoreError: a segment cannot be read.
+    """

@@ -1,0 +1,22 @@
+"""`envtrail agent`: watch without a terminal, for the service manager and for auditd."""
+
+from __future__ import annotations
+
+import click
+
+from envtrail.cli.context import Context
+
+
+@click.command(short_help="Watch this machine, for the service manager.")
+@click.option("--source", default=None, help="Capture source instead of the configured one (`capture.source`).")
+@click.pass_obj
+def agent(context: Context, source: str | None) -> None:
+    """Watch this machine until SIGTERM, writing the trail and answering `/run/envtrail/envtrail.sock`.
+
+    The rules that it loads stay in the kernel when it ends, so that a restart loses as little as the kernel's queue holds;
+    `envtrail rules remove` takes them out.
+    """
+    from envtrail.agent.service import serve
+
+    config = context.config.replaced("--source", capture__source=source) if source else context.config
+    serve(config, keep_rules=True)

@@ -1,0 +1,24 @@
+"""`envtrail up`: watch this machine in the foreground, with a live feed."""
+
+from __future__ import annotations
+
+import click
+
+from envtrail.cli.context import Context
+
+
+@click.command(short_help="Watch this machine, with a live feed in the terminal.")
+@click.option("--profile", default=None, help="Rule profile instead of the configured one: lean, full, classic or none.")
+@click.option("--json", "as_json", is_flag=True, help="The feed as JSON lines.")
+@click.pass_obj
+def up(context: Context, profile: str | None, as_json: bool) -> None:
+    """Load the rules, capture what the kernel records, and print each operation when it ends.
+
+    Ctrl-C ends it and takes out the rules it loaded; the trail stays.
+    """
+    from envtrail.agent.service import serve
+    from envtrail.cli.feed import Feed
+
+    config = context.config.replaced("--profile", rules__profile=profile) if profile else context.config
+    feed = Feed(as_json=as_json)
+    serve(config, keep_rules=False, on_start=feed.start, on_result=feed.show, on_stop=feed.stop)
