@@ -51,11 +51,11 @@ impl AuditSocket {
         let (mut records, limit) = (0, out.len() + READ_BYTES);
         while out.len() < limit {
             let Some(datagram) = self.socket.receive()? else { break };
-            for (kind, _, payload) in messages(datagram) {
-                if kind >= FIRST_RECORD {
-                    render(kind, payload, out);
-                    records += 1;
-                }
+            // A datagram holds one record; its length field leaves out the header in unicast (audit_log_end(), for old daemons).
+            let kind = datagram.get(4..6).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_le_bytes);
+            if kind >= FIRST_RECORD {
+                render(kind, datagram.get(16..).unwrap_or_default(), out);
+                records += 1;
             }
         }
         Ok(records)

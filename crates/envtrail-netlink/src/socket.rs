@@ -119,7 +119,6 @@ pub fn messages(datagram: &[u8]) -> impl Iterator<Item = (u16, u16, &[u8])> {
         let length = u32::from_le_bytes(rest.get(0..4)?.try_into().ok()?) as usize;
         let kind = u16::from_le_bytes(rest.get(4..6)?.try_into().ok()?);
         let flags = u16::from_le_bytes(rest.get(6..8)?.try_into().ok()?);
-        // The kernel's audit multicast gives lengths without the header; whatever the datagram holds is the payload then.
         let end = length.clamp(16, rest.len().max(16));
         let payload = rest.get(16..end)?;
         rest = rest.get((end + 3 & !3).min(rest.len())..).unwrap_or_default();

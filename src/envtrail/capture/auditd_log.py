@@ -1,0 +1,202 @@
+"""auditd's log, followed through rotation: rename, copytruncate, a reused inode, gzip.
+
+A file is known by its first line (time and serial make it unique), never by its inode alone: renaming keeps it, gzip keeps it,
+copytruncate moves it to the copy, and a reused inode does not have it. So one search answers every kind of rotation: find
+the file that begins with the line we know, go on at our offset in it, then read every newer file.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Union
+
+import pyarrow as pa
+
+from envtrail.capture.source import Block
+from envtrail.errors import CannotRunError
+from envtrail.model.gap import Gap, GapCause
+
+READ_BYTES = 1 << 20
+_HEAD_BYTES = 512
+_IDLE_CHECK_S = 0.1
+_ROTATED = re.compile(r"\.(\d+)(\.gz|\.zst)?$")
+_Opened = Union[IO[bytes], pa.CompressedInputStream]
+
+
+class AuditdLogSource:
+    """Everything that the log and its rotated files hold after `position`, then what is appended.
+
+    Args:
+        path: The live log (`/var/log/audit/audit.log`).
+        node: Name of this machine.
+        position: A `Block.position` of an earlier run; null reads all that is there.
+
+    Raises:
+        CannotRunError: the folder cannot be read.
+    """
+
+    name = "auditd_log"
+
+    def __init__(self, path: Path, *, node: str, position: dict[str, str | int] | None = None) -> None:
+        self._path = path
+        self._node = node
+        self._head = str(position["head"]) if position else None
+        self._offset = int(position["offset"]) if position else 0
+        self._handle: _Opened | None = None
+        self._queue: list[tuple[Path, _Opened, str | None, int]] = []
+        self._gaps: list[Gap] = []
+        self._checked_s = 0.0
+        if not os.access(path.parent, os.R_OK | os.X_OK):
+            raise CannotRunError(f"`{path.parent}` cannot be read by this user", hint="run as root")
+        self._find_place()
+
+    def read(self, timeout_ms: int) -> Block:
+        """What was appended; waits for it in steps of 0.1 s, since auditd's log gives no other sign."""
+        deadline = time.monotonic() + timeout_ms / 1000
+        while True:
+            records = self._read_some()
+            if records or self._gaps or time.monotonic() >= deadline:
+                gaps, self._gaps = self._gaps, []
+                return Block(records=records, gaps=gaps, position=self._position())
+            time.sleep(min(_IDLE_CHECK_S, max(0.0, deadline - time.monotonic())))
+
+    def close(self) -> None:
+        """Close the files."""
+        for handle in [self._handle, *(handle for _, handle, _, _ in self._queue)]:
+            if handle is not None:
+                handle.close()
+
+    def _position(self) -> dict[str, str | int] | None:
+        if self._head is None:
+            return None
+        return {"source": self.name, "head": self._head, "offset": self._offset}
+
+    def _read_some(self) -> bytes:
+        while True:
+            if self._handle is None and not self._take_next():
+                self._find_place()
+                return b""
+            assert self._handle is not None  # noqa: S101 - _take_next has just set it
+            records = bytes(self._handle.read(READ_BYTES))
+            if records:
+                if self._head is None:
+                    self._head = _head_of(self._path)
+                self._offset += len(records)
+                return records
+            if self._queue:
+                self._handle.close()
+                self._handle = None
+            elif self._is_replaced():
+                # What was appended between the last read and the rotation is found by the search.
+                self._handle.close()
+                self._handle = None
+                self._find_place()
+                if not self._queue:
+                    return b""
+            else:
+                return b""
+
+    def _take_next(self) -> bool:
+        if not self._queue:
+            return False
+        _, self._handle, self._head, self._offset = self._queue.pop(0)
+        return True
+
+    def _is_replaced(self) -> bool:
+        """Whether the path no longer leads to the file that is being read; asked at most every 0.1 s."""
+        now_s = time.monotonic()
+        if now_s - self._checked_s < _IDLE_CHECK_S:
+            return False
+        self._checked_s = now_s
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            return False
+        return size < self._offset or (size > 0 and self._head is not None and _head_of(self._path) != self._head)
+
+    def _find_place(self) -> None:
+        """Open, oldest first, the file that holds our place and all newer ones."""
+        opened = [(path, head, handle) for path in self._files() for head, handle in _open_with_head(path)]
+        start = next((at for at, (_, head, _) in enumerate(opened) if head == self._head and head is not None), None)
+        if start is None and self._head is not None and opened:
+            self._gaps.append(self._rotation_gap())
+        for at, (path, head, handle) in enumerate(opened):
+            if start is not None and at < start:
+                handle.close()
+                continue
+            offset = self._offset if at == start else 0
+            _skip(handle, offset)
+            self._queue.append((path, handle, head, offset))
+
+    def _files(self) -> Iterator[Path]:
+        """The rotated files, oldest (highest number) first, then the log itself."""
+        numbered = []
+        for path in self._path.parent.glob(self._path.name + ".*"):
+            found = _ROTATED.fullmatch(path.name[len(self._path.name) :])
+            if found:
+                numbered.append((int(found[1]), path))
+        yield from (path for _, path in sorted(numbered, reverse=True))
+        if self._path.exists():
+            yield self._path
+
+    def _rotation_gap(self) -> Gap:
+        now_ms = int(time.time() * 1000)
+        return Gap(
+            id=f"rotation-{self._head}-{self._offset}",
+            cause=GapCause.ROTATION,
+            host=self._node,
+            since_ms=now_ms,
+            until_ms=now_ms,
+            records=None,
+            detail=f"`{self._path}` was rotated away beyond byte {self._offset} of the file that was being read",
+        )
+
+
+def _open_with_head(path: Path) -> Iterator[tuple[str | None, _Opened]]:
+    try:
+        handle: _Opened = _open(path)
+    except FileNotFoundError:
+        return
+    yield _head_of(path), handle
+
+
+def _open(path: Path) -> _Opened:
+    match path.suffix:
+        case ".gz":
+            return gzip.open(path, "rb")
+        case ".zst":
+            return pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+        case _:
+            return path.open("rb", buffering=0)
+
+
+def _head_of(path: Path) -> str | None:
+    """A digest of the first line; None while there is no whole line (of at most 512 bytes)."""
+    try:
+        with _open(path) as handle:
+            start = bytes(handle.read(_HEAD_BYTES))
+    except (FileNotFoundError, EOFError, gzip.BadGzipFile):
+        return None
+    line, newline, _ = start.partition(b"\n")
+    if not newline and len(start) < _HEAD_BYTES:
+        return None
+    return hashlib.sha256(line).hexdigest()[:32]
+
+
+def _skip(handle: _Opened, offset: int) -> None:
+    if not offset:
+        return
+    if isinstance(handle, pa.CompressedInputStream):
+        while offset > 0:
+            got = len(handle.read(min(offset, READ_BYTES)))
+            if not got:
+                return
+            offset -= got
+    else:
+        handle.seek(offset)

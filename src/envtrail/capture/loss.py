@@ -1,0 +1,74 @@
+"""What the kernel says it has lost, as entries of the loss ledger."""
+
+from __future__ import annotations
+
+from envtrail.core import SerialGap
+from envtrail.core.control import AuditControl, KernelStatus
+from envtrail.model.gap import Gap, GapCause
+
+
+class LossWatch:
+    """Compares the kernel's `lost` counter between two looks.
+
+    Args:
+        node: Name of this machine.
+        started_ms: When the watch began.
+    """
+
+    def __init__(self, *, node: str, started_ms: int) -> None:
+        self._node = node
+        self._seen_ms = started_ms
+        self.status: KernelStatus | None = None
+
+    def poll(self, now_ms: int) -> list[Gap]:
+        """Look once; nothing where the kernel does not answer."""
+        try:
+            with AuditControl() as control:
+                status = control.status()
+        except OSError:
+            self.status = None
+            return []
+        before, since_ms = self.status, self._seen_ms
+        self.status, self._seen_ms = status, now_ms
+        if before is None or status.lost <= before.lost:
+            return []
+        return [kernel_gap(self._node, before.lost, status, since_ms, now_ms)]
+
+
+def kernel_gap(node: str, lost_before: int, status: KernelStatus, since_ms: int, until_ms: int) -> Gap:
+    """The entry for a rise of the kernel's counter."""
+    return Gap(
+        id=f"kernel-lost-{since_ms}-{status.lost}",
+        cause=GapCause.KERNEL_LOST,
+        host=node,
+        since_ms=since_ms,
+        until_ms=until_ms,
+        records=status.lost - lost_before,
+        detail=f"the kernel's counter rose from {lost_before} to {status.lost} (queue of {status.backlog_limit})",
+    )
+
+
+def serial_gap(gap: SerialGap) -> Gap:
+    """The entry for serials that never came."""
+    return Gap(
+        id=f"serials-{gap.node}-{gap.first}-{gap.last}-{gap.since_ms}",
+        cause=GapCause.SERIAL_GAP,
+        host=gap.node,
+        since_ms=gap.since_ms,
+        until_ms=gap.until_ms,
+        records=None,
+        detail=f"serials {gap.first} to {gap.last} never came",
+    )
+
+
+def restart_gap(node: str, since_ms: int, until_ms: int) -> Gap:
+    """The entry for the time in which no agent ran."""
+    return Gap(
+        id=f"restart-{since_ms}-{until_ms}",
+        cause=GapCause.RESTART,
+        host=node,
+        since_ms=since_ms,
+        until_ms=until_ms,
+        records=None,
+        detail="no agent was running",
+    )
