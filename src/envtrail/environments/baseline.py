@@ -1,0 +1,119 @@
+"""What an environment itself tells of its past: weak evidence for the time before the trail.
+
+References:
+    conda/history.py (`conda-meta/history`: `==> time <==`, `# cmd:`, `+`/`-` lines; local time without a zone, no user)
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+from envtrail.model.environment import Environment, Snapshot
+from envtrail.model.observation import BaselineChange
+
+_BLOCK = re.compile(r"^==> (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) <==$")
+_TOGETHER_MS = 60_000
+
+
+def read_baseline(environment: Environment, snapshot: Snapshot, now_ms: int) -> list[BaselineChange]:
+    """Past changes, oldest first: conda's history, and pip's packages grouped by the time of their metadata."""
+    past = _conda_history(environment, now_ms) if environment.kind == "conda" else []
+    return sorted(past + _by_time(environment, snapshot, now_ms), key=lambda change: change.when_ms)
+
+
+def _conda_history(environment: Environment, now_ms: int) -> list[BaselineChange]:
+    try:
+        text = Path(environment.prefix, "conda-meta/history").read_text(errors="replace")
+    except OSError:
+        return []
+    changes: list[BaselineChange] = []
+    when_ms: int | None = None
+    argv: list[str] | None = None
+    added: list[str] = []
+    removed: list[str] = []
+
+    def close() -> None:
+        if when_ms is not None and (added or removed):
+            changes.append(_change(environment, now_ms, when_ms, "conda", argv, list(added), list(removed)))
+
+    for line in text.splitlines():
+        if begin := _BLOCK.match(line):
+            close()
+            added.clear()
+            removed.clear()
+            argv = None
+            # The file says local time and no zone: this machine's zone is the best that is known.
+            when_ms = int(datetime.strptime(begin[1], "%Y-%m-%d %H:%M:%S").timestamp() * 1000)  # noqa: DTZ007
+        elif line.startswith("# cmd:"):
+            words = line.removeprefix("# cmd:").split()
+            argv = [Path(words[0]).name, *words[1:]] if words else None
+        elif line[:1] in "+-" and "-" in line[1:]:
+            (added if line[0] == "+" else removed).append(_name_and_version(line[1:]))
+    close()
+    return changes
+
+
+def _name_and_version(dist: str) -> str:
+    name, version, _ = dist.rpartition("::")[2].rsplit("-", 2) if dist.count("-") >= 2 else (dist, "", "")
+    return f"{name} {version}".strip()
+
+
+def _by_time(environment: Environment, snapshot: Snapshot, now_ms: int) -> list[BaselineChange]:
+    """Packages of pip and its kind whose metadata was written within a minute came together."""
+    stamped: list[tuple[int, int, str, str, bool]] = []
+    for package in snapshot.packages:
+        if package.ecosystem != "pypi" or package.location is None:
+            continue
+        try:
+            status = Path(environment.prefix, package.location).stat()
+        except OSError:
+            continue
+        tool = (package.installer or "unknown").partition(" ")[0].lower()
+        stamped.append(
+            (status.st_mtime_ns // 1_000_000, status.st_uid, tool, f"{package.name} {package.version}", bool(package.requested))
+        )
+    groups: list[list[tuple[int, int, str, str, bool]]] = []
+    for item in sorted(stamped, key=lambda item: (item[2], item[1], item[0])):
+        last = groups[-1][-1] if groups else None
+        if last and last[1:3] == item[1:3] and item[0] - last[0] <= _TOGETHER_MS:
+            groups[-1].append(item)
+        else:
+            groups.append([item])
+    return [
+        BaselineChange(
+            time_ms=now_ms,
+            prefix=environment.prefix,
+            kind=environment.kind,
+            when_ms=group[0][0],
+            argv=None,
+            tool=group[0][2],
+            owner_uid=group[0][1],
+            added=[item[3] for item in sorted(group, key=lambda item: (not item[4], item[3]))],
+            removed=[],
+        )
+        for group in groups
+    ]
+
+
+def _change(
+    environment: Environment,
+    now_ms: int,
+    when_ms: int,
+    tool: str,
+    argv: list[str] | None,
+    added: list[str],
+    removed: list[str],
+) -> BaselineChange:
+    return BaselineChange(
+        time_ms=now_ms,
+        prefix=environment.prefix,
+        kind=environment.kind,
+        when_ms=when_ms,
+        argv=argv,
+        tool=tool,
+        owner_uid=environment.owner_uid,
+        added=added,
+        removed=removed,
+    )

@@ -1,0 +1,67 @@
+"""The difference of two snapshots."""
+
+from __future__ import annotations
+
+from envtrail.environments.inventory import normalise_name
+from envtrail.model.environment import Package, Snapshot
+from envtrail.model.operation import Change, PackageState
+
+
+def diff_snapshots(before: Snapshot | None, after: Snapshot) -> list[Change]:
+    """Package by package, sorted by name; a package that went from conda to pip (or back) is one change.
+
+    Args:
+        before: Null when the environment was not known: then everything in `after` was added.
+        after: The newer one.
+    """
+    old = _by_name(before.packages if before else [])
+    new = _by_name(after.packages)
+    changes = []
+    for name in sorted(old.keys() | new.keys()):
+        changes += _pair(old.get(name, []), new.get(name, []))
+    return changes
+
+
+def _by_name(packages: list[Package]) -> dict[str, list[Package]]:
+    found: dict[str, list[Package]] = {}
+    for package in packages:
+        found.setdefault(normalise_name(package.name), []).append(package)
+    return found
+
+
+def _pair(old: list[Package], new: list[Package]) -> list[Change]:
+    """Packages of one name: what is on both sides is no change, the rest is paired in order."""
+    gone = [package for package in old if not any(_same(package, other) for other in new)]
+    come = [package for package in new if not any(_same(package, other) for other in old)]
+    length = max(len(gone), len(come))
+    pairs = zip(gone + [None] * (length - len(gone)), come + [None] * (length - len(come)), strict=True)
+    return [_change(before, after) for before, after in pairs]
+
+
+def _same(one: Package, other: Package) -> bool:
+    keep = ("ecosystem", "version", "build", "digest", "source", "location")
+    return all(getattr(one, name) == getattr(other, name) for name in keep)
+
+
+def _change(before: Package | None, after: Package | None) -> Change:
+    shown = after or before
+    assert shown is not None  # noqa: S101 - pairs are never empty
+    return Change(
+        ecosystem=shown.ecosystem,
+        name=shown.name,
+        requested=shown.requested,
+        before=_state(before),
+        after=_state(after),
+    )
+
+
+def _state(package: Package | None) -> PackageState | None:
+    if package is None:
+        return None
+    return PackageState(
+        version=package.version,
+        build=package.build,
+        source=package.source,
+        installer=package.installer,
+        digest=package.digest,
+    )

@@ -1,0 +1,217 @@
+"""What is installed in an environment, read from its metadata; its Python is never run.
+
+References:
+    https://packaging.python.org/en/latest/specifications/recording-installed-packages/ (RECORD, INSTALLER, REQUESTED)
+    https://packaging.python.org/en/latest/specifications/direct-url/ (direct_url.json)
+    conda/core/prefix_data.py (conda-meta/*.json)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from envtrail.core import redact_text
+from envtrail.model.environment import Environment, Package, Snapshot
+
+_NAME = re.compile(rb"^Name:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+_VERSION = re.compile(rb"^Version:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+_SEPARATORS = re.compile(r"[-_.]+")
+_HEADER_BYTES = 16 * 1024
+
+
+class _CondaRecord(Struct):
+    name: str
+    version: str
+    build: str | None = None
+    channel: Any = None
+    url: str | None = None
+    sha256: str | None = None
+    md5: str | None = None
+    requested_spec: str | None = None
+    requested_specs: list[str] = []
+
+
+class _VcsInfo(Struct):
+    commit_id: str | None = None
+
+
+class _DirInfo(Struct):
+    editable: bool = False
+
+
+class _DirectUrl(Struct):
+    url: str
+    dir_info: _DirInfo | None = None
+    vcs_info: _VcsInfo | None = None
+
+
+_decode_conda = msgspec.json.Decoder(_CondaRecord).decode
+_decode_url = msgspec.json.Decoder(_DirectUrl).decode
+
+
+def normalise_name(name: str) -> str:
+    """The normal form of a project's name (PEP 503)."""
+    return _SEPARATORS.sub("-", name).lower()
+
+
+def read_snapshot(environment: Environment) -> Snapshot:
+    """The packages of an environment now. What cannot be read is listed in `faults`, never raised."""
+    faults: list[str] = []
+    prefix = Path(environment.prefix)
+    conda = {} if environment.kind != "conda" else _read_conda(prefix / "conda-meta", faults)
+    found: list[Package] = []
+    for folder in environment.site_packages:
+        found += _read_site(Path(folder), prefix, faults)
+    packages: list[Package] = []
+    for package in found:
+        twin = conda.get(normalise_name(package.name))
+        if twin is not None and package.installer == "conda":
+            continue
+        if twin is not None:
+            # pip or uv has put its own over conda's: the conda document is stale (conda itself deletes it on `conda list`).
+            conda.pop(normalise_name(package.name))
+        packages.append(package)
+    packages += conda.values()
+    return Snapshot(prefix=environment.prefix, kind=environment.kind, packages=sorted(set(packages), key=_order), faults=sorted(faults))
+
+
+def _order(package: Package) -> tuple[str, str, str, str]:
+    return (package.ecosystem, package.name, package.version, package.location or "")
+
+
+def _read_conda(folder: Path, faults: list[str]) -> dict[str, Package]:
+    packages: dict[str, Package] = {}
+    for entry in _entries(folder, faults):
+        if not entry.name.endswith(".json"):
+            continue
+        try:
+            record = _decode_conda(Path(entry.path).read_bytes())
+        except (OSError, msgspec.DecodeError) as fault:
+            faults.append(f"conda-meta/{entry.name}: {_short(fault)}")
+            continue
+        digest = f"sha256:{record.sha256}" if record.sha256 else f"md5:{record.md5}" if record.md5 else None
+        source = record.channel if isinstance(record.channel, str) else record.url
+        packages[normalise_name(record.name)] = Package(
+            ecosystem="conda",
+            name=record.name,
+            version=record.version,
+            build=record.build,
+            source=redact_text(source)[0] if source else None,
+            installer="conda",
+            digest=digest,
+            requested=bool(record.requested_specs or record.requested_spec),
+            location=f"conda-meta/{entry.name}",
+        )
+    return packages
+
+
+def _read_site(folder: Path, prefix: Path, faults: list[str]) -> list[Package]:
+    packages: list[Package] = []
+    editable = {
+        normalise_name(entry.name[: -len(".egg-link")]) for entry in _entries(folder, faults) if entry.name.endswith(".egg-link")
+    }
+    for entry in _entries(folder, faults):
+        path = os.path.join(folder, entry.name)
+        if entry.name.startswith("~"):
+            faults.append(f"{entry.name}: half-removed by an interrupted pip")
+        elif entry.name.endswith(".dist-info"):
+            package = _read_dist_info(path, prefix, faults)
+            if package is not None:
+                packages.append(package)
+        elif entry.name.endswith(".egg-info"):
+            package = _read_egg_info(path, prefix, faults)
+            if package is not None:
+                packages.append(package)
+    return [
+        msgspec.structs.replace(package, editable=True) if package.name in editable else package for package in packages
+    ]
+
+
+def _read_dist_info(path: str, prefix: Path, faults: list[str]) -> Package | None:
+    header = _read(path + "/METADATA", _HEADER_BYTES)
+    identity = _identity(header)
+    if identity is None:
+        faults.append(f"{os.path.basename(path)}: no METADATA with a name and a version")
+        return None
+    record = _read(path + "/RECORD")
+    installer = _read(path + "/INSTALLER", 200)
+    url, editable = _direct_url(_read(path + "/direct_url.json"))
+    name = installer.decode("utf-8", "replace").strip() if installer else None
+    return Package(
+        ecosystem="pypi",
+        name=normalise_name(identity[0]),
+        version=identity[1],
+        source=url,
+        installer=name or None,
+        digest=_record_digest(record) if record is not None else None,
+        requested=os.path.exists(path + "/REQUESTED") if name and name.partition(" ")[0] in {"pip", "uv", "conda"} else None,
+        editable=editable,
+        location=_below(path, prefix),
+    )
+
+
+def _read_egg_info(path: str, prefix: Path, faults: list[str]) -> Package | None:
+    identity = _identity(_read(path + "/PKG-INFO", _HEADER_BYTES) or _read(path, _HEADER_BYTES))
+    if identity is None:
+        faults.append(f"{os.path.basename(path)}: no PKG-INFO with a name and a version")
+        return None
+    return Package(
+        ecosystem="pypi", name=normalise_name(identity[0]), version=identity[1], location=_below(path, prefix)
+    )
+
+
+def _identity(header: bytes | None) -> tuple[str, str] | None:
+    head = (header or b"").partition(b"\n\n")[0]
+    name, version = _NAME.search(head), _VERSION.search(head)
+    if not name or not version:
+        return None
+    return name[1].decode("utf-8", "backslashreplace"), version[1].decode("utf-8", "backslashreplace")
+
+
+def _direct_url(raw: bytes | None) -> tuple[str | None, bool]:
+    if raw is None:
+        return None, False
+    try:
+        told = _decode_url(raw)
+    except msgspec.DecodeError:
+        return None, False
+    revision = f"@{told.vcs_info.commit_id}" if told.vcs_info and told.vcs_info.commit_id else ""
+    return redact_text(told.url + revision)[0], bool(told.dir_info and told.dir_info.editable)
+
+
+def _record_digest(record: bytes) -> str:
+    """Over the lines of RECORD in order of path, without bytecode: the same files give the same digest."""
+    lines = sorted(line for line in record.splitlines() if b".pyc," not in line and b"/INSTALLER," not in line and b"/REQUESTED," not in line)
+    return "sha256:" + hashlib.sha256(b"\n".join(lines)).hexdigest()
+
+
+def _entries(folder: Path, faults: list[str]) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as fault:
+        faults.append(f"{folder}: {_short(fault)}")
+        return []
+
+
+def _read(path: str, limit: int = -1) -> bytes | None:
+    try:
+        with open(path, "rb", buffering=0) as handle:  # noqa: PTH123 - half the cost of Path.open, 2,000 times an environment
+            return handle.read(limit)
+    except OSError:
+        return None
+
+
+def _below(path: str, prefix: Path) -> str:
+    return path[len(str(prefix)) + 1 :] if path.startswith(f"{prefix}/") else path
+
+
+def _short(fault: Exception) -> str:
+    return fault.strerror or str(fault) if isinstance(fault, OSError) else str(fault)
