@@ -1,0 +1,41 @@
+"""What interpretation gives: results, and wishes that only the world can grant."""
+
+from __future__ import annotations
+
+from typing import Union
+
+from msgspec import Struct
+
+from envtrail.model.operation import Operation
+from envtrail.model.run import Run, Session
+
+
+class SnapshotWanted(Struct, frozen=True, kw_only=True):
+    """An operation has ended: what is in its environment now?"""
+
+    image: int
+    prefix: str
+    environment_kind: str | None
+
+
+class ProcessWanted(Struct, frozen=True, kw_only=True):
+    """A tool has begun: what does /proc say of it?"""
+
+    image: int
+    pid: int
+
+
+class NameWanted(Struct, frozen=True, kw_only=True):
+    """What is the name of this uid now?"""
+
+    uid: int
+
+
+class EnvironmentTouched(Struct, frozen=True, kw_only=True):
+    """Something was created or removed in an environment outside any operation."""
+
+    prefix: str
+
+
+Wish = Union[SnapshotWanted, ProcessWanted, NameWanted, EnvironmentTouched]
+Emission = Union[Operation, Run, Session, Wish]

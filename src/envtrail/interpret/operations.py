@@ -1,0 +1,175 @@
+"""Operations in the making: opened by an exec that states an intention, closed by its process's end, settled by the snapshot."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct
+
+from envtrail.interpret.rows import Row
+from envtrail.interpret.times import to_rfc3339
+from envtrail.interpret.tool import Intention, Invocation
+from envtrail.model.ids import EventId, make_operation_id
+from envtrail.model.operation import (
+    Actor,
+    Change,
+    EnvironmentRef,
+    Evidence,
+    Operation,
+    OperationKind,
+    Outcome,
+    PackageState,
+)
+
+_DIST_INFO = re.compile(r"^(?P<name>[^~].*)-(?P<version>[^-]+)\.(?:dist|egg)-info$")
+_CONDA_META = re.compile(r"(?:^|/)conda-meta/(?P<name>.+)-(?P<version>[^-]+)-(?P<build>[^-]+)\.json$")
+_SEPARATORS = re.compile(r"[-_.]+")
+
+
+class OpenOperation(Struct, kw_only=True):
+    """What is known of an operation so far."""
+
+    image: int
+    pid: int
+    event: EventId
+    invocation: Invocation
+    intention: Intention
+    actor: Actor
+    absent: dict[str, str]
+    complete: bool
+    via: list[str] = []
+    ended_ms: int | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    evidence: list[Evidence] = []
+    added: dict[tuple[str, str], PackageState] = {}
+    """(ecosystem, name) → state, by the metadata whose creation was recorded."""
+    removed: dict[tuple[str, str], PackageState] = {}
+    saw_metadata: bool = False
+
+    @property
+    def is_ended(self) -> bool:
+        """Its process has ended."""
+        return self.ended_ms is not None
+
+    def take_metadata(self, row: Row) -> None:
+        """Learn from a recorded creation or removal of package metadata."""
+        self.saw_metadata = True
+        for path in row["paths"] or ():
+            found = _read_metadata_name(path["name"] or "")
+            if found is None:
+                continue
+            key, state = found
+            if path["nametype"] == "CREATE":
+                self.added[key] = state
+            elif path["nametype"] == "DELETE":
+                self.removed[key] = state
+        self.evidence.append(Evidence(segment=0, serial=row["serial"], time_ms=row["time"]))
+
+    def settle(
+        self,
+        *,
+        host: str,
+        environment_kind: str | None,
+        changes: list[Change] | None,
+        installed: Mapping[str, str] | None,
+        absent: str | None,
+        processes: int,
+    ) -> Operation:
+        """Make the document of it.
+
+        Args:
+            host: Name of the machine.
+            environment_kind: As the environment itself says.
+            changes: By comparison of snapshots; null when there is none, then recorded metadata speaks.
+            installed: Normalised name → version afterwards; null when not known.
+            absent: Why `changes` is null.
+            processes: How many were seen in its tree.
+        """
+        reasons = dict(self.absent)
+        if changes is None and self.saw_metadata:
+            changes = self._recorded_changes()
+        if changes is None:
+            reasons["changes"] = absent or "not recorded"
+        outcome, reason = self._judge(installed)
+        for name, value in (("exit_code", self.exit_code), ("signal", self.signal)):
+            if value is None:
+                reasons[name] = "not applicable" if self.exit_code is not None or self.signal is not None else "not recorded"
+        if self.ended_ms is None:
+            reasons["ended"] = "not recorded"
+        reasons |= {"explained": "not judged yet", "grant": "no policy in force"}
+        if reason is None:
+            reasons["reason"] = "not applicable"
+        prefix = self.intention.prefix
+        if prefix is None:
+            reasons["environment.prefix"] = "the command does not tell, and nothing was seen to change"
+        return Operation(
+            id=make_operation_id(self.event, prefix or ""),
+            kind=self.intention.kind,
+            tool=self.intention.tool,
+            via=self.via,
+            argv=self.intention.argv,
+            host=host,
+            environment=EnvironmentRef(prefix=prefix or "", kind=environment_kind or self.intention.environment_kind or "unknown"),
+            actor=self.actor,
+            started=to_rfc3339(self.event.time_ms),
+            ended=to_rfc3339(self.ended_ms) if self.ended_ms is not None else None,
+            outcome=outcome,
+            reason=reason,
+            exit_code=self.exit_code,
+            signal=self.signal,
+            changes=changes,
+            processes=processes,
+            explained=None,
+            grant=None,
+            complete=self.complete,
+            absent=reasons,
+            evidence=self.evidence,
+            cwd=self.invocation.cwd,
+            pid=self.pid,
+            image=self.image,
+        )
+
+    def _judge(self, installed: Mapping[str, str] | None) -> tuple[Outcome, str | None]:
+        if self.signal is not None:
+            return Outcome.KILLED, f"signal {self.signal}"
+        if self.exit_code is None:
+            return Outcome.UNKNOWN, "its end was not recorded"
+        if self.exit_code != 0:
+            return Outcome.FAILURE, f"exit code {self.exit_code}"
+        if installed is not None:
+            names = self.intention.names
+            if self.intention.kind is OperationKind.INSTALL and any(name not in installed for name in names):
+                return Outcome.FAILURE, "no effect"
+            if self.intention.kind is OperationKind.REMOVE and any(name in installed for name in names):
+                return Outcome.FAILURE, "no effect"
+        return Outcome.SUCCESS, None
+
+    def _recorded_changes(self) -> list[Change]:
+        keys = sorted(self.added.keys() | self.removed.keys())
+        changes = []
+        for key in keys:
+            before, after = self.removed.get(key), self.added.get(key)
+            if before == after:
+                continue
+            requested = key[1] in self.intention.names if self.intention.names else None
+            changes.append(Change(ecosystem=key[0], name=key[1], requested=requested, before=before, after=after))
+        return changes
+
+
+def _read_metadata_name(path: str) -> tuple[tuple[str, str], PackageState] | None:
+    path = path.rstrip("/")
+    if found := _DIST_INFO.match(posixpath.basename(path)):
+        name = _SEPARATORS.sub("-", found["name"]).lower()
+        return ("pypi", name), PackageState(version=found["version"])
+    if found := _CONDA_META.search(path):
+        return ("conda", found["name"]), PackageState(version=found["version"], build=found["build"], installer="conda")
+    return None
+
+
+def with_variables(invocation: Invocation, variables: dict[str, str]) -> Invocation:
+    """The invocation with what /proc said of its environment."""
+    return msgspec.structs.replace(invocation, variables=variables)

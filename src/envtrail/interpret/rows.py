@@ -1,0 +1,31 @@
+"""The few events that interpretation looks at one by one; all others are passed over in Arrow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Row = dict[str, Any]
+
+_COLUMNS = [
+    "node", "time", "serial", "kind", "type", "hint", "success", "exit_code", "pid", "ppid", "auid", "uid", "ses", "tty",
+    "comm", "exe", "argv", "cwd", "paths", "address", "fields", "image", "parent_image", "tracked_image", "complete",
+]  # fmt: skip
+
+
+def interesting_rows(events: pa.RecordBatch) -> list[Row]:
+    """Rows that carry a tool's name, ends in tracked trees, and logins; `time` in ms."""
+    kind = events.column("kind").dictionary_decode()
+    ended = pc.and_(pc.equal(kind, "exit"), pc.is_valid(events.column("tracked_image")))
+    wanted = pc.or_(pc.or_(pc.is_valid(events.column("hint")), ended), pc.equal(kind, "user"))
+    if not pc.any(wanted).as_py():
+        return []
+    chosen = events.select(_COLUMNS).filter(wanted)
+    times = chosen.column("time").cast(pa.int64()).to_pylist()
+    rows: list[Row] = chosen.to_pylist()
+    for row, time_ms in zip(rows, times, strict=True):
+        row["time"] = time_ms
+        row["fields"] = dict(row["fields"] or ())
+    return rows

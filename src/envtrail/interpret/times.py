@@ -1,0 +1,11 @@
+"""Moments as text."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+
+def to_rfc3339(time_ms: int) -> str:
+    """`2026-11-23T08:29:32.690Z` (RFC 3339, UTC, ms)."""
+    moment = datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"

@@ -1,0 +1,72 @@
+"""A command line's options, as far as a tool needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from msgspec import Struct
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+
+class Words(Struct, frozen=True, kw_only=True):
+    """Arguments sorted out."""
+
+    options: dict[str, list[str]]
+    """By the option's long (or only) name; flags have the value ``""``."""
+    positional: list[str]
+
+    def has(self, *names: str) -> bool:
+        """Whether one of these options was given."""
+        return any(name in self.options for name in names)
+
+    def last(self, *names: str) -> str | None:
+        """The last value given to one of these options."""
+        return next((values[-1] for name in names if (values := self.options.get(name))), None)
+
+
+def sort_words(arguments: list[str], takes_value: Collection[str]) -> Words:
+    """Tell options and positional arguments apart.
+
+    Args:
+        arguments: After the program's name.
+        takes_value: Options (`-r`, `--target`) that are followed by a value.
+    """
+    options: dict[str, list[str]] = {}
+    positional: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            positional += words
+        elif word.startswith("--"):
+            name, equals, value = word.partition("=")
+            options.setdefault(name, []).append(value if equals else next(words, "") if name in takes_value else "")
+        elif word.startswith("-") and len(word) > 1:
+            _take_short(word, words, takes_value, options)
+        else:
+            positional.append(word)
+    return Words(options=options, positional=positional)
+
+
+def _take_short(word: str, words: object, takes_value: Collection[str], options: dict[str, list[str]]) -> None:
+    if word in takes_value:
+        options.setdefault(word, []).append(next(words, ""))  # type: ignore[call-overload]
+        return
+    for at, letter in enumerate(word[1:], 1):
+        name = f"-{letter}"
+        if name in takes_value:
+            rest = word[at + 1 :]
+            options.setdefault(name, []).append(rest or next(words, ""))  # type: ignore[call-overload]
+            return
+        options.setdefault(name, []).append("")
+
+
+def requirement_names(words: list[str]) -> list[str]:
+    """Normalised names of the PEP 508 requirements among `words`; paths and URLs have none."""
+    names = []
+    for word in words:
+        try:
+            names.append(canonicalize_name(Requirement(word).name))
+        except InvalidRequirement:
+            continue
+    return names

@@ -1,0 +1,77 @@
+"""Paths as tools mean them: lexical only, nothing is looked up."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+
+from envtrail.interpret.tool import Invocation
+
+_PYTHON = re.compile(r"^(?:python|pypy)[\d.]*$")
+
+
+def absolute(path: str, cwd: str | None) -> str | None:
+    """`path` seen from `cwd`; None when it is relative and the folder is not known."""
+    if path.startswith("/"):
+        return posixpath.normpath(path)
+    return posixpath.normpath(posixpath.join(cwd, path)) if cwd else None
+
+
+def is_python(path: str) -> bool:
+    """Whether this is the name of a Python interpreter."""
+    return bool(_PYTHON.match(posixpath.basename(path)))
+
+
+def prefix_of_program(path: str) -> str | None:
+    """`/x/bin/pip` → `/x`; None when the program does not lie in a `bin`."""
+    folder, _, _ = path.rpartition("/")
+    return os.path.dirname(folder) or "/" if posixpath.basename(folder) in {"bin", "condabin", "sbin"} else None
+
+
+def prefix_of_invocation(invocation: Invocation) -> str | None:
+    """The prefix whose program was called: the path passed to execve tells (a venv's `python` is a link to another one)."""
+    for path in (invocation.path, invocation.argv[0] if invocation.argv else None, invocation.exe):
+        if path and (found := absolute(path, invocation.cwd)) and (prefix := prefix_of_program(found)):
+            # A script in one prefix run by the Python of another belongs to that Python: `/venv/bin/python /usr/bin/pip`.
+            return prefix
+    return None
+
+
+def program_words(invocation: Invocation) -> tuple[str, list[str]]:
+    """The program as typed and its arguments, without the interpreter.
+
+    `[python, /x/bin/pip, install]` → `("/x/bin/pip", ["install"])`, `[python, -Im, pip, install]` → `("pip", ["install"])`.
+    """
+    argv = invocation.argv
+    if not argv:
+        return invocation.exe, []
+    if not is_python(argv[0]) and not is_python(invocation.exe):
+        return argv[0], argv[1:]
+    at = 1
+    while at < len(argv):
+        word = argv[at]
+        if word.startswith("--") and len(word) > 2:
+            at += 1
+            continue
+        if not word.startswith("-") or word == "-":
+            return word, argv[at + 1 :]
+        taker = next((place for place, letter in enumerate(word[1:], 1) if letter in "mcWXQ"), None)
+        if taker is None:
+            at += 1
+            continue
+        inline = word[taker + 1 :]
+        if word[taker] == "m":
+            return (inline, argv[at + 1 :]) if inline else (argv[at + 1] if at + 1 < len(argv) else "", argv[at + 2 :])
+        if word[taker] == "c":
+            return "-c", argv[at + 1 :]
+        at += 1 if inline else 2
+    return argv[0], []
+
+
+def program_name(word: str) -> str:
+    """`/x/bin/pip3.12` → `pip`, `pip/__main__.py` → `pip`."""
+    name = posixpath.basename(word)
+    if name in {"__main__.py", "__pip-runner__.py"}:
+        name = posixpath.basename(posixpath.dirname(word))
+    return re.sub(r"[-\d.]+$", "", name) or name
