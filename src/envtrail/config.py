@@ -41,37 +41,172 @@ class Setting(NamedTuple):
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("data_dir", "", "path", "Folder of the trail; empty: /var/lib/envtrail for root, the user's data folder otherwise."),
+    Setting(
+        "data_dir",
+        "",
+        "path",
+        "Folder of the trail; empty: /var/lib/envtrail for root, the user's data folder otherwise.",
+    ),
     Setting("node", "", "name", "Name of this machine in the trail; empty: its host name."),
     Setting("service.socket", SOCKET_PATH, "path", "Socket over which other users ask the service."),
     Setting("service.group", "envtrail", "group", "Members see everything, as root does."),
-    Setting("capture.source", "auto", "name", "`auto`, `netlink`, `multicast`, `auditd_plugin` or `auditd_log`."),
-    Setting("capture.audit_log", "/var/log/audit/audit.log", "path", "Log of auditd, imported at the first start and followed by `auditd_log`."),
-    Setting("capture.process_connector", True, "", "Take forks, exit status and signals from the kernel's process connector."),
-    Setting("capture.event_timeout_ms", 2000, "ms", "An event without its end record is let go after this long (auditd.conf end_of_event_timeout)."),
+    Setting(
+        "capture.source", "auto", "name", "`auto`, `netlink`, `multicast`, `auditd_plugin` or `auditd_log`."
+    ),
+    Setting(
+        "capture.audit_log",
+        "/var/log/audit/audit.log",
+        "path",
+        "Log of auditd, imported at the first start and followed by `auditd_log`.",
+    ),
+    Setting(
+        "capture.process_connector",
+        True,
+        "",
+        "Take forks, exit status and signals from the kernel's process connector.",
+    ),
+    Setting(
+        "capture.event_timeout_ms",
+        2000,
+        "ms",
+        "An event without its end record is let go after this long (auditd.conf end_of_event_timeout).",
+    ),
     Setting("capture.receive_buffer_bytes", 16 * 1024 * 1024, "bytes", "Netlink receive buffer."),
-    Setting("capture.backlog_limit", 8192, "records", "Kernel queue (`auditctl -b`); raised, never lowered; 0 leaves it alone."),
+    Setting(
+        "capture.backlog_limit",
+        8192,
+        "records",
+        "Kernel queue (`auditctl -b`); raised, never lowered; 0 leaves it alone.",
+    ),
     Setting("rules.profile", "lean", "name", "`lean`, `full`, `classic` or `none`."),
-    Setting("rules.roots", ["/opt/conda", "/opt/miniconda3", "/opt/anaconda3", "/opt/mambaforge", "/opt/miniforge3", "/usr/local/miniconda3", "/home/*/miniconda3", "/home/*/anaconda3", "/home/*/mambaforge", "/home/*/miniforge3", "/home/*/.conda", "/root/miniconda3", "/root/anaconda3", "/root/miniforge3"], "globs", "Where conda roots may be."),
-    Setting("rules.venv_roots", ["/home/*", "/root", "/opt", "/srv", "/data"], "globs", "Folders searched for virtual environments, a few levels deep."),
-    Setting("rules.search_depth", 4, "levels", "How deep below `venv_roots` virtual environments are looked for."),
-    Setting("rules.pythons", ["/usr/bin/python3*", "/usr/local/bin/python3*", "/home/*/.pyenv/versions/*/bin/python3*", "/root/.pyenv/versions/*/bin/python3*", "/home/*/.local/share/uv/python/*/bin/python3*", "/root/.local/share/uv/python/*/bin/python3*"], "globs", "Interpreters to watch."),
-    Setting("rules.managers", ["/usr/bin/uv", "/usr/local/bin/uv", "/home/*/.local/bin/uv", "/root/.local/bin/uv", "/usr/local/bin/micromamba", "/home/*/.local/bin/micromamba", "/usr/local/bin/pixi", "/home/*/.pixi/bin/pixi"], "globs", "Native package managers to watch."),
-    Setting("rules.exclude_users", [], "names", "Accounts (automation) whose executions are not recorded; a kernel filter on auid or uid."),
-    Setting("rules.exclude_units", [], "names", "systemd units whose operations are not reported; decided by cgroup after capture."),
+    Setting(
+        "rules.roots",
+        [
+            "/opt/conda",
+            "/opt/miniconda3",
+            "/opt/anaconda3",
+            "/opt/mambaforge",
+            "/opt/miniforge3",
+            "/usr/local/miniconda3",
+            "/home/*/miniconda3",
+            "/home/*/anaconda3",
+            "/home/*/mambaforge",
+            "/home/*/miniforge3",
+            "/home/*/.conda",
+            "/root/miniconda3",
+            "/root/anaconda3",
+            "/root/miniforge3",
+        ],
+        "globs",
+        "Where conda roots may be.",
+    ),
+    Setting(
+        "rules.venv_roots",
+        ["/home/*", "/root", "/opt", "/srv", "/data"],
+        "globs",
+        "Folders searched for virtual environments, a few levels deep.",
+    ),
+    Setting(
+        "rules.search_depth", 4, "levels", "How deep below `venv_roots` virtual environments are looked for."
+    ),
+    Setting(
+        "rules.pythons",
+        [
+            "/usr/bin/python3*",
+            "/usr/local/bin/python3*",
+            "/home/*/.pyenv/versions/*/bin/python3*",
+            "/root/.pyenv/versions/*/bin/python3*",
+            "/home/*/.local/share/uv/python/*/bin/python3*",
+            "/root/.local/share/uv/python/*/bin/python3*",
+        ],
+        "globs",
+        "Interpreters to watch.",
+    ),
+    Setting(
+        "rules.managers",
+        [
+            "/usr/bin/uv",
+            "/usr/local/bin/uv",
+            "/home/*/.local/bin/uv",
+            "/root/.local/bin/uv",
+            "/usr/local/bin/micromamba",
+            "/home/*/.local/bin/micromamba",
+            "/usr/local/bin/pixi",
+            "/home/*/.pixi/bin/pixi",
+        ],
+        "globs",
+        "Native package managers to watch.",
+    ),
+    Setting(
+        "rules.exclude_users",
+        [],
+        "names",
+        "Accounts (automation) whose executions are not recorded; a kernel filter on auid or uid.",
+    ),
+    Setting(
+        "rules.exclude_units",
+        [],
+        "names",
+        "systemd units whose operations are not reported; decided by cgroup after capture.",
+    ),
     Setting("rules.exclude_root", False, "", "Leave out root's use of the watched interpreters."),
-    Setting("rules.exclude_programs", [], "paths", "Programs whose executions are not recorded; a kernel filter on exe."),
+    Setting(
+        "rules.exclude_programs",
+        [],
+        "paths",
+        "Programs whose executions are not recorded; a kernel filter on exe.",
+    ),
     Setting("rules.only_auids", [], "numbers", "Bound every rule to these login uids (tests, trials)."),
     Setting("rules.follow", True, "", "A running agent follows environments that appear, move or go."),
-    Setting("interpret.variables", ["VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_ROOT", "PIP_PYTHON", "PIP_REQUIRE_VIRTUALENV", "PYTHONUSERBASE", "UV_PROJECT_ENVIRONMENT", "UV_SYSTEM_PYTHON", "UV_TARGET", "JUPYTERHUB_USER"], "names", "Environment variables of a tool that are read from /proc and kept."),
+    Setting(
+        "interpret.variables",
+        [
+            "VIRTUAL_ENV",
+            "CONDA_PREFIX",
+            "CONDA_DEFAULT_ENV",
+            "PIP_TARGET",
+            "PIP_PREFIX",
+            "PIP_USER",
+            "PIP_ROOT",
+            "PIP_PYTHON",
+            "PIP_REQUIRE_VIRTUALENV",
+            "PYTHONUSERBASE",
+            "UV_PROJECT_ENVIRONMENT",
+            "UV_SYSTEM_PYTHON",
+            "UV_TARGET",
+            "JUPYTERHUB_USER",
+        ],
+        "names",
+        "Environment variables of a tool that are read from /proc and kept.",
+    ),
     Setting("interpret.environments_interval_s", 300, "s", "How often environments are looked for again."),
     Setting("store.write_interval_ms", 200, "ms", "Records reach the disk's cache at least this often."),
     Setting("store.sync_interval_ms", 5000, "ms", "fdatasync at least this often."),
-    Setting("store.segment_bytes", 64 * 1024 * 1024, "bytes", "A segment is sealed when its records reach this size."),
+    Setting(
+        "store.segment_bytes",
+        64 * 1024 * 1024,
+        "bytes",
+        "A segment is sealed when its records reach this size.",
+    ),
     Setting("store.segment_age_s", 24 * 3600, "s", "A segment is sealed at this age."),
-    Setting("store.retention_days", 400, "days", "Sealed segments older than this are dropped (China's Cybersecurity Law asks six months, PCI DSS twelve)."),
-    Setting("store.retention_bytes", 0, "bytes", "Oldest sealed segments are dropped above this size on disk; 0: no limit."),
-    Setting("store.min_free_bytes", 256 * 1024 * 1024, "bytes", "Below this the trail stops growing and the loss ledger says so."),
+    Setting(
+        "store.retention_days",
+        400,
+        "days",
+        "Sealed segments older than this are dropped (China's Cybersecurity Law asks six months, PCI DSS twelve).",
+    ),
+    Setting(
+        "store.retention_bytes",
+        0,
+        "bytes",
+        "Oldest sealed segments are dropped above this size on disk; 0: no limit.",
+    ),
+    Setting(
+        "store.min_free_bytes",
+        256 * 1024 * 1024,
+        "bytes",
+        "Below this the trail stops growing and the loss ledger says so.",
+    ),
 )
 
 _BY_KEY = {setting.key: setting for setting in SETTINGS}
@@ -142,7 +277,10 @@ def _user_data_dir() -> Path:
 
 
 def load_config(
-    *, file: Path | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, Value] | None = None
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Value] | None = None,
 ) -> Config:
     """Resolve every setting.
 
@@ -164,11 +302,19 @@ def load_config(
             _take(values, faults, key, value, str(path))
     for setting in SETTINGS:
         if setting.variable in environ:
-            _take(values, faults, setting.key, _from_text(setting, environ[setting.variable]), f"${setting.variable}")
+            _take(
+                values,
+                faults,
+                setting.key,
+                _from_text(setting, environ[setting.variable]),
+                f"${setting.variable}",
+            )
     for key, value in (flags or {}).items():
         _take(values, faults, key, value, f"--{key.split('.')[-1].replace('_', '-')}")
     if faults:
-        raise ConfigError("; ".join(faults), hint="`envtrail config show` lists every setting with its default")
+        raise ConfigError(
+            "; ".join(faults), hint="`envtrail config show` lists every setting with its default"
+        )
     return Config(values)
 
 
@@ -193,7 +339,9 @@ def _type_name(value: Value) -> str:
 def _from_text(setting: Setting, text: str) -> object:
     match setting.default:
         case bool():
-            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text.lower(), text)
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(
+                text.lower(), text
+            )
         case int():
             return int(text) if text.lstrip("-").isdigit() else text
         case list():

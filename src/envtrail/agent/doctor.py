@@ -157,7 +157,9 @@ def _check_rules(host: Host) -> Iterator[Finding]:
         return
     for fault in status.rules.faults:
         yield Finding(
-            level=Level.WARNING, what=f"a rule is not loaded: {fault}", why="its events are not seen",
+            level=Level.WARNING,
+            what=f"a rule is not loaded: {fault}",
+            why="its events are not seen",
             command="envtrail rules plan",
         )
     if status.rules.loaded < status.rules.expected and not status.rules.faults:
@@ -170,7 +172,10 @@ def _check_rules(host: Host) -> Iterator[Finding]:
 
 
 def _check_silencing(host: Host) -> Iterator[Finding]:
-    never_task = any(int.from_bytes(rule[0:4], "little") & 0x0F == 1 and rule[4:8] == b"\0" * 4 for rule in host.rules or [])
+    never_task = any(
+        int.from_bytes(rule[0:4], "little") & 0x0F == 1 and rule[4:8] == b"\0" * 4
+        for rule in host.rules or []
+    )
     if never_task:
         yield Finding(
             level=Level.FAULT,
@@ -181,7 +186,9 @@ def _check_silencing(host: Host) -> Iterator[Finding]:
 
 
 def _check_disk(host: Host) -> Iterator[Finding]:
-    folder = next((path for path in [host.config.data_dir, *host.config.data_dir.parents] if path.exists()), Path("/"))
+    folder = next(
+        (path for path in [host.config.data_dir, *host.config.data_dir.parents] if path.exists()), Path("/")
+    )
     free = shutil.disk_usage(folder).free
     least = host.config.number("store.min_free_bytes")
     if free < least * _FREE_WARNING_FACTOR:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from envtrail.agent.build import open_pipeline
 from envtrail.agent.world import ImportedWorld
 from envtrail.capture.replay import ReplaySource
 from envtrail.config import Config
-from envtrail.model.observation import ImportEnded, ImportStarted
 
 
 class ImportReport(Struct, frozen=True, kw_only=True):

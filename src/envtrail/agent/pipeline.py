@@ -14,7 +14,7 @@ from typing import Any, Protocol, Union
 import msgspec
 import pyarrow as pa
 
-from envtrail.agent.world import World
+from envtrail.agent.world import NO_ENVIRONMENT, World
 from envtrail.capture.source import Block
 from envtrail.core import Assembler, Batch
 from envtrail.environments.changes import diff_snapshots
@@ -24,23 +24,21 @@ from envtrail.interpret.interpreter import Interpreter
 from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.model.gap import Gap
 from envtrail.model.observation import (
-    AgentStarted,
     BaselineChange,
     CursorMoved,
     EnvironmentSeen,
     GapFound,
     ImportEnded,
-    ImportStarted,
     NameResolved,
     Observation,
     ProcessExited,
     ProcessForked,
-    ProcessSeen,
     RecordsRedacted,
     SnapshotTaken,
 )
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
+from envtrail.store.parse import BootWatch, replay_processes, seed_processes
 
 Result = Union[Operation, Run, Session]
 
@@ -48,11 +46,10 @@ Result = Union[Operation, Run, Session]
 class Evidence(Protocol):
     """The open segment, as the loop needs it."""
 
-    number: int
+    @property
+    def number(self) -> int: ...
 
-    def append(
-        self, records: bytes, events: pa.RecordBatch | None, observations: Sequence[Observation]
-    ) -> object: ...
+    def append(self, records: bytes, observations: Sequence[Observation]) -> None: ...
 
 
 class State(Protocol):
@@ -100,12 +97,13 @@ class Pipeline:
         self.interpreter = interpreter
         self._state = state
         self._evidence = evidence
-        self._world = world
+        self.world = world
         self._on_result = on_result
+        self.lag_ms = 0
         self._segment = 0
         self._starts: list[tuple[int, int]] = []
         """(time of the first event in ms, segment number), ascending."""
-        self._boot_id: str | None = None
+        self._boots = BootWatch()
         self._digests_in_segment: set[str] = set()
 
     def take(self, block: Block, now_ms: int) -> None:
@@ -122,9 +120,18 @@ class Pipeline:
         observations += _process_observations(batch)
         if batch.redactions:
             observations.append(RecordsRedacted(time_ms=now_ms, counts=batch.redactions))
-        if block.position is not None and (batch.records or block.gaps):
-            observations.append(CursorMoved(time_ms=now_ms, source=str(block.position.get("source", "")), position=block.position))
-        self._advance(batch.records, _events(batch), observations, now_ms)
+        if (
+            block.position is not None
+            and (batch.records or block.gaps)
+            and not self.assembler.counters().in_flight
+        ):
+            # While an event is in flight its records are not written yet: the older position is the safe one.
+            source = str(block.position.get("source", ""))
+            observations.append(CursorMoved(time_ms=now_ms, source=source, position=block.position))
+        events = _events(batch)
+        if events.num_rows:
+            self.lag_ms = max(0, now_ms - events.column("time")[events.num_rows - 1].cast(pa.int64()).as_py())
+        self._advance(batch.records, events, observations, now_ms)
 
     def observe(self, observations: Sequence[Observation], now_ms: int) -> None:
         """Seal what was observed outside the stream of records, and let it take effect."""
@@ -142,12 +149,13 @@ class Pipeline:
         """Go again through one step of a segment (resume, rebuild): nothing is written to the evidence."""
         self.assembler.push(records)
         self.assembler.flush()
-        for observation in observations:
-            self._restore_process(observation)
+        replay_processes(self.assembler, observations, self._boots)
         events = _events(self.assembler.drain())
         now_ms = observations[-1].time_ms if observations else 0
         self._note_segment(segment, events)
-        self._digests_in_segment.update(o.digest for o in observations if isinstance(o, SnapshotTaken) and o.digest)
+        self._digests_in_segment.update(
+            o.digest for o in observations if isinstance(o, SnapshotTaken) and o.digest
+        )
         with self._state.transaction():
             results = _results(self.interpreter.step(events, observations, now_ms=now_ms))
             results += self._apply(observations, now_ms)
@@ -159,8 +167,7 @@ class Pipeline:
         if not records and not observations and events is not None and not events.num_rows:
             return
         self._append(records, events, observations)
-        for observation in observations:
-            self._seed_process(observation)
+        seed_processes(self.assembler, observations, self._boots)
         with self._state.transaction():
             emissions = self.interpreter.step(events, observations, now_ms=now_ms)
             emissions += self._apply(observations, now_ms)
@@ -170,26 +177,30 @@ class Pipeline:
         """Store results and grant wishes until nothing is wished for."""
         results = _results(emissions)
         wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
-        while wishes and self._world is not None:
-            answers = [answer for wish in wishes for answer in self._world.grant(wish, now_ms)]
+        while wishes and self.world is not None:
+            answers = [answer for wish in wishes for answer in self.world.grant(wish, now_ms)]
             if not answers:
                 break
             self._append(b"", None, answers)
             emissions = self.interpreter.step(None, answers, now_ms=now_ms)
             emissions += self._apply(answers, now_ms)
             results += _results(emissions)
-            wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
+            wishes = [
+                emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))
+            ]
         self._store(results)
 
     def _deliver(self, emissions: Sequence[Emission], now_ms: int) -> None:
         with self._state.transaction():
             self._settle(emissions, now_ms)
 
-    def _append(self, records: bytes, events: pa.RecordBatch | None, observations: Sequence[Observation]) -> None:
+    def _append(
+        self, records: bytes, events: pa.RecordBatch | None, observations: Sequence[Observation]
+    ) -> None:
         if self._evidence is None:
             return
         self._note_segment(self._evidence.number, events)
-        self._evidence.append(records, events, self._without_repeats(observations))
+        self._evidence.append(records, self._without_repeats(observations))
 
     def _without_repeats(self, observations: Sequence[Observation]) -> list[Observation]:
         """Leave out the packages of a snapshot that this segment already holds under the same digest."""
@@ -218,7 +229,8 @@ class Pipeline:
     def _store(self, results: Iterable[Result]) -> None:
         for result in results:
             evidence = [
-                msgspec.structs.replace(item, segment=self._segment_of(item.time_ms)) for item in result.evidence
+                msgspec.structs.replace(item, segment=self._segment_of(item.time_ms))
+                for item in result.evidence
             ]
             placed = msgspec.structs.replace(result, evidence=evidence)
             match placed:
@@ -259,10 +271,19 @@ class Pipeline:
         return emissions
 
     def _apply_snapshot(self, taken: SnapshotTaken, now_ms: int) -> list[Emission]:
+        if (
+            taken.digest is None
+            and taken.absent == NO_ENVIRONMENT
+            and self._state.snapshot(taken.prefix) is not None
+        ):
+            gone = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=[])
+            taken = msgspec.structs.replace(taken, digest=gone.digest, packages=[], absent=None)
         if taken.digest is None:
             if taken.image is None:
                 return []
-            return self.interpreter.settle(taken.image, taken.prefix, changes=None, absent=taken.absent, now_ms=now_ms)
+            return self.interpreter.settle(
+                taken.image, taken.prefix, changes=None, absent=taken.absent, now_ms=now_ms
+            )
         packages = taken.packages if taken.packages is not None else self._state.packages(taken.digest)
         after = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=packages or [], faults=taken.faults)
         before = self._state.snapshot(taken.prefix)
@@ -276,43 +297,6 @@ class Pipeline:
             installed={package.name: package.version for package in after.packages},
             now_ms=now_ms,
         )
-
-    def _seed_process(self, observation: Observation) -> None:
-        """What is observed of processes, live, that the assembler has not seen itself."""
-        match observation:
-            case AgentStarted():
-                if observation.boot_id != self._boot_id:
-                    self.assembler.forget_processes()
-                self._boot_id = observation.boot_id
-            case ImportStarted():
-                self.assembler.forget_processes()
-            case ProcessSeen() if self.assembler.image_of(observation.pid) is None:
-                self.assembler.seed_process(
-                    observation.started_ms or observation.time_ms,
-                    observation.pid,
-                    observation.ppid,
-                    observation.exe,
-                    observation.argv,
-                    observation.uid,
-                    observation.auid,
-                    observation.session,
-                )
-            case _:
-                pass
-
-    def _restore_process(self, observation: Observation) -> None:
-        """The same in a replay, where forks and exits come from the segment too."""
-        match observation:
-            case ProcessForked():
-                self.assembler.replay_process(
-                    "fork", observation.time_ms, observation.pid, observation.ppid, None, None
-                )
-            case ProcessExited():
-                self.assembler.replay_process(
-                    "exit", observation.time_ms, observation.pid, 0, observation.exit_code, observation.signal
-                )
-            case _:
-                self._seed_process(observation)
 
 
 def _events(batch: Batch) -> pa.RecordBatch:

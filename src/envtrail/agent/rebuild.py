@@ -6,10 +6,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from envtrail.agent.build import make_pipeline
 from envtrail.config import Config
-from envtrail.store.reader import iterate_steps
-from envtrail.store.state import fresh_state
 
 
 class RebuildReport(Struct, frozen=True, kw_only=True):

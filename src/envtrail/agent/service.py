@@ -72,7 +72,9 @@ class Agent:
         if self._is_due("status", now_ms, _STATUS_INTERVAL_MS):
             self._write_status(now_ms)
         if self._is_due("kernel", now_ms, _KERNEL_INTERVAL_MS):
-            parts.pipeline.observe([GapFound(time_ms=now_ms, gap=gap) for gap in parts.losses.poll(now_ms)], now_ms)
+            parts.pipeline.observe(
+                [GapFound(time_ms=now_ms, gap=gap) for gap in parts.losses.poll(now_ms)], now_ms
+            )
             parts.rules.keep(now_ms)
         if self._is_due("retention", now_ms, _RETENTION_INTERVAL_MS):
             gaps = parts.writer.retain(now_ms)
@@ -118,7 +120,9 @@ class Agent:
                 source=parts.source.name,
                 rules=parts.rules.status(),
                 kernel=kernel
-                and KernelFigures(lost=kernel.lost, backlog=kernel.backlog, backlog_limit=kernel.backlog_limit),
+                and KernelFigures(
+                    lost=kernel.lost, backlog=kernel.backlog, backlog_limit=kernel.backlog_limit
+                ),
                 counters={name: getattr(counters, name) for name in names},
                 lag_ms=parts.pipeline.lag_ms,
                 cpu_s=cpu_s,
@@ -129,4 +133,7 @@ class Agent:
 
 def observations_of(environment: Environment, now_ms: int, *, reason: str) -> list[object]:
     """An environment and its packages as observations."""
-    return [EnvironmentSeen(time_ms=now_ms, environment=environment), *observe_packages(environment, now_ms, reason=reason)]
+    return [
+        EnvironmentSeen(time_ms=now_ms, environment=environment),
+        *observe_packages(environment, now_ms, reason=reason),
+    ]

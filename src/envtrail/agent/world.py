@@ -22,6 +22,7 @@ from envtrail.model.observation import (
     SnapshotTaken,
 )
 
+NO_ENVIRONMENT = "no environment at this prefix"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -105,7 +106,7 @@ def observe_environment(
                 packages=None,
                 reason=reason,
                 image=image,
-                absent="no environment at this prefix",
+                absent=NO_ENVIRONMENT,
             ),
         ]
     return [
@@ -160,7 +161,9 @@ def read_process(pid: int, now_ms: int, variables: frozenset[str]) -> ProcessSee
         cgroup = (folder / "cgroup").read_text().strip().rpartition("::")[2] or None
     except (OSError, ValueError):
         return None
-    argv, _ = redact_argv([part.decode("utf-8", "backslashreplace") for part in raw_argv.rstrip(b"\0").split(b"\0")])
+    argv, _ = redact_argv(
+        [part.decode("utf-8", "backslashreplace") for part in raw_argv.rstrip(b"\0").split(b"\0")]
+    )
     uid_line = next(line for line in status.splitlines() if line.startswith("Uid:"))
     return ProcessSeen(
         time_ms=now_ms,

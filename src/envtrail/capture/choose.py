@@ -26,7 +26,9 @@ def read_kernel_status() -> KernelStatus:
         with AuditControl() as control:
             return control.status()
     except OSError as fault:
-        raise CannotRunError(_explain(fault), hint="`envtrail import FILE`, `envtrail log` and `envtrail demo` work without it") from None
+        raise CannotRunError(
+            _explain(fault), hint="`envtrail import FILE`, `envtrail log` and `envtrail demo` work without it"
+        ) from None
 
 
 def choose_source(config: Config, *, position: dict[str, str | int] | None = None) -> Source:

@@ -40,7 +40,9 @@ class ReplaySource:
             except IsADirectoryError:
                 raise InputError(f"`{path}` is a folder", hint=f"name the files in it: `{path}/*`") from None
             except PermissionError:
-                raise InputError(f"`{path}` cannot be read by this user", hint=f"sudo envtrail import {path}") from None
+                raise InputError(
+                    f"`{path}` cannot be read by this user", hint=f"sudo envtrail import {path}"
+                ) from None
             self.size_bytes = path.stat().st_size
         self._stream = self._open()
         self._ends_in_newline = True
@@ -59,7 +61,10 @@ class ReplaySource:
         try:
             records = bytes(self._stream.read(BLOCK_BYTES))
         except (OSError, EOFError) as fault:
-            raise InputError(f"`{self._path}` is a damaged archive: {fault}", hint="import what `zcat` or `zstdcat` can still read") from None
+            raise InputError(
+                f"`{self._path}` is a damaged archive: {fault}",
+                hint="import what `zcat` or `zstdcat` can still read",
+            ) from None
         if records:
             self._ends_in_newline = records.endswith(b"\n")
             return Block(records=records)
@@ -76,4 +81,8 @@ class ReplaySource:
         magic = self._raw.read(4)
         self._raw.seek(0)
         compression = next((name for prefix, name in _MAGIC.items() if magic.startswith(prefix)), None)
-        return pa.CompressedInputStream(pa.PythonFile(self._raw, mode="r"), compression) if compression else self._raw
+        return (
+            pa.CompressedInputStream(pa.PythonFile(self._raw, mode="r"), compression)
+            if compression
+            else self._raw
+        )

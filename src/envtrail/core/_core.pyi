@@ -159,7 +159,9 @@ class Assembler:
 class AuditSocket:
     """The kernel's audit records over netlink, rendered as lines. `read` releases the GIL."""
 
-    def __init__(self, mode: str, *, receive_buffer_bytes: int = 16777216) -> None: ...  # "unicast" | "multicast"
+    def __init__(
+        self, mode: str, *, receive_buffer_bytes: int = 16777216
+    ) -> None: ...  # "unicast" | "multicast"
     def read(self, timeout_ms: int) -> bytes: ...
     def take_overruns(self) -> int: ...
     def fileno(self) -> int: ...

@@ -38,8 +38,24 @@ class KernelStatus(Struct, frozen=True, kw_only=True):
     backlog_wait_time: int
 
 
-_MASKS = {"enabled": 1, "failure": 2, "pid": 4, "rate_limit": 8, "backlog_limit": 16, "backlog_wait_time": 32, "lost": 64}
-_PLACES = {"enabled": 1, "failure": 2, "pid": 3, "rate_limit": 4, "backlog_limit": 5, "lost": 6, "backlog_wait_time": 9}
+_MASKS = {
+    "enabled": 1,
+    "failure": 2,
+    "pid": 4,
+    "rate_limit": 8,
+    "backlog_limit": 16,
+    "backlog_wait_time": 32,
+    "lost": 64,
+}
+_PLACES = {
+    "enabled": 1,
+    "failure": 2,
+    "pid": 3,
+    "rate_limit": 4,
+    "backlog_limit": 5,
+    "lost": 6,
+    "backlog_wait_time": 9,
+}
 
 
 class AuditControl:

@@ -72,7 +72,13 @@ def _by_time(environment: Environment, snapshot: Snapshot, now_ms: int) -> list[
             continue
         tool = (package.installer or "unknown").partition(" ")[0].lower()
         stamped.append(
-            (status.st_mtime_ns // 1_000_000, status.st_uid, tool, f"{package.name} {package.version}", bool(package.requested))
+            (
+                status.st_mtime_ns // 1_000_000,
+                status.st_uid,
+                tool,
+                f"{package.name} {package.version}",
+                bool(package.requested),
+            )
         )
     groups: list[list[tuple[int, int, str, str, bool]]] = []
     for item in sorted(stamped, key=lambda item: (item[2], item[1], item[0])):

@@ -12,7 +12,9 @@ from pathlib import Path
 from envtrail.config import Config
 from envtrail.model.environment import Environment
 
-_SKIPPED = frozenset({"proc", "sys", "dev", "run", "node_modules", "__pycache__", "site-packages", ".git", "pkgs", ".cache"})
+_SKIPPED = frozenset(
+    {"proc", "sys", "dev", "run", "node_modules", "__pycache__", "site-packages", ".git", "pkgs", ".cache"}
+)
 _VERSION = re.compile(r"^(\d+\.\d+(?:\.\d+)?)")
 
 
@@ -65,7 +67,11 @@ def site_packages_of(prefix: Path, kind: str) -> list[Path]:
         return [prefix]
     patterns = ["lib/python3*/site-packages", "lib64/python3*/site-packages"]
     if kind == "system":
-        patterns += ["lib/python3/dist-packages", "local/lib/python3*/dist-packages", "lib/python3*/dist-packages"]
+        patterns += [
+            "lib/python3/dist-packages",
+            "local/lib/python3*/dist-packages",
+            "lib/python3*/dist-packages",
+        ]
     found = {os.path.realpath(path) for pattern in patterns for path in glob.glob(str(prefix / pattern))}
     return [Path(path) for path in sorted(found)]
 
@@ -96,7 +102,9 @@ def _children(folder: Path) -> Iterator[Path]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False) and os.path.exists(os.path.join(entry.path, "conda-meta")):
+                if entry.is_dir(follow_symlinks=False) and os.path.exists(
+                    os.path.join(entry.path, "conda-meta")
+                ):
                     yield Path(entry.path)
     except OSError:
         return
@@ -133,7 +141,11 @@ def _find_venvs(root: Path, depth: int) -> Iterator[Path]:
             continue
         for entry in children:
             try:
-                if entry.is_dir(follow_symlinks=False) and entry.name not in _SKIPPED and entry.stat(follow_symlinks=False).st_dev == device:
+                if (
+                    entry.is_dir(follow_symlinks=False)
+                    and entry.name not in _SKIPPED
+                    and entry.stat(follow_symlinks=False).st_dev == device
+                ):
                     folders.append((Path(entry.path), level + 1))
             except OSError:
                 continue
@@ -144,7 +156,11 @@ def _read_pyvenv(prefix: Path) -> dict[str, str]:
         lines = (prefix / "pyvenv.cfg").read_text(errors="replace").splitlines()
     except OSError:
         return {}
-    return {key.strip().lower(): value.strip() for key, equals, value in (line.partition("=") for line in lines) if equals}
+    return {
+        key.strip().lower(): value.strip()
+        for key, equals, value in (line.partition("=") for line in lines)
+        if equals
+    }
 
 
 def _python_version(prefix: Path, configuration: dict[str, str]) -> str | None:

@@ -79,7 +79,12 @@ def read_snapshot(environment: Environment) -> Snapshot:
             conda.pop(normalise_name(package.name))
         packages.append(package)
     packages += conda.values()
-    return Snapshot(prefix=environment.prefix, kind=environment.kind, packages=sorted(set(packages), key=_order), faults=sorted(faults))
+    return Snapshot(
+        prefix=environment.prefix,
+        kind=environment.kind,
+        packages=sorted(set(packages), key=_order),
+        faults=sorted(faults),
+    )
 
 
 def _order(package: Package) -> tuple[str, str, str, str]:
@@ -115,7 +120,9 @@ def _read_conda(folder: Path, faults: list[str]) -> dict[str, Package]:
 def _read_site(folder: Path, prefix: Path, faults: list[str]) -> list[Package]:
     packages: list[Package] = []
     editable = {
-        normalise_name(entry.name[: -len(".egg-link")]) for entry in _entries(folder, faults) if entry.name.endswith(".egg-link")
+        normalise_name(entry.name[: -len(".egg-link")])
+        for entry in _entries(folder, faults)
+        if entry.name.endswith(".egg-link")
     }
     for entry in _entries(folder, faults):
         path = os.path.join(folder, entry.name)
@@ -130,7 +137,8 @@ def _read_site(folder: Path, prefix: Path, faults: list[str]) -> list[Package]:
             if package is not None:
                 packages.append(package)
     return [
-        msgspec.structs.replace(package, editable=True) if package.name in editable else package for package in packages
+        msgspec.structs.replace(package, editable=True) if package.name in editable else package
+        for package in packages
     ]
 
 
@@ -151,7 +159,9 @@ def _read_dist_info(path: str, prefix: Path, faults: list[str]) -> Package | Non
         source=url,
         installer=name or None,
         digest=_record_digest(record) if record is not None else None,
-        requested=os.path.exists(path + "/REQUESTED") if name and name.partition(" ")[0] in {"pip", "uv", "conda"} else None,
+        requested=os.path.exists(path + "/REQUESTED")
+        if name and name.partition(" ")[0] in {"pip", "uv", "conda"}
+        else None,
         editable=editable,
         location=_below(path, prefix),
     )
@@ -188,7 +198,11 @@ def _direct_url(raw: bytes | None) -> tuple[str | None, bool]:
 
 def _record_digest(record: bytes) -> str:
     """Over the lines of RECORD in order of path, without bytecode: the same files give the same digest."""
-    lines = sorted(line for line in record.splitlines() if b".pyc," not in line and b"/INSTALLER," not in line and b"/REQUESTED," not in line)
+    lines = sorted(
+        line
+        for line in record.splitlines()
+        if b".pyc," not in line and b"/INSTALLER," not in line and b"/REQUESTED," not in line
+    )
     return "sha256:" + hashlib.sha256(b"\n".join(lines)).hexdigest()
 
 

@@ -105,7 +105,11 @@ class Interpreter:
                 return self._take_exec(row)
             case "exit":
                 return self._take_end(
-                    row["pid"], row["time"], row["exit_code"], None, Evidence(segment=0, serial=row["serial"], time_ms=row["time"])
+                    row["pid"],
+                    row["time"],
+                    row["exit_code"],
+                    None,
+                    Evidence(segment=0, serial=row["serial"], time_ms=row["time"]),
                 )
             case "user":
                 session = self._sessions.take(row)
@@ -157,7 +161,13 @@ class Interpreter:
         return wishes
 
     def _open(
-        self, row: Row, invocation: Invocation, intention: Intention, actor: Actor, absent: dict[str, str], host: str
+        self,
+        row: Row,
+        invocation: Invocation,
+        intention: Intention,
+        actor: Actor,
+        absent: dict[str, str],
+        host: str,
     ) -> list[Emission]:
         opened = OpenOperation(
             image=row["image"],
@@ -181,13 +191,20 @@ class Interpreter:
             if opened is None or opened.is_ended or not seen.variables:
                 continue
             opened.invocation = with_variables(opened.invocation, seen.variables)
-            tool = next((tool for tool in self._tools.values() if opened.intention.tool in tool.programs), None)
+            tool = next(
+                (tool for tool in self._tools.values() if opened.intention.tool in tool.programs), None
+            )
             intention = tool.read(opened.invocation) if tool else None
             if intention is not None:
                 opened.intention = intention
 
     def _take_end(
-        self, pid: int | None, time_ms: int, exit_code: int | None, signal: int | None, evidence: Evidence | None
+        self,
+        pid: int | None,
+        time_ms: int,
+        exit_code: int | None,
+        signal: int | None,
+        evidence: Evidence | None,
     ) -> list[Emission]:
         """The end of a process; what began in it after that moment is another process under the same pid."""
         emissions: list[Emission] = []
@@ -208,7 +225,9 @@ class Interpreter:
                 opened.evidence.append(evidence)
             prefix = opened.intention.prefix
             if prefix is None:
-                emissions.append(self._close(opened, changes=None, installed=None, absent="environment unknown"))
+                emissions.append(
+                    self._close(opened, changes=None, installed=None, absent="environment unknown")
+                )
             else:
                 kind = opened.intention.environment_kind or self._kinds.get(prefix)
                 emissions.append(SnapshotWanted(image=image, prefix=prefix, environment_kind=kind))
@@ -256,7 +275,12 @@ class Interpreter:
         return actor, absent, wishes
 
     def _close(
-        self, opened: OpenOperation, *, changes: list[Change] | None, installed: dict[str, str] | None, absent: str | None
+        self,
+        opened: OpenOperation,
+        *,
+        changes: list[Change] | None,
+        installed: dict[str, str] | None,
+        absent: str | None,
     ) -> Emission:
         del self._operations[opened.image]
         if opened.actor.name is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import msgspec
 
 from envtrail.interpret.rows import Row
@@ -14,12 +13,18 @@ from envtrail.model.operation import Actor, EnvironmentRef, Evidence, Outcome
 from envtrail.model.run import Run
 
 
-def begin_run(row: Row, invocation: Invocation, *, host: str, actor: Actor, absent: dict[str, str]) -> Run | None:
+def begin_run(
+    row: Row, invocation: Invocation, *, host: str, actor: Actor, absent: dict[str, str]
+) -> Run | None:
     """The run that an exec begins; None for an interpreter without a program (`-c`, a prompt)."""
     word, _ = program_words(invocation)
     if not word or word == "-c" or word == invocation.argv[0]:
         return None
-    is_module = "/" not in word and not word.endswith(".py") and any(part.startswith("-") and part.endswith("m") for part in invocation.argv[1:4])
+    is_module = (
+        "/" not in word
+        and not word.endswith(".py")
+        and any(part.startswith("-") and part.endswith("m") for part in invocation.argv[1:4])
+    )
     name = program_name(word)
     if row["hint"] == "jupyter":
         kind = "kernel" if "ipykernel" in word else "jupyter"
@@ -57,5 +62,3 @@ def end_run(run: Run, *, time_ms: int, exit_code: int | None, signal: int | None
     return msgspec.structs.replace(
         run, ended=to_rfc3339(time_ms), outcome=outcome, exit_code=exit_code, signal=signal, absent=absent
     )
-
-

@@ -23,13 +23,29 @@ _PATHS = "list<item: struct<name: string, nametype: string, inode: uint64, mode:
 _FIELDS = "map<string, string>"
 
 EVENT_COLUMNS: tuple[Column, ...] = (
-    Column("node", "dictionary<values=string, indices=int32, ordered=0>", "Machine that wrote the event (`node=`, or the configured name)."),
+    Column(
+        "node",
+        "dictionary<values=string, indices=int32, ordered=0>",
+        "Machine that wrote the event (`node=`, or the configured name).",
+    ),
     Column("time", "timestamp[ms, tz=UTC]", "When the kernel stamped it."),
     Column("serial", "uint64", "The number after the colon in `audit(time:serial)`."),
-    Column("kind", "dictionary<values=string, indices=int32, ordered=0>", "`exec`, `exit`, `file`, `user`, `config`, `daemon`, `anomaly`, `mac`, `other`."),
-    Column("type", "dictionary<values=string, indices=int32, ordered=0>", "Record type of the first record (`SYSCALL`, `USER_LOGIN`, …)."),
+    Column(
+        "kind",
+        "dictionary<values=string, indices=int32, ordered=0>",
+        "`exec`, `exit`, `file`, `user`, `config`, `daemon`, `anomaly`, `mac`, `other`.",
+    ),
+    Column(
+        "type",
+        "dictionary<values=string, indices=int32, ordered=0>",
+        "Record type of the first record (`SYSCALL`, `USER_LOGIN`, …).",
+    ),
     Column("keys", "list<item: string>", "Keys of the rules that made it (`-k`)."),
-    Column("hint", "dictionary<values=string, indices=int32, ordered=0>", "Label of the tool whose name this exec or path carries; null for most events."),
+    Column(
+        "hint",
+        "dictionary<values=string, indices=int32, ordered=0>",
+        "Label of the tool whose name this exec or path carries; null for most events.",
+    ),
     Column("arch", "uint32", "Audit architecture number (`c000003e` is x86-64)."),
     Column("syscall", "uint32", "System call number."),
     Column("success", "bool", "What the kernel said of the call."),
@@ -47,7 +63,11 @@ EVENT_COLUMNS: tuple[Column, ...] = (
     Column("exe", "string", "Path of the executable."),
     Column("argc", "uint32", "Number of arguments as the kernel counted them."),
     Column("argv", "list<item: string>", "Arguments, redacted; bytes that are not UTF-8 shown as `\\xNN`."),
-    Column("argv_bytes", "string", "The arguments' bytes joined by NUL, base64, when some are not UTF-8; else null."),
+    Column(
+        "argv_bytes",
+        "string",
+        "The arguments' bytes joined by NUL, base64, when some are not UTF-8; else null.",
+    ),
     Column("cwd", "string", "Working directory."),
     Column("paths", _PATHS, "PATH records in order of `item`."),
     Column("proctitle", "string", "Process title as recorded (at most 128 bytes), NUL shown as space."),
@@ -55,12 +75,24 @@ EVENT_COLUMNS: tuple[Column, ...] = (
     Column("fields", _FIELDS, "All fields of an event that is not a system call (user, config, daemon, …)."),
     Column("image", "uint64", "Image that did it: `time_ms << 20 | serial & 0xFFFFF` of its exec event."),
     Column("parent_image", "uint64", "Image that the process was forked from; null when unknown."),
-    Column("tracked_image", "uint64", "Outermost ancestor-or-self image that carries a hint; null outside such trees."),
+    Column(
+        "tracked_image",
+        "uint64",
+        "Outermost ancestor-or-self image that carries a hint; null outside such trees.",
+    ),
     Column("redactions", "uint16", "Values replaced in this event."),
     Column("complete", "bool", "All records that the event must have are there."),
     Column("missing", "list<item: string>", "Record types that are not there."),
-    Column("ended_by", "dictionary<values=string, indices=int32, ordered=0>", "`eoe`, `proctitle`, `single`, `timeout`, `late` or `flush`."),
+    Column(
+        "ended_by",
+        "dictionary<values=string, indices=int32, ordered=0>",
+        "`eoe`, `proctitle`, `single`, `timeout`, `late` or `flush`.",
+    ),
     Column("records", "uint16", "Number of records."),
-    Column("offset", "uint64", "Where its records begin in the block of records handed out with it (later: in the segment)."),
+    Column(
+        "offset",
+        "uint64",
+        "Where its records begin in the block of records handed out with it (later: in the segment).",
+    ),
     Column("length", "uint32", "How many bytes they take."),
 )

@@ -8,7 +8,9 @@ from envtrail.cli.context import Context
 
 
 @click.command(short_help="Watch this machine, for the service manager.")
-@click.option("--source", default=None, help="Capture source instead of the configured one (`capture.source`).")
+@click.option(
+    "--source", default=None, help="Capture source instead of the configured one (`capture.source`)."
+)
 @click.pass_obj
 def agent(context: Context, source: str | None) -> None:
     """Watch this machine until SIGTERM, writing the trail and answering `/run/envtrail/envtrail.sock`.

@@ -8,7 +8,9 @@ from envtrail.cli.context import Context
 
 
 @click.command(short_help="Watch this machine, with a live feed in the terminal.")
-@click.option("--profile", default=None, help="Rule profile instead of the configured one: lean, full, classic or none.")
+@click.option(
+    "--profile", default=None, help="Rule profile instead of the configured one: lean, full, classic or none."
+)
 @click.option("--json", "as_json", is_flag=True, help="The feed as JSON lines.")
 @click.pass_obj
 def up(context: Context, profile: str | None, as_json: bool) -> None:

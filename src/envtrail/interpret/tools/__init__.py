@@ -10,9 +10,14 @@ from envtrail.interpret.tools.venv import Venv
 
 TOOLS: tuple[Tool, ...] = (Conda(), Uv(), Pip(), Venv())
 
-_RUNS = (("jupyter", ["jupyter", "jupyter-lab", "jupyter-notebook", "jupyter-server", "ipykernel_launcher"]), ("python", ["python", "pypy"]))
+_RUNS = (
+    ("jupyter", ["jupyter", "jupyter-lab", "jupyter-notebook", "jupyter-server", "ipykernel_launcher"]),
+    ("python", ["python", "pypy"]),
+)
 
 
 def hints() -> list[tuple[str, list[str]]]:
     """What the core looks for in exec events: labels in order of precedence, with names."""
-    return [(tool.name, list(tool.programs)) for tool in TOOLS] + [(label, list(names)) for label, names in _RUNS]
+    return [(tool.name, list(tool.programs)) for tool in TOOLS] + [
+        (label, list(names)) for label, names in _RUNS
+    ]

@@ -14,8 +14,26 @@ from envtrail.interpret.tools.paths import absolute, prefix_of_invocation, progr
 from envtrail.model.operation import OperationKind
 
 _TAKES_VALUE = frozenset(
-    "-n --name -p --prefix -c --channel --repodata-fn --file -f --solver --experimental --clone --revision "
-    "--subdir --platform --root-prefix -r --rc-file".split()
+    [
+        "-n",
+        "--name",
+        "-p",
+        "--prefix",
+        "-c",
+        "--channel",
+        "--repodata-fn",
+        "--file",
+        "-f",
+        "--solver",
+        "--experimental",
+        "--clone",
+        "--revision",
+        "--subdir",
+        "--platform",
+        "--root-prefix",
+        "-r",
+        "--rc-file",
+    ]
 )
 _COMMANDS = {
     "install": OperationKind.INSTALL,
@@ -47,7 +65,9 @@ class Conda:
         if tool not in self.programs:
             return None
         words = sort_words(arguments, _TAKES_VALUE)
-        if not words.positional or words.has("--dry-run", "-d", "--help", "-h", "--download-only", "--version"):
+        if not words.positional or words.has(
+            "--dry-run", "-d", "--help", "-h", "--download-only", "--version"
+        ):
             return None
         command, packages = words.positional[0], words.positional[1:]
         if command == "env" and packages:
@@ -63,7 +83,9 @@ class Conda:
             argv=[tool, *arguments],
             prefix=_where(invocation, words, command, packages),
             environment_kind="conda",
-            names=[] if kind is OperationKind.CREATE else [found[1].lower() for word in packages if (found := _SPEC_NAME.match(word))],
+            names=[]
+            if kind is OperationKind.CREATE
+            else [found[1].lower() for word in packages if (found := _SPEC_NAME.match(word))],
         )
 
 

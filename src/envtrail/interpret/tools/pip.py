@@ -12,11 +12,53 @@ from envtrail.interpret.tools.paths import absolute, prefix_of_invocation, progr
 from envtrail.model.operation import OperationKind
 
 _TAKES_VALUE = frozenset(
-    "--log --proxy --retries --timeout --exists-action --trusted-host --cert --client-cert --cache-dir --keyring-provider "
-    "--python --use-feature --use-deprecated -c --constraint -r --requirement -e --editable -t --target --platform "
-    "--python-version --implementation --abi --root --prefix --src --upgrade-strategy -C --config-settings "
-    "--config-setting --global-option --no-binary --only-binary --progress-bar --root-user-action --report --group "
-    "-i --index-url --extra-index-url -f --find-links --build-constraint".split()
+    [
+        "--log",
+        "--proxy",
+        "--retries",
+        "--timeout",
+        "--exists-action",
+        "--trusted-host",
+        "--cert",
+        "--client-cert",
+        "--cache-dir",
+        "--keyring-provider",
+        "--python",
+        "--use-feature",
+        "--use-deprecated",
+        "-c",
+        "--constraint",
+        "-r",
+        "--requirement",
+        "-e",
+        "--editable",
+        "-t",
+        "--target",
+        "--platform",
+        "--python-version",
+        "--implementation",
+        "--abi",
+        "--root",
+        "--prefix",
+        "--src",
+        "--upgrade-strategy",
+        "-C",
+        "--config-settings",
+        "--config-setting",
+        "--global-option",
+        "--no-binary",
+        "--only-binary",
+        "--progress-bar",
+        "--root-user-action",
+        "--report",
+        "--group",
+        "-i",
+        "--index-url",
+        "--extra-index-url",
+        "-f",
+        "--find-links",
+        "--build-constraint",
+    ]
 )
 _COMMANDS = {"install": OperationKind.INSTALL, "uninstall": OperationKind.REMOVE}
 
@@ -33,7 +75,11 @@ class Pip:
         if program_name(program) != "pip":
             return None
         words = sort_words(arguments, _TAKES_VALUE)
-        if not words.positional or words.positional[0] not in _COMMANDS or words.has("--dry-run", "--help", "-h", "--version"):
+        if (
+            not words.positional
+            or words.positional[0] not in _COMMANDS
+            or words.has("--dry-run", "--help", "-h", "--version")
+        ):
             return None
         command, *packages = words.positional
         prefix, kind = _where(invocation, words)

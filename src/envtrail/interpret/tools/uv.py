@@ -12,10 +12,51 @@ from envtrail.interpret.tools.paths import absolute, program_name, program_words
 from envtrail.model.operation import OperationKind
 
 _TAKES_VALUE = frozenset(
-    "--directory --project --config-file --cache-dir --color --python -p --target -t --prefix -r --requirement --requirements -c --constraint "
-    "--override -e --editable --index --default-index -i --index-url --extra-index-url -f --find-links --extra --group "
-    "--only-group --package --prompt --index-strategy --keyring-provider --resolution --prerelease --exclude-newer --link-mode "
-    "--allow-insecure-host -C --config-setting --no-binary --only-binary --python-version --python-platform".split()
+    [
+        "--directory",
+        "--project",
+        "--config-file",
+        "--cache-dir",
+        "--color",
+        "--python",
+        "-p",
+        "--target",
+        "-t",
+        "--prefix",
+        "-r",
+        "--requirement",
+        "--requirements",
+        "-c",
+        "--constraint",
+        "--override",
+        "-e",
+        "--editable",
+        "--index",
+        "--default-index",
+        "-i",
+        "--index-url",
+        "--extra-index-url",
+        "-f",
+        "--find-links",
+        "--extra",
+        "--group",
+        "--only-group",
+        "--package",
+        "--prompt",
+        "--index-strategy",
+        "--keyring-provider",
+        "--resolution",
+        "--prerelease",
+        "--exclude-newer",
+        "--link-mode",
+        "--allow-insecure-host",
+        "-C",
+        "--config-setting",
+        "--no-binary",
+        "--only-binary",
+        "--python-version",
+        "--python-platform",
+    ]
 )
 _COMMANDS = {
     "pip install": OperationKind.INSTALL,
@@ -50,7 +91,9 @@ class Uv:
             return None
         if command == "venv":
             prefix = absolute(packages[0] if packages else ".venv", invocation.cwd)
-            return Intention(tool=self.name, kind=kind, argv=["uv", *arguments], prefix=prefix, environment_kind="venv")
+            return Intention(
+                tool=self.name, kind=kind, argv=["uv", *arguments], prefix=prefix, environment_kind="venv"
+            )
         prefix, environment_kind = _where(invocation, words, is_project=not command.startswith("pip "))
         return Intention(
             tool=self.name,
@@ -75,7 +118,9 @@ def _where(invocation: Invocation, words: Words, *, is_project: bool) -> tuple[s
     python = words.last("-p", "--python")
     if python and "/" in python and (found := absolute(python, invocation.cwd)):
         folder, _, name = found.rpartition("/")
-        return (folder.removesuffix("/bin") if folder.endswith("/bin") and name.startswith("python") else found), None
+        return (
+            folder.removesuffix("/bin") if folder.endswith("/bin") and name.startswith("python") else found
+        ), None
     named = words.last("--prefix") or variables.get("VIRTUAL_ENV") or variables.get("CONDA_PREFIX")
     if named:
         return absolute(named, invocation.cwd), None

@@ -11,7 +11,24 @@ from envtrail.interpret.tools.options import sort_words
 from envtrail.interpret.tools.paths import absolute, program_name, program_words
 from envtrail.model.operation import OperationKind
 
-_TAKES_VALUE = frozenset("--prompt --without-scm-ignore-files -p --python --app-data --discovery --creator --seeder --activators --pip --setuptools --wheel -d --extra-search-dir".split())
+_TAKES_VALUE = frozenset(
+    [
+        "--prompt",
+        "--without-scm-ignore-files",
+        "-p",
+        "--python",
+        "--app-data",
+        "--discovery",
+        "--creator",
+        "--seeder",
+        "--activators",
+        "--pip",
+        "--setuptools",
+        "--wheel",
+        "-d",
+        "--extra-search-dir",
+    ]
+)
 
 
 class Venv:

@@ -1,0 +1,208 @@
+"""The Store protocol over one data folder: SQLite for what was interpreted, DuckDB over Parquet for the events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from envtrail.errors import InputError
+from envtrail.model.environment import Environment, Snapshot
+from envtrail.model.gap import Gap
+from envtrail.model.operation import Operation
+from envtrail.model.run import Run, Session
+from envtrail.store.layout import RECORDS, ZST, Layout
+from envtrail.store.state import connect, find_snapshot
+from envtrail.store.store import EventRow, Query, StoreStatus
+
+_decode_operation = msgspec.json.Decoder(Operation).decode
+_decode_run = msgspec.json.Decoder(Run).decode
+_decode_session = msgspec.json.Decoder(Session).decode
+_PAGE = 500
+
+
+class EmbeddedStore:
+    """Read access to a data folder, also while it is being written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._layout = Layout(folder)
+        self._layout.check_format()
+        self._database = connect(self._layout.state, read_only=True)
+
+    def operations(self, query: Query) -> Iterator[Operation]:
+        """Newest first unless asked otherwise; read page by page."""
+        where, values = _conditions(query, "operations")
+        yield from (_decode_operation(doc) for doc in self._pages("operations", where, values, query))
+
+    def operation(self, id_prefix: str) -> Operation | None:
+        """Find one by its id or an unambiguous beginning of it."""
+        rows = self._database.execute(
+            "SELECT doc FROM operations WHERE id >= ?1 AND id < ?1 || 'ZZZZ' LIMIT 2", (id_prefix.upper(),)
+        ).fetchall()
+        if len(rows) > 1 and len(id_prefix) < 26:
+            raise InputError(
+                f"more than one operation begins with `{id_prefix}`", hint="give more characters of the id"
+            )
+        return _decode_operation(rows[0][0]) if rows else None
+
+    def runs(self, query: Query) -> Iterator[Run]:
+        """Newest first unless asked otherwise."""
+        where, values = _conditions(query, "runs")
+        yield from (_decode_run(doc) for doc in self._pages("runs", where, values, query))
+
+    def sessions(self, query: Query) -> Iterator[Session]:
+        """Newest first unless asked otherwise."""
+        where, values = _conditions(query, "sessions")
+        yield from (
+            _decode_session(doc) for doc in self._pages("sessions", where, values, query, order="started, id")
+        )
+
+    def events(self, query: Query, *, with_records: bool = False) -> Iterator[EventRow]:
+        """Typed events in order of time (newest first unless asked otherwise)."""
+        from envtrail.store.events import find_events
+
+        return find_events(self._layout, query, with_records=with_records)
+
+    def environments(self) -> Iterator[Environment]:
+        """Environments that were there when last looked at."""
+        for (doc,) in self._database.execute("SELECT doc FROM environments WHERE NOT gone ORDER BY prefix"):
+            yield msgspec.json.decode(doc, type=Environment)
+
+    def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None:
+        """The last stored snapshot of an environment (at or before a moment)."""
+        return find_snapshot(self._database, prefix, at_ms)
+
+    def gaps(self, query: Query) -> Iterator[Gap]:
+        """The loss ledger, newest first unless asked otherwise."""
+        order = "ASC" if query.oldest_first else "DESC"
+        rows = self._database.execute(
+            f"SELECT doc FROM gaps WHERE until_ms >= ? AND since_ms <= ? ORDER BY until_ms {order} LIMIT ?",  # noqa: S608 - one of two words
+            (
+                query.since_ms or 0,
+                query.until_ms if query.until_ms is not None else 1 << 62,
+                query.limit or -1,
+            ),
+        )
+        for (doc,) in rows:
+            yield msgspec.json.decode(doc, type=Gap)
+
+    def status(self) -> StoreStatus:
+        """Figures for `status`."""
+        from envtrail.store.seal import read_seal
+
+        numbers = self._layout.numbers()
+        seals = [read_seal(self._layout.segment(number)) for number in numbers]
+        kept = [seal for seal in seals if (self._layout.segment(seal.number) / (RECORDS + ZST)).exists()]
+        hot = self._layout.hot / RECORDS
+        hot_bytes = hot.stat().st_size if hot.exists() else 0
+        span = self._database.execute("SELECT min(started), max(started) FROM operations").fetchone()
+        return StoreStatus(
+            folder=str(self._layout.folder),
+            format=1,
+            segments=len(kept),
+            first_segment=kept[0].number if kept else None,
+            sealed_until_ms=kept[-1].last_ms if kept else None,
+            records_bytes=hot_bytes + sum(seal.records.bytes for seal in kept),
+            disk_bytes=sum(path.stat().st_size for path in self._layout.folder.rglob("*") if path.is_file()),
+            operations=self._count("operations"),
+            runs=self._count("runs"),
+            sessions=self._count("sessions"),
+            environments=self._count("environments WHERE NOT gone"),
+            gaps=self._count("gaps"),
+            oldest_ms=_to_ms(span[0]),
+            newest_ms=_to_ms(span[1]),
+            redactions=dict(
+                self._database.execute("SELECT kind, count FROM redactions ORDER BY kind").fetchall()
+            ),
+        )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def _count(self, table: str) -> int:
+        return int(self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - names of ours
+
+    def _pages(
+        self, table: str, where: list[str], values: list[Any], query: Query, order: str = "id"
+    ) -> Iterator[bytes]:
+        """Documents page by page, so that a long listing holds no read transaction open."""
+        given = 0
+        offset = 0
+        direction = "ASC" if query.oldest_first else "DESC"
+        ordering = ", ".join(f"{column} {direction}" for column in order.split(", "))
+        last: str | None = None
+        while query.limit is None or given < query.limit:
+            conditions, bound = list(where), list(values)
+            keyset = order == "id"
+            if keyset and last is not None:
+                conditions.append("id > ?" if query.oldest_first else "id < ?")
+                bound.append(last)
+            size = _PAGE if query.limit is None else min(_PAGE, query.limit - given)
+            clause = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+            rows = self._database.execute(
+                f"SELECT id, doc FROM {table} {clause} ORDER BY {ordering} LIMIT {size} OFFSET {0 if keyset else offset}",  # noqa: S608 - conditions are ours, values bound
+                bound,
+            ).fetchall()
+            for last, doc in rows:
+                given += 1
+                yield doc
+            offset += len(rows)
+            if len(rows) < size:
+                return
+
+
+def _conditions(query: Query, table: str) -> tuple[list[str], list[Any]]:
+    conditions: list[str] = []
+    values: list[Any] = []
+
+    def add(condition: str, *bound: Any) -> None:
+        conditions.append(condition)
+        values.extend(bound)
+
+    if query.environment is not None and table != "sessions":
+        name = query.environment.rstrip("/")
+        add("(prefix = ? OR prefix LIKE ? ESCAPE '\\')", name, f"%/{_escape(name)}")
+    if query.user is not None:
+        if query.user.isdigit():
+            uid = "auid = ?" if table == "sessions" else "coalesce(auid, uid) = ?"
+            add(f"(user = ? OR {uid})", query.user, int(query.user))
+        else:
+            add("user = ?", query.user)
+    if query.since_ms is not None:
+        add("started >= ?", _to_text(query.since_ms))
+    if query.until_ms is not None:
+        add("started <= ?", _to_text(query.until_ms))
+    if query.outcome is not None and table != "sessions":
+        add("outcome = ?", query.outcome)
+    if query.text is not None and table != "sessions":
+        add("command LIKE ? ESCAPE '\\'", f"%{_escape(query.text)}%")
+    if table == "operations":
+        if query.tool is not None:
+            add("tool = ?", query.tool)
+        if query.kind is not None:
+            add("kind = ?", query.kind)
+        if query.package is not None:
+            add("id IN (SELECT operation FROM changes WHERE name = ?)", query.package.lower())
+    if query.before_id is not None:
+        add("id < ?", query.before_id)
+    return conditions, values
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _to_text(time_ms: int) -> str:
+    from datetime import datetime, timezone
+
+    moment = datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
+
+
+def _to_ms(text: str | None) -> int | None:
+    from datetime import datetime
+
+    return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000) if text else None

@@ -1,0 +1,125 @@
+"""The raw trail: DuckDB over the sealed Parquet files and the open segment.
+
+The open segment's events are made from its records when they are asked for: a few hundred thousand a second, and nothing to keep in step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import msgspec
+import pyarrow as pa
+
+from envtrail.store.hot import HotHeader
+from envtrail.store.layout import EVENTS, OBSERVATIONS, RECORDS, ZST, Layout
+from envtrail.store.parse import parse_segment
+from envtrail.store.reader import read_file, whole_lines
+from envtrail.store.seal import read_seal
+from envtrail.store.store import EventRow, Query
+
+_SAFE = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "threads": "2",
+    "memory_limit": "512MB",
+}
+_BATCH_ROWS = 1000
+
+
+def find_events(layout: Layout, query: Query, *, with_records: bool) -> Iterator[EventRow]:
+    """Events that meet every condition, newest first unless asked otherwise."""
+    records: dict[int, bytes] = {}
+    database = duckdb.connect(config=_SAFE)
+    sources = [*_sealed(layout, query), *_open(layout, database)]
+    if not sources:
+        return
+    where, values = _conditions(query)
+    direction = "ASC" if query.oldest_first else "DESC"
+    sql = " UNION ALL BY NAME ".join(
+        f"SELECT {number} AS segment, * FROM {relation}" for number, relation in sources
+    )
+    limit = f"LIMIT {query.limit}" if query.limit is not None else ""
+    cursor = database.execute(
+        f"SELECT * REPLACE (epoch_ms(time) AS time) FROM ({sql}) {where} ORDER BY time {direction}, serial {direction} {limit}",  # noqa: S608 - conditions are ours, values bound
+        values,
+    )
+    names = [column[0] for column in cursor.description or ()]
+    while rows := cursor.fetchmany(_BATCH_ROWS):
+        for row in rows:
+            values_of_row: dict[str, Any] = dict(zip(names, row, strict=True))
+            segment = values_of_row.pop("segment")
+            offset, length = values_of_row["offset"], values_of_row["length"]
+            text = None
+            if with_records:
+                if segment not in records:
+                    records[segment] = _records_of(layout, segment)
+                text = records[segment][offset : offset + length].decode("utf-8", "backslashreplace")
+            yield EventRow(segment=segment, values=values_of_row, records=text)
+
+
+def _sealed(layout: Layout, query: Query) -> Iterator[tuple[int, str]]:
+    for number in layout.numbers():
+        folder = layout.segment(number)
+        seal = read_seal(folder)
+        outside = (query.since_ms is not None and (seal.last_ms or 0) < query.since_ms) or (
+            query.until_ms is not None and (seal.first_ms or 0) > query.until_ms
+        )
+        if not outside and (folder / EVENTS).exists():
+            path = str(folder / EVENTS).replace("'", "''")
+            yield number, f"read_parquet('{path}')"
+
+
+def _open(layout: Layout, database: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, str]]:
+    for folder in (layout.sealing, layout.hot):
+        if not (folder / "segment.json").exists():
+            continue
+        header = msgspec.json.decode((folder / "segment.json").read_bytes(), type=HotHeader)
+        if layout.segment(header.number).exists():
+            continue
+        events = parse_segment(
+            header, whole_lines(read_file(folder, RECORDS)), whole_lines(read_file(folder, OBSERVATIONS))
+        )
+        name = f"open_{header.number}"
+        database.register(name, pa.Table.from_batches([events]))
+        yield header.number, name
+
+
+def _records_of(layout: Layout, number: int) -> bytes:
+    folder = layout.segment(number)
+    if (folder / (RECORDS + ZST)).exists():
+        return read_file(folder, RECORDS)
+    return read_file(layout.sealing if layout.sealing.exists() else layout.hot, RECORDS)
+
+
+def _conditions(query: Query) -> tuple[str, list[Any]]:
+    conditions: list[str] = []
+    values: list[Any] = []
+
+    def add(condition: str, *bound: Any) -> None:
+        conditions.append(condition)
+        values.extend(bound)
+
+    if query.since_ms is not None:
+        add("time >= make_timestamptz(CAST(? AS BIGINT) * 1000)", query.since_ms)
+    if query.until_ms is not None:
+        add("time <= make_timestamptz(CAST(? AS BIGINT) * 1000)", query.until_ms)
+    if query.key is not None:
+        add("list_contains(keys, ?)", query.key)
+    if query.pid is not None:
+        add("pid = ?", query.pid)
+    if query.kind is not None:
+        add("kind = ?", query.kind)
+    if query.tracked_image is not None:
+        add("tracked_image = ?", query.tracked_image)
+    if query.user is not None:
+        add("CAST(coalesce(auid, uid) AS VARCHAR) = ?", query.user)
+    if query.text is not None:
+        add(
+            "(contains(coalesce(array_to_string(argv, ' '), ''), ?) OR contains(coalesce(exe, ''), ?) OR contains(coalesce(comm, ''), ?))",
+            query.text,
+            query.text,
+            query.text,
+        )
+    return ("WHERE " + " AND ".join(conditions) if conditions else ""), values

@@ -1,0 +1,161 @@
+"""The open segment: append-only files, the records first.
+
+An append writes records, then observations, with plain `write`: what was written survives the process; `sync` makes it survive the machine.
+A torn tail (power loss) is cut at the last whole line when the segment is opened again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from envtrail.errors import StoreFullError
+from envtrail.model.observation import Entry, Observation, decode_entry, encode_entry
+from envtrail.store.layout import OBSERVATIONS, RECORDS, translate
+
+
+class HotHeader(Struct, frozen=True, kw_only=True):
+    """`segment.json`: what the open segment is."""
+
+    number: int
+    first_entry: int
+    """Number of its first observation."""
+    created_ms: int
+    node: str
+    hints: list[tuple[str, list[str]]]
+    """What the core looked for when it was recorded: the same events come out again."""
+
+
+class HotSegment:
+    """The open segment of one data folder; one writer.
+
+    Args:
+        folder: `DATA/hot`.
+        header: For a new segment; an existing one has its own.
+        min_free_bytes: Refuse to grow below this.
+    """
+
+    def __init__(self, folder: Path, header: HotHeader, *, min_free_bytes: int = 0) -> None:
+        self.folder = folder
+        self._min_free_bytes = min_free_bytes
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            self.header = _read_header(folder, header)
+            self.torn_bytes = _cut_tail(folder / RECORDS) + _cut_tail(folder / OBSERVATIONS)
+            self._records = _open_append(folder / RECORDS)
+            self._observations = _open_append(folder / OBSERVATIONS)
+        except OSError as fault:
+            raise translate(fault, folder) from None
+        self.records_bytes = os.fstat(self._records).st_size
+        self.observations_bytes = os.fstat(self._observations).st_size
+        self.next_entry = _next_entry(folder / OBSERVATIONS, self.header.first_entry)
+
+    @property
+    def number(self) -> int:
+        """The segment's number."""
+        return self.header.number
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been written."""
+        return not self.records_bytes and not self.observations_bytes
+
+    def append(self, records: bytes, observations: Sequence[Observation]) -> None:
+        """Write one step; on a full disk nothing of it remains.
+
+        Raises:
+            StoreFullError: no space, or less than `min_free_bytes` left.
+        """
+        offset = self.records_bytes + len(records)
+        lines = b"".join(
+            encode_entry(Entry(number=self.next_entry + at, offset=offset, observation=observation)) + b"\n"
+            for at, observation in enumerate(observations)
+        )
+        if self._min_free_bytes and shutil.disk_usage(self.folder).free < self._min_free_bytes:
+            raise StoreFullError(
+                f"less than {self._min_free_bytes // 2**20} MiB are free for `{self.folder}`",
+                hint="free space, or set `store.retention_bytes` or `store.min_free_bytes`",
+            )
+        try:
+            _write(self._records, records)
+            _write(self._observations, lines)
+        except OSError as fault:
+            os.ftruncate(self._records, self.records_bytes)
+            os.ftruncate(self._observations, self.observations_bytes)
+            raise translate(fault, self.folder) from None
+        self.records_bytes = offset
+        self.observations_bytes += len(lines)
+        self.next_entry += len(observations)
+
+    def sync(self) -> None:
+        """Make what was written survive the machine."""
+        os.fdatasync(self._records)
+        os.fdatasync(self._observations)
+
+    def close(self) -> None:
+        """Sync and close."""
+        self.sync()
+        os.close(self._records)
+        os.close(self._observations)
+
+
+def new_header(number: int, first_entry: int, node: str, hints: list[tuple[str, list[str]]]) -> HotHeader:
+    """A header for now."""
+    return HotHeader(
+        number=number, first_entry=first_entry, created_ms=int(time.time() * 1000), node=node, hints=hints
+    )
+
+
+def _read_header(folder: Path, fresh: HotHeader) -> HotHeader:
+    path = folder / "segment.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=HotHeader)
+    except (FileNotFoundError, msgspec.DecodeError):
+        part = path.with_suffix(".part")
+        part.write_bytes(msgspec.json.encode(fresh))
+        part.replace(path)
+        return fresh
+
+
+def _open_append(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _cut_tail(path: Path) -> int:
+    """Cut what follows the last line break; gives the number of bytes cut."""
+    try:
+        with path.open("r+b") as handle:
+            size = handle.seek(0, os.SEEK_END)
+            end = size
+            while end:
+                start = max(0, end - 65536)
+                handle.seek(start)
+                at = handle.read(end - start).rfind(b"\n")
+                if at >= 0:
+                    end = start + at + 1
+                    break
+                end = start
+            handle.truncate(end)
+            return size - end
+    except FileNotFoundError:
+        return 0
+
+
+def _next_entry(path: Path, first: int) -> int:
+    try:
+        last = path.read_bytes().rstrip(b"\n").rpartition(b"\n")[2]
+    except FileNotFoundError:
+        return first
+    return decode_entry(last).number + 1 if last else first

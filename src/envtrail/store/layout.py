@@ -1,0 +1,142 @@
+"""Where things lie in the data folder, who may write there, and which format it is.
+
+```
+DATA/format                         the format's number
+DATA/lock                           held by the one writer
+DATA/segments/000042/               records.log.zst  observations.jsonl.zst  events.parquet  seal.json
+DATA/hot/                           records.log  observations.jsonl  segment.json
+DATA/state.sqlite                   may be deleted: `envtrail rebuild`
+```
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from envtrail.errors import CannotRunError, InputError, NewerFormatError, StoreError, StoreFullError
+
+FORMAT = 1
+SEGMENTS, HOT, SEALING = "segments", "hot", "hot.sealing"
+RECORDS, OBSERVATIONS, EVENTS, SEAL = "records.log", "observations.jsonl", "events.parquet", "seal.json"
+ZST = ".zst"
+
+
+class Layout:
+    """Paths of one data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.segments = folder / SEGMENTS
+        self.hot = folder / HOT
+        self.sealing = folder / SEALING
+        self.state = folder / "state.sqlite"
+
+    def segment(self, number: int) -> Path:
+        """The folder of a sealed segment."""
+        return self.segments / f"{number:06d}"
+
+    def numbers(self) -> list[int]:
+        """Sealed segments, ascending, those with dropped evidence included."""
+        try:
+            names = os.listdir(self.segments)
+        except FileNotFoundError:
+            return []
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def create(self) -> None:
+        """Make the folder, for its owner alone.
+
+        Raises:
+            StoreError: it cannot be made.
+            NewerFormatError: a newer Envtrail wrote it.
+        """
+        try:
+            self.segments.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder.chmod(0o700)
+        except OSError as fault:
+            raise translate(fault, self.folder) from None
+        if not (self.folder / "format").exists():
+            (self.folder / "format").write_text(f"{FORMAT}\n")
+        self.check_format()
+
+    def exists(self) -> bool:
+        """Whether there is a trail here."""
+        return (self.folder / "format").exists()
+
+    def check_format(self) -> None:
+        """Refuse a folder of a newer Envtrail."""
+        try:
+            text = (self.folder / "format").read_text().strip()
+        except PermissionError:
+            raise CannotRunError(
+                f"`{self.folder}` can be read by its owner only",
+                hint="ask the service: `envtrail log` without --data-dir",
+            ) from None
+        except OSError as fault:
+            raise translate(fault, self.folder) from None
+        if not text.isdigit():
+            raise StoreError(
+                f"`{self.folder}/format` is not a number: {text!r}",
+                hint=f"the format of this version is {FORMAT}",
+            )
+        if int(text) > FORMAT:
+            raise NewerFormatError(
+                f"`{self.folder}` has format {text}, made by a newer Envtrail; this one knows {FORMAT}",
+                hint="upgrade Envtrail; nothing was changed",
+            )
+
+
+class WriterLock:
+    """The right to write, held until closed or until the process ends.
+
+    Raises:
+        CannotRunError: another process has it, and which.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(self._descriptor, 32).decode(errors="replace").strip() or "unknown"
+            os.close(self._descriptor)
+            raise CannotRunError(
+                f"process {holder} is writing the trail in `{folder}`",
+                hint="stop it first, or name another --data-dir",
+            ) from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def close(self) -> None:
+        """Give it back."""
+        os.close(self._descriptor)
+
+
+def translate(fault: OSError, path: Path) -> StoreError | CannotRunError | InputError:
+    """An operating system's error as one of ours."""
+    match fault.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return StoreFullError(
+                f"no space left for `{path}`",
+                hint="free space, or set `store.retention_bytes`; what was recorded is kept",
+            )
+        case errno.EACCES | errno.EPERM:
+            return CannotRunError(
+                f"`{path}` is not open to this user", hint="use sudo, or --data-dir with a folder of your own"
+            )
+        case errno.ENOTDIR | errno.EEXIST:
+            return InputError(f"`{path}` is not a folder")
+        case _:
+            return StoreError(f"`{path}`: {fault.strerror}")
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

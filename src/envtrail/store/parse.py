@@ -1,0 +1,81 @@
+"""Records and observations of a segment → its typed events, by the core, with the process table as the agent had it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from envtrail.core import Assembler
+from envtrail.model.observation import (
+    AgentStarted,
+    ImportStarted,
+    Observation,
+    ProcessExited,
+    ProcessForked,
+    ProcessSeen,
+)
+from envtrail.store.hot import HotHeader
+from envtrail.store.reader import split_steps
+
+
+def parse_segment(header: HotHeader, records: bytes, observations: bytes) -> pa.RecordBatch:
+    """The typed events of one segment; `offset` counts from its beginning.
+
+    Raises:
+        DamagedStoreError: an observation cannot be read.
+    """
+    assembler = Assembler(node=header.node, redact=False, hints=header.hints)
+    boots = BootWatch()
+    for step in split_steps(header.number, records, observations):
+        assembler.push(step.records)
+        assembler.flush()
+        replay_processes(assembler, step.observations, boots)
+    return pa.record_batch(assembler.drain().events())
+
+
+class BootWatch:
+    """The boot that the process table is of."""
+
+    boot_id: str | None = None
+
+
+def replay_processes(assembler: Assembler, observations: Sequence[Observation], boots: BootWatch) -> None:
+    """Let what was observed of processes take effect on the process table."""
+    for observation in observations:
+        match observation:
+            case ProcessForked():
+                assembler.replay_process(
+                    "fork", observation.time_ms, observation.pid, observation.ppid, None, None
+                )
+            case ProcessExited():
+                assembler.replay_process(
+                    "exit", observation.time_ms, observation.pid, 0, observation.exit_code, observation.signal
+                )
+            case _:
+                seed_processes(assembler, [observation], boots)
+
+
+def seed_processes(assembler: Assembler, observations: Sequence[Observation], boots: BootWatch) -> None:
+    """The part of it that the process connector does not tell: processes seen in /proc, another boot, another machine's log."""
+    for observation in observations:
+        match observation:
+            case AgentStarted():
+                if observation.boot_id != boots.boot_id:
+                    assembler.forget_processes()
+                boots.boot_id = observation.boot_id
+            case ImportStarted():
+                assembler.forget_processes()
+            case ProcessSeen() if assembler.image_of(observation.pid) is None:
+                assembler.seed_process(
+                    observation.started_ms or observation.time_ms,
+                    observation.pid,
+                    observation.ppid,
+                    observation.exe,
+                    observation.argv,
+                    observation.uid,
+                    observation.auid,
+                    observation.session,
+                )
+            case _:
+                pass

@@ -1,0 +1,130 @@
+"""The trail from its beginning: step by step, as it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+from msgspec import Struct
+
+from envtrail.errors import DamagedStoreError
+from envtrail.model.observation import Entry, Observation, decode_entry
+from envtrail.store.layout import OBSERVATIONS, RECORDS, ZST, Layout
+
+_CHUNK_BYTES = 4 << 20
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """Records, then what was observed after them."""
+
+    segment: int
+    records: bytes
+    observations: list[Observation]
+
+
+def iterate_steps(layout: Layout, *, first: int = 0) -> Iterator[Step]:
+    """Every step of every segment from number `first` on, the open one last; dropped evidence is passed over.
+
+    Raises:
+        DamagedStoreError: a segment cannot be read.
+    """
+    for number in layout.numbers():
+        folder = layout.segment(number)
+        if number >= first and (folder / (RECORDS + ZST)).exists():
+            yield from split_steps(number, read_file(folder, RECORDS), read_file(folder, OBSERVATIONS))
+    for folder in (layout.sealing, layout.hot):
+        if (folder / "segment.json").exists():
+            number = int(msgspec.json.decode((folder / "segment.json").read_bytes())["number"])
+            if not layout.segment(number).exists():
+                yield from split_steps(
+                    number,
+                    whole_lines(read_file(folder, RECORDS)),
+                    whole_lines(read_file(folder, OBSERVATIONS)),
+                )
+
+
+def read_file(folder: Path, name: str) -> bytes:
+    """A file of a segment, sealed or open; empty when there is none.
+
+    Raises:
+        DamagedStoreError: it cannot be decompressed.
+    """
+    sealed = folder / (name + ZST)
+    try:
+        if sealed.exists():
+            with pa.CompressedInputStream(pa.OSFile(str(sealed)), "zstd") as stream:
+                return bytes(stream.read())
+        return (folder / name).read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as fault:
+        raise DamagedStoreError(
+            f"`{sealed}` cannot be read: {fault}", hint="`envtrail verify` names all that is damaged"
+        ) from None
+
+
+def whole_lines(data: bytes) -> bytes:
+    """Without a torn last line."""
+    return data[: data.rfind(b"\n") + 1]
+
+
+def split_steps(number: int, records: bytes, observations: bytes) -> Iterator[Step]:
+    """The steps of one segment.
+
+    Raises:
+        DamagedStoreError: an observation cannot be read.
+    """
+    start = 0
+    group: list[Entry] = []
+    for line in observations.splitlines():
+        try:
+            entry = decode_entry(line)
+        except msgspec.DecodeError as fault:
+            raise DamagedStoreError(
+                f"an observation of segment {number} cannot be read: {fault}",
+                hint="`envtrail verify` names all that is damaged",
+            ) from None
+        if group and entry.offset != group[0].offset:
+            yield from _step(number, records, start, group)
+            start = group[0].offset
+            group = []
+        group.append(entry)
+    if group:
+        yield from _step(number, records, start, group)
+        start = group[0].offset
+    if start < len(records):
+        yield from _chunks(number, records, start, len(records), [])
+
+
+def _step(number: int, records: bytes, start: int, group: list[Entry]) -> Iterator[Step]:
+    yield from _chunks(number, records, start, group[0].offset, [entry.observation for entry in group])
+
+
+def _chunks(
+    number: int, records: bytes, start: int, end: int, observations: list[Observation]
+) -> Iterator[Step]:
+    """Long stretches in portions that end between two events."""
+    while end - start > _CHUNK_BYTES:
+        cut = _event_boundary(records, start + _CHUNK_BYTES, end)
+        if cut >= end:
+            break
+        yield Step(segment=number, records=records[start:cut], observations=[])
+        start = cut
+    yield Step(segment=number, records=records[start:end], observations=observations)
+
+
+def _event_boundary(records: bytes, at: int, end: int) -> int:
+    """The first line at or after `at` that begins another event."""
+    at = records.find(b"\n", at, end) + 1
+    stamp = None
+    while 0 < at < end:
+        newline = records.find(b"\n", at, end)
+        line = records[at : newline if newline >= 0 else end]
+        found = line[line.find(b"audit(") : line.find(b")")]
+        if stamp is not None and found != stamp:
+            return at
+        stamp = found
+        at = newline + 1 if newline >= 0 else end
+    return end

@@ -1,0 +1,236 @@
+"""state.sqlite: everything that can be rebuilt from the segments. One writer; readers never block it.
+
+References:
+    https://www.sqlite.org/wal.html
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError
+from envtrail.model.environment import Environment, Package, Snapshot
+from envtrail.model.gap import Gap
+from envtrail.model.operation import Operation
+from envtrail.model.run import Run, Session
+
+SCHEMA = 1
+
+_TABLES = """
+CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, tool TEXT, kind TEXT, outcome TEXT, user TEXT,
+  uid INTEGER, auid INTEGER, command TEXT, doc BLOB) WITHOUT ROWID;
+CREATE INDEX operations_prefix ON operations (prefix, id);
+CREATE INDEX operations_user ON operations (user, id);
+CREATE TABLE changes (name TEXT, operation TEXT, PRIMARY KEY (name, operation)) WITHOUT ROWID;
+CREATE TABLE runs (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, outcome TEXT, user TEXT, uid INTEGER, auid INTEGER,
+  command TEXT, doc BLOB) WITHOUT ROWID;
+CREATE TABLE sessions (id TEXT PRIMARY KEY, started TEXT, user TEXT, auid INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE environments (prefix TEXT PRIMARY KEY, seen_ms INTEGER, gone INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE packages (digest TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
+CREATE TABLE snapshots (prefix TEXT, time_ms INTEGER, digest TEXT, kind TEXT, reason TEXT, image INTEGER, faults BLOB,
+  PRIMARY KEY (prefix, time_ms, digest)) WITHOUT ROWID;
+CREATE TABLE gaps (id TEXT PRIMARY KEY, since_ms INTEGER, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE names (uid INTEGER, since_ms INTEGER, name TEXT, PRIMARY KEY (uid, since_ms)) WITHOUT ROWID;
+CREATE TABLE redactions (kind TEXT PRIMARY KEY, count INTEGER) WITHOUT ROWID;
+CREATE TABLE cursors (source TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
+"""
+
+_encode = msgspec.json.encode
+_decode_packages = msgspec.json.Decoder(list[Package]).decode
+
+
+def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Open the state; made when it is not there and may be written.
+
+    Raises:
+        NewerFormatError: a newer Envtrail made it.
+        DamagedStoreError: it is no SQLite database, or a damaged one.
+    """
+    mode = "ro" if read_only else "rwc"
+    try:
+        database = sqlite3.connect(
+            f"file:{path}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=10
+        )
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA:
+            raise NewerFormatError(
+                f"`{path}` has schema {version}, made by a newer Envtrail; this one knows {SCHEMA}",
+                hint="upgrade Envtrail, or `envtrail rebuild` makes it again from the segments",
+            )
+        if version == 0 and not read_only:
+            database.executescript(
+                f"PRAGMA journal_mode=WAL; BEGIN; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
+            )
+        database.execute("PRAGMA synchronous=NORMAL")
+        if not read_only:
+            path.chmod(0o600)
+    except sqlite3.DatabaseError as fault:
+        if "unable to open" in str(fault):
+            raise CannotRunError(
+                f"`{path}` cannot be opened: {fault}", hint="`envtrail rebuild` makes it from the segments"
+            ) from None
+        raise DamagedStoreError(
+            f"`{path}` is damaged: {fault}", hint="`envtrail rebuild` makes it again from the segments"
+        ) from None
+    return database
+
+
+class State:
+    """Writing, and the few look-ups that the loop needs. Every `put` may be repeated."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database = connect(path, read_only=False)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is put inside is there together or not at all."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    def put_operation(self, operation: Operation) -> None:
+        """Store or replace an operation."""
+        self._put(
+            "operations",
+            operation.id,
+            operation.started,
+            operation.environment.prefix,
+            operation.tool,
+            operation.kind.value,
+            operation.outcome.value,
+            operation.actor.name,
+            operation.actor.uid,
+            operation.actor.auid,
+            " ".join(operation.argv),
+            _encode(operation),
+        )
+        self._database.executemany(
+            "INSERT OR REPLACE INTO changes VALUES (?, ?)",
+            [(change.name, operation.id) for change in operation.changes or ()],
+        )
+
+    def put_run(self, run: Run) -> None:
+        """Store or replace a run, with the digest of the snapshot it ran on."""
+        prefix = run.environment.prefix if run.environment else None
+        if prefix is not None and run.snapshot is None:
+            run = msgspec.structs.replace(run, snapshot=self._digest_at(prefix, run.image >> 20))
+        self._put(
+            "runs",
+            run.id,
+            run.started,
+            prefix,
+            run.outcome.value,
+            run.actor.name,
+            run.actor.uid,
+            run.actor.auid,
+            " ".join(run.argv),
+            _encode(run),
+        )
+
+    def put_session(self, session: Session) -> None:
+        """Store or replace a session."""
+        self._put("sessions", session.id, session.started, session.user, session.auid, _encode(session))
+
+    def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None:
+        """Note that an environment was seen, or seen gone."""
+        self._put("environments", environment.prefix, seen_ms, int(gone), _encode(environment))
+
+    def put_snapshot(
+        self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None
+    ) -> None:
+        """Store a snapshot; its packages once for every digest."""
+        digest = snapshot.digest
+        self._database.execute(
+            "INSERT OR IGNORE INTO packages VALUES (?, ?)", (digest, _encode(snapshot.packages))
+        )
+        self._put(
+            "snapshots",
+            snapshot.prefix,
+            time_ms,
+            digest,
+            snapshot.kind,
+            reason,
+            image,
+            _encode(snapshot.faults),
+        )
+
+    def put_gap(self, gap: Gap) -> None:
+        """Add an entry to the loss ledger."""
+        self._put("gaps", gap.id, gap.since_ms, gap.until_ms, _encode(gap))
+
+    def put_name(self, uid: int, name: str | None, *, since_ms: int) -> None:
+        """Note the name of a uid at a moment."""
+        self._put("names", uid, since_ms, name)
+
+    def add_redactions(self, counts: dict[str, int]) -> None:
+        """Add to the counts of replaced secrets."""
+        self._database.executemany(
+            "INSERT INTO redactions VALUES (?1, ?2) ON CONFLICT (kind) DO UPDATE SET count = count + ?2",
+            list(counts.items()),
+        )
+
+    def put_cursor(self, source: str, position: dict[str, str | int]) -> None:
+        """Note how far a source has been read."""
+        self._put("cursors", source, _encode(position))
+
+    def cursor(self, source: str) -> dict[str, str | int] | None:
+        """How far a source has been read."""
+        row = self._database.execute("SELECT doc FROM cursors WHERE source = ?", (source,)).fetchone()
+        return msgspec.json.decode(row[0]) if row else None
+
+    def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None:
+        """The last snapshot of an environment, at or before a moment."""
+        return find_snapshot(self._database, prefix, at_ms)
+
+    def packages(self, digest: str) -> list[Package] | None:
+        """The packages under a digest."""
+        row = self._database.execute("SELECT doc FROM packages WHERE digest = ?", (digest,)).fetchone()
+        return _decode_packages(row[0]) if row else None
+
+    def is_empty(self) -> bool:
+        """Whether nothing has been put."""
+        return not self._database.execute(
+            "SELECT 1 FROM environments UNION SELECT 1 FROM operations LIMIT 1"
+        ).fetchone()
+
+    def close(self) -> None:
+        """Close the database; the WAL is folded in."""
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._database.close()
+
+    def _digest_at(self, prefix: str, time_ms: int) -> str | None:
+        row = self._database.execute(
+            "SELECT digest FROM snapshots WHERE prefix = ? AND time_ms <= ? ORDER BY time_ms DESC LIMIT 1",
+            (prefix, time_ms),
+        ).fetchone()
+        return row[0] if row else None
+
+    def _put(self, table: str, *values: Any) -> None:
+        self._database.execute(
+            f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(values))})", values
+        )  # noqa: S608 - names of ours
+
+
+def find_snapshot(database: sqlite3.Connection, prefix: str, at_ms: int | None) -> Snapshot | None:
+    """The last snapshot of an environment, at or before a moment."""
+    row = database.execute(
+        "SELECT s.kind, s.faults, p.doc FROM snapshots s JOIN packages p USING (digest) "
+        "WHERE s.prefix = ? AND s.time_ms <= ? ORDER BY s.time_ms DESC LIMIT 1",
+        (prefix, at_ms if at_ms is not None else 1 << 62),
+    ).fetchone()
+    if row is None:
+        return None
+    return Snapshot(
+        prefix=prefix, kind=row[0], packages=_decode_packages(row[2]), faults=msgspec.json.decode(row[1])
+    )

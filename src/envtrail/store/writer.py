@@ -1,0 +1,152 @@
+"""The one writer of a trail: the open segment, sealing, retention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import msgspec
+
+from envtrail.config import Config
+from envtrail.model.gap import Gap, GapCause
+from envtrail.model.observation import Observation
+from envtrail.store.hot import HotSegment, new_header
+from envtrail.store.layout import RECORDS, Layout, WriterLock
+from envtrail.store.seal import Seal, read_seal, seal_folder
+
+
+class TrailWriter:
+    """Opens (or makes) the data folder for writing, finishing what a crash left undone.
+
+    Args:
+        config: `store.*`, the folder and the node.
+        hints: What the core looks for (`interpret.tools.hints`).
+
+    Raises:
+        CannotRunError: another process is writing.
+        NewerFormatError: the folder is of a newer Envtrail.
+    """
+
+    def __init__(self, config: Config, hints: list[tuple[str, list[str]]]) -> None:
+        self.layout = Layout(config.data_dir)
+        self.layout.create()
+        self._config = config
+        self._hints = hints
+        self._lock = WriterLock(self.layout.folder)
+        self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seal")
+        self._pending: Future[Seal] | None = None
+        if self.layout.sealing.exists():
+            self._seal_folder()
+        self._hot = self._open_hot()
+        self.torn_bytes = self._hot.torn_bytes
+
+    @property
+    def number(self) -> int:
+        """The open segment's number."""
+        return self._hot.number
+
+    def append(self, records: bytes, observations: Sequence[Observation]) -> None:
+        """Write one step; typed events are made from the records when the segment is sealed or read.
+
+        Raises:
+            StoreFullError: nothing of the step was kept.
+        """
+        self._hot.append(records, observations)
+
+    def sync(self) -> None:
+        """Make what was written survive the machine."""
+        self._hot.sync()
+
+    def is_full(self, now_ms: int) -> bool:
+        """Whether the open segment has reached the size or the age at which it is sealed."""
+        age_ms = now_ms - self._hot.header.created_ms
+        return not self._hot.is_empty and (
+            self._hot.records_bytes >= self._config.number("store.segment_bytes")
+            or age_ms >= self._config.number("store.segment_age_s") * 1000
+        )
+
+    def seal(self, *, wait: bool = False) -> None:
+        """Close the open segment and seal it beside the work; a new one is open at once."""
+        self._join()
+        if not self._hot.is_empty:
+            self._hot.close()
+            self.layout.hot.rename(self.layout.sealing)
+            self._pending = self._sealer.submit(self._seal_folder)
+            self._hot = self._open_hot()
+        if wait:
+            self._join()
+
+    def retain(self, now_ms: int) -> list[Gap]:
+        """Drop the evidence of sealed segments that are too old or too much; the seals stay."""
+        self._join()
+        oldest_ms = now_ms - self._config.number("store.retention_days") * 86_400_000
+        budget = self._config.number("store.retention_bytes")
+        kept = [
+            number
+            for number in self.layout.numbers()
+            if (self.layout.segment(number) / (RECORDS + ".zst")).exists()
+        ]
+        sizes = {number: folder_bytes(self.layout, number) for number in kept}
+        gaps = []
+        for number in kept:
+            seal = read_seal(self.layout.segment(number))
+            too_old = (seal.last_ms or seal.sealed_ms) < oldest_ms
+            too_much = budget and sum(sizes.values()) > budget
+            if not too_old and not too_much:
+                break
+            del sizes[number]
+            gaps.append(self._drop(seal))
+        return gaps
+
+    def close(self) -> None:
+        """Finish sealing, sync, give back the lock."""
+        self._join()
+        self._sealer.shutdown()
+        self._hot.close()
+        self._lock.close()
+
+    def _drop(self, seal: Seal) -> Gap:
+        for path in self.layout.segment(seal.number).iterdir():
+            if path.name != "seal.json":
+                path.unlink()
+        return Gap(
+            id=f"retention-{seal.number}",
+            cause=GapCause.RETENTION,
+            host=seal.node,
+            since_ms=seal.first_ms or seal.created_ms,
+            until_ms=seal.last_ms or seal.sealed_ms,
+            records=seal.records.lines,
+            detail=f"evidence of segment {seal.number} dropped as configured; its seal stays",
+        )
+
+    def _join(self) -> None:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def _seal_folder(self) -> Seal:
+        return seal_folder(self.layout, self.layout.sealing)
+
+    def _open_hot(self) -> HotSegment:
+        number, first_entry = self._next_numbers()
+        return HotSegment(
+            self.layout.hot,
+            new_header(number, first_entry, self._config.node, self._hints),
+            min_free_bytes=self._config.number("store.min_free_bytes"),
+        )
+
+    def _next_numbers(self) -> tuple[int, int]:
+        """The number after the newest segment, sealed or being sealed, and the entry after its last."""
+        if self.layout.sealing.exists():
+            header = msgspec.json.decode((self.layout.sealing / "segment.json").read_bytes())
+            return header["number"] + 1, self._hot.next_entry
+        numbers = self.layout.numbers()
+        if not numbers:
+            return 1, 1
+        seal = read_seal(self.layout.segment(numbers[-1]))
+        return seal.number + 1, seal.first_entry + seal.entries
+
+
+def folder_bytes(layout: Layout, number: int) -> int:
+    """Bytes on disk of a sealed segment."""
+    return sum(path.stat().st_size for path in layout.segment(number).iterdir())
