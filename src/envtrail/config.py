@@ -50,9 +50,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("node", "", "name", "Name of this machine in the trail; empty: its host name."),
     Setting("service.socket", SOCKET_PATH, "path", "Socket over which other users ask the service."),
     Setting("service.group", "envtrail", "group", "Members see everything, as root does."),
-    Setting(
-        "capture.source", "auto", "name", "`auto`, `netlink`, `multicast`, `auditd_plugin` or `auditd_log`."
-    ),
+    Setting("capture.source", "auto", "name", "`auto`, `netlink`, `multicast`, `auditd_plugin` or `auditd_log`."),
     Setting(
         "capture.audit_log",
         "/var/log/audit/audit.log",
@@ -106,9 +104,7 @@ SETTINGS: tuple[Setting, ...] = (
         "globs",
         "Folders searched for virtual environments, a few levels deep.",
     ),
-    Setting(
-        "rules.search_depth", 4, "levels", "How deep below `venv_roots` virtual environments are looked for."
-    ),
+    Setting("rules.search_depth", 4, "levels", "How deep below `venv_roots` virtual environments are looked for."),
     Setting(
         "rules.pythons",
         [
@@ -312,9 +308,7 @@ def load_config(
     for key, value in (flags or {}).items():
         _take(values, faults, key, value, f"--{key.split('.')[-1].replace('_', '-')}")
     if faults:
-        raise ConfigError(
-            "; ".join(faults), hint="`envtrail config show` lists every setting with its default"
-        )
+        raise ConfigError("; ".join(faults), hint="`envtrail config show` lists every setting with its default")
     return Config(values)
 
 
@@ -339,9 +333,7 @@ def _type_name(value: Value) -> str:
 def _from_text(setting: Setting, text: str) -> object:
     match setting.default:
         case bool():
-            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(
-                text.lower(), text
-            )
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text.lower(), text)
         case int():
             return int(text) if text.lstrip("-").isdigit() else text
         case list():

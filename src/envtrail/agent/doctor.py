@@ -63,9 +63,7 @@ def read_host(config: Config) -> Host:
     except OSError as fault:
         error = f"{fault.strerror or fault}"
     mounts = [
-        (fields[1], fields[2])
-        for line in Path("/proc/self/mounts").read_text().splitlines()
-        if len(fields := line.split()) > 2
+        (fields[1], fields[2]) for line in Path("/proc/self/mounts").read_text().splitlines() if len(fields := line.split()) > 2
     ]
     return Host(
         config=config,
@@ -172,10 +170,7 @@ def _check_rules(host: Host) -> Iterator[Finding]:
 
 
 def _check_silencing(host: Host) -> Iterator[Finding]:
-    never_task = any(
-        int.from_bytes(rule[0:4], "little") & 0x0F == 1 and rule[4:8] == b"\0" * 4
-        for rule in host.rules or []
-    )
+    never_task = any(int.from_bytes(rule[0:4], "little") & 0x0F == 1 and rule[4:8] == b"\0" * 4 for rule in host.rules or [])
     if never_task:
         yield Finding(
             level=Level.FAULT,
@@ -186,9 +181,7 @@ def _check_silencing(host: Host) -> Iterator[Finding]:
 
 
 def _check_disk(host: Host) -> Iterator[Finding]:
-    folder = next(
-        (path for path in [host.config.data_dir, *host.config.data_dir.parents] if path.exists()), Path("/")
-    )
+    folder = next((path for path in [host.config.data_dir, *host.config.data_dir.parents] if path.exists()), Path("/"))
     free = shutil.disk_usage(folder).free
     least = host.config.number("store.min_free_bytes")
     if free < least * _FREE_WARNING_FACTOR:

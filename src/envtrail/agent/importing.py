@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from envtrail.agent.build import open_pipeline
+from envtrail.agent.build import open_trail
+from envtrail.agent.pipeline import Pipeline, Result
 from envtrail.agent.world import ImportedWorld
 from envtrail.capture.replay import ReplaySource
 from envtrail.config import Config
+from envtrail.model.observation import ImportEnded, ImportStarted
+
+Progress = Callable[[Path, int, int], None]
 
 
 class ImportReport(Struct, frozen=True, kw_only=True):
@@ -26,10 +31,8 @@ class ImportReport(Struct, frozen=True, kw_only=True):
     sessions: int
 
 
-def import_files(
-    config: Config, paths: Sequence[Path], *, on_progress: Callable[[Path, int, int], None] | None = None
-) -> ImportReport:
-    """Append logs to the trail; operations get the identities they would have got live.
+def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress | None = None) -> ImportReport:
+    """Append logs to the trail; operations get the identities they would have got live, so importing twice adds none twice.
 
     Args:
         config: Where the trail is.
@@ -37,26 +40,47 @@ def import_files(
         on_progress: Told (file, bytes read, bytes in all) after each block.
 
     Raises:
-        InputError: a file is missing, is a folder, or is a damaged archive; nothing of it is kept then.
+        InputError: a file is missing, is a folder, or is a damaged archive.
         CannotRunError: another process is writing this trail.
     """
     sources = [ReplaySource(path) for path in paths]
-    results = {"Operation": 0, "Run": 0, "Session": 0}
+    seen: dict[str, set[str]] = {"Operation": set(), "Run": set(), "Session": set()}
 
-    def count(result: object) -> None:
-        results[type(result).__name__] += 1
+    def note(result: Result) -> None:
+        seen[type(result).__name__].add(result.id)
 
-    with open_pipeline(config, world=ImportedWorld(), on_result=count) as opened:
+    with open_trail(config, world=ImportedWorld(), on_result=note) as opened:
+        before = opened.pipeline.assembler.counters()
         for path, source in zip(paths, sources, strict=True):
             carry(opened.pipeline, source, path, config.node, on_progress)
-        counters = opened.pipeline.assembler.counters()
+        after = opened.pipeline.assembler.counters()
+    events = after.events - before.events
     return ImportReport(
         files=len(paths),
-        records=counters.records,
-        events=counters.events,
-        incomplete=counters.events - counters.complete,
-        faults=counters.faults,
-        operations=results["Operation"],
-        runs=results["Run"],
-        sessions=results["Session"],
+        records=after.records - before.records,
+        events=events,
+        incomplete=events - (after.complete - before.complete),
+        faults=after.faults - before.faults,
+        operations=len(seen["Operation"]),
+        runs=len(seen["Run"]),
+        sessions=len(seen["Session"]),
     )
+
+
+def carry(pipeline: Pipeline, source: ReplaySource, path: Path, node: str, on_progress: Progress | None = None) -> None:
+    """Carry one file through the pipeline, between an `ImportStarted` and an `ImportEnded`."""
+    now_ms = int(time.time() * 1000)
+    started = ImportStarted(time_ms=now_ms, path=str(path), size_bytes=source.size_bytes, node=node)
+    pipeline.observe([started], now_ms)
+    try:
+        while True:
+            block = source.read(0)
+            pipeline.take(block, None)
+            if on_progress is not None:
+                on_progress(path, source.position_bytes, source.size_bytes)
+            if block.ended:
+                break
+    finally:
+        source.close()
+        now_ms = int(time.time() * 1000)
+        pipeline.observe([ImportEnded(time_ms=now_ms, path=str(path))], now_ms)

@@ -6,6 +6,7 @@ answers come from the segments and wishes are ignored. Everything else is the sa
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -60,9 +61,7 @@ class State(Protocol):
     def put_run(self, run: Run) -> None: ...
     def put_session(self, session: Session) -> None: ...
     def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None: ...
-    def put_snapshot(
-        self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None
-    ) -> None: ...
+    def put_snapshot(self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None) -> None: ...
     def put_gap(self, gap: Gap) -> None: ...
     def put_name(self, uid: int, name: str | None, *, since_ms: int) -> None: ...
     def add_redactions(self, counts: dict[str, int]) -> None: ...
@@ -98,7 +97,7 @@ class Pipeline:
         self._state = state
         self._evidence = evidence
         self.world = world
-        self._on_result = on_result
+        self.on_result = on_result
         self.lag_ms = 0
         self._segment = 0
         self._starts: list[tuple[int, int]] = []
@@ -106,25 +105,23 @@ class Pipeline:
         self._boots = BootWatch()
         self._digests_in_segment: set[str] = set()
 
-    def take(self, block: Block, now_ms: int) -> None:
-        """Carry one block of a source from bytes to results."""
+    def take(self, block: Block, wall_ms: int | None) -> None:
+        """Carry one block of a source from bytes to results; `wall_ms` is null where the records are not of now."""
         if block.records:
             self.assembler.push(block.records)
         if block.processes:
             self.assembler.push_process_events(block.processes)
-        self.assembler.tick(now_ms)
+        if wall_ms is not None:
+            self.assembler.tick(wall_ms)
         if block.ended:
             self.assembler.flush()
         batch = self.assembler.drain()
+        now_ms = wall_ms if wall_ms is not None else int(time.time() * 1000)
         observations: list[Observation] = [GapFound(time_ms=now_ms, gap=gap) for gap in block.gaps]
         observations += _process_observations(batch)
         if batch.redactions:
             observations.append(RecordsRedacted(time_ms=now_ms, counts=batch.redactions))
-        if (
-            block.position is not None
-            and (batch.records or block.gaps)
-            and not self.assembler.counters().in_flight
-        ):
+        if block.position is not None and (batch.records or block.gaps) and not self.assembler.counters().in_flight:
             # While an event is in flight its records are not written yet: the older position is the safe one.
             source = str(block.position.get("source", ""))
             observations.append(CursorMoved(time_ms=now_ms, source=source, position=block.position))
@@ -153,17 +150,13 @@ class Pipeline:
         events = _events(self.assembler.drain())
         now_ms = observations[-1].time_ms if observations else 0
         self._note_segment(segment, events)
-        self._digests_in_segment.update(
-            o.digest for o in observations if isinstance(o, SnapshotTaken) and o.digest
-        )
+        self._digests_in_segment.update(o.digest for o in observations if isinstance(o, SnapshotTaken) and o.digest)
         with self._state.transaction():
             results = _results(self.interpreter.step(events, observations, now_ms=now_ms))
             results += self._apply(observations, now_ms)
             self._store(results)
 
-    def _advance(
-        self, records: bytes, events: pa.RecordBatch, observations: Sequence[Observation], now_ms: int
-    ) -> None:
+    def _advance(self, records: bytes, events: pa.RecordBatch, observations: Sequence[Observation], now_ms: int) -> None:
         if not records and not observations and events is not None and not events.num_rows:
             return
         self._append(records, events, observations)
@@ -185,18 +178,14 @@ class Pipeline:
             emissions = self.interpreter.step(None, answers, now_ms=now_ms)
             emissions += self._apply(answers, now_ms)
             results += _results(emissions)
-            wishes = [
-                emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))
-            ]
+            wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
         self._store(results)
 
     def _deliver(self, emissions: Sequence[Emission], now_ms: int) -> None:
         with self._state.transaction():
             self._settle(emissions, now_ms)
 
-    def _append(
-        self, records: bytes, events: pa.RecordBatch | None, observations: Sequence[Observation]
-    ) -> None:
+    def _append(self, records: bytes, events: pa.RecordBatch | None, observations: Sequence[Observation]) -> None:
         if self._evidence is None:
             return
         self._note_segment(self._evidence.number, events)
@@ -228,10 +217,7 @@ class Pipeline:
 
     def _store(self, results: Iterable[Result]) -> None:
         for result in results:
-            evidence = [
-                msgspec.structs.replace(item, segment=self._segment_of(item.time_ms))
-                for item in result.evidence
-            ]
+            evidence = [msgspec.structs.replace(item, segment=self._segment_of(item.time_ms)) for item in result.evidence]
             placed = msgspec.structs.replace(result, evidence=evidence)
             match placed:
                 case Operation():
@@ -240,8 +226,8 @@ class Pipeline:
                     self._state.put_run(placed)
                 case Session():
                     self._state.put_session(placed)
-            if self._on_result is not None:
-                self._on_result(placed)
+            if self.on_result is not None:
+                self.on_result(placed)
 
     def _apply(self, observations: Sequence[Observation], now_ms: int) -> list[Emission]:
         """Let observations take effect on the state; those that settle an operation give emissions."""
@@ -251,9 +237,7 @@ class Pipeline:
                 case SnapshotTaken():
                     emissions += self._apply_snapshot(observation, now_ms)
                 case EnvironmentSeen():
-                    self._state.put_environment(
-                        observation.environment, seen_ms=observation.time_ms, gone=observation.gone
-                    )
+                    self._state.put_environment(observation.environment, seen_ms=observation.time_ms, gone=observation.gone)
                 case BaselineChange():
                     emissions.append(operation_of_baseline(observation, node=self.interpreter.node))
                 case NameResolved():
@@ -271,19 +255,13 @@ class Pipeline:
         return emissions
 
     def _apply_snapshot(self, taken: SnapshotTaken, now_ms: int) -> list[Emission]:
-        if (
-            taken.digest is None
-            and taken.absent == NO_ENVIRONMENT
-            and self._state.snapshot(taken.prefix) is not None
-        ):
+        if taken.digest is None and taken.absent == NO_ENVIRONMENT and self._state.snapshot(taken.prefix) is not None:
             gone = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=[])
             taken = msgspec.structs.replace(taken, digest=gone.digest, packages=[], absent=None)
         if taken.digest is None:
             if taken.image is None:
                 return []
-            return self.interpreter.settle(
-                taken.image, taken.prefix, changes=None, absent=taken.absent, now_ms=now_ms
-            )
+            return self.interpreter.settle(taken.image, taken.prefix, changes=None, absent=taken.absent, now_ms=now_ms)
         packages = taken.packages if taken.packages is not None else self._state.packages(taken.digest)
         after = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=packages or [], faults=taken.faults)
         before = self._state.snapshot(taken.prefix)
@@ -311,8 +289,6 @@ def _process_observations(batch: Batch) -> list[Observation]:
     return [
         ProcessForked(time_ms=event.time_ms, pid=event.pid, ppid=event.ppid)
         if event.kind == "fork"
-        else ProcessExited(
-            time_ms=event.time_ms, pid=event.pid, exit_code=event.exit_code, signal=event.signal
-        )
+        else ProcessExited(time_ms=event.time_ms, pid=event.pid, exit_code=event.exit_code, signal=event.signal)
         for event in batch.processes
     ]

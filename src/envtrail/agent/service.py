@@ -2,101 +2,215 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from msgspec import Struct
 
 from envtrail import __version__
-from envtrail.agent.build import Parts
-from envtrail.agent.status import AgentStatus, KernelFigures, read_own_usage, write_status
-from envtrail.agent.world import observe_packages
+from envtrail.agent.build import Opened, open_trail
+from envtrail.agent.importing import carry
+from envtrail.agent.pipeline import Result
+from envtrail.agent.status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
+from envtrail.agent.upkeep import RuleKeeper
+from envtrail.agent.world import ImportedWorld, LiveWorld, observe_packages, read_processes
+from envtrail.capture.choose import choose_source
+from envtrail.capture.loss import LossWatch, restart_gap, serial_gap
+from envtrail.capture.replay import ReplaySource
+from envtrail.capture.source import Source
+from envtrail.config import Config
+from envtrail.environments.baseline import read_baseline
 from envtrail.environments.find import find_environments
+from envtrail.environments.inventory import read_snapshot
 from envtrail.model.environment import Environment
-from envtrail.model.observation import EnvironmentSeen, GapFound
+from envtrail.model.gap import Gap
+from envtrail.model.observation import AgentStarted, EnvironmentSeen, GapFound, Observation, RulesApplied
 
 _STATUS_INTERVAL_MS = 2_000
 _KERNEL_INTERVAL_MS = 5_000
 _RETENTION_INTERVAL_MS = 3_600_000
+_COUNTERS = ("lines", "records", "events", "complete", "late", "lost", "duplicate", "faults", "in_flight")
+
+
+class Started(Struct, frozen=True, kw_only=True):
+    """What `up` says when it begins."""
+
+    source: str
+    folder: str
+    rules: RulesStatus | None
+    environments: int
+
+
+def serve(
+    config: Config,
+    *,
+    keep_rules: bool,
+    on_start: Callable[[Started], None] | None = None,
+    on_result: Callable[[Result], None] | None = None,
+) -> None:
+    """Watch this machine until SIGTERM, SIGINT or the end of the source.
+
+    Args:
+        config: Everything.
+        keep_rules: Leave the rules in the kernel at the end.
+        on_start: Told once, when capture has begun.
+        on_result: Told of each operation, run and session.
+
+    Raises:
+        CannotRunError: nothing can be captured here, or another agent writes this trail.
+    """
+    now_ms = _clock_ms()
+    before = read_status(config.data_dir, now_ms, running_only=False)
+    with open_trail(config, world=LiveWorld(config.names("interpret.variables")), on_result=on_result) as opened:
+        source = choose_source(config, position=opened.state.cursor("auditd_log"))
+        try:
+            environments = find_environments(config)
+            rules = RuleKeeper(config, environments)
+            agent = Agent(config, opened, source, rules)
+            agent.begin(environments, restarted_after_ms=before.updated_ms if before else None)
+            if on_start is not None:
+                on_start(
+                    Started(source=source.name, folder=str(config.data_dir), rules=rules.status(), environments=len(environments))
+                )
+            agent.run()
+        finally:
+            source.close()
+            if not keep_rules:
+                rules.remove()
 
 
 class Agent:
-    """One loop, one thread; looking for environments is the only work beside it.
+    """One loop, one thread; looking for environments is the only work beside it."""
 
-    Args:
-        parts: What `build.py` wired together.
-        clock_ms: Wall clock in ms since the epoch.
-    """
-
-    def __init__(self, parts: Parts, *, clock_ms: Callable[[], int]) -> None:
-        self._parts = parts
-        self._clock_ms = clock_ms
-        self._started_ms = clock_ms()
-        self._stopping = False
+    def __init__(self, config: Config, opened: Opened, source: Source, rules: RuleKeeper) -> None:
+        self._config = config
+        self._opened = opened
+        self._pipeline = opened.pipeline
+        self._source = source
+        self._rules = rules
+        self._started_ms = _clock_ms()
+        self._losses = LossWatch(node=config.node, started_ms=self._started_ms)
         self._searcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="find-environments")
         self._search: Future[list[Environment]] | None = None
         self._unread: list[Environment] = []
-        self._due: dict[str, int] = {}
+        self._due: dict[str, int] = {"search": self._started_ms, "retention": 0}
+        self._stopping = False
 
-    def stop(self) -> None:
-        """Ask the loop to end after the block at hand."""
-        self._stopping = True
+    def begin(self, environments: list[Environment], *, restarted_after_ms: int | None) -> None:
+        """Say that an agent took up the trail, note what runs, load the rules, import what came before."""
+        now_ms = self._started_ms
+        first_start = self._opened.state.is_empty()
+        observations: list[Observation] = [
+            AgentStarted(
+                time_ms=now_ms,
+                node=self._config.node,
+                boot_id=_read_boot_id(),
+                kernel=os.uname().release,
+                version=__version__,
+                source=self._source.name,
+            )
+        ]
+        if restarted_after_ms is not None and self._source.name != "auditd_log":
+            gap = restart_gap(self._config.node, restarted_after_ms, now_ms)
+            observations.append(GapFound(time_ms=now_ms, gap=gap))
+        self._pipeline.observe(observations, now_ms)
+        if first_start:
+            self._import_earlier()
+        report = self._rules.apply()
+        if report is not None and (report.added or report.removed):
+            profile = self._config.text("rules.profile")
+            applied = RulesApplied(time_ms=now_ms, profile=profile, added=report.added, removed=report.removed)
+            self._pipeline.observe([applied], now_ms)
+        self._pipeline.observe(list(read_processes(now_ms)), now_ms)
+        self._first_start = first_start
+        self._unread = list(environments)
+        self._losses.poll(now_ms)
 
     def run(self) -> None:
         """Run until stopped or until the source has ended; everything read is then on disk."""
-        parts = self._parts
-        interval_ms = parts.config.number("store.write_interval_ms")
-        taken_ms = 0
-        self._start_search()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        interval_ms = self._config.number("store.write_interval_ms")
         try:
             while not self._stopping:
-                block = parts.source.read(interval_ms)
-                now_ms = self._clock_ms()
-                parts.pipeline.take(block, now_ms)
-                self._keep_house(now_ms)
+                began_ms = _clock_ms()
+                block = self._source.read(interval_ms)
+                self._pipeline.take(block, _clock_ms())
+                self._keep_house(_clock_ms())
                 if block.ended:
                     break
-                # Under load one batch per interval costs a tenth of one batch per event; when idle nothing waits.
                 if block.records or block.processes:
-                    time.sleep(max(0, taken_ms + interval_ms - now_ms) / 1000)
-                taken_ms = self._clock_ms()
+                    # One batch an interval under load: a batch costs about as much as a hundred events.
+                    time.sleep(max(0, began_ms + interval_ms - _clock_ms()) / 1000)
         finally:
             self._searcher.shutdown(wait=False, cancel_futures=True)
-            parts.close()
+            self._write_status(_clock_ms())
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
 
     def _keep_house(self, now_ms: int) -> None:
-        parts = self._parts
-        if self._is_due("sync", now_ms, parts.config.number("store.sync_interval_ms")):
-            parts.writer.sync()
-        if parts.writer.is_full(now_ms):
-            parts.writer.seal()
+        writer = self._opened.writer
+        if self._is_due("sync", now_ms, self._config.number("store.sync_interval_ms")):
+            writer.sync()
+        if writer.is_full(now_ms):
+            writer.seal()
         if self._is_due("status", now_ms, _STATUS_INTERVAL_MS):
             self._write_status(now_ms)
         if self._is_due("kernel", now_ms, _KERNEL_INTERVAL_MS):
-            parts.pipeline.observe(
-                [GapFound(time_ms=now_ms, gap=gap) for gap in parts.losses.poll(now_ms)], now_ms
-            )
-            parts.rules.keep(now_ms)
+            gaps = self._losses.poll(now_ms) + self._rules.keep(now_ms, now_ms - _KERNEL_INTERVAL_MS)
+            found = [serial_gap(gap) for gap in self._pipeline.assembler.take_serial_gaps()]
+            if self._source.name in {"netlink", "multicast"}:
+                gaps += found
+            self._note_gaps(gaps, now_ms)
         if self._is_due("retention", now_ms, _RETENTION_INTERVAL_MS):
-            gaps = parts.writer.retain(now_ms)
-            parts.pipeline.observe([GapFound(time_ms=now_ms, gap=gap) for gap in gaps], now_ms)
+            self._note_gaps(writer.retain(now_ms), now_ms)
         self._look_for_environments(now_ms)
+
+    def _note_gaps(self, gaps: list[Gap], now_ms: int) -> None:
+        self._pipeline.observe([GapFound(time_ms=now_ms, gap=gap) for gap in gaps], now_ms)
 
     def _look_for_environments(self, now_ms: int) -> None:
         """Read one environment a turn, so that capture never waits for a large machine."""
         if self._search is not None and self._search.done():
             self._unread = self._search.result()
             self._search = None
-            self._parts.rules.landscape_changed(self._unread, now_ms)
+            added = self._rules.landscape_changed(self._unread)
+            if added:
+                applied = RulesApplied(time_ms=now_ms, profile=self._config.text("rules.profile"), added=added, removed=[])
+                self._pipeline.observe([applied], now_ms)
         if self._unread:
-            self._parts.take_environment(self._unread.pop(), now_ms)
+            self._take_environment(self._unread.pop(), now_ms)
         elif self._search is None and self._is_due(
-            "search", now_ms, self._parts.config.number("interpret.environments_interval_s") * 1000
+            "search", now_ms, self._config.number("interpret.environments_interval_s") * 1000
         ):
-            self._start_search()
+            self._search = self._searcher.submit(find_environments, self._config)
 
-    def _start_search(self) -> None:
-        self._due["search"] = self._clock_ms()
-        self._search = self._searcher.submit(find_environments, self._parts.config)
+    def _take_environment(self, environment: Environment, now_ms: int) -> None:
+        """Note an environment and, where they changed, its packages; at the first start its past too."""
+        known = self._opened.state.snapshot(environment.prefix)
+        snapshot = read_snapshot(environment)
+        observations: list[Observation] = [EnvironmentSeen(time_ms=now_ms, environment=environment)]
+        if known is None:
+            observations += observe_packages(environment, now_ms, reason="baseline")
+            if self._first_start:
+                observations += read_baseline(environment, snapshot, now_ms)
+        elif known.digest != snapshot.digest:
+            observations += observe_packages(environment, now_ms, reason="scheduled")
+        self._pipeline.observe(observations, now_ms)
+
+    def _import_earlier(self) -> None:
+        """Day one is not empty: what auditd's log still holds. `auditd_log` reads it by itself."""
+        path = Path(self._config.text("capture.audit_log"))
+        if self._source.name == "auditd_log" or not os.access(path, os.R_OK):
+            return
+        live, self._pipeline.world = self._pipeline.world, ImportedWorld()
+        carry(self._pipeline, ReplaySource(path), path, self._config.node)
+        self._pipeline.world = live
 
     def _is_due(self, name: str, now_ms: int, interval_ms: int) -> bool:
         if now_ms - self._due.get(name, 0) < interval_ms:
@@ -105,35 +219,34 @@ class Agent:
         return True
 
     def _write_status(self, now_ms: int) -> None:
-        parts = self._parts
-        counters = parts.pipeline.assembler.counters()
-        kernel = parts.losses.status
+        counters = self._pipeline.assembler.counters()
+        kernel = self._losses.status
         cpu_s, rss_bytes = read_own_usage()
-        names = ("lines", "records", "events", "complete", "late", "lost", "duplicate", "faults", "in_flight")
+        figures = kernel and KernelFigures(lost=kernel.lost, backlog=kernel.backlog, backlog_limit=kernel.backlog_limit)
         write_status(
-            parts.config.data_dir,
+            self._config.data_dir,
             AgentStatus(
-                pid=parts.pid,
+                pid=os.getpid(),
                 version=__version__,
                 started_ms=self._started_ms,
                 updated_ms=now_ms,
-                source=parts.source.name,
-                rules=parts.rules.status(),
-                kernel=kernel
-                and KernelFigures(
-                    lost=kernel.lost, backlog=kernel.backlog, backlog_limit=kernel.backlog_limit
-                ),
-                counters={name: getattr(counters, name) for name in names},
-                lag_ms=parts.pipeline.lag_ms,
+                source=self._source.name,
+                rules=self._rules.status(),
+                kernel=figures,
+                counters={name: getattr(counters, name) for name in _COUNTERS},
+                lag_ms=self._pipeline.lag_ms,
                 cpu_s=cpu_s,
                 rss_bytes=rss_bytes,
             ),
         )
 
 
-def observations_of(environment: Environment, now_ms: int, *, reason: str) -> list[object]:
-    """An environment and its packages as observations."""
-    return [
-        EnvironmentSeen(time_ms=now_ms, environment=environment),
-        *observe_packages(environment, now_ms, reason=reason),
-    ]
+def _read_boot_id() -> str | None:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def _clock_ms() -> int:
+    return int(time.time() * 1000)

@@ -54,12 +54,14 @@ def write_status(folder: Path, status: AgentStatus) -> None:
     part.replace(folder / FILE_NAME)
 
 
-def read_status(folder: Path, now_ms: int) -> AgentStatus | None:
-    """The status of the agent that is running now; None when none is."""
+def read_status(folder: Path, now_ms: int, *, running_only: bool = True) -> AgentStatus | None:
+    """The status of the agent that is running now (or, with `running_only=False`, of the last one); None when there is none."""
     try:
         status = msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=AgentStatus)
     except (OSError, msgspec.DecodeError):
         return None
+    if not running_only:
+        return status
     alive = Path(f"/proc/{status.pid}").exists()
     return status if alive and now_ms - status.updated_ms < STALE_AFTER_MS else None
 

@@ -47,9 +47,7 @@ class LiveWorld:
     def grant(self, wish: Wish, now_ms: int) -> list[Observation]:
         match wish:
             case SnapshotWanted():
-                return observe_environment(
-                    wish.prefix, now_ms, reason="operation", image=wish.image, kind=wish.environment_kind
-                )
+                return observe_environment(wish.prefix, now_ms, reason="operation", image=wish.image, kind=wish.environment_kind)
             case EnvironmentTouched():
                 return observe_environment(wish.prefix, now_ms, reason="scheduled")
             case ProcessWanted():
@@ -115,9 +113,7 @@ def observe_environment(
     ]
 
 
-def observe_packages(
-    environment: Environment, now_ms: int, *, reason: str, image: int | None = None
-) -> list[Observation]:
+def observe_packages(environment: Environment, now_ms: int, *, reason: str, image: int | None = None) -> list[Observation]:
     """Read the packages of a known environment."""
     snapshot = read_snapshot(environment)
     return [
@@ -161,9 +157,7 @@ def read_process(pid: int, now_ms: int, variables: frozenset[str]) -> ProcessSee
         cgroup = (folder / "cgroup").read_text().strip().rpartition("::")[2] or None
     except (OSError, ValueError):
         return None
-    argv, _ = redact_argv(
-        [part.decode("utf-8", "backslashreplace") for part in raw_argv.rstrip(b"\0").split(b"\0")]
-    )
+    argv, _ = redact_argv([part.decode("utf-8", "backslashreplace") for part in raw_argv.rstrip(b"\0").split(b"\0")])
     uid_line = next(line for line in status.splitlines() if line.startswith("Uid:"))
     return ProcessSeen(
         time_ms=now_ms,

@@ -118,16 +118,12 @@ class AuditdLogSource:
             size = self._path.stat().st_size
         except FileNotFoundError:
             return False
-        return size < self._offset or (
-            size > 0 and self._head is not None and _head_of(self._path) != self._head
-        )
+        return size < self._offset or (size > 0 and self._head is not None and _head_of(self._path) != self._head)
 
     def _find_place(self) -> None:
         """Open, oldest first, the file that holds our place and all newer ones."""
         opened = [(path, head, handle) for path in self._files() for head, handle in _open_with_head(path)]
-        start = next(
-            (at for at, (_, head, _) in enumerate(opened) if head == self._head and head is not None), None
-        )
+        start = next((at for at, (_, head, _) in enumerate(opened) if head == self._head and head is not None), None)
         if start is None and self._head is not None and opened:
             self._gaps.append(self._rotation_gap())
         for at, (path, head, handle) in enumerate(opened):

@@ -26,9 +26,7 @@ class NetlinkSource:
     def __init__(self, mode: str, *, node: str, process_connector: bool, receive_buffer_bytes: int) -> None:
         self.name = "netlink" if mode == "unicast" else "multicast"
         self._node = node
-        self._connector = (
-            ProcessConnector(receive_buffer_bytes=receive_buffer_bytes) if process_connector else None
-        )
+        self._connector = ProcessConnector(receive_buffer_bytes=receive_buffer_bytes) if process_connector else None
         self._audit = AuditSocket(mode, receive_buffer_bytes=receive_buffer_bytes)
         self._poll = select.poll()
         self._poll.register(self._audit.fileno(), select.POLLIN)

@@ -40,9 +40,7 @@ class ReplaySource:
             except IsADirectoryError:
                 raise InputError(f"`{path}` is a folder", hint=f"name the files in it: `{path}/*`") from None
             except PermissionError:
-                raise InputError(
-                    f"`{path}` cannot be read by this user", hint=f"sudo envtrail import {path}"
-                ) from None
+                raise InputError(f"`{path}` cannot be read by this user", hint=f"sudo envtrail import {path}") from None
             self.size_bytes = path.stat().st_size
         self._stream = self._open()
         self._ends_in_newline = True
@@ -81,8 +79,4 @@ class ReplaySource:
         magic = self._raw.read(4)
         self._raw.seek(0)
         compression = next((name for prefix, name in _MAGIC.items() if magic.startswith(prefix)), None)
-        return (
-            pa.CompressedInputStream(pa.PythonFile(self._raw, mode="r"), compression)
-            if compression
-            else self._raw
-        )
+        return pa.CompressedInputStream(pa.PythonFile(self._raw, mode="r"), compression) if compression else self._raw

@@ -70,9 +70,7 @@ class AuditControl:
     def __enter__(self) -> AuditControl:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:

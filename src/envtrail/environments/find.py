@@ -12,9 +12,7 @@ from pathlib import Path
 from envtrail.config import Config
 from envtrail.model.environment import Environment
 
-_SKIPPED = frozenset(
-    {"proc", "sys", "dev", "run", "node_modules", "__pycache__", "site-packages", ".git", "pkgs", ".cache"}
-)
+_SKIPPED = frozenset({"proc", "sys", "dev", "run", "node_modules", "__pycache__", "site-packages", ".git", "pkgs", ".cache"})
 _VERSION = re.compile(r"^(\d+\.\d+(?:\.\d+)?)")
 
 
@@ -102,9 +100,7 @@ def _children(folder: Path) -> Iterator[Path]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False) and os.path.exists(
-                    os.path.join(entry.path, "conda-meta")
-                ):
+                if entry.is_dir(follow_symlinks=False) and os.path.exists(os.path.join(entry.path, "conda-meta")):
                     yield Path(entry.path)
     except OSError:
         return
@@ -156,11 +152,7 @@ def _read_pyvenv(prefix: Path) -> dict[str, str]:
         lines = (prefix / "pyvenv.cfg").read_text(errors="replace").splitlines()
     except OSError:
         return {}
-    return {
-        key.strip().lower(): value.strip()
-        for key, equals, value in (line.partition("=") for line in lines)
-        if equals
-    }
+    return {key.strip().lower(): value.strip() for key, equals, value in (line.partition("=") for line in lines) if equals}
 
 
 def _python_version(prefix: Path, configuration: dict[str, str]) -> str | None:

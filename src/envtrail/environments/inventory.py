@@ -120,9 +120,7 @@ def _read_conda(folder: Path, faults: list[str]) -> dict[str, Package]:
 def _read_site(folder: Path, prefix: Path, faults: list[str]) -> list[Package]:
     packages: list[Package] = []
     editable = {
-        normalise_name(entry.name[: -len(".egg-link")])
-        for entry in _entries(folder, faults)
-        if entry.name.endswith(".egg-link")
+        normalise_name(entry.name[: -len(".egg-link")]) for entry in _entries(folder, faults) if entry.name.endswith(".egg-link")
     }
     for entry in _entries(folder, faults):
         path = os.path.join(folder, entry.name)
@@ -136,10 +134,7 @@ def _read_site(folder: Path, prefix: Path, faults: list[str]) -> list[Package]:
             package = _read_egg_info(path, prefix, faults)
             if package is not None:
                 packages.append(package)
-    return [
-        msgspec.structs.replace(package, editable=True) if package.name in editable else package
-        for package in packages
-    ]
+    return [msgspec.structs.replace(package, editable=True) if package.name in editable else package for package in packages]
 
 
 def _read_dist_info(path: str, prefix: Path, faults: list[str]) -> Package | None:
@@ -159,9 +154,7 @@ def _read_dist_info(path: str, prefix: Path, faults: list[str]) -> Package | Non
         source=url,
         installer=name or None,
         digest=_record_digest(record) if record is not None else None,
-        requested=os.path.exists(path + "/REQUESTED")
-        if name and name.partition(" ")[0] in {"pip", "uv", "conda"}
-        else None,
+        requested=os.path.exists(path + "/REQUESTED") if name and name.partition(" ")[0] in {"pip", "uv", "conda"} else None,
         editable=editable,
         location=_below(path, prefix),
     )
@@ -172,9 +165,7 @@ def _read_egg_info(path: str, prefix: Path, faults: list[str]) -> Package | None
     if identity is None:
         faults.append(f"{os.path.basename(path)}: no PKG-INFO with a name and a version")
         return None
-    return Package(
-        ecosystem="pypi", name=normalise_name(identity[0]), version=identity[1], location=_below(path, prefix)
-    )
+    return Package(ecosystem="pypi", name=normalise_name(identity[0]), version=identity[1], location=_below(path, prefix))
 
 
 def _identity(header: bytes | None) -> tuple[str, str] | None:
@@ -199,9 +190,7 @@ def _direct_url(raw: bytes | None) -> tuple[str | None, bool]:
 def _record_digest(record: bytes) -> str:
     """Over the lines of RECORD in order of path, without bytecode: the same files give the same digest."""
     lines = sorted(
-        line
-        for line in record.splitlines()
-        if b".pyc," not in line and b"/INSTALLER," not in line and b"/REQUESTED," not in line
+        line for line in record.splitlines() if b".pyc," not in line and b"/INSTALLER," not in line and b"/REQUESTED," not in line
     )
     return "sha256:" + hashlib.sha256(b"\n".join(lines)).hexdigest()
 
@@ -217,7 +206,7 @@ def _entries(folder: Path, faults: list[str]) -> list[os.DirEntry[str]]:
 
 def _read(path: str, limit: int = -1) -> bytes | None:
     try:
-        with open(path, "rb", buffering=0) as handle:  # noqa: PTH123 - half the cost of Path.open, 2,000 times an environment
+        with open(path, "rb", buffering=0) as handle:
             return handle.read(limit)
     except OSError:
         return None

@@ -47,7 +47,5 @@ def name_actor(
         absent["actor.name"] = f"uid {number} has no name on this machine"
     if remote is None:
         absent["actor.remote"] = "not recorded" if session is not None else "not applicable: no session"
-    actor = Actor(
-        name=name, uid=uid, auid=auid, method=method, confidence=confidence, session=session, remote=remote
-    )
+    actor = Actor(name=name, uid=uid, auid=auid, method=method, confidence=confidence, session=session, remote=remote)
     return actor, absent

@@ -22,15 +22,11 @@ def operation_of_baseline(change: BaselineChange, *, node: str) -> Operation:
 
     The actor is the owner of the files, which names who could have done it, not who did: weak.
     """
-    not_recorded = dict.fromkeys(
-        ("ended", "exit_code", "signal", "evidence", "session"), "before the trail began"
-    )
+    not_recorded = dict.fromkeys(("ended", "exit_code", "signal", "evidence", "session"), "before the trail began")
     if change.argv is None:
         not_recorded["argv"] = "before the trail began"
     return Operation(
-        id=make_operation_id(
-            EventId(node=node, time_ms=change.when_ms, serial=0), change.prefix, kind=_fingerprint(change)
-        ),
+        id=make_operation_id(EventId(node=node, time_ms=change.when_ms, serial=0), change.prefix, kind=_fingerprint(change)),
         kind=OperationKind.REMOVE if change.removed and not change.added else OperationKind.INSTALL,
         tool=change.tool,
         via=[],

@@ -61,9 +61,7 @@ class Interpreter:
         self._kinds: dict[str, str] = {}
         self._boot_id: str | None = None
 
-    def step(
-        self, events: pa.RecordBatch | None, observations: Sequence[Observation], *, now_ms: int
-    ) -> list[Emission]:
+    def step(self, events: pa.RecordBatch | None, observations: Sequence[Observation], *, now_ms: int) -> list[Emission]:
         """Take a batch of events, then what was observed after them."""
         emissions: list[Emission] = []
         if events is not None and events.num_rows:
@@ -92,8 +90,7 @@ class Interpreter:
     def finish(self, *, now_ms: int) -> list[Emission]:  # noqa: ARG002 - what is open stays without an end
         """No more events will come: everything open is given as it is."""
         emissions: list[Emission] = [
-            self._close(opened, changes=None, installed=None, absent="not recorded")
-            for opened in list(self._operations.values())
+            self._close(opened, changes=None, installed=None, absent="not recorded") for opened in list(self._operations.values())
         ]
         self._runs.clear()
         self._by_pid.clear()
@@ -121,9 +118,7 @@ class Interpreter:
     def _take_observation(self, observation: Observation, now_ms: int) -> list[Emission]:
         match observation:
             case ProcessExited():
-                return self._take_end(
-                    observation.pid, observation.time_ms, observation.exit_code, observation.signal, None
-                )
+                return self._take_end(observation.pid, observation.time_ms, observation.exit_code, observation.signal, None)
             case ProcessSeen():
                 self._take_process(observation)
             case NameResolved():
@@ -191,9 +186,7 @@ class Interpreter:
             if opened is None or opened.is_ended or not seen.variables:
                 continue
             opened.invocation = with_variables(opened.invocation, seen.variables)
-            tool = next(
-                (tool for tool in self._tools.values() if opened.intention.tool in tool.programs), None
-            )
+            tool = next((tool for tool in self._tools.values() if opened.intention.tool in tool.programs), None)
             intention = tool.read(opened.invocation) if tool else None
             if intention is not None:
                 opened.intention = intention
@@ -225,9 +218,7 @@ class Interpreter:
                 opened.evidence.append(evidence)
             prefix = opened.intention.prefix
             if prefix is None:
-                emissions.append(
-                    self._close(opened, changes=None, installed=None, absent="environment unknown")
-                )
+                emissions.append(self._close(opened, changes=None, installed=None, absent="environment unknown"))
             else:
                 kind = opened.intention.environment_kind or self._kinds.get(prefix)
                 emissions.append(SnapshotWanted(image=image, prefix=prefix, environment_kind=kind))

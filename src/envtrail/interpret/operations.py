@@ -97,11 +97,7 @@ class OpenOperation(Struct, kw_only=True):
         outcome, reason = self._judge(installed)
         for name, value in (("exit_code", self.exit_code), ("signal", self.signal)):
             if value is None:
-                reasons[name] = (
-                    "not applicable"
-                    if self.exit_code is not None or self.signal is not None
-                    else "not recorded"
-                )
+                reasons[name] = "not applicable" if self.exit_code is not None or self.signal is not None else "not recorded"
         if self.ended_ms is None:
             reasons["ended"] = "not recorded"
         reasons |= {"explained": "not judged yet", "grant": "no policy in force"}
@@ -162,9 +158,7 @@ class OpenOperation(Struct, kw_only=True):
             if before == after:
                 continue
             requested = key[1] in self.intention.names if self.intention.names else None
-            changes.append(
-                Change(ecosystem=key[0], name=key[1], requested=requested, before=before, after=after)
-            )
+            changes.append(Change(ecosystem=key[0], name=key[1], requested=requested, before=before, after=after))
         return changes
 
 
@@ -174,9 +168,7 @@ def _read_metadata_name(path: str) -> tuple[tuple[str, str], PackageState] | Non
         name = _SEPARATORS.sub("-", found["name"]).lower()
         return ("pypi", name), PackageState(version=found["version"])
     if found := _CONDA_META.search(path):
-        return ("conda", found["name"]), PackageState(
-            version=found["version"], build=found["build"], installer="conda"
-        )
+        return ("conda", found["name"]), PackageState(version=found["version"], build=found["build"], installer="conda")
     return None
 
 

@@ -13,9 +13,7 @@ from envtrail.model.operation import Actor, EnvironmentRef, Evidence, Outcome
 from envtrail.model.run import Run
 
 
-def begin_run(
-    row: Row, invocation: Invocation, *, host: str, actor: Actor, absent: dict[str, str]
-) -> Run | None:
+def begin_run(row: Row, invocation: Invocation, *, host: str, actor: Actor, absent: dict[str, str]) -> Run | None:
     """The run that an exec begins; None for an interpreter without a program (`-c`, a prompt)."""
     word, _ = program_words(invocation)
     if not word or word == "-c" or word == invocation.argv[0]:

@@ -48,9 +48,7 @@ class Sessions:
             "service": row["exe"] and posixpath.basename(row["exe"]),
             "auid": row["auid"],
         }
-        new = {
-            name: value for name, value in said.items() if value is not None and getattr(known, name) is None
-        }
+        new = {name: value for name, value in said.items() if value is not None and getattr(known, name) is None}
         if row["type"] in _ENDS and self._is_end(row, known):
             new["ended"] = to_rfc3339(row["time"])
             new["outcome"] = Outcome.SUCCESS

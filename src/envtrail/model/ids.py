@@ -35,8 +35,6 @@ def make_operation_id(event: EventId, prefix: str, *, kind: str = "operation") -
     References:
         https://github.com/ulid/spec (the spelling; the 80 bits are a hash here, so that a rebuild agrees)
     """
-    digest = hashlib.sha256(
-        f"{kind}\0{event.node}\0{event.time_ms}\0{event.serial}\0{prefix}".encode()
-    ).digest()
+    digest = hashlib.sha256(f"{kind}\0{event.node}\0{event.time_ms}\0{event.serial}\0{prefix}".encode()).digest()
     number = ((event.time_ms & (1 << 48) - 1) << 80) | int.from_bytes(digest[:10], "big")
     return OperationId("".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5)))

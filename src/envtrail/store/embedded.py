@@ -42,9 +42,7 @@ class EmbeddedStore:
             "SELECT doc FROM operations WHERE id >= ?1 AND id < ?1 || 'ZZZZ' LIMIT 2", (id_prefix.upper(),)
         ).fetchall()
         if len(rows) > 1 and len(id_prefix) < 26:
-            raise InputError(
-                f"more than one operation begins with `{id_prefix}`", hint="give more characters of the id"
-            )
+            raise InputError(f"more than one operation begins with `{id_prefix}`", hint="give more characters of the id")
         return _decode_operation(rows[0][0]) if rows else None
 
     def runs(self, query: Query) -> Iterator[Run]:
@@ -55,9 +53,7 @@ class EmbeddedStore:
     def sessions(self, query: Query) -> Iterator[Session]:
         """Newest first unless asked otherwise."""
         where, values = _conditions(query, "sessions")
-        yield from (
-            _decode_session(doc) for doc in self._pages("sessions", where, values, query, order="started, id")
-        )
+        yield from (_decode_session(doc) for doc in self._pages("sessions", where, values, query, order="started, id"))
 
     def events(self, query: Query, *, with_records: bool = False) -> Iterator[EventRow]:
         """Typed events in order of time (newest first unless asked otherwise)."""
@@ -78,7 +74,7 @@ class EmbeddedStore:
         """The loss ledger, newest first unless asked otherwise."""
         order = "ASC" if query.oldest_first else "DESC"
         rows = self._database.execute(
-            f"SELECT doc FROM gaps WHERE until_ms >= ? AND since_ms <= ? ORDER BY until_ms {order} LIMIT ?",  # noqa: S608 - one of two words
+            f"SELECT doc FROM gaps WHERE until_ms >= ? AND since_ms <= ? ORDER BY until_ms {order} LIMIT ?",
             (
                 query.since_ms or 0,
                 query.until_ms if query.until_ms is not None else 1 << 62,
@@ -113,9 +109,7 @@ class EmbeddedStore:
             gaps=self._count("gaps"),
             oldest_ms=_to_ms(span[0]),
             newest_ms=_to_ms(span[1]),
-            redactions=dict(
-                self._database.execute("SELECT kind, count FROM redactions ORDER BY kind").fetchall()
-            ),
+            redactions=dict(self._database.execute("SELECT kind, count FROM redactions ORDER BY kind").fetchall()),
         )
 
     def close(self) -> None:
@@ -123,11 +117,9 @@ class EmbeddedStore:
         self._database.close()
 
     def _count(self, table: str) -> int:
-        return int(self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - names of ours
+        return int(self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
-    def _pages(
-        self, table: str, where: list[str], values: list[Any], query: Query, order: str = "id"
-    ) -> Iterator[bytes]:
+    def _pages(self, table: str, where: list[str], values: list[Any], query: Query, order: str = "id") -> Iterator[bytes]:
         """Documents page by page, so that a long listing holds no read transaction open."""
         given = 0
         offset = 0
@@ -143,7 +135,7 @@ class EmbeddedStore:
             size = _PAGE if query.limit is None else min(_PAGE, query.limit - given)
             clause = f"WHERE {' AND '.join(conditions)}" if conditions else ""
             rows = self._database.execute(
-                f"SELECT id, doc FROM {table} {clause} ORDER BY {ordering} LIMIT {size} OFFSET {0 if keyset else offset}",  # noqa: S608 - conditions are ours, values bound
+                f"SELECT id, doc FROM {table} {clause} ORDER BY {ordering} LIMIT {size} OFFSET {0 if keyset else offset}",
                 bound,
             ).fetchall()
             for last, doc in rows:

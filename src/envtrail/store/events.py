@@ -37,12 +37,10 @@ def find_events(layout: Layout, query: Query, *, with_records: bool) -> Iterator
         return
     where, values = _conditions(query)
     direction = "ASC" if query.oldest_first else "DESC"
-    sql = " UNION ALL BY NAME ".join(
-        f"SELECT {number} AS segment, * FROM {relation}" for number, relation in sources
-    )
+    sql = " UNION ALL BY NAME ".join(f"SELECT {number} AS segment, * FROM {relation}" for number, relation in sources)
     limit = f"LIMIT {query.limit}" if query.limit is not None else ""
     cursor = database.execute(
-        f"SELECT * REPLACE (epoch_ms(time) AS time) FROM ({sql}) {where} ORDER BY time {direction}, serial {direction} {limit}",  # noqa: S608 - conditions are ours, values bound
+        f"SELECT * REPLACE (epoch_ms(time) AS time) FROM ({sql}) {where} ORDER BY time {direction}, serial {direction} {limit}",
         values,
     )
     names = [column[0] for column in cursor.description or ()]
@@ -78,9 +76,7 @@ def _open(layout: Layout, database: duckdb.DuckDBPyConnection) -> Iterator[tuple
         header = msgspec.json.decode((folder / "segment.json").read_bytes(), type=HotHeader)
         if layout.segment(header.number).exists():
             continue
-        events = parse_segment(
-            header, whole_lines(read_file(folder, RECORDS)), whole_lines(read_file(folder, OBSERVATIONS))
-        )
+        events = parse_segment(header, whole_lines(read_file(folder, RECORDS)), whole_lines(read_file(folder, OBSERVATIONS)))
         name = f"open_{header.number}"
         database.register(name, pa.Table.from_batches([events]))
         yield header.number, name

@@ -107,9 +107,7 @@ class HotSegment:
 
 def new_header(number: int, first_entry: int, node: str, hints: list[tuple[str, list[str]]]) -> HotHeader:
     """A header for now."""
-    return HotHeader(
-        number=number, first_entry=first_entry, created_ms=int(time.time() * 1000), node=node, hints=hints
-    )
+    return HotHeader(number=number, first_entry=first_entry, created_ms=int(time.time() * 1000), node=node, hints=hints)
 
 
 def _read_header(folder: Path, fresh: HotHeader) -> HotHeader:

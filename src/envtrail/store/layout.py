@@ -124,9 +124,7 @@ def translate(fault: OSError, path: Path) -> StoreError | CannotRunError | Input
                 hint="free space, or set `store.retention_bytes`; what was recorded is kept",
             )
         case errno.EACCES | errno.EPERM:
-            return CannotRunError(
-                f"`{path}` is not open to this user", hint="use sudo, or --data-dir with a folder of your own"
-            )
+            return CannotRunError(f"`{path}` is not open to this user", hint="use sudo, or --data-dir with a folder of your own")
         case errno.ENOTDIR | errno.EEXIST:
             return InputError(f"`{path}` is not a folder")
         case _:

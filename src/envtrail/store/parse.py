@@ -45,9 +45,7 @@ def replay_processes(assembler: Assembler, observations: Sequence[Observation], 
     for observation in observations:
         match observation:
             case ProcessForked():
-                assembler.replay_process(
-                    "fork", observation.time_ms, observation.pid, observation.ppid, None, None
-                )
+                assembler.replay_process("fork", observation.time_ms, observation.pid, observation.ppid, None, None)
             case ProcessExited():
                 assembler.replay_process(
                     "exit", observation.time_ms, observation.pid, 0, observation.exit_code, observation.signal

@@ -102,9 +102,7 @@ def _step(number: int, records: bytes, start: int, group: list[Entry]) -> Iterat
     yield from _chunks(number, records, start, group[0].offset, [entry.observation for entry in group])
 
 
-def _chunks(
-    number: int, records: bytes, start: int, end: int, observations: list[Observation]
-) -> Iterator[Step]:
+def _chunks(number: int, records: bytes, start: int, end: int, observations: list[Observation]) -> Iterator[Step]:
     """Long stretches in portions that end between two events."""
     while end - start > _CHUNK_BYTES:
         cut = _event_boundary(records, start + _CHUNK_BYTES, end)

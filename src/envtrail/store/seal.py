@@ -104,9 +104,7 @@ def _build(layout: Layout, source: Path, header: HotHeader, target: Path) -> Non
     events = parse_segment(header, records, observations)
     _compress(records, part / (RECORDS + ZST))
     _compress(observations, part / (OBSERVATIONS + ZST))
-    pq.write_table(
-        pa.Table.from_batches([events]), part / EVENTS, compression="zstd", compression_level=_ZSTD_LEVEL
-    )
+    pq.write_table(pa.Table.from_batches([events]), part / EVENTS, compression="zstd", compression_level=_ZSTD_LEVEL)
     lines = observations.splitlines()
     times = events.column("time").cast(pa.int64())
     previous = [number for number in layout.numbers() if number < header.number]

@@ -64,9 +64,7 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
                 hint="upgrade Envtrail, or `envtrail rebuild` makes it again from the segments",
             )
         if version == 0 and not read_only:
-            database.executescript(
-                f"PRAGMA journal_mode=WAL; BEGIN; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
-            )
+            database.executescript(f"PRAGMA journal_mode=WAL; BEGIN; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
         database.execute("PRAGMA synchronous=NORMAL")
         if not read_only:
             path.chmod(0o600)
@@ -146,14 +144,10 @@ class State:
         """Note that an environment was seen, or seen gone."""
         self._put("environments", environment.prefix, seen_ms, int(gone), _encode(environment))
 
-    def put_snapshot(
-        self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None
-    ) -> None:
+    def put_snapshot(self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None) -> None:
         """Store a snapshot; its packages once for every digest."""
         digest = snapshot.digest
-        self._database.execute(
-            "INSERT OR IGNORE INTO packages VALUES (?, ?)", (digest, _encode(snapshot.packages))
-        )
+        self._database.execute("INSERT OR IGNORE INTO packages VALUES (?, ?)", (digest, _encode(snapshot.packages)))
         self._put(
             "snapshots",
             snapshot.prefix,
@@ -200,9 +194,7 @@ class State:
 
     def is_empty(self) -> bool:
         """Whether nothing has been put."""
-        return not self._database.execute(
-            "SELECT 1 FROM environments UNION SELECT 1 FROM operations LIMIT 1"
-        ).fetchone()
+        return not self._database.execute("SELECT 1 FROM environments UNION SELECT 1 FROM operations LIMIT 1").fetchone()
 
     def close(self) -> None:
         """Close the database; the WAL is folded in."""
@@ -217,9 +209,7 @@ class State:
         return row[0] if row else None
 
     def _put(self, table: str, *values: Any) -> None:
-        self._database.execute(
-            f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(values))})", values
-        )  # noqa: S608 - names of ours
+        self._database.execute(f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(values))})", values)
 
 
 def find_snapshot(database: sqlite3.Connection, prefix: str, at_ms: int | None) -> Snapshot | None:
@@ -231,6 +221,4 @@ def find_snapshot(database: sqlite3.Connection, prefix: str, at_ms: int | None) 
     ).fetchone()
     if row is None:
         return None
-    return Snapshot(
-        prefix=prefix, kind=row[0], packages=_decode_packages(row[2]), faults=msgspec.json.decode(row[1])
-    )
+    return Snapshot(prefix=prefix, kind=row[0], packages=_decode_packages(row[2]), faults=msgspec.json.decode(row[1]))

@@ -53,9 +53,7 @@ def verify(layout: Layout, *, on_progress: Callable[[int, int], None] | None = N
         folder = layout.segment(number)
         expected = previous.number + 1 if previous else 1
         if number != expected:
-            faults.append(
-                VerifyFault(segment=expected, what=f"missing: {number - expected} segments before {number}")
-            )
+            faults.append(VerifyFault(segment=expected, what=f"missing: {number - expected} segments before {number}"))
         try:
             seal = read_seal(folder)
         except (OSError, msgspec.DecodeError) as fault:
@@ -85,9 +83,7 @@ def _check_link(number: int, seal: Seal, previous: Seal | None) -> list[VerifyFa
         faults.append(VerifyFault(segment=number, what=f"holds the seal of segment {seal.number} (swapped)"))
     link = previous.hash if previous else GENESIS
     if seal.previous != link and (previous is not None or number == 1):
-        faults.append(
-            VerifyFault(segment=number, what="the chain is broken: it does not follow the segment before it")
-        )
+        faults.append(VerifyFault(segment=number, what="the chain is broken: it does not follow the segment before it"))
     return faults
 
 

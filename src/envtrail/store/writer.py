@@ -81,11 +81,7 @@ class TrailWriter:
         self._join()
         oldest_ms = now_ms - self._config.number("store.retention_days") * 86_400_000
         budget = self._config.number("store.retention_bytes")
-        kept = [
-            number
-            for number in self.layout.numbers()
-            if (self.layout.segment(number) / (RECORDS + ".zst")).exists()
-        ]
+        kept = [number for number in self.layout.numbers() if (self.layout.segment(number) / (RECORDS + ".zst")).exists()]
         sizes = {number: folder_bytes(self.layout, number) for number in kept}
         gaps = []
         for number in kept:

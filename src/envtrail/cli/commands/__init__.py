@@ -1,1 +1,1 @@
-"""One file a verb; loaded when called."""
+"""One file a verb; each has `command`, loaded when called."""

@@ -7,12 +7,10 @@ import click
 from envtrail.cli.context import Context
 
 
-@click.command(short_help="Watch this machine, for the service manager.")
-@click.option(
-    "--source", default=None, help="Capture source instead of the configured one (`capture.source`)."
-)
+@click.command("agent")
+@click.option("--source", default=None, help="Capture source instead of the configured one (`capture.source`).")
 @click.pass_obj
-def agent(context: Context, source: str | None) -> None:
+def command(context: Context, source: str | None) -> None:
     """Watch this machine until SIGTERM, writing the trail and answering `/run/envtrail/envtrail.sock`.
 
     The rules that it loads stay in the kernel when it ends, so that a restart loses as little as the kernel's queue holds;

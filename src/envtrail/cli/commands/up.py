@@ -7,13 +7,11 @@ import click
 from envtrail.cli.context import Context
 
 
-@click.command(short_help="Watch this machine, with a live feed in the terminal.")
-@click.option(
-    "--profile", default=None, help="Rule profile instead of the configured one: lean, full, classic or none."
-)
+@click.command("up")
+@click.option("--profile", default=None, help="Rule profile instead of the configured one: lean, full, classic or none.")
 @click.option("--json", "as_json", is_flag=True, help="The feed as JSON lines.")
 @click.pass_obj
-def up(context: Context, profile: str | None, as_json: bool) -> None:
+def command(context: Context, profile: str | None, as_json: bool) -> None:
     """Load the rules, capture what the kernel records, and print each operation when it ends.
 
     Ctrl-C ends it and takes out the rules it loaded; the trail stays.
@@ -23,4 +21,4 @@ def up(context: Context, profile: str | None, as_json: bool) -> None:
 
     config = context.config.replaced("--profile", rules__profile=profile) if profile else context.config
     feed = Feed(as_json=as_json)
-    serve(config, keep_rules=False, on_start=feed.start, on_result=feed.show, on_stop=feed.stop)
+    serve(config, keep_rules=False, on_start=feed.start, on_result=feed.show)

@@ -18,6 +18,4 @@ _RUNS = (
 
 def hints() -> list[tuple[str, list[str]]]:
     """What the core looks for in exec events: labels in order of precedence, with names."""
-    return [(tool.name, list(tool.programs)) for tool in TOOLS] + [
-        (label, list(names)) for label, names in _RUNS
-    ]
+    return [(tool.name, list(tool.programs)) for tool in TOOLS] + [(label, list(names)) for label, names in _RUNS]

@@ -65,9 +65,7 @@ class Conda:
         if tool not in self.programs:
             return None
         words = sort_words(arguments, _TAKES_VALUE)
-        if not words.positional or words.has(
-            "--dry-run", "-d", "--help", "-h", "--download-only", "--version"
-        ):
+        if not words.positional or words.has("--dry-run", "-d", "--help", "-h", "--download-only", "--version"):
             return None
         command, packages = words.positional[0], words.positional[1:]
         if command == "env" and packages:

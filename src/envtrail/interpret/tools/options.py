@@ -40,9 +40,7 @@ def sort_words(arguments: list[str], takes_value: Collection[str]) -> Words:
             positional += words
         elif word.startswith("--"):
             name, equals, value = word.partition("=")
-            options.setdefault(name, []).append(
-                value if equals else next(words, "") if name in takes_value else ""
-            )
+            options.setdefault(name, []).append(value if equals else next(words, "") if name in takes_value else "")
         elif word.startswith("-") and len(word) > 1:
             _take_short(word, words, takes_value, options)
         else:
@@ -50,9 +48,7 @@ def sort_words(arguments: list[str], takes_value: Collection[str]) -> Words:
     return Words(options=options, positional=positional)
 
 
-def _take_short(
-    word: str, words: object, takes_value: Collection[str], options: dict[str, list[str]]
-) -> None:
+def _take_short(word: str, words: object, takes_value: Collection[str], options: dict[str, list[str]]) -> None:
     if word in takes_value:
         options.setdefault(word, []).append(next(words, ""))  # type: ignore[call-overload]
         return

@@ -26,9 +26,7 @@ def is_python(path: str) -> bool:
 def prefix_of_program(path: str) -> str | None:
     """`/x/bin/pip` → `/x`; None when the program does not lie in a `bin`."""
     folder, _, _ = path.rpartition("/")
-    return (
-        os.path.dirname(folder) or "/" if posixpath.basename(folder) in {"bin", "condabin", "sbin"} else None
-    )
+    return os.path.dirname(folder) or "/" if posixpath.basename(folder) in {"bin", "condabin", "sbin"} else None
 
 
 def prefix_of_invocation(invocation: Invocation) -> str | None:
@@ -64,11 +62,7 @@ def program_words(invocation: Invocation) -> tuple[str, list[str]]:
             continue
         inline = word[taker + 1 :]
         if word[taker] == "m":
-            return (
-                (inline, argv[at + 1 :])
-                if inline
-                else (argv[at + 1] if at + 1 < len(argv) else "", argv[at + 2 :])
-            )
+            return (inline, argv[at + 1 :]) if inline else (argv[at + 1] if at + 1 < len(argv) else "", argv[at + 2 :])
         if word[taker] == "c":
             return "-c", argv[at + 1 :]
         at += 1 if inline else 2

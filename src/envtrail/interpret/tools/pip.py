@@ -75,11 +75,7 @@ class Pip:
         if program_name(program) != "pip":
             return None
         words = sort_words(arguments, _TAKES_VALUE)
-        if (
-            not words.positional
-            or words.positional[0] not in _COMMANDS
-            or words.has("--dry-run", "--help", "-h", "--version")
-        ):
+        if not words.positional or words.positional[0] not in _COMMANDS or words.has("--dry-run", "--help", "-h", "--version"):
             return None
         command, *packages = words.positional
         prefix, kind = _where(invocation, words)

@@ -91,9 +91,7 @@ class Uv:
             return None
         if command == "venv":
             prefix = absolute(packages[0] if packages else ".venv", invocation.cwd)
-            return Intention(
-                tool=self.name, kind=kind, argv=["uv", *arguments], prefix=prefix, environment_kind="venv"
-            )
+            return Intention(tool=self.name, kind=kind, argv=["uv", *arguments], prefix=prefix, environment_kind="venv")
         prefix, environment_kind = _where(invocation, words, is_project=not command.startswith("pip "))
         return Intention(
             tool=self.name,
@@ -118,9 +116,7 @@ def _where(invocation: Invocation, words: Words, *, is_project: bool) -> tuple[s
     python = words.last("-p", "--python")
     if python and "/" in python and (found := absolute(python, invocation.cwd)):
         folder, _, name = found.rpartition("/")
-        return (
-            folder.removesuffix("/bin") if folder.endswith("/bin") and name.startswith("python") else found
-        ), None
+        return (folder.removesuffix("/bin") if folder.endswith("/bin") and name.startswith("python") else found), None
     named = words.last("--prefix") or variables.get("VIRTUAL_ENV") or variables.get("CONDA_PREFIX")
     if named:
         return absolute(named, invocation.cwd), None

@@ -1,0 +1,71 @@
+"""Settings → wired parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from msgspec import Struct
+
+from envtrail.agent.pipeline import Pipeline, Result
+from envtrail.agent.world import World
+from envtrail.config import Config
+from envtrail.core import Assembler
+from envtrail.interpret.interpreter import Interpreter
+from envtrail.interpret.tools import hints
+from envtrail.store.layout import Layout
+from envtrail.store.reader import iterate_steps
+from envtrail.store.state import State
+from envtrail.store.writer import TrailWriter
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    """A trail that is open for writing."""
+
+    pipeline: Pipeline
+    writer: TrailWriter
+    state: State
+
+
+def make_pipeline(
+    config: Config,
+    state: State,
+    *,
+    writer: TrailWriter | None,
+    world: World | None,
+    on_result: Callable[[Result], None] | None = None,
+) -> Pipeline:
+    """A pipeline whose assembler and interpreter know nothing yet."""
+    assembler = Assembler(node=config.node, hints=hints(), timeout_ms=config.number("capture.event_timeout_ms"))
+    interpreter = Interpreter(node=config.node, lineage=assembler)
+    return Pipeline(assembler=assembler, interpreter=interpreter, state=state, evidence=writer, world=world, on_result=on_result)
+
+
+@contextmanager
+def open_trail(config: Config, *, world: World, on_result: Callable[[Result], None] | None = None) -> Iterator[Opened]:
+    """Open the trail for writing and take up where the last writer stopped: the newest sealed and the open segment are gone
+    through again, so that processes, sessions and operations that were under way are known.
+
+    Raises:
+        CannotRunError: another process is writing.
+        StoreError: the folder cannot be used.
+    """
+    writer = TrailWriter(config, hints())
+    try:
+        state = State(writer.layout.state)
+        pipeline = make_pipeline(config, state, writer=writer, world=world)
+        resume(pipeline, writer.layout)
+        pipeline.on_result = on_result
+        try:
+            yield Opened(pipeline=pipeline, writer=writer, state=state)
+        finally:
+            state.close()
+    finally:
+        writer.close()
+
+
+def resume(pipeline: Pipeline, layout: Layout) -> None:
+    """Go through the newest sealed segment and the open one."""
+    numbers = layout.numbers()
+    for step in iterate_steps(layout, first=numbers[-1] if numbers else 0):
+        pipeline.replay(step.segment, step.records, step.observations)

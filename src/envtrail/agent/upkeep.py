@@ -1,0 +1,94 @@
+"""Keeps the kernel's rules as planned while the agent runs, and says who changed them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envtrail.agent.status import RulesStatus
+from envtrail.config import Config
+from envtrail.core.control import AuditControl
+from envtrail.model.environment import Environment
+from envtrail.model.gap import Gap, GapCause
+from envtrail.rules.kernel import ApplyReport, Ledger, apply_rules, remove_rules
+from envtrail.rules.landscape import survey
+from envtrail.rules.plan import Plan, plan_rules
+
+
+class RuleKeeper:
+    """Applies the plan, follows environments, and puts back what somebody took out.
+
+    Args:
+        config: `rules.*` and the data folder.
+        environments: Those that are known at the start.
+    """
+
+    def __init__(self, config: Config, environments: Sequence[Environment]) -> None:
+        self._config = config
+        self._ledger = Ledger(config.data_dir / "rules.json")
+        self._plan: Plan = plan_rules(survey(environments, config), config)
+        self.report: ApplyReport | None = None
+
+    def apply(self) -> ApplyReport | None:
+        """Bring the kernel to the plan; None where no rules are wanted.
+
+        Raises:
+            OSError: the kernel does not answer.
+        """
+        if self._plan.profile == "none":
+            return None
+        with AuditControl() as control:
+            self._raise_backlog(control)
+            self.report = apply_rules(self._plan, control, self._ledger)
+        return self.report
+
+    def landscape_changed(self, environments: Sequence[Environment]) -> list[str]:
+        """Plan again; gives the rules that were added."""
+        if not self._config.flag("rules.follow"):
+            return []
+        plan = plan_rules(survey(environments, self._config), self._config)
+        if plan == self._plan:
+            return []
+        self._plan = plan
+        report = self.apply()
+        return report.added if report else []
+
+    def keep(self, now_ms: int, since_ms: int) -> list[Gap]:
+        """Look whether our rules are still there; what was missing is put back and is an entry of the loss ledger."""
+        if self._plan.profile == "none":
+            return []
+        report = self.apply()
+        if report is None or not report.added:
+            return []
+        return [
+            Gap(
+                id=f"rules-{now_ms}",
+                cause=GapCause.RULES_REMOVED,
+                host=self._config.node,
+                since_ms=since_ms,
+                until_ms=now_ms,
+                records=None,
+                detail=f"{len(report.added)} rules were taken out of the kernel by somebody and put back; `envtrail events --kind config` says by whom",
+            )
+        ]
+
+    def remove(self) -> list[str]:
+        """Take out what was added."""
+        with AuditControl() as control:
+            return remove_rules(control, self._ledger)
+
+    def status(self) -> RulesStatus | None:
+        """For the status file."""
+        if self.report is None:
+            return None
+        return RulesStatus(
+            profile=self._plan.profile,
+            expected=self.report.expected,
+            loaded=self.report.present,
+            locked=self.report.locked,
+            faults=self.report.faults[:20],
+        )
+
+    def _raise_backlog(self, control: AuditControl) -> None:
+        wanted = self._config.number("capture.backlog_limit")
+        if control.status().backlog_limit < wanted:
+            control.set_status(backlog_limit=wanted)

@@ -1,0 +1,33 @@
+"""`envtrail gaps`."""
+
+from __future__ import annotations
+
+import click
+
+from envtrail.cli.context import Context
+from envtrail.cli.options import span, span_options
+from envtrail.cli.render import listing
+from envtrail.cli.times import show_ms
+from envtrail.store.store import Query
+
+
+@click.command("gaps")
+@span_options
+@click.pass_obj
+def command(context: Context, since: str | None, until: str | None, limit: int | None, reverse: bool, as_json: bool) -> None:
+    """The loss ledger: spans of the trail known to be missing, and why. None is good news (exit 1: nothing found)."""
+    query = Query(limit=limit, oldest_first=reverse, **span(context, since, until))
+    with context.store() as store:
+        listing(
+            store.gaps(query),
+            as_json=as_json,
+            columns=("since", "until", "cause", "records", "detail"),
+            row=lambda gap: (
+                show_ms(gap.since_ms),
+                show_ms(gap.until_ms),
+                gap.cause.value,
+                "?" if gap.records is None else str(gap.records),
+                gap.detail,
+            ),
+            nothing="no gaps: nothing is known to be missing",
+        )

@@ -1,0 +1,80 @@
+"""`envtrail show`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import msgspec
+
+from envtrail.cli.context import Context
+from envtrail.cli.operations import whole
+from envtrail.cli.render import command_line, emit_json, emit_text, found_nothing, safe
+from envtrail.model.operation import Operation
+from envtrail.store.store import EventRow, Query, Store
+
+
+@click.command("show")
+@click.argument("operation_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="The operation, then its events, as JSON lines.")
+@click.option("--records/--no-records", default=True, help="The verbatim kernel records.")
+@click.pass_obj
+def command(context: Context, operation_id: str, as_json: bool, records: bool) -> None:
+    """One operation whole: what changed, its process tree, the records of its first and last event."""
+    with context.store() as store:
+        operation = store.operation(operation_id)
+        if operation is None:
+            found_nothing(f"no operation begins with `{operation_id}`; `envtrail log --oneline` lists them")
+            return
+        events = list(_events_of(store, operation, with_records=records))
+        if as_json:
+            emit_json([operation, *(msgspec.to_builtins(event) for event in events)])
+            return
+        emit_text(_paragraphs(operation, events, records=records))
+
+
+def _paragraphs(operation: Operation, events: list[EventRow], *, records: bool) -> Iterator[str]:
+    yield whole(operation, with_changes=True)
+    tree = list(_tree(operation, events))
+    if tree:
+        yield f"Processes ({operation.processes} seen):"
+        yield from tree
+        yield ""
+    if operation.absent:
+        yield "Not known:"
+        yield from (f"    {name}: {safe(why)}" for name, why in sorted(operation.absent.items()))
+        yield ""
+    if records:
+        yield "Evidence:"
+        wanted = {(item.time_ms, item.serial) for item in operation.evidence}
+        for event in events:
+            if (event.values["time"], event.values["serial"]) in wanted and event.records:
+                yield from (f"    {safe(line)}" for line in event.records.splitlines())
+
+
+def _events_of(store: Store, operation: Operation, *, with_records: bool) -> Iterator[EventRow]:
+    """The events between its beginning and its end that belong to its tree or are its evidence."""
+    times = [item.time_ms for item in operation.evidence]
+    if not times:
+        return
+    wanted = {(item.time_ms, item.serial) for item in operation.evidence}
+    query = Query(since_ms=min(times), until_ms=max(times), oldest_first=True)
+    members = {operation.image}
+    for event in store.events(query, with_records=with_records):
+        values = event.values
+        if values["kind"] == "exec" and values["parent_image"] in members:
+            members.add(values["image"])
+        if values["image"] in members or (values["time"], values["serial"]) in wanted:
+            yield event
+
+
+def _tree(operation: Operation, events: list[EventRow]) -> Iterator[str]:
+    depth: dict[int | None, int] = {}
+    for event in events:
+        values = event.values
+        if values["kind"] != "exec" or values["image"] is None:
+            continue
+        level = 0 if values["image"] == operation.image else depth.get(values["parent_image"], 0) + 1
+        depth[values["image"]] = level
+        line = command_line(values["argv"] or [values["exe"] or "?"])
+        yield f"    {'  ' * level}{values['pid']}  {line if len(line) <= 160 else line[:159] + '…'}"

@@ -1,0 +1,64 @@
+"""What every command shares: the settings, the store, the clock."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envtrail.config import Config, load_config
+
+if TYPE_CHECKING:
+    from envtrail.store.store import Store
+
+
+class Context:
+    """Made once a call; settings are read when first asked for."""
+
+    def __init__(self, *, data_dir: Path | None, config_file: Path | None, verbose: bool) -> None:
+        self._data_dir = data_dir
+        self._config_file = config_file
+        self.verbose = verbose
+        self._config: Config | None = None
+
+    @property
+    def config(self) -> Config:
+        """Settings in force."""
+        if self._config is None:
+            flags = {"data_dir": str(self._data_dir)} if self._data_dir else {}
+            self._config = load_config(file=self._config_file, flags=flags)
+        return self._config
+
+    @property
+    def now_ms(self) -> int:
+        """Wall clock in ms since the epoch."""
+        return int(time.time() * 1000)
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """The trail, for reading."""
+        from envtrail.store.opening import open_store
+
+        store = open_store(self.config, uid=os.geteuid())
+        try:
+            yield store
+        finally:
+            store.close()
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        """A progress bar on a terminal, nothing elsewhere; told (done, of)."""
+        import sys
+
+        if not sys.stderr.isatty():
+            yield lambda done, total: None
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total or None)

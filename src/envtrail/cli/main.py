@@ -1,0 +1,114 @@
+"""`envtrail`: the table of verbs, loaded when called, and the one place where errors become words and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from envtrail import __version__
+from envtrail.cli.context import Context
+from envtrail.errors import EnvtrailError, ExitCode
+
+COMMANDS: dict[str, dict[str, str]] = {
+    "Look": {
+        "log": "Operations, newest first, like git log.",
+        "show": "One operation whole: process tree and verbatim records.",
+        "runs": "Python programs that ran.",
+        "sessions": "Logins.",
+        "events": "Search the raw trail.",
+        "gaps": "The loss ledger: what is known to be missing.",
+    },
+    "Watch": {
+        "up": "Watch this machine, with a live feed in the terminal.",
+        "agent": "Watch this machine, for the service manager.",
+        "rules": "Audit rules: plan, apply, check, diff, remove, export.",
+        "service": "Install, upgrade or uninstall the system service.",
+        "status": "Rules, capture, lag, losses, disk, budgets.",
+        "doctor": "What is wrong on this host, and the command that mends it.",
+    },
+    "Keep": {
+        "import": "Read audit logs into the trail.",
+        "export": "Write operations or events to a file.",
+        "verify": "Is the trail as it was written?",
+        "seal": "Seal the open segment now.",
+        "rebuild": "Make the state again from the sealed evidence.",
+        "demo": "Play a recorded trail.",
+        "config": "Settings in force, and where each comes from.",
+        "completion": "Print the shell completion script.",
+    },
+}
+_MODULES = {"import": "import_"}
+
+
+class _Verbs(click.Group):
+    """Commands are imported when they are called: `--help` costs no more than this table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return [name for section in COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"envtrail.cli.commands.{_MODULES.get(cmd_name, cmd_name)}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        for title, section in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(section.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the trail instead of the configured one.")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="Settings file instead of /etc/envtrail/envtrail.toml."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show the trace of an internal error.")
+@click.version_option(__version__, message="envtrail %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, data_dir: Path | None, config_file: Path | None, verbose: bool) -> None:
+    """Git log for the Python environments of a shared machine, written by the kernel."""
+    ctx.obj = Context(data_dir=data_dir, config_file=config_file, verbose=verbose)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and exit with one of the six codes."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command and give its exit code."""
+    try:
+        code = cli.main(args=arguments, prog_name="envtrail", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code) if isinstance(code, int) else ExitCode.DONE
+    except EnvtrailError as fault:
+        return _say(fault.message, fault.hint, fault.exit_code)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.UsageError as fault:
+        return _say(fault.format_message(), f"`{fault.ctx.command_path} --help`" if fault.ctx else None, ExitCode.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`). Python flushes stdout once more at exit: give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    except Exception as fault:  # noqa: BLE001 - the outermost rim: everything becomes a sentence and an exit code
+        if "-v" in sys.argv or "--verbose" in sys.argv or os.environ.get("ENVTRAIL_DEBUG"):
+            traceback.print_exc()
+        return _say(f"{type(fault).__name__}: {fault}", "run again with -v for the trace, and report it", ExitCode.FAILED)
+
+
+def _say(message: str, hint: str | None, code: ExitCode) -> ExitCode:
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    return code

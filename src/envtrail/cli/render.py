@@ -1,0 +1,140 @@
+"""Results on paper: a table for people, JSON lines and CSV for programs. What users typed never reaches a terminal raw."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import click
+import msgspec
+
+from envtrail.errors import ExitCode
+
+# C0 and C1 controls, DEL, and the marks that reorder or hide text (Trojan Source: https://trojansource.codes).
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def safe(text: str) -> str:
+    """Text that changes nothing on a terminal but the cells it is printed in."""
+    return _UNSAFE.sub(lambda found: f"\\x{ord(found[0]):02x}" if ord(found[0]) < 256 else f"\\u{ord(found[0]):04x}", text)
+
+
+def safe_cell(value: Any) -> str:
+    """A CSV cell that no spreadsheet takes for a formula."""
+    text = "" if value is None else str(value)
+    return "'" + text if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """Arguments as one would type them, safe to print."""
+    import shlex
+
+    return safe(shlex.join(argv))
+
+
+def style(text: str, **how: Any) -> str:
+    """Colour, where it is wanted; the words alone always say the same."""
+    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+        return text
+    return click.style(text, **how)
+
+
+def emit_json(items: Iterable[Any]) -> int:
+    """JSON lines with the documents' own field names; gives how many."""
+    count = 0
+    encode = msgspec.json.Encoder().encode
+    for item in items:
+        click.echo(encode(item))
+        count += 1
+    return count
+
+
+def emit_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
+    """CSV with a header; gives how many rows."""
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(columns)
+    count = 0
+    for row in rows:
+        out.writerow([safe_cell(value) for value in row])
+        count += 1
+    return count
+
+
+def emit_text(parts: Iterable[str]) -> int:
+    """Text, through the pager on a terminal; gives how many parts."""
+    count = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal count
+        for part in parts:
+            count += 1
+            yield part + "\n"
+
+    if sys.stdout.isatty() and not os.environ.get("ENVTRAIL_NO_PAGER"):
+        os.environ.setdefault("LESS", "FRX")
+        click.echo_via_pager(counted())
+    else:
+        for text in counted():
+            click.echo(text, nl=False)
+    return count
+
+
+def emit_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Columns as wide as they need to be, the last one cut at the terminal's edge; gives how many rows."""
+    kept = [[safe(cell) for cell in row] for row in rows]
+    if not kept:
+        return 0
+    widths = [max(len(line[at]) for line in [list(columns), *kept]) for at in range(len(columns))]
+    room = shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 10**6
+
+    def lines() -> Iterator[str]:
+        yield style(_join(columns, widths)[:room], bold=True)
+        for row in kept:
+            line = _join(row, widths)
+            yield line if len(line) <= room else line[: room - 1] + "…"
+
+    return emit_text(lines()) - 1
+
+
+def listing(
+    items: Iterable[Any],
+    *,
+    as_json: bool,
+    as_csv: bool = False,
+    columns: Sequence[str],
+    row: Callable[[Any], Sequence[str]],
+    nothing: str,
+) -> None:
+    """Print a listing one way or another; exit 1 with a sentence when it is empty."""
+    if as_json:
+        count = emit_json(items)
+    elif as_csv:
+        count = emit_csv(columns, (row(item) for item in items))
+    else:
+        count = emit_table(columns, (row(item) for item in items))
+    if not count:
+        found_nothing(nothing)
+
+
+def found_nothing(sentence: str) -> None:
+    """Say that there is nothing, and what to do, and exit 1."""
+    click.echo(sentence, err=True)
+    raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+
+
+def _join(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

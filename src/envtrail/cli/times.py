@@ -1,0 +1,69 @@
+"""Moments as people write them."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+
+from envtrail.errors import UsageError
+
+_UNITS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400, "w": 604800, "week": 604800, "month": 2592000, "year": 31536000}  # fmt: skip
+_AGO = re.compile(r"^(\d+)\s*([a-z]+?)s?(?:\s+ago)?$")
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def parse_time(text: str, now_ms: int) -> int:
+    """Ms since the epoch; days begin at local midnight, times without a zone are local.
+
+    Raises:
+        UsageError: it is no moment.
+    """
+    words = text.strip().lower()
+    now = datetime.fromtimestamp(now_ms / 1000).astimezone()
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if words in {"now", ""}:
+        return now_ms
+    if words in {"today", "yesterday"}:
+        return _to_ms(midnight - timedelta(days=words == "yesterday"))
+    if (day := words.removeprefix("last ")) in _DAYS:
+        back = (now.weekday() - _DAYS.index(day)) % 7 or 7
+        return _to_ms(midnight - timedelta(days=back))
+    if (found := _AGO.match(words)) and found[2] in _UNITS:
+        try:
+            return _to_ms(now - timedelta(seconds=int(found[1]) * _UNITS[found[2]]))
+        except OverflowError:
+            return 0
+    try:
+        moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError:
+        raise UsageError(
+            f"`{text}` is no moment", hint='write "2h ago", "yesterday", "monday", "2026-11-20" or "2026-11-20 14:00"'
+        ) from None
+    return _to_ms(moment if moment.tzinfo else moment.astimezone())
+
+
+def show_time(text: str) -> str:
+    """RFC 3339 UTC → local time with its offset, for people."""
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone()
+    return moment.strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def show_ms(time_ms: int) -> str:
+    """Ms since the epoch → local time with its offset."""
+    return datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def show_duration(started: str, ended: str | None) -> str:
+    """Human length between two moments; empty while it lasts."""
+    if ended is None:
+        return ""
+    first, last = (datetime.fromisoformat(text.replace("Z", "+00:00")) for text in (started, ended))
+    seconds = (last - first).total_seconds()
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _to_ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

@@ -1,0 +1,139 @@
+"""Rules in and out of the kernel, one by one; what was there before is never touched.
+
+The ledger (`DATA/rules.json`) holds the bytes of every rule that Envtrail added, so that `remove` takes out those and no others, also where
+somebody else's rule has one of our keys.
+"""
+
+from __future__ import annotations
+
+import errno
+from base64 import b64decode, b64encode
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from envtrail.core.control import AuditControl
+from envtrail.errors import UsageError
+from envtrail.rules.plan import Plan
+from envtrail.rules.rule import Rule, rule_from_bytes
+
+
+class ApplyReport(Struct, frozen=True, kw_only=True):
+    """What came of it."""
+
+    added: list[str]
+    removed: list[str]
+    present: int
+    """Rules of the plan that are in the kernel now."""
+    expected: int
+    faults: list[str]
+    """Each names its rule and why it is not loaded."""
+    locked: bool
+    """Rules are locked: what is missing is pending until reboot."""
+
+
+class Ledger:
+    """The rules that Envtrail added, as the kernel lists them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> list[bytes]:
+        """What was added and not taken out again."""
+        try:
+            return [b64decode(item) for item in msgspec.json.decode(self._path.read_bytes(), type=list[str])]
+        except (FileNotFoundError, msgspec.DecodeError):
+            return []
+
+    def write(self, rules: list[bytes]) -> None:
+        """Replace it."""
+        part = self._path.with_suffix(".part")
+        part.write_bytes(msgspec.json.encode([b64encode(rule).decode() for rule in rules]))
+        part.replace(self._path)
+
+
+def apply_rules(plan: Plan, control: AuditControl, ledger: Ledger, *, clean: bool = True) -> ApplyReport:
+    """Bring the kernel to the plan: add what is missing, each on its own; take out our own that is no longer planned.
+
+    Args:
+        plan: The rules wanted.
+        control: The kernel.
+        ledger: Which rules are ours.
+        clean: Take out our own rules that the plan does not hold.
+    """
+    locked = control.status().enabled == 2
+    before = _rules_of(control)
+    mine = [data for data in ledger.read() if rule_from_bytes(data) in before]
+    wanted: list[Rule] = []
+    faults: list[str] = []
+    added: list[str] = []
+    for item in plan.rules:
+        try:
+            data = item.rule.to_bytes()
+        except UsageError as fault:
+            faults.append(f"{item.rule.render()}: {fault.message}")
+            continue
+        wanted.append(item.rule)
+        if item.rule in before:
+            continue
+        try:
+            control.add_rule(data)
+        except OSError as fault:
+            if fault.errno != errno.EEXIST:
+                faults.append(f"{item.rule.render()}: {_explain(fault, locked=locked)}")
+            continue
+        added.append(item.rule.render())
+        mine.append(data)
+        # The ledger first knows, then the next rule is added: a crash leaves no rule of ours unknown.
+        ledger.write(mine)
+    removed: list[str] = []
+    if clean:
+        for data in [data for data in mine if rule_from_bytes(data) not in wanted]:
+            if _delete(control, data):
+                removed.append(rule_from_bytes(data).render())
+                mine.remove(data)
+    ledger.write(mine)
+    now = _rules_of(control)
+    present = sum(rule in now for rule in wanted)
+    return ApplyReport(added=added, removed=removed, present=present, expected=len(plan.rules), faults=faults, locked=locked)
+
+
+def remove_rules(control: AuditControl, ledger: Ledger) -> list[str]:
+    """Take out every rule that is ours, and no other."""
+    removed = []
+    kept = []
+    for data in ledger.read():
+        if _delete(control, data):
+            removed.append(rule_from_bytes(data).render())
+        elif rule_from_bytes(data) in _rules_of(control):
+            kept.append(data)
+    ledger.write(kept)
+    return removed
+
+
+def _rules_of(control: AuditControl) -> list[Rule]:
+    """The kernel's rules as values: it fills in bytes of its own (bit masks), which say nothing more."""
+    return [rule_from_bytes(data) for data in control.list_rules()]
+
+
+def _delete(control: AuditControl, data: bytes) -> bool:
+    try:
+        control.delete_rule(data)
+    except OSError:
+        return False
+    return True
+
+
+def _explain(fault: OSError, *, locked: bool) -> str:
+    if locked:
+        return "rules are locked (-e 2): pending until reboot"
+    match fault.errno:
+        case errno.ENOENT:
+            return "the path does not exist"
+        case errno.EINVAL:
+            return "this kernel does not take such a rule"
+        case errno.EPERM:
+            return "not permitted"
+        case _:
+            return fault.strerror or str(fault)

@@ -1,0 +1,37 @@
+"""Which store answers: the service over its socket, or a data folder that this user may read."""
+
+from __future__ import annotations
+
+import os
+
+from envtrail.config import Config
+from envtrail.errors import CannotRunError, InputError
+from envtrail.store.embedded import EmbeddedStore
+from envtrail.store.layout import Layout
+from envtrail.store.store import Store
+
+
+def open_store(config: Config, *, uid: int) -> Store:
+    """Open the trail for reading.
+
+    Raises:
+        InputError: there is none.
+        CannotRunError: it is another user's, and no service answers for it.
+    """
+    folder = config.data_dir
+    socket = config.text("service.socket")
+    chosen = config.origin("data_dir") != "default"
+    if not chosen and uid != 0 and os.path.exists(socket):
+        from envtrail.store.remote import RemoteStore
+
+        return RemoteStore(socket)
+    if not os.access(folder, os.R_OK | os.X_OK) and folder.exists():
+        raise CannotRunError(
+            f"`{folder}` can be read by its owner only", hint="without --data-dir the service is asked, where one runs"
+        )
+    if not Layout(folder).exists():
+        raise InputError(
+            f"no trail in `{folder}` yet",
+            hint="`envtrail up` watches this machine, `envtrail import FILE` reads a log, `envtrail demo` plays one",
+        )
+    return EmbeddedStore(folder)
