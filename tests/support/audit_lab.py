@@ -108,7 +108,9 @@ class RunningAgent:
     def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
             process = subprocess.Popen([sys.executable, "-m", "envtrail", "agent"], env=self.environment, stdout=log, stderr=log)
-        wait_until(lambda: (self.data_dir / "agent.json").exists() or process.poll() is not None, "the agent's start")
+        status = self.data_dir / "agent.json"
+        started = f'"pid":{process.pid},'
+        wait_until(lambda: (status.exists() and started in status.read_text()) or process.poll() is not None, "the agent's start")
         if process.poll() is not None:
             raise AssertionError(f"the agent ended: {self._log.read_text()}")
         return process
@@ -133,7 +135,6 @@ class RunningAgent:
 
     def restart(self) -> None:
         """Start again after a kill."""
-        (self.data_dir / "agent.json").unlink(missing_ok=True)
         self.process = self._start()
 
     def stop(self) -> None:

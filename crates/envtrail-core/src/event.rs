@@ -173,9 +173,9 @@ impl Event {
         self.lead_type = records
             .iter()
             .map(|record| record.record_type)
-            .find(|kind| *kind == types::SYSCALL)
-            .or_else(|| records.iter().map(|record| record.record_type).filter(|kind| *kind != types::EOE && *kind != types::PROCTITLE).min())
-            .or_else(|| records.first().map(|record| record.record_type))
+            .filter(|kind| !is_companion(*kind))
+            .min()
+            .or_else(|| records.iter().map(|record| record.record_type).min())
             .unwrap_or(types::UNNAMED);
         for record in records {
             let body = bytes.get(record.body as usize..record.end as usize).unwrap_or_default();
@@ -351,7 +351,11 @@ impl Event {
         }
     }
 
+    /// The first field of a name wins: a map has no two.
     fn add_field(&mut self, key: &[u8], value: Value<'_>) {
+        if self.fields.iter().any(|(known, _)| self.slice(Some(*known)) == Some(key)) {
+            return;
+        }
         let key = self.keep_text(key);
         let untrusted = matches!(self.text.get(key.0..key.1), Some(b"acct" | b"cmd" | b"exe" | b"comm" | b"cwd" | b"name" | b"data" | b"path" | b"key" | b"hostname"));
         let start = self.text.len();
@@ -431,6 +435,11 @@ impl Event {
         let lacks_paths = self.items.is_some_and(|items| items as usize > self.paths.len());
         (needed & !self.has) | self.missing | if lacks_paths { HAS_PATH } else { 0 }
     }
+}
+
+/// Types that say more of a system call, and never lead where another type is there.
+fn is_companion(kind: u16) -> bool {
+    matches!(kind, types::SYSCALL | types::PATH | types::SOCKADDR | types::CWD | types::EXECVE | types::EOE | types::PROCTITLE | 1321)
 }
 
 fn keep<T>(slot: &mut Option<T>, value: Option<T>) {

@@ -68,4 +68,4 @@ def resume(pipeline: Pipeline, layout: Layout) -> None:
     """Go through the newest sealed segment and the open one."""
     numbers = layout.numbers()
     for step in iterate_steps(layout, first=numbers[-1] if numbers else 0):
-        pipeline.replay(step.segment, step.records, step.observations)
+        pipeline.replay(step.segment, step.records, step.observations, counted=True)

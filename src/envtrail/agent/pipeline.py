@@ -99,6 +99,7 @@ class Pipeline:
         self.world = world
         self.on_result = on_result
         self.lag_ms = 0
+        self._moment = 0
         self._segment = 0
         self._starts: list[tuple[int, int]] = []
         """(time of the first event in ms, segment number), ascending."""
@@ -142,13 +143,22 @@ class Pipeline:
         self._advance(batch.records, _events(batch), _process_observations(batch), now_ms)
         self._deliver(self.interpreter.finish(now_ms=now_ms), now_ms)
 
-    def replay(self, segment: int, records: bytes, observations: Sequence[Observation]) -> None:
-        """Go again through one step of a segment (resume, rebuild): nothing is written to the evidence."""
+    def replay(self, segment: int, records: bytes, observations: Sequence[Observation], *, counted: bool = False) -> None:
+        """Go again through one step of a segment: nothing is written to the evidence.
+
+        Args:
+            segment: Its number.
+            records: Of this step.
+            observations: Made after them.
+            counted: The state has counted this step before (resume); what is counted is not counted twice.
+        """
         self.assembler.push(records)
         self.assembler.flush()
         replay_processes(self.assembler, observations, self._boots)
         events = _events(self.assembler.drain())
         now_ms = observations[-1].time_ms if observations else 0
+        if counted:
+            observations = [item for item in observations if not isinstance(item, RecordsRedacted)]
         self._note_segment(segment, events)
         self._digests_in_segment.update(o.digest for o in observations if isinstance(o, SnapshotTaken) and o.digest)
         with self._state.transaction():
@@ -171,7 +181,7 @@ class Pipeline:
         results = _results(emissions)
         wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
         while wishes and self.world is not None:
-            answers = [answer for wish in wishes for answer in self.world.grant(wish, now_ms)]
+            answers = [answer for wish in wishes for answer in self.world.grant(wish, self._next_moment(now_ms))]
             if not answers:
                 break
             self._append(b"", None, answers)
@@ -180,6 +190,11 @@ class Pipeline:
             results += _results(emissions)
             wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
         self._store(results)
+
+    def _next_moment(self, now_ms: int) -> int:
+        """Two snapshots of one environment never have the same moment."""
+        self._moment = max(now_ms, self._moment + 1)
+        return self._moment
 
     def _deliver(self, emissions: Sequence[Emission], now_ms: int) -> None:
         with self._state.transaction():
@@ -264,7 +279,8 @@ class Pipeline:
             return self.interpreter.settle(taken.image, taken.prefix, changes=None, absent=taken.absent, now_ms=now_ms)
         packages = taken.packages if taken.packages is not None else self._state.packages(taken.digest)
         after = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=packages or [], faults=taken.faults)
-        before = self._state.snapshot(taken.prefix)
+        # Strictly before: in a resume the state already holds this one.
+        before = self._state.snapshot(taken.prefix, taken.time_ms - 1)
         self._state.put_snapshot(after, time_ms=taken.time_ms, reason=taken.reason, image=taken.image)
         if taken.image is None:
             return []

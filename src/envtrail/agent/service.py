@@ -192,6 +192,8 @@ class Agent:
 
     def _take_environment(self, environment: Environment, now_ms: int) -> None:
         """Note an environment and, where they changed, its packages; at the first start its past too."""
+        if self._pipeline.interpreter.is_busy(environment.prefix):
+            return
         known = self._opened.state.snapshot(environment.prefix)
         snapshot = read_snapshot(environment)
         observations: list[Observation] = [EnvironmentSeen(time_ms=now_ms, environment=environment)]

@@ -87,6 +87,10 @@ class Interpreter:
             return []
         return [self._close(opened, changes=changes, installed=installed, absent=absent)]
 
+    def is_busy(self, prefix: str) -> bool:
+        """Whether an operation on this environment is under way: what is read there now would be half of it."""
+        return any(opened.intention.prefix == prefix for opened in self._operations.values())
+
     def finish(self, *, now_ms: int) -> list[Emission]:  # noqa: ARG002 - what is open stays without an end
         """No more events will come: everything open is given as it is."""
         emissions: list[Emission] = [

@@ -38,7 +38,7 @@ EVENT_COLUMNS: tuple[Column, ...] = (
     Column(
         "type",
         "dictionary<values=string, indices=int32, ordered=0>",
-        "Record type of the first record (`SYSCALL`, `USER_LOGIN`, …).",
+        "Record type that leads the event (`SYSCALL`, `LOGIN`, `CONFIG_CHANGE`, …).",
     ),
     Column("keys", "list<item: string>", "Keys of the rules that made it (`-k`)."),
     Column(

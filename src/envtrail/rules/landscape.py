@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable
 
 from msgspec import Struct
 
 from envtrail.config import Config
 from envtrail.model.environment import Environment
+
+
+_HELPER = re.compile(r"(-config|-gdb\.py|-intel64|-stubgen)$")
 
 
 class Landscape(Struct, frozen=True, kw_only=True):
@@ -56,5 +60,5 @@ def survey(environments: Iterable[Environment], config: Config) -> Landscape:
 
 
 def _executables(pattern: str) -> set[str]:
-    found = {os.path.realpath(path) for path in glob.glob(pattern) if "config" not in os.path.basename(path)}
+    found = {os.path.realpath(path) for path in glob.glob(pattern) if not _HELPER.search(path)}
     return {path for path in found if os.path.isfile(path) and os.access(path, os.X_OK)}

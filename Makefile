@@ -1,0 +1,65 @@
+# `make help` lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEBIAN := auditd audispd-plugins python3-venv build-essential zstd
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup run test lint bench docs fuzz clean debian rust
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup: debian rust $(VENV)/.core ## Set up .venv with everything in it, the compiled core included
+
+debian:
+	@missing=""; for package in $(DEBIAN); do dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ]; then \
+	  if ! command -v apt-get >/dev/null; then echo "this is no Debian; install the like of:$$missing"; \
+	  elif [ $$(id -u) -eq 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	  else echo "missing:$$missing"; echo "run: sudo apt-get install -y$$missing"; fi; fi
+
+rust:
+	@command -v cargo >/dev/null || { echo "error: no Rust toolchain"; echo "hint: install rustup (apt-get install rustup, or your distribution's package), then: rustup default stable"; exit 3; }
+
+$(VENV)/.tools: requirements.txt requirements-uv.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-uv.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --link-mode copy --require-hashes -r requirements.txt
+	@$(BIN)/python -m compileall -q $(VENV)/lib >/dev/null || true
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.tools Cargo.toml Cargo.lock pyproject.toml $(shell find crates -name '*.rs' -o -name Cargo.toml)
+	@echo "building the compiled core"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --uv -q
+	@touch $@
+
+run: setup ## Watch this machine, with a live feed; where it cannot, say why and play a recorded trail
+	@$(BIN)/envtrail up; code=$$?; \
+	if [ $$code -eq 3 ]; then echo "this machine cannot be watched from here: playing a recorded trail instead"; $(BIN)/envtrail demo; \
+	elif [ $$code -eq 130 ]; then exit 0; else exit $$code; fi
+
+test: setup ## Pass the whole test suite, Rust and Python
+	cargo test -q --release --workspace
+	$(BIN)/python -m pytest -q -n 2 -m "not kernel and not auditd and not conda"
+	$(BIN)/python -m pytest -q -p no:randomly -m "kernel or auditd or conda"
+
+lint: setup ## ruff, mypy, stubtest, import-linter, rustfmt, clippy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest envtrail.core._core --ignore-disjoint-bases
+	$(BIN)/lint-imports
+	cargo fmt --check
+	cargo clippy -q --release --workspace --all-targets -- -D warnings
+
+bench: setup ## Measure, beside the peers; writes bench/results/
+	$(BIN)/python bench/run.py
+
+fuzz: setup ## Mutate the parser's corpus for a minute
+	ENVTRAIL_FUZZ_SECONDS=60 cargo test -q --release -p envtrail-core --test fuzz_smoke
+
+clean: ## Remove what was built
+	rm -rf target dist $(VENV) .cache

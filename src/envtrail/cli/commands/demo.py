@@ -1,0 +1,23 @@
+"""`envtrail demo`."""
+
+from __future__ import annotations
+
+import click
+
+from envtrail.cli.context import Context
+
+
+@click.command("demo")
+@click.option("--fast", is_flag=True, help="Without pauses.")
+@click.pass_obj
+def command(context: Context, fast: bool) -> None:
+    """Play a trail that was really recorded, into a folder of its own; then look at it with every other command."""
+    from envtrail.agent.demo import play
+    from envtrail.cli.feed import Feed
+
+    folder = play(context.config, on_result=Feed(as_json=False).show, pause=not fast)
+    click.echo(
+        f"\nthat was a recorded trail; it lies in {folder}. Look at it:\n"
+        f"  envtrail --data-dir {folder} log -p\n  envtrail --data-dir {folder} runs\n  envtrail --data-dir {folder} verify",
+        err=True,
+    )
