@@ -1,0 +1,36 @@
+"""What every test may use, and why a test that needs more than this host has is skipped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+import audit_lab  # noqa: E402
+
+
+def _why_not(marker: str) -> str | None:
+    if marker == "kernel":
+        return audit_lab.why_no_kernel()
+    if marker == "auditd":
+        return audit_lab.why_no_kernel() or (None if shutil.which("auditd", path="/usr/sbin:/sbin") else "auditd is not installed")
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reasons: dict[str, str | None] = {}
+    for item in items:
+        for marker in ("kernel", "auditd"):
+            if item.get_closest_marker(marker) is None:
+                continue
+            reason = reasons.setdefault(marker, _why_not(marker))
+            if reason is None:
+                continue
+            if os.environ.get("CI") == "true":
+                pytest.exit(f"marker {marker} cannot run, and CI expects it to: {reason}", returncode=1)
+            item.add_marker(pytest.mark.skip(reason=reason))
