@@ -24,7 +24,7 @@ fn rules() -> &'static [Rule] {
     static RULES: OnceLock<Vec<Rule>> = OnceLock::new();
     RULES.get_or_init(|| {
         let option = format!(r"(?-u)(?i)(?:^|[\x00 ])--?(?:[a-z0-9-]+[-_])?{SECRET_WORD}");
-        let assignment = format!(r"(?-u)(?i)(?:^|[\x00 ;'\x22])(?:[a-z0-9_]*_)?{SECRET_WORD}(?:_[a-z0-9]+)?");
+        let assignment = format!(r"(?-u)(?i)(?:^|[\x00 ;'\x22])[a-z0-9_]*{SECRET_WORD}(?:_[a-z0-9]+)?");
         let sources = [
             (5, r"(?-u)(-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.)*?(?:-----END [A-Z ]*PRIVATE KEY-----|$))".to_owned()),
             (0, r"(?-u)[A-Za-z][A-Za-z0-9+.-]*://([^/\x00 @'\x22]+)@".to_owned()),
