@@ -32,6 +32,7 @@ class Layout:
         self.segments = folder / SEGMENTS
         self.hot = folder / HOT
         self.sealing = folder / SEALING
+        self.sealed = folder / "hot.sealed"
         self.state = folder / "state.sqlite"
 
     def segment(self, number: int) -> Path:

@@ -91,7 +91,9 @@ def seal_folder(layout: Layout, source: Path) -> Seal:
     target = layout.segment(header.number)
     if not target.exists():
         _build(layout, source, header, target)
-    shutil.rmtree(source)
+    # Renamed before it is taken apart: a crash in between leaves nothing that looks like a segment.
+    source.rename(layout.sealed)
+    shutil.rmtree(layout.sealed)
     return read_seal(target)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -35,6 +36,7 @@ class TrailWriter:
         self._lock = WriterLock(self.layout.folder)
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seal")
         self._pending: Future[Seal] | None = None
+        shutil.rmtree(self.layout.sealed, ignore_errors=True)
         if self.layout.sealing.exists():
             self._seal_folder()
         self._hot = self._open_hot()
