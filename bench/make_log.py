@@ -15,7 +15,7 @@ USERS = ((1001, "alice"), (1002, "bob"), (1003, "carol"), (998, "ci"))
 
 
 def write_log(path: Path, events: int) -> None:
-    chance = random.Random(20261123)  # noqa: S311 - figures, not secrets
+    chance = random.Random(20261123)
     with path.open("w") as out:
         for number in range(events):
             out.write(make_event(chance, number))
@@ -32,9 +32,8 @@ def make_event(chance: random.Random, number: int) -> str:
         arguments.append("x" * 3000)
     words = []
     for at, argument in enumerate(arguments):
-        if chance.random() < 0.12:
-            argument += " spaced"
-        words.append(f"a{at}={argument.encode().hex().upper()}" if " " in argument else f'a{at}="{argument}"')
+        spaced = chance.random() < 0.12
+        words.append(f"a{at}={(argument + ' spaced').encode().hex().upper()}" if spaced else f'a{at}="{argument}"')
     title = "\0".join(arguments)[:128].encode().hex().upper()
     return (
         f"type=SYSCALL {stamp} arch=c000003e syscall=59 success=yes exit=0 a0=55d0c8a0f2a0 a1=55d0c8a1{number % 65536:04x} a2=55d0c8a0e010 "

@@ -11,14 +11,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-import audit_lab  # noqa: E402
+import audit_lab
 
 
 def _why_not(marker: str) -> str | None:
     if marker == "kernel":
         return audit_lab.why_no_kernel()
     if marker == "auditd":
-        return audit_lab.why_no_kernel() or (None if shutil.which("auditd", path="/usr/sbin:/sbin") else "auditd is not installed")
+        return audit_lab.why_no_kernel() or (
+            None if shutil.which("auditd", path="/usr/sbin:/sbin") else "auditd is not installed"
+        )
     return None
 
 

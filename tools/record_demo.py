@@ -30,13 +30,21 @@ PORT = 22022
 DAY: tuple[tuple[str, float, str], ...] = (
     ("alice", 0, "python3 -m venv ~/forecast"),
     ("alice", 1, "~/forecast/bin/pip install -q requests==2.31.0 six==1.16.0"),
-    ("alice", 1, "printf 'import six, time\\nprint(six.__version__)\\ntime.sleep(0.5)\\n' > ~/train.py; ~/forecast/bin/python ~/train.py --epochs 3"),
+    (
+        "alice",
+        1,
+        "printf 'import six, time\\nprint(six.__version__)\\ntime.sleep(0.5)\\n' > ~/train.py; ~/forecast/bin/python ~/train.py --epochs 3",
+    ),
     ("bob", 1, "/opt/conda/bin/conda run -n ml-exp python -c 'import numpy; print(numpy.__version__)'"),
     ("bob", 1, "/opt/conda/envs/ml-exp/bin/pip install -q numpy==2.1.3"),
     ("carol", 1, "/opt/conda/bin/conda install -y -q -n ml-exp six=1.16"),
     ("alice", 1, "/opt/conda/envs/ml-exp/bin/python ~/train.py --epochs 10 || true"),
     ("alice", 1, "~/forecast/bin/pip install -q no-such-package-of-ours || true"),
-    ("carol", 1, "python3 -m venv ~/report && ~/report/bin/python -m pip install -q --index-url https://carol:s3cr3t-passw0rd@127.0.0.1:1/simple pandas || true"),
+    (
+        "carol",
+        1,
+        "python3 -m venv ~/report && ~/report/bin/python -m pip install -q --index-url https://carol:s3cr3t-passw0rd@127.0.0.1:1/simple pandas || true",
+    ),
     ("carol", 1, "~/report/bin/pip install -q attrs & p=$!; sleep 0.4; kill -9 $p; wait $p || true"),
     ("bob", 1, "~bob/.local/bin/uv venv -q ~/uvenv && VIRTUAL_ENV=~/uvenv ~bob/.local/bin/uv pip install -q rich"),
     ("alice", 1, "~/forecast/bin/pip install -q -U six"),
@@ -106,7 +114,11 @@ def lay_out(work: Path) -> None:
     accounts.mkdir()
     for name in ("passwd", "group", "shadow"):
         shutil.copy2(Path("/etc") / name, accounts / name)
-    with (accounts / "passwd").open("a") as passwd, (accounts / "group").open("a") as group, (accounts / "shadow").open("a") as shadow:
+    with (
+        (accounts / "passwd").open("a") as passwd,
+        (accounts / "group").open("a") as group,
+        (accounts / "shadow").open("a") as shadow,
+    ):
         for who, (uid, _) in PEOPLE.items():
             passwd.write(f"{who}:x:{uid}:{uid}::/home/{who}:/bin/bash\n")
             group.write(f"{who}:x:{uid}:\n")

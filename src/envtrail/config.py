@@ -323,7 +323,7 @@ def _take(values: dict[str, Resolved], faults: list[str], key: str, value: objec
     elif isinstance(value, int) and value < 0:
         faults.append(f"`{key}` in {origin} must not be negative")
     else:
-        values[key] = Resolved(value, origin)  # type: ignore[arg-type]
+        values[key] = Resolved(value, origin)
 
 
 def _type_name(value: Value) -> str:

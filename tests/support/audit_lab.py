@@ -65,7 +65,7 @@ def run_as(
     }
     return subprocess.run(
         list(argv), preexec_fn=become(auid, uid=uid), env=environment, cwd=cwd, text=True, capture_output=True, check=False
-    )  # noqa: PLW1509
+    )
 
 
 def wait_until(ready: Callable[[], object], what: str, *, timeout_s: float = 20) -> object:

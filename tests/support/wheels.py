@@ -13,7 +13,9 @@ def make_wheel(folder: Path, name: str, version: str, *, requires: Sequence[str]
     """A pure-Python wheel with one module (PEP 427)."""
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(f"Requires-Dist: {item}\n" for item in requires)
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(
+        f"Requires-Dist: {item}\n" for item in requires
+    )
     files = {
         f"{module}.py": f"version = {version!r}\n",
         f"{info}/METADATA": metadata,

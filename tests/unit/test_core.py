@@ -23,9 +23,15 @@ def read(text: str, *, redact: bool = False, **options: object) -> list[dict[str
 
 def execve(serial: int, records: list[str], *, eoe: bool = True) -> str:
     stamp = STAMP.format(serial)
-    lines = [f'type=SYSCALL {stamp}: arch=c000003e syscall=59 success=yes exit=0 items=1 ppid=1 pid={serial} auid=1 uid=1 ses=1 comm="x" exe="/x" key=(null)']
+    lines = [
+        f'type=SYSCALL {stamp}: arch=c000003e syscall=59 success=yes exit=0 items=1 ppid=1 pid={serial} auid=1 uid=1 ses=1 comm="x" exe="/x" key=(null)'
+    ]
     lines += [f"type=EXECVE {stamp}: {record}" for record in records]
-    lines += [f'type=CWD {stamp}: cwd="/"', f'type=PATH {stamp}: item=0 name="/x" inode=1 mode=0100755 ouid=0 nametype=NORMAL', f"type=PROCTITLE {stamp}: proctitle=78"]
+    lines += [
+        f'type=CWD {stamp}: cwd="/"',
+        f'type=PATH {stamp}: item=0 name="/x" inode=1 mode=0100755 ouid=0 nametype=NORMAL',
+        f"type=PROCTITLE {stamp}: proctitle=78",
+    ]
     return "\n".join(lines + ([f"type=EOE {stamp}: "] if eoe else [])) + "\n"
 
 
@@ -43,7 +49,7 @@ def test_a_log_without_eoe_gives_every_event_complete() -> None:
 
 def test_enrichment_does_not_leak_into_the_last_field() -> None:
     text = execve(1, ['argc=1 a0="x"']).replace("key=(null)", 'key=(null)\x1dARCH=x86_64 AUID="alice" UID="alice"')
-    text = text.replace("nametype=NORMAL", "nametype=NORMAL cap_frootid=0\x1dOUID=\"root\"")
+    text = text.replace("nametype=NORMAL", 'nametype=NORMAL cap_frootid=0\x1dOUID="root"')
     (event,) = read(text)
     assert event["keys"] is None
     assert dict(event["fields"]) == {"AUID": "alice", "UID": "alice"}  # type: ignore[call-overload]
@@ -72,7 +78,13 @@ def test_a_missing_part_is_marked() -> None:
     assert (event["complete"], event["missing"]) == (False, ["EXECVE"])
 
 
-@pytest.mark.parametrize("records", ["type=DAEMON_START msg=audit(1764000000.100:9): auditd start, ver=3.0.9, auid=4294967295 res=success\n", "type=DAEMON_START msg=auditd(1764000000.100:9) auditd start, ver=1.0\n"])
+@pytest.mark.parametrize(
+    "records",
+    [
+        "type=DAEMON_START msg=audit(1764000000.100:9): auditd start, ver=3.0.9, auid=4294967295 res=success\n",
+        "type=DAEMON_START msg=auditd(1764000000.100:9) auditd start, ver=1.0\n",
+    ],
+)
 def test_old_daemon_records_are_kept(records: str) -> None:
     (event,) = read(records)
     assert (event["kind"], event["type"]) == ("daemon", "DAEMON_START")
@@ -86,7 +98,9 @@ def test_a_line_of_half_a_mebibyte_is_one_event() -> None:
 def test_a_hundred_thousand_arguments_and_two_mebibytes_are_exact() -> None:
     argv = ["", *(f"argument-{number:06d}" for number in range(99_999))]
     words = [f'a{at}="{word}"' for at, word in enumerate(argv)]
-    records = [f"argc={len(argv)} " + " ".join(words[:500])] + [" ".join(words[start : start + 500]) for start in range(500, len(words), 500)]
+    records = [f"argc={len(argv)} " + " ".join(words[:500])] + [
+        " ".join(words[start : start + 500]) for start in range(500, len(words), 500)
+    ]
     (event,) = read(execve(1, records))
     assert event["argv"] == argv
     assert event["complete"] is True

@@ -30,7 +30,11 @@ LANDSCAPE = Landscape(
 
 paths = st.from_regex(r"/[a-z]{1,8}/[A-Za-z0-9._ -]{1,20}", fullmatch=True)
 fields = st.one_of(
-    st.tuples(st.sampled_from(["uid", "auid", "gid", "ppid"]), st.sampled_from(["=", "!=", ">=", "<"]), st.integers(0, 2**32 - 2).map(str)),
+    st.tuples(
+        st.sampled_from(["uid", "auid", "gid", "ppid"]),
+        st.sampled_from(["=", "!=", ">=", "<"]),
+        st.integers(0, 2**32 - 2).map(str),
+    ),
     st.tuples(st.just("perm"), st.just("="), st.sampled_from(["x", "wa", "rwxa", "r"])),
     st.tuples(st.just("path"), st.just("="), paths),
     st.tuples(st.just("auid"), st.just("!="), st.just("unset")),
@@ -43,7 +47,13 @@ def rules(draw: st.DrawFn) -> Rule:
     syscalls = draw(st.lists(st.sampled_from(["execve", "exit_group", "mkdir"]), max_size=3, unique=True))
     key = draw(st.none() | st.from_regex(r"[a-z_]{1,31}", fullmatch=True))
     order = {"mkdir": 83, "execve": 59, "exit_group": 231}
-    return Rule(filter="exit", action="always", syscalls=tuple(sorted(syscalls, key=order.__getitem__)), fields=(Field("arch", "=", "b64"), *chosen), key=key)
+    return Rule(
+        filter="exit",
+        action="always",
+        syscalls=tuple(sorted(syscalls, key=order.__getitem__)),
+        fields=(Field("arch", "=", "b64"), *chosen),
+        key=key,
+    )
 
 
 @given(rules())
@@ -94,7 +104,17 @@ def test_the_kernel_holds_what_was_planned_as_auditctl_shows_it_and_is_left_as_i
         ledger = Ledger(tmp_path / "rules.json")
         try:
             with_foreign = control.list_rules()
-            bad = PlannedRule(rule=Rule(filter="exit", action="always", fields=(Field("dir", "=", "/no/such/folder"), Field("perm", "=", "wa")), key="k"), reason="", volume="", persistable=False)
+            bad = PlannedRule(
+                rule=Rule(
+                    filter="exit",
+                    action="always",
+                    fields=(Field("dir", "=", "/no/such/folder"), Field("perm", "=", "wa")),
+                    key="k",
+                ),
+                reason="",
+                volume="",
+                persistable=False,
+            )
             mixed = Plan(profile=plan.profile, rules=[*plan.rules[:3], bad, *plan.rules[3:]])
             report = apply_rules(mixed, control, ledger)
             assert (report.present, len(report.added)) == (len(plan.rules), len(plan.rules))

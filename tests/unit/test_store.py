@@ -102,7 +102,13 @@ for number in range(1000):
 """
     import sys
 
-    out = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ":".join(sys.path)})
+    out = subprocess.run(
+        [sys.executable, "-c", child],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
+    )
     reported = [int(line) for line in out.stdout.split()]
     assert out.returncode in (0, 9), out.stderr
     writer = TrailWriter(config_for(tmp_path), [])
@@ -200,7 +206,14 @@ def test_events_are_found_sealed_and_open(tmp_path: Path) -> None:
     State(tmp_path / "state.sqlite").close()
     store = EmbeddedStore(tmp_path)
     rows = list(store.events(Query(oldest_first=True, key="k"), with_records=True))
-    assert [(row.segment, row.values["argv"][1]) for row in rows] == [(1, "n0"), (1, "n1"), (1, "n2"), (2, "n3"), (2, "n4"), (2, "n5")]
+    assert [(row.segment, row.values["argv"][1]) for row in rows] == [
+        (1, "n0"),
+        (1, "n1"),
+        (1, "n2"),
+        (2, "n3"),
+        (2, "n4"),
+        (2, "n5"),
+    ]
     assert [row.records for row in rows] == [records(number).decode() for number in range(6)]
     assert [row.values["pid"] for row in store.events(Query(text="n4"))] == [4]
     writer.close()

@@ -30,7 +30,11 @@ def read(command: str, path: str | None = None, exe: str = PYTHON, **variables: 
         ("python /v/bin/pip list", "/v/bin/pip", None),
         ("python /v/bin/pip install --dry-run six", "/v/bin/pip", None),
         ("python /v/bin/pip download six", "/v/bin/pip", None),
-        ("python /o/bin/conda install -y -n ml six=1.16 conda-forge::numpy", "/o/bin/conda", ("conda", "install", "/o/envs/ml", ["six", "numpy"])),
+        (
+            "python /o/bin/conda install -y -n ml six=1.16 conda-forge::numpy",
+            "/o/bin/conda",
+            ("conda", "install", "/o/envs/ml", ["six", "numpy"]),
+        ),
         ("python /o/bin/conda create -p /x/y python=3.10", "/o/bin/conda", ("conda", "create", "/x/y", [])),
         ("python /o/bin/conda remove -n ml --all", "/o/bin/conda", ("conda", "delete", "/o/envs/ml", [])),
         ("python /o/bin/conda env create -f e.yml", "/o/bin/conda", ("conda", "create", None, [])),

@@ -7,8 +7,14 @@ use std::io::Read;
 fn main() {
     let path = std::env::args().nth(1).expect("a file");
     let mut file = std::fs::File::open(path).expect("a readable file");
-    let hints = vec![("pip".to_owned(), vec!["pip".to_owned()]), ("python".to_owned(), vec!["python".to_owned()])];
-    let mut assembler = Assembler::new(Options { hints, ..Options::default() });
+    let hints = vec![
+        ("pip".to_owned(), vec!["pip".to_owned()]),
+        ("python".to_owned(), vec!["python".to_owned()]),
+    ];
+    let mut assembler = Assembler::new(Options {
+        hints,
+        ..Options::default()
+    });
     let mut block = vec![0; 1 << 20];
     let (mut events, mut bytes) = (0, 0);
     loop {
@@ -25,5 +31,8 @@ fn main() {
             break;
         }
     }
-    println!("{events} events, {bytes} bytes of records, {:?}", assembler.counters());
+    println!(
+        "{events} events, {bytes} bytes of records, {:?}",
+        assembler.counters()
+    );
 }

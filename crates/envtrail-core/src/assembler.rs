@@ -28,8 +28,17 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let limits = Limits { timeout_ms: 2000, max_in_flight: 65_536, max_event_bytes: 32 << 20 };
-        Options { node: String::new(), redact: true, hints: Vec::new(), limits }
+        let limits = Limits {
+            timeout_ms: 2000,
+            max_in_flight: 65_536,
+            max_event_bytes: 32 << 20,
+        };
+        Options {
+            node: String::new(),
+            redact: true,
+            hints: Vec::new(),
+            limits,
+        }
     }
 }
 
@@ -103,7 +112,8 @@ impl Assembler {
             self.take_line(block.get(start..end).unwrap_or_default());
             start = end + 1;
         }
-        self.partial.extend_from_slice(block.get(start..).unwrap_or_default());
+        self.partial
+            .extend_from_slice(block.get(start..).unwrap_or_default());
     }
 
     /// Take frames of the process connector (`procevent`).
@@ -111,7 +121,12 @@ impl Assembler {
         for frame in frames(block) {
             let told = match frame {
                 Ok(Frame::Fork { time_ms, pid, ppid }) => self.processes.fork(time_ms, pid, ppid),
-                Ok(Frame::Exit { time_ms, pid, exit_code, signal }) => self.processes.exit(time_ms, pid, exit_code, signal),
+                Ok(Frame::Exit {
+                    time_ms,
+                    pid,
+                    exit_code,
+                    signal,
+                }) => self.processes.exit(time_ms, pid, exit_code, signal),
                 Ok(Frame::Other) => None,
                 Err(()) => {
                     self.fault(FaultKind::BadFrame, b"");
@@ -127,7 +142,13 @@ impl Assembler {
         self.processes.fork(time_ms, pid, ppid);
     }
 
-    pub fn replay_exit(&mut self, time_ms: u64, pid: u32, exit_code: Option<i32>, signal: Option<i32>) {
+    pub fn replay_exit(
+        &mut self,
+        time_ms: u64,
+        pid: u32,
+        exit_code: Option<i32>,
+        signal: Option<i32>,
+    ) {
         self.processes.exit(time_ms, pid, exit_code, signal);
     }
 
@@ -208,7 +229,9 @@ impl Assembler {
 
     pub fn take_serial_gaps(&mut self) -> Vec<(String, SerialGap)> {
         let gaps = self.serials.take();
-        gaps.into_iter().map(|gap| (self.node_name(gap.node), gap)).collect()
+        gaps.into_iter()
+            .map(|gap| (self.node_name(gap.node), gap))
+            .collect()
     }
 
     pub fn counters(&self) -> Counters {
@@ -254,7 +277,12 @@ impl Assembler {
         let mut ended = std::mem::take(&mut self.ended);
         match self.coalescer.take_line(line, &mut ended) {
             Ok(Some(key)) if !is_daemon_line(line) => {
-                self.serials.see(key.node, key.time_ms, key.serial, self.options.limits.timeout_ms);
+                self.serials.see(
+                    key.node,
+                    key.time_ms,
+                    key.serial,
+                    self.options.limits.timeout_ms,
+                );
             }
             Ok(_) => {}
             Err(kind) => self.fault(kind, line),
@@ -281,8 +309,15 @@ impl Assembler {
         event.serial = gathered.key.serial;
         event.read(&gathered.bytes, &gathered.records);
         let mut redactions = 0;
-        if self.options.redact && (may_hold_secret(&event.text) || may_hold_secret(&event.argv.bytes)) {
-            redactions = redact_event(&mut gathered.bytes, &mut gathered.records, &mut event.argv, &mut self.redactions);
+        if self.options.redact
+            && (may_hold_secret(&event.text) || may_hold_secret(&event.argv.bytes))
+        {
+            redactions = redact_event(
+                &mut gathered.bytes,
+                &mut gathered.records,
+                &mut event.argv,
+                &mut self.redactions,
+            );
             if redactions > 0 {
                 let argc = event.argc;
                 event.clear();
@@ -306,7 +341,11 @@ impl Assembler {
             None => std::borrow::Cow::Owned(unnamed_type(&gathered, event.lead_type)),
         };
         let node = self.coalescer.node(gathered.key.node);
-        let node = if node.is_empty() { self.options.node.as_str().into() } else { crate::batch::printable(node) };
+        let node = if node.is_empty() {
+            self.options.node.as_str().into()
+        } else {
+            crate::batch::printable(node)
+        };
         let facts = Facts {
             node: &node,
             type_name: &type_name,
@@ -320,7 +359,11 @@ impl Assembler {
             records: gathered.records.len() as u32,
             offset,
             length: gathered.bytes.len() as u32,
-            exit_code: if event.kind == Kind::Exit { event.a0.map(|a0| (a0 & 0xff) as i32) } else { None },
+            exit_code: if event.kind == Kind::Exit {
+                event.a0.map(|a0| (a0 & 0xff) as i32)
+            } else {
+                None
+            },
         };
         self.columns.push(&event, &facts);
         self.event = event;
@@ -328,7 +371,9 @@ impl Assembler {
     }
 
     fn place(&mut self, event: &Event, hint: Option<u16>) -> Place {
-        let (Some(pid), Some(ppid)) = (event.pid, event.ppid) else { return Place::default() };
+        let (Some(pid), Some(ppid)) = (event.pid, event.ppid) else {
+            return Place::default();
+        };
         match event.kind {
             Kind::Exec if event.success != Some(false) => {
                 let exec = Exec {
@@ -358,7 +403,11 @@ impl Assembler {
         if self.faults.len() < MAX_FAULTS {
             let shown = line.get(..line.len().min(160)).unwrap_or_default();
             let excerpt = crate::batch::printable(shown).into_owned();
-            self.faults.push(Fault { kind, line: self.coalescer.counters.lines, excerpt });
+            self.faults.push(Fault {
+                kind,
+                line: self.coalescer.counters.lines,
+                excerpt,
+            });
         }
     }
 }
@@ -370,7 +419,13 @@ pub fn image_id(time_ms: u64, serial: u64) -> u64 {
 
 /// auditd's own records have serials of their own.
 fn is_daemon_line(line: &[u8]) -> bool {
-    let rest = if line.starts_with(b"node=") { memchr::memchr(b' ', line).and_then(|at| line.get(at + 1..)).unwrap_or_default() } else { line };
+    let rest = if line.starts_with(b"node=") {
+        memchr::memchr(b' ', line)
+            .and_then(|at| line.get(at + 1..))
+            .unwrap_or_default()
+    } else {
+        line
+    };
     rest.starts_with(b"type=DAEMON_")
 }
 
@@ -378,9 +433,17 @@ fn unnamed_type(gathered: &Gathered, number: u16) -> String {
     if number != types::UNNAMED {
         return types::record_type_name(number);
     }
-    let line = gathered.records.first().and_then(|record| gathered.bytes.get(record.start as usize..record.body as usize));
+    let line = gathered.records.first().and_then(|record| {
+        gathered
+            .bytes
+            .get(record.start as usize..record.body as usize)
+    });
     let text = String::from_utf8_lossy(line.unwrap_or_default());
-    text.split("type=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default().to_owned()
+    text.split("type=")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Redact a list of arguments that did not come in a record.
@@ -391,5 +454,8 @@ pub fn redact_arguments(argv: &[String], counts: &mut Counts) -> Vec<String> {
     }
     let mut bytes = Vec::new();
     redact_event(&mut bytes, &mut [], &mut strings, counts);
-    strings.iter().map(|argument| crate::batch::printable(argument).into_owned()).collect()
+    strings
+        .iter()
+        .map(|argument| crate::batch::printable(argument).into_owned())
+        .collect()
 }

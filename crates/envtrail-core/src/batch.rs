@@ -2,8 +2,13 @@
 
 use crate::event::{Event, MISSING};
 use arrow_array::builder::{BooleanBuilder, PrimitiveBuilder, StringBuilder};
-use arrow_array::types::{ArrowPrimitiveType, Int32Type, Int64Type, TimestampMillisecondType, UInt16Type, UInt32Type, UInt64Type};
-use arrow_array::{ArrayRef, DictionaryArray, ListArray, MapArray, RecordBatch, StringArray, StructArray};
+use arrow_array::types::{
+    ArrowPrimitiveType, Int32Type, Int64Type, TimestampMillisecondType, UInt16Type, UInt32Type,
+    UInt64Type,
+};
+use arrow_array::{
+    ArrayRef, DictionaryArray, ListArray, MapArray, RecordBatch, StringArray, StructArray,
+};
 use arrow_buffer::{NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, TimeUnit};
 use std::borrow::Cow;
@@ -37,17 +42,26 @@ struct Dictionary {
 
 impl Dictionary {
     fn push(&mut self, value: Option<&str>) {
-        let Some(value) = value else { return self.keys.append_null() };
-        let key = self.known.iter().position(|known| known == value).unwrap_or_else(|| {
-            self.known.push(value.to_owned());
-            self.known.len() - 1
-        });
+        let Some(value) = value else {
+            return self.keys.append_null();
+        };
+        let key = self
+            .known
+            .iter()
+            .position(|known| known == value)
+            .unwrap_or_else(|| {
+                self.known.push(value.to_owned());
+                self.known.len() - 1
+            });
         self.keys.append_value(key as i32);
     }
 
     fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let values = StringArray::from_iter_values(self.known.drain(..));
-        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(self.keys.finish(), Arc::new(values))?))
+        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(
+            self.keys.finish(),
+            Arc::new(values),
+        )?))
     }
 }
 
@@ -59,7 +73,10 @@ struct Ends {
 
 impl Default for Ends {
     fn default() -> Self {
-        Ends { offsets: vec![0], nulls: NullBufferBuilder::new(0) }
+        Ends {
+            offsets: vec![0],
+            nulls: NullBufferBuilder::new(0),
+        }
     }
 }
 
@@ -71,7 +88,10 @@ impl Ends {
 
     fn take(&mut self) -> (OffsetBuffer<i32>, Option<arrow_buffer::NullBuffer>) {
         let offsets = std::mem::replace(&mut self.offsets, vec![0]);
-        (OffsetBuffer::new(ScalarBuffer::from(offsets)), self.nulls.finish())
+        (
+            OffsetBuffer::new(ScalarBuffer::from(offsets)),
+            self.nulls.finish(),
+        )
     }
 }
 
@@ -85,7 +105,12 @@ impl Texts {
     fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let (offsets, nulls) = self.ends.take();
         let item = Arc::new(Field::new("item", DataType::Utf8, true));
-        Ok(Arc::new(ListArray::try_new(item, offsets, Arc::new(self.values.finish()), nulls)?))
+        Ok(Arc::new(ListArray::try_new(
+            item,
+            offsets,
+            Arc::new(self.values.finish()),
+            nulls,
+        )?))
     }
 }
 
@@ -155,14 +180,19 @@ impl Columns {
         for key in event.keys.iter() {
             self.keys.values.append_value(printable(key));
         }
-        self.keys.ends.push(self.keys.values.offsets_slice().len() - 1, !event.keys.is_empty());
+        self.keys.ends.push(
+            self.keys.values.offsets_slice().len() - 1,
+            !event.keys.is_empty(),
+        );
         self.hint.push(facts.hint);
         self.arch.append_option(event.arch);
         self.syscall.append_option(event.syscall);
         self.success.append_option(event.success);
         self.exit.append_option(event.exit);
         self.exit_code.append_option(facts.exit_code);
-        let numbers = [event.pid, event.ppid, event.auid, event.uid, event.euid, event.gid, event.ses];
+        let numbers = [
+            event.pid, event.ppid, event.auid, event.uid, event.euid, event.gid, event.ses,
+        ];
         for (column, number) in self.people.iter_mut().zip(numbers) {
             column.append_option(number);
         }
@@ -179,33 +209,49 @@ impl Columns {
             self.path_mode.append_option(path.mode);
             self.path_ouid.append_option(path.ouid);
         }
-        self.path_ends.push(self.path_name.offsets_slice().len() - 1, !event.paths.is_empty());
+        self.path_ends.push(
+            self.path_name.offsets_slice().len() - 1,
+            !event.paths.is_empty(),
+        );
         match event.slice(event.proctitle) {
             Some(title) if title.contains(&0) => {
-                let spaced: Vec<u8> = title.iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect();
+                let spaced: Vec<u8> = title
+                    .iter()
+                    .map(|byte| if *byte == 0 { b' ' } else { *byte })
+                    .collect();
                 self.proctitle.append_value(printable(&spaced));
             }
             title => text(&mut self.proctitle, title),
         }
         text(&mut self.address, event.slice(event.address));
         for (key, value) in &event.fields {
-            self.field_keys.append_value(printable(event.slice(Some(*key)).unwrap_or_default()));
-            self.field_values.append_value(printable(event.slice(Some(*value)).unwrap_or_default()));
+            self.field_keys
+                .append_value(printable(event.slice(Some(*key)).unwrap_or_default()));
+            self.field_values
+                .append_value(printable(event.slice(Some(*value)).unwrap_or_default()));
         }
-        self.field_ends.push(self.field_keys.offsets_slice().len() - 1, !event.fields.is_empty());
+        self.field_ends.push(
+            self.field_keys.offsets_slice().len() - 1,
+            !event.fields.is_empty(),
+        );
         self.image.append_option(facts.image);
         self.parent_image.append_option(facts.parent_image);
         self.tracked_image.append_option(facts.tracked_image);
-        self.redactions.append_value(facts.redactions.min(u32::from(u16::MAX)) as u16);
+        self.redactions
+            .append_value(facts.redactions.min(u32::from(u16::MAX)) as u16);
         self.complete.append_value(facts.missing == 0);
         for (bit, name) in MISSING {
             if facts.missing & bit != 0 {
                 self.missing.values.append_value(name);
             }
         }
-        self.missing.ends.push(self.missing.values.offsets_slice().len() - 1, facts.missing != 0);
+        self.missing.ends.push(
+            self.missing.values.offsets_slice().len() - 1,
+            facts.missing != 0,
+        );
         self.ended_by.push(Some(facts.ended_by));
-        self.records.append_value(facts.records.min(u32::from(u16::MAX)) as u16);
+        self.records
+            .append_value(facts.records.min(u32::from(u16::MAX)) as u16);
         self.offset.append_value(facts.offset);
         self.length.append_value(facts.length);
     }
@@ -217,7 +263,10 @@ impl Columns {
             is_text &= matches!(shown, Cow::Borrowed(_));
             self.argv.values.append_value(shown);
         }
-        self.argv.ends.push(self.argv.values.offsets_slice().len() - 1, event.argc.is_some() || !event.argv.is_empty());
+        self.argv.ends.push(
+            self.argv.values.offsets_slice().len() - 1,
+            event.argc.is_some() || !event.argv.is_empty(),
+        );
         if is_text {
             self.argv_bytes.append_null();
         } else {
@@ -250,7 +299,10 @@ impl Columns {
         let (field_offsets, field_nulls) = self.field_ends.take();
         let entries = StructArray::try_new(
             map_fields(),
-            vec![Arc::new(self.field_keys.finish()), Arc::new(self.field_values.finish())],
+            vec![
+                Arc::new(self.field_keys.finish()),
+                Arc::new(self.field_values.finish()),
+            ],
             None,
         )?;
         let [pid, ppid, auid, uid, euid, gid, ses] = &mut self.people;
@@ -281,10 +333,21 @@ impl Columns {
             self.argv.finish()?,
             Arc::new(self.argv_bytes.finish()),
             Arc::new(self.cwd.finish()),
-            Arc::new(ListArray::try_new(path_item, path_offsets, Arc::new(paths), path_nulls)?),
+            Arc::new(ListArray::try_new(
+                path_item,
+                path_offsets,
+                Arc::new(paths),
+                path_nulls,
+            )?),
             Arc::new(self.proctitle.finish()),
             Arc::new(self.address.finish()),
-            Arc::new(MapArray::try_new(map_entries(), field_offsets, entries, field_nulls, false)?),
+            Arc::new(MapArray::try_new(
+                map_entries(),
+                field_offsets,
+                entries,
+                field_nulls,
+                false,
+            )?),
             done(&mut self.image),
             done(&mut self.parent_image),
             done(&mut self.tracked_image),
@@ -315,7 +378,10 @@ fn path_fields() -> Fields {
 }
 
 fn map_fields() -> Fields {
-    Fields::from(vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Utf8, true)])
+    Fields::from(vec![
+        Field::new("key", DataType::Utf8, false),
+        Field::new("value", DataType::Utf8, true),
+    ])
 }
 
 fn map_entries() -> Arc<Field> {
@@ -326,10 +392,17 @@ fn map_entries() -> Arc<Field> {
 pub fn schema() -> Arc<Schema> {
     let dictionary = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     let texts = || DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
-    let paths = DataType::List(Arc::new(Field::new("item", DataType::Struct(path_fields()), true)));
+    let paths = DataType::List(Arc::new(Field::new(
+        "item",
+        DataType::Struct(path_fields()),
+        true,
+    )));
     let columns: Vec<(&str, DataType)> = vec![
         ("node", dictionary()),
-        ("time", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))),
+        (
+            "time",
+            DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+        ),
         ("serial", DataType::UInt64),
         ("kind", dictionary()),
         ("type", dictionary()),
@@ -369,7 +442,12 @@ pub fn schema() -> Arc<Schema> {
         ("offset", DataType::UInt64),
         ("length", DataType::UInt32),
     ];
-    Arc::new(Schema::new(columns.into_iter().map(|(name, kind)| Field::new(name, kind, true)).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        columns
+            .into_iter()
+            .map(|(name, kind)| Field::new(name, kind, true))
+            .collect::<Vec<_>>(),
+    ))
 }
 
 fn text(column: &mut StringBuilder, bytes: Option<&[u8]>) {

@@ -59,7 +59,11 @@ pub struct Gathered {
 
 impl Default for Key {
     fn default() -> Self {
-        Key { node: 0, time_ms: 0, serial: u64::MAX }
+        Key {
+            node: 0,
+            time_ms: 0,
+            serial: u64::MAX,
+        }
     }
 }
 
@@ -132,7 +136,10 @@ impl Coalescer {
 
     /// Name of a node; empty for records without `node=`.
     pub fn node(&self, number: u32) -> &[u8] {
-        self.nodes.get(number as usize).map(Vec::as_slice).unwrap_or_default()
+        self.nodes
+            .get(number as usize)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
     }
 
     pub fn in_flight(&self) -> usize {
@@ -140,15 +147,27 @@ impl Coalescer {
     }
 
     /// Take one line without its newline. Ended events go to `out`; hand each back with `recycle`.
-    pub fn take_line(&mut self, line: &[u8], out: &mut Vec<Gathered>) -> Result<Option<Key>, FaultKind> {
+    pub fn take_line(
+        &mut self,
+        line: &[u8],
+        out: &mut Vec<Gathered>,
+    ) -> Result<Option<Key>, FaultKind> {
         self.counters.lines += 1;
         let stamp = parse_stamp(line)?;
         self.counters.records += 1;
-        let key = Key { node: self.number_of_node(stamp.node), time_ms: stamp.time_ms, serial: stamp.serial };
+        let key = Key {
+            node: self.number_of_node(stamp.node),
+            time_ms: stamp.time_ms,
+            serial: stamp.serial,
+        };
         if types::is_single(stamp.record_type) {
             let mut alone = self.take_slot(key);
             self.add(&mut alone, line, &stamp);
-            alone.ended_by = Some(if self.is_done(&key) { EndedBy::Late } else { EndedBy::Single });
+            alone.ended_by = Some(if self.is_done(&key) {
+                EndedBy::Late
+            } else {
+                EndedBy::Single
+            });
             self.finish(alone, out);
             return Ok(Some(key));
         }
@@ -157,7 +176,9 @@ impl Coalescer {
             None if stamp.record_type == types::EOE && self.is_done(&key) => return Ok(None),
             None => self.open_slot(key, out)?,
         };
-        let Some(mut gathered) = self.slots.get_mut(slot).map(std::mem::take) else { return Ok(None) };
+        let Some(mut gathered) = self.slots.get_mut(slot).map(std::mem::take) else {
+            return Ok(None);
+        };
         let fault = self.add(&mut gathered, line, &stamp);
         match stamp.record_type {
             types::EOE => {
@@ -181,7 +202,9 @@ impl Coalescer {
         if before == 0 {
             return;
         }
-        self.release_lingering(out, |gathered, now, _| gathered.arrived_ms + EOE_WITHIN_MS <= now);
+        self.release_lingering(out, |gathered, now, _| {
+            gathered.arrived_ms + EOE_WITHIN_MS <= now
+        });
         self.expire(out);
     }
 
@@ -189,7 +212,11 @@ impl Coalescer {
     pub fn flush(&mut self, out: &mut Vec<Gathered>) {
         while let Some((slot, use_number)) = self.arrivals.pop_front() {
             if let Some(gathered) = self.take_if(slot, use_number) {
-                let ended = if gathered.ended_line.is_some() { EndedBy::Proctitle } else { EndedBy::Flush };
+                let ended = if gathered.ended_line.is_some() {
+                    EndedBy::Proctitle
+                } else {
+                    EndedBy::Flush
+                };
                 self.leave(slot, gathered, ended, out);
             }
         }
@@ -207,7 +234,11 @@ impl Coalescer {
 
     fn find(&mut self, key: &Key) -> Option<usize> {
         if let Some(last) = self.last {
-            if self.slots.get(last).is_some_and(|slot| slot.key == *key && slot.use_number != 0) {
+            if self
+                .slots
+                .get(last)
+                .is_some_and(|slot| slot.key == *key && slot.use_number != 0)
+            {
                 return Some(last);
             }
         }
@@ -219,11 +250,17 @@ impl Coalescer {
     fn open_slot(&mut self, key: Key, out: &mut Vec<Gathered>) -> Result<usize, FaultKind> {
         self.newest_ms = self.newest_ms.max(key.time_ms);
         let lines = self.counters.lines;
-        self.release_lingering(out, |gathered, _, _| gathered.ended_line.is_some_and(|ended| ended + EOE_WITHIN_LINES < lines));
+        self.release_lingering(out, |gathered, _, _| {
+            gathered
+                .ended_line
+                .is_some_and(|ended| ended + EOE_WITHIN_LINES < lines)
+        });
         self.expire(out);
         let mut crowded = false;
         while self.open.len() >= self.limits.max_in_flight {
-            let Some((slot, use_number)) = self.arrivals.pop_front() else { break };
+            let Some((slot, use_number)) = self.arrivals.pop_front() else {
+                break;
+            };
             if let Some(gathered) = self.take_if(slot, use_number) {
                 crowded = true;
                 self.leave(slot, gathered, EndedBy::Timeout, out);
@@ -251,7 +288,14 @@ impl Coalescer {
     fn take_slot(&mut self, key: Key) -> Gathered {
         self.uses += 1;
         let (bytes, records) = self.spare.pop().unwrap_or_default();
-        Gathered { key, bytes, records, arrived_ms: self.now_ms, use_number: self.uses, ..Gathered::default() }
+        Gathered {
+            key,
+            bytes,
+            records,
+            arrived_ms: self.now_ms,
+            use_number: self.uses,
+            ..Gathered::default()
+        }
     }
 
     fn put_back(&mut self, slot: usize, gathered: Gathered) {
@@ -266,10 +310,18 @@ impl Coalescer {
     }
 
     /// Append a record; a repetition is counted and left out.
-    fn add(&mut self, gathered: &mut Gathered, line: &[u8], stamp: &Stamp<'_>) -> Option<FaultKind> {
+    fn add(
+        &mut self,
+        gathered: &mut Gathered,
+        line: &[u8],
+        stamp: &Stamp<'_>,
+    ) -> Option<FaultKind> {
         let repeated = gathered.records.iter().any(|record| {
             record.record_type == stamp.record_type
-                && gathered.bytes.get(record.start as usize..record.end as usize) == Some(line)
+                && gathered
+                    .bytes
+                    .get(record.start as usize..record.end as usize)
+                    == Some(line)
         });
         if repeated {
             self.counters.duplicate += 1;
@@ -284,14 +336,25 @@ impl Coalescer {
         let end = gathered.bytes.len();
         gathered.bytes.push(b'\n');
         let body = end - stamp.body.len();
-        gathered.records.push(Record { record_type: stamp.record_type, start: start as u32, body: body as u32, end: end as u32 });
+        gathered.records.push(Record {
+            record_type: stamp.record_type,
+            start: start as u32,
+            body: body as u32,
+            end: end as u32,
+        });
         None
     }
 
-    fn release_lingering(&mut self, out: &mut Vec<Gathered>, is_due: impl Fn(&Gathered, u64, u64) -> bool) {
+    fn release_lingering(
+        &mut self,
+        out: &mut Vec<Gathered>,
+        is_due: impl Fn(&Gathered, u64, u64) -> bool,
+    ) {
         while let Some((slot, use_number)) = self.lingering.front().copied() {
             let due = match self.slots.get(slot) {
-                Some(gathered) if gathered.use_number == use_number => is_due(gathered, self.now_ms, self.newest_ms),
+                Some(gathered) if gathered.use_number == use_number => {
+                    is_due(gathered, self.now_ms, self.newest_ms)
+                }
                 _ => true,
             };
             if !due {
@@ -310,7 +373,8 @@ impl Coalescer {
             let due = match self.slots.get(slot) {
                 Some(gathered) if gathered.use_number == use_number => {
                     gathered.key.time_ms + timeout_ms < self.newest_ms
-                        || (gathered.arrived_ms > 0 && gathered.arrived_ms + timeout_ms < self.now_ms)
+                        || (gathered.arrived_ms > 0
+                            && gathered.arrived_ms + timeout_ms < self.now_ms)
                 }
                 _ => true,
             };
@@ -319,13 +383,23 @@ impl Coalescer {
             }
             self.arrivals.pop_front();
             if let Some(gathered) = self.take_if(slot, use_number) {
-                let ended = if gathered.ended_line.is_some() { EndedBy::Proctitle } else { EndedBy::Timeout };
+                let ended = if gathered.ended_line.is_some() {
+                    EndedBy::Proctitle
+                } else {
+                    EndedBy::Timeout
+                };
                 self.leave(slot, gathered, ended, out);
             }
         }
     }
 
-    fn leave(&mut self, slot: usize, mut gathered: Gathered, ended_by: EndedBy, out: &mut Vec<Gathered>) {
+    fn leave(
+        &mut self,
+        slot: usize,
+        mut gathered: Gathered,
+        ended_by: EndedBy,
+        out: &mut Vec<Gathered>,
+    ) {
         gathered.ended_by = Some(ended_by);
         self.close(slot, gathered, out);
     }

@@ -147,14 +147,34 @@ const HAS_CWD: u8 = 4;
 const HAS_PATH: u8 = 8;
 
 /// Bits of `missing`, with the record type that each names.
-pub const MISSING: [(u8, &str); 4] =
-    [(HAS_SYSCALL, "SYSCALL"), (HAS_EXECVE, "EXECVE"), (HAS_CWD, "CWD"), (HAS_PATH, "PATH")];
+pub const MISSING: [(u8, &str); 4] = [
+    (HAS_SYSCALL, "SYSCALL"),
+    (HAS_EXECVE, "EXECVE"),
+    (HAS_CWD, "CWD"),
+    (HAS_PATH, "PATH"),
+];
 
 impl Event {
     /// Forget the last event, keep the allocations.
     pub fn clear(&mut self) {
-        let Event { argv, keys, paths, fields, text, arguments, .. } = std::mem::take(self);
-        *self = Event { argv, keys, paths, fields, text, arguments, ..Event::default() };
+        let Event {
+            argv,
+            keys,
+            paths,
+            fields,
+            text,
+            arguments,
+            ..
+        } = std::mem::take(self);
+        *self = Event {
+            argv,
+            keys,
+            paths,
+            fields,
+            text,
+            arguments,
+            ..Event::default()
+        };
         self.argv.clear();
         self.keys.clear();
         self.paths.clear();
@@ -178,7 +198,9 @@ impl Event {
             .or_else(|| records.iter().map(|record| record.record_type).min())
             .unwrap_or(types::UNNAMED);
         for record in records {
-            let body = bytes.get(record.body as usize..record.end as usize).unwrap_or_default();
+            let body = bytes
+                .get(record.body as usize..record.end as usize)
+                .unwrap_or_default();
             match record.record_type {
                 types::SYSCALL => self.read_syscall(body),
                 types::EXECVE => self.read_execve(bytes, record),
@@ -194,7 +216,11 @@ impl Event {
             }
         }
         self.order_arguments(bytes);
-        if self.paths.windows(2).any(|pair| matches!(pair, [a, b] if a.item > b.item)) {
+        if self
+            .paths
+            .windows(2)
+            .any(|pair| matches!(pair, [a, b] if a.item > b.item))
+        {
             self.paths.sort_by_key(|path| path.item);
         }
         self.kind = self.decide_kind(records);
@@ -203,7 +229,12 @@ impl Event {
 
     fn read_syscall(&mut self, body: &[u8]) {
         self.has |= HAS_SYSCALL;
-        for Field { key, value, enriched } in Fields::new(body) {
+        for Field {
+            key,
+            value,
+            enriched,
+        } in Fields::new(body)
+        {
             if enriched {
                 if matches!(key, b"AUID" | b"UID" | b"EUID") {
                     self.add_field(key, value);
@@ -258,7 +289,12 @@ impl Event {
     fn read_path(&mut self, body: &[u8]) {
         self.has |= HAS_PATH;
         let mut path = PathItem::default();
-        for Field { key, value, enriched } in Fields::new(body) {
+        for Field {
+            key,
+            value,
+            enriched,
+        } in Fields::new(body)
+        {
             if enriched {
                 break;
             }
@@ -277,9 +313,16 @@ impl Event {
 
     fn read_execve(&mut self, bytes: &[u8], record: &Record) {
         self.has |= HAS_EXECVE;
-        let body = bytes.get(record.body as usize..record.end as usize).unwrap_or_default();
+        let body = bytes
+            .get(record.body as usize..record.end as usize)
+            .unwrap_or_default();
         let base = bytes.as_ptr() as usize;
-        for Field { key, value, enriched } in Fields::new(body) {
+        for Field {
+            key,
+            value,
+            enriched,
+        } in Fields::new(body)
+        {
             if enriched {
                 break;
             }
@@ -287,7 +330,8 @@ impl Event {
                 self.argc = number(value);
             } else if let Some((index, part)) = argument_position(key) {
                 let start = value.raw.as_ptr() as usize - base;
-                self.arguments.push((index, part, value.quoted, (start, start + value.raw.len())));
+                self.arguments
+                    .push((index, part, value.quoted, (start, start + value.raw.len())));
             }
         }
     }
@@ -295,7 +339,10 @@ impl Event {
     /// Put the parts of the arguments in order and decode them.
     fn order_arguments(&mut self, bytes: &[u8]) {
         let mut arguments = std::mem::take(&mut self.arguments);
-        if arguments.windows(2).any(|pair| matches!(pair, [a, b] if (a.0, a.1) >= (b.0, b.1))) {
+        if arguments
+            .windows(2)
+            .any(|pair| matches!(pair, [a, b] if (a.0, a.1) >= (b.0, b.1)))
+        {
             arguments.sort_by_key(|argument| (argument.0, argument.1));
             arguments.dedup_by_key(|argument| (argument.0, argument.1));
         }
@@ -305,7 +352,11 @@ impl Event {
                 self.missing |= HAS_EXECVE;
             }
             let raw = bytes.get(*start..*end).unwrap_or_default();
-            Value { raw, quoted: *quoted }.decode_into(&mut self.argv.bytes);
+            Value {
+                raw,
+                quoted: *quoted,
+            }
+            .decode_into(&mut self.argv.bytes);
             let continues = arguments.get(at + 1).is_some_and(|next| next.0 == *index);
             if continues {
                 expected = (*index, part + 1);
@@ -314,7 +365,11 @@ impl Event {
                 expected = (index + 1, 0);
             }
         }
-        if self.has & HAS_EXECVE != 0 && self.argc.is_some_and(|argc| argc as usize != self.argv.len()) {
+        if self.has & HAS_EXECVE != 0
+            && self
+                .argc
+                .is_some_and(|argc| argc as usize != self.argv.len())
+        {
             self.missing |= HAS_EXECVE;
         }
         self.arguments = arguments;
@@ -353,11 +408,29 @@ impl Event {
 
     /// The first field of a name wins: a map has no two.
     fn add_field(&mut self, key: &[u8], value: Value<'_>) {
-        if self.fields.iter().any(|(known, _)| self.slice(Some(*known)) == Some(key)) {
+        if self
+            .fields
+            .iter()
+            .any(|(known, _)| self.slice(Some(*known)) == Some(key))
+        {
             return;
         }
         let key = self.keep_text(key);
-        let untrusted = matches!(self.text.get(key.0..key.1), Some(b"acct" | b"cmd" | b"exe" | b"comm" | b"cwd" | b"name" | b"data" | b"path" | b"key" | b"hostname"));
+        let untrusted = matches!(
+            self.text.get(key.0..key.1),
+            Some(
+                b"acct"
+                    | b"cmd"
+                    | b"exe"
+                    | b"comm"
+                    | b"cwd"
+                    | b"name"
+                    | b"data"
+                    | b"path"
+                    | b"key"
+                    | b"hostname"
+            )
+        );
         let start = self.text.len();
         if untrusted {
             value.decode_into(&mut self.text);
@@ -402,13 +475,21 @@ impl Event {
         if self.is_syscall(&[60, 231], &[1, 252], &[93, 94]) {
             return Kind::Exit;
         }
-        match records.iter().map(|record| record.record_type).find(|kind| !matches!(*kind, 1300 | 1302 | 1306 | 1307 | 1320 | 1327)) {
+        match records
+            .iter()
+            .map(|record| record.record_type)
+            .find(|kind| !matches!(*kind, 1300 | 1302 | 1306 | 1307 | 1320 | 1327))
+        {
             Some(1305 | 1328 | 1111) => Kind::Config,
             Some(1005 | 1006 | 1100..=1199 | 2300..=2499) => Kind::User,
             Some(1200..=1299) => Kind::Daemon,
             Some(1700..=1799 | 2100..=2299) => Kind::Anomaly,
             Some(1400..=1599) => Kind::Mac,
-            _ if self.has & HAS_SYSCALL != 0 && (self.has & HAS_PATH != 0 || !self.keys.is_empty()) => Kind::File,
+            _ if self.has & HAS_SYSCALL != 0
+                && (self.has & HAS_PATH != 0 || !self.keys.is_empty()) =>
+            {
+                Kind::File
+            }
             _ => Kind::Other,
         }
     }
@@ -426,20 +507,40 @@ impl Event {
 
     fn find_missing(&self) -> u8 {
         let needed = match self.kind {
-            Kind::Exec if self.success != Some(false) => HAS_SYSCALL | HAS_EXECVE | HAS_CWD | HAS_PATH,
+            Kind::Exec if self.success != Some(false) => {
+                HAS_SYSCALL | HAS_EXECVE | HAS_CWD | HAS_PATH
+            }
             Kind::Exec | Kind::Exit => HAS_SYSCALL,
-            Kind::File if self.items.is_some_and(|items| items as usize > self.paths.len()) => HAS_SYSCALL | HAS_PATH,
+            Kind::File
+                if self
+                    .items
+                    .is_some_and(|items| items as usize > self.paths.len()) =>
+            {
+                HAS_SYSCALL | HAS_PATH
+            }
             Kind::File => HAS_SYSCALL,
             _ => 0,
         };
-        let lacks_paths = self.items.is_some_and(|items| items as usize > self.paths.len());
+        let lacks_paths = self
+            .items
+            .is_some_and(|items| items as usize > self.paths.len());
         (needed & !self.has) | self.missing | if lacks_paths { HAS_PATH } else { 0 }
     }
 }
 
 /// Types that say more of a system call, and never lead where another type is there.
 fn is_companion(kind: u16) -> bool {
-    matches!(kind, types::SYSCALL | types::PATH | types::SOCKADDR | types::CWD | types::EXECVE | types::EOE | types::PROCTITLE | 1321)
+    matches!(
+        kind,
+        types::SYSCALL
+            | types::PATH
+            | types::SOCKADDR
+            | types::CWD
+            | types::EXECVE
+            | types::EOE
+            | types::PROCTITLE
+            | 1321
+    )
 }
 
 fn keep<T>(slot: &mut Option<T>, value: Option<T>) {
@@ -449,11 +550,16 @@ fn keep<T>(slot: &mut Option<T>, value: Option<T>) {
 }
 
 fn number(value: Value<'_>) -> Option<u32> {
-    value.decimal().and_then(|number| u32::try_from(number).ok())
+    value
+        .decimal()
+        .and_then(|number| u32::try_from(number).ok())
 }
 
 fn set_number(value: Value<'_>) -> Option<u32> {
-    value.decimal().filter(|number| *number != UNSET).and_then(|number| u32::try_from(number).ok())
+    value
+        .decimal()
+        .filter(|number| *number != UNSET)
+        .and_then(|number| u32::try_from(number).ok())
 }
 
 fn yes_or_no(raw: &[u8]) -> Option<bool> {
@@ -483,7 +589,12 @@ fn socket_address(raw: &[u8]) -> Option<String> {
     let family = u16::from_le_bytes([*raw.first()?, *raw.get(1)?]);
     match family {
         1 => {
-            let path: Vec<u8> = raw.get(2..)?.iter().copied().take_while(|byte| *byte != 0).collect();
+            let path: Vec<u8> = raw
+                .get(2..)?
+                .iter()
+                .copied()
+                .take_while(|byte| *byte != 0)
+                .collect();
             Some(String::from_utf8_lossy(&path).into_owned())
         }
         2 => {

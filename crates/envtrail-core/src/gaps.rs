@@ -41,24 +41,41 @@ impl SerialWatch {
         if self.nodes.len() <= at {
             self.nodes.resize_with(at + 1, Node::default);
         }
-        let Some(entry) = self.nodes.get_mut(at) else { return };
+        let Some(entry) = self.nodes.get_mut(at) else {
+            return;
+        };
         match entry.newest {
             Some((newest, _)) if serial == newest => {}
             Some((newest, since_ms)) if serial > newest => {
                 if serial - newest > 1 && serial - newest <= MAX_STEP {
-                    entry.open.push_back(SerialGap { node, first: newest + 1, last: serial - 1, since_ms, until_ms: time_ms });
+                    entry.open.push_back(SerialGap {
+                        node,
+                        first: newest + 1,
+                        last: serial - 1,
+                        since_ms,
+                        until_ms: time_ms,
+                    });
                 }
                 entry.newest = Some((serial, time_ms));
             }
             Some((newest, _)) if newest - serial <= MAX_STEP && fill(&mut entry.open, serial) => {}
-            Some((newest, newest_ms)) if newest - serial > 65_536 || is_restart(newest, newest_ms, serial, time_ms) => {
+            Some((newest, newest_ms))
+                if newest - serial > 65_536 || is_restart(newest, newest_ms, serial, time_ms) =>
+            {
                 entry.newest = Some((serial, time_ms));
             }
             Some(_) => {}
             None => entry.newest = Some((serial, time_ms)),
         }
-        while entry.open.front().is_some_and(|gap| gap.until_ms + timeout_ms < time_ms) || entry.open.len() > MAX_OPEN {
-            let Some(gap) = entry.open.pop_front() else { break };
+        while entry
+            .open
+            .front()
+            .is_some_and(|gap| gap.until_ms + timeout_ms < time_ms)
+            || entry.open.len() > MAX_OPEN
+        {
+            let Some(gap) = entry.open.pop_front() else {
+                break;
+            };
             self.lost += gap.last - gap.first + 1;
             self.found.push(gap);
         }
@@ -87,14 +104,33 @@ fn is_restart(newest: u64, newest_ms: u64, serial: u64, time_ms: u64) -> bool {
 
 /// Take a late serial out of its hole; false when it is in none.
 fn fill(open: &mut VecDeque<SerialGap>, serial: u64) -> bool {
-    let Some(at) = open.iter().position(|gap| gap.first <= serial && serial <= gap.last) else { return false };
-    let Some(gap) = open.get(at).copied() else { return false };
+    let Some(at) = open
+        .iter()
+        .position(|gap| gap.first <= serial && serial <= gap.last)
+    else {
+        return false;
+    };
+    let Some(gap) = open.get(at).copied() else {
+        return false;
+    };
     open.remove(at);
     if serial < gap.last {
-        open.insert(at, SerialGap { first: serial + 1, ..gap });
+        open.insert(
+            at,
+            SerialGap {
+                first: serial + 1,
+                ..gap
+            },
+        );
     }
     if gap.first < serial {
-        open.insert(at, SerialGap { last: serial - 1, ..gap });
+        open.insert(
+            at,
+            SerialGap {
+                last: serial - 1,
+                ..gap
+            },
+        );
     }
     true
 }

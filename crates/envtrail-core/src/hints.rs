@@ -22,7 +22,10 @@ impl Hints {
             let number = hints.labels.len() as u16;
             hints.labels.push(label.clone());
             for name in names {
-                hints.by_name.entry(name.as_bytes().to_vec()).or_insert(number);
+                hints
+                    .by_name
+                    .entry(name.as_bytes().to_vec())
+                    .or_insert(number);
             }
         }
         hints.metadata = hints.labels.len() as u16;
@@ -54,7 +57,13 @@ impl Hints {
     fn of_exec(&self, event: &Event) -> Option<u16> {
         let exe = base_name(event.slice(event.exe).unwrap_or_default());
         let first = base_name(event.argv.get(0).unwrap_or_default());
-        let path = base_name(event.paths.first().and_then(|path| event.slice(path.name)).unwrap_or_default());
+        let path = base_name(
+            event
+                .paths
+                .first()
+                .and_then(|path| event.slice(path.name))
+                .unwrap_or_default(),
+        );
         let mut best: Option<u16> = None;
         let mut consider = |word: &[u8]| {
             if let Some(found) = self.find(word) {
@@ -68,10 +77,17 @@ impl Hints {
             let (script, module) = program_of(event);
             consider(base_name(script));
             consider(module);
-            consider(module.split(|byte| *byte == b'.').next().unwrap_or_default());
+            consider(
+                module
+                    .split(|byte| *byte == b'.')
+                    .next()
+                    .unwrap_or_default(),
+            );
             // `python /x/site-packages/pip` and `python …/pip/__main__.py`
             if base_name(script) == b"__main__.py" {
-                let folder = script.get(..script.len().saturating_sub(12)).unwrap_or_default();
+                let folder = script
+                    .get(..script.len().saturating_sub(12))
+                    .unwrap_or_default();
                 consider(base_name(folder));
             }
         }
@@ -82,7 +98,10 @@ impl Hints {
         if word.is_empty() {
             return None;
         }
-        self.by_name.get(word).or_else(|| self.by_name.get(without_version(word))).copied()
+        self.by_name
+            .get(word)
+            .or_else(|| self.by_name.get(without_version(word)))
+            .copied()
     }
 }
 
@@ -95,9 +114,18 @@ fn program_of(event: &Event) -> (&[u8], &[u8]) {
             [b'-', b'-', ..] => {}
             [b'-', flags @ ..] if !flags.is_empty() => {
                 // Short flags may be joined (`-Im pip`); the first that takes a value ends the group.
-                let Some(which) = flags.iter().position(|flag| matches!(flag, b'm' | b'c' | b'W' | b'X' | b'Q')) else { continue };
+                let Some(which) = flags
+                    .iter()
+                    .position(|flag| matches!(flag, b'm' | b'c' | b'W' | b'X' | b'Q'))
+                else {
+                    continue;
+                };
                 let inline = flags.get(which + 1..).unwrap_or_default();
-                let value = if inline.is_empty() { event.argv.get(at).unwrap_or_default() } else { inline };
+                let value = if inline.is_empty() {
+                    event.argv.get(at).unwrap_or_default()
+                } else {
+                    inline
+                };
                 match flags.get(which) {
                     Some(b'm') => return (&[], value),
                     Some(b'c') => return (&[], &[]),
@@ -117,7 +145,10 @@ fn is_interpreter(name: &[u8]) -> bool {
 
 /// `pip3.12` → `pip`, `python3.10` → `python`, `pip-3` → `pip`.
 fn without_version(word: &[u8]) -> &[u8] {
-    let end = word.iter().rposition(|byte| !byte.is_ascii_digit() && *byte != b'.').map_or(0, |at| at + 1);
+    let end = word
+        .iter()
+        .rposition(|byte| !byte.is_ascii_digit() && *byte != b'.')
+        .map_or(0, |at| at + 1);
     let stem = word.get(..end).unwrap_or_default();
     stem.strip_suffix(b"-").unwrap_or(stem)
 }

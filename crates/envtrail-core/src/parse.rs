@@ -27,7 +27,7 @@ pub fn parse_stamp(line: &[u8]) -> Result<Stamp<'_>, FaultKind> {
             let end = memchr(b' ', rest).ok_or(FaultKind::NotARecord)?;
             split(rest, end)
         }
-        None => (&line[..0], line),
+        None => (b"".as_slice(), line),
     };
     let rest = rest.strip_prefix(b"type=").ok_or(FaultKind::NotARecord)?;
     let (name, rest) = split(rest, memchr(b' ', rest).ok_or(FaultKind::NotARecord)?);
@@ -43,16 +43,28 @@ pub fn parse_stamp(line: &[u8]) -> Result<Stamp<'_>, FaultKind> {
     let rest = rest.strip_prefix(b")").ok_or(FaultKind::BadStamp)?;
     let rest = rest.strip_prefix(b":").unwrap_or(rest);
     let body = rest.strip_prefix(b" ").unwrap_or(rest);
-    let time_ms = seconds.checked_mul(1000).and_then(|s| s.checked_add(ms)).ok_or(FaultKind::BadStamp)?;
+    let time_ms = seconds
+        .checked_mul(1000)
+        .and_then(|s| s.checked_add(ms))
+        .ok_or(FaultKind::BadStamp)?;
     if ms > 999 || time_ms >= 1 << 43 {
         return Err(FaultKind::BadStamp);
     }
-    Ok(Stamp { node, record_type, time_ms, serial, body })
+    Ok(Stamp {
+        node,
+        record_type,
+        time_ms,
+        serial,
+        body,
+    })
 }
 
 /// `bytes[..at]` and what follows the byte at `at`.
 fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
-    (bytes.get(..at).unwrap_or_default(), bytes.get(at + 1..).unwrap_or_default())
+    (
+        bytes.get(..at).unwrap_or_default(),
+        bytes.get(at + 1..).unwrap_or_default(),
+    )
 }
 
 fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
@@ -97,7 +109,10 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Read the fields of a record's body.
     pub fn new(body: &'a [u8]) -> Self {
-        Fields { rest: body, enriched: false }
+        Fields {
+            rest: body,
+            enriched: false,
+        }
     }
 }
 
@@ -126,7 +141,11 @@ impl<'a> Iterator for Fields<'a> {
             let (key, rest) = split(self.rest, at);
             let (value, rest) = take_value(rest);
             self.rest = rest;
-            return Some(Field { key, value, enriched: self.enriched });
+            return Some(Field {
+                key,
+                value,
+                enriched: self.enriched,
+            });
         }
     }
 }
@@ -150,11 +169,20 @@ fn take_value(rest: &[u8]) -> (Value<'_>, &[u8]) {
         }
         Some(b'{') => {
             let end = memchr(b'}', rest).map_or(rest.len(), |at| at + 1);
-            (Value { raw: rest.get(..end).unwrap_or_default(), quoted: true }, rest.get(end..).unwrap_or_default())
+            (
+                Value {
+                    raw: rest.get(..end).unwrap_or_default(),
+                    quoted: true,
+                },
+                rest.get(end..).unwrap_or_default(),
+            )
         }
         _ => {
             let end = memchr2(b' ', ENRICHMENT, rest).unwrap_or(rest.len());
-            let (raw, tail) = (rest.get(..end).unwrap_or_default(), rest.get(end..).unwrap_or_default());
+            let (raw, tail) = (
+                rest.get(..end).unwrap_or_default(),
+                rest.get(end..).unwrap_or_default(),
+            );
             (Value { raw, quoted: false }, tail)
         }
     }
@@ -172,7 +200,11 @@ impl<'a> Value<'a> {
         if !rest.is_empty() {
             return None;
         }
-        Some(if negative { number.wrapping_neg() } else { number })
+        Some(if negative {
+            number.wrapping_neg()
+        } else {
+            number
+        })
     }
 
     /// A whole number in hexadecimal without a prefix.

@@ -96,17 +96,48 @@ impl ProcessTable {
         self.note(time_ms);
         let parent = self.image_at(ppid, time_ms);
         self.early_exits.remove(&pid);
-        self.processes.insert(pid, Process { ppid, born_ms: time_ms, image: None, parent, ended_ms: None });
+        self.processes.insert(
+            pid,
+            Process {
+                ppid,
+                born_ms: time_ms,
+                image: None,
+                parent,
+                ended_ms: None,
+            },
+        );
         let tracked = parent.and_then(|id| self.images.get(&id)?.tracked);
         tracked?;
         self.count_process(parent);
-        Some(ProcessEvent { is_exit: false, time_ms, pid, ppid, exit_code: None, signal: None, image: parent })
+        Some(ProcessEvent {
+            is_exit: false,
+            time_ms,
+            pid,
+            ppid,
+            exit_code: None,
+            signal: None,
+            image: parent,
+        })
     }
 
     /// A process ended (process connector). Told on when it is of a tracked tree and was not known to have ended.
-    pub fn exit(&mut self, time_ms: u64, pid: u32, exit_code: Option<i32>, signal: Option<i32>) -> Option<ProcessEvent> {
+    pub fn exit(
+        &mut self,
+        time_ms: u64,
+        pid: u32,
+        exit_code: Option<i32>,
+        signal: Option<i32>,
+    ) -> Option<ProcessEvent> {
         self.note(time_ms);
-        let mut event = ProcessEvent { is_exit: true, time_ms, pid, ppid: 0, exit_code, signal, image: None };
+        let mut event = ProcessEvent {
+            is_exit: true,
+            time_ms,
+            pid,
+            ppid: 0,
+            exit_code,
+            signal,
+            image: None,
+        };
         self.early_exits.insert(pid, event.clone());
         let process = self.processes.get_mut(&pid)?;
         if process.born_ms > time_ms + CLOCK_SLACK_MS {
@@ -127,7 +158,16 @@ impl ProcessTable {
         self.note(time_ms);
         if !self.is_current(pid, ppid, time_ms) {
             let parent = self.image_at(ppid, time_ms);
-            self.processes.insert(pid, Process { ppid, born_ms: time_ms, image: None, parent, ended_ms: None });
+            self.processes.insert(
+                pid,
+                Process {
+                    ppid,
+                    born_ms: time_ms,
+                    image: None,
+                    parent,
+                    ended_ms: None,
+                },
+            );
         }
         let place = self.place_of(pid);
         if let Some(process) = self.processes.get_mut(&pid) {
@@ -146,7 +186,9 @@ impl ProcessTable {
         self.note(exec.time_ms);
         let same_process = self.is_current(exec.pid, exec.ppid, exec.time_ms);
         let parent = if same_process {
-            self.processes.get(&exec.pid).and_then(|process| process.image.or(process.parent))
+            self.processes
+                .get(&exec.pid)
+                .and_then(|process| process.image.or(process.parent))
         } else {
             self.image_at(exec.ppid, exec.time_ms)
         };
@@ -158,7 +200,13 @@ impl ProcessTable {
                 process.ppid = exec.ppid;
             }
         } else {
-            let process = Process { ppid: exec.ppid, born_ms: exec.time_ms, image: Some(exec.id), parent, ended_ms: None };
+            let process = Process {
+                ppid: exec.ppid,
+                born_ms: exec.time_ms,
+                image: Some(exec.id),
+                parent,
+                ended_ms: None,
+            };
             self.processes.insert(exec.pid, process);
             self.count_process(parent);
         }
@@ -174,7 +222,11 @@ impl ProcessTable {
                 tracked,
                 hint: exec.hint,
                 exe: exec.exe.map(text),
-                argv: if keeps_words { exec.argv.iter().take(64).map(text).collect() } else { exec.argv.iter().take(4).map(text).collect() },
+                argv: if keeps_words {
+                    exec.argv.iter().take(64).map(text).collect()
+                } else {
+                    exec.argv.iter().take(4).map(text).collect()
+                },
                 time_ms: exec.time_ms,
                 serial: exec.serial,
                 uid: exec.uid,
@@ -184,8 +236,15 @@ impl ProcessTable {
                 ended_ms: None,
             },
         );
-        let place = Place { image: Some(exec.id), parent, tracked };
-        let early = self.early_exits.get(&exec.pid).filter(|exit| exit.time_ms + CLOCK_SLACK_MS >= exec.time_ms && exit.time_ms < exec.time_ms + KEEP_EXIT_MS);
+        let place = Place {
+            image: Some(exec.id),
+            parent,
+            tracked,
+        };
+        let early = self.early_exits.get(&exec.pid).filter(|exit| {
+            exit.time_ms + CLOCK_SLACK_MS >= exec.time_ms
+                && exit.time_ms < exec.time_ms + KEEP_EXIT_MS
+        });
         let told = match (early.cloned(), tracked) {
             (Some(mut exit), Some(_)) => {
                 exit.image = Some(exec.id);
@@ -209,14 +268,23 @@ impl ProcessTable {
 
     /// The image that runs in a process now.
     pub fn image_of(&self, pid: u32) -> Option<u64> {
-        self.processes.get(&pid).filter(|process| process.ended_ms.is_none()).and_then(|process| process.image.or(process.parent))
+        self.processes
+            .get(&pid)
+            .filter(|process| process.ended_ms.is_none())
+            .and_then(|process| process.image.or(process.parent))
     }
 
     /// Where an event of this process belongs.
     pub fn place_of(&self, pid: u32) -> Place {
-        let Some(process) = self.processes.get(&pid) else { return Place::default() };
+        let Some(process) = self.processes.get(&pid) else {
+            return Place::default();
+        };
         match process.image.and_then(|id| self.images.get(&id)) {
-            Some(image) => Place { image: Some(image.id), parent: image.parent, tracked: image.tracked },
+            Some(image) => Place {
+                image: Some(image.id),
+                parent: image.parent,
+                tracked: image.tracked,
+            },
             None => Place {
                 image: process.parent,
                 parent: process.parent.and_then(|id| self.images.get(&id)?.parent),
@@ -227,7 +295,12 @@ impl ProcessTable {
 
     /// An event by a process: its place, when the table's entry is of the same generation.
     pub fn place_at(&self, pid: u32, ppid: u32, time_ms: u64) -> Place {
-        if self.is_current(pid, ppid, time_ms) || self.processes.get(&pid).is_some_and(|p| p.ppid == ppid && p.born_ms <= time_ms + CLOCK_SLACK_MS) {
+        if self.is_current(pid, ppid, time_ms)
+            || self
+                .processes
+                .get(&pid)
+                .is_some_and(|p| p.ppid == ppid && p.born_ms <= time_ms + CLOCK_SLACK_MS)
+        {
             self.place_of(pid)
         } else {
             Place::default()
@@ -245,7 +318,10 @@ impl ProcessTable {
             out.push(image);
             // A parent that was not known at the exec may have shown itself since (a subshell's exit record).
             let parent = image.parent.or_else(|| {
-                self.processes.get(&image.ppid).filter(|process| process.born_ms <= image.time_ms || process.image.is_none()).and_then(|process| process.image.or(process.parent))
+                self.processes
+                    .get(&image.ppid)
+                    .filter(|process| process.born_ms <= image.time_ms || process.image.is_none())
+                    .and_then(|process| process.image.or(process.parent))
             });
             next = parent.and_then(|id| self.images.get(&id));
         }
@@ -277,18 +353,31 @@ impl ProcessTable {
 
     /// Whether the entry of `pid` is the process that an event of (`pid`, `ppid`, time) speaks of.
     fn is_current(&self, pid: u32, ppid: u32, time_ms: u64) -> bool {
-        let Some(process) = self.processes.get(&pid) else { return false };
-        if process.born_ms > time_ms + CLOCK_SLACK_MS || process.ended_ms.is_some_and(|ended| ended < time_ms) {
+        let Some(process) = self.processes.get(&pid) else {
+            return false;
+        };
+        if process.born_ms > time_ms + CLOCK_SLACK_MS
+            || process.ended_ms.is_some_and(|ended| ended < time_ms)
+        {
             return false;
         }
         // A parent that has ended leaves its children to init or a subreaper.
-        process.ppid == ppid || ppid == 1 || self.processes.get(&process.ppid).is_some_and(|parent| parent.ended_ms.is_some())
+        process.ppid == ppid
+            || ppid == 1
+            || self
+                .processes
+                .get(&process.ppid)
+                .is_some_and(|parent| parent.ended_ms.is_some())
     }
 
     /// The image that ran in a process at a moment; None when the process had ended before.
     fn image_at(&self, pid: u32, time_ms: u64) -> Option<u64> {
         let process = self.processes.get(&pid)?;
-        if process.born_ms > time_ms + CLOCK_SLACK_MS || process.ended_ms.is_some_and(|ended| ended + CLOCK_SLACK_MS < time_ms) {
+        if process.born_ms > time_ms + CLOCK_SLACK_MS
+            || process
+                .ended_ms
+                .is_some_and(|ended| ended + CLOCK_SLACK_MS < time_ms)
+        {
             return None;
         }
         process.image.or(process.parent)
@@ -297,7 +386,9 @@ impl ProcessTable {
     fn count_process(&mut self, parent: Option<u64>) {
         let mut next = parent;
         for _ in 0..256 {
-            let Some(image) = next.and_then(|id| self.images.get_mut(&id)) else { return };
+            let Some(image) = next.and_then(|id| self.images.get_mut(&id)) else {
+                return;
+            };
             image.processes += 1;
             next = image.parent;
         }
@@ -311,21 +402,34 @@ impl ProcessTable {
         }
         self.changes = 0;
         let horizon = self.newest_ms.saturating_sub(KEEP_ENDED_MS);
-        self.images.retain(|_, image| image.ended_ms.is_none_or(|ended| ended >= horizon));
+        self.images
+            .retain(|_, image| image.ended_ms.is_none_or(|ended| ended >= horizon));
         if self.images.len() >= MAX_IMAGES {
-            let mut times: Vec<u64> = self.images.values().map(|image| image.ended_ms.unwrap_or(image.time_ms)).collect();
+            let mut times: Vec<u64> = self
+                .images
+                .values()
+                .map(|image| image.ended_ms.unwrap_or(image.time_ms))
+                .collect();
             let middle = times.len() / 2;
             let (_, median, _) = times.select_nth_unstable(middle);
             let median = *median;
-            self.images.retain(|_, image| image.ended_ms.unwrap_or(image.time_ms) > median);
+            self.images
+                .retain(|_, image| image.ended_ms.unwrap_or(image.time_ms) > median);
         }
         let images = &self.images;
         self.processes.retain(|_, process| match process.ended_ms {
             Some(ended) => ended >= horizon,
-            None => process.image.or(process.parent).is_none_or(|id| images.contains_key(&id)) && process.born_ms + 86_400_000 > horizon,
+            None => {
+                process
+                    .image
+                    .or(process.parent)
+                    .is_none_or(|id| images.contains_key(&id))
+                    && process.born_ms + 86_400_000 > horizon
+            }
         });
         let newest = self.newest_ms;
-        self.early_exits.retain(|_, exit| exit.time_ms + KEEP_EXIT_MS >= newest);
+        self.early_exits
+            .retain(|_, exit| exit.time_ms + KEEP_EXIT_MS >= newest);
     }
 }
 

@@ -8,8 +8,17 @@ const EXIT: u32 = 0x8000_0000;
 /// A fork of a process (not of a thread), or the end of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
-    Fork { time_ms: u64, pid: u32, ppid: u32 },
-    Exit { time_ms: u64, pid: u32, exit_code: Option<i32>, signal: Option<i32> },
+    Fork {
+        time_ms: u64,
+        pid: u32,
+        ppid: u32,
+    },
+    Exit {
+        time_ms: u64,
+        pid: u32,
+        exit_code: Option<i32>,
+        signal: Option<i32>,
+    },
     Other,
 }
 
@@ -44,7 +53,8 @@ fn read(frame: &[u8]) -> Option<Frame> {
             }
         }
         EXIT => {
-            let (pid, thread_group, status) = (u32_at(data, 0)?, u32_at(data, 4)?, u32_at(data, 8)?);
+            let (pid, thread_group, status) =
+                (u32_at(data, 0)?, u32_at(data, 4)?, u32_at(data, 8)?);
             if pid != thread_group {
                 return Some(Frame::Other);
             }

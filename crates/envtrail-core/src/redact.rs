@@ -7,7 +7,14 @@ use regex::bytes::{Captures, Regex};
 use std::sync::OnceLock;
 
 /// Kinds of secrets, as their markers and counters name them.
-pub const KINDS: [&str; 6] = ["url-credential", "option-value", "header", "token", "env-value", "private-key"];
+pub const KINDS: [&str; 6] = [
+    "url-credential",
+    "option-value",
+    "header",
+    "token",
+    "env-value",
+    "private-key",
+];
 
 /// How many of each kind, in the order of `KINDS`.
 pub type Counts = [u32; KINDS.len()];
@@ -61,8 +68,13 @@ pub fn redact(text: &[u8], counts: &mut Counts) -> Option<Vec<u8>> {
         let source = current.as_deref().unwrap_or(text);
         let mut changed = false;
         let replaced = rule.pattern.replace_all(source, |captures: &Captures<'_>| {
-            let whole = captures.get(0).map(|found| found.as_bytes()).unwrap_or_default();
-            let Some(secret) = captures.get(1) else { return whole.to_vec() };
+            let whole = captures
+                .get(0)
+                .map(|found| found.as_bytes())
+                .unwrap_or_default();
+            let Some(secret) = captures.get(1) else {
+                return whole.to_vec();
+            };
             if is_marked(secret.as_bytes()) {
                 return whole.to_vec();
             }
@@ -99,7 +111,11 @@ mod tests {
         let mut counts = Counts::default();
         match redact(text.as_bytes(), &mut counts) {
             Some(out) => {
-                assert_eq!(redact(&out, &mut Counts::default()), None, "redacting twice changes: {text}");
+                assert_eq!(
+                    redact(&out, &mut Counts::default()),
+                    None,
+                    "redacting twice changes: {text}"
+                );
                 String::from_utf8(out).unwrap_or_default()
             }
             None => text.to_owned(),
@@ -109,15 +125,42 @@ mod tests {
     #[test]
     fn secrets_are_replaced_by_their_kind() {
         for (text, expected) in [
-            ("pip\0install\0--index-url\0https://bob:hunter2@pypi.example/simple", "pip\0install\0--index-url\0https://<redacted:url-credential>@pypi.example/simple"),
-            ("pip\0install\0git+https://tok3n@git.example/x.git", "pip\0install\0git+https://<redacted:url-credential>@git.example/x.git"),
-            ("twine\0upload\0--password\0my pass\0dist/x", "twine\0upload\0--password\0<redacted:option-value>\0dist/x"),
-            ("x\0--api-key=abc\0y", "x\0--api-key=<redacted:option-value>\0y"),
-            ("env\0HF_TOKEN=abc\0python", "env\0HF_TOKEN=<redacted:env-value>\0python"),
-            ("sh\0-c\0PGPASSWORD=x psql", "sh\0-c\0PGPASSWORD=<redacted:env-value> psql"),
-            ("curl\0-H\0Authorization: Bearer abcdef\0http://h", "curl\0-H\0Authorization: Bearer <redacted:header>\0http://h"),
-            ("x\0ghp_0123456789012345678901234567890123456", "x\0<redacted:token>"),
-            ("conda\0install\0-c\0https://conda.example/t/ab-123456/chan\0x", "conda\0install\0-c\0https://conda.example/t/<redacted:url-credential>/chan\0x"),
+            (
+                "pip\0install\0--index-url\0https://bob:hunter2@pypi.example/simple",
+                "pip\0install\0--index-url\0https://<redacted:url-credential>@pypi.example/simple",
+            ),
+            (
+                "pip\0install\0git+https://tok3n@git.example/x.git",
+                "pip\0install\0git+https://<redacted:url-credential>@git.example/x.git",
+            ),
+            (
+                "twine\0upload\0--password\0my pass\0dist/x",
+                "twine\0upload\0--password\0<redacted:option-value>\0dist/x",
+            ),
+            (
+                "x\0--api-key=abc\0y",
+                "x\0--api-key=<redacted:option-value>\0y",
+            ),
+            (
+                "env\0HF_TOKEN=abc\0python",
+                "env\0HF_TOKEN=<redacted:env-value>\0python",
+            ),
+            (
+                "sh\0-c\0PGPASSWORD=x psql",
+                "sh\0-c\0PGPASSWORD=<redacted:env-value> psql",
+            ),
+            (
+                "curl\0-H\0Authorization: Bearer abcdef\0http://h",
+                "curl\0-H\0Authorization: Bearer <redacted:header>\0http://h",
+            ),
+            (
+                "x\0ghp_0123456789012345678901234567890123456",
+                "x\0<redacted:token>",
+            ),
+            (
+                "conda\0install\0-c\0https://conda.example/t/ab-123456/chan\0x",
+                "conda\0install\0-c\0https://conda.example/t/<redacted:url-credential>/chan\0x",
+            ),
         ] {
             assert_eq!(redacted(text), expected);
         }
@@ -125,7 +168,13 @@ mod tests {
 
     #[test]
     fn what_is_no_secret_stays() {
-        for text in ["pip\0install\0six", "pip\0install\0git+ssh://host/x", "ssh\0user@host", "python\0tokenize.py", "pip\0install\0tokenizers==1"] {
+        for text in [
+            "pip\0install\0six",
+            "pip\0install\0git+ssh://host/x",
+            "ssh\0user@host",
+            "python\0tokenize.py",
+            "pip\0install\0tokenizers==1",
+        ] {
             assert_eq!(redacted(text), text);
         }
     }

@@ -6,27 +6,56 @@ use crate::redact::{redact, Counts};
 use crate::types;
 
 /// Fields that the kernel or a program may have hex-encoded.
-const UNTRUSTED: [&[u8]; 12] =
-    [b"name", b"cwd", b"cmd", b"comm", b"exe", b"acct", b"data", b"path", b"proctitle", b"key", b"hostname", b"unit"];
+const UNTRUSTED: [&[u8]; 12] = [
+    b"name",
+    b"cwd",
+    b"cmd",
+    b"comm",
+    b"exe",
+    b"acct",
+    b"data",
+    b"path",
+    b"proctitle",
+    b"key",
+    b"hostname",
+    b"unit",
+];
 
 /// Redact an event's arguments and records in place. Gives the number of values replaced.
-pub fn redact_event(bytes: &mut Vec<u8>, records: &mut [Record], argv: &mut Strings, counts: &mut Counts) -> u32 {
+pub fn redact_event(
+    bytes: &mut Vec<u8>,
+    records: &mut [Record],
+    argv: &mut Strings,
+    counts: &mut Counts,
+) -> u32 {
     let before: u32 = counts.iter().sum();
     let title = joined(argv);
-    let clean = if argv.is_empty() { None } else { redact(&title, counts) };
+    let clean = if argv.is_empty() {
+        None
+    } else {
+        redact(&title, counts)
+    };
     let mut repeated = Counts::default();
     let mut out = Vec::with_capacity(bytes.len());
     let clean_argv = clean.as_deref().map(split_arguments);
     for record in records.iter_mut() {
-        let head = bytes.get(record.start as usize..record.body as usize).unwrap_or_default();
-        let body = bytes.get(record.body as usize..record.end as usize).unwrap_or_default();
+        let head = bytes
+            .get(record.start as usize..record.body as usize)
+            .unwrap_or_default();
+        let body = bytes
+            .get(record.body as usize..record.end as usize)
+            .unwrap_or_default();
         let start = out.len();
         out.extend_from_slice(head);
         let body_start = out.len();
         match (&clean_argv, record.record_type) {
             (Some(clean_argv), types::EXECVE) => rewrite_execve(body, argv, clean_argv, &mut out),
-            (Some(clean_argv), types::PROCTITLE) => rewrite_title(body, &title, &joined(clean_argv), &mut repeated, &mut out),
-            (_, types::EXECVE | types::SYSCALL) if clean_argv.is_none() => out.extend_from_slice(body),
+            (Some(clean_argv), types::PROCTITLE) => {
+                rewrite_title(body, &title, &joined(clean_argv), &mut repeated, &mut out)
+            }
+            (_, types::EXECVE | types::SYSCALL) if clean_argv.is_none() => {
+                out.extend_from_slice(body)
+            }
             _ => rewrite_fields(body, &mut repeated, &mut out),
         }
         record.start = start as u32;
@@ -108,7 +137,10 @@ fn argument_of(key: &[u8]) -> Option<(usize, Part)> {
     }
     match text.split_once('[') {
         None => Some((text.parse().ok()?, Part::Whole)),
-        Some((index, part)) => Some((index.parse().ok()?, Part::Number(part.strip_suffix(']')?.parse().ok()?))),
+        Some((index, part)) => Some((
+            index.parse().ok()?,
+            Part::Number(part.strip_suffix(']')?.parse().ok()?),
+        )),
     }
 }
 
@@ -123,7 +155,13 @@ fn rewrite_title(body: &[u8], title: &[u8], clean: &[u8], counts: &mut Counts, o
         return rewrite_fields(body, counts, out);
     }
     out.extend_from_slice(b"proctitle=");
-    let cut = if decoded.len() < title.len() { clean.get(..decoded.len().min(clean.len())).unwrap_or_default() } else { clean };
+    let cut = if decoded.len() < title.len() {
+        clean
+            .get(..decoded.len().min(clean.len()))
+            .unwrap_or_default()
+    } else {
+        clean
+    };
     write_value(cut, out);
     let limit = memchr::memchr(crate::parse::ENRICHMENT, body).unwrap_or(body.len());
     out.extend_from_slice(body.get(limit..).unwrap_or_default());
@@ -149,7 +187,9 @@ fn rewrite_fields(body: &[u8], counts: &mut Counts, out: &mut Vec<u8>) {
             } else {
                 plain.extend_from_slice(value.raw);
             }
-            let Some(clean) = redact(&plain, counts) else { continue };
+            let Some(clean) = redact(&plain, counts) else {
+                continue;
+            };
             decoded = clean;
         }
         let at = value.raw.as_ptr() as usize - base;
@@ -186,10 +226,18 @@ fn copy_field(key: &[u8], value: Value<'_>, out: &mut Vec<u8>) {
 
 /// Quoted, or in hexadecimal where the kernel would do so (`audit_string_contains_control()`).
 fn write_value(value: &[u8], out: &mut Vec<u8>) {
-    if value.iter().any(|byte| *byte == b'"' || *byte < 0x21 || *byte > 0x7e) {
+    if value
+        .iter()
+        .any(|byte| *byte == b'"' || *byte < 0x21 || *byte > 0x7e)
+    {
         for byte in value {
             for nibble in [byte >> 4, byte & 15] {
-                out.push(b"0123456789ABCDEF".get(nibble as usize).copied().unwrap_or(b'0'));
+                out.push(
+                    b"0123456789ABCDEF"
+                        .get(nibble as usize)
+                        .copied()
+                        .unwrap_or(b'0'),
+                );
             }
         }
     } else {

@@ -22,11 +22,18 @@ pub fn merkle_root(block: &[u8], seed: &[u8]) -> (Hash, u64) {
         let line = rest.get(..end).unwrap_or_default();
         rest = rest.get(end + 1..).unwrap_or_default();
         let salt = salts.take();
-        let leaf: Hash = Sha256::new().chain_update([0]).chain_update(salt).chain_update(line).finalize().into();
+        let leaf: Hash = Sha256::new()
+            .chain_update([0])
+            .chain_update(salt)
+            .chain_update(line)
+            .finalize()
+            .into();
         lines += 1;
         push(&mut stack, leaf);
     }
-    let Some((_, mut root)) = stack.pop() else { return (Sha256::digest([]).into(), 0) };
+    let Some((_, mut root)) = stack.pop() else {
+        return (Sha256::digest([]).into(), 0);
+    };
     while let Some((_, left)) = stack.pop() {
         root = join(&left, &root);
     }
@@ -46,7 +53,12 @@ fn push(stack: &mut Vec<(u32, Hash)>, leaf: Hash) {
 }
 
 fn join(left: &Hash, right: &Hash) -> Hash {
-    Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+    Sha256::new()
+        .chain_update([1])
+        .chain_update(left)
+        .chain_update(right)
+        .finalize()
+        .into()
 }
 
 /// Salts in order, each inner node made once.
@@ -58,7 +70,10 @@ struct Salts {
 
 impl Salts {
     fn new(seed: &[u8]) -> Self {
-        Salts { path: vec![Sha256::digest(seed).into()], next: 0 }
+        Salts {
+            path: vec![Sha256::digest(seed).into()],
+            next: 0,
+        }
     }
 
     fn take(&mut self) -> Hash {
@@ -66,7 +81,13 @@ impl Salts {
             let level = self.path.len() - 1;
             let bit = self.next >> (DEPTH - 1 - level) & 1;
             let parent = self.path.last().copied().unwrap_or_default();
-            self.path.push(Sha256::new().chain_update([bit as u8]).chain_update(parent).finalize().into());
+            self.path.push(
+                Sha256::new()
+                    .chain_update([bit as u8])
+                    .chain_update(parent)
+                    .finalize()
+                    .into(),
+            );
         }
         let salt = self.path.last().copied().unwrap_or_default();
         let following = self.next.wrapping_add(1);
@@ -85,7 +106,13 @@ mod tests {
     fn the_root_depends_on_every_byte_on_order_and_on_the_seed() {
         let (root, lines) = merkle_root(b"a\nb\nc\n", b"seed");
         assert_eq!(lines, 3);
-        for other in [&b"a\nb\nd\n"[..], b"b\na\nc\n", b"a\nb\n", b"a\nb\nc\n\n", b"a\nbc\n"] {
+        for other in [
+            &b"a\nb\nd\n"[..],
+            b"b\na\nc\n",
+            b"a\nb\n",
+            b"a\nb\nc\n\n",
+            b"a\nbc\n",
+        ] {
             assert_ne!(merkle_root(other, b"seed").0, root);
         }
         assert_ne!(merkle_root(b"a\nb\nc\n", b"Seed").0, root);

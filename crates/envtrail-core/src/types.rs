@@ -13,6 +13,8 @@ macro_rules! record_types {
         }
         const UNSORTED: &[(&str, u16)] = &[$(($name, $number),)*];
         static NAMES: [(&str, u16); UNSORTED.len()] = sorted();
+        // Evaluated when compiled: an index out of bounds is a build error.
+        #[allow(clippy::indexing_slicing)]
         const fn sorted() -> [(&'static str, u16); UNSORTED.len()] {
             let mut out = [("", 0u16); UNSORTED.len()];
             let mut i = 0;
@@ -32,6 +34,7 @@ macro_rules! record_types {
     };
 }
 
+#[allow(clippy::indexing_slicing)]
 const fn less(a: &[u8], b: &[u8]) -> bool {
     let mut i = 0;
     while i < a.len() && i < b.len() {
@@ -121,11 +124,16 @@ pub fn record_type_number(name: &[u8]) -> Option<u16> {
         b"PROCTITLE" => Some(PROCTITLE),
         b"EOE" => Some(EOE),
         _ => known_number(name).or_else(|| {
-            if let Some(digits) = name.strip_prefix(b"UNKNOWN[").and_then(|rest| rest.strip_suffix(b"]")) {
+            if let Some(digits) = name
+                .strip_prefix(b"UNKNOWN[")
+                .and_then(|rest| rest.strip_suffix(b"]"))
+            {
                 return std::str::from_utf8(digits).ok()?.parse().ok();
             }
             let is_name = !name.is_empty()
-                && name.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_');
+                && name.iter().all(|byte| {
+                    byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_'
+                });
             is_name.then_some(UNNAMED)
         }),
     }

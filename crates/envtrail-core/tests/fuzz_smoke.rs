@@ -1,5 +1,10 @@
 //! Mutations of real lines for as long as `ENVTRAIL_FUZZ_SECONDS` says (2 by default): never a panic, never more out than came in.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use envtrail_core::assembler::{Assembler, Options};
 use std::time::{Duration, Instant};
@@ -8,7 +13,10 @@ const CORPUS: &str = include_str!("corpus.log");
 
 #[test]
 fn mutated_lines_never_panic() {
-    let seconds = std::env::var("ENVTRAIL_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+    let seconds = std::env::var("ENVTRAIL_FUZZ_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(2);
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut next = |below: usize| {

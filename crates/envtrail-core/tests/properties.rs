@@ -1,5 +1,10 @@
 //! What must hold whatever comes in.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use arrow_array::{Array, RecordBatch, StringArray, UInt64Array};
 use envtrail_core::assembler::{Assembler, Batch, Options};
@@ -7,8 +12,16 @@ use envtrail_core::coalesce::Limits;
 use proptest::prelude::*;
 
 fn assembler(redact: bool) -> Assembler {
-    let hints = vec![("pip".to_owned(), vec!["pip".to_owned()]), ("python".to_owned(), vec!["python".to_owned()])];
-    Assembler::new(Options { node: "n".to_owned(), redact, hints, ..Options::default() })
+    let hints = vec![
+        ("pip".to_owned(), vec!["pip".to_owned()]),
+        ("python".to_owned(), vec!["python".to_owned()]),
+    ];
+    Assembler::new(Options {
+        node: "n".to_owned(),
+        redact,
+        hints,
+        ..Options::default()
+    })
 }
 
 fn run(bytes: &[u8], redact: bool) -> Batch {
@@ -19,18 +32,24 @@ fn run(bytes: &[u8], redact: bool) -> Batch {
 }
 
 fn column<'a, T: 'static>(batch: &'a RecordBatch, name: &str) -> &'a T {
-    batch.column_by_name(name).unwrap().as_any().downcast_ref::<T>().unwrap()
+    batch
+        .column_by_name(name)
+        .unwrap()
+        .as_any()
+        .downcast_ref::<T>()
+        .unwrap()
 }
 
 fn event(serial: u64, argument: &str) -> Vec<String> {
     let stamp = format!("msg=audit(1764000000.{:03}:{serial}):", serial % 1000);
-    let word = if argument.bytes().all(|b| b.is_ascii_graphic() && b != b'"') && !argument.is_empty() {
-        format!("\"{argument}\"")
-    } else if argument.is_empty() {
-        "\"\"".to_owned()
-    } else {
-        argument.bytes().map(|b| format!("{b:02X}")).collect()
-    };
+    let word =
+        if argument.bytes().all(|b| b.is_ascii_graphic() && b != b'"') && !argument.is_empty() {
+            format!("\"{argument}\"")
+        } else if argument.is_empty() {
+            "\"\"".to_owned()
+        } else {
+            argument.bytes().map(|b| format!("{b:02X}")).collect()
+        };
     vec![
         format!("type=SYSCALL {stamp} arch=c000003e syscall=59 success=yes exit=0 a0=1 items=1 ppid=10 pid={} auid=1001 uid=1001 ses=3 tty=(none) comm=\"x\" exe=\"/bin/x\" key=\"k\"", 100 + serial),
         format!("type=EXECVE {stamp} argc=2 a0=\"x\" a1={word}"),
@@ -45,7 +64,16 @@ fn identities(batch: &Batch) -> Vec<(u64, String)> {
     let serials = column::<UInt64Array>(&batch.events, "serial");
     let exe = column::<StringArray>(&batch.events, "exe");
     let mut out: Vec<_> = (0..batch.events.num_rows())
-        .map(|row| (serials.value(row), if exe.is_valid(row) { exe.value(row).to_owned() } else { String::new() }))
+        .map(|row| {
+            (
+                serials.value(row),
+                if exe.is_valid(row) {
+                    exe.value(row).to_owned()
+                } else {
+                    String::new()
+                },
+            )
+        })
         .collect();
     out.sort();
     out
@@ -128,14 +156,29 @@ proptest! {
 
 #[test]
 fn memory_is_bounded_whatever_stays_open() {
-    let limits = Limits { timeout_ms: 2000, max_in_flight: 100, max_event_bytes: 10_000 };
-    let mut assembler = Assembler::new(Options { limits, ..Options::default() });
+    let limits = Limits {
+        timeout_ms: 2000,
+        max_in_flight: 100,
+        max_event_bytes: 10_000,
+    };
+    let mut assembler = Assembler::new(Options {
+        limits,
+        ..Options::default()
+    });
     for serial in 0..5000 {
-        assembler.push(format!("type=CWD msg=audit(1764000000.000:{serial}): cwd=\"/\"\n").as_bytes());
+        assembler
+            .push(format!("type=CWD msg=audit(1764000000.000:{serial}): cwd=\"/\"\n").as_bytes());
     }
     assert!(assembler.counters().in_flight <= 100);
     for _ in 0..1000 {
-        assembler.push(format!("type=PATH msg=audit(1764000000.000:9999): item={} name=\"{}\"\n", rand(), "x".repeat(100)).as_bytes());
+        assembler.push(
+            format!(
+                "type=PATH msg=audit(1764000000.000:9999): item={} name=\"{}\"\n",
+                rand(),
+                "x".repeat(100)
+            )
+            .as_bytes(),
+        );
     }
     assembler.flush();
     let batch = assembler.drain().unwrap();
@@ -158,13 +201,22 @@ fn a_late_record_is_an_event_of_its_own_and_counted_late() {
     assembler.flush();
     assert_eq!(assembler.drain().unwrap().events.num_rows(), 2);
     let counters = assembler.counters();
-    assert_eq!((counters.late, counters.lost, counters.duplicate), (1, 0, 0));
+    assert_eq!(
+        (counters.late, counters.lost, counters.duplicate),
+        (1, 0, 0)
+    );
 }
 
 #[test]
 fn a_repeated_record_is_counted_and_left_out() {
     let lines = event(7, "a");
-    let doubled: String = lines.iter().take(4).flat_map(|line| [line.clone(), line.clone()]).chain(lines.iter().skip(4).cloned()).map(|line| line + "\n").collect();
+    let doubled: String = lines
+        .iter()
+        .take(4)
+        .flat_map(|line| [line.clone(), line.clone()])
+        .chain(lines.iter().skip(4).cloned())
+        .map(|line| line + "\n")
+        .collect();
     let mut assembler = assembler(true);
     assembler.push(doubled.as_bytes());
     assembler.flush();

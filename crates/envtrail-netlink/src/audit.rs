@@ -35,8 +35,14 @@ pub struct AuditSocket {
 impl AuditSocket {
     /// Open the stream. `EEXIST` when another audit daemon is there (unicast), `EPERM` without CAP_AUDIT_CONTROL or CAP_AUDIT_READ.
     pub fn open(mode: Mode, receive_buffer_bytes: usize) -> io::Result<Self> {
-        let groups = if mode == Mode::Multicast { GROUP_READLOG } else { 0 };
-        let mut opened = AuditSocket { socket: NetlinkSocket::open(NETLINK_AUDIT, groups, receive_buffer_bytes)? };
+        let groups = if mode == Mode::Multicast {
+            GROUP_READLOG
+        } else {
+            0
+        };
+        let mut opened = AuditSocket {
+            socket: NetlinkSocket::open(NETLINK_AUDIT, groups, receive_buffer_bytes)?,
+        };
         if mode == Mode::Unicast {
             opened.become_daemon()?;
         }
@@ -50,9 +56,14 @@ impl AuditSocket {
         }
         let (mut records, limit) = (0, out.len() + READ_BYTES);
         while out.len() < limit {
-            let Some(datagram) = self.socket.receive()? else { break };
+            let Some(datagram) = self.socket.receive()? else {
+                break;
+            };
             // A datagram holds one record; its length field leaves out the header in unicast (audit_log_end(), for old daemons).
-            let kind = datagram.get(4..6).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_le_bytes);
+            let kind = datagram
+                .get(4..6)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map_or(0, u16::from_le_bytes);
             if kind >= FIRST_RECORD {
                 render(kind, datagram.get(16..).unwrap_or_default(), out);
                 records += 1;
@@ -71,21 +82,32 @@ impl AuditSocket {
 
     /// `AUDIT_SET` of pid and enabled on this very socket: the kernel sends to the port that asked.
     fn become_daemon(&mut self) -> io::Result<()> {
-        self.socket.send(&message(AUDIT_GET, REQUEST_WITH_ACK, &[]))?;
+        self.socket
+            .send(&message(AUDIT_GET, REQUEST_WITH_ACK, &[]))?;
         let status = self.answer(AUDIT_GET)?;
-        let word = |at: usize| status.get(at * 4..at * 4 + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+        let word = |at: usize| {
+            status
+                .get(at * 4..at * 4 + 4)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map_or(0, u32::from_le_bytes)
+        };
         let (enabled, holder) = (word(1), word(3));
         if holder != 0 && std::path::Path::new(&format!("/proc/{holder}")).exists() {
             return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
-        let mask = if enabled == 0 { STATUS_PID | STATUS_ENABLED } else { STATUS_PID };
+        let mask = if enabled == 0 {
+            STATUS_PID | STATUS_ENABLED
+        } else {
+            STATUS_PID
+        };
         let mut wanted = [0u8; 40];
         for (at, value) in [mask, 1, 0, std::process::id()].into_iter().enumerate() {
             if let Some(place) = wanted.get_mut(at * 4..at * 4 + 4) {
                 place.copy_from_slice(&value.to_le_bytes());
             }
         }
-        self.socket.send(&message(AUDIT_SET, REQUEST_WITH_ACK, &wanted))?;
+        self.socket
+            .send(&message(AUDIT_SET, REQUEST_WITH_ACK, &wanted))?;
         self.answer(AUDIT_SET).map(|_| ())
     }
 
@@ -101,7 +123,10 @@ impl AuditSocket {
                     if kind == request {
                         payload_of_answer = payload.to_vec();
                     } else if kind == NLMSG_ERROR {
-                        let code = payload.get(..4).and_then(|bytes| bytes.try_into().ok()).map_or(0, i32::from_le_bytes);
+                        let code = payload
+                            .get(..4)
+                            .and_then(|bytes| bytes.try_into().ok())
+                            .map_or(0, i32::from_le_bytes);
                         if code != 0 {
                             return Err(io::Error::from_raw_os_error(-code));
                         }
@@ -116,11 +141,20 @@ impl AuditSocket {
 
 /// `type=NAME msg=` and the payload. A line break in a user-space message must not begin a record of its own.
 fn render(kind: u16, payload: &[u8], out: &mut Vec<u8>) {
-    let end = payload.iter().rposition(|byte| !matches!(byte, 0 | b'\n')).map_or(0, |at| at + 1);
+    let end = payload
+        .iter()
+        .rposition(|byte| !matches!(byte, 0 | b'\n'))
+        .map_or(0, |at| at + 1);
     out.extend_from_slice(b"type=");
     out.extend_from_slice(record_type_name(kind).as_bytes());
     out.extend_from_slice(b" msg=");
-    out.extend(payload.iter().take(end).map(|byte| if matches!(byte, b'\n' | b'\r' | 0) { b' ' } else { *byte }));
+    out.extend(payload.iter().take(end).map(|byte| {
+        if matches!(byte, b'\n' | b'\r' | 0) {
+            b' '
+        } else {
+            *byte
+        }
+    }));
     out.push(b'\n');
 }
 
@@ -131,7 +165,11 @@ mod tests {
     #[test]
     fn a_line_break_inside_a_message_forges_no_record() {
         let mut out = Vec::new();
-        render(1112, b"audit(1.000:2): pid=1 msg='x\ntype=SYSCALL msg=audit(1.000:3): uid=0'\0", &mut out);
+        render(
+            1112,
+            b"audit(1.000:2): pid=1 msg='x\ntype=SYSCALL msg=audit(1.000:3): uid=0'\0",
+            &mut out,
+        );
         assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
         assert!(out.starts_with(b"type=USER_LOGIN msg=audit(1.000:2): "));
     }

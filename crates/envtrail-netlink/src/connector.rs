@@ -52,11 +52,25 @@ impl ProcessConnector {
         let (mut count, limit) = (0, out.len() + READ_BYTES);
         let monotonic_to_real_ns = realtime_ns().saturating_sub(monotonic_ns());
         while out.len() < limit {
-            let Some(datagram) = self.socket.receive()? else { break };
+            let Some(datagram) = self.socket.receive()? else {
+                break;
+            };
             for (_, _, payload) in messages(datagram) {
                 let event = payload.get(CN_MSG_BYTES..).unwrap_or_default();
-                let Some(what) = event.get(..4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes) else { continue };
-                let Some(stamp) = event.get(8..16).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes) else { continue };
+                let Some(what) = event
+                    .get(..4)
+                    .and_then(|bytes| bytes.try_into().ok())
+                    .map(u32::from_le_bytes)
+                else {
+                    continue;
+                };
+                let Some(stamp) = event
+                    .get(8..16)
+                    .and_then(|bytes| bytes.try_into().ok())
+                    .map(u64::from_le_bytes)
+                else {
+                    continue;
+                };
                 if what != EVENT_FORK && what != EVENT_EXIT {
                     continue;
                 }
@@ -80,12 +94,17 @@ impl ProcessConnector {
 }
 
 fn realtime_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// `ktime_get_ns()`, as the connector stamps its events.
 fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the kernel writes one timespec.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64

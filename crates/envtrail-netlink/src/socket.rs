@@ -18,7 +18,11 @@ impl NetlinkSocket {
     pub fn open(protocol: i32, groups: u32, receive_buffer_bytes: usize) -> io::Result<Self> {
         // SAFETY: plain system calls on a descriptor that is owned from here on.
         let descriptor = unsafe {
-            let raw = libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, protocol);
+            let raw = libc::socket(
+                libc::AF_NETLINK,
+                libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+                protocol,
+            );
             if raw < 0 {
                 return Err(io::Error::last_os_error());
             }
@@ -28,7 +32,13 @@ impl NetlinkSocket {
         for option in [libc::SO_RCVBUFFORCE, libc::SO_RCVBUF] {
             // SAFETY: `size` lives through the call and its length is given.
             let done = unsafe {
-                libc::setsockopt(descriptor.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const size).cast(), size_of::<i32>() as u32)
+                libc::setsockopt(
+                    descriptor.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    option,
+                    (&raw const size).cast(),
+                    size_of::<i32>() as u32,
+                )
             };
             if done == 0 {
                 break;
@@ -39,11 +49,20 @@ impl NetlinkSocket {
             let mut address: libc::sockaddr_nl = zeroed();
             address.nl_family = libc::AF_NETLINK as u16;
             address.nl_groups = groups;
-            if libc::bind(descriptor.as_raw_fd(), (&raw const address).cast(), size_of::<libc::sockaddr_nl>() as u32) != 0 {
+            if libc::bind(
+                descriptor.as_raw_fd(),
+                (&raw const address).cast(),
+                size_of::<libc::sockaddr_nl>() as u32,
+            ) != 0
+            {
                 return Err(io::Error::last_os_error());
             }
         }
-        Ok(NetlinkSocket { descriptor, buffer: vec![0; DATAGRAM_BYTES], overruns: 0 })
+        Ok(NetlinkSocket {
+            descriptor,
+            buffer: vec![0; DATAGRAM_BYTES],
+            overruns: 0,
+        })
     }
 
     pub fn descriptor(&self) -> RawFd {
@@ -57,7 +76,8 @@ impl NetlinkSocket {
 
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
         // SAFETY: the kernel reads `message` within its length.
-        let sent = unsafe { libc::send(self.descriptor(), message.as_ptr().cast(), message.len(), 0) };
+        let sent =
+            unsafe { libc::send(self.descriptor(), message.as_ptr().cast(), message.len(), 0) };
         if sent < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -66,7 +86,11 @@ impl NetlinkSocket {
 
     /// Wait until something can be read; false after `timeout_ms`.
     pub fn wait(&self, timeout_ms: i32) -> io::Result<bool> {
-        let mut entry = libc::pollfd { fd: self.descriptor(), events: libc::POLLIN, revents: 0 };
+        let mut entry = libc::pollfd {
+            fd: self.descriptor(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
         // SAFETY: one entry, and the count says one.
         match unsafe { libc::poll(&raw mut entry, 1, timeout_ms) } {
             0 => Ok(false),
@@ -121,7 +145,9 @@ pub fn messages(datagram: &[u8]) -> impl Iterator<Item = (u16, u16, &[u8])> {
         let flags = u16::from_le_bytes(rest.get(6..8)?.try_into().ok()?);
         let end = length.clamp(16, rest.len().max(16));
         let payload = rest.get(16..end)?;
-        rest = rest.get((end + 3 & !3).min(rest.len())..).unwrap_or_default();
+        rest = rest
+            .get(((end + 3) & !3).min(rest.len())..)
+            .unwrap_or_default();
         Some((kind, flags, payload))
     })
 }
@@ -154,7 +180,12 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let datagram = [message(1300, 0, b"audit(1.0:1): a"), message(1320, 0, b"x")].concat();
-        let read: Vec<_> = messages(&datagram).map(|(kind, _, payload)| (kind, payload.to_vec())).collect();
-        assert_eq!(read, vec![(1300, b"audit(1.0:1): a".to_vec()), (1320, b"x".to_vec())]);
+        let read: Vec<_> = messages(&datagram)
+            .map(|(kind, _, payload)| (kind, payload.to_vec()))
+            .collect();
+        assert_eq!(
+            read,
+            vec![(1300, b"audit(1.0:1): a".to_vec()), (1320, b"x".to_vec())]
+        );
     }
 }

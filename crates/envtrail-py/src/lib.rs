@@ -13,8 +13,8 @@ mod _core {
     use super::netlink::{AuditSocket, ProcessConnector};
     #[pymodule_export]
     use super::values::{
-        event_schema, merkle_root, record_type_name, redact_argv, redact_text, syscall_name, Assembler, Batch, Counters, Fault,
-        Process, ProcessEvent, SerialGap,
+        event_schema, merkle_root, record_type_name, redact_argv, redact_text, syscall_name,
+        Assembler, Batch, Counters, Fault, Process, ProcessEvent, SerialGap,
     };
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

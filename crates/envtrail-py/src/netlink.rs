@@ -23,18 +23,31 @@ macro_rules! socket_class {
                 self.inner.as_mut().ok_or_else(closed)
             }
 
-            fn read_block<'py>(&mut self, py: Python<'py>, timeout_ms: i32) -> PyResult<Bound<'py, PyBytes>> {
+            fn read_block<'py>(
+                &mut self,
+                py: Python<'py>,
+                timeout_ms: i32,
+            ) -> PyResult<Bound<'py, PyBytes>> {
                 let socket = self.opened()?;
                 let mut out = Vec::new();
-                py.detach(|| socket.read(timeout_ms, &mut out)).map_err(|error: io::Error| PyErr::from(error))?;
+                py.detach(|| socket.read(timeout_ms, &mut out))
+                    .map_err(|error: io::Error| PyErr::from(error))?;
                 Ok(PyBytes::new(py, &out))
             }
         }
     };
 }
 
-socket_class!(AuditSocket, envtrail_netlink::AuditSocket, "The kernel's audit records over netlink, rendered as lines.");
-socket_class!(ProcessConnector, envtrail_netlink::ProcessConnector, "Forks and exits of every process over netlink.");
+socket_class!(
+    AuditSocket,
+    envtrail_netlink::AuditSocket,
+    "The kernel's audit records over netlink, rendered as lines."
+);
+socket_class!(
+    ProcessConnector,
+    envtrail_netlink::ProcessConnector,
+    "Forks and exits of every process over netlink."
+);
 
 #[pymethods]
 impl AuditSocket {
@@ -44,9 +57,18 @@ impl AuditSocket {
         let mode = match mode {
             "unicast" => Mode::Unicast,
             "multicast" => Mode::Multicast,
-            other => return Err(PyValueError::new_err(format!("mode must be unicast or multicast, not {other}"))),
+            other => {
+                return Err(PyValueError::new_err(format!(
+                    "mode must be unicast or multicast, not {other}"
+                )))
+            }
         };
-        Ok(AuditSocket { inner: Some(envtrail_netlink::AuditSocket::open(mode, receive_buffer_bytes)?) })
+        Ok(AuditSocket {
+            inner: Some(envtrail_netlink::AuditSocket::open(
+                mode,
+                receive_buffer_bytes,
+            )?),
+        })
     }
 
     fn read<'py>(&mut self, py: Python<'py>, timeout_ms: i32) -> PyResult<Bound<'py, PyBytes>> {
@@ -71,7 +93,11 @@ impl ProcessConnector {
     #[new]
     #[pyo3(signature = (*, receive_buffer_bytes = 16_777_216))]
     fn new(receive_buffer_bytes: usize) -> PyResult<Self> {
-        Ok(ProcessConnector { inner: Some(envtrail_netlink::ProcessConnector::open(receive_buffer_bytes)?) })
+        Ok(ProcessConnector {
+            inner: Some(envtrail_netlink::ProcessConnector::open(
+                receive_buffer_bytes,
+            )?),
+        })
     }
 
     fn read<'py>(&mut self, py: Python<'py>, timeout_ms: i32) -> PyResult<Bound<'py, PyBytes>> {

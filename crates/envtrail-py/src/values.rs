@@ -95,12 +95,18 @@ impl Batch {
 
     #[getter]
     fn processes(&self, py: Python<'_>) -> PyResult<Vec<Py<ProcessEvent>>> {
-        self.processes.iter().map(|event| Py::new(py, event.clone())).collect()
+        self.processes
+            .iter()
+            .map(|event| Py::new(py, event.clone()))
+            .collect()
     }
 
     #[getter]
     fn faults(&self, py: Python<'_>) -> PyResult<Vec<Py<Fault>>> {
-        self.faults.iter().map(|fault| Py::new(py, fault.clone())).collect()
+        self.faults
+            .iter()
+            .map(|fault| Py::new(py, fault.clone()))
+            .collect()
     }
 
     #[getter]
@@ -118,17 +124,28 @@ pub struct Assembler {
 #[pymethods]
 impl Assembler {
     #[new]
-    #[pyo3(signature = (*, node = String::new(), redact = true, hints = Vec::new(), timeout_ms = 2000, max_in_flight = 65_536, max_event_bytes = 33_554_432))]
+    #[pyo3(signature = (*, node = "", redact = true, hints = None, timeout_ms = 2000, max_in_flight = 65_536, max_event_bytes = 33_554_432))]
     fn new(
-        node: String,
+        node: &str,
         redact: bool,
-        hints: Vec<(String, Vec<String>)>,
+        hints: Option<Vec<(String, Vec<String>)>>,
         timeout_ms: u64,
         max_in_flight: usize,
         max_event_bytes: usize,
     ) -> Self {
-        let limits = Limits { timeout_ms, max_in_flight: max_in_flight.max(1), max_event_bytes };
-        Assembler { inner: assembler::Assembler::new(Options { node, redact, hints, limits }) }
+        let limits = Limits {
+            timeout_ms,
+            max_in_flight: max_in_flight.max(1),
+            max_event_bytes,
+        };
+        Assembler {
+            inner: assembler::Assembler::new(Options {
+                node: node.to_owned(),
+                redact,
+                hints: hints.unwrap_or_default(),
+                limits,
+            }),
+        }
     }
 
     fn push(&mut self, py: Python<'_>, block: &[u8]) {
@@ -139,7 +156,15 @@ impl Assembler {
         self.inner.push_process_events(block);
     }
 
-    fn replay_process(&mut self, kind: &str, time_ms: u64, pid: u32, ppid: u32, exit_code: Option<i32>, signal: Option<i32>) {
+    fn replay_process(
+        &mut self,
+        kind: &str,
+        time_ms: u64,
+        pid: u32,
+        ppid: u32,
+        exit_code: Option<i32>,
+        signal: Option<i32>,
+    ) {
         if kind == "fork" {
             self.inner.replay_fork(time_ms, pid, ppid);
         } else {
@@ -159,7 +184,8 @@ impl Assembler {
         auid: Option<u32>,
         ses: Option<u32>,
     ) {
-        self.inner.seed_process(time_ms, pid, ppid, exe.as_deref(), &argv, uid, auid, ses);
+        self.inner
+            .seed_process(time_ms, pid, ppid, exe.as_deref(), &argv, uid, auid, ses);
     }
 
     fn forget_processes(&mut self) {
@@ -181,7 +207,15 @@ impl Assembler {
             events: Py::new(py, ArrowBatch::new(batch.events))?,
             records: PyBytes::new(py, &batch.records).unbind(),
             processes: batch.processes.iter().map(process_event).collect(),
-            faults: batch.faults.into_iter().map(|fault| Fault { kind: fault.kind.as_str(), line: fault.line, excerpt: fault.excerpt }).collect(),
+            faults: batch
+                .faults
+                .into_iter()
+                .map(|fault| Fault {
+                    kind: fault.kind.as_str(),
+                    line: fault.line,
+                    excerpt: fault.excerpt,
+                })
+                .collect(),
             redactions: by_kind(&batch.redactions),
         })
     }
@@ -229,7 +263,14 @@ impl Assembler {
 
     fn take_serial_gaps(&mut self) -> Vec<SerialGap> {
         let gaps = self.inner.take_serial_gaps().into_iter();
-        gaps.map(|(node, gap)| SerialGap { node, first: gap.first, last: gap.last, since_ms: gap.since_ms, until_ms: gap.until_ms }).collect()
+        gaps.map(|(node, gap)| SerialGap {
+            node,
+            first: gap.first,
+            last: gap.last,
+            since_ms: gap.since_ms,
+            until_ms: gap.until_ms,
+        })
+        .collect()
     }
 }
 
@@ -246,7 +287,11 @@ fn process_event(event: &process::ProcessEvent) -> ProcessEvent {
 }
 
 fn by_kind(counts: &Counts) -> BTreeMap<&'static str, u32> {
-    KINDS.into_iter().zip(*counts).filter(|(_, count)| *count > 0).collect()
+    KINDS
+        .into_iter()
+        .zip(*counts)
+        .filter(|(_, count)| *count > 0)
+        .collect()
 }
 
 #[pyfunction]
@@ -259,7 +304,8 @@ pub fn redact_argv(argv: Vec<String>) -> (Vec<String>, BTreeMap<&'static str, u3
 #[pyfunction]
 pub fn redact_text(text: String) -> (String, BTreeMap<&'static str, u32>) {
     let mut counts = Counts::default();
-    let clean = redact::redact(text.as_bytes(), &mut counts).map(|bytes| batch::printable(&bytes).into_owned());
+    let clean = redact::redact(text.as_bytes(), &mut counts)
+        .map(|bytes| batch::printable(&bytes).into_owned());
     (clean.unwrap_or(text), by_kind(&counts))
 }
 

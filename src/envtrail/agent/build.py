@@ -43,8 +43,9 @@ def make_pipeline(
 
 @contextmanager
 def open_trail(config: Config, *, world: World, on_result: Callable[[Result], None] | None = None) -> Iterator[Opened]:
-    """Open the trail for writing and take up where the last writer stopped: the newest sealed and the open segment are gone
-    through again, so that processes, sessions and operations that were under way are known.
+    """Open the trail for writing and take up where the last writer stopped.
+
+    The newest sealed and the open segment are gone through again: processes, sessions and operations under way are then known.
 
     Raises:
         CannotRunError: another process is writing.

@@ -204,7 +204,7 @@ def _check_mounts(host: Host) -> Iterator[Finding]:
         )
 
 
-def _check_container(host: Host) -> Iterator[Finding]:
+def _check_container(_: Host) -> Iterator[Finding]:
     if Path("/run/docker.sock").exists() or Path("/run/containerd/containerd.sock").exists():
         yield Finding(
             level=Level.ADVICE,

@@ -162,9 +162,9 @@ class Pipeline:
         self._note_segment(segment, events)
         self._digests_in_segment.update(o.digest for o in observations if isinstance(o, SnapshotTaken) and o.digest)
         with self._state.transaction():
-            results = _results(self.interpreter.step(events, observations, now_ms=now_ms))
-            results += self._apply(observations, now_ms)
-            self._store(results)
+            emissions = self.interpreter.step(events, observations, now_ms=now_ms)
+            emissions += self._apply(observations, now_ms)
+            self._store(_results(emissions))
 
     def _advance(self, records: bytes, events: pa.RecordBatch, observations: Sequence[Observation], now_ms: int) -> None:
         if not records and not observations and events is not None and not events.num_rows:

@@ -202,7 +202,7 @@ def _canary(rule: Rule, fields: dict[str, str], auid: int) -> Callable[[], str] 
 
 
 def _run(argv: list[str], auid: int) -> str:
-    subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, preexec_fn=lambda: _log_in(auid))  # noqa: PLW1509, S603
+    subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, preexec_fn=lambda: _log_in(auid))
     return f"ran {' '.join(argv)}"
 
 

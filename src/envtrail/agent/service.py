@@ -29,6 +29,7 @@ from envtrail.environments.inventory import read_snapshot
 from envtrail.model.environment import Environment
 from envtrail.model.gap import Gap
 from envtrail.model.observation import AgentStarted, EnvironmentSeen, GapFound, Observation, RulesApplied
+from envtrail.store.server import StoreServer
 
 _STATUS_INTERVAL_MS = 2_000
 _KERNEL_INTERVAL_MS = 5_000
@@ -67,6 +68,7 @@ def serve(
     before = read_status(config.data_dir, now_ms, running_only=False)
     with open_trail(config, world=LiveWorld(config.names("interpret.variables")), on_result=on_result) as opened:
         source = choose_source(config, position=opened.state.cursor("auditd_log"))
+        server = open_socket(config) if keep_rules else None
         try:
             environments = find_environments(config)
             rules = RuleKeeper(config, environments)
@@ -78,9 +80,19 @@ def serve(
                 )
             agent.run()
         finally:
+            if server is not None:
+                server.close()
             source.close()
             if not keep_rules:
                 rules.remove()
+
+
+def open_socket(config: Config) -> StoreServer | None:
+    """The socket over which other users ask; none where its folder cannot be made (a service of one user)."""
+    try:
+        return StoreServer(Path(config.text("service.socket")), config.data_dir, group=config.text("service.group"))
+    except OSError:
+        return None
 
 
 class Agent:
@@ -224,7 +236,11 @@ class Agent:
         counters = self._pipeline.assembler.counters()
         kernel = self._losses.status
         cpu_s, rss_bytes = read_own_usage()
-        figures = kernel and KernelFigures(lost=kernel.lost, backlog=kernel.backlog, backlog_limit=kernel.backlog_limit)
+        figures = (
+            kernel
+            if kernel is None
+            else KernelFigures(lost=kernel.lost, backlog=kernel.backlog, backlog_limit=kernel.backlog_limit)
+        )
         write_status(
             self._config.data_dir,
             AgentStatus(

@@ -54,7 +54,7 @@ class Context:
         import sys
 
         if not sys.stderr.isatty():
-            yield lambda done, total: None
+            yield lambda _done, _total: None
             return
         from rich.console import Console
         from rich.progress import Progress

@@ -10,8 +10,6 @@ import click
 from envtrail.cli.context import Context
 from envtrail.cli.times import parse_time
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
 
 def span_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--since`, `--until`, `-n`, `--reverse`, `--json`."""
@@ -26,10 +24,6 @@ def span_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def span(context: Context, since: str | None, until: str | None) -> dict[str, int | None]:
-    """The two moments as `Query` takes them."""
-    now_ms = context.now_ms
-    return {
-        "since_ms": parse_time(since, now_ms) if since else None,
-        "until_ms": parse_time(until, now_ms) if until else None,
-    }
+def moment(context: Context, text: str | None) -> int | None:
+    """A moment as `Query` takes it."""
+    return parse_time(text, context.now_ms) if text else None

@@ -5,7 +5,7 @@ Work that happens to every event lives behind this module; what crosses it cross
 
 from __future__ import annotations
 
-from envtrail.core._core import (
+from envtrail.core._core import (  # noqa: TID251 - the one importer
     Assembler,
     AuditSocket,
     Batch,

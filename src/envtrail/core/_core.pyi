@@ -3,6 +3,25 @@
 from collections.abc import Sequence
 from typing import Any, final
 
+__all__ = [
+    "Assembler",
+    "AuditSocket",
+    "Batch",
+    "Counters",
+    "Fault",
+    "Process",
+    "ProcessConnector",
+    "ProcessEvent",
+    "SerialGap",
+    "__version__",
+    "event_schema",
+    "merkle_root",
+    "record_type_name",
+    "redact_argv",
+    "redact_text",
+    "syscall_name",
+]
+
 __version__: str
 
 @final
@@ -107,6 +126,8 @@ class SerialGap:
     """Serials that never came, seen between two events of one node."""
 
     @property
+    def node(self) -> str: ...
+    @property
     def first(self) -> int: ...
     @property
     def last(self) -> int: ...
@@ -119,16 +140,16 @@ class SerialGap:
 class Assembler:
     """Lines of the audit log in, events as Arrow out; holds the process table. Not thread-safe."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         node: str = "",
         redact: bool = True,
-        hints: Sequence[tuple[str, Sequence[str]]] = (),
+        hints: Sequence[tuple[str, Sequence[str]]] | None = None,
         timeout_ms: int = 2000,
         max_in_flight: int = 65536,
         max_event_bytes: int = 33554432,
-    ) -> None: ...
+    ) -> Assembler: ...
     def push(self, block: bytes) -> None: ...
     def push_process_events(self, block: bytes) -> None: ...
     def replay_process(self, kind: str, time_ms: int, pid: int, ppid: int, exit_code: int | None, signal: int | None) -> None: ...
@@ -157,7 +178,7 @@ class Assembler:
 class AuditSocket:
     """The kernel's audit records over netlink, rendered as lines. `read` releases the GIL."""
 
-    def __init__(self, mode: str, *, receive_buffer_bytes: int = 16777216) -> None: ...  # "unicast" | "multicast"
+    def __new__(cls, mode: str, *, receive_buffer_bytes: int = 16777216) -> AuditSocket: ...  # "unicast" | "multicast"
     def read(self, timeout_ms: int) -> bytes: ...
     def take_overruns(self) -> int: ...
     def fileno(self) -> int: ...
@@ -167,7 +188,7 @@ class AuditSocket:
 class ProcessConnector:
     """Forks and exits of every process over netlink (CN_IDX_PROC). `read` releases the GIL."""
 
-    def __init__(self, *, receive_buffer_bytes: int = 16777216) -> None: ...
+    def __new__(cls, *, receive_buffer_bytes: int = 16777216) -> ProcessConnector: ...
     def read(self, timeout_ms: int) -> bytes: ...  # opaque, for Assembler.push_process_events
     def take_overruns(self) -> int: ...
     def fileno(self) -> int: ...

@@ -13,6 +13,7 @@ import struct
 from types import TracebackType
 
 from msgspec import Struct
+from typing_extensions import Self
 
 _NETLINK_AUDIT = 9
 _GET, _SET, _ADD_RULE, _DEL_RULE, _LIST_RULES = 1000, 1001, 1011, 1012, 1013
@@ -67,7 +68,7 @@ class AuditControl:
         self._socket.settimeout(_TIMEOUT_S)
         self._sequence = 0
 
-    def __enter__(self) -> AuditControl:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:

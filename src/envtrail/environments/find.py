@@ -25,8 +25,8 @@ def find_environments(config: Config) -> list[Environment]:
     for root in _expand(config.names("rules.roots")):
         for prefix in (root, *_children(root / "envs"), *_children(root)):
             prefixes[os.path.realpath(prefix)] = None
-    for prefix in _registered():
-        prefixes[os.path.realpath(prefix)] = None
+    for noted in _registered():
+        prefixes[os.path.realpath(noted)] = None
     for interpreter in _expand(config.names("rules.pythons")):
         prefixes[str(Path(os.path.realpath(interpreter)).parent.parent)] = None
     for root in _expand(config.names("rules.venv_roots")):

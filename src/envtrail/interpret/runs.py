@@ -24,10 +24,8 @@ def begin_run(row: Row, invocation: Invocation, *, host: str, actor: Actor, abse
         and any(part.startswith("-") and part.endswith("m") for part in invocation.argv[1:4])
     )
     name = program_name(word)
-    if row["hint"] == "jupyter":
-        kind = "kernel" if "ipykernel" in word else "jupyter"
-    else:
-        kind = "module" if is_module else "script"
+    kinds = ("kernel", "jupyter") if row["hint"] == "jupyter" else ("module", "script")
+    kind = kinds[0] if is_module or "ipykernel" in word else kinds[1]
     prefix = prefix_of_invocation(invocation)
     event = EventId(node=host, time_ms=row["time"], serial=row["serial"])
     return Run(

@@ -43,9 +43,15 @@ class Intention(Struct, frozen=True, kw_only=True):
 class Tool(Protocol):
     """One program family. Implementations are one file each in `tools/`, listed in `tools/__init__.py`."""
 
-    name: str
-    programs: tuple[str, ...]
-    """Base names, without a version suffix (`pip` covers `pip3.12`), and module names for `python -m`."""
+    @property
+    def name(self) -> str:
+        """Its label."""
+        ...
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Base names, without a version suffix (`pip` covers `pip3.12`), and module names for `python -m`."""
+        ...
 
     def read(self, invocation: Invocation) -> Intention | None:
         """Say what this invocation wants; None when it changes no environment (`list`, `--dry-run`, …)."""

@@ -20,7 +20,7 @@ class _Observation(Struct, frozen=True, kw_only=True, tag_field="type", omit_def
     """When it was observed (UTC)."""
 
 
-class AgentStarted(_Observation, tag="agent_started"):
+class AgentStarted(_Observation, frozen=True, tag="agent_started"):
     """An agent took up the trail. A changed boot id ends every process known before."""
 
     node: str
@@ -31,7 +31,7 @@ class AgentStarted(_Observation, tag="agent_started"):
     """The capture source's name."""
 
 
-class ImportStarted(_Observation, tag="import_started"):
+class ImportStarted(_Observation, frozen=True, tag="import_started"):
     """The records that follow come from a file, not from this kernel now."""
 
     path: str
@@ -39,20 +39,20 @@ class ImportStarted(_Observation, tag="import_started"):
     node: str
 
 
-class ImportEnded(_Observation, tag="import_ended"):
+class ImportEnded(_Observation, frozen=True, tag="import_ended"):
     """The last record of the imported file has been read."""
 
     path: str
 
 
-class ProcessForked(_Observation, tag="process_forked"):
+class ProcessForked(_Observation, frozen=True, tag="process_forked"):
     """A process of a tracked tree forked (process connector)."""
 
     pid: int
     ppid: int
 
 
-class ProcessExited(_Observation, tag="process_exited"):
+class ProcessExited(_Observation, frozen=True, tag="process_exited"):
     """A process of a tracked tree ended (process connector)."""
 
     pid: int
@@ -60,7 +60,7 @@ class ProcessExited(_Observation, tag="process_exited"):
     signal: int | None
 
 
-class ProcessSeen(_Observation, tag="process_seen"):
+class ProcessSeen(_Observation, frozen=True, tag="process_seen"):
     """What /proc said of a process: at the agent's start, or when a tool was seen to begin."""
 
     pid: int
@@ -77,21 +77,21 @@ class ProcessSeen(_Observation, tag="process_seen"):
     """Only the environment variables on the allow list, redacted."""
 
 
-class NameResolved(_Observation, tag="name_resolved"):
+class NameResolved(_Observation, frozen=True, tag="name_resolved"):
     """The name of a uid at this moment; null when the uid has none."""
 
     uid: int
     name: str | None
 
 
-class EnvironmentSeen(_Observation, tag="environment_seen"):
+class EnvironmentSeen(_Observation, frozen=True, tag="environment_seen"):
     """An environment exists (or, `gone`, no longer does)."""
 
     environment: Environment
     gone: bool = False
 
 
-class SnapshotTaken(_Observation, tag="snapshot_taken"):
+class SnapshotTaken(_Observation, frozen=True, tag="snapshot_taken"):
     """The packages of an environment, after an operation, at start, or on a schedule.
 
     `packages` is null when the content has been given in this segment before, under the same digest,
@@ -110,7 +110,7 @@ class SnapshotTaken(_Observation, tag="snapshot_taken"):
     faults: list[str] = []
 
 
-class BaselineChange(_Observation, tag="baseline_change"):
+class BaselineChange(_Observation, frozen=True, tag="baseline_change"):
     """A change that happened before the trail began, as the environment itself tells it (weak)."""
 
     prefix: str
@@ -124,13 +124,13 @@ class BaselineChange(_Observation, tag="baseline_change"):
     removed: list[str]
 
 
-class GapFound(_Observation, tag="gap_found"):
+class GapFound(_Observation, frozen=True, tag="gap_found"):
     """An entry of the loss ledger."""
 
     gap: Gap
 
 
-class RulesApplied(_Observation, tag="rules_applied"):
+class RulesApplied(_Observation, frozen=True, tag="rules_applied"):
     """Envtrail changed the kernel's rules."""
 
     profile: str
@@ -138,13 +138,13 @@ class RulesApplied(_Observation, tag="rules_applied"):
     removed: list[str]
 
 
-class RecordsRedacted(_Observation, tag="records_redacted"):
+class RecordsRedacted(_Observation, frozen=True, tag="records_redacted"):
     """How many values were replaced before writing since the last such entry, by kind."""
 
     counts: dict[str, int]
 
 
-class CursorMoved(_Observation, tag="cursor_moved"):
+class CursorMoved(_Observation, frozen=True, tag="cursor_moved"):
     """How far a source has been read, sealed with what was read from it: nothing twice, nothing skipped."""
 
     source: str

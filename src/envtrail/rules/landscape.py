@@ -12,7 +12,6 @@ from msgspec import Struct
 from envtrail.config import Config
 from envtrail.model.environment import Environment
 
-
 _HELPER = re.compile(r"(-config|-gdb\.py|-intel64|-stubgen)$")
 
 

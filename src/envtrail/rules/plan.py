@@ -66,7 +66,7 @@ def plan_rules(landscape: Landscape, config: Config) -> Plan:
 
 
 def _bounded(item: PlannedRule, bound: Field) -> PlannedRule:
-    fields = tuple(field for field in item.rule.fields if field.name != "auid") + (bound,)
+    fields = (*(field for field in item.rule.fields if field.name != "auid"), bound)
     rule = Rule(filter=item.rule.filter, action=item.rule.action, syscalls=item.rule.syscalls, fields=fields, key=item.rule.key)
     return PlannedRule(rule=rule, reason=item.reason, volume=item.volume, persistable=item.persistable)
 

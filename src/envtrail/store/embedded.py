@@ -138,8 +138,9 @@ class EmbeddedStore:
                 f"SELECT id, doc FROM {table} {clause} ORDER BY {ordering} LIMIT {size} OFFSET {0 if keyset else offset}",
                 bound,
             ).fetchall()
-            for last, doc in rows:
+            for id_, doc in rows:
                 given += 1
+                last = id_
                 yield doc
             offset += len(rows)
             if len(rows) < size:

@@ -39,7 +39,9 @@ def _auditd(folder: Path, plugin: str | None = None) -> Iterator[subprocess.Pope
         script = config / "plugin.sh"
         script.write_text(f"#!/bin/sh\n{plugin}\n")
         script.chmod(0o750)
-        (config / "plugins.d/envtrail.conf").write_text(f"active = yes\ndirection = out\npath = {script}\ntype = always\nformat = string\n")
+        (config / "plugins.d/envtrail.conf").write_text(
+            f"active = yes\ndirection = out\npath = {script}\ntype = always\nformat = string\n"
+        )
         (config / "plugins.d/envtrail.conf").chmod(0o640)
     with audit_turn():
         daemon = subprocess.Popen(["/sbin/auditd", "-n", "-s", "nochange", "-c", str(config)])
@@ -55,7 +57,13 @@ def _auditd(folder: Path, plugin: str | None = None) -> Iterator[subprocess.Pope
 
 
 def _commands(trail: Path, environment: dict[str, str]) -> list[str]:
-    out = subprocess.run([sys.executable, "-m", "envtrail", "--data-dir", str(trail), "events", "--kind", "exec", "--json", "--reverse"], env=environment, capture_output=True, text=True, check=False)
+    out = subprocess.run(
+        [sys.executable, "-m", "envtrail", "--data-dir", str(trail), "events", "--kind", "exec", "--json", "--reverse"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     rows = [json.loads(line) for line in out.stdout.splitlines()]
     return [row["values"]["argv"][1] for row in rows if row["values"]["argv"] and row["values"]["argv"][0] == "/bin/echo"]
 

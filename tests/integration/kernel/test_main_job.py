@@ -85,7 +85,11 @@ def test_what_a_person_does_is_one_operation_each_with_outcome_and_changes(lab: 
     assert [change["requested"] for change in first["changes"]] == [False, True]  # type: ignore[union-attr]
     assert _changes(second) == [("leaf", "2.0", "1.0")]
     assert (failed["outcome"], failed["exit_code"], failed["changes"]) == ("failure", 1, [])
-    assert (removed["kind"], removed["argv"], _changes(removed)) == ("remove", ["pip", "uninstall", "-y", "tree"], [("tree", "1.0", None)])
+    assert (removed["kind"], removed["argv"], _changes(removed)) == (
+        "remove",
+        ["pip", "uninstall", "-y", "tree"],
+        [("tree", "1.0", None)],
+    )
     for operation in (made, first, second, failed, removed):
         assert operation["environment"] == {"prefix": str(lab.venv), "kind": "venv"}
         assert operation["actor"]["auid"] == AUID  # type: ignore[index]
@@ -98,7 +102,9 @@ def test_an_install_that_is_killed_says_so(lab: Lab) -> None:
     slow.write_text("import time; time.sleep(60)\n")
     os.chown(slow, AUID, AUID)
     argv = [str(lab.venv / "bin/pip"), "install", "--no-index", "--no-build-isolation", "."]
-    process = subprocess.Popen(argv, preexec_fn=become(AUID), cwd=lab.home, env={"PATH": "/usr/bin:/bin", "HOME": str(lab.home)}, stdout=-3, stderr=-3)  # noqa: PLW1509
+    process = subprocess.Popen(
+        argv, preexec_fn=become(AUID), cwd=lab.home, env={"PATH": "/usr/bin:/bin", "HOME": str(lab.home)}, stdout=-3, stderr=-3
+    )
     time.sleep(2)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -130,7 +136,9 @@ def test_a_script_that_ran_is_a_run_with_its_exit_code(lab: Lab) -> None:
 
     runs = wait_until(ended, "the end of the run")
     assert isinstance(runs, list)
-    assert [(run["program"], run["exit_code"], run["outcome"], run["kind"]) for run in runs] == [(str(script), 3, "failure", "script")]
+    assert [(run["program"], run["exit_code"], run["outcome"], run["kind"]) for run in runs] == [
+        (str(script), 3, "failure", "script")
+    ]
 
 
 def test_a_kill_9_of_the_agent_loses_nothing_that_it_had_and_rebuild_gives_the_same(lab: Lab) -> None:
@@ -164,7 +172,7 @@ def test_show_has_the_process_tree_and_the_verbatim_records(lab: Lab) -> None:
 
     assert "pip install --no-index" in shown
     assert "type=EXECVE msg=audit(" in shown
-    assert "a2=\"install\"" in shown
+    assert 'a2="install"' in shown
 
 
 def test_rules_removed_by_somebody_are_put_back_and_the_ledger_says_so(lab: Lab) -> None:

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from envtrail.cli.context import Context
-from envtrail.cli.options import span, span_options
+from envtrail.cli.options import moment, span_options
 from envtrail.cli.render import command_line, emit_text, found_nothing, listing, safe
 from envtrail.cli.times import show_ms
 from envtrail.store.store import EventRow, Query
@@ -37,7 +37,15 @@ def command(
 ) -> None:
     """Search the raw trail: every event that the kernel wrote, sealed or not."""
     query = Query(
-        key=key, kind=kind, user=user, pid=pid, text=text, limit=limit, oldest_first=reverse, **span(context, since, until)
+        key=key,
+        kind=kind,
+        user=user,
+        pid=pid,
+        text=text,
+        limit=limit,
+        oldest_first=reverse,
+        since_ms=moment(context, since),
+        until_ms=moment(context, until),
     )
     with context.store() as store:
         found = store.events(query, with_records=records or as_json)

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from envtrail.cli.context import Context
-from envtrail.cli.options import span
+from envtrail.cli.options import moment
 from envtrail.cli.render import emit_csv, emit_json
 from envtrail.errors import UsageError
 from envtrail.model.operation import Operation
@@ -30,7 +30,7 @@ def command(context: Context, form: str, what: str, output: Path | None, since: 
     """Write operations or events as JSON lines, CSV or Parquet, oldest first."""
     if form == "parquet" and output is None:
         raise UsageError("parquet needs a file", hint="-o FILE")
-    query = Query(oldest_first=True, **span(context, since, until))
+    query = Query(oldest_first=True, since_ms=moment(context, since), until_ms=moment(context, until))
     with context.store() as store:
         if form == "parquet":
             assert output is not None  # noqa: S101 - checked above

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from envtrail.cli.context import Context
-from envtrail.cli.options import span, span_options
+from envtrail.cli.options import moment, span_options
 from envtrail.cli.render import listing
 from envtrail.cli.times import show_ms
 from envtrail.store.store import Query
@@ -16,7 +16,7 @@ from envtrail.store.store import Query
 @click.pass_obj
 def command(context: Context, since: str | None, until: str | None, limit: int | None, reverse: bool, as_json: bool) -> None:
     """The loss ledger: spans of the trail known to be missing, and why. None is good news (exit 1: nothing found)."""
-    query = Query(limit=limit, oldest_first=reverse, **span(context, since, until))
+    query = Query(limit=limit, oldest_first=reverse, since_ms=moment(context, since), until_ms=moment(context, until))
     with context.store() as store:
         listing(
             store.gaps(query),

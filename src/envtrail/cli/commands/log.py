@@ -6,7 +6,7 @@ import click
 
 from envtrail.cli.context import Context
 from envtrail.cli.operations import one_line, whole
-from envtrail.cli.options import span, span_options
+from envtrail.cli.options import moment, span_options
 from envtrail.cli.render import emit_json, emit_text, found_nothing
 from envtrail.store.store import Query
 
@@ -51,7 +51,8 @@ def command(
         text=text,
         limit=limit,
         oldest_first=reverse,
-        **span(context, since, until),
+        since_ms=moment(context, since),
+        until_ms=moment(context, until),
     )
     with context.store() as store:
         operations = store.operations(query)

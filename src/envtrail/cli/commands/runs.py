@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from envtrail.cli.context import Context
-from envtrail.cli.options import span, span_options
+from envtrail.cli.options import moment, span_options
 from envtrail.cli.render import listing
 from envtrail.cli.times import show_duration, show_time
 from envtrail.store.store import Query
@@ -32,7 +32,14 @@ def command(
 ) -> None:
     """Python scripts, modules and Jupyter servers that ran, and how they ended."""
     query = Query(
-        environment=env, user=user, outcome=outcome, text=text, limit=limit, oldest_first=reverse, **span(context, since, until)
+        environment=env,
+        user=user,
+        outcome=outcome,
+        text=text,
+        limit=limit,
+        oldest_first=reverse,
+        since_ms=moment(context, since),
+        until_ms=moment(context, until),
     )
     with context.store() as store:
         listing(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from envtrail.cli.context import Context
-from envtrail.cli.options import span, span_options
+from envtrail.cli.options import moment, span_options
 from envtrail.cli.render import listing
 from envtrail.cli.times import show_time
 from envtrail.store.store import Query
@@ -19,7 +19,7 @@ def command(
     context: Context, user: str | None, since: str | None, until: str | None, limit: int | None, reverse: bool, as_json: bool
 ) -> None:
     """Logins: who, from where, by which service, until when."""
-    query = Query(user=user, limit=limit, oldest_first=reverse, **span(context, since, until))
+    query = Query(user=user, limit=limit, oldest_first=reverse, since_ms=moment(context, since), until_ms=moment(context, until))
     with context.store() as store:
         listing(
             store.sessions(query),

@@ -63,7 +63,7 @@ def _take_short(word: str, words: object, takes_value: Collection[str], options:
 
 def requirement_names(words: list[str]) -> list[str]:
     """Normalised names of the PEP 508 requirements among `words`; paths and URLs have none."""
-    names = []
+    names: list[str] = []
     for word in words:
         try:
             names.append(canonicalize_name(Requirement(word).name))

@@ -1,0 +1,81 @@
+"""The Store protocol, answered by the service over its socket."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import msgspec
+
+from envtrail.errors import CannotRunError, StoreError
+from envtrail.model.environment import Environment, Snapshot
+from envtrail.model.gap import Gap
+from envtrail.model.operation import Operation
+from envtrail.model.run import Run, Session
+from envtrail.store.store import EventRow, Query, StoreStatus
+
+_T = TypeVar("_T")
+
+
+class RemoteStore:
+    """Asks the service; every call is one connection.
+
+    Args:
+        path: Of the service's socket.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def operations(self, query: Query) -> Iterator[Operation]:
+        return self._ask(Operation, "operations", query=query)
+
+    def operation(self, id_prefix: str) -> Operation | None:
+        return next(self._ask(Operation, "operation", text=id_prefix), None)
+
+    def runs(self, query: Query) -> Iterator[Run]:
+        return self._ask(Run, "runs", query=query)
+
+    def sessions(self, query: Query) -> Iterator[Session]:
+        return self._ask(Session, "sessions", query=query)
+
+    def events(self, query: Query, *, with_records: bool = False) -> Iterator[EventRow]:
+        return self._ask(EventRow, "events", query=query, with_records=with_records)
+
+    def environments(self) -> Iterator[Environment]:
+        return self._ask(Environment, "environments")
+
+    def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None:
+        return next(self._ask(Snapshot, "snapshot", text=prefix, at_ms=at_ms), None)
+
+    def gaps(self, query: Query) -> Iterator[Gap]:
+        return self._ask(Gap, "gaps", query=query)
+
+    def status(self) -> StoreStatus:
+        return next(self._ask(StoreStatus, "status"))
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _ask(self, kind: type[_T], method: str, **words: Any) -> Iterator[_T]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            try:
+                connection.connect(self._path)
+            except OSError as fault:
+                raise CannotRunError(
+                    f"the service does not answer on `{self._path}`: {fault.strerror}",
+                    hint="is it running? `systemctl status envtrail`",
+                ) from None
+            connection.sendall(msgspec.json.encode({"method": method, **words}) + b"\n")
+            with connection.makefile("rb") as lines:
+                for line in lines:
+                    if line.startswith(b'{"end":'):
+                        return
+                    if line.startswith(b'{"error":'):
+                        error = msgspec.json.decode(line)["error"]
+                        raise StoreError(error["message"], hint=error["hint"])
+                    yield msgspec.json.decode(line, type=kind)
+        raise StoreError(
+            "the service broke off in the middle of its answer", hint="ask again; the journal of the service says why"
+        )

@@ -1,0 +1,176 @@
+"""The service's socket: other users ask the trail here, and see what is theirs.
+
+One JSON line comes in, JSON lines go out, `{"end": true}` last. The kernel says who asks (SO_PEERCRED, unix(7)); root and the
+service's group see everything, a member sees their own operations, runs and sessions, the environments they can read, and the figures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import socket
+import socketserver
+import stat
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from envtrail.errors import EnvtrailError
+from envtrail.model.operation import Operation
+from envtrail.model.run import Run, Session
+from envtrail.store.embedded import EmbeddedStore
+from envtrail.store.store import EventRow, Query, Viewer
+
+MAX_REQUEST_BYTES = 64 * 1024
+_TIMEOUT_S = 30
+_CREDENTIALS = struct.Struct("3i")
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be asked."""
+
+    method: str
+    query: Query = Query()
+    with_records: bool = False
+    text: str = ""
+    at_ms: int | None = None
+
+
+class StoreServer:
+    """Answers on a Unix socket in threads of its own.
+
+    Args:
+        path: Of the socket; made for everybody to connect to.
+        folder: The data folder.
+        group: Whose members see everything.
+
+    Raises:
+        OSError: the socket cannot be made.
+    """
+
+    def __init__(self, path: Path, folder: Path, *, group: str) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+
+        class Handler(socketserver.StreamRequestHandler):
+            timeout = _TIMEOUT_S
+
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):
+                    self._answer()
+
+            def _answer(self) -> None:
+                line = self.rfile.readline(MAX_REQUEST_BYTES)
+                try:
+                    request = msgspec.json.decode(line, type=Request)
+                    store = EmbeddedStore(folder)
+                    try:
+                        for item in answer(store, request, viewer_of(self.connection, group)):
+                            self.wfile.write(msgspec.json.encode(item) + b"\n")
+                    finally:
+                        store.close()
+                    self.wfile.write(b'{"end":true}\n')
+                except msgspec.DecodeError as fault:
+                    self.wfile.write(msgspec.json.encode({"error": {"message": f"no request: {fault}", "hint": None}}) + b"\n")
+                except EnvtrailError as fault:
+                    self.wfile.write(msgspec.json.encode({"error": {"message": fault.message, "hint": fault.hint}}) + b"\n")
+
+        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+            daemon_threads = True
+
+        self._server = Server(str(path), Handler)
+        path.chmod(0o666)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="store-socket", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop answering and remove the socket."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._path.unlink(missing_ok=True)
+
+
+def viewer_of(connection: socket.socket, group: str) -> Viewer:
+    """Who is at the other end, as the kernel says."""
+    _, uid, gid = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return Viewer(uid=uid, sees_everything=uid == 0 or _is_member(uid, gid, group))
+
+
+def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[Any]:
+    """The items that this viewer may see."""
+    methods: dict[str, Callable[[], Iterator[Any]]] = {
+        "operations": lambda: (item for item in store.operations(request.query) if _is_own(item, viewer)),
+        "operation": lambda: (item for item in [store.operation(request.text)] if item is not None and _is_own(item, viewer)),
+        "runs": lambda: (item for item in store.runs(request.query) if _is_own(item, viewer)),
+        "sessions": lambda: (item for item in store.sessions(request.query) if _is_own(item, viewer)),
+        "events": lambda: (
+            item for item in store.events(request.query, with_records=request.with_records) if _is_own(item, viewer)
+        ),
+        "environments": lambda: (item for item in store.environments() if _can_read(item.prefix, viewer)),
+        "snapshot": lambda: (
+            item
+            for item in ([store.snapshot(request.text, request.at_ms)] if _can_read(request.text, viewer) else [])
+            if item is not None
+        ),
+        "gaps": lambda: store.gaps(request.query),
+        "status": lambda: iter([store.status()]),
+    }
+    method = methods.get(request.method)
+    if method is None:
+        raise EnvtrailError(f"the service has no method `{request.method[:40]}`")
+    return method()
+
+
+def _is_own(item: Operation | Run | Session | EventRow, viewer: Viewer) -> bool:
+    if viewer.sees_everything:
+        return True
+    match item:
+        case Operation() | Run():
+            person = item.actor.auid if item.actor.auid is not None else item.actor.uid
+            return person == viewer.uid and item.actor.method != "owner"
+        case Session():
+            return item.auid == viewer.uid
+        case EventRow():
+            values = item.values
+            person = values["auid"] if values["auid"] is not None else values["uid"]
+            return bool(person == viewer.uid)
+
+
+def _can_read(prefix: str, viewer: Viewer) -> bool:
+    """Whether this user could list the folder: every folder on the way lets them through."""
+    if viewer.sees_everything:
+        return True
+    try:
+        name = pwd.getpwuid(viewer.uid).pw_name
+        groups = set(os.getgrouplist(name, pwd.getpwuid(viewer.uid).pw_gid))
+    except KeyError:
+        groups = set()
+    path = Path(prefix)
+    try:
+        return all(_allows(folder, viewer.uid, groups, needs_read=folder == path) for folder in [path, *path.parents])
+    except OSError:
+        return False
+
+
+def _allows(folder: Path, uid: int, groups: set[int], *, needs_read: bool) -> bool:
+    status = folder.stat()
+    shift = 6 if status.st_uid == uid else 3 if status.st_gid in groups else 0
+    bits = status.st_mode >> shift & 0o7
+    wanted = (stat.S_IROTH if needs_read else 0) | stat.S_IXOTH
+    return bits & wanted == wanted
+
+
+def _is_member(uid: int, gid: int, group: str) -> bool:
+    try:
+        entry = grp.getgrnam(group)
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return False
+    return gid == entry.gr_gid or name in entry.gr_mem
