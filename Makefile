@@ -52,11 +52,15 @@ lint: setup ## ruff, mypy, stubtest, import-linter, rustfmt, clippy
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest envtrail.core._core --ignore-disjoint-bases
 	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
 	cargo fmt --check
 	cargo clippy -q --release --workspace --all-targets -- -D warnings
 
 bench: setup ## Measure, beside the peers; writes bench/results/
 	$(BIN)/python bench/run.py
+
+docs: setup ## Write the reference pages from the code
+	$(BIN)/python docs/generate.py
 
 fuzz: setup ## Mutate the parser's corpus for a minute
 	ENVTRAIL_FUZZ_SECONDS=60 cargo test -q --release -p envtrail-core --test fuzz_smoke

@@ -27,7 +27,7 @@ def safe(text: str) -> str:
 
 def safe_cell(value: Any) -> str:
     """A CSV cell that no spreadsheet takes for a formula."""
-    text = "" if value is None else str(value)
+    text = "" if value is None else safe(str(value))
     return "'" + text if text.startswith(_FORMULA) and not _is_number(text) else text
 
 

@@ -105,6 +105,9 @@ def viewer_of(connection: socket.socket, group: str) -> Viewer:
 
 def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[Any]:
     """The items that this viewer may see."""
+    if not viewer.sees_everything and request.query.user is None:
+        # In the query, so that its limit counts what is theirs.
+        request = msgspec.structs.replace(request, query=msgspec.structs.replace(request.query, user=str(viewer.uid)))
     methods: dict[str, Callable[[], Iterator[Any]]] = {
         "operations": lambda: (item for item in store.operations(request.query) if _is_own(item, viewer)),
         "operation": lambda: (item for item in [store.operation(request.text)] if item is not None and _is_own(item, viewer)),

@@ -1,0 +1,82 @@
+"""Write the reference pages from the code: `generate.py`, or `generate.py --check` (exit 1 when one is not current)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from envtrail import errors
+from envtrail.cli.main import COMMANDS, cli
+from envtrail.config import SETTINGS
+from envtrail.model.schema import EVENT_COLUMNS
+
+FOLDER = Path(__file__).parent
+
+
+def commands() -> Iterator[str]:
+    yield "# Commands\n\nWritten by `docs/generate.py` from the commands themselves.\n"
+    context = click.Context(cli, info_name="envtrail", terminal_width=100, max_content_width=100)
+    yield f"```\n{cli.get_help(context)}\n```\n"
+    for section in COMMANDS.values():
+        for name in section:
+            command = cli.get_command(context, name)
+            if command is not None:
+                yield from _help(context, name, command)
+
+
+def _help(parent: click.Context, name: str, command: click.Command) -> Iterator[str]:
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=100, max_content_width=100)
+    yield f"## {context.command_path}\n\n```\n{command.get_help(context)}\n```\n"
+    if isinstance(command, click.Group):
+        for inner_name, inner in command.commands.items():
+            yield from _help(context, inner_name, inner)
+
+
+def settings() -> Iterator[str]:
+    yield "# Settings\n\nWritten by `docs/generate.py` from the one table in `config.py`. TOML file, then environment variable, then flag; the later wins.\n"
+    yield "| setting | default | unit | variable | what |\n| --- | --- | --- | --- | --- |"
+    for setting in SETTINGS:
+        default = ", ".join(setting.default) if isinstance(setting.default, list) else str(setting.default)
+        yield f"| `{setting.key}` | {f'`{default}`' if default else ''} | {setting.unit} | `{setting.variable}` | {setting.doc} |"
+
+
+def events() -> Iterator[str]:
+    yield "# Columns of an event\n\nWritten by `docs/generate.py` from the one table in `model/schema.py`. The types are Arrow's.\n"
+    yield "| column | type | what |\n| --- | --- | --- |"
+    for column in EVENT_COLUMNS:
+        yield f"| `{column.name}` | `{column.arrow}` | {column.doc} |"
+
+
+def faults() -> Iterator[str]:
+    yield "# Errors and exit codes\n\nWritten by `docs/generate.py` from `errors.py`.\n"
+    yield "| id | exit code | when |\n| --- | --- | --- |"
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.EnvtrailError)]
+    for kind in kinds:
+        yield f"| `{kind.id}` | {int(kind.exit_code)} | {(kind.__doc__ or '').splitlines()[0]} |"
+    yield "\n| exit code | name |\n| --- | --- |"
+    yield from (f"| {int(code)} | {code.name.lower().replace('_', ' ')} |" for code in errors.ExitCode)
+
+
+PAGES = {"cli.md": commands, "settings.md": settings, "events.md": events, "errors.md": faults}
+
+
+def main() -> int:
+    stale = []
+    for name, write in PAGES.items():
+        text = "\n".join(write()).rstrip() + "\n"
+        path = FOLDER / name
+        if not path.exists() or path.read_text() != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.write_text(text)
+    if stale and "--check" in sys.argv:
+        print("not current: " + ", ".join(stale) + "; run `make docs`")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

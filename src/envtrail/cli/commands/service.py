@@ -1,0 +1,38 @@
+"""`envtrail service`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from envtrail.agent.install import Step, carry_out, plan_install, plan_uninstall, plan_upgrade
+from envtrail.cli.render import emit_text
+
+
+@click.group("service")
+def command() -> None:
+    """The system service (systemd)."""
+
+
+def _verb(name: str, plan: Callable[[Path], list[Step]], doc: str) -> None:
+    @command.command(name, help=doc)
+    @click.option(
+        "--root",
+        type=click.Path(path_type=Path),
+        default=Path("/"),
+        help="Another root: files are written there, no command is run.",
+    )
+    @click.option("--dry-run", is_flag=True, help="Say what would be done.")
+    def run(root: Path, dry_run: bool) -> None:
+        steps = plan(root)
+        if not dry_run:
+            carry_out(steps, root=root)
+        said = "would" if dry_run else "did"
+        emit_text(f"{said}: {step.what}" + (f" ({step.path or ' '.join(step.command or [])})") for step in steps)
+
+
+_verb("install", plan_install, "Write the unit file, start the service now and at boot.")
+_verb("upgrade", plan_upgrade, "Write the unit file of this version and restart.")
+_verb("uninstall", plan_uninstall, "Stop the service, take out its rules, remove the unit file; the trail stays.")

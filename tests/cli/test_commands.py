@@ -1,0 +1,281 @@
+"""The command line on a real trail: an imported log in a folder of its own."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from envtrail.cli.main import COMMANDS
+from envtrail.cli.render import safe, safe_cell
+from envtrail.cli.times import parse_time
+from envtrail.errors import UsageError
+
+HOSTILE = "\x1b[31mred\x07\nsecond=line\u202e"
+
+
+def pip_log(argv: list[str], *, pid: int = 100, serial: int = 10, code: int = 0) -> str:
+    """The records of one pip, as the kernel writes them."""
+
+    def word(text: str) -> str:
+        raw = text.encode()
+        return (
+            f'"{text}"'
+            if text and all(0x21 <= byte <= 0x7E and byte != 0x22 for byte in raw)
+            else raw.hex().upper()
+            if text
+            else '""'
+        )
+
+    stamp, end = f"msg=audit({1764000000 + serial}.100:{serial})", f"msg=audit({1764000003 + serial}.100:{serial + 1})"
+    words = ["/v/bin/python", "/v/bin/pip", *argv]
+    who = f'ppid=1 pid={pid} auid=1001 uid=1001 gid=1001 euid=1001 ses=3 tty=pts0 comm="pip" exe="/usr/bin/python3.11" key="python_script_exec"'
+    return (
+        f'type=SYSCALL {stamp}: arch=c000003e syscall=59 success=yes exit=0 items=1 {who}\x1dAUID="alice" UID="alice"\n'
+        f"type=EXECVE {stamp}: argc={len(words)} {' '.join(f'a{at}={word(text)}' for at, text in enumerate(words))}\n"
+        f'type=CWD {stamp}: cwd="/home/alice"\ntype=PATH {stamp}: item=0 name="/v/bin/pip" inode=1 mode=0100755 ouid=0 nametype=NORMAL\n'
+        f"type=PROCTITLE {stamp}: proctitle=78\n"
+        f"type=SYSCALL {end}: arch=c000003e syscall=231 success=yes exit=0 a0={code:x} items=0 {who}\ntype=PROCTITLE {end}: proctitle=78\n"
+    )
+
+
+class Cli:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "ENVTRAIL_DATA_DIR": str(folder / "trail"), "ENVTRAIL_NODE": "h", "LC_ALL": "C.UTF-8"}
+
+    def __call__(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "envtrail", *words],
+            env={**self.environment, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+@pytest.fixture
+def trail(cli: Cli) -> Cli:
+    log = cli.folder / "audit.log.gz"
+    log.write_bytes(
+        gzip.compress(
+            (pip_log(["install", "six==1.16.0"]) + pip_log(["install", HOSTILE, "=1+1"], pid=200, serial=20, code=1)).encode()
+        )
+    )
+    assert cli("import", str(log)).returncode == 0
+    return cli
+
+
+def test_an_imported_log_is_a_trail(trail: Cli) -> None:
+    documents = [json.loads(line) for line in trail("log", "--json", "--reverse").stdout.splitlines()]
+    first, second = documents
+    assert (first["tool"], first["argv"], first["outcome"], first["exit_code"]) == (
+        "pip",
+        ["pip", "install", "six==1.16.0"],
+        "success",
+        0,
+    )
+    assert (first["changes"], first["absent"]["changes"]) == (None, "not recorded")
+    assert first["actor"] == {
+        "name": "alice",
+        "uid": 1001,
+        "auid": 1001,
+        "method": "auid",
+        "confidence": "certain",
+        "class": None,
+        "session": 3,
+        "remote": None,
+    }
+    assert (second["outcome"], second["exit_code"]) == ("failure", 1)
+
+
+def test_importing_again_adds_no_operation_twice(trail: Cli) -> None:
+    before = trail("log", "--json").stdout
+    assert trail("import", str(trail.folder / "audit.log.gz")).returncode == 0
+    assert [json.loads(line)["id"] for line in trail("log", "--json").stdout.splitlines()] == [
+        json.loads(line)["id"] for line in before.splitlines()
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("log",),
+        ("log", "-p"),
+        ("log", "--oneline"),
+        ("show", "01KA"),
+        ("events",),
+        ("events", "--records"),
+        ("export", "--format", "csv"),
+        ("status",),
+    ],
+)
+def test_what_users_typed_reaches_no_terminal_raw(trail: Cli, words: tuple[str, ...]) -> None:
+    if words[0] == "show":
+        words = ("show", json.loads(trail("log", "--json", "-n", "1").stdout)["id"])
+    out = trail(*words)
+    assert out.returncode == 0, out.stderr
+    assert "\x1b" not in out.stdout
+    assert "\u202e" not in out.stdout
+    assert "\nsecond=line" not in out.stdout
+
+
+def test_a_cell_is_no_formula() -> None:
+    assert [safe_cell(text) for text in ("=1+1", "+x", "-5", "@a", "six")] == ["'=1+1", "'+x", "-5", "'@a", "six"]
+    assert safe("a\x1b[0m\u202eb\n") == "a\\x1b[0m\\u202eb\\x0a"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("log",), 2, "no trail in"),
+        (("verify",), 2, "no trail in"),
+        (("nonsense",), 2, "No such command"),
+        (("log", "--since", "the day after"), 2, "is no moment"),
+        (("import", "/no/such/file"), 2, "no file `/no/such/file`"),
+        (("import", "/tmp"), 2, "is a folder"),
+        (("export", "--format", "parquet"), 2, "parquet needs a file"),
+        (("rules", "plan", "--profile", "lavish"), 2, "unknown rule profile `lavish`"),
+        (("--config", "/no/such.toml", "config", "check"), 2, "no configuration file"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_its_code(cli: Cli, words: tuple[str, ...], code: int, said: str) -> None:
+    out = cli(*words)
+    assert out.returncode == code
+    assert said in out.stderr
+    assert "Traceback" not in out.stderr
+
+
+def test_finding_nothing_is_one(trail: Cli) -> None:
+    out = trail("log", "--user", "nobody-here")
+    assert (out.returncode, out.stdout) == (1, "")
+    assert "no operations found" in out.stderr
+
+
+def test_all_faults_of_the_settings_at_once(cli: Cli) -> None:
+    bad = cli.folder / "bad.toml"
+    bad.write_text('nodde = "x"\n[store]\nretention_days = "many"\n')
+    out = cli("--config", str(bad), "config", "check")
+    assert out.returncode == 2
+    assert "unknown setting `nodde`" in out.stderr
+    assert "`store.retention_days`" in out.stderr
+
+
+def test_a_damaged_archive_keeps_what_was_recorded(trail: Cli) -> None:
+    whole = (trail.folder / "audit.log.gz").read_bytes()
+    (trail.folder / "torn.gz").write_bytes(whole[: len(whole) // 2])
+    before = trail("log", "--json").stdout
+    out = trail("import", str(trail.folder / "torn.gz"))
+    assert (out.returncode, "damaged archive" in out.stderr) == (2, True)
+    assert trail("log", "--json").stdout == before
+    assert trail("seal").returncode == 0
+    assert trail("verify").returncode == 0
+
+
+def test_every_command_has_help(cli: Cli) -> None:
+    names = [name for section in COMMANDS.values() for name in section]
+    assert len(names) > 15
+    for name in names:
+        assert cli(name, "--help").returncode == 0, name
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys\nfrom envtrail.cli.main import run\nrun(['--help'])\nprint([m for m in ('pyarrow','duckdb','rich','sqlite3') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_reader_may_leave_early(trail: Cli) -> None:
+    out = subprocess.run(
+        f"{sys.executable} -m envtrail events --json | head -c 10",
+        shell=True,
+        env=trail.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in out.stderr
+    assert "error" not in out.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "hours_ago"), [("2h ago", 2), ("90m", 1.5), ("1 day ago", 24), ("now", 0), ("3 weeks ago", 504)]
+)
+def test_human_times(text: str, hours_ago: float) -> None:
+    now_ms = 1_764_000_000_000
+    assert now_ms - parse_time(text, now_ms) == hours_ago * 3_600_000
+
+
+def test_days_begin_at_local_midnight(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        now_ms = 1_764_000_000_000  # 2025-11-25 00:00:00 +0800
+        assert parse_time("today", now_ms) == 1_764_000_000_000
+        assert parse_time("yesterday", now_ms) == 1_763_913_600_000
+        assert parse_time("2025-11-20", now_ms) == 1_763_568_000_000
+        assert parse_time("last monday", now_ms) == 1_763_913_600_000
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    with pytest.raises(UsageError):
+        parse_time("someday", now_ms)
+
+
+@pytest.mark.kernel
+def test_a_member_sees_their_own_and_nobody_elses(trail: Cli, tmp_path_factory: pytest.TempPathFactory) -> None:
+    from envtrail.store.server import StoreServer
+
+    folder = tmp_path_factory.mktemp("socket")
+    for parent in [folder, folder.parent, folder.parent.parent]:
+        parent.chmod(0o755)
+    path = folder / "envtrail.sock"
+    server = StoreServer(path, trail.folder / "trail", group="envtrail")
+    try:
+        answers = {}
+        for uid in (0, 1001, 61020):
+            child = os.fork()
+            if child == 0:
+                os._exit(_ask(path, uid, folder / f"answer-{uid}"))
+            os.waitpid(child, 0)
+            answers[uid] = (folder / f"answer-{uid}").read_text()
+        assert answers == {0: "2 4", 1001: "2 4", 61020: "0 0"}
+    finally:
+        server.close()
+
+
+def _ask(path: Path, uid: int, out: Path) -> int:
+    from envtrail.store.remote import RemoteStore
+    from envtrail.store.store import Query
+
+    with out.open("w") as handle:
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+        store = RemoteStore(str(path))
+        handle.write(f"{len(list(store.operations(Query())))} {len(list(store.events(Query())))}")
+    return 0
+
+
+def test_the_service_is_installed_and_uninstalled_without_a_trace(cli: Cli) -> None:
+    root = cli.folder / "root"
+    assert cli("service", "install", "--root", str(root)).returncode == 0
+    unit = (root / "etc/systemd/system/envtrail.service").read_text()
+    assert "@" not in unit.replace("@ENVTRAIL@", "@")
+    start = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
+    program = start.removeprefix("ExecStart=").split()
+    assert subprocess.run([*program, "--help"], capture_output=True, check=False).returncode == 0
+    assert cli("service", "uninstall", "--root", str(root)).returncode == 0
+    assert [path for path in root.rglob("*") if path.is_file()] == []
