@@ -179,13 +179,17 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let datagram = [message(1300, 0, b"audit(1.0:1): a"), message(1320, 0, b"x")].concat();
+        let datagram = [
+            message(1300, 0, b"audit(1.0:1): a "),
+            message(1320, 0, b"x"),
+        ]
+        .concat();
         let read: Vec<_> = messages(&datagram)
             .map(|(kind, _, payload)| (kind, payload.to_vec()))
             .collect();
         assert_eq!(
             read,
-            vec![(1300, b"audit(1.0:1): a".to_vec()), (1320, b"x".to_vec())]
+            vec![(1300, b"audit(1.0:1): a ".to_vec()), (1320, b"x".to_vec())]
         );
     }
 }
