@@ -472,7 +472,8 @@ impl Event {
         if self.has & HAS_EXECVE != 0 || self.is_syscall(&[59, 322], &[11, 358], &[221, 281]) {
             return Kind::Exec;
         }
-        if self.is_syscall(&[60, 231], &[1, 252], &[93, 94]) {
+        // exit_group alone: exit ends a thread, and the record names the whole process.
+        if self.is_syscall(&[231], &[252], &[94]) {
             return Kind::Exit;
         }
         match records

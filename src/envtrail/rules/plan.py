@@ -153,7 +153,7 @@ def _people() -> Iterator[PlannedRule]:
         for arch in _ARCHES:
             for syscalls, extra, what in (
                 (("execve", "execveat"), (Field("success", "=", "1"),), "what they run"),
-                (("exit", "exit_group"), (), "how it ended"),
+                (("exit_group",), (), "how it ended"),
             ):
                 yield PlannedRule(
                     rule=_rule(syscalls, Field("arch", "=", arch), *fields, *extra, key=TRACE),
@@ -180,7 +180,7 @@ def _watch_program(path: str, key: str, reason: str, only_people: tuple[Field, .
             persistable=False,
         )
         yield PlannedRule(
-            rule=_rule(("exit", "exit_group"), Field("arch", "=", arch), Field("exe", "=", path), *only_people, key=key),
+            rule=_rule(("exit_group",), Field("arch", "=", arch), Field("exe", "=", path), *only_people, key=key),
             reason=f"{path} ends: its exit code",
             volume="one event an execution",
             persistable=False,
