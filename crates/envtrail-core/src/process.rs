@@ -96,6 +96,18 @@ impl ProcessTable {
         self.note(time_ms);
         let parent = self.image_at(ppid, time_ms);
         self.early_exits.remove(&pid);
+        // Two sockets: the exec's record may have come before the fork's event. Then it is the same process, born now.
+        let is_known = self.processes.get(&pid).is_some_and(|process| {
+            process.ppid == ppid
+                && process.born_ms + CLOCK_SLACK_MS >= time_ms
+                && process.ended_ms.is_none_or(|ended| ended >= time_ms)
+        });
+        if is_known {
+            if let Some(process) = self.processes.get_mut(&pid) {
+                process.born_ms = time_ms;
+            }
+            return None;
+        }
         self.processes.insert(
             pid,
             Process {
@@ -186,9 +198,7 @@ impl ProcessTable {
         self.note(exec.time_ms);
         let same_process = self.is_current(exec.pid, exec.ppid, exec.time_ms);
         let parent = if same_process {
-            self.processes
-                .get(&exec.pid)
-                .and_then(|process| process.image.or(process.parent))
+            self.forked_from(exec.pid)
         } else {
             self.image_at(exec.ppid, exec.time_ms)
         };
@@ -383,6 +393,23 @@ impl ProcessTable {
         process.image.or(process.parent)
     }
 
+    /// The image that an exec in a known process follows: the one before it in the process, else the one that the parent ran
+    /// when it forked (its records may have come after the fork's event).
+    fn forked_from(&self, pid: u32) -> Option<u64> {
+        let process = self.processes.get(&pid)?;
+        process.image.or_else(|| {
+            let mut found = self
+                .image_at(process.ppid, process.born_ms)
+                .and_then(|id| self.images.get(&id));
+            while let Some(image) =
+                found.filter(|image| image.pid == process.ppid && image.time_ms > process.born_ms)
+            {
+                found = image.parent.and_then(|id| self.images.get(&id));
+            }
+            found.map(|image| image.id).or(process.parent)
+        })
+    }
+
     fn count_process(&mut self, parent: Option<u64>) {
         let mut next = parent;
         for _ in 0..256 {
@@ -437,4 +464,97 @@ fn process_image(image: Option<u64>, images: &HashMap<u64, Image>) -> Option<Opt
     let id = image?;
     images.get(&id)?.tracked?;
     Some(Some(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Strings;
+
+    fn exec(
+        table: &mut ProcessTable,
+        time_ms: u64,
+        pid: u32,
+        ppid: u32,
+        hint: Option<u16>,
+    ) -> Place {
+        let argv = Strings::default();
+        let exec = Exec {
+            id: time_ms << 20 | u64::from(pid),
+            pid,
+            ppid,
+            hint,
+            exe: None,
+            argv: &argv,
+            time_ms,
+            serial: u64::from(pid),
+            uid: None,
+            auid: None,
+            ses: None,
+        };
+        table.exec(&exec).0
+    }
+
+    #[test]
+    fn a_fork_that_is_told_after_the_exec_changes_nothing() {
+        for fork_first in [true, false] {
+            let mut table = ProcessTable::default();
+            let conda = exec(&mut table, 1000, 10, 1, Some(0));
+            if fork_first {
+                table.fork(2000, 11, 10);
+            }
+            let bash = exec(&mut table, 2001, 11, 10, None);
+            if !fork_first {
+                table.fork(2000, 11, 10);
+            }
+            let pip = exec(&mut table, 3000, 12, 11, Some(1));
+            assert_eq!(bash.parent, conda.image);
+            assert_eq!(pip.parent, bash.image);
+            assert_eq!(pip.tracked, conda.image);
+            assert_eq!(table.descendants(conda.image.unwrap()), 3);
+        }
+    }
+
+    #[test]
+    fn forks_told_before_the_execs_between_them_still_give_the_right_parent() {
+        let mut table = ProcessTable::default();
+        let conda = exec(&mut table, 1000, 10, 1, Some(0));
+        table.fork(2000, 11, 10);
+        table.fork(2100, 12, 11);
+        let bash = exec(&mut table, 2050, 11, 10, None);
+        let pip = exec(&mut table, 2150, 12, 11, None);
+        assert_eq!((bash.parent, pip.parent), (conda.image, bash.image));
+    }
+
+    #[test]
+    fn a_reused_pid_is_nobodys_parent() {
+        let mut table = ProcessTable::default();
+        exec(&mut table, 1000, 10, 1, Some(0));
+        table.exit(2000, 10, Some(0), None);
+        let later = exec(&mut table, 5000, 20, 10, None);
+        assert_eq!((later.parent, later.tracked), (None, None));
+        let reused = exec(&mut table, 6000, 10, 7, None);
+        assert_eq!((reused.parent, reused.tracked), (None, None));
+    }
+
+    #[test]
+    fn an_end_that_came_before_the_exec_is_told_with_it() {
+        let mut table = ProcessTable::default();
+        assert_eq!(table.exit(1100, 10, None, Some(9)), None);
+        let argv = Strings::default();
+        let (_, told) = table.exec(&Exec {
+            id: 1 << 20,
+            pid: 10,
+            ppid: 1,
+            hint: Some(0),
+            exe: None,
+            argv: &argv,
+            time_ms: 1090,
+            serial: 1,
+            uid: None,
+            auid: None,
+            ses: None,
+        });
+        assert_eq!(told.map(|end| (end.pid, end.signal)), Some((10, Some(9))));
+    }
 }
