@@ -8,7 +8,7 @@ use crate::gaps::{SerialGap, SerialWatch};
 use crate::hints::Hints;
 use crate::process::{Exec, Image, Place, ProcessEvent, ProcessTable};
 use crate::procevent::{frames, Frame};
-use crate::redact::{may_hold_secret, Counts};
+use crate::redact::Counts;
 use crate::rewrite::redact_event;
 use crate::types;
 use arrow_array::RecordBatch;
@@ -180,8 +180,6 @@ impl Assembler {
             pid,
             ppid,
             hint,
-            exe: exe.map(str::as_bytes),
-            argv: &event.argv,
             time_ms,
             serial: 0,
             uid,
@@ -309,9 +307,7 @@ impl Assembler {
         event.serial = gathered.key.serial;
         event.read(&gathered.bytes, &gathered.records);
         let mut redactions = 0;
-        if self.options.redact
-            && (may_hold_secret(&event.text) || may_hold_secret(&event.argv.bytes))
-        {
+        if self.options.redact && (event.may_hold_secret()) {
             redactions = redact_event(
                 &mut gathered.bytes,
                 &mut gathered.records,
@@ -381,8 +377,6 @@ impl Assembler {
                     pid,
                     ppid,
                     hint,
-                    exe: event.slice(event.exe),
-                    argv: &event.argv,
                     time_ms: event.time_ms,
                     serial: event.serial,
                     uid: event.uid,

@@ -8,7 +8,8 @@ use crate::event::Record;
 use crate::fault::FaultKind;
 use crate::parse::{parse_stamp, Stamp};
 use crate::types;
-use std::collections::{HashMap, VecDeque};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 
 /// How an event ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +104,7 @@ pub struct Coalescer {
     slots: Vec<Gathered>,
     free: Vec<usize>,
     spare: Vec<(Vec<u8>, Vec<Record>)>,
-    open: HashMap<Key, usize>,
+    open: FxHashMap<Key, usize>,
     last: Option<usize>,
     arrivals: VecDeque<(usize, u64)>,
     lingering: VecDeque<(usize, u64)>,
@@ -122,7 +123,7 @@ impl Coalescer {
             slots: Vec::new(),
             free: Vec::new(),
             spare: Vec::new(),
-            open: HashMap::new(),
+            open: FxHashMap::default(),
             last: None,
             arrivals: VecDeque::new(),
             lingering: VecDeque::new(),

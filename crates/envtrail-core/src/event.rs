@@ -1,7 +1,38 @@
 //! What the records of one event say, gathered into columns' shape. Scratch space: one value is used for every event.
 
-use crate::parse::{Field, Fields, Value};
+use crate::parse::{pack, Field, Fields, Value};
+use crate::redact::may_hold_secret;
 use crate::types;
+
+/// Field names as numbers (`pack`).
+mod name {
+    use crate::parse::pack;
+    pub const ARCH: u64 = pack(b"arch");
+    pub const SYSCALL: u64 = pack(b"syscall");
+    pub const SUCCESS: u64 = pack(b"success");
+    pub const EXIT: u64 = pack(b"exit");
+    pub const A0: u64 = pack(b"a0");
+    pub const ITEMS: u64 = pack(b"items");
+    pub const KEY: u64 = pack(b"key");
+    pub const PID: u64 = pack(b"pid");
+    pub const PPID: u64 = pack(b"ppid");
+    pub const AUID: u64 = pack(b"auid");
+    pub const UID: u64 = pack(b"uid");
+    pub const EUID: u64 = pack(b"euid");
+    pub const GID: u64 = pack(b"gid");
+    pub const SES: u64 = pack(b"ses");
+    pub const TTY: u64 = pack(b"tty");
+    pub const TERMINAL: u64 = pack(b"terminal");
+    pub const COMM: u64 = pack(b"comm");
+    pub const EXE: u64 = pack(b"exe");
+    pub const ADDR: u64 = pack(b"addr");
+    pub const ITEM: u64 = pack(b"item");
+    pub const NAME: u64 = pack(b"name");
+    pub const INODE: u64 = pack(b"inode");
+    pub const MODE: u64 = pack(b"mode");
+    pub const OUID: u64 = pack(b"ouid");
+    pub const NAMETYPE: u64 = pack(b"nametype");
+}
 
 /// `4294967295`: an auid or a session that was never set.
 const UNSET: u64 = 0xFFFF_FFFF;
@@ -188,6 +219,18 @@ impl Event {
         self.text.get(start..end)
     }
 
+    /// Whether a closer look for secrets is worth it. A title repeats the arguments: with those, it is passed over.
+    pub fn may_hold_secret(&self) -> bool {
+        let repeats = self.proctitle.filter(|_| !self.argv.is_empty());
+        let (before, after) = match repeats {
+            Some((start, end)) => (self.text.get(..start), self.text.get(end..)),
+            None => (Some(self.text.as_slice()), None),
+        };
+        may_hold_secret(&self.argv.bytes)
+            || before.is_some_and(may_hold_secret)
+            || after.is_some_and(may_hold_secret)
+    }
+
     /// Read all records of an event.
     pub fn read(&mut self, bytes: &[u8], records: &[Record]) {
         self.lead_type = records
@@ -241,14 +284,14 @@ impl Event {
                 }
                 continue;
             }
-            match key {
-                b"arch" => self.arch = value.hexadecimal().map(|number| number as u32),
-                b"syscall" => self.syscall = value.decimal().map(|number| number as u32),
-                b"success" => self.success = yes_or_no(value.raw),
-                b"exit" => self.exit = value.decimal().map(|number| number as i64),
-                b"a0" => self.a0 = value.hexadecimal(),
-                b"items" => self.items = value.decimal().map(|number| number as u32),
-                b"key" => self.read_keys(value),
+            match pack(key) {
+                name::ARCH => self.arch = value.hexadecimal().map(|number| number as u32),
+                name::SYSCALL => self.syscall = value.decimal().map(|number| number as u32),
+                name::SUCCESS => self.success = yes_or_no(value.raw),
+                name::EXIT => self.exit = value.decimal().map(|number| number as i64),
+                name::A0 => self.a0 = value.hexadecimal(),
+                name::ITEMS => self.items = value.decimal().map(|number| number as u32),
+                name::KEY => self.read_keys(value),
                 _ => {
                     self.read_subject(key, value);
                 }
@@ -258,18 +301,18 @@ impl Event {
 
     /// Fields that say who did it; the same in kernel and user records. False when it is another field.
     fn read_subject(&mut self, key: &[u8], value: Value<'_>) -> bool {
-        match key {
-            b"pid" => keep(&mut self.pid, number(value)),
-            b"ppid" => keep(&mut self.ppid, number(value)),
-            b"auid" => keep(&mut self.auid, set_number(value)),
-            b"uid" => keep(&mut self.uid, set_number(value)),
-            b"euid" => keep(&mut self.euid, set_number(value)),
-            b"gid" => keep(&mut self.gid, set_number(value)),
-            b"ses" => keep(&mut self.ses, set_number(value)),
-            b"tty" | b"terminal" if self.tty.is_none() => self.tty = self.string(value),
-            b"comm" if self.comm.is_none() => self.comm = self.string(value),
-            b"exe" if self.exe.is_none() => self.exe = self.string(value),
-            b"addr" if self.address.is_none() => self.address = self.string(value),
+        match pack(key) {
+            name::PID => keep(&mut self.pid, number(value)),
+            name::PPID => keep(&mut self.ppid, number(value)),
+            name::AUID => keep(&mut self.auid, set_number(value)),
+            name::UID => keep(&mut self.uid, set_number(value)),
+            name::EUID => keep(&mut self.euid, set_number(value)),
+            name::GID => keep(&mut self.gid, set_number(value)),
+            name::SES => keep(&mut self.ses, set_number(value)),
+            name::TTY | name::TERMINAL if self.tty.is_none() => self.tty = self.string(value),
+            name::COMM if self.comm.is_none() => self.comm = self.string(value),
+            name::EXE if self.exe.is_none() => self.exe = self.string(value),
+            name::ADDR if self.address.is_none() => self.address = self.string(value),
             _ => return false,
         }
         true
@@ -279,6 +322,10 @@ impl Event {
         if value.is_none() {
             return;
         }
+        if value.quoted {
+            return self.keys.push(value.raw);
+        }
+        // Several keys are joined by 0x01, which makes the kernel write them in hexadecimal.
         let mut joined = Vec::new();
         value.decode_into(&mut joined);
         for key in joined.split(|byte| *byte == 1) {
@@ -298,13 +345,17 @@ impl Event {
             if enriched {
                 break;
             }
-            match key {
-                b"item" => path.item = value.decimal().unwrap_or(0) as u32,
-                b"name" => path.name = self.string(value),
-                b"inode" => path.inode = value.decimal(),
-                b"mode" => path.mode = octal(value.raw),
-                b"ouid" => path.ouid = number(value),
-                b"nametype" => path.nametype = self.string_as_is(value),
+            match pack(key) {
+                name::ITEM => path.item = value.decimal().unwrap_or(0) as u32,
+                name::NAME => path.name = self.string(value),
+                name::INODE => path.inode = value.decimal(),
+                name::MODE => path.mode = octal(value.raw),
+                name::OUID => path.ouid = number(value),
+                name::NAMETYPE => {
+                    path.nametype = self.string_as_is(value);
+                    // What follows are capabilities and names that auditd added.
+                    break;
+                }
                 _ => {}
             }
         }

@@ -1,7 +1,7 @@
 //! Which tool's name an exec, or a path, carries. Only a hint: interpretation decides.
 
 use crate::event::{Event, Kind};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// Label of file events that create, remove or rename package metadata or an environment.
 pub const METADATA: &str = "metadata";
@@ -10,7 +10,7 @@ pub const METADATA: &str = "metadata";
 #[derive(Default)]
 pub struct Hints {
     labels: Vec<String>,
-    by_name: HashMap<Vec<u8>, u16>,
+    by_name: FxHashMap<Vec<u8>, u16>,
     metadata: u16,
 }
 

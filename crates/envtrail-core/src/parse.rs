@@ -5,7 +5,7 @@
 
 use crate::fault::FaultKind;
 use crate::types;
-use memchr::{memchr, memchr2, memchr3, memrchr};
+use memchr::{memchr, memchr2, memrchr};
 
 /// Byte between what the kernel wrote and what auditd added.
 pub const ENRICHMENT: u8 = 0x1d;
@@ -121,33 +121,46 @@ impl<'a> Iterator for Fields<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Field<'a>> {
-        loop {
-            while let [first, tail @ ..] = self.rest {
-                match *first {
-                    b' ' | b',' => {}
-                    ENRICHMENT => self.enriched = true,
-                    _ => break,
+        // Keys and most values are a few bytes long: a plain loop beats a search by vectors.
+        let mut start = 0;
+        for (at, byte) in self.rest.iter().enumerate() {
+            match *byte {
+                b' ' | b',' => start = at + 1,
+                ENRICHMENT => {
+                    self.enriched = true;
+                    start = at + 1;
                 }
-                self.rest = tail;
+                b'=' => {
+                    let key = self.rest.get(start..at).unwrap_or_default();
+                    let (value, rest) = take_value(self.rest.get(at + 1..).unwrap_or_default());
+                    self.rest = rest;
+                    return Some(Field {
+                        key,
+                        value,
+                        enriched: self.enriched,
+                    });
+                }
+                _ => {}
             }
-            if self.rest.is_empty() {
-                return None;
-            }
-            let at = memchr3(b'=', b' ', ENRICHMENT, self.rest)?;
-            if self.rest.get(at) != Some(&b'=') {
-                self.rest = self.rest.get(at..).unwrap_or_default();
-                continue;
-            }
-            let (key, rest) = split(self.rest, at);
-            let (value, rest) = take_value(rest);
-            self.rest = rest;
-            return Some(Field {
-                key,
-                value,
-                enriched: self.enriched,
-            });
         }
+        self.rest = &[];
+        None
     }
+}
+
+/// A key of at most eight bytes as one number, so that choosing among many is a table and not a row of comparisons; 0 for longer ones.
+#[inline]
+pub const fn pack(key: &[u8]) -> u64 {
+    if key.len() > 8 {
+        return 0;
+    }
+    let mut packed = 0u64;
+    let mut rest = key;
+    while let [first, tail @ ..] = rest {
+        packed = packed << 8 | *first as u64;
+        rest = tail;
+    }
+    packed
 }
 
 #[inline]
@@ -178,7 +191,13 @@ fn take_value(rest: &[u8]) -> (Value<'_>, &[u8]) {
             )
         }
         _ => {
-            let end = memchr2(b' ', ENRICHMENT, rest).unwrap_or(rest.len());
+            let near = rest
+                .iter()
+                .take(24)
+                .position(|byte| matches!(*byte, b' ' | ENRICHMENT));
+            let end = near
+                .or_else(|| memchr2(b' ', ENRICHMENT, rest))
+                .unwrap_or(rest.len());
             let (raw, tail) = (
                 rest.get(..end).unwrap_or_default(),
                 rest.get(end..).unwrap_or_default(),
@@ -240,28 +259,45 @@ pub fn decode_hex(raw: &[u8], out: &mut Vec<u8>) -> bool {
         return false;
     }
     let start = out.len();
-    out.reserve(raw.len() / 2);
-    for pair in raw.chunks_exact(2) {
-        match pair {
-            [high, low] => match (nibble(*high), nibble(*low)) {
-                (Some(high), Some(low)) => out.push(high << 4 | low),
-                _ => {
-                    out.truncate(start);
-                    return false;
-                }
-            },
-            _ => return false,
+    let mut wrong = 0u8;
+    out.extend(raw.chunks_exact(2).map(|pair| match pair {
+        [high, low] => {
+            let (high, low) = (nibble_or_flag(*high), nibble_or_flag(*low));
+            wrong |= high | low;
+            high << 4 | (low & 15)
         }
+        _ => 0,
+    }));
+    if wrong & NO_NIBBLE != 0 {
+        out.truncate(start);
+        return false;
     }
     true
 }
 
+const NO_NIBBLE: u8 = 0x80;
+
+#[inline]
+fn nibble_or_flag(byte: u8) -> u8 {
+    NIBBLES.get(byte as usize).copied().unwrap_or(NO_NIBBLE)
+}
+
 #[inline]
 fn nibble(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
+    Some(nibble_or_flag(byte)).filter(|nibble| nibble & NO_NIBBLE == 0)
+}
+
+static NIBBLES: [u8; 256] = nibbles();
+
+// Evaluated when compiled: an index out of bounds is a build error.
+#[allow(clippy::indexing_slicing)]
+const fn nibbles() -> [u8; 256] {
+    let mut table = [NO_NIBBLE; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        table[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
+        table[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        digit += 1;
     }
+    table
 }

@@ -3,7 +3,7 @@
 //! A process is (pid, generation); an image is one exec in it. A pid that is known to have ended, or whose parent is another than
 //! was known, is a new generation: a stale entry never becomes anybody's parent.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// Images of processes that ended longer ago than this (event time) are forgotten.
 const KEEP_ENDED_MS: u64 = 600_000;
@@ -23,8 +23,6 @@ pub struct Image {
     pub parent: Option<u64>,
     pub tracked: Option<u64>,
     pub hint: Option<u16>,
-    pub exe: Option<String>,
-    pub argv: Vec<String>,
     pub time_ms: u64,
     pub serial: u64,
     pub uid: Option<u32>,
@@ -66,13 +64,11 @@ pub struct Place {
 }
 
 /// What an exec event says.
-pub struct Exec<'a> {
+pub struct Exec {
     pub id: u64,
     pub pid: u32,
     pub ppid: u32,
     pub hint: Option<u16>,
-    pub exe: Option<&'a [u8]>,
-    pub argv: &'a crate::event::Strings,
     pub time_ms: u64,
     pub serial: u64,
     pub uid: Option<u32>,
@@ -83,9 +79,9 @@ pub struct Exec<'a> {
 /// All processes of one machine since boot, as far as they were seen.
 #[derive(Default)]
 pub struct ProcessTable {
-    processes: HashMap<u32, Process>,
-    images: HashMap<u64, Image>,
-    early_exits: HashMap<u32, ProcessEvent>,
+    processes: FxHashMap<u32, Process>,
+    images: FxHashMap<u64, Image>,
+    early_exits: FxHashMap<u32, ProcessEvent>,
     newest_ms: u64,
     changes: u32,
 }
@@ -194,7 +190,7 @@ impl ProcessTable {
     }
 
     /// A program was executed. Gives its place, and its end where that had arrived before.
-    pub fn exec(&mut self, exec: &Exec<'_>) -> (Place, Option<ProcessEvent>) {
+    pub fn exec(&mut self, exec: &Exec) -> (Place, Option<ProcessEvent>) {
         self.note(exec.time_ms);
         let same_process = self.is_current(exec.pid, exec.ppid, exec.time_ms);
         let parent = if same_process {
@@ -220,8 +216,6 @@ impl ProcessTable {
             self.processes.insert(exec.pid, process);
             self.count_process(parent);
         }
-        let keeps_words = tracked.is_some();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.images.insert(
             exec.id,
             Image {
@@ -231,12 +225,6 @@ impl ProcessTable {
                 parent,
                 tracked,
                 hint: exec.hint,
-                exe: exec.exe.map(text),
-                argv: if keeps_words {
-                    exec.argv.iter().take(64).map(text).collect()
-                } else {
-                    exec.argv.iter().take(4).map(text).collect()
-                },
                 time_ms: exec.time_ms,
                 serial: exec.serial,
                 uid: exec.uid,
@@ -272,7 +260,7 @@ impl ProcessTable {
     }
 
     /// A process that was there before the trail began (from /proc).
-    pub fn seed(&mut self, exec: &Exec<'_>) {
+    pub fn seed(&mut self, exec: &Exec) {
         let _ = self.exec(exec);
     }
 
@@ -460,7 +448,7 @@ impl ProcessTable {
     }
 }
 
-fn process_image(image: Option<u64>, images: &HashMap<u64, Image>) -> Option<Option<u64>> {
+fn process_image(image: Option<u64>, images: &FxHashMap<u64, Image>) -> Option<Option<u64>> {
     let id = image?;
     images.get(&id)?.tracked?;
     Some(Some(id))
@@ -469,7 +457,6 @@ fn process_image(image: Option<u64>, images: &HashMap<u64, Image>) -> Option<Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Strings;
 
     fn exec(
         table: &mut ProcessTable,
@@ -478,14 +465,11 @@ mod tests {
         ppid: u32,
         hint: Option<u16>,
     ) -> Place {
-        let argv = Strings::default();
         let exec = Exec {
             id: time_ms << 20 | u64::from(pid),
             pid,
             ppid,
             hint,
-            exe: None,
-            argv: &argv,
             time_ms,
             serial: u64::from(pid),
             uid: None,
@@ -541,14 +525,11 @@ mod tests {
     fn an_end_that_came_before_the_exec_is_told_with_it() {
         let mut table = ProcessTable::default();
         assert_eq!(table.exit(1100, 10, None, Some(9)), None);
-        let argv = Strings::default();
         let (_, told) = table.exec(&Exec {
             id: 1 << 20,
             pid: 10,
             ppid: 1,
             hint: Some(0),
-            exe: None,
-            argv: &argv,
             time_ms: 1090,
             serial: 1,
             uid: None,
