@@ -140,7 +140,7 @@ def lay_out(work: Path) -> None:
     sys.path.insert(0, str(REPOSITORY / "tests/support"))
     from conda_lab import ensure_root
 
-    ensure_root(Path("/opt/conda"), cache=work / "conda-work")
+    ensure_root(Path("/opt/conda"))
     # The team shares the conda root through a common group, here simply by mode.
     subprocess.run(["chmod", "-R", "a+rwX", "/opt/conda"], check=True)
 
@@ -152,6 +152,7 @@ def start_sshd(work: Path) -> subprocess.Popen[bytes]:
     (work / "sshd_config").write_text(
         f"Port {PORT}\nListenAddress 127.0.0.1\nHostKey {work}/host\nUsePAM yes\nPasswordAuthentication no\n"
         f"PidFile {work}/sshd.pid\nStrictModes no\nPrintMotd no\n"
+        "SetEnv SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt\n"
     )
     return subprocess.Popen(["/usr/sbin/sshd", "-D", "-f", work / "sshd_config"])
 

@@ -102,7 +102,7 @@ SETTINGS: tuple[Setting, ...] = (
         "rules.venv_roots",
         ["/home/*", "/root", "/opt", "/srv", "/data"],
         "globs",
-        "Folders searched for virtual environments, a few levels deep.",
+        "Folders searched for virtual environments and conda roots, a few levels deep.",
     ),
     Setting("rules.search_depth", 4, "levels", "How deep below `venv_roots` virtual environments are looked for."),
     Setting(

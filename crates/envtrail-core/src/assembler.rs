@@ -225,6 +225,11 @@ impl Assembler {
         self.columns.len()
     }
 
+    /// Name this machine: records that carry no node are its own from now on.
+    pub fn set_node(&mut self, node: &str) {
+        node.clone_into(&mut self.options.node);
+    }
+
     pub fn take_serial_gaps(&mut self) -> Vec<(String, SerialGap)> {
         let gaps = self.serials.take();
         gaps.into_iter()

@@ -190,6 +190,10 @@ impl Assembler {
         self.inner.forget_processes();
     }
 
+    fn set_node(&mut self, node: &str) {
+        self.inner.set_node(node);
+    }
+
     fn tick(&mut self, now_ms: u64) {
         self.inner.tick(now_ms);
     }

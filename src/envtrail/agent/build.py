@@ -37,7 +37,7 @@ def make_pipeline(
 ) -> Pipeline:
     """A pipeline whose assembler and interpreter know nothing yet."""
     assembler = Assembler(node=config.node, hints=hints(), timeout_ms=config.number("capture.event_timeout_ms"))
-    interpreter = Interpreter(node=config.node, lineage=assembler)
+    interpreter = Interpreter(node=config.node, lineage=assembler, excluded_units=config.names("rules.exclude_units"))
     return Pipeline(assembler=assembler, interpreter=interpreter, state=state, evidence=writer, world=world, on_result=on_result)
 
 

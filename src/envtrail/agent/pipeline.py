@@ -16,20 +16,24 @@ import msgspec
 import pyarrow as pa
 
 from envtrail.agent.world import NO_ENVIRONMENT, World
+from envtrail.capture.loss import disk_full_gap
 from envtrail.capture.source import Block
 from envtrail.core import Assembler, Batch
 from envtrail.environments.changes import diff_snapshots
 from envtrail.interpret.baseline import operation_of_baseline
-from envtrail.interpret.emission import Emission
+from envtrail.errors import StoreFullError
+from envtrail.interpret.emission import Emission, SnapshotWanted
 from envtrail.interpret.interpreter import Interpreter
 from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.model.gap import Gap
 from envtrail.model.observation import (
+    AgentStarted,
     BaselineChange,
     CursorMoved,
     EnvironmentSeen,
     GapFound,
     ImportEnded,
+    ImportStarted,
     NameResolved,
     Observation,
     ProcessExited,
@@ -80,6 +84,7 @@ class Pipeline:
         evidence: The open segment; null in a rebuild, where the evidence is what is read.
         world: Grants wishes; null in a rebuild.
         on_result: Told of each result after it is stored.
+        on_full: Told when the disk is full; what comes until there is room again is an entry of the loss ledger. Null: it is raised.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class Pipeline:
         evidence: Evidence | None,
         world: World | None,
         on_result: Callable[[Result], None] | None = None,
+        on_full: Callable[[StoreFullError], None] | None = None,
     ) -> None:
         self.assembler = assembler
         self.interpreter = interpreter
@@ -98,7 +104,10 @@ class Pipeline:
         self._evidence = evidence
         self.world = world
         self.on_result = on_result
+        self.on_full = on_full
         self.lag_ms = 0
+        self._full_since: int | None = None
+        self._not_kept = 0
         self._moment = 0
         self._segment = 0
         self._starts: list[tuple[int, int]] = []
@@ -169,12 +178,34 @@ class Pipeline:
     def _advance(self, records: bytes, events: pa.RecordBatch, observations: Sequence[Observation], now_ms: int) -> None:
         if not records and not observations and events is not None and not events.num_rows:
             return
-        self._append(records, events, observations)
+        observations = [*self._owed(now_ms), *observations]
+        try:
+            self._append(records, events, observations)
+        except StoreFullError as fault:
+            self._leave_out(records, fault, now_ms)
+            return
+        self._full_since = None
         seed_processes(self.assembler, observations, self._boots)
         with self._state.transaction():
             emissions = self.interpreter.step(events, observations, now_ms=now_ms)
             emissions += self._apply(observations, now_ms)
             self._settle(emissions, now_ms)
+
+    def _leave_out(self, records: bytes, fault: StoreFullError, now_ms: int) -> None:
+        """A step without evidence must not reach the state: a rebuild could not make it again."""
+        if self.on_full is None:
+            raise fault
+        if self._full_since is None:
+            self._full_since, self._not_kept = now_ms, 0
+            self.on_full(fault)
+        self._not_kept += records.count(b"\n")
+
+    def _owed(self, now_ms: int) -> list[Observation]:
+        """The entry of the loss ledger for what a full disk did not take."""
+        if self._full_since is None:
+            return []
+        gap = disk_full_gap(self.interpreter.node, self._full_since, now_ms, self._not_kept)
+        return [GapFound(time_ms=now_ms, gap=gap)]
 
     def _settle(self, emissions: Sequence[Emission], now_ms: int) -> None:
         """Store results and grant wishes until nothing is wished for."""
@@ -184,12 +215,26 @@ class Pipeline:
             answers = [answer for wish in wishes for answer in self.world.grant(wish, self._next_moment(now_ms))]
             if not answers:
                 break
-            self._append(b"", None, answers)
+            try:
+                self._append(b"", None, answers)
+            except StoreFullError as fault:
+                self._leave_out(b"", fault, now_ms)
+                results += _results(self._let_go(wishes, now_ms))
+                break
             emissions = self.interpreter.step(None, answers, now_ms=now_ms)
             emissions += self._apply(answers, now_ms)
             results += _results(emissions)
             wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
         self._store(results)
+
+    def _let_go(self, wishes: Sequence[Emission], now_ms: int) -> list[Emission]:
+        """Close the operations whose snapshot cannot be kept."""
+        return [
+            emission
+            for wish in wishes
+            if isinstance(wish, SnapshotWanted)
+            for emission in self.interpreter.settle(wish.image, wish.prefix, changes=None, absent="not recorded", now_ms=now_ms)
+        ]
 
     def _next_moment(self, now_ms: int) -> int:
         """Two snapshots of one environment never have the same moment."""
@@ -249,6 +294,9 @@ class Pipeline:
         emissions: list[Emission] = []
         for observation in observations:
             match observation:
+                case AgentStarted() | ImportStarted():
+                    self.interpreter.node = observation.node
+                    self.assembler.set_node(observation.node)
                 case SnapshotTaken():
                     emissions += self._apply_snapshot(observation, now_ms)
                 case EnvironmentSeen():

@@ -26,14 +26,17 @@ from envtrail.config import Config
 from envtrail.environments.baseline import read_baseline
 from envtrail.environments.find import find_environments
 from envtrail.environments.inventory import read_snapshot
+from envtrail.errors import EnvtrailError
 from envtrail.model.environment import Environment
 from envtrail.model.gap import Gap
 from envtrail.model.observation import AgentStarted, EnvironmentSeen, GapFound, Observation, RulesApplied
+from envtrail.model.operation import Operation, OperationKind
 from envtrail.store.server import StoreServer
 
 _STATUS_INTERVAL_MS = 2_000
 _KERNEL_INTERVAL_MS = 5_000
 _RETENTION_INTERVAL_MS = 3_600_000
+_MOVING = frozenset({OperationKind.CREATE, OperationKind.DELETE})
 _COUNTERS = ("lines", "records", "events", "complete", "late", "lost", "duplicate", "faults", "in_flight")
 
 
@@ -52,33 +55,37 @@ def serve(
     keep_rules: bool,
     on_start: Callable[[Started], None] | None = None,
     on_result: Callable[[Result], None] | None = None,
-) -> None:
-    """Watch this machine until SIGTERM, SIGINT or the end of the source.
+    on_fault: Callable[[EnvtrailError], None] | None = None,
+) -> bool:
+    """Watch this machine until SIGTERM, SIGINT or the end of the source; gives whether SIGINT (Ctrl-C) ended it.
 
     Args:
         config: Everything.
         keep_rules: Leave the rules in the kernel at the end.
         on_start: Told once, when capture has begun.
         on_result: Told of each operation, run and session.
+        on_fault: Told of what is wrong while the watch goes on (a full disk).
 
     Raises:
         CannotRunError: nothing can be captured here, or another agent writes this trail.
     """
     now_ms = _clock_ms()
     before = read_status(config.data_dir, now_ms, running_only=False)
-    with open_trail(config, world=LiveWorld(config.names("interpret.variables")), on_result=on_result) as opened:
+    with open_trail(config, world=LiveWorld(config.names("interpret.variables"))) as opened:
         source = choose_source(config, position=opened.state.cursor("auditd_log"))
         server = open_socket(config) if keep_rules else None
         try:
             environments = find_environments(config)
             rules = RuleKeeper(config, environments)
             agent = Agent(config, opened, source, rules)
+            opened.pipeline.on_full = on_fault or (lambda _: None)
+            opened.pipeline.on_result = agent.followed(on_result)
             agent.begin(environments, restarted_after_ms=before.updated_ms if before else None)
             if on_start is not None:
                 on_start(
                     Started(source=source.name, folder=str(config.data_dir), rules=rules.status(), environments=len(environments))
                 )
-            agent.run()
+            return agent.run()
         finally:
             if server is not None:
                 server.close()
@@ -110,7 +117,7 @@ class Agent:
         self._search: Future[list[Environment]] | None = None
         self._unread: list[Environment] = []
         self._due: dict[str, int] = {"search": self._started_ms, "retention": 0}
-        self._stopping = False
+        self._stopped_by: int | None = None
 
     def begin(self, environments: list[Environment], *, restarted_after_ms: int | None) -> None:
         """Say that an agent took up the trail, note what runs, load the rules, import what came before."""
@@ -142,13 +149,13 @@ class Agent:
         self._unread = list(environments)
         self._losses.poll(now_ms)
 
-    def run(self) -> None:
-        """Run until stopped or until the source has ended; everything read is then on disk."""
+    def run(self) -> bool:
+        """Run until stopped or until the source has ended; everything read is then on disk. Gives whether SIGINT ended it."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         interval_ms = self._config.number("store.write_interval_ms")
         try:
-            while not self._stopping:
+            while self._stopped_by is None:
                 began_ms = _clock_ms()
                 block = self._source.read(interval_ms)
                 self._pipeline.take(block, _clock_ms())
@@ -161,9 +168,21 @@ class Agent:
         finally:
             self._searcher.shutdown(wait=False, cancel_futures=True)
             self._write_status(_clock_ms())
+        return self._stopped_by == signal.SIGINT
 
-    def _stop(self, *_: object) -> None:
-        self._stopping = True
+    def followed(self, on_result: Callable[[Result], None] | None) -> Callable[[Result], None]:
+        """`on_result`, after a look at what the result says of where environments are."""
+
+        def take(result: Result) -> None:
+            if isinstance(result, Operation) and result.kind in _MOVING and result.actor.method != "owner":
+                self._due["search"] = 0
+            if on_result is not None:
+                on_result(result)
+
+        return take
+
+    def _stop(self, number: int, _: object) -> None:
+        self._stopped_by = number
 
     def _keep_house(self, now_ms: int) -> None:
         writer = self._opened.writer
@@ -195,6 +214,8 @@ class Agent:
             if added:
                 applied = RulesApplied(time_ms=now_ms, profile=self._config.text("rules.profile"), added=added, removed=[])
                 self._pipeline.observe([applied], now_ms)
+        if self._is_due("moved", now_ms, _KERNEL_INTERVAL_MS) and self._rules.is_outdated():
+            self._due["search"] = 0
         if self._unread:
             self._take_environment(self._unread.pop(), now_ms)
         elif self._search is None and self._is_due(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from envtrail.agent.status import RulesStatus
@@ -25,7 +26,8 @@ class RuleKeeper:
     def __init__(self, config: Config, environments: Sequence[Environment]) -> None:
         self._config = config
         self._ledger = Ledger(config.data_dir / "rules.json")
-        self._plan: Plan = plan_rules(survey(environments, config), config)
+        self._landscape = survey(environments, config)
+        self._plan: Plan = plan_rules(self._landscape, config)
         self.report: ApplyReport | None = None
 
     def apply(self) -> ApplyReport | None:
@@ -45,12 +47,17 @@ class RuleKeeper:
         """Plan again; gives the rules that were added."""
         if not self._config.flag("rules.follow"):
             return []
-        plan = plan_rules(survey(environments, self._config), self._config)
+        self._landscape = survey(environments, self._config)
+        plan = plan_rules(self._landscape, self._config)
         if plan == self._plan:
             return []
         self._plan = plan
         report = self.apply()
         return report.added if report else []
+
+    def is_outdated(self) -> bool:
+        """Whether something that is watched is no longer where it was: an environment has moved or gone."""
+        return not all(map(os.path.exists, self._landscape.paths()))
 
     def keep(self, now_ms: int, since_ms: int) -> list[Gap]:
         """Look whether our rules are still there; what was missing is put back and is an entry of the loss ledger."""

@@ -48,6 +48,7 @@ class AuditdLogSource:
         self._node = node
         self._head = str(position["head"]) if position else None
         self._offset = int(position["offset"]) if position else 0
+        self._partial = 0
         self._handle: _Opened | None = None
         self._queue: list[tuple[Path, _Opened, str | None, int]] = []
         self._gaps: list[Gap] = []
@@ -75,7 +76,8 @@ class AuditdLogSource:
     def _position(self) -> dict[str, str | int] | None:
         if self._head is None:
             return None
-        return {"source": self.name, "head": self._head, "offset": self._offset}
+        # Half a line is in nobody's keeping yet: after a restart it is read again from its beginning.
+        return {"source": self.name, "head": self._head, "offset": self._offset - self._partial}
 
     def _read_some(self) -> bytes:
         while True:
@@ -88,6 +90,8 @@ class AuditdLogSource:
                 if self._head is None:
                     self._head = _head_of(self._path)
                 self._offset += len(records)
+                ends = records.rfind(b"\n")
+                self._partial = len(records) - ends - 1 if ends >= 0 else self._partial + len(records)
                 return records
             if self._queue:
                 self._handle.close()
@@ -106,6 +110,7 @@ class AuditdLogSource:
         if not self._queue:
             return False
         _, self._handle, self._head, self._offset = self._queue.pop(0)
+        self._partial = 0
         return True
 
     def _is_replaced(self) -> bool:

@@ -72,3 +72,16 @@ def restart_gap(node: str, since_ms: int, until_ms: int) -> Gap:
         records=None,
         detail="no agent was running",
     )
+
+
+def disk_full_gap(node: str, since_ms: int, until_ms: int, records: int) -> Gap:
+    """The entry for what could not be written."""
+    return Gap(
+        id=f"disk-full-{since_ms}",
+        cause=GapCause.DISK_FULL,
+        host=node,
+        since_ms=since_ms,
+        until_ms=until_ms,
+        records=records,
+        detail="the disk of the trail was full; what came in between was not kept",
+    )

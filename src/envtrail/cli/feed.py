@@ -8,6 +8,7 @@ from envtrail.agent.pipeline import Result
 from envtrail.agent.service import Started
 from envtrail.cli.operations import one_line, show_change
 from envtrail.cli.render import emit_json, safe
+from envtrail.errors import EnvtrailError
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 
@@ -29,6 +30,11 @@ class Feed:
         )
         for fault in rules.faults if rules else ():
             click.echo(f"warning: {fault}", err=True)
+
+    @staticmethod
+    def warn(fault: EnvtrailError) -> None:
+        """Something is wrong, and the watch goes on."""
+        click.echo(f"warning: {fault.message}\nhint: {fault.hint}", err=True)
 
     def show(self, result: Result) -> None:
         """One operation, run or session."""

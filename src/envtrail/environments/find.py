@@ -13,6 +13,7 @@ from envtrail.config import Config
 from envtrail.model.environment import Environment
 
 _SKIPPED = frozenset({"proc", "sys", "dev", "run", "node_modules", "__pycache__", "site-packages", ".git", "pkgs", ".cache"})
+_MARKERS = frozenset({"pyvenv.cfg", "conda-meta"})
 _VERSION = re.compile(r"^(\d+\.\d+(?:\.\d+)?)")
 
 
@@ -30,7 +31,7 @@ def find_environments(config: Config) -> list[Environment]:
     for interpreter in _expand(config.names("rules.pythons")):
         prefixes[str(Path(os.path.realpath(interpreter)).parent.parent)] = None
     for root in _expand(config.names("rules.venv_roots")):
-        for prefix in _find_venvs(root, config.number("rules.search_depth")):
+        for prefix in _search(root, config.number("rules.search_depth")):
             prefixes[os.path.realpath(prefix)] = None
         prefixes[os.path.realpath(root / ".local")] = None
     found = (identify(Path(prefix)) for prefix in sorted(prefixes))
@@ -116,8 +117,8 @@ def _registered() -> Iterator[str]:
         yield from (line for line in lines if line.startswith("/"))
 
 
-def _find_venvs(root: Path, depth: int) -> Iterator[Path]:
-    """Folders with a `pyvenv.cfg` at most `depth` levels down; links and other file systems are not followed."""
+def _search(root: Path, depth: int) -> Iterator[Path]:
+    """Virtual environments and conda prefixes at most `depth` levels down; links and other file systems are not followed."""
     try:
         device = root.stat().st_dev
     except OSError:
@@ -130,8 +131,9 @@ def _find_venvs(root: Path, depth: int) -> Iterator[Path]:
                 children = list(entries)
         except OSError:
             continue
-        if any(entry.name == "pyvenv.cfg" for entry in children):
+        if any(entry.name in _MARKERS for entry in children):
             yield folder
+            yield from _children(folder / "envs")
             continue
         if level == depth:
             continue

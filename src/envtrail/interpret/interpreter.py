@@ -47,12 +47,14 @@ class Interpreter:
         node: Name of this machine, for events that carry none.
         lineage: Answers who descends from whom.
         tools: In the order in which they are asked.
+        excluded_units: Names of systemd units whose operations are not reported.
     """
 
-    def __init__(self, *, node: str, lineage: Lineage, tools: Sequence[Tool] = TOOLS) -> None:
+    def __init__(self, *, node: str, lineage: Lineage, tools: Sequence[Tool] = TOOLS, excluded_units: Sequence[str] = ()) -> None:
         self.node = node
         self._lineage = lineage
         self._tools = {tool.name: tool for tool in tools}
+        self._excluded_units = frozenset(excluded_units)
         self._operations: dict[int, OpenOperation] = {}
         self._runs: dict[int, Run] = {}
         self._by_pid: dict[int, list[int]] = {}
@@ -187,7 +189,12 @@ class Interpreter:
         """/proc has told a tool's variables: the intention is read again with them."""
         for image in self._by_pid.get(seen.pid, ()):
             opened = self._operations.get(image)
-            if opened is None or opened.is_ended or not seen.variables:
+            if opened is None or opened.is_ended:
+                continue
+            if self._excluded_units.intersection((seen.cgroup or "").split("/")):
+                del self._operations[image]
+                continue
+            if not seen.variables:
                 continue
             opened.invocation = with_variables(opened.invocation, seen.variables)
             tool = next((tool for tool in self._tools.values() if opened.intention.tool in tool.programs), None)

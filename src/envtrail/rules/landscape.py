@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from msgspec import Struct
 
@@ -26,6 +27,12 @@ class Landscape(Struct, frozen=True, kw_only=True):
     """Folders in which environments lie or appear (`/opt/conda/envs`)."""
     site_packages: list[str]
     conda_meta: list[str]
+
+    def paths(self) -> Iterator[str]:
+        """Everything in it."""
+        yield from chain(
+            self.interpreters, self.managers, self.scripts, self.environment_roots, self.site_packages, self.conda_meta
+        )
 
 
 def survey(environments: Iterable[Environment], config: Config) -> Landscape:

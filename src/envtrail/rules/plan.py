@@ -96,6 +96,7 @@ def _lean(landscape: Landscape, config: Config) -> Iterator[PlannedRule]:
                 volume="about 140 events for a `pip install` of two packages",
                 persistable=False,
             )
+        yield _through_io_uring(root)
     yield from _people()
 
 
@@ -199,6 +200,22 @@ def _top_level(folder: str, reason: str) -> PlannedRule:
         ),
         reason=f"{folder}: {reason}",
         volume="about 10 events a package",
+        persistable=False,
+    )
+
+
+def _through_io_uring(root: str) -> PlannedRule:
+    """The same through io_uring, whose operations no syscall rule sees (`AUDIT_FILTER_URING_EXIT`, Linux 5.16)."""
+    return PlannedRule(
+        rule=Rule(
+            filter="io_uring",
+            action="always",
+            syscalls=("mkdirat",),
+            fields=(Field("dir", "=", root), Field("success", "=", "1")),
+            key=ENVIRONMENT,
+        ),
+        reason="new environments and new package folders below it, made through io_uring",
+        volume="none from pip, conda or uv of today",
         persistable=False,
     )
 

@@ -17,6 +17,7 @@ def command(context: Context, source: str | None) -> None:
     `envtrail rules remove` takes them out.
     """
     from envtrail.agent.service import serve
+    from envtrail.cli.feed import Feed
 
     config = context.config.replaced("--source", capture__source=source) if source else context.config
-    serve(config, keep_rules=True)
+    serve(config, keep_rules=True, on_fault=Feed.warn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from envtrail.cli.context import Context
+from envtrail.errors import ExitCode
 
 
 @click.command("up")
@@ -21,4 +22,5 @@ def command(context: Context, profile: str | None, as_json: bool) -> None:
 
     config = context.config.replaced("--profile", rules__profile=profile) if profile else context.config
     feed = Feed(as_json=as_json)
-    serve(config, keep_rules=False, on_start=feed.start, on_result=feed.show)
+    if serve(config, keep_rules=False, on_start=feed.start, on_result=feed.show, on_fault=feed.warn):
+        raise click.exceptions.Exit(ExitCode.INTERRUPTED)

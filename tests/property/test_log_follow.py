@@ -1,0 +1,120 @@
+"""auditd's log under every kind of rotation and restart: each line once, in order, and no gap where nothing was lost."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envtrail.capture.auditd_log import AuditdLogSource
+
+STEPS = st.lists(
+    st.sampled_from(["line", "line", "half", "read", "rename", "copytruncate", "gzip", "restart"]), min_size=1, max_size=40
+)
+
+
+class Log:
+    """A log that somebody writes and rotates, and the source that follows it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "audit.log"
+        self.path.touch()
+        self.written = 0
+        self.half = b""
+        self.read_bytes = b""
+        self.kept: tuple[dict[str, str | int] | None, int] = (None, 0)
+        self.gaps = 0
+        self.source = AuditdLogSource(self.path, node="n")
+
+    def line(self) -> None:
+        if not self.half:
+            self.begin()
+        self._append(self.half[len(self.half) // 2 :] if self.half_is_out else self.half)
+        self.half = b""
+
+    def begin(self) -> None:
+        self.written += 1
+        self.half = b"type=USER_CMD msg=audit(1700000000.%03d:%d): pid=1\n" % (self.written, self.written)
+        self.half_is_out = False
+
+    def half_line(self) -> None:
+        if not self.half:
+            self.begin()
+            self._append(self.half[: len(self.half) // 2])
+            self.half_is_out = True
+
+    def _append(self, data: bytes) -> None:
+        with self.path.open("ab") as handle:
+            handle.write(data)
+
+    def shift(self) -> None:
+        """What logrotate does first: every rotated file gets the next number."""
+        for number in range(60, 0, -1):
+            for suffix in ("", ".gz"):
+                old = self.path.with_name(f"audit.log.{number}{suffix}")
+                if old.exists():
+                    old.rename(self.path.with_name(f"audit.log.{number + 1}{suffix}"))
+
+    def rotate(self, how: str) -> None:
+        if self.half or not self.path.stat().st_size:
+            return  # auditd and logrotate do not cut a line in two, nor rotate an empty log
+        self.shift()
+        first = self.path.with_name("audit.log.1")
+        match how:
+            case "rename":
+                self.path.rename(first)
+                self.path.touch()
+            case "copytruncate":
+                shutil.copy(self.path, first)
+                self.path.write_bytes(b"")
+            case "gzip":
+                with gzip.open(first.with_name("audit.log.1.gz"), "wb") as packed:
+                    packed.write(self.path.read_bytes())
+                self.path.unlink()
+                self.path.touch()
+
+    def read(self) -> None:
+        self.source._checked_s = 0.0  # the look at the path is bounded to ten a second: here it is due
+        block = self.source.read(0)
+        self.read_bytes += block.records
+        self.gaps += len(block.gaps)
+        if block.position is not None:
+            whole = self.read_bytes.rfind(b"\n") + 1
+            self.kept = (block.position, whole)
+
+    def restart(self) -> None:
+        """Killed: what was kept is the last position, and the whole lines up to it."""
+        self.source.close()
+        position, kept = self.kept
+        self.read_bytes = self.read_bytes[:kept]
+        self.source = AuditdLogSource(self.path, node="n", position=position)
+
+
+@given(STEPS)
+@settings(max_examples=300, deadline=None)
+def test_every_line_is_read_once_in_order_through_rotations_and_restarts(steps: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        log = Log(Path(folder))
+        for step in steps:
+            match step:
+                case "line":
+                    log.line()
+                case "half":
+                    log.half_line()
+                case "read":
+                    log.read()
+                case "restart":
+                    log.restart()
+                case _:
+                    log.rotate(step)
+        log.line()
+        for _ in range(2 * len(steps) + 10):
+            log.read()
+        log.source.close()
+        serials = [int(line.partition(b":")[2].partition(b")")[0]) for line in log.read_bytes.splitlines()]
+        assert serials == list(range(1, log.written + 1))
+        assert log.gaps == 0
