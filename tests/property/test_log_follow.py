@@ -118,3 +118,19 @@ def test_every_line_is_read_once_in_order_through_rotations_and_restarts(steps: 
         serials = [int(line.partition(b":")[2].partition(b")")[0]) for line in log.read_bytes.splitlines()]
         assert serials == list(range(1, log.written + 1))
         assert log.gaps == 0
+
+
+def test_a_damaged_rotated_file_is_a_gap_and_the_rest_is_read(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    for _ in range(200):
+        log.line()
+    log.rotate("gzip")
+    packed = tmp_path / "audit.log.1.gz"
+    whole = packed.read_bytes()
+    packed.write_bytes(whole[: len(whole) // 2])
+    log.line()
+    for _ in range(10):
+        log.read()
+    log.source.close()
+    assert log.gaps == 1
+    assert log.read_bytes.endswith(b":201): pid=1\n")

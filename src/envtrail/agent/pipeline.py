@@ -20,8 +20,8 @@ from envtrail.capture.loss import disk_full_gap
 from envtrail.capture.source import Block
 from envtrail.core import Assembler, Batch
 from envtrail.environments.changes import diff_snapshots
-from envtrail.interpret.baseline import operation_of_baseline
 from envtrail.errors import StoreFullError
+from envtrail.interpret.baseline import operation_of_baseline
 from envtrail.interpret.emission import Emission, SnapshotWanted
 from envtrail.interpret.interpreter import Interpreter
 from envtrail.model.environment import Environment, Package, Snapshot

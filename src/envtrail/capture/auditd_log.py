@@ -7,7 +7,6 @@ the file that begins with the line we know, go on at our offset in it, then read
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import re
@@ -50,7 +49,10 @@ class AuditdLogSource:
         self._offset = int(position["offset"]) if position else 0
         self._partial = 0
         self._handle: _Opened | None = None
-        self._queue: list[tuple[Path, _Opened, str | None, int]] = []
+        self._queue: list[tuple[_Opened, str, int]] = []
+        self._is_waiting = False
+        """The path holds no whole line yet: the file that is being read is the newest there is."""
+        self._damaged: set[str | None] = set()
         self._gaps: list[Gap] = []
         self._checked_s = 0.0
         if not os.access(path.parent, os.R_OK | os.X_OK):
@@ -69,9 +71,9 @@ class AuditdLogSource:
 
     def close(self) -> None:
         """Close the files."""
-        for handle in [self._handle, *(handle for _, handle, _, _ in self._queue)]:
-            if handle is not None:
-                handle.close()
+        self._forget_queue()
+        if self._handle is not None:
+            self._handle.close()
 
     def _position(self) -> dict[str, str | int] | None:
         if self._head is None:
@@ -83,35 +85,48 @@ class AuditdLogSource:
         while True:
             if self._handle is None and not self._take_next():
                 self._find_place()
-                return b""
+                if not self._queue:
+                    return b""
+                continue
             assert self._handle is not None  # noqa: S101 - _take_next has just set it
-            records = bytes(self._handle.read(READ_BYTES))
-            if records:
-                if self._head is None:
-                    self._head = _head_of(self._path)
+            try:
+                records = bytes(self._handle.read(READ_BYTES))
+            except OSError as fault:
+                records = b""
+                self._damaged.add(self._head)
+                self._gaps.append(self._gap(GapCause.DAMAGED, f"a rotated file of `{self._path}` is damaged: {fault}"))
+            if records and self._is_same():
                 self._offset += len(records)
                 ends = records.rfind(b"\n")
                 self._partial = len(records) - ends - 1 if ends >= 0 else self._partial + len(records)
                 return records
-            if self._queue:
-                self._handle.close()
-                self._handle = None
-            elif self._is_replaced():
-                # What was appended between the last read and the rotation is found by the search.
-                self._handle.close()
-                self._handle = None
-                self._find_place()
-                if not self._queue:
-                    return b""
-            else:
+            if not records and not self._queue and self._head not in self._damaged and not self._is_replaced():
                 return b""
+            if records:
+                self._forget_queue()
+            self._handle.close()
+            self._handle = None
+            if not self._queue:
+                # What was appended between the last read and the rotation is found by the search.
+                self._find_place()
+
+    def _forget_queue(self) -> None:
+        for handle, _, _ in self._queue:
+            handle.close()
+        self._queue.clear()
 
     def _take_next(self) -> bool:
         if not self._queue:
             return False
-        _, self._handle, self._head, self._offset = self._queue.pop(0)
+        self._handle, self._head, self._offset = self._queue.pop(0)
         self._partial = 0
         return True
+
+    def _is_same(self) -> bool:
+        """Whether the file still begins as it did: after a copytruncate the bytes just read are another file's."""
+        if isinstance(self._handle, pa.CompressedInputStream) or self._handle is None:
+            return True
+        return _digest(os.pread(self._handle.fileno(), _HEAD_BYTES, 0)) == self._head
 
     def _is_replaced(self) -> bool:
         """Whether the path no longer leads to the file that is being read; asked at most every 0.1 s."""
@@ -120,24 +135,28 @@ class AuditdLogSource:
             return False
         self._checked_s = now_s
         try:
-            size = self._path.stat().st_size
+            with self._path.open("rb", buffering=0) as handle:
+                head, size = _head_of(handle), os.fstat(handle.fileno()).st_size
         except FileNotFoundError:
             return False
-        return size < self._offset or (size > 0 and self._head is not None and _head_of(self._path) != self._head)
+        return (size < self._offset and not self._is_waiting) or head not in {None, self._head}
 
     def _find_place(self) -> None:
-        """Open, oldest first, the file that holds our place and all newer ones."""
-        opened = [(path, head, handle) for path in self._files() for head, handle in _open_with_head(path)]
-        start = next((at for at, (_, head, _) in enumerate(opened) if head == self._head and head is not None), None)
+        """Open, oldest first, the file that holds our place and all newer ones; files without a whole line are not there yet."""
+        opened = [item for path in self._files() for item in _open_with_head(path)]
+        self._is_waiting = not opened or opened[-1][0] != self._path
+        start = next((at for at, (_, head, _) in enumerate(opened) if head == self._head), None)
         if start is None and self._head is not None and opened:
-            self._gaps.append(self._rotation_gap())
-        for at, (path, head, handle) in enumerate(opened):
-            if start is not None and at < start:
+            beyond = f"`{self._path}` was rotated away beyond byte {self._offset} of the file that was being read"
+            self._gaps.append(self._gap(GapCause.ROTATION, beyond))
+        for at, (_, head, handle) in enumerate(opened):
+            if start is not None and (at < start or head in self._damaged):
                 handle.close()
                 continue
+            # Half a line that was read already has been handed on; only a restart reads it again.
             offset = self._offset if at == start else 0
             _skip(handle, offset)
-            self._queue.append((path, handle, head, offset))
+            self._queue.append((handle, head, offset))
 
     def _files(self) -> Iterator[Path]:
         """The rotated files, oldest (highest number) first, then the log itself."""
@@ -150,46 +169,50 @@ class AuditdLogSource:
         if self._path.exists():
             yield self._path
 
-    def _rotation_gap(self) -> Gap:
+    def _gap(self, cause: GapCause, detail: str) -> Gap:
         now_ms = int(time.time() * 1000)
         return Gap(
-            id=f"rotation-{self._head}-{self._offset}",
-            cause=GapCause.ROTATION,
+            id=f"{cause.value}-{self._head}-{self._offset}",
+            cause=cause,
             host=self._node,
             since_ms=now_ms,
             until_ms=now_ms,
             records=None,
-            detail=f"`{self._path}` was rotated away beyond byte {self._offset} of the file that was being read",
+            detail=detail,
         )
 
 
-def _open_with_head(path: Path) -> Iterator[tuple[str | None, _Opened]]:
+def _open_with_head(path: Path) -> Iterator[tuple[Path, str, _Opened]]:
+    """The file and its head from one descriptor: a rotation in between cannot mix two files."""
     try:
-        handle: _Opened = _open(path)
+        raw = path.open("rb", buffering=0)
     except FileNotFoundError:
         return
-    yield _head_of(path), handle
+    with _unpack(path, os.fdopen(os.dup(raw.fileno()), "rb", buffering=0)) as start:
+        head = _head_of(start)
+    if head is None:
+        raw.close()
+        return
+    raw.seek(0)
+    yield path, head, _unpack(path, raw)
 
 
-def _open(path: Path) -> _Opened:
-    match path.suffix:
-        case ".gz":
-            return gzip.open(path, "rb")
-        case ".zst":
-            return pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
-        case _:
-            return path.open("rb", buffering=0)
+def _unpack(path: Path, raw: IO[bytes]) -> _Opened:
+    compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
+    return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), compression) if compression else raw
 
 
-def _head_of(path: Path) -> str | None:
+def _head_of(start: _Opened) -> str | None:
     """A digest of the first line; None while there is no whole line (of at most 512 bytes)."""
     try:
-        with _open(path) as handle:
-            start = bytes(handle.read(_HEAD_BYTES))
-    except (FileNotFoundError, EOFError, gzip.BadGzipFile):
+        return _digest(bytes(start.read(_HEAD_BYTES)))
+    except OSError:
         return None
-    line, newline, _ = start.partition(b"\n")
-    if not newline and len(start) < _HEAD_BYTES:
+
+
+def _digest(first: bytes) -> str | None:
+    line, newline, _ = first.partition(b"\n")
+    if not newline and len(first) < _HEAD_BYTES:
         return None
     return hashlib.sha256(line).hexdigest()[:32]
 
