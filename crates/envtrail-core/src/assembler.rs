@@ -214,7 +214,10 @@ impl Assembler {
     pub fn drain(&mut self) -> Result<Batch, ArrowError> {
         Ok(Batch {
             events: self.columns.finish()?,
-            records: std::mem::take(&mut self.records),
+            records: {
+                let next = Vec::with_capacity(self.records.len());
+                std::mem::replace(&mut self.records, next)
+            },
             processes: std::mem::take(&mut self.process_events),
             faults: std::mem::take(&mut self.faults),
             redactions: std::mem::take(&mut self.redactions),

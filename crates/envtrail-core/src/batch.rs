@@ -37,6 +37,7 @@ pub struct Facts<'a> {
 #[derive(Default)]
 struct Dictionary {
     known: Vec<String>,
+    last: usize,
     keys: PrimitiveBuilder<Int32Type>,
 }
 
@@ -45,15 +46,17 @@ impl Dictionary {
         let Some(value) = value else {
             return self.keys.append_null();
         };
-        let key = self
-            .known
-            .iter()
-            .position(|known| known == value)
-            .unwrap_or_else(|| {
-                self.known.push(value.to_owned());
-                self.known.len() - 1
-            });
-        self.keys.append_value(key as i32);
+        if self.known.get(self.last).is_none_or(|last| last != value) {
+            self.last = self
+                .known
+                .iter()
+                .position(|known| known == value)
+                .unwrap_or_else(|| {
+                    self.known.push(value.to_owned());
+                    self.known.len() - 1
+                });
+        }
+        self.keys.append_value(self.last as i32);
     }
 
     fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
@@ -196,15 +199,18 @@ impl Columns {
         for (column, number) in self.people.iter_mut().zip(numbers) {
             column.append_option(number);
         }
-        text(&mut self.tty, event.slice(event.tty));
-        text(&mut self.comm, event.slice(event.comm));
-        text(&mut self.exe, event.slice(event.exe));
+        // Checked once: nearly always the whole is UTF-8, and a range in it only needs to begin and end between characters.
+        let whole = std::str::from_utf8(&event.text).unwrap_or_default();
+        let shown = |range| shown(event, whole, range);
+        self.tty.append_option(shown(event.tty));
+        self.comm.append_option(shown(event.comm));
+        self.exe.append_option(shown(event.exe));
         self.argc.append_option(event.argc);
         self.push_argv(event);
-        text(&mut self.cwd, event.slice(event.cwd));
+        self.cwd.append_option(shown(event.cwd));
         for path in &event.paths {
-            text(&mut self.path_name, event.slice(path.name));
-            text(&mut self.path_nametype, event.slice(path.nametype));
+            self.path_name.append_option(shown(path.name));
+            self.path_nametype.append_option(shown(path.nametype));
             self.path_inode.append_option(path.inode);
             self.path_mode.append_option(path.mode);
             self.path_ouid.append_option(path.ouid);
@@ -213,22 +219,17 @@ impl Columns {
             self.path_name.offsets_slice().len() - 1,
             !event.paths.is_empty(),
         );
-        match event.slice(event.proctitle) {
-            Some(title) if title.contains(&0) => {
-                let spaced: Vec<u8> = title
-                    .iter()
-                    .map(|byte| if *byte == 0 { b' ' } else { *byte })
-                    .collect();
-                self.proctitle.append_value(printable(&spaced));
-            }
-            title => text(&mut self.proctitle, title),
-        }
-        text(&mut self.address, event.slice(event.address));
+        let title = shown(event.proctitle).map(|title| match memchr::memchr(0, title.as_bytes()) {
+            Some(_) => Cow::Owned(title.replace('\0', " ")),
+            None => title,
+        });
+        self.proctitle.append_option(title);
+        self.address.append_option(shown(event.address));
         for (key, value) in &event.fields {
             self.field_keys
-                .append_value(printable(event.slice(Some(*key)).unwrap_or_default()));
+                .append_value(shown(Some(*key)).unwrap_or_default());
             self.field_values
-                .append_value(printable(event.slice(Some(*value)).unwrap_or_default()));
+                .append_value(shown(Some(*value)).unwrap_or_default());
         }
         self.field_ends.push(
             self.field_keys.offsets_slice().len() - 1,
@@ -257,11 +258,19 @@ impl Columns {
     }
 
     fn push_argv(&mut self, event: &Event) {
+        let whole = std::str::from_utf8(&event.argv.bytes).ok();
         let mut is_text = true;
-        for argument in event.argv.iter() {
-            let shown = printable(argument);
-            is_text &= matches!(shown, Cow::Borrowed(_));
-            self.argv.values.append_value(shown);
+        let mut start = 0;
+        for (argument, end) in event.argv.iter().zip(&event.argv.ends) {
+            match whole.and_then(|whole| whole.get(start..*end)) {
+                Some(shown) => self.argv.values.append_value(shown),
+                None => {
+                    let shown = printable(argument);
+                    is_text &= matches!(shown, Cow::Borrowed(_));
+                    self.argv.values.append_value(shown);
+                }
+            }
+            start = *end;
         }
         self.argv.ends.push(
             self.argv.values.offsets_slice().len() - 1,
@@ -450,10 +459,17 @@ pub fn schema() -> Arc<Schema> {
     ))
 }
 
-fn text(column: &mut StringBuilder, bytes: Option<&[u8]>) {
-    match bytes {
-        Some(bytes) => column.append_value(printable(bytes)),
-        None => column.append_null(),
+/// A range of an event's text; `whole` is that text where all of it is UTF-8, else empty.
+#[inline]
+fn shown<'a>(
+    event: &'a Event,
+    whole: &'a str,
+    range: Option<(usize, usize)>,
+) -> Option<Cow<'a, str>> {
+    let (start, end) = range?;
+    match whole.get(start..end) {
+        Some(text) => Some(Cow::Borrowed(text)),
+        None => event.slice(range).map(printable),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the records of one event say, gathered into columns' shape. Scratch space: one value is used for every event.
 
-use crate::parse::{pack, Field, Fields, Value};
+use crate::parse::{Field, Fields, Value};
 use crate::redact::may_hold_secret;
 use crate::types;
 
@@ -274,6 +274,7 @@ impl Event {
         self.has |= HAS_SYSCALL;
         for Field {
             key,
+            name,
             value,
             enriched,
         } in Fields::new(body)
@@ -284,7 +285,7 @@ impl Event {
                 }
                 continue;
             }
-            match pack(key) {
+            match name {
                 name::ARCH => self.arch = value.hexadecimal().map(|number| number as u32),
                 name::SYSCALL => self.syscall = value.decimal().map(|number| number as u32),
                 name::SUCCESS => self.success = yes_or_no(value.raw),
@@ -293,15 +294,15 @@ impl Event {
                 name::ITEMS => self.items = value.decimal().map(|number| number as u32),
                 name::KEY => self.read_keys(value),
                 _ => {
-                    self.read_subject(key, value);
+                    self.read_subject(name, value);
                 }
             }
         }
     }
 
     /// Fields that say who did it; the same in kernel and user records. False when it is another field.
-    fn read_subject(&mut self, key: &[u8], value: Value<'_>) -> bool {
-        match pack(key) {
+    fn read_subject(&mut self, name: u64, value: Value<'_>) -> bool {
+        match name {
             name::PID => keep(&mut self.pid, number(value)),
             name::PPID => keep(&mut self.ppid, number(value)),
             name::AUID => keep(&mut self.auid, set_number(value)),
@@ -337,15 +338,16 @@ impl Event {
         self.has |= HAS_PATH;
         let mut path = PathItem::default();
         for Field {
-            key,
+            name,
             value,
             enriched,
+            ..
         } in Fields::new(body)
         {
             if enriched {
                 break;
             }
-            match pack(key) {
+            match name {
                 name::ITEM => path.item = value.decimal().unwrap_or(0) as u32,
                 name::NAME => path.name = self.string(value),
                 name::INODE => path.inode = value.decimal(),
@@ -372,6 +374,7 @@ impl Event {
             key,
             value,
             enriched,
+            ..
         } in Fields::new(body)
         {
             if enriched {
@@ -441,12 +444,15 @@ impl Event {
     }
 
     fn read_other(&mut self, fields: Fields<'_>) {
-        for Field { key, value, .. } in fields {
+        for Field {
+            key, name, value, ..
+        } in fields
+        {
             if key == b"msg" && value.quoted {
                 self.read_other(Fields::new(value.raw));
                 continue;
             }
-            self.read_subject(key, value);
+            self.read_subject(name, value);
             if key == b"key" {
                 self.read_keys(value);
             }

@@ -75,13 +75,15 @@ fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
         if digit > 9 {
             break;
         }
-        number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
         length += 1;
     }
-    if length == 0 {
-        return None;
+    let (text, rest) = bytes.split_at_checked(length)?;
+    match length {
+        0 => None,
+        1..=19 => Some((number, rest)),
+        _ => Some((std::str::from_utf8(text).ok()?.parse().ok()?, rest)),
     }
-    Some((number, bytes.get(length..).unwrap_or_default()))
 }
 
 /// A field's value as it stands in the line.
@@ -96,6 +98,8 @@ pub struct Value<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field<'a> {
     pub key: &'a [u8],
+    /// `pack` of the key.
+    pub name: u64,
     pub value: Value<'a>,
     pub enriched: bool,
 }
@@ -121,31 +125,64 @@ impl<'a> Iterator for Fields<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Field<'a>> {
-        // Keys and most values are a few bytes long: a plain loop beats a search by vectors.
-        let mut start = 0;
-        for (at, byte) in self.rest.iter().enumerate() {
-            match *byte {
-                b' ' | b',' => start = at + 1,
-                ENRICHMENT => {
-                    self.enriched = true;
-                    start = at + 1;
-                }
-                b'=' => {
-                    let key = self.rest.get(start..at).unwrap_or_default();
-                    let (value, rest) = take_value(self.rest.get(at + 1..).unwrap_or_default());
+        loop {
+            if let [b' ', rest @ ..] = self.rest {
+                self.rest = rest;
+            }
+            let (at, name) = self.find_end()?;
+            let (key, rest) = split(self.rest, at);
+            match self.rest.get(at) {
+                Some(b'=') => {
+                    let (value, rest) = take_value(rest);
                     self.rest = rest;
                     return Some(Field {
                         key,
+                        name,
                         value,
                         enriched: self.enriched,
                     });
                 }
+                Some(&ENRICHMENT) => self.enriched = true,
                 _ => {}
             }
+            self.rest = rest;
         }
-        self.rest = &[];
-        None
     }
+}
+
+impl Fields<'_> {
+    /// Where the word at the beginning ends (at `=` or what separates words), and the word as a number.
+    #[inline]
+    fn find_end(&self) -> Option<(usize, u64)> {
+        if let Some(word) = first_eight(self.rest) {
+            let ends =
+                same(word, b'=') | same(word, b' ') | same(word, b',') | same(word, ENRICHMENT);
+            if ends != 0 {
+                let at = ends.trailing_zeros() / 8;
+                return Some((at as usize, word & ((1 << (8 * at)) - 1)));
+            }
+        }
+        let at = self
+            .rest
+            .iter()
+            .position(|byte| matches!(*byte, b'=' | b' ' | b',' | ENRICHMENT))?;
+        Some((at, pack(self.rest.get(..at)?)))
+    }
+}
+
+/// The first eight bytes as one number, the first byte lowest.
+#[inline]
+fn first_eight(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk().map(|chunk| u64::from_le_bytes(*chunk))
+}
+
+/// The highest bit of each byte of `word` that is `byte`: the lowest bit set is always right, those above it may err
+/// (H. S. Warren, Hacker's Delight, 6-1).
+#[inline]
+fn same(word: u64, byte: u8) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    let zero = word ^ (ONES * byte as u64);
+    zero.wrapping_sub(ONES) & !zero & (ONES << 7)
 }
 
 /// A key of at most eight bytes as one number, so that choosing among many is a table and not a row of comparisons; 0 for longer ones.
@@ -156,9 +193,9 @@ pub const fn pack(key: &[u8]) -> u64 {
     }
     let mut packed = 0u64;
     let mut rest = key;
-    while let [first, tail @ ..] = rest {
-        packed = packed << 8 | *first as u64;
-        rest = tail;
+    while let [head @ .., last] = rest {
+        packed = packed << 8 | *last as u64;
+        rest = head;
     }
     packed
 }
@@ -191,13 +228,7 @@ fn take_value(rest: &[u8]) -> (Value<'_>, &[u8]) {
             )
         }
         _ => {
-            let near = rest
-                .iter()
-                .take(24)
-                .position(|byte| matches!(*byte, b' ' | ENRICHMENT));
-            let end = near
-                .or_else(|| memchr2(b' ', ENRICHMENT, rest))
-                .unwrap_or(rest.len());
+            let end = find_separator(rest);
             let (raw, tail) = (
                 rest.get(..end).unwrap_or_default(),
                 rest.get(end..).unwrap_or_default(),
@@ -205,6 +236,21 @@ fn take_value(rest: &[u8]) -> (Value<'_>, &[u8]) {
             (Value { raw, quoted: false }, tail)
         }
     }
+}
+
+/// Where a bare value ends. Most are a few bytes long: only what is longer is worth a search by vectors.
+#[inline]
+fn find_separator(rest: &[u8]) -> usize {
+    for skip in [0, 8] {
+        let Some(word) = rest.get(skip..).and_then(first_eight) else {
+            break;
+        };
+        let ends = same(word, b' ') | same(word, ENRICHMENT);
+        if ends != 0 {
+            return skip + ends.trailing_zeros() as usize / 8;
+        }
+    }
+    memchr2(b' ', ENRICHMENT, rest).unwrap_or(rest.len())
 }
 
 impl<'a> Value<'a> {

@@ -47,8 +47,52 @@ fn rules() -> &'static [Rule] {
     })
 }
 
+/// Three letters that stand in every word of the prefilter, in any case; `@` is looked for by itself.
+const ANCHORS: [&[u8; 3]; 30] = [
+    b"ssw", b"ssp", b"pwd", b"tok", b"pik", b"pi_", b"pi-", b"ecr", b"ss_", b"ss-", b"ede", b"riz",
+    b"/t/", b"ghp", b"gho", b"ghu", b"ghs", b"ghr", b"b_p", b"glp", b"i-a", b"aki", b"asi", b"xox",
+    b"sk-", b"hf_", b"pm_", b"aiz", b"eyj", b"vat",
+];
+
+/// A bit for each three letters: two steps a byte, where an automaton waits for its last step.
+static ANCHOR_BITS: [u64; 4096] = anchor_bits();
+
+// Evaluated when compiled: an index out of bounds is a build error.
+#[allow(clippy::indexing_slicing)]
+const fn anchor_bits() -> [u64; 4096] {
+    let mut bits = [0; 4096];
+    let mut at = 0;
+    while at < ANCHORS.len() {
+        let [a, b, c] = *ANCHORS[at];
+        let code = fold(a) << 12 | fold(b) << 6 | fold(c);
+        bits[(code / 64) as usize] |= 1 << (code % 64);
+        at += 1;
+    }
+    bits
+}
+
+/// Six bits of a byte in which upper and lower case are the same.
+#[inline]
+const fn fold(byte: u8) -> u32 {
+    ((byte & 0x40) >> 1 | byte & 0x1f) as u32
+}
+
+fn has_anchor(text: &[u8]) -> bool {
+    let mut code = 0u32;
+    let found = text.iter().any(|byte| {
+        code = code << 6 | fold(*byte);
+        let word = ANCHOR_BITS.get((code >> 6 & 0xfff) as usize);
+        word.is_some_and(|word| word >> (code & 63) & 1 != 0)
+    });
+    found || memchr::memchr(b'@', text).is_some()
+}
+
 /// Whether a closer look is worth it; costs one pass over the bytes.
 pub fn may_hold_secret(text: &[u8]) -> bool {
+    has_anchor(text) && matches_prefilter(text)
+}
+
+fn matches_prefilter(text: &[u8]) -> bool {
     static PREFILTER: OnceLock<Option<Regex>> = OnceLock::new();
     PREFILTER
         .get_or_init(|| {
@@ -163,6 +207,20 @@ mod tests {
             ),
         ] {
             assert_eq!(redacted(text), expected);
+        }
+    }
+
+    #[test]
+    fn every_word_of_the_prefilter_has_an_anchor() {
+        for word in "passw passphrase pwd= --pwd token apikey api_key api-key secret access-key access_key credential \
+             authorization a@b /t/ ghp_ gho_ ghu_ ghs_ ghr_ github_pat glpat- pypi-Ag AKIA ASIA xox sk- hf_ npm_ AIza eyJ"
+            .split_whitespace()
+            .chain(["PRIVATE KEY"])
+        {
+            assert!(matches_prefilter(word.as_bytes()), "{word}");
+            assert!(has_anchor(word.as_bytes()), "{word}");
+            let upper = word.to_ascii_uppercase();
+            assert!(!matches_prefilter(upper.as_bytes()) || has_anchor(upper.as_bytes()), "{upper}");
         }
     }
 
