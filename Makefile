@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH_DEBIAN := libclang-dev libacl1-dev
 DEBIAN := auditd audispd-plugins python3-venv build-essential zstd
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -56,7 +57,8 @@ lint: setup ## ruff, mypy, stubtest, import-linter, rustfmt, clippy
 	cargo fmt --check
 	cargo clippy -q --release --workspace --all-targets -- -D warnings
 
-bench: setup ## Measure, beside the peers; writes bench/results/
+bench: DEBIAN += $(BENCH_DEBIAN)
+bench: setup ## Measure, beside the peers; writes bench/results/ (laurel's build needs libclang and libacl)
 	$(BIN)/python bench/run.py
 
 docs: setup ## Write the reference pages from the code

@@ -1,0 +1,49 @@
+"""What was measured, as JSON and as Markdown."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+
+
+@dataclass
+class Table:
+    title: str
+    what: str
+    columns: list[str]
+    rows: list[list[str | int | float]]
+    not_run: list[str] = field(default_factory=list)
+
+    def render(self) -> str:
+        lines = [f"## {self.title}", "", self.what, ""]
+        lines += ["| " + " | ".join(self.columns) + " |", "| " + " | ".join("---" for _ in self.columns) + " |"]
+        lines += [
+            "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row) + " |" for row in self.rows
+        ]
+        lines += [f"\nNot run: {name}" for name in self.not_run]
+        return "\n".join(lines) + "\n"
+
+
+def write(tables: list[Table]) -> None:
+    machine = f"{os.cpu_count()} cores, {_processor()}, kernel {platform.release()}, Python {platform.python_version()}"
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
+    moment = datetime.now(tz=timezone.utc).strftime("%Y-%m-%d")
+    document = {"date": moment, "machine": machine, "tables": [asdict(table) for table in tables]}
+    (results / f"{moment}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    head = f"# Figures of {moment}\n\nMachine: {machine}. Compare within one table: absolute figures belong to this machine.\n\n"
+    (results / "latest.md").write_text(head + "\n".join(table.render() for table in tables))
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
