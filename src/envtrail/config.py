@@ -152,6 +152,7 @@ SETTINGS: tuple[Setting, ...] = (
         "paths",
         "Programs whose executions are not recorded; a kernel filter on exe.",
     ),
+    Setting("rules.people", True, "", "Trace what people run, beside the watched Pythons and managers."),
     Setting("rules.only_auids", [], "numbers", "Bound every rule to these login uids (tests, trials)."),
     Setting("rules.follow", True, "", "A running agent follows environments that appear, move or go."),
     Setting(

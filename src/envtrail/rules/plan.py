@@ -97,7 +97,8 @@ def _lean(landscape: Landscape, config: Config) -> Iterator[PlannedRule]:
                 persistable=False,
             )
         yield _through_io_uring(root)
-    yield from _people()
+    if config.flag("rules.people"):
+        yield from _people()
 
 
 def _full(landscape: Landscape, config: Config) -> Iterator[PlannedRule]:

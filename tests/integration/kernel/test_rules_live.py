@@ -1,0 +1,213 @@
+"""Rules in the real kernel: at boot, beside others, and while environments come, move and go."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from audit_lab import RunningAgent, audit_turn, run_as, running_agent, wait_until
+from wheels import make_wheel
+
+from envtrail.agent.rules import export_text, make_plan
+from envtrail.config import load_config
+from envtrail.core.control import AuditControl
+from envtrail.rules.rule import parse_rule, rule_from_bytes
+
+pytestmark = pytest.mark.kernel
+
+AUID = 61030
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    for parent in [tmp_path, *list(tmp_path.parents)[:3]]:
+        if str(parent).startswith("/tmp/"):
+            parent.chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, AUID, AUID)
+    return home
+
+
+@pytest.fixture
+def agent(tmp_path: Path, home: Path) -> Iterator[RunningAgent]:
+    with running_agent(tmp_path, AUID, roots=[home]) as agent:
+        yield agent
+
+
+def _loaded() -> list[str]:
+    with AuditControl() as control:
+        return [rule_from_bytes(data).render() for data in control.list_rules()]
+
+
+def _make_venv(folder: Path) -> None:
+    assert run_as(AUID, ["/usr/bin/python3", "-m", "venv", "--without-pip", str(folder)], cwd=folder.parent).returncode == 0
+
+
+def test_the_boot_file_loads_where_every_root_is_gone_and_so_does_the_file_behind_it(tmp_path: Path, home: Path) -> None:
+    _make_venv(home / "env")
+    flags = {
+        "rules.venv_roots": [str(home)],
+        "rules.only_auids": [str(AUID)],
+        "rules.exclude_programs": [str(home / "env/bin/tool")],
+    }
+    boot = export_text(make_plan(load_config(environ={}, flags=flags)))
+    (home / "env").rename(home / "gone")
+    ours = [parse_rule(line) for line in boot.splitlines() if line and not line.startswith("#")]
+    assert len(ours) >= 8
+    foreign = "-a always,exit -F arch=b64 -S execve -F auid=61031 -F key=foreign"
+    # augenrules puts the files of rules.d one after another and loads the whole; the first bad line ends it.
+    merged = tmp_path / "audit.rules"
+    merged.write_text(boot + foreign + "\n")
+    with audit_turn(), AuditControl() as control:
+        before = control.list_rules()
+        try:
+            done = subprocess.run(["auditctl", "-R", str(merged)], capture_output=True, text=True, check=False)
+            loaded = [rule_from_bytes(data) for data in control.list_rules()]
+        finally:
+            for rule in (*ours, parse_rule(foreign)):
+                control.delete_rule(rule.to_bytes())
+        assert done.returncode == 0, done.stderr
+        assert all(rule in loaded for rule in ours)
+        assert parse_rule(foreign) in loaded
+        assert control.list_rules() == before
+
+
+def test_an_environment_that_appears_or_moves_is_followed(home: Path, agent: RunningAgent) -> None:
+    _make_venv(home / "first")
+    wait_until(lambda: any(f"{home}/first/lib" in rule for rule in _loaded()), "rules for the new environment", timeout_s=30)
+    subprocess.run(["mv", str(home / "first"), str(home / "second")], check=True)
+
+    def followed() -> bool:
+        rules = _loaded()
+        return any(f"{home}/second/lib" in rule for rule in rules) and not any(f"{home}/first/" in rule for rule in rules)
+
+    wait_until(followed, "rules for the moved environment alone", timeout_s=30)
+
+
+def test_diff_shows_what_moved_while_no_agent_ran(tmp_path: Path, home: Path, agent: RunningAgent) -> None:
+    _make_venv(home / "first")
+    wait_until(lambda: any(f"{home}/first/lib" in rule for rule in _loaded()), "rules for the new environment", timeout_s=30)
+    no_file = ["--rules-file", str(tmp_path / "none.rules")]
+    wait_until(lambda: agent.ask("rules", "diff", *no_file).returncode == 0, "agreement", timeout_s=30)
+    agent.kill()
+    (home / "first").rename(home / "second")
+
+    drift = agent.ask("rules", "diff", "--json", *no_file)
+
+    found = [json.loads(line) for line in drift.stdout.splitlines()]
+    assert drift.returncode == 1
+    assert {item["mark"] for item in found} == {"+", "-"}
+    assert all("/second" in item["rule"] for item in found if item["mark"] == "+")
+    assert all("/first" in item["rule"] for item in found if item["mark"] == "-")
+
+
+def test_diff_names_who_took_a_rule_out(tmp_path: Path, agent: RunningAgent) -> None:
+    no_file = ["--rules-file", str(tmp_path / "none.rules")]
+
+    def removals() -> int:
+        return agent.ask("events", "--kind", "config", "--json").stdout.count("remove_rule")
+
+    for _ in range(8):
+        before = removals()
+        victim = next(rule for rule in _loaded() if "exit_group" in rule and f"auid={AUID}" in rule)
+        assert run_as(AUID, ["/sbin/auditctl", *shlex.split(victim.replace("-a ", "-d ", 1))], uid=0).returncode == 0
+        wait_until(lambda before=before: removals() > before, "the record of it")
+        agent.kill()
+        drift = [json.loads(line) for line in agent.ask("rules", "diff", "--json", *no_file).stdout.splitlines()]
+        if drift:
+            break
+        # The agent was quicker: it looks every five seconds, and had put the rule back.
+        agent.restart()
+    assert [item["rule"] for item in drift if item["mark"] == "+"] == [victim]
+    assert f"removed by auid {AUID} with /usr/sbin/auditctl" in drift[0]["meaning"]
+
+
+def test_ctrl_c_ends_up_with_130_and_takes_the_rules_out(agent: RunningAgent) -> None:
+    agent.process.terminate()
+    agent.process.wait(20)
+    assert agent.ask("rules", "remove").returncode == 0
+    status = agent.data_dir / "agent.json"
+    up = subprocess.Popen(
+        [sys.executable, "-m", "envtrail", "up"],
+        env=agent.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_until(lambda: f'"pid":{up.pid},' in status.read_text(), "the start")
+    assert any(f"auid={AUID}" in rule for rule in _loaded())
+    up.send_signal(signal.SIGINT)
+    said, _ = up.communicate(timeout=20)
+    assert up.returncode == 130, said
+    assert "Traceback" not in said
+    assert not any(f"auid={AUID}" in rule for rule in _loaded())
+
+
+def test_root_without_a_login_is_seen(tmp_path: Path, home: Path) -> None:
+    """A fresh machine's newcomer. The interpreter is a copy of its own, so that rules without a login uid stay in this folder."""
+    venv = home / "env"
+    subprocess.run(["/usr/bin/python3", "-m", "venv", "--copies", str(venv)], check=True)
+    make_wheel(home / "wheels", "leaf", "1.0")
+    scope = {"PEOPLE": "false", "ONLY_AUIDS": "", "PYTHONS": "", "MANAGERS": ""}
+    variables = {f"ENVTRAIL_RULES_{name}": value for name, value in scope.items()}
+
+    def without_login() -> None:
+        Path("/proc/self/loginuid").write_text("4294967295")
+
+    with running_agent(tmp_path, AUID, roots=[home], **variables) as agent:
+        rules = _loaded()
+        assert all(str(home) in rule for rule in rules)
+        argv = [str(venv / "bin/pip"), "install", "-q", "--no-index", f"--find-links={home}/wheels", "leaf"]
+        assert subprocess.run(argv, preexec_fn=without_login, check=False).returncode == 0
+        wait_until(agent.operations, "the operation")
+        (operation,) = agent.operations()
+    actor = operation["actor"]
+    assert isinstance(actor, dict)
+    assert (operation["kind"], operation["outcome"], actor["uid"], actor["auid"]) == ("install", "success", 0, None)
+    assert [change["name"] for change in operation["changes"]] == ["leaf"]  # type: ignore[attr-defined]
+
+
+def test_a_full_disk_is_a_gap_and_the_watch_goes_on(tmp_path: Path, home: Path) -> None:
+    venv = home / "env"
+    subprocess.run(["/usr/bin/python3", "-m", "venv", str(venv)], check=True)
+    subprocess.run(["chown", "-R", f"{AUID}:{AUID}", str(home)], check=True)
+    for version in ("1.0", "2.0", "3.0"):
+        make_wheel(home / "wheels", "leaf", version)
+    trail = tmp_path / "trail"
+    trail.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(trail)], check=True)
+    try:
+        with running_agent(tmp_path, AUID, roots=[home], ENVTRAIL_STORE_MIN_FREE_BYTES=str(1 << 20)) as agent:
+
+            def install(version: str) -> None:
+                argv = [str(venv / "bin/pip"), "install", "-q", "--no-index", f"--find-links={home}/wheels", f"leaf=={version}"]
+                assert run_as(AUID, argv, cwd=home).returncode == 0
+
+            install("1.0")
+            wait_until(lambda: len(agent.operations()) == 1, "the first operation")
+            with (trail / "filler").open("wb") as filler:
+                with pytest.raises(OSError, match="No space left"):
+                    while True:
+                        filler.write(b"\0" * 65536)
+                        filler.flush()
+                install("2.0")
+                filler.truncate(0)
+            (trail / "filler").unlink()
+            install("3.0")
+            wait_until(lambda: "disk_full" in agent.ask("gaps", "--json").stdout, "the entry of the loss ledger", timeout_s=40)
+            wait_until(lambda: "leaf==3.0" in str(agent.operations()[-1]["argv"]), "the operation after it", timeout_s=40)
+            assert agent.process.poll() is None
+            agent.process.terminate()
+            agent.process.wait(20)
+            assert agent.ask("seal").returncode == 0
+            assert agent.ask("verify").returncode == 0
+    finally:
+        subprocess.run(["umount", str(trail)], check=True)

@@ -1,0 +1,47 @@
+"""What holds for the repository as a whole."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from importlib.metadata import distribution, requires
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+FREE = ("Apache", "MIT", "BSD", "PSF", "MPL", "ISC", "Unlicense", "Zlib", "Unicode", "CC0", "BSL", "0BSD")
+
+
+def _tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / line for line in listed.splitlines()]
+
+
+def test_a_module_is_read_in_one_sitting() -> None:
+    lengths = {path.name: len(path.read_text().splitlines()) for path in _tracked() if path.suffix == ".py"}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_no_crate_forbids_our_licence() -> None:
+    listed = subprocess.run(["cargo", "metadata", "--format-version", "1"], cwd=ROOT, capture_output=True, check=True).stdout
+    licences = {package["name"]: package["license"] or "" for package in json.loads(listed)["packages"]}
+    assert {name: words for name, words in licences.items() if not any(free in words for free in FREE)} == {}
+
+
+def test_no_dependency_forbids_our_licence() -> None:
+    names = [Requirement(text).name for text in requires("envtrail") or [] if "python_version" not in text]
+    for name in names:
+        metadata = distribution(name).metadata
+        words = " ".join(
+            [metadata.get("License-Expression") or "", metadata.get("License") or "", *metadata.get_all("Classifier", [])]
+        )
+        assert any(free in words for free in FREE), name
+        assert "GPL" not in words, name
+
+
+def test_every_dependency_has_its_reason_in_the_docs() -> None:
+    text = (ROOT / "docs/dependencies.md").read_text()
+    names = [Requirement(item).name for item in requires("envtrail") or []]
+    assert [name for name in names if name not in text] == []
