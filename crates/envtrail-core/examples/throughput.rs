@@ -15,7 +15,7 @@ fn main() {
         hints,
         ..Options::default()
     });
-    let mut block = vec![0; 1 << 20];
+    let mut block = vec![0; 1 << 17];
     let (mut events, mut bytes) = (0, 0);
     loop {
         let length = file.read(&mut block).expect("a block");

@@ -66,7 +66,7 @@ def open_control() -> Iterator[AuditControl]:
 
 def export_text(plan: Plan) -> str:
     """The boot file."""
-    lines = [f"# {item.reason}\n{item.rule.render()}" for item in plan.rules if item.persistable]
+    lines = [f"# {item.reason}\n{' '.join(item.rule.words())}" for item in plan.rules if item.persistable]
     return _HEADER + "\n".join(lines) + "\n"
 
 

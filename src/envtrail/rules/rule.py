@@ -75,7 +75,11 @@ class Rule(Struct, frozen=True, kw_only=True):
     key: str | None = None
 
     def render(self) -> str:
-        """The rule as auditctl takes it."""
+        """The rule as a shell takes it behind `auditctl`."""
+        return shlex.join(self.words())
+
+    def words(self) -> list[str]:
+        """The rule as auditctl takes it; a rules file holds these words with spaces between and knows no quotes."""
         words = ["-a", f"{self.action},{self.filter}"]
         arch = [field for field in self.fields if field.name == "arch"]
         for field in arch:
@@ -87,7 +91,7 @@ class Rule(Struct, frozen=True, kw_only=True):
                 words += ["-F", str(field)]
         if self.key:
             words += ["-F", f"key={self.key}"]
-        return shlex.join(words)
+        return words
 
     def to_bytes(self) -> bytes:
         """The rule as `struct audit_rule_data`."""

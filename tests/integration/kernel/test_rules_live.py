@@ -72,8 +72,9 @@ def test_the_boot_file_loads_where_every_root_is_gone_and_so_does_the_file_behin
             done = subprocess.run(["auditctl", "-R", str(merged)], capture_output=True, text=True, check=False)
             loaded = [rule_from_bytes(data) for data in control.list_rules()]
         finally:
-            for rule in (*ours, parse_rule(foreign)):
-                control.delete_rule(rule.to_bytes())
+            for data in control.list_rules():
+                if data not in before:
+                    control.delete_rule(data)
         assert done.returncode == 0, done.stderr
         assert all(rule in loaded for rule in ours)
         assert parse_rule(foreign) in loaded
@@ -163,8 +164,7 @@ def test_root_without_a_login_is_seen(tmp_path: Path, home: Path) -> None:
         Path("/proc/self/loginuid").write_text("4294967295")
 
     with running_agent(tmp_path, AUID, roots=[home], **variables) as agent:
-        rules = _loaded()
-        assert all(str(home) in rule for rule in rules)
+        assert all("path=" in rule or "exe=" in rule or "dir=" in rule for rule in _loaded())
         argv = [str(venv / "bin/pip"), "install", "-q", "--no-index", f"--find-links={home}/wheels", "leaf"]
         assert subprocess.run(argv, preexec_fn=without_login, check=False).returncode == 0
         wait_until(agent.operations, "the operation")
