@@ -15,14 +15,14 @@ from typing import Any, Protocol, Union
 import msgspec
 import pyarrow as pa
 
-from envtrail.agent.world import NO_ENVIRONMENT, World
+from envtrail.agent.world import BEFORE, NO_ENVIRONMENT, World
 from envtrail.capture.loss import disk_full_gap
 from envtrail.capture.source import Block
 from envtrail.core import Assembler, Batch
 from envtrail.environments.changes import diff_snapshots
 from envtrail.errors import StoreFullError
 from envtrail.interpret.baseline import operation_of_baseline
-from envtrail.interpret.emission import Emission, SnapshotWanted
+from envtrail.interpret.emission import Emission, EnvironmentOpened, SnapshotWanted
 from envtrail.interpret.interpreter import Interpreter
 from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.model.gap import Gap
@@ -212,7 +212,8 @@ class Pipeline:
         results = _results(emissions)
         wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
         while wishes and self.world is not None:
-            answers = [answer for wish in wishes for answer in self.world.grant(wish, self._next_moment(now_ms))]
+            unmet = [wish for wish in wishes if not self._is_known(wish)]
+            answers = [answer for wish in unmet for answer in self.world.grant(wish, self._next_moment(now_ms))]
             if not answers:
                 break
             try:
@@ -226,6 +227,9 @@ class Pipeline:
             results += _results(emissions)
             wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
         self._store(results)
+
+    def _is_known(self, wish: Emission) -> bool:
+        return isinstance(wish, EnvironmentOpened) and self._state.snapshot(wish.prefix) is not None
 
     def _let_go(self, wishes: Sequence[Emission], now_ms: int) -> list[Emission]:
         """Close the operations whose snapshot cannot be kept."""
@@ -318,7 +322,8 @@ class Pipeline:
         return emissions
 
     def _apply_snapshot(self, taken: SnapshotTaken, now_ms: int) -> list[Emission]:
-        if taken.digest is None and taken.absent == NO_ENVIRONMENT and self._state.snapshot(taken.prefix) is not None:
+        was_there = taken.reason == BEFORE or self._state.snapshot(taken.prefix) is not None
+        if taken.digest is None and taken.absent == NO_ENVIRONMENT and was_there:
             gone = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=[])
             taken = msgspec.structs.replace(taken, digest=gone.digest, packages=[], absent=None)
         if taken.digest is None:
@@ -336,6 +341,7 @@ class Pipeline:
             taken.image,
             taken.prefix,
             changes=diff_snapshots(before, after),
+            is_before_known=before is not None,
             installed={package.name: package.version for package in after.packages},
             now_ms=now_ms,
         )

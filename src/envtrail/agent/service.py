@@ -145,7 +145,7 @@ class Agent:
             applied = RulesApplied(time_ms=now_ms, profile=profile, added=report.added, removed=report.removed)
             self._pipeline.observe([applied], now_ms)
         self._pipeline.observe(list(read_processes(now_ms)), now_ms)
-        self._first_start = first_start
+        self._without_past = {environment.prefix for environment in environments} if first_start else set()
         self._unread = list(environments)
         self._losses.poll(now_ms)
 
@@ -232,10 +232,11 @@ class Agent:
         observations: list[Observation] = [EnvironmentSeen(time_ms=now_ms, environment=environment)]
         if known is None:
             observations += observe_packages(environment, now_ms, reason="baseline")
-            if self._first_start:
-                observations += read_baseline(environment, snapshot, now_ms)
         elif known.digest != snapshot.digest:
             observations += observe_packages(environment, now_ms, reason="scheduled")
+        if environment.prefix in self._without_past:
+            self._without_past.remove(environment.prefix)
+            observations += read_baseline(environment, snapshot, now_ms)
         self._pipeline.observe(observations, now_ms)
 
     def _import_earlier(self) -> None:

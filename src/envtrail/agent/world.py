@@ -12,7 +12,7 @@ from typing import Protocol
 from envtrail.core import redact_argv, redact_text
 from envtrail.environments.find import identify
 from envtrail.environments.inventory import read_snapshot
-from envtrail.interpret.emission import EnvironmentTouched, NameWanted, ProcessWanted, SnapshotWanted, Wish
+from envtrail.interpret.emission import EnvironmentOpened, NameWanted, ProcessWanted, SnapshotWanted, Wish
 from envtrail.model.environment import Environment
 from envtrail.model.observation import (
     EnvironmentSeen,
@@ -23,6 +23,8 @@ from envtrail.model.observation import (
 )
 
 NO_ENVIRONMENT = "no environment at this prefix"
+BEFORE = "before"
+"""Reason of a snapshot taken while a tool begins on an environment that was not known."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -48,8 +50,8 @@ class LiveWorld:
         match wish:
             case SnapshotWanted():
                 return observe_environment(wish.prefix, now_ms, reason="operation", image=wish.image, kind=wish.environment_kind)
-            case EnvironmentTouched():
-                return observe_environment(wish.prefix, now_ms, reason="scheduled")
+            case EnvironmentOpened():
+                return _observe_before(wish, now_ms)
             case ProcessWanted():
                 seen = read_process(wish.pid, now_ms, self._variables)
                 # A process that began after the exec it is asked for has got its pid from another one.
@@ -111,6 +113,21 @@ def observe_environment(
         EnvironmentSeen(time_ms=now_ms, environment=environment),
         *observe_packages(environment, now_ms, reason=reason, image=image),
     ]
+
+
+def _observe_before(wish: EnvironmentOpened, now_ms: int) -> list[Observation]:
+    """What was in an environment when a tool began; nothing when it has already been changed since."""
+    seen = observe_environment(wish.prefix, now_ms, reason=BEFORE, kind=wish.environment_kind)
+    folders = [wish.prefix, f"{wish.prefix}/conda-meta"]
+    folders += [folder for item in seen if isinstance(item, EnvironmentSeen) for folder in item.environment.site_packages]
+    return [] if any(_changed_ms(folder) >= wish.since_ms for folder in folders) else seen
+
+
+def _changed_ms(folder: str) -> float:
+    try:
+        return os.stat(folder).st_mtime_ns / 1e6
+    except OSError:
+        return 0
 
 
 def observe_packages(environment: Environment, now_ms: int, *, reason: str, image: int | None = None) -> list[Observation]:

@@ -31,11 +31,14 @@ class NameWanted(Struct, frozen=True, kw_only=True):
     uid: int
 
 
-class EnvironmentTouched(Struct, frozen=True, kw_only=True):
-    """Something was created or removed in an environment outside any operation."""
+class EnvironmentOpened(Struct, frozen=True, kw_only=True):
+    """A tool has begun on an environment: what was in it before, if that is not known yet?"""
 
     prefix: str
+    environment_kind: str | None
+    since_ms: int
+    """When the tool began: what has changed since then comes too late."""
 
 
-Wish = Union[SnapshotWanted, ProcessWanted, NameWanted, EnvironmentTouched]
+Wish = Union[SnapshotWanted, ProcessWanted, NameWanted, EnvironmentOpened]
 Emission = Union[Operation, Run, Session, Wish]

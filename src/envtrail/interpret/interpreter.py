@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from envtrail.core import Process
 from envtrail.interpret.actors import name_actor
-from envtrail.interpret.emission import Emission, NameWanted, ProcessWanted, SnapshotWanted
+from envtrail.interpret.emission import Emission, EnvironmentOpened, NameWanted, ProcessWanted, SnapshotWanted
 from envtrail.interpret.operations import OpenOperation, with_variables
 from envtrail.interpret.rows import Row, interesting_rows
 from envtrail.interpret.runs import begin_run, end_run
@@ -27,7 +27,7 @@ from envtrail.model.observation import (
     ProcessExited,
     ProcessSeen,
 )
-from envtrail.model.operation import Actor, Change, Evidence
+from envtrail.model.operation import Actor, Change, Evidence, OperationKind
 from envtrail.model.run import Run
 
 _MOST_RUNS = 16_384
@@ -79,6 +79,7 @@ class Interpreter:
         prefix: str,
         *,
         changes: list[Change] | None,
+        is_before_known: bool = True,
         installed: dict[str, str] | None = None,
         absent: str | None = None,
         now_ms: int,  # noqa: ARG002 - the moment of settling changes nothing
@@ -87,6 +88,8 @@ class Interpreter:
         opened = self._operations.get(image)
         if opened is None or not opened.is_ended or opened.intention.prefix != prefix:
             return []
+        if not is_before_known and opened.intention.kind is not OperationKind.CREATE:
+            changes, absent = None, "what was in the environment before is not known"
         return [self._close(opened, changes=changes, installed=installed, absent=absent)]
 
     def is_busy(self, prefix: str) -> bool:
@@ -126,7 +129,7 @@ class Interpreter:
             case ProcessExited():
                 return self._take_end(observation.pid, observation.time_ms, observation.exit_code, observation.signal, None)
             case ProcessSeen():
-                self._take_process(observation)
+                return self._take_process(observation)
             case NameResolved():
                 self._names[observation.uid] = observation.name
             case EnvironmentSeen():
@@ -183,10 +186,18 @@ class Interpreter:
         )
         self._operations[opened.image] = opened
         self._by_pid.setdefault(opened.pid, []).append(opened.image)
-        return [ProcessWanted(image=opened.image, pid=opened.pid)]
+        return [ProcessWanted(image=opened.image, pid=opened.pid), *self._wish_before(opened)]
 
-    def _take_process(self, seen: ProcessSeen) -> None:
+    def _wish_before(self, opened: OpenOperation) -> list[Emission]:
+        prefix = opened.intention.prefix
+        if prefix is None:
+            return []
+        kind = opened.intention.environment_kind or self._kinds.get(prefix)
+        return [EnvironmentOpened(prefix=prefix, environment_kind=kind, since_ms=opened.event.time_ms)]
+
+    def _take_process(self, seen: ProcessSeen) -> list[Emission]:
         """/proc has told a tool's variables: the intention is read again with them."""
+        wishes: list[Emission] = []
         for image in self._by_pid.get(seen.pid, ()):
             opened = self._operations.get(image)
             if opened is None or opened.is_ended:
@@ -200,7 +211,10 @@ class Interpreter:
             tool = next((tool for tool in self._tools.values() if opened.intention.tool in tool.programs), None)
             intention = tool.read(opened.invocation) if tool else None
             if intention is not None:
+                moved = intention.prefix != opened.intention.prefix
                 opened.intention = intention
+                wishes += self._wish_before(opened) if moved else []
+        return wishes
 
     def _take_end(
         self,

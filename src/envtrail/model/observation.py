@@ -103,7 +103,7 @@ class SnapshotTaken(_Observation, frozen=True, tag="snapshot_taken"):
     digest: str | None
     packages: list[Package] | None
     reason: str
-    """`baseline`, `operation` or `scheduled`."""
+    """`baseline`, `before` (as a tool began), `operation` or `scheduled`."""
     image: int | None = None
     """The operation's owner, when taken for one."""
     absent: str | None = None
