@@ -193,11 +193,10 @@ def test_a_full_disk_is_a_gap_and_the_watch_goes_on(tmp_path: Path, home: Path) 
 
             install("1.0")
             wait_until(lambda: len(agent.operations()) == 1, "the first operation")
-            with (trail / "filler").open("wb") as filler:
+            with (trail / "filler").open("wb", buffering=0) as filler:
                 with pytest.raises(OSError, match="No space left"):
                     while True:
                         filler.write(b"\0" * 65536)
-                        filler.flush()
                 install("2.0")
                 filler.truncate(0)
             (trail / "filler").unlink()
