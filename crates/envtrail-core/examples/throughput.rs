@@ -24,6 +24,9 @@ fn main() {
         } else {
             assembler.push(&block[..length]);
         }
+        if length > 0 && assembler.pending() < 1000 {
+            continue;
+        }
         let batch = assembler.drain().expect("a batch");
         events += batch.events.num_rows();
         bytes += batch.records.len();

@@ -6,7 +6,7 @@
 
 use crate::event::Record;
 use crate::fault::FaultKind;
-use crate::parse::{parse_stamp, Stamp};
+use crate::parse::{parse_stamp, LastStamp, Stamp};
 use crate::types;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -106,6 +106,7 @@ pub struct Coalescer {
     spare: Vec<(Vec<u8>, Vec<Record>)>,
     open: FxHashMap<Key, usize>,
     last: Option<usize>,
+    last_stamp: LastStamp,
     arrivals: VecDeque<(usize, u64)>,
     lingering: VecDeque<(usize, u64)>,
     done: Vec<Key>,
@@ -125,6 +126,7 @@ impl Coalescer {
             spare: Vec::new(),
             open: FxHashMap::default(),
             last: None,
+            last_stamp: LastStamp::default(),
             arrivals: VecDeque::new(),
             lingering: VecDeque::new(),
             done: vec![Key::default(); DONE],
@@ -154,7 +156,7 @@ impl Coalescer {
         out: &mut Vec<Gathered>,
     ) -> Result<Option<Key>, FaultKind> {
         self.counters.lines += 1;
-        let stamp = parse_stamp(line)?;
+        let stamp = parse_stamp(line, &mut self.last_stamp)?;
         self.counters.records += 1;
         let key = Key {
             node: self.number_of_node(stamp.node),

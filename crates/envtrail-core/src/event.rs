@@ -1,6 +1,6 @@
 //! What the records of one event say, gathered into columns' shape. Scratch space: one value is used for every event.
 
-use crate::parse::{Field, Fields, Value};
+use crate::parse::{digits, Field, Fields, Value};
 use crate::redact::may_hold_secret;
 use crate::types;
 
@@ -634,12 +634,13 @@ fn octal(raw: &[u8]) -> Option<u32> {
 
 /// `a12` → (12, 0), `a12[3]` → (12, 3); None for `a12_len` and anything else.
 fn argument_position(key: &[u8]) -> Option<(u32, u32)> {
-    let rest = key.strip_prefix(b"a")?;
-    let text = std::str::from_utf8(rest).ok()?;
-    match text.split_once('[') {
-        None => text.parse().ok().map(|index| (index, 0)),
-        Some((index, part)) => Some((index.parse().ok()?, part.strip_suffix(']')?.parse().ok()?)),
-    }
+    let (index, rest) = digits(key.strip_prefix(b"a")?)?;
+    let part = match rest {
+        [] => 0,
+        [b'[', part @ .., b']'] => digits(part).filter(|(_, rest)| rest.is_empty())?.0,
+        _ => return None,
+    };
+    Some((u32::try_from(index).ok()?, u32::try_from(part).ok()?))
 }
 
 /// `struct sockaddr` as text: an address for IPv4 and IPv6, a path for a Unix socket.

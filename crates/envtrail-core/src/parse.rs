@@ -20,8 +20,16 @@ pub struct Stamp<'a> {
     pub body: &'a [u8],
 }
 
+/// What stood between the parentheses of the last line: the records of an event share it.
+#[derive(Default)]
+pub struct LastStamp {
+    text: Vec<u8>,
+    time_ms: u64,
+    serial: u64,
+}
+
 /// Read the beginning of a line (without its newline).
-pub fn parse_stamp(line: &[u8]) -> Result<Stamp<'_>, FaultKind> {
+pub fn parse_stamp<'a>(line: &'a [u8], last: &mut LastStamp) -> Result<Stamp<'a>, FaultKind> {
     let (node, rest) = match line.strip_prefix(b"node=") {
         Some(rest) => {
             let end = memchr(b' ', rest).ok_or(FaultKind::NotARecord)?;
@@ -35,28 +43,36 @@ pub fn parse_stamp(line: &[u8]) -> Result<Stamp<'_>, FaultKind> {
     let rest = rest.strip_prefix(b"msg=audit").ok_or(FaultKind::BadStamp)?;
     let rest = rest.strip_prefix(b"d").unwrap_or(rest);
     let rest = rest.strip_prefix(b"(").ok_or(FaultKind::BadStamp)?;
-    let (seconds, rest) = digits(rest).ok_or(FaultKind::BadStamp)?;
-    let rest = rest.strip_prefix(b".").ok_or(FaultKind::BadStamp)?;
-    let (ms, rest) = digits(rest).ok_or(FaultKind::BadStamp)?;
-    let rest = rest.strip_prefix(b":").ok_or(FaultKind::BadStamp)?;
-    let (serial, rest) = digits(rest).ok_or(FaultKind::BadStamp)?;
-    let rest = rest.strip_prefix(b")").ok_or(FaultKind::BadStamp)?;
+    let rest = match rest.strip_prefix(last.text.as_slice()) {
+        Some([b')', rest @ ..]) if !last.text.is_empty() => rest,
+        _ => parse_moment(rest, last).ok_or(FaultKind::BadStamp)?,
+    };
     let rest = rest.strip_prefix(b":").unwrap_or(rest);
     let body = rest.strip_prefix(b" ").unwrap_or(rest);
-    let time_ms = seconds
-        .checked_mul(1000)
-        .and_then(|s| s.checked_add(ms))
-        .ok_or(FaultKind::BadStamp)?;
-    if ms > 999 || time_ms >= 1 << 43 {
-        return Err(FaultKind::BadStamp);
-    }
     Ok(Stamp {
         node,
         record_type,
-        time_ms,
-        serial,
+        time_ms: last.time_ms,
+        serial: last.serial,
         body,
     })
+}
+
+/// `seconds.milliseconds:serial)`; gives what follows.
+fn parse_moment<'a>(text: &'a [u8], last: &mut LastStamp) -> Option<&'a [u8]> {
+    let (seconds, rest) = digits(text)?;
+    let (ms, rest) = digits(rest.strip_prefix(b".")?)?;
+    let (serial, rest) = digits(rest.strip_prefix(b":")?)?;
+    let time_ms = seconds.checked_mul(1000)?.checked_add(ms)?;
+    let after = rest.strip_prefix(b")")?;
+    if ms > 999 || time_ms >= 1 << 43 {
+        return None;
+    }
+    last.text.clear();
+    last.text
+        .extend_from_slice(text.get(..text.len() - rest.len())?);
+    (last.time_ms, last.serial) = (time_ms, serial);
+    Some(after)
 }
 
 /// `bytes[..at]` and what follows the byte at `at`.
@@ -67,7 +83,9 @@ fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
     )
 }
 
-fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
+/// The whole number at the beginning, and what follows it; None without one or past 64 bits.
+#[inline]
+pub fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut number: u64 = 0;
     let mut length = 0;
     for &byte in bytes {

@@ -83,7 +83,7 @@ pub struct ProcessTable {
     images: FxHashMap<u64, Image>,
     early_exits: FxHashMap<u32, ProcessEvent>,
     newest_ms: u64,
-    changes: u32,
+    changes: usize,
 }
 
 impl ProcessTable {
@@ -412,7 +412,8 @@ impl ProcessTable {
     /// Forget what ended long ago; past the bound, the oldest images whatever they are.
     fn collect(&mut self) {
         self.changes += 1;
-        if self.changes < 4096 && self.images.len() < MAX_IMAGES {
+        // As many changes as there are images: looking at all of them costs each change the same, however many there are.
+        if self.changes < self.images.len().max(4096) && self.images.len() < MAX_IMAGES {
             return;
         }
         self.changes = 0;

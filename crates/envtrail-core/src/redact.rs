@@ -79,12 +79,18 @@ const fn fold(byte: u8) -> u32 {
 
 fn has_anchor(text: &[u8]) -> bool {
     let mut code = 0u32;
-    let found = text.iter().any(|byte| {
-        code = code << 6 | fold(*byte);
-        let word = ANCHOR_BITS.get((code >> 6 & 0xfff) as usize);
-        word.is_some_and(|word| word >> (code & 63) & 1 != 0)
-    });
-    found || memchr::memchr(b'@', text).is_some()
+    let mut found = 0u64;
+    for part in text.chunks(64) {
+        for byte in part {
+            code = code << 6 | fold(*byte);
+            let word = ANCHOR_BITS.get((code >> 6 & 0xfff) as usize);
+            found |= word.copied().unwrap_or(0) >> (code & 63);
+        }
+        if found & 1 != 0 {
+            return true;
+        }
+    }
+    memchr::memchr(b'@', text).is_some()
 }
 
 /// Whether a closer look is worth it; costs one pass over the bytes.
