@@ -1,6 +1,6 @@
 //! The whole way: bytes in, batches out.
 
-use crate::batch::{Columns, Facts};
+use crate::batch::{Columns, Facts, Word};
 use crate::coalesce::{Coalescer, Counters, EndedBy, Gathered, Limits};
 use crate::event::{Event, Kind, Strings};
 use crate::fault::{Fault, FaultKind};
@@ -59,6 +59,8 @@ pub struct Assembler {
     serials: SerialWatch,
     processes: ProcessTable,
     columns: Columns,
+    type_names: TypeNames,
+    renames: u32,
     event: Event,
     ended: Vec<Gathered>,
     partial: Vec<u8>,
@@ -79,6 +81,8 @@ impl Assembler {
             serials: SerialWatch::default(),
             processes: ProcessTable::default(),
             columns: Columns::default(),
+            type_names: TypeNames::default(),
+            renames: 0,
             event: Event::default(),
             ended: Vec::new(),
             partial: Vec::new(),
@@ -231,6 +235,7 @@ impl Assembler {
     /// Name this machine: records that carry no node are its own from now on.
     pub fn set_node(&mut self, node: &str) {
         node.clone_into(&mut self.options.node);
+        self.renames += 1;
     }
 
     pub fn take_serial_gaps(&mut self) -> Vec<(String, SerialGap)> {
@@ -308,14 +313,10 @@ impl Assembler {
     }
 
     fn emit_one(&mut self, mut gathered: Gathered) {
-        let mut event = std::mem::take(&mut self.event);
-        event.clear();
-        event.node = gathered.key.node;
-        event.time_ms = gathered.key.time_ms;
-        event.serial = gathered.key.serial;
-        event.read(&gathered.bytes, &gathered.records);
+        let event = &mut self.event;
+        event.read(gathered.key, &gathered.bytes, &gathered.records);
         let mut redactions = 0;
-        if self.options.redact && (event.may_hold_secret()) {
+        if self.options.redact && event.may_hold_secret() {
             redactions = redact_event(
                 &mut gathered.bytes,
                 &mut gathered.records,
@@ -324,42 +325,45 @@ impl Assembler {
             );
             if redactions > 0 {
                 let argc = event.argc;
-                event.clear();
-                event.node = gathered.key.node;
-                event.time_ms = gathered.key.time_ms;
-                event.serial = gathered.key.serial;
-                event.read(&gathered.bytes, &gathered.records);
+                event.read(gathered.key, &gathered.bytes, &gathered.records);
                 event.argc = argc;
             }
         }
-        let hint = self.hints.of(&event);
-        let place = self.place(&event, hint);
+        let hint = self.hints.of(event);
+        let (place, told) = place_of(&mut self.processes, event, hint);
+        self.process_events.extend(told);
         let missing = event.missing | if gathered.truncated { 2 } else { 0 };
         if missing == 0 {
             self.complete += 1;
         }
         let offset = self.records.len() as u64;
         self.records.extend_from_slice(&gathered.bytes);
-        let type_name = match types::known_name(event.lead_type) {
-            Some(name) => std::borrow::Cow::Borrowed(name),
-            None => std::borrow::Cow::Owned(unnamed_type(&gathered, event.lead_type)),
-        };
         let node = self.coalescer.node(gathered.key.node);
         let node = if node.is_empty() {
             self.options.node.as_str().into()
         } else {
             crate::batch::printable(node)
         };
+        let ended_by = gathered.ended_by.unwrap_or(EndedBy::Flush);
         let facts = Facts {
-            node: &node,
-            type_name: &type_name,
-            hint: hint.and_then(|hint| self.hints.label(hint)),
+            node: Word {
+                number: self.renames << 16 | gathered.key.node,
+                text: &node,
+            },
+            type_name: self.type_names.word_of(event.lead_type, &gathered),
+            hint: hint.map(|hint| Word {
+                number: u32::from(hint),
+                text: self.hints.label(hint).unwrap_or_default(),
+            }),
             image: place.image,
             parent_image: place.parent,
             tracked_image: place.tracked,
             redactions,
             missing,
-            ended_by: gathered.ended_by.unwrap_or(EndedBy::Flush).as_str(),
+            ended_by: Word {
+                number: ended_by as u32,
+                text: ended_by.as_str(),
+            },
             records: gathered.records.len() as u32,
             offset,
             length: gathered.bytes.len() as u32,
@@ -369,35 +373,8 @@ impl Assembler {
                 None
             },
         };
-        self.columns.push(&event, &facts);
-        self.event = event;
+        self.columns.push(event, &facts);
         self.coalescer.recycle(gathered);
-    }
-
-    fn place(&mut self, event: &Event, hint: Option<u16>) -> Place {
-        let (Some(pid), Some(ppid)) = (event.pid, event.ppid) else {
-            return Place::default();
-        };
-        match event.kind {
-            Kind::Exec if event.success != Some(false) => {
-                let exec = Exec {
-                    id: image_id(event.time_ms, event.serial),
-                    pid,
-                    ppid,
-                    hint,
-                    time_ms: event.time_ms,
-                    serial: event.serial,
-                    uid: event.uid,
-                    auid: event.auid,
-                    ses: event.ses,
-                };
-                let (place, told) = self.processes.exec(&exec);
-                self.process_events.extend(told);
-                place
-            }
-            Kind::Exit => self.processes.exit_record(event.time_ms, pid, ppid),
-            _ => self.processes.place_at(pid, ppid, event.time_ms),
-        }
     }
 
     fn fault(&mut self, kind: FaultKind, line: &[u8]) {
@@ -411,6 +388,32 @@ impl Assembler {
                 excerpt,
             });
         }
+    }
+}
+
+/// Where an event stands in the process table, and the end of its process where that had come before.
+fn place_of(
+    processes: &mut ProcessTable,
+    event: &Event,
+    hint: Option<u16>,
+) -> (Place, Option<ProcessEvent>) {
+    let (Some(pid), Some(ppid)) = (event.pid, event.ppid) else {
+        return (Place::default(), None);
+    };
+    match event.kind {
+        Kind::Exec if event.success != Some(false) => processes.exec(&Exec {
+            id: image_id(event.time_ms, event.serial),
+            pid,
+            ppid,
+            hint,
+            time_ms: event.time_ms,
+            serial: event.serial,
+            uid: event.uid,
+            auid: event.auid,
+            ses: event.ses,
+        }),
+        Kind::Exit => (processes.exit_record(event.time_ms, pid, ppid), None),
+        _ => (processes.place_at(pid, ppid, event.time_ms), None),
     }
 }
 
@@ -429,6 +432,36 @@ fn is_daemon_line(line: &[u8]) -> bool {
         line
     };
     rest.starts_with(b"type=DAEMON_")
+}
+
+/// Names of record types that this build does not know, as they came.
+#[derive(Default)]
+struct TypeNames {
+    unnamed: Vec<String>,
+}
+
+/// Most such names; whatever comes after has none (its record has).
+const MAX_UNNAMED: usize = 1024;
+
+impl TypeNames {
+    fn word_of(&mut self, number: u16, gathered: &Gathered) -> Word<'_> {
+        if let Some(text) = types::known_name(number) {
+            return Word {
+                number: u32::from(number),
+                text,
+            };
+        }
+        let name = unnamed_type(gathered, number);
+        let known = self.unnamed.iter().position(|known| *known == name);
+        let at = known.unwrap_or(self.unnamed.len());
+        if at == self.unnamed.len() && at < MAX_UNNAMED {
+            self.unnamed.push(name);
+        }
+        Word {
+            number: u32::from(u16::MAX) + 1 + at as u32,
+            text: self.unnamed.get(at).map_or("", String::as_str),
+        }
+    }
 }
 
 fn unnamed_type(gathered: &Gathered, number: u16) -> String {

@@ -1,7 +1,7 @@
 //! Events as Arrow columns, in the order of `model/schema.py`.
 
 use crate::event::{Event, MISSING};
-use arrow_array::builder::{BooleanBuilder, PrimitiveBuilder, StringBuilder};
+use arrow_array::builder::{ArrayBuilder, BooleanBuilder, PrimitiveBuilder, StringBuilder};
 use arrow_array::types::{
     ArrowPrimitiveType, Int32Type, Int64Type, TimestampMillisecondType, UInt16Type, UInt32Type,
     UInt64Type,
@@ -18,49 +18,53 @@ use std::sync::Arc;
 /// What the assembler adds to an event.
 #[derive(Clone, Copy, Default)]
 pub struct Facts<'a> {
-    pub node: &'a str,
-    pub type_name: &'a str,
-    pub hint: Option<&'a str>,
+    pub node: Word<'a>,
+    pub type_name: Word<'a>,
+    pub hint: Option<Word<'a>>,
     pub image: Option<u64>,
     pub parent_image: Option<u64>,
     pub tracked_image: Option<u64>,
     pub redactions: u32,
     pub missing: u8,
-    pub ended_by: &'a str,
+    pub ended_by: Word<'a>,
     pub records: u32,
     pub offset: u64,
     pub length: u32,
     pub exit_code: Option<i32>,
 }
 
-/// A column of few distinct texts.
+/// A text of few distinct ones, with a number that no other text of its column has.
+#[derive(Clone, Copy, Default)]
+pub struct Word<'a> {
+    pub number: u32,
+    pub text: &'a str,
+}
+
+/// A column of few distinct texts, told apart by their numbers.
 #[derive(Default)]
 struct Dictionary {
-    known: Vec<String>,
+    known: Vec<u32>,
+    texts: Vec<String>,
     last: usize,
     keys: PrimitiveBuilder<Int32Type>,
 }
 
 impl Dictionary {
-    fn push(&mut self, value: Option<&str>) {
-        let Some(value) = value else {
-            return self.keys.append_null();
-        };
-        if self.known.get(self.last).is_none_or(|last| last != value) {
-            self.last = self
-                .known
-                .iter()
-                .position(|known| known == value)
-                .unwrap_or_else(|| {
-                    self.known.push(value.to_owned());
-                    self.known.len() - 1
-                });
+    fn push(&mut self, word: Word<'_>) {
+        if self.known.get(self.last) != Some(&word.number) {
+            let found = self.known.iter().position(|known| *known == word.number);
+            self.last = found.unwrap_or_else(|| {
+                self.known.push(word.number);
+                self.texts.push(word.text.to_owned());
+                self.known.len() - 1
+            });
         }
         self.keys.append_value(self.last as i32);
     }
 
     fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let values = StringArray::from_iter_values(self.known.drain(..));
+        self.known.clear();
+        let values = StringArray::from_iter_values(self.texts.drain(..));
         Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(
             self.keys.finish(),
             Arc::new(values),
@@ -111,7 +115,7 @@ impl Texts {
         Ok(Arc::new(ListArray::try_new(
             item,
             offsets,
-            Arc::new(self.values.finish()),
+            done_text(&mut self.values),
             nulls,
         )?))
     }
@@ -175,11 +179,14 @@ impl Columns {
 
     pub fn push(&mut self, event: &Event, facts: &Facts<'_>) {
         self.rows += 1;
-        self.node.push(Some(facts.node));
+        self.node.push(facts.node);
         self.time.append_value(event.time_ms as i64);
         self.serial.append_value(event.serial);
-        self.kind.push(Some(event.kind.as_str()));
-        self.type_name.push(Some(facts.type_name));
+        self.kind.push(Word {
+            number: event.kind as u32,
+            text: event.kind.as_str(),
+        });
+        self.type_name.push(facts.type_name);
         for key in event.keys.iter() {
             self.keys.values.append_value(printable(key));
         }
@@ -187,7 +194,10 @@ impl Columns {
             self.keys.values.offsets_slice().len() - 1,
             !event.keys.is_empty(),
         );
-        self.hint.push(facts.hint);
+        match facts.hint {
+            Some(hint) => self.hint.push(hint),
+            None => self.hint.keys.append_null(),
+        }
         self.arch.append_option(event.arch);
         self.syscall.append_option(event.syscall);
         self.success.append_option(event.success);
@@ -250,7 +260,7 @@ impl Columns {
             self.missing.values.offsets_slice().len() - 1,
             facts.missing != 0,
         );
-        self.ended_by.push(Some(facts.ended_by));
+        self.ended_by.push(facts.ended_by);
         self.records
             .append_value(facts.records.min(u32::from(u16::MAX)) as u16);
         self.offset.append_value(facts.offset);
@@ -296,11 +306,11 @@ impl Columns {
         let paths = StructArray::try_new(
             path_fields(),
             vec![
-                Arc::new(self.path_name.finish()),
-                Arc::new(self.path_nametype.finish()),
-                Arc::new(self.path_inode.finish()),
-                Arc::new(self.path_mode.finish()),
-                Arc::new(self.path_ouid.finish()),
+                done_text(&mut self.path_name),
+                done_text(&mut self.path_nametype),
+                done(&mut self.path_inode),
+                done(&mut self.path_mode),
+                done(&mut self.path_ouid),
             ],
             None,
         )?;
@@ -309,8 +319,8 @@ impl Columns {
         let entries = StructArray::try_new(
             map_fields(),
             vec![
-                Arc::new(self.field_keys.finish()),
-                Arc::new(self.field_values.finish()),
+                done_text(&mut self.field_keys),
+                done_text(&mut self.field_values),
             ],
             None,
         )?;
@@ -335,21 +345,21 @@ impl Columns {
             done(euid),
             done(gid),
             done(ses),
-            Arc::new(self.tty.finish()),
-            Arc::new(self.comm.finish()),
-            Arc::new(self.exe.finish()),
+            done_text(&mut self.tty),
+            done_text(&mut self.comm),
+            done_text(&mut self.exe),
             done(&mut self.argc),
             self.argv.finish()?,
-            Arc::new(self.argv_bytes.finish()),
-            Arc::new(self.cwd.finish()),
+            done_text(&mut self.argv_bytes),
+            done_text(&mut self.cwd),
             Arc::new(ListArray::try_new(
                 path_item,
                 path_offsets,
                 Arc::new(paths),
                 path_nulls,
             )?),
-            Arc::new(self.proctitle.finish()),
-            Arc::new(self.address.finish()),
+            done_text(&mut self.proctitle),
+            done_text(&mut self.address),
             Arc::new(MapArray::try_new(
                 map_entries(),
                 field_offsets,
@@ -372,8 +382,15 @@ impl Columns {
     }
 }
 
+/// The column; the next one gets as much room as this one took, and need not grow step by step.
 fn done<T: ArrowPrimitiveType>(builder: &mut PrimitiveBuilder<T>) -> ArrayRef {
-    Arc::new(builder.finish())
+    let next = PrimitiveBuilder::with_capacity(builder.len());
+    Arc::new(std::mem::replace(builder, next).finish())
+}
+
+fn done_text(builder: &mut StringBuilder) -> ArrayRef {
+    let next = StringBuilder::with_capacity(builder.len(), builder.values_slice().len());
+    Arc::new(std::mem::replace(builder, next).finish())
 }
 
 fn path_fields() -> Fields {

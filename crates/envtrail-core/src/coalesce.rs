@@ -4,7 +4,7 @@
 //! joins), by a type that comes alone, or by a timeout, on event time and on a wall tick. What arrives later is *late*: an event of
 //! its own with the same identity.
 
-use crate::event::Record;
+use crate::event::{Key, Record};
 use crate::fault::FaultKind;
 use crate::parse::{parse_stamp, LastStamp, Stamp};
 use crate::types;
@@ -35,14 +35,6 @@ impl EndedBy {
     }
 }
 
-/// Identity of an event; `node` is a number of the coalescer's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    pub node: u32,
-    pub time_ms: u64,
-    pub serial: u64,
-}
-
 /// An event's bytes, as they came.
 #[derive(Debug, Default)]
 pub struct Gathered {
@@ -56,6 +48,41 @@ pub struct Gathered {
     late: bool,
     /// Which use of this slot it is; queues may hold older ones.
     use_number: u64,
+}
+
+impl Gathered {
+    /// Append a record; a repetition is counted and left out.
+    fn add(
+        &mut self,
+        line: &[u8],
+        stamp: &Stamp<'_>,
+        limits: &Limits,
+        counters: &mut Counters,
+    ) -> Option<FaultKind> {
+        let repeated = self.records.iter().any(|record| {
+            record.record_type == stamp.record_type
+                && self.bytes.get(record.start as usize..record.end as usize) == Some(line)
+        });
+        if repeated {
+            counters.duplicate += 1;
+            return None;
+        }
+        if self.bytes.len() + line.len() + 1 > limits.max_event_bytes {
+            self.truncated = true;
+            return Some(FaultKind::EventTooLong);
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(line);
+        let end = self.bytes.len();
+        self.bytes.push(b'\n');
+        self.records.push(Record {
+            record_type: stamp.record_type,
+            start: start as u32,
+            body: (end - stamp.body.len()) as u32,
+            end: end as u32,
+        });
+        None
+    }
 }
 
 impl Default for Key {
@@ -150,6 +177,7 @@ impl Coalescer {
     }
 
     /// Take one line without its newline. Ended events go to `out`; hand each back with `recycle`.
+    /// Gives the key of an event that begins with this line.
     pub fn take_line(
         &mut self,
         line: &[u8],
@@ -165,7 +193,7 @@ impl Coalescer {
         };
         if types::is_single(stamp.record_type) {
             let mut alone = self.take_slot(key);
-            self.add(&mut alone, line, &stamp);
+            alone.add(line, &stamp, &self.limits, &mut self.counters);
             alone.ended_by = Some(if self.is_done(&key) {
                 EndedBy::Late
             } else {
@@ -174,28 +202,28 @@ impl Coalescer {
             self.finish(alone, out);
             return Ok(Some(key));
         }
-        let slot = match self.find(&key) {
+        let found = self.find(&key);
+        let slot = match found {
             Some(slot) => slot,
             None if stamp.record_type == types::EOE && self.is_done(&key) => return Ok(None),
             None => self.open_slot(key, out)?,
         };
-        let Some(mut gathered) = self.slots.get_mut(slot).map(std::mem::take) else {
+        let Some(gathered) = self.slots.get_mut(slot) else {
             return Ok(None);
         };
-        let fault = self.add(&mut gathered, line, &stamp);
+        let fault = gathered.add(line, &stamp, &self.limits, &mut self.counters);
         match stamp.record_type {
             types::EOE => {
-                gathered.ended_by = Some(EndedBy::Eoe);
-                self.close(slot, gathered, out);
+                let gathered = std::mem::take(gathered);
+                self.leave(slot, gathered, EndedBy::Eoe, out);
             }
             types::PROCTITLE => {
                 gathered.ended_line = Some(self.counters.lines);
                 self.lingering.push_back((slot, gathered.use_number));
-                self.put_back(slot, gathered);
             }
-            _ => self.put_back(slot, gathered),
+            _ => {}
         }
-        fault.map_or(Ok(Some(key)), Err)
+        fault.map_or(Ok(found.is_none().then_some(key)), Err)
     }
 
     /// The wall clock says `now_ms`.
@@ -310,42 +338,6 @@ impl Coalescer {
     fn take_if(&mut self, slot: usize, use_number: u64) -> Option<Gathered> {
         let place = self.slots.get_mut(slot)?;
         (place.use_number == use_number).then(|| std::mem::take(place))
-    }
-
-    /// Append a record; a repetition is counted and left out.
-    fn add(
-        &mut self,
-        gathered: &mut Gathered,
-        line: &[u8],
-        stamp: &Stamp<'_>,
-    ) -> Option<FaultKind> {
-        let repeated = gathered.records.iter().any(|record| {
-            record.record_type == stamp.record_type
-                && gathered
-                    .bytes
-                    .get(record.start as usize..record.end as usize)
-                    == Some(line)
-        });
-        if repeated {
-            self.counters.duplicate += 1;
-            return None;
-        }
-        if gathered.bytes.len() + line.len() + 1 > self.limits.max_event_bytes {
-            gathered.truncated = true;
-            return Some(FaultKind::EventTooLong);
-        }
-        let start = gathered.bytes.len();
-        gathered.bytes.extend_from_slice(line);
-        let end = gathered.bytes.len();
-        gathered.bytes.push(b'\n');
-        let body = end - stamp.body.len();
-        gathered.records.push(Record {
-            record_type: stamp.record_type,
-            start: start as u32,
-            body: body as u32,
-            end: end as u32,
-        });
-        None
     }
 
     fn release_lingering(

@@ -3,6 +3,7 @@
 use crate::parse::{digits, Field, Fields, Value};
 use crate::redact::may_hold_secret;
 use crate::types;
+use std::mem::take;
 
 /// Field names as numbers (`pack`).
 mod name {
@@ -37,6 +38,14 @@ mod name {
 /// `4294967295`: an auid or a session that was never set.
 const UNSET: u64 = 0xFFFF_FFFF;
 
+/// Identity of an event; `node` is a number of the coalescer's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    pub node: u32,
+    pub time_ms: u64,
+    pub serial: u64,
+}
+
 /// One record inside an event's bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Record {
@@ -55,7 +64,7 @@ pub struct Strings {
 }
 
 impl Strings {
-    pub fn clear(&mut self) {
+    fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
     }
@@ -136,7 +145,6 @@ type Range = Option<(usize, usize)>;
 /// The event under the lens.
 #[derive(Default, Debug)]
 pub struct Event {
-    pub node: u32,
     pub time_ms: u64,
     pub serial: u64,
     pub kind: Kind,
@@ -187,23 +195,14 @@ pub const MISSING: [(u8, &str); 4] = [
 
 impl Event {
     /// Forget the last event, keep the allocations.
-    pub fn clear(&mut self) {
-        let Event {
-            argv,
-            keys,
-            paths,
-            fields,
-            text,
-            arguments,
-            ..
-        } = std::mem::take(self);
+    fn clear(&mut self) {
         *self = Event {
-            argv,
-            keys,
-            paths,
-            fields,
-            text,
-            arguments,
+            argv: take(&mut self.argv),
+            keys: take(&mut self.keys),
+            paths: take(&mut self.paths),
+            fields: take(&mut self.fields),
+            text: take(&mut self.text),
+            arguments: take(&mut self.arguments),
             ..Event::default()
         };
         self.argv.clear();
@@ -231,8 +230,11 @@ impl Event {
             || after.is_some_and(may_hold_secret)
     }
 
-    /// Read all records of an event.
-    pub fn read(&mut self, bytes: &[u8], records: &[Record]) {
+    /// Read all records of an event; what was read before is forgotten.
+    pub fn read(&mut self, key: Key, bytes: &[u8], records: &[Record]) {
+        self.clear();
+        self.time_ms = key.time_ms;
+        self.serial = key.serial;
         self.lead_type = records
             .iter()
             .map(|record| record.record_type)

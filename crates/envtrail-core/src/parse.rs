@@ -10,6 +10,9 @@ use memchr::{memchr, memchr2, memrchr};
 /// Byte between what the kernel wrote and what auditd added.
 pub const ENRICHMENT: u8 = 0x1d;
 
+/// No key holds a byte below this one: blanks, commas, quotes, 0x1d.
+const END_OF_WORD: u8 = b'-';
+
 /// Where a record belongs, and what is left of its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp<'a> {
@@ -173,8 +176,7 @@ impl Fields<'_> {
     #[inline]
     fn find_end(&self) -> Option<(usize, u64)> {
         if let Some(word) = first_eight(self.rest) {
-            let ends =
-                same(word, b'=') | same(word, b' ') | same(word, b',') | same(word, ENRICHMENT);
+            let ends = same(word, b'=') | below(word, END_OF_WORD);
             if ends != 0 {
                 let at = ends.trailing_zeros() / 8;
                 return Some((at as usize, word & ((1 << (8 * at)) - 1)));
@@ -183,7 +185,7 @@ impl Fields<'_> {
         let at = self
             .rest
             .iter()
-            .position(|byte| matches!(*byte, b'=' | b' ' | b',' | ENRICHMENT))?;
+            .position(|byte| *byte == b'=' || *byte < END_OF_WORD)?;
         Some((at, pack(self.rest.get(..at)?)))
     }
 }
@@ -201,6 +203,13 @@ fn same(word: u64, byte: u8) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     let zero = word ^ (ONES * byte as u64);
     zero.wrapping_sub(ONES) & !zero & (ONES << 7)
+}
+
+/// The highest bit of each byte of `word` that is less than `limit` (of at most 128), as right as `same`.
+#[inline]
+fn below(word: u64, limit: u8) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    word.wrapping_sub(ONES * limit as u64) & !word & (ONES << 7)
 }
 
 /// A key of at most eight bytes as one number, so that choosing among many is a table and not a row of comparisons; 0 for longer ones.

@@ -3,7 +3,8 @@
 //! A process is (pid, generation); an image is one exec in it. A pid that is known to have ended, or whose parent is another than
 //! was known, is a new generation: a stale entry never becomes anybody's parent.
 
-use rustc_hash::FxHashMap;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Images of processes that ended longer ago than this (event time) are forgotten.
 const KEEP_ENDED_MS: u64 = 600_000;
@@ -13,6 +14,35 @@ const MAX_IMAGES: usize = 65_536;
 const KEEP_EXIT_MS: u64 = 10_000;
 /// Audit stamps events with the kernel's coarse clock, the connector with the fine one.
 const CLOCK_SLACK_MS: u64 = 20;
+
+/// A map of numbers that come in order (process ids, images): neighbours lie side by side, so that one is in the cache with the other.
+type NearMap<K, V> = HashMap<K, V, BuildHasherDefault<Near>>;
+
+/// A number is its own place in the table; the seven bits that tell entries apart are mixed.
+#[derive(Default)]
+struct Near(u64);
+
+impl Hasher for Near {
+    fn finish(&self) -> u64 {
+        const TAG: u64 = 0x7f << 57;
+        let mixed = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (self.0 & !TAG) | (mixed & TAG)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0 << 8 | u64::from(*byte);
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = u64::from(number);
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+}
 
 /// One exec in a process.
 #[derive(Clone, Debug)]
@@ -79,9 +109,9 @@ pub struct Exec {
 /// All processes of one machine since boot, as far as they were seen.
 #[derive(Default)]
 pub struct ProcessTable {
-    processes: FxHashMap<u32, Process>,
-    images: FxHashMap<u64, Image>,
-    early_exits: FxHashMap<u32, ProcessEvent>,
+    processes: NearMap<u32, Process>,
+    images: NearMap<u64, Image>,
+    early_exits: NearMap<u32, ProcessEvent>,
     newest_ms: u64,
     changes: usize,
 }
@@ -449,7 +479,7 @@ impl ProcessTable {
     }
 }
 
-fn process_image(image: Option<u64>, images: &FxHashMap<u64, Image>) -> Option<Option<u64>> {
+fn process_image(image: Option<u64>, images: &NearMap<u64, Image>) -> Option<Option<u64>> {
     let id = image?;
     images.get(&id)?.tracked?;
     Some(Some(id))

@@ -3,6 +3,7 @@
 //! The rules work on text in which arguments are joined by NUL (argv, proctitle) or by spaces (`cmd=` of sudo).
 //! Redacting what is redacted changes nothing.
 
+use aho_corasick::packed::Searcher;
 use regex::bytes::{Captures, Regex};
 use std::sync::OnceLock;
 
@@ -54,41 +55,27 @@ const ANCHORS: [&[u8; 3]; 30] = [
     b"sk-", b"hf_", b"pm_", b"aiz", b"eyj", b"vat",
 ];
 
-/// A bit for each three letters: two steps a byte, where an automaton waits for its last step.
-static ANCHOR_BITS: [u64; 4096] = anchor_bits();
-
-// Evaluated when compiled: an index out of bounds is a build error.
-#[allow(clippy::indexing_slicing)]
-const fn anchor_bits() -> [u64; 4096] {
-    let mut bits = [0; 4096];
-    let mut at = 0;
-    while at < ANCHORS.len() {
-        let [a, b, c] = *ANCHORS[at];
-        let code = fold(a) << 12 | fold(b) << 6 | fold(c);
-        bits[(code / 64) as usize] |= 1 << (code % 64);
-        at += 1;
-    }
-    bits
-}
-
-/// Six bits of a byte in which upper and lower case are the same.
-#[inline]
-const fn fold(byte: u8) -> u32 {
-    ((byte & 0x40) >> 1 | byte & 0x1f) as u32
+/// A byte in which upper and lower case are the same.
+const fn fold(byte: u8) -> u8 {
+    byte | 0x20
 }
 
 fn has_anchor(text: &[u8]) -> bool {
-    let mut code = 0u32;
-    let mut found = 0u64;
-    for part in text.chunks(64) {
-        for byte in part {
-            code = code << 6 | fold(*byte);
-            let word = ANCHOR_BITS.get((code >> 6 & 0xfff) as usize);
-            found |= word.copied().unwrap_or(0) >> (code & 63);
+    static ANCHORED: OnceLock<Option<Searcher>> = OnceLock::new();
+    let searcher = ANCHORED.get_or_init(|| Searcher::new(ANCHORS.map(|anchor| anchor.map(fold))));
+    let mut folded = [0; 256];
+    // Pieces overlap by two bytes, so that no three letters are cut.
+    let mut rest = text;
+    while rest.len() > 2 {
+        for (to, from) in folded.iter_mut().zip(rest) {
+            *to = fold(*from);
         }
-        if found & 1 != 0 {
+        let piece = folded.get(..rest.len()).unwrap_or(&folded);
+        let is_found = |searcher: &Searcher| searcher.find(piece).is_some();
+        if searcher.as_ref().is_none_or(is_found) {
             return true;
         }
+        rest = rest.get(folded.len() - 2..).unwrap_or_default();
     }
     memchr::memchr(b'@', text).is_some()
 }
