@@ -285,8 +285,7 @@ impl Assembler {
         if line.is_empty() {
             return;
         }
-        let mut ended = std::mem::take(&mut self.ended);
-        match self.coalescer.take_line(line, &mut ended) {
+        match self.coalescer.take_line(line, &mut self.ended) {
             Ok(Some(key)) if !is_daemon_line(line) => {
                 self.serials.see(
                     key.node,
@@ -298,9 +297,8 @@ impl Assembler {
             Ok(_) => {}
             Err(kind) => self.fault(kind, line),
         }
-        if ended.is_empty() {
-            self.ended = ended;
-        } else {
+        if !self.ended.is_empty() {
+            let ended = std::mem::take(&mut self.ended);
             self.emit(ended);
         }
     }

@@ -23,7 +23,7 @@ pub struct Stamp<'a> {
     pub body: &'a [u8],
 }
 
-/// What stood between the parentheses of the last line: the records of an event share it.
+/// `msg=audit(…)` of the last line: the records of an event share it.
 #[derive(Default)]
 pub struct LastStamp {
     text: Vec<u8>,
@@ -43,11 +43,8 @@ pub fn parse_stamp<'a>(line: &'a [u8], last: &mut LastStamp) -> Result<Stamp<'a>
     let rest = rest.strip_prefix(b"type=").ok_or(FaultKind::NotARecord)?;
     let (name, rest) = split(rest, memchr(b' ', rest).ok_or(FaultKind::NotARecord)?);
     let record_type = types::record_type_number(name).ok_or(FaultKind::NotARecord)?;
-    let rest = rest.strip_prefix(b"msg=audit").ok_or(FaultKind::BadStamp)?;
-    let rest = rest.strip_prefix(b"d").unwrap_or(rest);
-    let rest = rest.strip_prefix(b"(").ok_or(FaultKind::BadStamp)?;
     let rest = match rest.strip_prefix(last.text.as_slice()) {
-        Some([b')', rest @ ..]) if !last.text.is_empty() => rest,
+        Some(rest) if !last.text.is_empty() => rest,
         _ => parse_moment(rest, last).ok_or(FaultKind::BadStamp)?,
     };
     let rest = rest.strip_prefix(b":").unwrap_or(rest);
@@ -61,9 +58,11 @@ pub fn parse_stamp<'a>(line: &'a [u8], last: &mut LastStamp) -> Result<Stamp<'a>
     })
 }
 
-/// `seconds.milliseconds:serial)`; gives what follows.
+/// `msg=audit(seconds.milliseconds:serial)`; gives what follows.
 fn parse_moment<'a>(text: &'a [u8], last: &mut LastStamp) -> Option<&'a [u8]> {
-    let (seconds, rest) = digits(text)?;
+    let rest = text.strip_prefix(b"msg=audit")?;
+    let rest = rest.strip_prefix(b"d").unwrap_or(rest);
+    let (seconds, rest) = digits(rest.strip_prefix(b"(")?)?;
     let (ms, rest) = digits(rest.strip_prefix(b".")?)?;
     let (serial, rest) = digits(rest.strip_prefix(b":")?)?;
     let time_ms = seconds.checked_mul(1000)?.checked_add(ms)?;
@@ -73,7 +72,7 @@ fn parse_moment<'a>(text: &'a [u8], last: &mut LastStamp) -> Option<&'a [u8]> {
     }
     last.text.clear();
     last.text
-        .extend_from_slice(text.get(..text.len() - rest.len())?);
+        .extend_from_slice(text.get(..text.len() - after.len())?);
     (last.time_ms, last.serial) = (time_ms, serial);
     Some(after)
 }

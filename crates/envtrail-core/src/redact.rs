@@ -211,7 +211,11 @@ mod tests {
             .chain(["PRIVATE KEY"])
         {
             assert!(matches_prefilter(word.as_bytes()), "{word}");
-            assert!(has_anchor(word.as_bytes()), "{word}");
+            // Also where it lies across two pieces.
+            for before in [0, 1, 250, 251, 252, 253, 254, 255, 256, 510] {
+                let text = ".".repeat(before) + word;
+                assert!(has_anchor(text.as_bytes()), "{word} after {before} bytes");
+            }
             let upper = word.to_ascii_uppercase();
             assert!(!matches_prefilter(upper.as_bytes()) || has_anchor(upper.as_bytes()), "{upper}");
         }
