@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from envtrail.model.environment import Environment, Package
 from envtrail.model.gap import Gap
+from envtrail.model.operation import FileChange
 
 
 class _Observation(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
@@ -75,6 +76,20 @@ class ProcessSeen(_Observation, frozen=True, tag="process_seen"):
     cgroup: str | None = None
     variables: dict[str, str] = {}
     """Only the environment variables on the allow list, redacted."""
+
+
+class FilesChanged(_Observation, frozen=True, tag="files_changed"):
+    """A process changed files below an environment, outside every package tool's tree."""
+
+    until_ms: int
+    """When the last of them was changed; `time_ms` is the first."""
+    pid: int
+    prefix: str
+    files: list[FileChange]
+    """At most 1,000."""
+    total: int
+    gone: bool = False
+    """The process had ended before it could be asked who it was."""
 
 
 class NameResolved(_Observation, frozen=True, tag="name_resolved"):
@@ -156,6 +171,7 @@ Observation = Union[
     BaselineChange,
     CursorMoved,
     EnvironmentSeen,
+    FilesChanged,
     GapFound,
     ImportEnded,
     ImportStarted,

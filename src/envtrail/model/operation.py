@@ -51,6 +51,28 @@ class EnvironmentRef(Struct, frozen=True, kw_only=True):
     """`conda`, `venv`, `system`, `user`, `target`, or `unknown`."""
 
 
+class Container(Struct, frozen=True, kw_only=True):
+    """The container that a process ran in, as the host sees it."""
+
+    id: str
+    engine: str
+    """`docker`, `podman`, `containerd`, `crio`, `lxc` or `unknown`."""
+    image: str | None = None
+    uid: int | None = None
+    """The uid inside, by the user namespace's map; the actor's `uid` is the host's."""
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """The CI job that a process was part of."""
+
+    system: str
+    """`github-actions`, `gitlab-ci`, `jenkins`, …"""
+    id: str | None
+    pipeline: str | None
+    person: str | None = None
+    """Who set it off, as the runner's environment says."""
+
+
 class Actor(Struct, frozen=True, kw_only=True):
     """A person, with the method that named them and how far to believe it."""
 
@@ -59,7 +81,7 @@ class Actor(Struct, frozen=True, kw_only=True):
     auid: int | None
     """Login uid; null when unset."""
     method: str
-    """`auid`, `uid`, `owner` (of the files, in a baseline), or `none`."""
+    """`auid`, `jupyterhub`, `ci`, `unit`, `container`, `uid`, `owner` (of the files, in a baseline), or `none`."""
     confidence: Confidence
     # `class` is the documented name; it is a keyword in Python.
     kind: str | None = field(default=None, name="class")
@@ -67,6 +89,14 @@ class Actor(Struct, frozen=True, kw_only=True):
     session: int | None = None
     remote: str | None = None
     """Address the session came from."""
+    chain: list[str] = []
+    """Who became whom through su and sudo, oldest first, by name (or uid); empty when nobody did."""
+    unit: str | None = None
+    """systemd unit or scope."""
+    container: Container | None = None
+    job: Job | None = None
+    program: str | None = None
+    """The AI agent's program, where `class` is `agent`."""
 
 
 class PackageState(Struct, frozen=True, kw_only=True):
@@ -92,6 +122,15 @@ class Change(Struct, frozen=True, kw_only=True):
     """Asked for by name, or brought in; null when not recorded."""
     before: PackageState | None
     after: PackageState | None
+
+
+class FileChange(Struct, frozen=True, kw_only=True):
+    """One file below an environment that changed."""
+
+    path: str
+    """Absolute."""
+    what: str
+    """`created`, `written`, `deleted`, `moved_from` or `moved_to`."""
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
@@ -137,3 +176,10 @@ class Operation(Struct, frozen=True, kw_only=True):
     pid: int | None = None
     image: int | None = None
     """The owner's image id, by which its process tree is found in the events."""
+    files: list[FileChange] = []
+    """What a `tamper` touched, at most 1,000; `files_total` counts all."""
+    files_total: int = 0
+    shared: list[OperationId] = []
+    """Operations on the same environment at the same time, where a change could belong to either."""
+    why: dict[str, str] = {}
+    """Field name → how it was reached (`envtrail explain`)."""
