@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,13 +10,12 @@ from msgspec import Struct
 
 from envtrail.capture.choose import read_kernel_status
 from envtrail.config import Config
-from envtrail.core import Assembler, AuditSocket
 from envtrail.core.control import AuditControl
 from envtrail.environments.find import find_environments
-from envtrail.errors import CannotRunError, EnvtrailError, UsageError
+from envtrail.errors import EnvtrailError, UsageError
 from envtrail.rules.kernel import Ledger
 from envtrail.rules.landscape import survey
-from envtrail.rules.plan import KEYS, Plan, PlannedRule, plan_rules
+from envtrail.rules.plan import KEYS, Plan, plan_rules
 from envtrail.rules.rule import Rule, parse_rule, rule_from_bytes
 
 _HEADER = """## Written by `envtrail rules apply --persist`; `envtrail rules remove` takes it away.
@@ -36,15 +31,6 @@ class Drift(Struct, frozen=True, kw_only=True):
     """`+` planned and not in the kernel, `-` ours in the kernel and no longer planned, `f` file, `?` foreign with our key."""
     rule: str
     meaning: str
-
-
-class Proof(Struct, frozen=True, kw_only=True):
-    """What a canary said of one rule."""
-
-    result: str
-    """`proven`, `not proven`, or `unknown` when no canary could be sent."""
-    rule: str
-    how: str
 
 
 def make_plan(config: Config) -> Plan:
@@ -137,90 +123,3 @@ def _culprit(rule: Rule, config: Config) -> str:
     finally:
         store.close()
     return ""
-
-
-def prove(plan: Plan, config: Config) -> list[Proof]:
-    """Send a canary through every rule of the plan and look for its record, with its key.
-
-    Raises:
-        CannotRunError: the kernel's records cannot be read.
-    """
-    try:
-        socket = AuditSocket("multicast")
-    except OSError as fault:
-        raise CannotRunError(f"the kernel's records cannot be read: {fault.strerror}", hint="run as root") from None
-    auids = config.names("rules.only_auids")
-    try:
-        return [_prove_one(item, socket, int(auids[0]) if auids else 1000) for item in plan.rules]
-    finally:
-        socket.close()
-
-
-def _prove_one(item: PlannedRule, socket: AuditSocket, auid: int) -> Proof:
-    rule = item.rule
-    fields = {field.name: field.value for field in rule.fields}
-    fire = _canary(rule, fields, auid)
-    if fire is None:
-        why = (
-            "it leaves events out"
-            if rule.action == "never"
-            else "32-bit calls need a 32-bit program"
-            if fields.get("arch") == "b32"
-            else "no canary for this form"
-        )
-        return Proof(result="unknown", rule=rule.render(), how=why)
-    socket.read(0)
-    marked = time.time()
-    try:
-        how = fire()
-    except OSError as fault:
-        return Proof(result="unknown", rule=rule.render(), how=f"the canary could not be sent: {fault.strerror}")
-    assembler = Assembler(redact=False)
-    deadline = time.monotonic() + 2
-    while time.monotonic() < deadline:
-        assembler.push(socket.read(200))
-        assembler.flush()
-        records = assembler.drain().records
-        if f'key="{rule.key}"'.encode() in records:
-            return Proof(result="proven", rule=rule.render(), how=f"{how}: seen after {(time.time() - marked) * 1000:.0f} ms")
-    return Proof(result="not proven", rule=rule.render(), how=f"{how}: no record with key {rule.key} within 2 s")
-
-
-def _canary(rule: Rule, fields: dict[str, str], auid: int) -> Callable[[], str] | None:
-    """What must make the rule write; None where nothing harmless does."""
-    if rule.action == "never" or fields.get("arch") == "b32":
-        return None
-    if "perm" in fields and fields["perm"] == "x" and "path" in fields:
-        return lambda: _run([fields["path"], "--version"], auid)
-    if "exe" in fields:
-        return lambda: _run([fields["exe"], "--version"], auid)
-    if "dir" in fields:
-        return lambda: _make_folder(fields["dir"], auid)
-    if "path" in fields:
-        return lambda: _make_folder(fields["path"], auid)
-    return lambda: _run(["/bin/true"], auid)
-
-
-def _run(argv: list[str], auid: int) -> str:
-    subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, preexec_fn=lambda: _log_in(auid))
-    return f"ran {' '.join(argv)}"
-
-
-def _make_folder(parent: str, auid: int) -> str:
-    child = os.fork()
-    if child == 0:
-        try:
-            _log_in(auid)
-            folder = tempfile.mkdtemp(prefix=".envtrail-canary-", dir=parent)
-            os.rmdir(folder)
-        except OSError:
-            os._exit(1)
-        os._exit(0)
-    if os.waitpid(child, 0)[1]:
-        raise OSError(0, f"no folder could be made in {parent}")
-    return f"made and removed a folder in {parent}"
-
-
-def _log_in(auid: int) -> None:
-    """A canary is a person's process: it carries a login uid, root's rights stay."""
-    Path("/proc/self/loginuid").write_text(str(auid))

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from envtrail.agent.rules import Drift, compare, export_text, make_plan, open_control, prove
+from envtrail.agent.rules import Drift, compare, export_text, make_plan, open_control
 from envtrail.cli.context import Context
 from envtrail.cli.render import emit_json, emit_table, emit_text, found_nothing
 from envtrail.config import Config
@@ -141,7 +141,9 @@ def diff(context: Context, profile: str | None, root: tuple[str, ...], as_json: 
 @click.pass_obj
 def check(context: Context, profile: str | None, root: tuple[str, ...], as_json: bool) -> None:
     """Fire a canary through every loaded rule and look for its record. Exit 1 when any is not proven."""
-    results = prove(make_plan(_config(context, profile, root)), context.config)
+    from envtrail.rules.check import prove
+
+    results = prove(make_plan(_config(context, profile, root)))
     if as_json:
         emit_json(results)
     else:
