@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_DEBIAN := libclang-dev libacl1-dev
-DEBIAN := auditd audispd-plugins python3-venv build-essential zstd
+DEBIAN := auditd audispd-plugins python3-venv build-essential systemd zstd
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup run test lint bench docs fuzz clean debian rust

@@ -18,15 +18,16 @@ from envtrail.agent.pipeline import Result
 from envtrail.agent.status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
 from envtrail.agent.upkeep import RuleKeeper
 from envtrail.agent.world import ImportedWorld, LiveWorld, observe_packages, read_processes
+from envtrail.capture.auditd_log import log_files
 from envtrail.capture.choose import choose_source
-from envtrail.capture.loss import LossWatch, restart_gap, serial_gap
+from envtrail.capture.loss import LossWatch, damaged_gap, restart_gap, serial_gap
 from envtrail.capture.replay import ReplaySource
 from envtrail.capture.source import Source
 from envtrail.config import Config
 from envtrail.environments.baseline import read_baseline
 from envtrail.environments.find import find_environments
 from envtrail.environments.inventory import read_snapshot
-from envtrail.errors import EnvtrailError
+from envtrail.errors import EnvtrailError, InputError
 from envtrail.model.environment import Environment
 from envtrail.model.gap import Gap
 from envtrail.model.observation import AgentStarted, EnvironmentSeen, GapFound, Observation, RulesApplied
@@ -240,12 +241,15 @@ class Agent:
         self._pipeline.observe(observations, now_ms)
 
     def _import_earlier(self) -> None:
-        """Day one is not empty: what auditd's log still holds. `auditd_log` reads it by itself."""
-        path = Path(self._config.text("capture.audit_log"))
-        if self._source.name == "auditd_log" or not os.access(path, os.R_OK):
+        """Day one is not empty: what auditd's log and its rotated files still hold. `auditd_log` reads them by itself."""
+        if self._source.name == "auditd_log":
             return
         live, self._pipeline.world = self._pipeline.world, ImportedWorld()
-        carry(self._pipeline, ReplaySource(path), path, self._config.node)
+        for path in log_files(Path(self._config.text("capture.audit_log"))):
+            try:
+                carry(self._pipeline, ReplaySource(path), path, self._config.node)
+            except InputError as fault:
+                self._note_gaps([damaged_gap(self._config.node, path, fault.message, _clock_ms())], _clock_ms())
         self._pipeline.world = live
 
     def _is_due(self, name: str, now_ms: int, interval_ms: int) -> bool:

@@ -143,7 +143,7 @@ class AuditdLogSource:
 
     def _find_place(self) -> None:
         """Open, oldest first, the file that holds our place and all newer ones; files without a whole line are not there yet."""
-        opened = [item for path in self._files() for item in _open_with_head(path)]
+        opened = [item for path in log_files(self._path) for item in _open_with_head(path)]
         self._is_waiting = not opened or opened[-1][0] != self._path
         start = next((at for at, (_, head, _) in enumerate(opened) if head == self._head), None)
         if start is None and self._head is not None and opened:
@@ -158,17 +158,6 @@ class AuditdLogSource:
             _skip(handle, offset)
             self._queue.append((handle, head, offset))
 
-    def _files(self) -> Iterator[Path]:
-        """The rotated files, oldest (highest number) first, then the log itself."""
-        numbered = []
-        for path in self._path.parent.glob(self._path.name + ".*"):
-            found = _ROTATED.fullmatch(path.name[len(self._path.name) :])
-            if found:
-                numbered.append((int(found[1]), path))
-        yield from (path for _, path in sorted(numbered, reverse=True))
-        if self._path.exists():
-            yield self._path
-
     def _gap(self, cause: GapCause, detail: str) -> Gap:
         now_ms = int(time.time() * 1000)
         return Gap(
@@ -180,6 +169,18 @@ class AuditdLogSource:
             records=None,
             detail=detail,
         )
+
+
+def log_files(log: Path) -> Iterator[Path]:
+    """The rotated files of a log, oldest (highest number) first, then the log itself."""
+    numbered = []
+    for path in log.parent.glob(log.name + ".*"):
+        found = _ROTATED.fullmatch(path.name[len(log.name) :])
+        if found:
+            numbered.append((int(found[1]), path))
+    yield from (path for _, path in sorted(numbered, reverse=True))
+    if log.exists():
+        yield log
 
 
 def _open_with_head(path: Path) -> Iterator[tuple[Path, str, _Opened]]:

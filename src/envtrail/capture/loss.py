@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from envtrail.core import SerialGap
 from envtrail.core.control import AuditControl, KernelStatus
 from envtrail.model.gap import Gap, GapCause
@@ -84,4 +86,17 @@ def disk_full_gap(node: str, since_ms: int, until_ms: int, records: int) -> Gap:
         until_ms=until_ms,
         records=records,
         detail="the disk of the trail was full; what came in between was not kept",
+    )
+
+
+def damaged_gap(node: str, path: Path, why: str, now_ms: int) -> Gap:
+    """The entry for a log that could not be read to its end."""
+    return Gap(
+        id=f"damaged-{path}-{now_ms}",
+        cause=GapCause.DAMAGED,
+        host=node,
+        since_ms=now_ms,
+        until_ms=now_ms,
+        records=None,
+        detail=f"{why}: what follows in it is missing",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from audit_lab import RunningAgent, become, run_as, running_agent, wait_until
+from logs import pip_log
 from wheels import make_wheel
 
 pytestmark = pytest.mark.kernel
@@ -113,6 +115,17 @@ def test_an_install_that_is_killed_says_so(lab: Lab) -> None:
 
     assert (killed["outcome"], killed["signal"], killed["exit_code"], killed["changes"]) == ("killed", 9, None, [])
     assert killed["reason"] == "signal 9"
+
+
+def test_the_first_start_imports_the_log_and_its_rotated_files(tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    (tmp_path / "audit.log.2.gz").write_bytes(gzip.compress(pip_log(["install", "oldest"], serial=10).encode()))
+    (tmp_path / "audit.log.1").write_text(pip_log(["install", "older"], pid=200, serial=20))
+    log.write_text(pip_log(["install", "newest"], pid=300, serial=30))
+    (tmp_path / "audit.log.3.gz").write_bytes(gzip.compress(b"type=SYSCALL msg=audit(1.0:1): x=1\n" * 9)[:-9])
+    with running_agent(tmp_path, AUID, roots=[], ENVTRAIL_CAPTURE_AUDIT_LOG=str(log)) as agent:
+        assert [operation["argv"][-1] for operation in agent.operations()] == ["oldest", "older", "newest"]  # type: ignore[index]
+        assert "damaged" in agent.ask("gaps", "--json").stdout
 
 
 def test_after_a_change_of_uid_the_person_stays(lab: Lab) -> None:
