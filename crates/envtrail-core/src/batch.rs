@@ -229,11 +229,20 @@ impl Columns {
             self.path_name.offsets_slice().len() - 1,
             !event.paths.is_empty(),
         );
-        let title = shown(event.proctitle).map(|title| match memchr::memchr(0, title.as_bytes()) {
-            Some(_) => Cow::Owned(title.replace('\0', " ")),
-            None => title,
-        });
-        self.proctitle.append_option(title);
+        match shown(event.proctitle) {
+            Some(title) => {
+                // Writing into a builder of this kind cannot fail.
+                let mut rest: &str = &title;
+                while let Some((part, after)) = rest.split_once('\0') {
+                    let _ = self.proctitle.write_str(part);
+                    let _ = self.proctitle.write_char(' ');
+                    rest = after;
+                }
+                let _ = self.proctitle.write_str(rest);
+                self.proctitle.append_value("");
+            }
+            None => self.proctitle.append_null(),
+        }
         self.address.append_option(shown(event.address));
         for (key, value) in &event.fields {
             self.field_keys
