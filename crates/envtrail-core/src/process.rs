@@ -408,23 +408,21 @@ impl ProcessTable {
         {
             return None;
         }
-        process.image.or(process.parent)
+        // An exec's record may have come before the event of a fork that was earlier: then it is an image before the newest.
+        let mut found = process.image.and_then(|id| self.images.get(&id));
+        while let Some(image) = found.filter(|image| image.pid == pid && image.time_ms > time_ms) {
+            found = image.parent.and_then(|id| self.images.get(&id));
+        }
+        found.map(|image| image.id).or(process.parent)
     }
 
     /// The image that an exec in a known process follows: the one before it in the process, else the one that the parent ran
-    /// when it forked (its records may have come after the fork's event).
+    /// when it forked.
     fn forked_from(&self, pid: u32) -> Option<u64> {
         let process = self.processes.get(&pid)?;
         process.image.or_else(|| {
-            let mut found = self
-                .image_at(process.ppid, process.born_ms)
-                .and_then(|id| self.images.get(&id));
-            while let Some(image) =
-                found.filter(|image| image.pid == process.ppid && image.time_ms > process.born_ms)
-            {
-                found = image.parent.and_then(|id| self.images.get(&id));
-            }
-            found.map(|image| image.id).or(process.parent)
+            self.image_at(process.ppid, process.born_ms)
+                .or(process.parent)
         })
     }
 
@@ -539,6 +537,17 @@ mod tests {
         let bash = exec(&mut table, 2050, 11, 10, None);
         let pip = exec(&mut table, 2150, 12, 11, None);
         assert_eq!((bash.parent, pip.parent), (conda.image, bash.image));
+    }
+
+    #[test]
+    fn a_fork_before_an_exec_that_was_told_first_is_the_earlier_images() {
+        let mut table = ProcessTable::default();
+        let shell = exec(&mut table, 1000, 10, 1, None);
+        let pip = exec(&mut table, 2000, 10, 1, Some(0));
+        table.fork(1500, 11, 10);
+        let helper = exec(&mut table, 1501, 11, 10, None);
+        assert_eq!(helper.parent, shell.image);
+        assert_eq!(table.descendants(pip.image.unwrap()), 1);
     }
 
     #[test]

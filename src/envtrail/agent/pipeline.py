@@ -136,7 +136,7 @@ class Pipeline:
             source = str(block.position.get("source", ""))
             observations.append(CursorMoved(time_ms=now_ms, source=source, position=block.position))
         events = _events(batch)
-        if events.num_rows:
+        if events.num_rows and events.column("ended_by")[events.num_rows - 1].as_py() != "timeout":
             self.lag_ms = max(0, now_ms - events.column("time")[events.num_rows - 1].cast(pa.int64()).as_py())
         self._advance(batch.records, events, observations, now_ms)
 
