@@ -4,6 +4,8 @@ use crate::batch::{Columns, Facts, Word};
 use crate::coalesce::{Coalescer, Counters, EndedBy, Gathered, Limits};
 use crate::event::{Event, Kind, Strings};
 use crate::fault::{Fault, FaultKind};
+use crate::file_events::note_files;
+use crate::files::{FileGroup, FileGroups, Roots};
 use crate::gaps::{SerialGap, SerialWatch};
 use crate::hints::Hints;
 use crate::process::{Exec, Image, Place, ProcessEvent, ProcessTable};
@@ -49,6 +51,8 @@ pub struct Batch {
     pub processes: Vec<ProcessEvent>,
     pub faults: Vec<Fault>,
     pub redactions: Counts,
+    /// Changes below the roots, as the records told them.
+    pub files: Vec<FileGroup>,
 }
 
 /// Lines of the audit log in, events as Arrow out; holds the process table.
@@ -59,6 +63,8 @@ pub struct Assembler {
     serials: SerialWatch,
     processes: ProcessTable,
     columns: Columns,
+    roots: Roots,
+    files: FileGroups,
     type_names: TypeNames,
     renames: u32,
     event: Event,
@@ -81,6 +87,8 @@ impl Assembler {
             serials: SerialWatch::default(),
             processes: ProcessTable::default(),
             columns: Columns::default(),
+            roots: Roots::default(),
+            files: FileGroups::default(),
             type_names: TypeNames::default(),
             renames: 0,
             event: Event::default(),
@@ -225,6 +233,7 @@ impl Assembler {
             processes: std::mem::take(&mut self.process_events),
             faults: std::mem::take(&mut self.faults),
             redactions: std::mem::take(&mut self.redactions),
+            files: self.files.take(),
         })
     }
 
@@ -236,6 +245,11 @@ impl Assembler {
     pub fn set_node(&mut self, node: &str) {
         node.clone_into(&mut self.options.node);
         self.renames += 1;
+    }
+
+    /// Group what records tell of changes below these folders (rules of the profile `full` make them).
+    pub fn set_roots(&mut self, roots: Vec<String>) {
+        self.roots = Roots::new(roots);
     }
 
     pub fn take_serial_gaps(&mut self) -> Vec<(String, SerialGap)> {
@@ -257,6 +271,11 @@ impl Assembler {
 
     pub fn lineage(&self, image: u64) -> Vec<&Image> {
         self.processes.lineage(image)
+    }
+
+    /// The image that ran in a process at a moment, also after it has ended.
+    pub fn image_at(&self, pid: u32, time_ms: u64) -> Option<u64> {
+        self.processes.image_at(pid, time_ms)
     }
 
     pub fn image_of(&self, pid: u32) -> Option<u64> {
@@ -326,6 +345,9 @@ impl Assembler {
                 event.read(gathered.key, &gathered.bytes, &gathered.records);
                 event.argc = argc;
             }
+        }
+        if event.kind == Kind::File && !self.roots.is_empty() {
+            note_files(&self.roots, &mut self.files, event);
         }
         let hint = self.hints.of(event);
         let (place, told) = place_of(&mut self.processes, event, hint);

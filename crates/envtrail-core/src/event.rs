@@ -545,6 +545,7 @@ impl Event {
             Some(1200..=1299) => Kind::Daemon,
             Some(1700..=1799 | 2100..=2299) => Kind::Anomaly,
             Some(1400..=1599) => Kind::Mac,
+            Some(types::URINGOP) => Kind::File,
             _ if self.has & HAS_SYSCALL != 0
                 && (self.has & HAS_PATH != 0 || !self.keys.is_empty()) =>
             {

@@ -73,6 +73,12 @@ impl Hints {
         for word in [path, exe, first] {
             consider(word);
         }
+        if is_other_interpreter(exe) || is_other_interpreter(first) {
+            // `node /usr/bin/claude`, `bash /x/bin/conda`
+            let words = (1..event.argv.len()).filter_map(|at| event.argv.get(at));
+            let script = words.take(4).find(|word| !word.starts_with(b"-"));
+            consider(without_suffix(base_name(script.unwrap_or_default())));
+        }
         if is_interpreter(exe) || is_interpreter(first) {
             let (script, module) = program_of(event);
             consider(base_name(script));
@@ -143,8 +149,33 @@ fn is_interpreter(name: &[u8]) -> bool {
     matches!(without_version(name), b"python" | b"pypy")
 }
 
+/// Interpreters of other languages in which tools and agents are written.
+fn is_other_interpreter(name: &[u8]) -> bool {
+    matches!(
+        without_version(name),
+        b"node"
+            | b"nodejs"
+            | b"deno"
+            | b"bun"
+            | b"sh"
+            | b"bash"
+            | b"dash"
+            | b"zsh"
+            | b"perl"
+            | b"ruby"
+    )
+}
+
+/// `cli.js` → `cli`
+fn without_suffix(name: &[u8]) -> &[u8] {
+    [b".js".as_slice(), b".mjs", b".cjs", b".py", b".sh"]
+        .iter()
+        .find_map(|suffix| name.strip_suffix(*suffix))
+        .unwrap_or(name)
+}
+
 /// `pip3.12` → `pip`, `python3.10` → `python`, `pip-3` → `pip`.
-fn without_version(word: &[u8]) -> &[u8] {
+pub fn without_version(word: &[u8]) -> &[u8] {
     let end = word
         .iter()
         .rposition(|byte| !byte.is_ascii_digit() && *byte != b'.')

@@ -19,6 +19,8 @@ pub mod batch;
 pub mod coalesce;
 pub mod event;
 pub mod fault;
+pub mod file_events;
+pub mod files;
 pub mod gaps;
 pub mod hints;
 pub mod parse;

@@ -399,7 +399,7 @@ impl ProcessTable {
     }
 
     /// The image that ran in a process at a moment; None when the process had ended before.
-    fn image_at(&self, pid: u32, time_ms: u64) -> Option<u64> {
+    pub fn image_at(&self, pid: u32, time_ms: u64) -> Option<u64> {
         let process = self.processes.get(&pid)?;
         if process.born_ms > time_ms + CLOCK_SLACK_MS
             || process

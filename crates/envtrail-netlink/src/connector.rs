@@ -1,15 +1,16 @@
 //! Forks and exits of every process (CN_IDX_PROC), framed for `envtrail_core::procevent`.
 
+use crate::clock::{monotonic_ns, realtime_ns};
 use crate::socket::{message, messages, NetlinkSocket};
 use std::io;
 use std::os::fd::RawFd;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const NETLINK_CONNECTOR: i32 = 11;
 const CN_IDX_PROC: u32 = 1;
 const NLMSG_DONE: u16 = 3;
 const PROC_CN_MCAST_LISTEN: u32 = 1;
 const EVENT_FORK: u32 = 0x0000_0001;
+pub const EVENT_EXEC: u32 = 0x0000_0002;
 const EVENT_EXIT: u32 = 0x8000_0000;
 /// `struct cn_msg` before the event.
 const CN_MSG_BYTES: usize = 20;
@@ -23,10 +24,15 @@ pub struct ProcessConnector {
 impl ProcessConnector {
     /// Open and subscribe; `EPERM` without CAP_NET_ADMIN, `ECONNREFUSED` where the kernel has no process connector.
     pub fn open(receive_buffer_bytes: usize) -> io::Result<Self> {
+        Self::of_events(EVENT_FORK | EVENT_EXIT, receive_buffer_bytes)
+    }
+
+    /// Subscribe to these events alone, where the kernel can tell them apart.
+    pub fn of_events(events: u32, receive_buffer_bytes: usize) -> io::Result<Self> {
         let socket = NetlinkSocket::open(NETLINK_CONNECTOR, CN_IDX_PROC, receive_buffer_bytes)?;
-        // struct proc_input (6.6 and later): the kernel then sends forks and exits only. Older kernels take the first word.
+        // struct proc_input (6.6 and later): the kernel then sends these only. Older kernels take the first word.
         let mut input = PROC_CN_MCAST_LISTEN.to_le_bytes().to_vec();
-        input.extend_from_slice(&(EVENT_FORK | EVENT_EXIT).to_le_bytes());
+        input.extend_from_slice(&events.to_le_bytes());
         for payload in [input.as_slice(), input.get(..4).unwrap_or_default()] {
             let mut request = Vec::new();
             for word in [CN_IDX_PROC, 1, 0, 0] {
@@ -84,6 +90,25 @@ impl ProcessConnector {
         Ok(count)
     }
 
+    /// The processes that have exec'ed, as far as is told now; never waits.
+    pub fn read_execs(&mut self) -> io::Result<Vec<u32>> {
+        let mut pids = Vec::new();
+        while let Some(datagram) = self.socket.receive()? {
+            for (_, _, payload) in messages(datagram) {
+                let event = payload.get(CN_MSG_BYTES..).unwrap_or_default();
+                let word = |at: usize| {
+                    let bytes = event.get(at..at + 4)?.try_into().ok()?;
+                    Some(u32::from_le_bytes(bytes))
+                };
+                // struct exec_proc_event: process_pid, process_tgid.
+                if let (Some(EVENT_EXEC), Some(pid)) = (word(0), word(20)) {
+                    pids.push(pid);
+                }
+            }
+        }
+        Ok(pids)
+    }
+
     pub fn take_overruns(&mut self) -> u64 {
         self.socket.take_overruns()
     }
@@ -91,21 +116,4 @@ impl ProcessConnector {
     pub fn descriptor(&self) -> RawFd {
         self.socket.descriptor()
     }
-}
-
-fn realtime_ns() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos() as u64)
-}
-
-/// `ktime_get_ns()`, as the connector stamps its events.
-fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the kernel writes one timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -1,10 +1,28 @@
-//! The kernel's audit records and process events over netlink.
+//! What the kernel tells of processes and files as it happens: audit records and process events over netlink, file changes by fanotify.
 //!
-//! References: include/uapi/linux/audit.h, include/uapi/linux/cn_proc.h, netlink(7).
+//! References: include/uapi/linux/audit.h, include/uapi/linux/cn_proc.h, netlink(7), fanotify(7).
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 mod audit;
+mod clock;
 mod connector;
+mod exec_watch;
+mod fanotify;
+mod file_watch;
+mod proc;
+mod signal;
 mod socket;
 
 pub use audit::{AuditSocket, Mode};
 pub use connector::ProcessConnector;
+pub use exec_watch::{ExecWatch, Seen};
+pub use file_watch::FileWatch;

@@ -3,6 +3,7 @@
 mod arrow;
 mod netlink;
 mod values;
+mod watch;
 
 use pyo3::prelude::*;
 
@@ -16,6 +17,8 @@ mod _core {
         event_schema, merkle_root, record_type_name, redact_argv, redact_text, syscall_name,
         Assembler, Batch, Counters, Fault, Process, ProcessEvent, SerialGap,
     };
+    #[pymodule_export]
+    use super::watch::{ExecWatch, FileGroup, FileWatch, SeenProcess};
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");

@@ -1,6 +1,7 @@
 //! The assembler and its values as Python objects.
 
 use crate::arrow::{failed, ArrowBatch, ArrowSchema};
+use crate::watch::FileGroup;
 use envtrail_core::assembler::{self, redact_arguments, Options};
 use envtrail_core::coalesce::Limits;
 use envtrail_core::redact::{self, Counts, KINDS};
@@ -74,6 +75,7 @@ pub struct Batch {
     processes: Vec<ProcessEvent>,
     faults: Vec<Fault>,
     redactions: BTreeMap<&'static str, u32>,
+    files: Vec<Py<FileGroup>>,
 }
 
 #[pymethods]
@@ -105,6 +107,11 @@ impl Batch {
             .iter()
             .map(|fault| Py::new(py, fault.clone()))
             .collect()
+    }
+
+    #[getter]
+    fn files(&self, py: Python<'_>) -> Vec<Py<FileGroup>> {
+        self.files.iter().map(|group| group.clone_ref(py)).collect()
     }
 
     #[getter]
@@ -219,6 +226,11 @@ impl Assembler {
                 })
                 .collect(),
             redactions: by_kind(&batch.redactions),
+            files: batch
+                .files
+                .into_iter()
+                .map(|group| Py::new(py, FileGroup::from(group)))
+                .collect::<PyResult<_>>()?,
         })
     }
 
@@ -236,6 +248,14 @@ impl Assembler {
             alive: image.ended_ms.is_none(),
         };
         self.inner.lineage(image).into_iter().map(one).collect()
+    }
+
+    fn set_roots(&mut self, roots: Vec<String>) {
+        self.inner.set_roots(roots);
+    }
+
+    fn image_at(&self, pid: u32, time_ms: u64) -> Option<u64> {
+        self.inner.image_at(pid, time_ms)
     }
 
     fn image_of(&self, pid: u32) -> Option<u64> {

@@ -1,0 +1,256 @@
+//! Changes of files below watched folders, as fanotify tells them, by a thread that asks at once who it was.
+
+use crate::clock::realtime_ns;
+use crate::fanotify::{
+    fs_of, path_of, Event, Fanotify, FsId, CLOSE_WRITE, CREATE, DELETE, MOVED_FROM, MOVED_TO,
+    ON_DIRECTORY, OVERFLOW,
+};
+use crate::proc::read_who;
+use crate::signal::{wait_for, Signal};
+use envtrail_core::files::{is_bytecode, FileGroup, FileGroups, Roots, What, Who};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// Folders whose path is remembered.
+const MAX_FOLDERS: usize = 65_536;
+
+#[derive(Default)]
+struct State {
+    roots: Roots,
+    /// A folder of each file system, by which handles are opened.
+    mounts: HashMap<FsId, Arc<File>>,
+    groups: FileGroups,
+    overflows: u64,
+    unwatched: Vec<String>,
+    /// Counts changes of the roots: what a thread remembers of folders is then of another time.
+    generation: u64,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    ready: Signal,
+    stop: Signal,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves plain values behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The listener. Dropping it ends its thread.
+pub struct FileWatch {
+    shared: Arc<Shared>,
+    marks: Arc<Mutex<Fanotify>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl FileWatch {
+    /// `EPERM` without CAP_SYS_ADMIN, `EINVAL` or `ENOSYS` where the kernel has no such listener.
+    pub fn open(roots: Vec<String>) -> io::Result<Self> {
+        let fanotify = Fanotify::open()?;
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            ready: Signal::new()?,
+            stop: Signal::new()?,
+        });
+        let marks = Arc::new(Mutex::new(fanotify));
+        let mut watch = FileWatch {
+            shared: shared.clone(),
+            marks: marks.clone(),
+            thread: None,
+        };
+        watch.set_roots(roots);
+        watch.thread = Some(
+            std::thread::Builder::new()
+                .name("file-watch".into())
+                .spawn(move || listen(&shared, &marks))?,
+        );
+        Ok(watch)
+    }
+
+    /// Watch these folders from now on; those that cannot be watched are told by `unwatched`.
+    pub fn set_roots(&mut self, roots: Vec<String>) {
+        let roots = Roots::new(roots);
+        let mut mounts = HashMap::new();
+        let mut unwatched = Vec::new();
+        for root in roots.iter() {
+            if let Err(error) = self.watch_one(root, &mut mounts) {
+                unwatched.push(format!("{root}: {error}"));
+            }
+        }
+        let mut state = self.shared.state();
+        state.roots = roots;
+        state.mounts = mounts;
+        state.unwatched = unwatched;
+        state.generation += 1;
+    }
+
+    fn watch_one(&self, root: &str, mounts: &mut HashMap<FsId, Arc<File>>) -> io::Result<()> {
+        let folder = File::open(root)?;
+        let fs = fs_of(&folder)?;
+        if let std::collections::hash_map::Entry::Vacant(place) = mounts.entry(fs) {
+            let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+            marks.mark(root)?;
+            place.insert(Arc::new(folder));
+        }
+        Ok(())
+    }
+
+    /// What has come since the last read; never waits.
+    pub fn read(&self) -> Vec<FileGroup> {
+        self.shared.ready.clear();
+        self.shared.state().groups.take()
+    }
+
+    /// How often the kernel's queue (or ours) was full since the last call.
+    pub fn take_overflows(&self) -> u64 {
+        let mut state = self.shared.state();
+        let lost = std::mem::take(&mut state.groups.lost);
+        std::mem::take(&mut state.overflows) + lost
+    }
+
+    pub fn unwatched(&self) -> Vec<String> {
+        self.shared.state().unwatched.clone()
+    }
+
+    /// Readable when there is something to read.
+    pub fn descriptor(&self) -> RawFd {
+        self.shared.ready.descriptor()
+    }
+}
+
+impl Drop for FileWatch {
+    fn drop(&mut self) {
+        self.shared.stop.set();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn listen(shared: &Shared, marks: &Mutex<Fanotify>) {
+    let lock = || marks.lock().unwrap_or_else(PoisonError::into_inner);
+    let descriptor = lock().descriptor();
+    let mut folders = Folders::default();
+    let own_pid = std::process::id();
+    while wait_for(descriptor, shared.stop.descriptor()) {
+        let events = match lock().read() {
+            Ok(events) => events,
+            Err(_) => {
+                shared.state().overflows += 1;
+                continue;
+            }
+        };
+        let mut told = false;
+        for event in events {
+            if event.mask & OVERFLOW != 0 {
+                shared.state().overflows += 1;
+            } else if event.pid != own_pid {
+                told |= take_event(shared, &mut folders, &event);
+            }
+        }
+        if told {
+            shared.ready.set();
+        }
+    }
+}
+
+/// A folder below a root.
+struct Folder {
+    root: String,
+    path: Vec<u8>,
+}
+
+/// What is remembered of folders by their handle: where they lie, or that it is below no root.
+#[derive(Default)]
+struct Folders {
+    known: HashMap<(FsId, Vec<u8>), Option<Folder>>,
+    generation: u64,
+}
+
+fn take_event(shared: &Shared, folders: &mut Folders, event: &Event) -> bool {
+    let moved = event.mask & (MOVED_FROM | MOVED_TO) != 0;
+    if event.mask & ON_DIRECTORY != 0 && moved {
+        folders.known.clear();
+    }
+    if is_bytecode(&event.name) || event.folder.is_empty() {
+        return false;
+    }
+    let Some(folder) = find_folder(shared, folders, event) else {
+        return false;
+    };
+    let root = folder.root.as_str();
+    let mut path = folder.path.clone();
+    path.push(b'/');
+    path.extend_from_slice(&event.name);
+    let time_ms = realtime_ns() / 1_000_000;
+    let mut state = shared.state();
+    // The reading of /proc waits for nobody: it is done before the next event is looked at, while the process may still be there.
+    let who = state.groups.is_new(event.pid, root).then(|| who_of(event));
+    for (bit, what) in [
+        (MOVED_FROM, What::MovedFrom),
+        (DELETE, What::Deleted),
+        (CREATE, What::Created),
+        (MOVED_TO, What::MovedTo),
+        (CLOSE_WRITE, What::Written),
+    ] {
+        if event.mask & bit != 0 {
+            state
+                .groups
+                .note(event.pid, root, &path, what, time_ms, || {
+                    who.clone().flatten()
+                });
+        }
+    }
+    true
+}
+
+fn find_folder<'a>(shared: &Shared, folders: &'a mut Folders, event: &Event) -> Option<&'a Folder> {
+    let (generation, mount) = {
+        let state = shared.state();
+        (state.generation, state.mounts.get(&event.fs).cloned())
+    };
+    if folders.generation != generation || folders.known.len() > MAX_FOLDERS {
+        folders.known.clear();
+        folders.generation = generation;
+    }
+    let key = (event.fs, event.folder.clone());
+    folders
+        .known
+        .entry(key)
+        .or_insert_with(|| {
+            let path = path_of(&*mount?, &event.folder)?;
+            if is_bytecode(&path) {
+                return None;
+            }
+            let root = shared.state().roots.of(&path)?.to_owned();
+            Some(Folder { root, path })
+        })
+        .as_ref()
+}
+
+/// Who a process is, when it is certain that what /proc said was said of it.
+fn who_of(event: &Event) -> Option<Who> {
+    let who = read_who(event.pid)?;
+    match &event.process {
+        Some(process) if has_ended(process) => None,
+        _ => Some(who),
+    }
+}
+
+/// A pidfd is readable once its process has ended.
+fn has_ended(process: &OwnedFd) -> bool {
+    let mut entry = libc::pollfd {
+        fd: process.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one entry, and the count says one.
+    unsafe { libc::poll(&raw mut entry, 1, 0) > 0 }
+}

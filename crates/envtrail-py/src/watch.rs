@@ -1,0 +1,163 @@
+//! Changes of files and starts of programs, as their threads saw them.
+
+use envtrail_core::files;
+use envtrail_netlink::Seen;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use std::collections::BTreeMap;
+
+#[pyclass(frozen, get_all, module = "envtrail.core._core")]
+pub struct FileGroup {
+    time_ms: u64,
+    until_ms: u64,
+    pid: u32,
+    root: String,
+    files: Vec<(String, &'static str)>,
+    total: u64,
+    gone: bool,
+    exe: Option<String>,
+    comm: Option<String>,
+    argv: Option<Vec<String>>,
+    ppid: Option<u32>,
+    uid: Option<u32>,
+    auid: Option<u32>,
+    ses: Option<u32>,
+    started_ms: Option<u64>,
+}
+
+impl From<files::FileGroup> for FileGroup {
+    fn from(group: files::FileGroup) -> Self {
+        let who = group.who;
+        let named = |(path, what): (String, files::What)| (path, what.as_str());
+        FileGroup {
+            time_ms: group.time_ms,
+            until_ms: group.until_ms,
+            pid: group.pid,
+            root: group.root,
+            files: group.files.into_iter().map(named).collect(),
+            total: group.total,
+            gone: group.gone,
+            exe: who.exe,
+            comm: who.comm,
+            argv: who.argv,
+            ppid: who.ppid,
+            uid: who.uid,
+            auid: who.auid,
+            ses: who.ses,
+            started_ms: who.started_ms,
+        }
+    }
+}
+
+/// Changes of files below watched folders, by fanotify; a thread asks at once who it was.
+#[pyclass(module = "envtrail.core._core")]
+pub struct FileWatch {
+    inner: Option<envtrail_netlink::FileWatch>,
+}
+
+impl FileWatch {
+    fn opened(&mut self) -> PyResult<&mut envtrail_netlink::FileWatch> {
+        self.inner
+            .as_mut()
+            .ok_or_else(|| PyValueError::new_err("the watch is closed"))
+    }
+}
+
+#[pymethods]
+impl FileWatch {
+    #[new]
+    fn new(roots: Vec<String>) -> PyResult<Self> {
+        Ok(FileWatch {
+            inner: Some(envtrail_netlink::FileWatch::open(roots)?),
+        })
+    }
+
+    fn set_roots(&mut self, roots: Vec<String>) -> PyResult<()> {
+        self.opened()?.set_roots(roots);
+        Ok(())
+    }
+
+    fn read(&mut self) -> PyResult<Vec<FileGroup>> {
+        let groups = self.opened()?.read();
+        Ok(groups.into_iter().map(FileGroup::from).collect())
+    }
+
+    fn take_overflows(&mut self) -> PyResult<u64> {
+        Ok(self.opened()?.take_overflows())
+    }
+
+    fn unwatched(&mut self) -> PyResult<Vec<String>> {
+        Ok(self.opened()?.unwatched())
+    }
+
+    fn fileno(&mut self) -> PyResult<i32> {
+        Ok(self.opened()?.descriptor())
+    }
+
+    fn close(&mut self, py: Python<'_>) {
+        let inner = self.inner.take();
+        py.detach(|| drop(inner));
+    }
+}
+
+#[pyclass(frozen, get_all, module = "envtrail.core._core")]
+pub struct SeenProcess {
+    time_ms: u64,
+    pid: u32,
+    ppid: Option<u32>,
+    exe: Option<String>,
+    argv: Option<Vec<String>>,
+    cwd: Option<String>,
+    uid: Option<u32>,
+    auid: Option<u32>,
+    ses: Option<u32>,
+    started_ms: Option<u64>,
+    cgroup: Option<String>,
+    uid_map: Option<String>,
+    variables: BTreeMap<String, String>,
+}
+
+impl From<Seen> for SeenProcess {
+    fn from(seen: Seen) -> Self {
+        SeenProcess {
+            time_ms: seen.time_ms,
+            pid: seen.pid,
+            ppid: seen.who.ppid,
+            exe: seen.who.exe,
+            argv: seen.who.argv,
+            cwd: seen.cwd,
+            uid: seen.who.uid,
+            auid: seen.who.auid,
+            ses: seen.who.ses,
+            started_ms: seen.who.started_ms,
+            cgroup: seen.cgroup,
+            uid_map: seen.uid_map,
+            variables: seen.variables.into_iter().collect(),
+        }
+    }
+}
+
+/// What programs were given at their start; a thread reads it the moment the kernel tells of the exec.
+#[pyclass(module = "envtrail.core._core")]
+pub struct ExecWatch {
+    inner: Option<envtrail_netlink::ExecWatch>,
+}
+
+#[pymethods]
+impl ExecWatch {
+    #[new]
+    fn new(programs: Vec<String>, variables: Vec<String>) -> PyResult<Self> {
+        Ok(ExecWatch {
+            inner: Some(envtrail_netlink::ExecWatch::open(programs, variables)?),
+        })
+    }
+
+    fn find(&self, pid: u32, time_ms: u64) -> Option<SeenProcess> {
+        self.inner.as_ref()?.find(pid, time_ms).map(Into::into)
+    }
+
+    fn close(&mut self, py: Python<'_>) {
+        let inner = self.inner.take();
+        py.detach(|| drop(inner));
+    }
+}

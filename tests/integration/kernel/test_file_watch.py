@@ -1,0 +1,135 @@
+"""What fanotify and the process connector tell, by programs that really ran."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from envtrail.core import ExecWatch, FileGroup, FileWatch
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> Path:
+    (tmp_path / "env/site-packages").mkdir(parents=True)
+    return tmp_path / "env"
+
+
+@pytest.fixture
+def watch(env: Path) -> Iterator[FileWatch]:
+    opened = FileWatch([str(env)])
+    assert opened.unwatched() == []
+    yield opened
+    opened.close()
+
+
+def _changes(watch: FileWatch) -> dict[str, tuple[str | None, list[tuple[str, str]]]]:
+    """Program → (its name when it could be asked, files)."""
+    time.sleep(0.3)
+    return {str(group.pid): (group.comm, group.files) for group in watch.read()}
+
+
+def _run(*argv: str, **options: object) -> int:
+    process = subprocess.Popen(argv, **options)  # type: ignore[call-overload]
+    assert process.wait() == 0
+    return int(process.pid)
+
+
+def test_each_program_is_told_with_its_files(env: Path, watch: FileWatch) -> None:
+    site = env / "site-packages"
+    copied = _run("cp", "/etc/passwd", str(site / "a.py"))
+    moved = _run("mv", str(site / "a.py"), str(site / "b.py"))
+    edited = _run("sed", "-i", "s/root/toor/", str(site / "b.py"))
+    removed = _run("rm", str(site / "b.py"))
+
+    changes = _changes(watch)
+
+    assert changes[str(copied)][1] == [(f"{site}/a.py", "created")]
+    assert changes[str(moved)][1] == [(f"{site}/a.py", "moved_from"), (f"{site}/b.py", "moved_to")]
+    assert (f"{site}/b.py", "moved_to") in changes[str(edited)][1] or (f"{site}/b.py", "written") in changes[str(edited)][1]
+    assert changes[str(removed)][1] == [(f"{site}/b.py", "deleted")]
+
+
+def test_a_program_that_lives_is_asked_who_it_is(env: Path, watch: FileWatch) -> None:
+    script = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text('x'); time.sleep(0.5)"
+    argv = [sys.executable, "-c", script, str(env / "x")]
+    process = subprocess.Popen(argv)
+    process.wait()
+    (group,) = watch.read()
+    assert (group.pid, group.gone, group.uid, group.argv) == (process.pid, False, os.getuid(), argv)
+    assert group.exe == os.path.realpath(sys.executable)
+    assert group.ppid == os.getpid()
+
+
+def test_what_lies_elsewhere_or_is_bytecode_is_nothing(tmp_path: Path, env: Path, watch: FileWatch) -> None:
+    (env / "site-packages/m.py").touch()
+    _run("cp", "/etc/passwd", str(tmp_path / "elsewhere"))
+    _run(sys.executable, "-c", "import m", env={"PYTHONPATH": str(env / "site-packages")})
+    assert (env / "site-packages/__pycache__").is_dir()
+    assert _changes(watch) == {}
+
+
+def test_a_nested_root_wins_and_roots_may_change(env: Path, watch: FileWatch) -> None:
+    nested = env / "envs/inner"
+    nested.mkdir(parents=True)
+    watch.set_roots([str(env), str(nested)])
+    watch.read()
+    _run("touch", str(nested / "x"), str(env / "y"))
+    time.sleep(0.3)
+    groups: list[FileGroup] = watch.read()
+    assert {(group.root, group.files[0][0]) for group in groups} == {
+        (str(nested), f"{nested}/x"),
+        (str(env), f"{env}/y"),
+    }
+
+
+def test_a_moved_folder_is_followed(env: Path, watch: FileWatch) -> None:
+    (env / "old").mkdir()
+    _run("touch", str(env / "old/x"))
+    _run("mv", str(env / "old"), str(env / "new"))
+    watch.read()
+    _run("touch", str(env / "new/y"))
+    assert [files for _, files in _changes(watch).values()][-1:] == [[(f"{env}/new/y", "created")]]
+
+
+def test_fifty_thousand_files_are_one_group_and_counted(env: Path, watch: FileWatch) -> None:
+    loop = "i=0; while [ $i -lt 50000 ]; do : > f$i; i=$((i+1)); done"
+    pid = _run("bash", "-c", loop, cwd=env)
+    seen = 0
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and seen < 50_000 and not watch.take_overflows():
+        seen += sum(group.total for group in watch.read() if group.pid == pid)
+        time.sleep(0.1)
+    assert 0 < seen <= 100_000
+
+
+def test_a_folder_that_cannot_be_watched_is_named(watch: FileWatch) -> None:
+    watch.set_roots(["/proc/self", "/no/such/folder"])
+    assert [line.partition(":")[0] for line in sorted(watch.unwatched())] == ["/no/such/folder", "/proc/self"]
+
+
+def test_variables_are_had_of_programs_that_live_for_a_moment_only(tmp_path: Path) -> None:
+    tool = tmp_path / "sometool"
+    tool.write_bytes(Path(sys.executable).resolve().read_bytes())
+    tool.chmod(0o755)
+    watch = ExecWatch(["sometool"], ["MARK"])
+    try:
+        found = 0
+        for number in range(40):
+            environment = {"MARK": str(number), "SECRET": "no", "PYTHONHOME": sys.base_prefix}
+            process = subprocess.Popen([str(tool), "-S", "-c", "pass"], env=environment)
+            began_ms = int(time.time() * 1000)
+            process.wait()
+            seen = watch.find(process.pid, began_ms)
+            found += seen is not None and seen.variables == {"MARK": str(number)}
+        assert found >= 38
+        assert watch.find(os.getpid(), began_ms) is None
+    finally:
+        watch.close()
