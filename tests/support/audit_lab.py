@@ -68,6 +68,13 @@ def run_as(
     )
 
 
+def open_folders(folder: Path) -> None:
+    """Let other users into pytest's folders."""
+    for parent in [folder, *list(folder.parents)[:3]]:
+        if str(parent).startswith("/tmp/"):
+            parent.chmod(0o755)
+
+
 def wait_until(ready: Callable[[], object], what: str, *, timeout_s: float = 20) -> object:
     """Ask until the answer is true."""
     deadline = time.monotonic() + timeout_s

@@ -15,6 +15,7 @@ from typing import Any, Protocol, Union
 import msgspec
 import pyarrow as pa
 
+from envtrail.agent.file_changes import FileChanges
 from envtrail.agent.world import BEFORE, NO_ENVIRONMENT, World
 from envtrail.capture.loss import disk_full_gap
 from envtrail.capture.source import Block
@@ -103,6 +104,7 @@ class Pipeline:
         self._state = state
         self._evidence = evidence
         self.world = world
+        self.files = FileChanges(assembler, interpreter)
         self.on_result = on_result
         self.on_full = on_full
         self.lag_ms = 0
@@ -139,6 +141,21 @@ class Pipeline:
         if events.num_rows and events.column("ended_by")[events.num_rows - 1].as_py() != "timeout":
             self.lag_ms = max(0, now_ms - events.column("time")[events.num_rows - 1].cast(pa.int64()).as_py())
         self._advance(batch.records, events, observations, now_ms)
+        if wall_ms is not None:
+            self.files.hold([*block.files, *batch.files], now_ms)
+            self._release_files(now_ms)
+
+    def _release_files(self, now_ms: int) -> None:
+        """Let held changes of files, and wishes that waited for them, take their course."""
+        self.observe(self.files.release(now_ms), now_ms)
+        due = self.files.take_due(now_ms)
+        if due:
+            with self._state.transaction():
+                self._settle(due, now_ms, may_wait=False)
+
+    def take_up(self, now_ms: int) -> None:
+        """Wish again for what an agent that was killed had not been answered."""
+        self._deliver(self.interpreter.unanswered(), now_ms)
 
     def observe(self, observations: Sequence[Observation], now_ms: int) -> None:
         """Seal what was observed outside the stream of records, and let it take effect."""
@@ -207,12 +224,12 @@ class Pipeline:
         gap = disk_full_gap(self.interpreter.node, self._full_since, now_ms, self._not_kept)
         return [GapFound(time_ms=now_ms, gap=gap)]
 
-    def _settle(self, emissions: Sequence[Emission], now_ms: int) -> None:
-        """Store results and grant wishes until nothing is wished for."""
+    def _settle(self, emissions: Sequence[Emission], now_ms: int, *, may_wait: bool = True) -> None:
+        """Store results and grant wishes until nothing is wished for; some wait."""
         results = _results(emissions)
         wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
         while wishes and self.world is not None:
-            unmet = [wish for wish in wishes if not self._is_known(wish)]
+            unmet = [wish for wish in wishes if not self._is_known(wish) and not (may_wait and self._waits(wish, now_ms))]
             answers = [answer for wish in unmet for answer in self.world.grant(wish, self._next_moment(now_ms))]
             if not answers:
                 break
@@ -220,7 +237,7 @@ class Pipeline:
                 self._append(b"", None, answers)
             except StoreFullError as fault:
                 self._leave_out(b"", fault, now_ms)
-                results += _results(self._let_go(wishes, now_ms))
+                results += _results(self._let_go(wishes))
                 break
             emissions = self.interpreter.step(None, answers, now_ms=now_ms)
             emissions += self._apply(answers, now_ms)
@@ -228,16 +245,21 @@ class Pipeline:
             wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
         self._store(results)
 
+    def _waits(self, wish: Emission, now_ms: int) -> bool:
+        return (
+            isinstance(wish, SnapshotWanted) and self.world is not None and self.world.is_live and self.files.defer(wish, now_ms)
+        )
+
     def _is_known(self, wish: Emission) -> bool:
         return isinstance(wish, EnvironmentOpened) and self._state.snapshot(wish.prefix) is not None
 
-    def _let_go(self, wishes: Sequence[Emission], now_ms: int) -> list[Emission]:
+    def _let_go(self, wishes: Sequence[Emission]) -> list[Emission]:
         """Close the operations whose snapshot cannot be kept."""
         return [
             emission
             for wish in wishes
             if isinstance(wish, SnapshotWanted)
-            for emission in self.interpreter.settle(wish.image, wish.prefix, changes=None, absent="not recorded", now_ms=now_ms)
+            for emission in self.interpreter.settle(wish.image, wish.prefix, changes=None, absent="not recorded")
         ]
 
     def _next_moment(self, now_ms: int) -> int:
@@ -302,7 +324,7 @@ class Pipeline:
                     self.interpreter.node = observation.node
                     self.assembler.set_node(observation.node)
                 case SnapshotTaken():
-                    emissions += self._apply_snapshot(observation, now_ms)
+                    emissions += self._apply_snapshot(observation)
                 case EnvironmentSeen():
                     self._state.put_environment(observation.environment, seen_ms=observation.time_ms, gone=observation.gone)
                 case BaselineChange():
@@ -321,7 +343,7 @@ class Pipeline:
                     pass
         return emissions
 
-    def _apply_snapshot(self, taken: SnapshotTaken, now_ms: int) -> list[Emission]:
+    def _apply_snapshot(self, taken: SnapshotTaken) -> list[Emission]:
         was_there = taken.reason == BEFORE or self._state.snapshot(taken.prefix) is not None
         if taken.digest is None and taken.absent == NO_ENVIRONMENT and was_there:
             gone = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=[])
@@ -329,7 +351,7 @@ class Pipeline:
         if taken.digest is None:
             if taken.image is None:
                 return []
-            return self.interpreter.settle(taken.image, taken.prefix, changes=None, absent=taken.absent, now_ms=now_ms)
+            return self.interpreter.settle(taken.image, taken.prefix, changes=None, absent=taken.absent)
         packages = taken.packages if taken.packages is not None else self._state.packages(taken.digest)
         after = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=packages or [], faults=taken.faults)
         # Strictly before: in a resume the state already holds this one.
@@ -343,7 +365,6 @@ class Pipeline:
             changes=diff_snapshots(before, after),
             is_before_known=before is not None,
             installed={package.name: package.version for package in after.packages},
-            now_ms=now_ms,
         )
 
 

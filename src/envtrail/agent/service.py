@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -9,10 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from envtrail import __version__
 from envtrail.agent.build import Opened, open_trail
+from envtrail.agent.file_changes import roots_of
 from envtrail.agent.importing import carry
 from envtrail.agent.pipeline import Result
 from envtrail.agent.status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
@@ -20,14 +23,16 @@ from envtrail.agent.upkeep import RuleKeeper
 from envtrail.agent.world import ImportedWorld, LiveWorld, observe_packages, read_processes
 from envtrail.capture.auditd_log import log_files
 from envtrail.capture.choose import choose_source
-from envtrail.capture.loss import LossWatch, damaged_gap, restart_gap, serial_gap
+from envtrail.capture.loss import LossWatch, damaged_gap, overrun_gap, restart_gap, serial_gap
 from envtrail.capture.replay import ReplaySource
 from envtrail.capture.source import Source
 from envtrail.config import Config
+from envtrail.core import ExecWatch, FileWatch
 from envtrail.environments.baseline import read_baseline
 from envtrail.environments.find import find_environments
 from envtrail.environments.inventory import read_snapshot
 from envtrail.errors import EnvtrailError, InputError
+from envtrail.interpret.tools import hints
 from envtrail.model.environment import Environment
 from envtrail.model.gap import Gap
 from envtrail.model.observation import AgentStarted, EnvironmentSeen, GapFound, Observation, RulesApplied
@@ -72,7 +77,12 @@ def serve(
     """
     now_ms = _clock_ms()
     before = read_status(config.data_dir, now_ms, running_only=False)
-    with open_trail(config, world=LiveWorld(config.names("interpret.variables"))) as opened:
+    with contextlib.ExitStack() as stack:
+        execs = watch_execs(config)
+        if execs is not None:
+            stack.callback(execs.close)
+        variables = config.names("interpret.variables")
+        opened = stack.enter_context(open_trail(config, world=LiveWorld(variables, execs)))
         source = choose_source(config, position=opened.state.cursor("auditd_log"))
         server = open_socket(config) if keep_rules else None
         try:
@@ -91,8 +101,20 @@ def serve(
             if server is not None:
                 server.close()
             source.close()
+            agent.close()
             if not keep_rules:
                 rules.remove()
+
+
+def watch_execs(config: Config) -> ExecWatch | None:
+    """The thread that reads what tools are given at their start; none where the kernel does not tell of execs."""
+    programs = {name for _, names in hints() for name in names} | {"jupyterhub-singleuser"}
+    try:
+        return (
+            ExecWatch(sorted(programs), config.names("interpret.variables")) if config.flag("capture.process_connector") else None
+        )
+    except OSError:
+        return None
 
 
 def open_socket(config: Config) -> StoreServer | None:
@@ -117,6 +139,7 @@ class Agent:
         self._searcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="find-environments")
         self._search: Future[list[Environment]] | None = None
         self._unread: list[Environment] = []
+        self._files: FileWatch | None = None
         self._due: dict[str, int] = {"search": self._started_ms, "retention": 0}
         self._stopped_by: int | None = None
 
@@ -148,6 +171,8 @@ class Agent:
         self._pipeline.observe(list(read_processes(now_ms)), now_ms)
         self._without_past = {environment.prefix for environment in environments} if first_start else set()
         self._unread = list(environments)
+        self._watch_files(environments)
+        self._pipeline.take_up(now_ms)
         self._losses.poll(now_ms)
 
     def run(self) -> bool:
@@ -159,6 +184,8 @@ class Agent:
             while self._stopped_by is None:
                 began_ms = _clock_ms()
                 block = self._source.read(interval_ms)
+                if self._files is not None:
+                    block = msgspec.structs.replace(block, files=self._files.read())
                 self._pipeline.take(block, _clock_ms())
                 self._keep_house(_clock_ms())
                 if block.ended:
@@ -170,6 +197,11 @@ class Agent:
             self._searcher.shutdown(wait=False, cancel_futures=True)
             self._write_status(_clock_ms())
         return self._stopped_by == signal.SIGINT
+
+    def close(self) -> None:
+        """End the watch of files."""
+        if self._files is not None:
+            self._files.close()
 
     def followed(self, on_result: Callable[[Result], None] | None) -> Callable[[Result], None]:
         """`on_result`, after a look at what the result says of where environments are."""
@@ -198,10 +230,18 @@ class Agent:
             found = [serial_gap(gap) for gap in self._pipeline.assembler.take_serial_gaps()]
             if self._source.name in {"netlink", "multicast"}:
                 gaps += found
-            self._note_gaps(gaps, now_ms)
+            self._note_gaps(gaps + self._file_gaps(now_ms), now_ms)
         if self._is_due("retention", now_ms, _RETENTION_INTERVAL_MS):
             self._note_gaps(writer.retain(now_ms), now_ms)
         self._look_for_environments(now_ms)
+
+    def _file_gaps(self, now_ms: int) -> list[Gap]:
+        """What the watch of files has lost; every environment is then looked at."""
+        lost = self._files.take_overflows() if self._files else 0
+        if not lost:
+            return []
+        self._due["search"] = 0
+        return [overrun_gap(self._config.node, "changes of files", lost, now_ms - _KERNEL_INTERVAL_MS, now_ms)]
 
     def _note_gaps(self, gaps: list[Gap], now_ms: int) -> None:
         self._pipeline.observe([GapFound(time_ms=now_ms, gap=gap) for gap in gaps], now_ms)
@@ -211,6 +251,7 @@ class Agent:
         if self._search is not None and self._search.done():
             self._unread = self._search.result()
             self._search = None
+            self._watch_files(self._unread)
             added = self._rules.landscape_changed(self._unread)
             if added:
                 applied = RulesApplied(time_ms=now_ms, profile=self._config.text("rules.profile"), added=added, removed=[])
@@ -226,10 +267,13 @@ class Agent:
 
     def _take_environment(self, environment: Environment, now_ms: int) -> None:
         """Note an environment and, where they changed, its packages; at the first start its past too."""
-        if self._pipeline.interpreter.is_busy(environment.prefix):
+        if self._is_busy(environment.prefix, now_ms):
             return
         known = self._opened.state.snapshot(environment.prefix)
         snapshot = read_snapshot(environment)
+        if self._is_busy(environment.prefix, now_ms):
+            # Somebody has begun to change it: the snapshot is theirs to explain.
+            return
         observations: list[Observation] = [EnvironmentSeen(time_ms=now_ms, environment=environment)]
         if known is None:
             observations += observe_packages(environment, now_ms, reason="baseline")
@@ -239,6 +283,24 @@ class Agent:
             self._without_past.remove(environment.prefix)
             observations += read_baseline(environment, snapshot, now_ms)
         self._pipeline.observe(observations, now_ms)
+
+    def _watch_files(self, environments: list[Environment]) -> None:
+        """Follow where environments are; under `full` the records tell of changes too."""
+        roots = roots_of(environments)
+        self._pipeline.files.watch(roots)
+        if self._config.text("rules.profile") == "full":
+            self._pipeline.assembler.set_roots(list(roots))
+        if self._files is not None:
+            self._files.set_roots(list(roots))
+        elif self._config.flag("capture.file_watch"):
+            # Without the right, or on an old kernel, `doctor` says what is not seen.
+            with contextlib.suppress(OSError):
+                self._files = FileWatch(list(roots))
+
+    def _is_busy(self, prefix: str, now_ms: int) -> bool:
+        if self._files is not None:
+            self._pipeline.files.hold(self._files.read(), now_ms)
+        return self._pipeline.interpreter.is_busy(prefix) or self._pipeline.files.is_busy(prefix)
 
     def _import_earlier(self) -> None:
         """Day one is not empty: what auditd's log and its rotated files still hold. `auditd_log` reads them by itself."""

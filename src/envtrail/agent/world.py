@@ -9,10 +9,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from envtrail.core import redact_argv, redact_text
+import msgspec
+
+from envtrail.agent.containers import read_container_image
+from envtrail.core import ExecWatch, SeenProcess, redact_argv, redact_text
 from envtrail.environments.find import identify
 from envtrail.environments.inventory import read_snapshot
 from envtrail.interpret.emission import EnvironmentOpened, NameWanted, ProcessWanted, SnapshotWanted, Wish
+from envtrail.interpret.origins import HUB_USER, container_of
 from envtrail.model.environment import Environment
 from envtrail.model.observation import (
     EnvironmentSeen,
@@ -26,10 +30,14 @@ NO_ENVIRONMENT = "no environment at this prefix"
 BEFORE = "before"
 """Reason of a snapshot taken while a tool begins on an environment that was not known."""
 _TICKS = os.sysconf("SC_CLK_TCK")
+_WHOLE_MAP = ["0", "0", "4294967295"]
 
 
 class World(Protocol):
     """Answers to wishes."""
+
+    is_live: bool
+    """It is now: what a wish waits for may still happen."""
 
     def grant(self, wish: Wish, now_ms: int) -> list[Observation]:
         """What can be said now; empty when nothing can."""
@@ -41,44 +49,59 @@ class LiveWorld:
 
     Args:
         variables: Names of the environment variables that may be read from /proc and kept.
+        execs: What programs were given at their start; null where the kernel does not tell of execs.
     """
 
-    def __init__(self, variables: Iterable[str]) -> None:
+    is_live = True
+
+    def __init__(self, variables: Iterable[str], execs: ExecWatch | None = None) -> None:
         self._variables = frozenset(variables)
+        self._execs = execs
 
     def grant(self, wish: Wish, now_ms: int) -> list[Observation]:
         match wish:
+            case SnapshotWanted() if not wish.prefix:
+                return [_no_snapshot(wish, now_ms, "environment unknown")]
             case SnapshotWanted():
                 return observe_environment(wish.prefix, now_ms, reason="operation", image=wish.image, kind=wish.environment_kind)
             case EnvironmentOpened():
                 return _observe_before(wish, now_ms)
             case ProcessWanted():
-                seen = read_process(wish.pid, now_ms, self._variables)
-                # A process that began after the exec it is asked for has got its pid from another one.
-                exec_ms = wish.image >> 20
-                return [seen] if seen and (seen.started_ms or 0) <= exec_ms + 1000 else []
+                return self._see(wish, now_ms)
             case NameWanted():
                 return [NameResolved(time_ms=now_ms, uid=wish.uid, name=name_of(wish.uid))]
+
+    def _see(self, wish: ProcessWanted, now_ms: int) -> list[Observation]:
+        """The process as it was at its exec, else as it is now."""
+        exec_ms = wish.image >> 20
+        told = self._execs.find(wish.pid, exec_ms) if self._execs else None
+        seen = as_seen(told, now_ms) if told else read_process(wish.pid, now_ms, self._variables)
+        # A process that began after the exec it is asked for has got its pid from another one.
+        if seen is None or (seen.started_ms or 0) > exec_ms + 1000:
+            return []
+        return [msgspec.structs.replace(seen, image=wish.image)]
 
 
 class ImportedWorld:
     """A log read after the event: the environments of that time are not there."""
 
+    is_live = False
+
     def grant(self, wish: Wish, now_ms: int) -> list[Observation]:
-        if not isinstance(wish, SnapshotWanted):
-            return []
-        return [
-            SnapshotTaken(
-                time_ms=now_ms,
-                prefix=wish.prefix,
-                kind=wish.environment_kind or "unknown",
-                digest=None,
-                packages=None,
-                reason="operation",
-                image=wish.image,
-                absent="not recorded",
-            )
-        ]
+        return [_no_snapshot(wish, now_ms, "not recorded")] if isinstance(wish, SnapshotWanted) else []
+
+
+def _no_snapshot(wish: SnapshotWanted, now_ms: int, why: str) -> SnapshotTaken:
+    return SnapshotTaken(
+        time_ms=now_ms,
+        prefix=wish.prefix,
+        kind=wish.environment_kind or "unknown",
+        digest=None,
+        packages=None,
+        reason="operation",
+        image=wish.image,
+        absent=why,
+    )
 
 
 def name_of(uid: int) -> str | None:
@@ -165,18 +188,22 @@ def read_process(pid: int, now_ms: int, variables: frozenset[str]) -> ProcessSee
         raw_argv = (folder / "cmdline").read_bytes()
         if not raw_argv:
             return None
+        if b"jupyterhub-singleuser" in raw_argv:
+            # Its spawner said in its environment whom it is for.
+            variables |= {HUB_USER}
         stat = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
         status = (folder / "status").read_text(errors="replace")
         auid = int((folder / "loginuid").read_text())
         session = int((folder / "sessionid").read_text())
         environ = (folder / "environ").read_bytes() if variables else b""
         exe, cwd = _link(folder / "exe"), _link(folder / "cwd")
-        cgroup = (folder / "cgroup").read_text().strip().rpartition("::")[2] or None
+        cgroup = (folder / "cgroup").read_text()
+        uid_map = (folder / "uid_map").read_text()
     except (OSError, ValueError):
         return None
     argv, _ = redact_argv([part.decode("utf-8", "backslashreplace") for part in raw_argv.rstrip(b"\0").split(b"\0")])
     uid_line = next(line for line in status.splitlines() if line.startswith("Uid:"))
-    return ProcessSeen(
+    seen = ProcessSeen(
         time_ms=now_ms,
         pid=pid,
         ppid=int(stat[1]),
@@ -187,8 +214,39 @@ def read_process(pid: int, now_ms: int, variables: frozenset[str]) -> ProcessSee
         auid=None if auid == 4294967295 else auid,
         session=None if session == 4294967295 else session,
         started_ms=_boot_time_ms() + int(stat[19]) * 1000 // _TICKS,
-        cgroup=cgroup,
         variables=_allowed(environ, variables),
+    )
+    return _placed(seen, cgroup, uid_map)
+
+
+def as_seen(told: SeenProcess, now_ms: int) -> ProcessSeen:
+    """What was read at an exec, as an observation."""
+    argv, _ = redact_argv(told.argv or [])
+    seen = ProcessSeen(
+        time_ms=now_ms,
+        pid=told.pid,
+        ppid=told.ppid or 0,
+        exe=told.exe,
+        argv=argv,
+        cwd=told.cwd,
+        uid=told.uid,
+        auid=told.auid,
+        session=told.ses,
+        started_ms=told.started_ms,
+        variables={name: redact_text(value)[0] for name, value in told.variables.items()},
+    )
+    return _placed(seen, told.cgroup or "", told.uid_map or "")
+
+
+def _placed(seen: ProcessSeen, cgroup: str, uid_map: str) -> ProcessSeen:
+    """With its cgroup, and what says of a container: the map of its uids, the name of its image."""
+    path = cgroup.strip().rpartition("::")[2] or cgroup.strip() or None
+    container = container_of(path, uid=None, uid_map=None, image=None)
+    return msgspec.structs.replace(
+        seen,
+        cgroup=path,
+        uid_map=uid_map if uid_map.split() != _WHOLE_MAP else None,
+        container_image=read_container_image(container) if container else None,
     )
 
 

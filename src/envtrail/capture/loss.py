@@ -100,3 +100,16 @@ def damaged_gap(node: str, path: Path, why: str, now_ms: int) -> Gap:
         records=None,
         detail=f"{why}: what follows in it is missing",
     )
+
+
+def overrun_gap(node: str, what: str, count: int, since_ms: int, until_ms: int) -> Gap:
+    """The entry for a queue that was full before it was read."""
+    return Gap(
+        id=f"overrun-{what}-{until_ms}",
+        cause=GapCause.OVERRUN,
+        host=node,
+        since_ms=since_ms,
+        until_ms=until_ms,
+        records=None,
+        detail=f"the kernel's queue for {what} overflowed {count} times",
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import select
 import time
 
+from envtrail.capture.loss import overrun_gap
 from envtrail.capture.source import Block
 from envtrail.core import AuditSocket, ProcessConnector
-from envtrail.model.gap import Gap, GapCause
 
 
 class NetlinkSource:
@@ -38,19 +38,7 @@ class NetlinkSource:
         processes = self._connector.read(0) if self._connector else b""
         records = self._audit.read(0)
         now_ms = int(time.time() * 1000)
-        gaps = [
-            Gap(
-                id=f"overrun-{what}-{now_ms}",
-                cause=GapCause.OVERRUN,
-                host=self._node,
-                since_ms=self._covered_ms,
-                until_ms=now_ms,
-                records=None,
-                detail=f"the netlink socket for {what} overflowed {count} times",
-            )
-            for what, count in self._overruns()
-            if count
-        ]
+        gaps = [overrun_gap(self._node, what, count, self._covered_ms, now_ms) for what, count in self._overruns() if count]
         self._covered_ms = now_ms
         return Block(records=records, processes=processes, gaps=gaps)
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from envtrail.core import FileGroup
 from envtrail.model.gap import Gap
 
 
@@ -20,6 +21,8 @@ class Block(Struct, frozen=True, kw_only=True):
     """What this source knows to be missing before these records."""
     position: dict[str, str | int] | None = None
     """Where to resume after these records; null for sources that cannot be resumed."""
+    files: list[FileGroup] = []
+    """Changes of files below the watched folders, by process."""
     ended: bool = False
     """Nothing more will come."""
 

@@ -212,7 +212,11 @@ class FileGroup:
     @property
     def root(self) -> str: ...
     @property
-    def files(self) -> list[tuple[str, str]]: ...  # (absolute path, "created" | "written" | "deleted" | "moved_from" | "moved_to"), at most 1,000
+    def files(
+        self,
+    ) -> list[
+        tuple[str, str]
+    ]: ...  # (absolute path, "created" | "written" | "deleted" | "moved_from" | "moved_to"), at most 1,000
     @property
     def total(self) -> int: ...
     @property

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from envtrail.environments.inventory import normalise_name
-from envtrail.model.environment import Package, Snapshot
+from envtrail.model.environment import Package, Snapshot, normalise_name
 from envtrail.model.operation import Change, PackageState
 
 

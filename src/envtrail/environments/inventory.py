@@ -18,11 +18,10 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.core import redact_text
-from envtrail.model.environment import Environment, Package, Snapshot
+from envtrail.model.environment import Environment, Package, Snapshot, normalise_name
 
 _NAME = re.compile(rb"^Name:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _VERSION = re.compile(rb"^Version:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
-_SEPARATORS = re.compile(r"[-_.]+")
 _HEADER_BYTES = 16 * 1024
 
 
@@ -54,11 +53,6 @@ class _DirectUrl(Struct):
 
 _decode_conda = msgspec.json.Decoder(_CondaRecord).decode
 _decode_url = msgspec.json.Decoder(_DirectUrl).decode
-
-
-def normalise_name(name: str) -> str:
-    """The normal form of a project's name (PEP 503)."""
-    return _SEPARATORS.sub("-", name).lower()
 
 
 def read_snapshot(environment: Environment) -> Snapshot:

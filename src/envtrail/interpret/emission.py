@@ -15,7 +15,10 @@ class SnapshotWanted(Struct, frozen=True, kw_only=True):
 
     image: int
     prefix: str
+    """Empty where only what is seen to change can tell it: the answer waits for that."""
     environment_kind: str | None
+    is_write: bool = False
+    """It is no tool's work: it has ended when its files have come to rest."""
 
 
 class ProcessWanted(Struct, frozen=True, kw_only=True):

@@ -9,28 +9,35 @@ import msgspec
 import pyarrow as pa
 
 from envtrail.core import Process
-from envtrail.interpret.actors import name_actor
-from envtrail.interpret.emission import Emission, EnvironmentOpened, NameWanted, ProcessWanted, SnapshotWanted
+from envtrail.interpret.actors import Named
+from envtrail.interpret.emission import Emission, EnvironmentOpened, ProcessWanted, SnapshotWanted
+from envtrail.interpret.invocations import invocation_of, prefix_of_metadata
 from envtrail.interpret.operations import OpenOperation, with_variables
+from envtrail.interpret.people import People, Subject
 from envtrail.interpret.rows import Row, interesting_rows
 from envtrail.interpret.runs import begin_run, end_run
 from envtrail.interpret.sessions import Sessions
+from envtrail.interpret.sharing import deal_out
 from envtrail.interpret.tool import Intention, Invocation, Tool
-from envtrail.interpret.tools import TOOLS
-from envtrail.interpret.tools.paths import absolute
+from envtrail.interpret.tools import RUN_HINTS, TOOLS
+from envtrail.interpret.writes import Writes
 from envtrail.model.ids import EventId
 from envtrail.model.observation import (
     AgentStarted,
     EnvironmentSeen,
+    FilesChanged,
     NameResolved,
     Observation,
     ProcessExited,
     ProcessSeen,
 )
-from envtrail.model.operation import Actor, Change, Evidence, OperationKind
+from envtrail.model.operation import Change, Evidence, OperationKind
 from envtrail.model.run import Run
 
+UNKNOWN_PREFIX = ""
+"""Where an operation's environment is not known, and only what is seen to change can tell."""
 _MOST_RUNS = 16_384
+_MOST_CLOSED = 4096
 
 
 class Lineage(Protocol):
@@ -56,10 +63,13 @@ class Interpreter:
         self._tools = {tool.name: tool for tool in tools}
         self._excluded_units = frozenset(excluded_units)
         self._operations: dict[int, OpenOperation] = {}
+        self._closed: dict[int, int] = {}
+        """Owner of an operation that is done → when its process ended (ms); the newest few thousand."""
+        self._writes = Writes()
         self._runs: dict[int, Run] = {}
         self._by_pid: dict[int, list[int]] = {}
         self._sessions = Sessions(node=node)
-        self._names: dict[int, str | None] = {}
+        self._people = People(lineage, self._sessions)
         self._kinds: dict[str, str] = {}
         self._boot_id: str | None = None
 
@@ -82,41 +92,64 @@ class Interpreter:
         is_before_known: bool = True,
         installed: dict[str, str] | None = None,
         absent: str | None = None,
-        now_ms: int,  # noqa: ARG002 - the moment of settling changes nothing
     ) -> list[Emission]:
-        """The world has answered a `SnapshotWanted`: the operation is done."""
+        """The world has answered a `SnapshotWanted`: what was open is done."""
+        write = self._writes.close(image, prefix)
+        if write is not None:
+            if changes is not None:
+                changes = self._leave_to_tools(prefix, changes)
+            return [write.settle(changes=changes if is_before_known else None, absent=absent)]
         opened = self._operations.get(image)
-        if opened is None or not opened.is_ended or opened.intention.prefix != prefix:
+        if opened is None or not opened.is_ended or (opened.intention.prefix or UNKNOWN_PREFIX) != prefix:
             return []
         if not is_before_known and opened.intention.kind is not OperationKind.CREATE:
             changes, absent = None, "what was in the environment before is not known"
-        return [self._close(opened, changes=changes, installed=installed, absent=absent)]
+        elif changes is not None:
+            changes = self._deal_out(opened, prefix, changes)
+        return self._close(opened, changes=changes, installed=installed, absent=absent)
 
     def is_busy(self, prefix: str) -> bool:
         """Whether an operation on this environment is under way: what is read there now would be half of it."""
-        return any(opened.intention.prefix == prefix for opened in self._operations.values())
+        at_work = any(opened.intention.prefix == prefix for opened in self._operations.values())
+        return at_work or self._writes.is_open(prefix)
+
+    def owner_of(self, image: int, since_ms: int) -> OpenOperation | int | None:
+        """The operation that explains what an image does: the open one, or the owner's image of one that was at work since then."""
+        for process in self._lineage.lineage(image):
+            opened = self._operations.get(process.image)
+            if opened is not None:
+                return opened
+            if self._closed.get(process.image, 0) >= since_ms:
+                return process.image
+        return None
+
+    def written_until_ms(self, key: int, prefix: str) -> int | None:
+        """When the last file of an open write was changed; None when there is none under this key."""
+        write = self._writes.find(key, prefix)
+        return write.until_ms if write else None
 
     def finish(self, *, now_ms: int) -> list[Emission]:  # noqa: ARG002 - what is open stays without an end
         """No more events will come: everything open is given as it is."""
-        emissions: list[Emission] = [
-            self._close(opened, changes=None, installed=None, absent="not recorded") for opened in list(self._operations.values())
-        ]
+        emissions: list[Emission] = []
+        for opened in list(self._operations.values()):
+            emissions += self._close(opened, changes=None, installed=None, absent="not recorded")
+        emissions += [write.settle(changes=None, absent="not recorded") for write in self._writes.take_all()]
         self._runs.clear()
         self._by_pid.clear()
         return emissions
+
+    def unanswered(self) -> list[Emission]:
+        """What was wished for and never answered: the agent was killed in between."""
+        ended = [opened for opened in self._operations.values() if opened.is_ended]
+        return [wish for opened in ended for wish in self._wish_after(opened)] + self._writes.wishes()
 
     def _take_row(self, row: Row) -> list[Emission]:
         match row["kind"]:
             case "exec":
                 return self._take_exec(row)
             case "exit":
-                return self._take_end(
-                    row["pid"],
-                    row["time"],
-                    row["exit_code"],
-                    None,
-                    Evidence(segment=0, serial=row["serial"], time_ms=row["time"]),
-                )
+                evidence = Evidence(segment=0, serial=row["serial"], time_ms=row["time"])
+                return self._take_end(row["pid"], row["time"], row["exit_code"], None, evidence)
             case "user":
                 session = self._sessions.take(row)
                 return [session] if session else []
@@ -129,9 +162,12 @@ class Interpreter:
             case ProcessExited():
                 return self._take_end(observation.pid, observation.time_ms, observation.exit_code, observation.signal, None)
             case ProcessSeen():
+                self._people.take_seen(observation)
                 return self._take_process(observation)
+            case FilesChanged():
+                return self._take_files(observation)
             case NameResolved():
-                self._names[observation.uid] = observation.name
+                self._people.take_name(observation)
             case EnvironmentSeen():
                 self._kinds[observation.environment.prefix] = observation.environment.kind
             case AgentStarted() if observation.boot_id != self._boot_id:
@@ -144,45 +180,51 @@ class Interpreter:
     def _take_exec(self, row: Row) -> list[Emission]:
         if row["pid"] is None or row["image"] is None or not row["argv"] or row["success"] is False:
             return []
-        invocation = _invocation(row)
-        actor, absent, wishes = self._actor(row)
-        owner = self._owner_above(row["image"])
+        invocation = invocation_of(row)
+        wishes = self._people.take_exec(row, invocation)
         tool = self._tools.get(row["hint"])
         intention = tool.read(invocation) if tool else None
+        owner = self._owner_above(row["image"])
         if owner is not None:
             if intention is not None and intention.tool not in owner.via:
                 owner.via.append(intention.tool)
             return wishes
-        host = row["node"] or self.node
+        if intention is None and tool is not None:
+            return wishes
+        subject = Subject(
+            time_ms=row["time"],
+            image=row["image"],
+            auid=row["auid"],
+            uid=row["uid"],
+            session=row["ses"],
+            recorded=row["fields"],
+        )
+        named = self._people.actor_of(subject)
+        wishes = [*wishes, *self._people.names_wanted(subject)]
         if intention is not None:
-            return [*wishes, *self._open(row, invocation, intention, actor, absent, host)]
-        if tool is None:
-            run = begin_run(row, invocation, host=host, actor=actor, absent=absent)
-            if run is not None and len(self._runs) < _MOST_RUNS:
-                self._runs[run.image] = run
-                self._by_pid.setdefault(run.pid, []).append(run.image)
-                return [*wishes, run]
+            return [*wishes, *self._open(row, invocation, intention, subject, named)]
+        if row["hint"] not in RUN_HINTS:
+            return wishes
+        run = begin_run(row, invocation, host=row["node"] or self.node, actor=named.actor, absent=named.absent)
+        if run is not None and len(self._runs) < _MOST_RUNS:
+            self._runs[run.image] = run
+            self._by_pid.setdefault(run.pid, []).append(run.image)
+            return [*wishes, run]
         return wishes
 
-    def _open(
-        self,
-        row: Row,
-        invocation: Invocation,
-        intention: Intention,
-        actor: Actor,
-        absent: dict[str, str],
-        host: str,
-    ) -> list[Emission]:
+    def _open(self, row: Row, invocation: Invocation, intention: Intention, subject: Subject, named: Named) -> list[Emission]:
         opened = OpenOperation(
             image=row["image"],
             pid=row["pid"],
-            event=EventId(node=host, time_ms=row["time"], serial=row["serial"]),
+            event=EventId(node=row["node"] or self.node, time_ms=row["time"], serial=row["serial"]),
             invocation=invocation,
             intention=intention,
-            actor=actor,
-            absent=absent,
+            subject=subject,
+            named=named,
             complete=bool(row["complete"]),
+            via=list(intention.via),
             evidence=[Evidence(segment=0, serial=row["serial"], time_ms=row["time"])],
+            why={"tool": f"{invocation.exe} was executed as {intention.tool}; nothing above it states a package intention"},
         )
         self._operations[opened.image] = opened
         self._by_pid.setdefault(opened.pid, []).append(opened.image)
@@ -196,25 +238,39 @@ class Interpreter:
         return [EnvironmentOpened(prefix=prefix, environment_kind=kind, since_ms=opened.event.time_ms)]
 
     def _take_process(self, seen: ProcessSeen) -> list[Emission]:
-        """/proc has told a tool's variables: the intention is read again with them."""
-        wishes: list[Emission] = []
-        for image in self._by_pid.get(seen.pid, ()):
-            opened = self._operations.get(image)
-            if opened is None or opened.is_ended:
-                continue
-            if self._excluded_units.intersection((seen.cgroup or "").split("/")):
-                del self._operations[image]
-                continue
-            if not seen.variables:
-                continue
-            opened.invocation = with_variables(opened.invocation, seen.variables)
-            tool = next((tool for tool in self._tools.values() if opened.intention.tool in tool.programs), None)
-            intention = tool.read(opened.invocation) if tool else None
-            if intention is not None:
-                moved = intention.prefix != opened.intention.prefix
-                opened.intention = intention
-                wishes += self._wish_before(opened) if moved else []
-        return wishes
+        """/proc has told more of a tool: the intention is read again with its variables, the person with where it belongs."""
+        opened = self._operations.get(seen.image) if seen.image is not None else None
+        if opened is None:
+            return []
+        if self._excluded_units.intersection((seen.cgroup or "").split("/")):
+            self._forget(opened)
+            return []
+        opened.subject = msgspec.structs.replace(opened.subject, seen=seen)
+        opened.named = self._people.actor_of(opened.subject)
+        if not seen.variables or opened.is_ended:
+            return []
+        opened.invocation = with_variables(opened.invocation, seen.variables)
+        tool = next((tool for tool in self._tools.values() if opened.intention.tool in tool.programs), None)
+        intention = tool.read(opened.invocation) if tool else None
+        if intention is None or intention.prefix == opened.intention.prefix:
+            return []
+        opened.intention = intention
+        return self._wish_before(opened)
+
+    def _take_files(self, changed: FilesChanged) -> list[Emission]:
+        """Files changed. A tool whose environment was not known works in this one; nobody's tool: a write of its own."""
+        owner = self.owner_of(changed.image, changed.time_ms) if changed.image is not None else None
+        if isinstance(owner, OpenOperation) and owner.intention.prefix is None:
+            owner.intention = msgspec.structs.replace(owner.intention, prefix=changed.prefix, why="what it was seen to change")
+            return self._wish_after(owner) if owner.is_ended else []
+        subject = Subject(
+            time_ms=changed.time_ms, image=changed.image, auid=changed.auid, uid=changed.uid, session=changed.session
+        )
+        wishes = self._people.names_wanted(subject)
+        opened = self._writes.take(changed, node=self.node, named=self._people.actor_of(subject))
+        if opened is None:
+            return wishes
+        return [*wishes, opened.wish()]
 
     def _take_end(
         self,
@@ -241,13 +297,13 @@ class Interpreter:
             opened.ended_ms, opened.exit_code, opened.signal = time_ms, exit_code, signal
             if evidence is not None:
                 opened.evidence.append(evidence)
-            prefix = opened.intention.prefix
-            if prefix is None:
-                emissions.append(self._close(opened, changes=None, installed=None, absent="environment unknown"))
-            else:
-                kind = opened.intention.environment_kind or self._kinds.get(prefix)
-                emissions.append(SnapshotWanted(image=image, prefix=prefix, environment_kind=kind))
+            emissions += self._wish_after(opened)
         return emissions
+
+    def _wish_after(self, opened: OpenOperation) -> list[Emission]:
+        prefix = opened.intention.prefix
+        kind = opened.intention.environment_kind or (self._kinds.get(prefix) if prefix else None)
+        return [SnapshotWanted(image=opened.image, prefix=prefix or UNKNOWN_PREFIX, environment_kind=kind)]
 
     def _forget_pid(self, pid: int, image: int) -> None:
         images = self._by_pid[pid]
@@ -255,15 +311,21 @@ class Interpreter:
         if not images:
             del self._by_pid[pid]
 
+    def _forget(self, opened: OpenOperation) -> None:
+        del self._operations[opened.image]
+        while len(self._closed) >= _MOST_CLOSED:
+            del self._closed[next(iter(self._closed))]
+        self._closed[opened.image] = opened.ended_ms or opened.event.time_ms
+
     def _take_metadata(self, row: Row) -> None:
         owner = self._operations.get(row["image"]) or self._owner_above(row["image"])
         if owner is None:
             return
         owner.take_metadata(row)
         if owner.intention.prefix is None:
-            prefix = _prefix_of_metadata(row)
+            prefix = prefix_of_metadata(row)
             if prefix is not None:
-                owner.intention = msgspec.structs.replace(owner.intention, prefix=prefix)
+                owner.intention = msgspec.structs.replace(owner.intention, prefix=prefix, why="what it was seen to change")
 
     def _owner_above(self, image: int | None) -> OpenOperation | None:
         """The open operation in whose tree an image is; itself excluded."""
@@ -275,69 +337,44 @@ class Interpreter:
                 return opened
         return None
 
-    def _actor(self, row: Row) -> tuple[Actor, dict[str, str], list[Emission]]:
-        actor, absent = name_actor(
-            auid=row["auid"],
-            uid=row["uid"],
-            session=row["ses"],
-            remote=self._sessions.remote_of(row["ses"]),
-            recorded_names=row["fields"],
-            names=self._names,
-        )
-        number = row["auid"] if row["auid"] is not None else row["uid"]
-        wishes: list[Emission] = []
-        if number is not None and actor.name is None and number not in self._names:
-            wishes.append(NameWanted(uid=number))
-        return actor, absent, wishes
+    def _deal_out(self, opened: OpenOperation, prefix: str, changes: list[Change]) -> list[Change]:
+        """The changes that are this operation's own; another's are kept for its end."""
+        others = [other for other in self._operations.values() if other is not opened and other.intention.prefix == prefix]
+        shares = deal_out(changes, opened, others)
+        for other, change in shares.of_others:
+            other.from_others.append(change)
+        if shares.undecided:
+            opened.shared += [other.id for other in others]
+            for other in others:
+                other.shared.append(opened.id)
+        return shares.own
+
+    def _leave_to_tools(self, prefix: str, changes: list[Change]) -> list[Change]:
+        """What a snapshot shows of the work of tools that are not done yet is theirs, not the writer's."""
+        left = []
+        for change in changes:
+            claimants = [one for one in self._operations.values() if one.intention.prefix == prefix and one.claims(change)]
+            if claimants:
+                claimants[0].from_others.append(change)
+            else:
+                left.append(change)
+        return left
 
     def _close(
-        self,
-        opened: OpenOperation,
-        *,
-        changes: list[Change] | None,
-        installed: dict[str, str] | None,
-        absent: str | None,
-    ) -> Emission:
-        del self._operations[opened.image]
-        if opened.actor.name is None:
-            number = opened.actor.auid if opened.actor.auid is not None else opened.actor.uid
-            name = self._names.get(number) if number is not None else None
-            if name is not None:
-                opened.actor = msgspec.structs.replace(opened.actor, name=name)
-                opened.absent.pop("actor.name", None)
+        self, opened: OpenOperation, *, changes: list[Change] | None, installed: dict[str, str] | None, absent: str | None
+    ) -> list[Emission]:
+        self._forget(opened)
+        if opened.intention.only_if_changed and not (changes or opened.from_others or opened.saw_metadata):
+            return []
         prefix = opened.intention.prefix
-        return opened.settle(
-            host=opened.event.node,
-            environment_kind=self._kinds.get(prefix) if prefix else None,
-            changes=changes,
-            installed=installed,
-            absent=absent,
-            processes=max(1, self._lineage.descendants(opened.image)),
-        )
-
-
-def _invocation(row: Row) -> Invocation:
-    path = row["paths"][0]["name"] if row["paths"] else None
-    return Invocation(
-        exe=row["exe"] or "",
-        argv=row["argv"],
-        path=absolute(path, row["cwd"]) if path else None,
-        cwd=row["cwd"],
-        uid=row["uid"],
-        home=_home_of(row),
-    )
-
-
-def _home_of(row: Row) -> str | None:
-    """Home folders are a matter of the directory service; root's is the one that is the same everywhere."""
-    name = row["fields"].get("UID")
-    return "/root" if row["uid"] == 0 else f"/home/{name}" if name else None
-
-
-def _prefix_of_metadata(row: Row) -> str | None:
-    for path in row["paths"] or ():
-        name = absolute(path["name"] or "", row["cwd"]) or ""
-        for marker in ("/conda-meta", "/lib/python3", "/pyvenv.cfg"):
-            if marker in name:
-                return name.partition(marker)[0]
-    return None
+        if opened.named.actor.name is None:
+            opened.named = self._people.actor_of(opened.subject)
+        return [
+            opened.settle(
+                environment_kind=self._kinds.get(prefix) if prefix else None,
+                changes=changes,
+                installed=installed,
+                absent=absent,
+                processes=max(1, self._lineage.descendants(opened.image)),
+            )
+        ]

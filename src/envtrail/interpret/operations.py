@@ -9,12 +9,14 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
+from envtrail.interpret.actors import Named
+from envtrail.interpret.people import Subject
 from envtrail.interpret.rows import Row
 from envtrail.interpret.times import to_rfc3339
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.model.ids import EventId, make_operation_id
+from envtrail.model.environment import normalise_name
+from envtrail.model.ids import EventId, OperationId, make_operation_id
 from envtrail.model.operation import (
-    Actor,
     Change,
     EnvironmentRef,
     Evidence,
@@ -26,7 +28,6 @@ from envtrail.model.operation import (
 
 _DIST_INFO = re.compile(r"^(?P<name>[^~].*)-(?P<version>[^-]+)\.(?:dist|egg)-info$")
 _CONDA_META = re.compile(r"(?:^|/)conda-meta/(?P<name>.+)-(?P<version>[^-]+)-(?P<build>[^-]+)\.json$")
-_SEPARATORS = re.compile(r"[-_.]+")
 
 
 class OpenOperation(Struct, kw_only=True):
@@ -37,8 +38,8 @@ class OpenOperation(Struct, kw_only=True):
     event: EventId
     invocation: Invocation
     intention: Intention
-    actor: Actor
-    absent: dict[str, str]
+    subject: Subject
+    named: Named
     complete: bool
     via: list[str] = []
     ended_ms: int | None = None
@@ -49,6 +50,25 @@ class OpenOperation(Struct, kw_only=True):
     """(ecosystem, name) → state, by the metadata whose creation was recorded."""
     removed: dict[tuple[str, str], PackageState] = {}
     saw_metadata: bool = False
+    from_others: list[Change] = []
+    """Its own changes that the snapshot of another operation showed first."""
+    shared: list[OperationId] = []
+    """Operations that a change could belong to as well."""
+    why: dict[str, str] = {}
+
+    @property
+    def id(self) -> OperationId:
+        """As its document will have it."""
+        return make_operation_id(self.event, self.intention.prefix or "")
+
+    def has_metadata_of(self, change: Change) -> bool:
+        """Whether its own processes were seen to make or remove the change's metadata."""
+        key = (change.ecosystem, normalise_name(change.name) if change.ecosystem == "pypi" else change.name)
+        return key in self.added or key in self.removed
+
+    def claims(self, change: Change) -> bool:
+        """Whether a change is likely its own: its processes made it, or it was asked for by name."""
+        return self.has_metadata_of(change) or normalise_name(change.name) in self.intention.names
 
     @property
     def is_ended(self) -> bool:
@@ -72,7 +92,6 @@ class OpenOperation(Struct, kw_only=True):
     def settle(
         self,
         *,
-        host: str,
         environment_kind: str | None,
         changes: list[Change] | None,
         installed: Mapping[str, str] | None,
@@ -82,18 +101,23 @@ class OpenOperation(Struct, kw_only=True):
         """Make the document of it.
 
         Args:
-            host: Name of the machine.
             environment_kind: As the environment itself says.
             changes: By comparison of snapshots; null when there is none, then recorded metadata speaks.
             installed: Normalised name → version afterwards; null when not known.
             absent: Why `changes` is null.
             processes: How many were seen in its tree.
         """
-        reasons = dict(self.absent)
-        if changes is None and self.saw_metadata:
+        reasons = dict(self.named.absent)
+        why = self.why | {"actor": self.named.why}
+        why["changes"] = "snapshots before and after were compared"
+        if changes is not None:
+            changes = sorted([*self.from_others, *changes], key=lambda change: change.name)
+        elif self.saw_metadata:
             changes = self._recorded_changes()
+            why["changes"] = "the names of the metadata that its processes were seen to make and remove"
         if changes is None:
             reasons["changes"] = absent or "not recorded"
+            del why["changes"]
         outcome, reason = self._judge(installed)
         for name, value in (("exit_code", self.exit_code), ("signal", self.signal)):
             if value is None:
@@ -107,16 +131,16 @@ class OpenOperation(Struct, kw_only=True):
         if prefix is None:
             reasons["environment.prefix"] = "the command does not tell, and nothing was seen to change"
         return Operation(
-            id=make_operation_id(self.event, prefix or ""),
+            id=self.id,
             kind=self.intention.kind,
             tool=self.intention.tool,
             via=self.via,
             argv=self.intention.argv,
-            host=host,
+            host=self.event.node,
             environment=EnvironmentRef(
                 prefix=prefix or "", kind=environment_kind or self.intention.environment_kind or "unknown"
             ),
-            actor=self.actor,
+            actor=self.named.actor,
             started=to_rfc3339(self.event.time_ms),
             ended=to_rfc3339(self.ended_ms) if self.ended_ms is not None else None,
             outcome=outcome,
@@ -133,6 +157,9 @@ class OpenOperation(Struct, kw_only=True):
             cwd=self.invocation.cwd,
             pid=self.pid,
             image=self.image,
+            shared=self.shared,
+            why=why
+            | {"outcome": reason or "exit code 0, and the environment is as was asked", "environment": self.intention.why},
         )
 
     def _judge(self, installed: Mapping[str, str] | None) -> tuple[Outcome, str | None]:
@@ -165,8 +192,7 @@ class OpenOperation(Struct, kw_only=True):
 def _read_metadata_name(path: str) -> tuple[tuple[str, str], PackageState] | None:
     path = path.rstrip("/")
     if found := _DIST_INFO.match(posixpath.basename(path)):
-        name = _SEPARATORS.sub("-", found["name"]).lower()
-        return ("pypi", name), PackageState(version=found["version"])
+        return ("pypi", normalise_name(found["name"])), PackageState(version=found["version"])
     if found := _CONDA_META.search(path):
         return ("conda", found["name"]), PackageState(version=found["version"], build=found["build"], installer="conda")
     return None

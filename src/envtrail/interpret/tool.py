@@ -38,6 +38,12 @@ class Intention(Struct, frozen=True, kw_only=True):
     """When the words decide it (`user`, `target`); else the environment itself says."""
     names: list[str] = []
     """Packages asked for by name (normalised); `[]` when only the result can tell."""
+    via: list[str] = []
+    """Ways that the words themselves show (`in-process`)."""
+    why: str = "the prefix of the program that was called"
+    """How the environment was found."""
+    only_if_changed: bool = False
+    """It is an operation only when the environment differs afterwards (apt, `uv run`)."""
 
 
 class Tool(Protocol):

@@ -76,6 +76,11 @@ class ProcessSeen(_Observation, frozen=True, tag="process_seen"):
     cgroup: str | None = None
     variables: dict[str, str] = {}
     """Only the environment variables on the allow list, redacted."""
+    image: int | None = None
+    """The exec that it was asked for; null for what was found at the agent's start."""
+    uid_map: str | None = None
+    """`/proc/PID/uid_map`, where it is not the machine's own."""
+    container_image: str | None = None
 
 
 class FilesChanged(_Observation, frozen=True, tag="files_changed"):
@@ -85,11 +90,21 @@ class FilesChanged(_Observation, frozen=True, tag="files_changed"):
     """When the last of them was changed; `time_ms` is the first."""
     pid: int
     prefix: str
+    kind: str
+    """Of the environment."""
     files: list[FileChange]
     """At most 1,000."""
     total: int
     gone: bool = False
     """The process had ended before it could be asked who it was."""
+    image: int | None = None
+    """Its image, or the nearest one above it, as the process table knew it then."""
+    exe: str | None = None
+    argv: list[str] | None = None
+    """Redacted."""
+    uid: int | None = None
+    auid: int | None = None
+    session: int | None = None
 
 
 class NameResolved(_Observation, frozen=True, tag="name_resolved"):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from audit_lab import RunningAgent, run_as, running_agent, wait_until
+from audit_lab import RunningAgent, open_folders, run_as, running_agent, wait_until
 from conda_lab import CACHE, CondaRoot, ensure_root
 from wheels import make_wheel
 
@@ -25,9 +25,7 @@ def root() -> CondaRoot:
 @pytest.fixture
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("conda")
-    for parent in [folder, *list(folder.parents)[:3]]:
-        if str(parent).startswith("/tmp/"):
-            parent.chmod(0o755)
+    open_folders(folder)
     home = folder / "home"
     home.mkdir()
     os.chown(home, AUID, AUID)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from audit_lab import RunningAgent, become, run_as, running_agent, wait_until
+from audit_lab import RunningAgent, become, open_folders, run_as, running_agent, wait_until
 from logs import pip_log
 from wheels import make_wheel
 
@@ -52,9 +52,7 @@ class Lab:
 @pytest.fixture
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("lab")
-    for parent in [folder, *list(folder.parents)[:3]]:
-        if str(parent).startswith("/tmp/"):
-            parent.chmod(0o755)
+    open_folders(folder)
     home = folder / "home"
     home.mkdir()
     os.chown(home, AUID, AUID)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from audit_lab import RunningAgent, audit_turn, run_as, running_agent, wait_until
+from audit_lab import RunningAgent, audit_turn, open_folders, run_as, running_agent, wait_until
 from wheels import make_wheel
 
 from envtrail.agent.rules import export_text, make_plan
@@ -27,9 +27,7 @@ AUID = 61030
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    for parent in [tmp_path, *list(tmp_path.parents)[:3]]:
-        if str(parent).startswith("/tmp/"):
-            parent.chmod(0o755)
+    open_folders(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
     os.chown(home, AUID, AUID)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from envtrail.interpret.tool import Tool
 from envtrail.interpret.tools.conda import Conda
 from envtrail.interpret.tools.pip import Pip
@@ -10,12 +12,24 @@ from envtrail.interpret.tools.venv import Venv
 
 TOOLS: tuple[Tool, ...] = (Conda(), Uv(), Pip(), Venv())
 
+AGENT, RUNNER = "agent", "runner"
+"""Labels of processes that decide who their descendants act for."""
+RUNNERS = ("Runner.Worker", "gitlab-runner", "buildkite-agent", "Agent.Worker", "circleci-agent")
 _RUNS = (
     ("jupyter", ["jupyter", "jupyter-lab", "jupyter-notebook", "jupyter-server", "ipykernel_launcher"]),
     ("python", ["python", "pypy"]),
 )
 
 
-def hints() -> list[tuple[str, list[str]]]:
-    """What the core looks for in exec events: labels in order of precedence, with names."""
-    return [(tool.name, list(tool.programs)) for tool in TOOLS] + [(label, list(names)) for label, names in _RUNS]
+RUN_HINTS = frozenset(label for label, _ in _RUNS)
+"""Labels of execs that may be runs."""
+
+
+def hints(agents: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
+    """What the core looks for in exec events: labels in order of precedence, with names.
+
+    Args:
+        agents: Programs of AI agents.
+    """
+    tools = [(tool.name, list(tool.programs)) for tool in TOOLS]
+    return [*tools, (AGENT, list(agents)), (RUNNER, list(RUNNERS)), *((label, list(names)) for label, names in _RUNS)]

@@ -1,0 +1,158 @@
+"""Changes of files that no package tool's tree explains: somebody's hand, or a package tool that was imported instead of started."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from envtrail.interpret.actors import Named
+from envtrail.interpret.emission import SnapshotWanted
+from envtrail.interpret.times import to_rfc3339
+from envtrail.interpret.tools.paths import is_python
+from envtrail.model.ids import EventId, make_operation_id
+from envtrail.model.observation import FilesChanged
+from envtrail.model.operation import (
+    Change,
+    EnvironmentRef,
+    Evidence,
+    FileChange,
+    Operation,
+    OperationKind,
+    Outcome,
+)
+
+MOST_FILES = 1000
+
+
+class OpenWrite(Struct, kw_only=True):
+    """What one process has changed in one environment so far."""
+
+    key: int
+    """Its image; where none is known, a number of the same form from its first change and its pid."""
+    first: FilesChanged
+    node: str
+    named: Named
+    files: dict[str, str] = {}
+    total: int = 0
+    until_ms: int = 0
+
+    def add(self, changed: FilesChanged) -> None:
+        """More of the same process."""
+        self.total += changed.total
+        self.until_ms = max(self.until_ms, changed.until_ms)
+        for file in changed.files[: max(0, MOST_FILES - len(self.files))]:
+            self.files[file.path] = file.what
+
+    def wish(self) -> SnapshotWanted:
+        """What is in the environment, once the files have come to rest?"""
+        first = self.first
+        return SnapshotWanted(image=self.key, prefix=first.prefix, environment_kind=first.kind, is_write=True)
+
+    def settle(self, *, changes: Sequence[Change] | None, absent: str | None) -> Operation:
+        """The operation that it was."""
+        first = self.first
+        event = EventId(node=self.node, time_ms=first.time_ms, serial=self.key & 0xFFFFF)
+        reasons = dict(self.named.absent)
+        tool = self._tool_of(changes or ())
+        if changes is None:
+            reasons["changes"] = absent or "not recorded"
+        if first.argv is None:
+            reasons["argv"] = "the process had ended before it could be asked"
+        for name in ("exit_code", "signal", "reason"):
+            reasons[name] = "not applicable"
+        reasons |= {"explained": "not judged yet", "grant": "no policy in force"}
+        kind = self._kind_of(changes or ()) if tool else OperationKind.TAMPER
+        return Operation(
+            id=make_operation_id(event, first.prefix, kind="write"),
+            kind=kind,
+            tool=tool or posixpath.basename(first.exe or "") or "unknown",
+            via=["in-process"] if tool else [],
+            argv=first.argv or [],
+            host=self.node,
+            environment=EnvironmentRef(prefix=first.prefix, kind=first.kind),
+            actor=self.named.actor,
+            started=to_rfc3339(first.time_ms),
+            ended=to_rfc3339(self.until_ms),
+            outcome=Outcome.SUCCESS,
+            reason=None,
+            exit_code=None,
+            signal=None,
+            changes=list(changes) if changes is not None else None,
+            processes=1,
+            explained=None,
+            grant=None,
+            complete=not first.gone,
+            absent=reasons,
+            evidence=[Evidence(segment=0, serial=first.image & 0xFFFFF, time_ms=first.image >> 20)] if first.image else [],
+            pid=first.pid,
+            image=first.image,
+            files=[FileChange(path=path, what=what) for path, what in self.files.items()],
+            files_total=self.total,
+            why={
+                "kind": "a Python wrote the metadata of a package tool that it had imported"
+                if tool
+                else "files changed, and no package tool was at work in the process or above it",
+                "actor": self.named.why,
+                "environment": "the files lie in it",
+                "changes": "snapshots before and after were compared",
+            },
+        )
+
+    def _tool_of(self, changes: Sequence[Change]) -> str | None:
+        """The tool whose mark (INSTALLER) a Python left behind; None when it was no package tool."""
+        if not is_python(self.first.exe or ""):
+            return None
+        states = [change.after or change.before for change in changes]
+        marks = {state.installer.partition(" ")[0].lower() for state in states if state and state.installer}
+        return next(iter(sorted(marks)), None)
+
+    def _kind_of(self, changes: Sequence[Change]) -> OperationKind:
+        return OperationKind.INSTALL if any(change.after for change in changes) else OperationKind.REMOVE
+
+
+class Writes:
+    """Those that are open, by their key and environment."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[int, str], OpenWrite] = {}
+
+    def take(self, changed: FilesChanged, *, node: str, named: Named) -> OpenWrite | None:
+        """Add to what this process has open; gives it when it has just been opened."""
+        key = changed.image if changed.image is not None else changed.time_ms << 20 | changed.pid & 0xFFFFF
+        known = self._open.get((key, changed.prefix))
+        if known is None and changed.image is None:
+            known = next((one for one in self._open.values() if self._is_same(one, changed)), None)
+        opened = known or OpenWrite(key=key, first=changed, node=node, named=named)
+        opened.add(changed)
+        if known is not None:
+            return None
+        self._open[key, changed.prefix] = opened
+        return opened
+
+    def is_open(self, prefix: str) -> bool:
+        """Whether anything in this environment is."""
+        return any(known == prefix for _, known in self._open)
+
+    def find(self, key: int, prefix: str) -> OpenWrite | None:
+        """The one that is open under a key."""
+        return self._open.get((key, prefix))
+
+    def close(self, key: int, prefix: str) -> OpenWrite | None:
+        """Take it out."""
+        return self._open.pop((key, prefix), None)
+
+    def wishes(self) -> list[SnapshotWanted]:
+        """Those of all that are open."""
+        return [write.wish() for write in self._open.values()]
+
+    def take_all(self) -> list[OpenWrite]:
+        """Take out all of them."""
+        opened = list(self._open.values())
+        self._open.clear()
+        return opened
+
+    @staticmethod
+    def _is_same(one: OpenWrite, changed: FilesChanged) -> bool:
+        return one.first.image is None and (one.first.pid, one.first.prefix) == (changed.pid, changed.prefix)
