@@ -10,7 +10,7 @@ import click
 
 from envtrail import errors
 from envtrail.cli.main import COMMANDS, cli
-from envtrail.config import SETTINGS
+from envtrail.settings import SETTINGS
 from envtrail.model.schema import EVENT_COLUMNS
 
 FOLDER = Path(__file__).parent
@@ -36,7 +36,7 @@ def _help(parent: click.Context, name: str, command: click.Command) -> Iterator[
 
 
 def settings() -> Iterator[str]:
-    yield "# Settings\n\nWritten by `docs/generate.py` from the one table in `config.py`. TOML file, then environment variable, then flag; the later wins.\n"
+    yield "# Settings\n\nWritten by `docs/generate.py` from the one table in `settings.py`. TOML file, then environment variable, then flag; the later wins.\n"
     yield "| setting | default | unit | variable | what |\n| --- | --- | --- | --- | --- |"
     for setting in SETTINGS:
         default = ", ".join(setting.default) if isinstance(setting.default, list) else str(setting.default)

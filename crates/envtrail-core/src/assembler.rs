@@ -188,6 +188,10 @@ impl Assembler {
         }
         let hint = self.hints.of(&event);
         self.processes.seed(&Exec {
+            comm: exe
+                .and_then(|exe| exe.rsplit('/').next())
+                .unwrap_or_default()
+                .as_bytes(),
             id: image_id(time_ms, u64::from(pid)),
             pid,
             ppid,
@@ -387,11 +391,7 @@ impl Assembler {
             records: gathered.records.len() as u32,
             offset,
             length: gathered.bytes.len() as u32,
-            exit_code: if event.kind == Kind::Exit {
-                event.a0.map(|a0| (a0 & 0xff) as i32)
-            } else {
-                None
-            },
+            exit_code: exit_code_of(event),
         };
         self.columns.push(event, &facts);
         self.coalescer.recycle(gathered);
@@ -422,6 +422,7 @@ fn place_of(
     };
     match event.kind {
         Kind::Exec if event.success != Some(false) => processes.exec(&Exec {
+            comm: event.slice(event.comm).unwrap_or_default(),
             id: image_id(event.time_ms, event.serial),
             pid,
             ppid,
@@ -432,9 +433,18 @@ fn place_of(
             auid: event.auid,
             ses: event.ses,
         }),
-        Kind::Exit => (processes.exit_record(event.time_ms, pid, ppid), None),
+        Kind::Exit => {
+            let code = exit_code_of(event);
+            (processes.exit_record(event.time_ms, pid, ppid, code), None)
+        }
         _ => (processes.place_at(pid, ppid, event.time_ms), None),
     }
+}
+
+/// The code that a process ended with by itself; None of any other event.
+fn exit_code_of(event: &Event) -> Option<i32> {
+    let code = event.a0.filter(|_| event.kind == Kind::Exit)?;
+    Some((code & 0xff) as i32)
 }
 
 /// `time_ms << 20 | serial & 0xFFFFF`.

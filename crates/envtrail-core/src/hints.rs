@@ -188,7 +188,7 @@ fn base_name(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
-fn is_metadata(name: &[u8]) -> bool {
+pub fn is_metadata(name: &[u8]) -> bool {
     let name = name.strip_suffix(b"/").unwrap_or(name);
     let base = base_name(name);
     base.ends_with(b".dist-info")

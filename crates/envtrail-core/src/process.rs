@@ -61,6 +61,10 @@ pub struct Image {
     /// Processes seen at or below it.
     pub processes: u32,
     pub ended_ms: Option<u64>,
+    /// How its process ended: exit code, signal.
+    pub end: (Option<i32>, Option<i32>),
+    /// `comm` of the task (TASK_COMM_LEN).
+    pub comm: [u8; 16],
 }
 
 #[derive(Clone, Debug)]
@@ -94,7 +98,8 @@ pub struct Place {
 }
 
 /// What an exec event says.
-pub struct Exec {
+pub struct Exec<'a> {
+    pub comm: &'a [u8],
     pub id: u64,
     pub pid: u32,
     pub ppid: u32,
@@ -186,13 +191,20 @@ impl ProcessTable {
         let image = process.image.or(process.parent);
         if let Some(image) = process.image.and_then(|id| self.images.get_mut(&id)) {
             image.ended_ms.get_or_insert(time_ms);
+            image.end = (exit_code, signal);
         }
         event.image = process_image(image, &self.images)?;
         Some(event)
     }
 
     /// An `exit_group` record: the end, and for a subshell that never exec'ed the only sight, of a process.
-    pub fn exit_record(&mut self, time_ms: u64, pid: u32, ppid: u32) -> Place {
+    pub fn exit_record(
+        &mut self,
+        time_ms: u64,
+        pid: u32,
+        ppid: u32,
+        exit_code: Option<i32>,
+    ) -> Place {
         self.note(time_ms);
         if !self.is_current(pid, ppid, time_ms) {
             let parent = self.image_at(ppid, time_ms);
@@ -214,13 +226,14 @@ impl ProcessTable {
         if let Some(image) = place.image.and_then(|id| self.images.get_mut(&id)) {
             if image.pid == pid {
                 image.ended_ms.get_or_insert(time_ms);
+                image.end = (exit_code, None);
             }
         }
         place
     }
 
     /// A program was executed. Gives its place, and its end where that had arrived before.
-    pub fn exec(&mut self, exec: &Exec) -> (Place, Option<ProcessEvent>) {
+    pub fn exec(&mut self, exec: &Exec<'_>) -> (Place, Option<ProcessEvent>) {
         self.note(exec.time_ms);
         let same_process = self.is_current(exec.pid, exec.ppid, exec.time_ms);
         let parent = if same_process {
@@ -262,6 +275,8 @@ impl ProcessTable {
                 ses: exec.ses,
                 processes: 1,
                 ended_ms: None,
+                end: (None, None),
+                comm: short(exec.comm),
             },
         );
         let place = Place {
@@ -290,7 +305,7 @@ impl ProcessTable {
     }
 
     /// A process that was there before the trail began (from /proc).
-    pub fn seed(&mut self, exec: &Exec) {
+    pub fn seed(&mut self, exec: &Exec<'_>) {
         let _ = self.exec(exec);
     }
 
@@ -477,6 +492,14 @@ impl ProcessTable {
     }
 }
 
+fn short(comm: &[u8]) -> [u8; 16] {
+    let mut out = [0; 16];
+    for (to, from) in out.iter_mut().zip(comm) {
+        *to = *from;
+    }
+    out
+}
+
 fn process_image(image: Option<u64>, images: &NearMap<u64, Image>) -> Option<Option<u64>> {
     let id = image?;
     images.get(&id)?.tracked?;
@@ -495,6 +518,7 @@ mod tests {
         hint: Option<u16>,
     ) -> Place {
         let exec = Exec {
+            comm: b"x",
             id: time_ms << 20 | u64::from(pid),
             pid,
             ppid,
@@ -566,6 +590,7 @@ mod tests {
         let mut table = ProcessTable::default();
         assert_eq!(table.exit(1100, 10, None, Some(9)), None);
         let (_, told) = table.exec(&Exec {
+            comm: b"x",
             id: 1 << 20,
             pid: 10,
             ppid: 1,

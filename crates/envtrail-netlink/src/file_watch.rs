@@ -8,6 +8,7 @@ use crate::fanotify::{
 use crate::proc::read_who;
 use crate::signal::{wait_for, Signal};
 use envtrail_core::files::{is_bytecode, FileGroup, FileGroups, Roots, What, Who};
+use envtrail_core::hints::is_metadata;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -182,8 +183,18 @@ fn take_event(shared: &Shared, folders: &mut Folders, event: &Event) -> bool {
     if is_bytecode(&event.name) || event.folder.is_empty() {
         return false;
     }
-    let Some(folder) = find_folder(shared, folders, event) else {
-        return false;
+    let elsewhere;
+    let folder = match find_folder(shared, folders, event) {
+        Some(folder) => folder,
+        // An environment that nobody knows of yet shows itself by its first package.
+        None if event.mask & (CREATE | MOVED_TO) != 0 && is_metadata(&event.name) => {
+            let Some(found) = folder_of(shared, event) else {
+                return false;
+            };
+            elsewhere = found;
+            &elsewhere
+        }
+        None => return false,
     };
     let root = folder.root.as_str();
     let mut path = folder.path.clone();
@@ -209,6 +220,15 @@ fn take_event(shared: &Shared, folders: &mut Folders, event: &Event) -> bool {
         }
     }
     true
+}
+
+fn folder_of(shared: &Shared, event: &Event) -> Option<Folder> {
+    let mount = shared.state().mounts.get(&event.fs).cloned()?;
+    let path = path_of(&mount, &event.folder)?;
+    Some(Folder {
+        root: envtrail_core::batch::printable(&path).into_owned(),
+        path,
+    })
 }
 
 fn find_folder<'a>(shared: &Shared, folders: &'a mut Folders, event: &Event) -> Option<&'a Folder> {

@@ -35,6 +35,10 @@ pub struct Process {
     auid: Option<u32>,
     ses: Option<u32>,
     alive: bool,
+    comm: String,
+    ended_ms: Option<u64>,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
 }
 
 #[pyclass(frozen, get_all, module = "envtrail.core._core")]
@@ -246,6 +250,10 @@ impl Assembler {
             auid: image.auid,
             ses: image.ses,
             alive: image.ended_ms.is_none(),
+            comm: text_of(&image.comm),
+            ended_ms: image.ended_ms,
+            exit_code: image.end.0,
+            signal: image.end.1,
         };
         self.inner.lineage(image).into_iter().map(one).collect()
     }
@@ -292,6 +300,11 @@ impl Assembler {
         })
         .collect()
     }
+}
+
+fn text_of(comm: &[u8]) -> String {
+    let end = comm.iter().position(|byte| *byte == 0);
+    batch::printable(comm.get(..end.unwrap_or(comm.len())).unwrap_or_default()).into_owned()
 }
 
 fn process_event(event: &process::ProcessEvent) -> ProcessEvent {

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
+from envtrail.agent.file_changes import scope_of
 from envtrail.agent.pipeline import Pipeline, Result
 from envtrail.agent.world import World
 from envtrail.config import Config
@@ -40,7 +41,15 @@ def make_pipeline(
         node=config.node, hints=hints(config.names("interpret.ai_agents")), timeout_ms=config.number("capture.event_timeout_ms")
     )
     interpreter = Interpreter(node=config.node, lineage=assembler, excluded_units=config.names("rules.exclude_units"))
-    return Pipeline(assembler=assembler, interpreter=interpreter, state=state, evidence=writer, world=world, on_result=on_result)
+    return Pipeline(
+        assembler=assembler,
+        interpreter=interpreter,
+        state=state,
+        evidence=writer,
+        world=world,
+        scope=scope_of(config),
+        on_result=on_result,
+    )
 
 
 @contextmanager

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import pwd
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
+from msgspec import Struct
+
+from envtrail.config import Config
 from envtrail.core import Assembler, FileGroup, redact_argv
+from envtrail.environments.find import identify
 from envtrail.interpret.emission import SnapshotWanted
 from envtrail.interpret.interpreter import UNKNOWN_PREFIX, Interpreter
 from envtrail.interpret.operations import OpenOperation
+from envtrail.interpret.tools import TOOLS
 from envtrail.model.environment import Environment
-from envtrail.model.observation import FilesChanged
+from envtrail.model.observation import FilesChanged, ProcessExited
 from envtrail.model.operation import FileChange
 
+_SITE = re.compile(r"^(?P<prefix>.*?)/(?:local/)?lib(?:64)?/python3[^/]*/(?:site|dist)-packages$")
+_TOOLS = frozenset(tool.name for tool in TOOLS)
 HOLD_MS = 1000
 """fanotify is quicker than the audit records: an exec is known this much later at the latest."""
 REST_MS = 2000
@@ -35,17 +46,46 @@ def roots_of(environments: Iterable[Environment]) -> dict[str, Environment]:
     return roots
 
 
+class Scope(Struct, frozen=True, kw_only=True):
+    """The settings that bound the audit rules (`rules.only_auids`, `rules.exclude_*`), for what comes without one."""
+
+    only_auids: frozenset[int] = frozenset()
+    excluded_uids: frozenset[int] = frozenset()
+    excluded_programs: frozenset[str] = frozenset()
+
+    def holds(self, *, uid: int | None, auid: int | None, exe: str | None) -> bool:
+        """Whether changes of such a process are told."""
+        if self.only_auids and auid not in self.only_auids:
+            return False
+        return exe not in self.excluded_programs and not self.excluded_uids.intersection({uid, auid})
+
+
+def scope_of(config: Config) -> Scope:
+    """Read it from the settings; accounts without a name here exclude nobody."""
+    uids = set()
+    for name in config.names("rules.exclude_users"):
+        with contextlib.suppress(KeyError):
+            uids.add(pwd.getpwnam(name).pw_uid)
+    return Scope(
+        only_auids=frozenset(map(int, config.names("rules.only_auids"))),
+        excluded_uids=frozenset(uids),
+        excluded_programs=frozenset(config.names("rules.exclude_programs")),
+    )
+
+
 class FileChanges:
     """What is held.
 
     Args:
         assembler: Knows which image ran in a process at a moment.
         interpreter: Knows what explains a change.
+        scope: Whose changes are told.
     """
 
-    def __init__(self, assembler: Assembler, interpreter: Interpreter) -> None:
+    def __init__(self, assembler: Assembler, interpreter: Interpreter, scope: Scope) -> None:
         self._assembler = assembler
         self._interpreter = interpreter
+        self._scope = scope
         self._roots: Mapping[str, Environment] = {}
         self._groups: deque[tuple[int, FileGroup]] = deque()
         self._wishes: list[tuple[int, int, SnapshotWanted]] = []
@@ -91,8 +131,24 @@ class FileChanges:
         self._wishes = waiting
         return due
 
+    def ends_of(self, due: Iterable[SnapshotWanted]) -> list[ProcessExited]:
+        """How the processes of writes that are due have ended, where they have."""
+        images = [process for wish in due if wish.is_write for process in self._assembler.lineage(wish.image)[:1]]
+        return [
+            ProcessExited(time_ms=image.ended_ms, pid=image.pid, exit_code=image.exit_code, signal=image.signal)
+            for image in images
+            if image.ended_ms is not None
+        ]
+
+    def _environment_of(self, root: str) -> Environment | None:
+        """The environment of a watched folder, or of one in which package metadata has appeared."""
+        if root in self._roots:
+            return self._roots[root]
+        found = _SITE.match(root)
+        return identify(Path(found["prefix"] if found else root))
+
     def _observe(self, group: FileGroup) -> FilesChanged | None:
-        environment = self._roots.get(group.root)
+        environment = self._environment_of(group.root)
         files = [FileChange(path=path, what=what) for path, what in group.files]
         if environment is None or _is_nothing(files):
             return None
@@ -100,9 +156,13 @@ class FileChanges:
         if image is None and group.ppid is not None:
             # A shell's own redirection: its fork was not told, its parent's image is what runs in it.
             image = self._assembler.image_at(group.ppid, group.time_ms)
-        if image is not None and self._is_explained(image, group):
+        if image is not None and self._is_explained(image, group, environment.prefix):
             return None
-        known = self._assembler.lineage(image)[:1] if image is not None and group.gone else []
+        known = self._assembler.lineage(image)[:1] if image is not None else []
+        label = known[0].hint if known else None
+        uid, auid = (known[0].uid, known[0].auid) if known and group.gone else (group.uid, group.auid)
+        if not self._scope.holds(uid=uid, auid=auid, exe=group.exe):
+            return None
         return FilesChanged(
             time_ms=group.time_ms,
             until_ms=group.until_ms,
@@ -113,17 +173,21 @@ class FileChanges:
             total=group.total,
             gone=group.gone,
             image=image,
+            comm=known[0].comm if known and group.gone else group.comm,
             exe=group.exe,
             argv=redact_argv(group.argv)[0] if group.argv else None,
-            uid=known[0].uid if known else group.uid,
-            auid=known[0].auid if known else group.auid,
-            session=known[0].ses if known else group.ses,
+            uid=uid,
+            auid=auid,
+            session=known[0].ses if known and group.gone else group.ses,
+            tool=label if label in _TOOLS else None,
+            is_new=group.root not in self._roots and environment.prefix not in {known.prefix for known in self._roots.values()},
         )
 
-    def _is_explained(self, image: int, group: FileGroup) -> bool:
+    def _is_explained(self, image: int, group: FileGroup, prefix: str) -> bool:
+        """A tool explains what it does to the environment it works in; what it does elsewhere may be what it was asked for."""
         owner = self._interpreter.owner_of(image, group.time_ms - _AFTER_END_MS)
         if isinstance(owner, OpenOperation):
-            return owner.intention.prefix is not None
+            return owner.intention.prefix == prefix
         return owner is not None
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Union
 import msgspec
 import pyarrow as pa
 
-from envtrail.agent.file_changes import FileChanges
+from envtrail.agent.file_changes import FileChanges, Scope
 from envtrail.agent.world import BEFORE, NO_ENVIRONMENT, World
 from envtrail.capture.loss import disk_full_gap
 from envtrail.capture.source import Block
@@ -84,6 +84,7 @@ class Pipeline:
         state: Where results go.
         evidence: The open segment; null in a rebuild, where the evidence is what is read.
         world: Grants wishes; null in a rebuild.
+        scope: Whose changes of files are told.
         on_result: Told of each result after it is stored.
         on_full: Told when the disk is full; what comes until there is room again is an entry of the loss ledger. Null: it is raised.
     """
@@ -96,6 +97,7 @@ class Pipeline:
         state: State,
         evidence: Evidence | None,
         world: World | None,
+        scope: Scope,
         on_result: Callable[[Result], None] | None = None,
         on_full: Callable[[StoreFullError], None] | None = None,
     ) -> None:
@@ -104,7 +106,7 @@ class Pipeline:
         self._state = state
         self._evidence = evidence
         self.world = world
-        self.files = FileChanges(assembler, interpreter)
+        self.files = FileChanges(assembler, interpreter, scope)
         self.on_result = on_result
         self.on_full = on_full
         self.lag_ms = 0
@@ -150,6 +152,7 @@ class Pipeline:
         self.observe(self.files.release(now_ms), now_ms)
         due = self.files.take_due(now_ms)
         if due:
+            self.observe(self.files.ends_of(due), now_ms)
             with self._state.transaction():
                 self._settle(due, now_ms, may_wait=False)
 
@@ -344,8 +347,10 @@ class Pipeline:
         return emissions
 
     def _apply_snapshot(self, taken: SnapshotTaken) -> list[Emission]:
+        is_gone = False
         was_there = taken.reason == BEFORE or self._state.snapshot(taken.prefix) is not None
         if taken.digest is None and taken.absent == NO_ENVIRONMENT and was_there:
+            is_gone = True
             gone = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=[])
             taken = msgspec.structs.replace(taken, digest=gone.digest, packages=[], absent=None)
         if taken.digest is None:
@@ -365,6 +370,7 @@ class Pipeline:
             changes=diff_snapshots(before, after),
             is_before_known=before is not None,
             installed={package.name: package.version for package in after.packages},
+            is_gone=is_gone,
         )
 
 

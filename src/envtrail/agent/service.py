@@ -81,7 +81,7 @@ def serve(
         execs = watch_execs(config)
         if execs is not None:
             stack.callback(execs.close)
-        variables = config.names("interpret.variables")
+        variables = variable_names(config)
         opened = stack.enter_context(open_trail(config, world=LiveWorld(variables, execs)))
         source = choose_source(config, position=opened.state.cursor("auditd_log"))
         server = open_socket(config) if keep_rules else None
@@ -110,11 +110,14 @@ def watch_execs(config: Config) -> ExecWatch | None:
     """The thread that reads what tools are given at their start; none where the kernel does not tell of execs."""
     programs = {name for _, names in hints() for name in names} | {"jupyterhub-singleuser"}
     try:
-        return (
-            ExecWatch(sorted(programs), config.names("interpret.variables")) if config.flag("capture.process_connector") else None
-        )
+        return ExecWatch(sorted(programs), variable_names(config)) if config.flag("capture.process_connector") else None
     except OSError:
         return None
+
+
+def variable_names(config: Config) -> list[str]:
+    """Environment variables that may be read and kept."""
+    return config.names("interpret.variables") + config.names("interpret.person_variables")
 
 
 def open_socket(config: Config) -> StoreServer | None:

@@ -71,6 +71,14 @@ class Process:
     def ses(self) -> int | None: ...
     @property
     def alive(self) -> bool: ...
+    @property
+    def comm(self) -> str: ...
+    @property
+    def ended_ms(self) -> int | None: ...
+    @property
+    def exit_code(self) -> int | None: ...
+    @property
+    def signal(self) -> int | None: ...
 
 @final
 class Fault:
@@ -240,7 +248,10 @@ class FileGroup:
 
 @final
 class FileWatch:
-    """Changes of files below watched folders, by fanotify notification; times are those of reading."""
+    """Changes of files below watched folders, by fanotify notification; times are those of reading.
+
+    Package metadata that appears anywhere else on a watched file system is told too, under the folder it appears in.
+    """
 
     def __new__(cls, roots: Sequence[str]) -> FileWatch: ...
     def set_roots(self, roots: Sequence[str]) -> None: ...

@@ -17,7 +17,7 @@ from envtrail.interpret.people import People, Subject
 from envtrail.interpret.rows import Row, interesting_rows
 from envtrail.interpret.runs import begin_run, end_run
 from envtrail.interpret.sessions import Sessions
-from envtrail.interpret.sharing import deal_out
+from envtrail.interpret.sharing import deal_out, leave_to_tools
 from envtrail.interpret.tool import Intention, Invocation, Tool
 from envtrail.interpret.tools import RUN_HINTS, TOOLS
 from envtrail.interpret.writes import Writes
@@ -36,6 +36,7 @@ from envtrail.model.run import Run
 
 UNKNOWN_PREFIX = ""
 """Where an operation's environment is not known, and only what is seen to change can tell."""
+BEFORE_UNKNOWN = "what was in the environment before is not known"
 _MOST_RUNS = 16_384
 _MOST_CLOSED = 4096
 
@@ -92,26 +93,37 @@ class Interpreter:
         is_before_known: bool = True,
         installed: dict[str, str] | None = None,
         absent: str | None = None,
+        is_gone: bool = False,
     ) -> list[Emission]:
-        """The world has answered a `SnapshotWanted`: what was open is done."""
+        """The world has answered a `SnapshotWanted`: what was open is done, or is looked for elsewhere."""
         write = self._writes.close(image, prefix)
         if write is not None:
             if changes is not None:
-                changes = self._leave_to_tools(prefix, changes)
-            return [write.settle(changes=changes if is_before_known else None, absent=absent)]
+                changes = leave_to_tools(changes, self._at_work_in(prefix))
+            if not is_before_known and not write.first.is_new:
+                changes, absent = None, BEFORE_UNKNOWN
+            return [write.settle(changes=changes, absent=absent, is_gone=is_gone)]
         opened = self._operations.get(image)
         if opened is None or not opened.is_ended or (opened.intention.prefix or UNKNOWN_PREFIX) != prefix:
             return []
-        if not is_before_known and opened.intention.kind is not OperationKind.CREATE:
-            changes, absent = None, "what was in the environment before is not known"
+        if not is_before_known and opened.intention.kind is not OperationKind.CREATE and not opened.first_thought:
+            changes, absent = None, BEFORE_UNKNOWN
         elif changes is not None:
-            changes = self._deal_out(opened, prefix, changes)
+            changes = deal_out(changes, opened, [other for other in self._at_work_in(prefix) if other is not opened])
+        if opened.misses(changes, installed):
+            opened.look_elsewhere()
+            return self._wish_after(opened)
+        if opened.first_thought is not None and opened.intention.prefix is None:
+            # It was seen nowhere else either.
+            opened.intention, changes, installed = opened.first_thought, [], {}
         return self._close(opened, changes=changes, installed=installed, absent=absent)
 
     def is_busy(self, prefix: str) -> bool:
         """Whether an operation on this environment is under way: what is read there now would be half of it."""
-        at_work = any(opened.intention.prefix == prefix for opened in self._operations.values())
-        return at_work or self._writes.is_open(prefix)
+        return bool(self._at_work_in(prefix)) or self._writes.is_open(prefix)
+
+    def _at_work_in(self, prefix: str) -> list[OpenOperation]:
+        return [opened for opened in self._operations.values() if opened.intention.prefix == prefix]
 
     def owner_of(self, image: int, since_ms: int) -> OpenOperation | int | None:
         """The operation that explains what an image does: the open one, or the owner's image of one that was at work since then."""
@@ -260,9 +272,8 @@ class Interpreter:
     def _take_files(self, changed: FilesChanged) -> list[Emission]:
         """Files changed. A tool whose environment was not known works in this one; nobody's tool: a write of its own."""
         owner = self.owner_of(changed.image, changed.time_ms) if changed.image is not None else None
-        if isinstance(owner, OpenOperation) and owner.intention.prefix is None:
-            owner.intention = msgspec.structs.replace(owner.intention, prefix=changed.prefix, why="what it was seen to change")
-            return self._wish_after(owner) if owner.is_ended else []
+        if isinstance(owner, OpenOperation):
+            return self._take_elsewhere(owner, changed)
         subject = Subject(
             time_ms=changed.time_ms, image=changed.image, auid=changed.auid, uid=changed.uid, session=changed.session
         )
@@ -271,6 +282,16 @@ class Interpreter:
         if opened is None:
             return wishes
         return [*wishes, opened.wish()]
+
+    def _take_elsewhere(self, owner: OpenOperation, changed: FilesChanged) -> list[Emission]:
+        """A tool changes an environment that its words did not tell."""
+        place = (changed.prefix, changed.kind)
+        if place not in owner.elsewhere:
+            owner.elsewhere.append(place)
+        if owner.intention.prefix is not None:
+            return []
+        owner.retarget(*place)
+        return self._wish_after(owner) if owner.is_ended else []
 
     def _take_end(
         self,
@@ -284,6 +305,7 @@ class Interpreter:
         emissions: list[Emission] = []
         if pid is None:
             return emissions
+        self._writes.end(pid, exit_code=exit_code, signal=signal)
         for image in list(self._by_pid.get(pid, ())):
             if image >> 20 > time_ms + 20:
                 continue
@@ -336,29 +358,6 @@ class Interpreter:
             if opened is not None:
                 return opened
         return None
-
-    def _deal_out(self, opened: OpenOperation, prefix: str, changes: list[Change]) -> list[Change]:
-        """The changes that are this operation's own; another's are kept for its end."""
-        others = [other for other in self._operations.values() if other is not opened and other.intention.prefix == prefix]
-        shares = deal_out(changes, opened, others)
-        for other, change in shares.of_others:
-            other.from_others.append(change)
-        if shares.undecided:
-            opened.shared += [other.id for other in others]
-            for other in others:
-                other.shared.append(opened.id)
-        return shares.own
-
-    def _leave_to_tools(self, prefix: str, changes: list[Change]) -> list[Change]:
-        """What a snapshot shows of the work of tools that are not done yet is theirs, not the writer's."""
-        left = []
-        for change in changes:
-            claimants = [one for one in self._operations.values() if one.intention.prefix == prefix and one.claims(change)]
-            if claimants:
-                claimants[0].from_others.append(change)
-            else:
-                left.append(change)
-        return left
 
     def _close(
         self, opened: OpenOperation, *, changes: list[Change] | None, installed: dict[str, str] | None, absent: str | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -55,11 +55,35 @@ class OpenOperation(Struct, kw_only=True):
     shared: list[OperationId] = []
     """Operations that a change could belong to as well."""
     why: dict[str, str] = {}
+    elsewhere: list[tuple[str, str]] = []
+    """Prefix and kind of other environments that its processes were seen to change."""
+    first_thought: Intention | None = None
+    """What it was taken for until that environment showed nothing of it."""
 
     @property
     def id(self) -> OperationId:
         """As its document will have it."""
         return make_operation_id(self.event, self.intention.prefix or "")
+
+    def misses(self, changes: Sequence[Change] | None, installed: Mapping[str, str] | None) -> bool:
+        """Whether its tool says that it did what was asked, and the environment shows nothing of it, for the first time."""
+        if self.first_thought is not None or self.exit_code != 0 or installed is None or changes or self.from_others:
+            return False
+        return bool(self.elsewhere) or not self.has_effect(installed)
+
+    def look_elsewhere(self) -> None:
+        """A configuration file may have sent it to another environment: what it was, or will be, seen to change tells."""
+        self.first_thought = self.intention
+        if self.elsewhere:
+            self.retarget(*self.elsewhere[0])
+        else:
+            self.intention = msgspec.structs.replace(self.intention, prefix=None)
+
+    def retarget(self, prefix: str, kind: str) -> None:
+        """It works in this environment."""
+        self.intention = msgspec.structs.replace(
+            self.intention, prefix=prefix, environment_kind=kind, why="what its processes were seen to change"
+        )
 
     def has_metadata_of(self, change: Change) -> bool:
         """Whether its own processes were seen to make or remove the change's metadata."""
@@ -163,19 +187,21 @@ class OpenOperation(Struct, kw_only=True):
         )
 
     def _judge(self, installed: Mapping[str, str] | None) -> tuple[Outcome, str | None]:
-        if self.signal is not None:
-            return Outcome.KILLED, f"signal {self.signal}"
-        if self.exit_code is None:
-            return Outcome.UNKNOWN, "its end was not recorded"
-        if self.exit_code != 0:
-            return Outcome.FAILURE, f"exit code {self.exit_code}"
-        if installed is not None:
-            names = self.intention.names
-            if self.intention.kind is OperationKind.INSTALL and any(name not in installed for name in names):
-                return Outcome.FAILURE, "no effect"
-            if self.intention.kind is OperationKind.REMOVE and any(name in installed for name in names):
-                return Outcome.FAILURE, "no effect"
-        return Outcome.SUCCESS, None
+        outcome, reason = judge_end(self.exit_code, self.signal)
+        if outcome is Outcome.SUCCESS and installed is not None and not self.has_effect(installed):
+            return Outcome.FAILURE, "no effect"
+        return outcome, reason
+
+    def has_effect(self, installed: Mapping[str, str]) -> bool:
+        """Whether the environment is as was asked: what was named is there, or is not."""
+        names = self.intention.names
+        match self.intention.kind:
+            case OperationKind.INSTALL:
+                return all(name in installed for name in names)
+            case OperationKind.REMOVE:
+                return not any(name in installed for name in names)
+            case _:
+                return True
 
     def _recorded_changes(self) -> list[Change]:
         keys = sorted(self.added.keys() | self.removed.keys())
@@ -187,6 +213,15 @@ class OpenOperation(Struct, kw_only=True):
             requested = key[1] in self.intention.names if self.intention.names else None
             changes.append(Change(ecosystem=key[0], name=key[1], requested=requested, before=before, after=after))
         return changes
+
+
+def judge_end(exit_code: int | None, signal: int | None) -> tuple[Outcome, str | None]:
+    """What the end of a process says by itself."""
+    if signal is not None:
+        return Outcome.KILLED, f"signal {signal}"
+    if exit_code is None:
+        return Outcome.UNKNOWN, "its end was not recorded"
+    return (Outcome.SUCCESS, None) if exit_code == 0 else (Outcome.FAILURE, f"exit code {exit_code}")
 
 
 def _read_metadata_name(path: str) -> tuple[tuple[str, str], PackageState] | None:

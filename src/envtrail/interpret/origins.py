@@ -45,10 +45,6 @@ _RUNNERS = (
 )
 
 HUB_USER = "JUPYTERHUB_USER"
-PERSON_VARIABLES = (
-    HUB_USER,
-    *(name for runner in _RUNNERS for name in (runner.mark, runner.id, runner.pipeline, runner.person)),
-)
 
 
 def container_of(cgroup: str | None, *, uid: int | None, uid_map: str | None, image: str | None) -> Container | None:

@@ -24,6 +24,11 @@ class Invocation(Struct, frozen=True, kw_only=True):
     variables: dict[str, str] = {}
     """Environment variables on the allow list, where they could be read."""
 
+    @property
+    def home_folder(self) -> str | None:
+        """As the process's own HOME says, else as the account's."""
+        return self.variables.get("HOME") or self.home
+
 
 class Intention(Struct, frozen=True, kw_only=True):
     """What a process wants to do to an environment."""

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from envtrail.interpret.actors import Named
 from envtrail.interpret.emission import SnapshotWanted
+from envtrail.interpret.operations import judge_end
 from envtrail.interpret.times import to_rfc3339
 from envtrail.interpret.tools.paths import is_python
 from envtrail.model.ids import EventId, make_operation_id
@@ -37,6 +38,8 @@ class OpenWrite(Struct, kw_only=True):
     files: dict[str, str] = {}
     total: int = 0
     until_ms: int = 0
+    exit_code: int | None = None
+    signal: int | None = None
 
     def add(self, changed: FilesChanged) -> None:
         """More of the same process."""
@@ -50,35 +53,47 @@ class OpenWrite(Struct, kw_only=True):
         first = self.first
         return SnapshotWanted(image=self.key, prefix=first.prefix, environment_kind=first.kind, is_write=True)
 
-    def settle(self, *, changes: Sequence[Change] | None, absent: str | None) -> Operation:
-        """The operation that it was."""
+    def end(self, *, exit_code: int | None, signal: int | None) -> None:
+        """Its process has ended."""
+        self.exit_code, self.signal = exit_code, signal
+
+    def settle(self, *, changes: Sequence[Change] | None, absent: str | None, is_gone: bool = False) -> Operation:
+        """The operation that it was.
+
+        Args:
+            changes: By comparison of snapshots; null when there is none.
+            absent: Why `changes` is null.
+            is_gone: The environment is no longer there.
+        """
         first = self.first
         event = EventId(node=self.node, time_ms=first.time_ms, serial=self.key & 0xFFFFF)
-        reasons = dict(self.named.absent)
         tool = self._tool_of(changes or ())
+        kind = self._kind_of(changes or (), tool, is_gone=is_gone)
+        outcome, reason = (Outcome.SUCCESS, None) if tool is None else judge_end(self.exit_code, self.signal)
+        code, signal = (None, None) if tool is None else (self.exit_code, self.signal)
+        reasons = self.named.absent | {"explained": "not judged yet", "grant": "no policy in force"}
         if changes is None:
             reasons["changes"] = absent or "not recorded"
         if first.argv is None:
             reasons["argv"] = "the process had ended before it could be asked"
-        for name in ("exit_code", "signal", "reason"):
-            reasons[name] = "not applicable"
-        reasons |= {"explained": "not judged yet", "grant": "no policy in force"}
-        kind = self._kind_of(changes or ()) if tool else OperationKind.TAMPER
+        for name, value in (("exit_code", code), ("signal", signal), ("reason", reason)):
+            if value is None:
+                reasons[name] = "not applicable"
         return Operation(
             id=make_operation_id(event, first.prefix, kind="write"),
             kind=kind,
-            tool=tool or posixpath.basename(first.exe or "") or "unknown",
-            via=["in-process"] if tool else [],
+            tool=tool or first.comm or posixpath.basename(first.exe or "") or "unknown",
+            via=["in-process"] if tool and first.tool is None and is_python(first.exe or "") else [],
             argv=first.argv or [],
             host=self.node,
             environment=EnvironmentRef(prefix=first.prefix, kind=first.kind),
             actor=self.named.actor,
             started=to_rfc3339(first.time_ms),
             ended=to_rfc3339(self.until_ms),
-            outcome=Outcome.SUCCESS,
-            reason=None,
-            exit_code=None,
-            signal=None,
+            outcome=outcome,
+            reason=reason,
+            exit_code=code,
+            signal=signal,
             changes=list(changes) if changes is not None else None,
             processes=1,
             explained=None,
@@ -91,7 +106,7 @@ class OpenWrite(Struct, kw_only=True):
             files=[FileChange(path=path, what=what) for path, what in self.files.items()],
             files_total=self.total,
             why={
-                "kind": "a Python wrote the metadata of a package tool that it had imported"
+                "tool": f"the process left the mark of {tool} behind, and no package tool had been executed for it"
                 if tool
                 else "files changed, and no package tool was at work in the process or above it",
                 "actor": self.named.why,
@@ -101,14 +116,30 @@ class OpenWrite(Struct, kw_only=True):
         )
 
     def _tool_of(self, changes: Sequence[Change]) -> str | None:
-        """The tool whose mark (INSTALLER) a Python left behind; None when it was no package tool."""
-        if not is_python(self.first.exe or ""):
+        """The package tool that a process is, whatever it is called: by its program, else by the marks that only tools leave.
+
+        A tool writes INSTALLER beside its place and moves it there; a copy, a clone or an archive creates it with the rest.
+        """
+        if self.first.tool is not None:
+            return self.first.tool
+        marked = any(what == "moved_to" and path.endswith(".dist-info/INSTALLER") for path, what in self.files.items())
+        if not marked and not is_python(self.first.exe or ""):
             return None
+        if any(change.ecosystem == "conda" for change in changes):
+            return "rattler"
         states = [change.after or change.before for change in changes]
         marks = {state.installer.partition(" ")[0].lower() for state in states if state and state.installer}
         return next(iter(sorted(marks)), None)
 
-    def _kind_of(self, changes: Sequence[Change]) -> OperationKind:
+    def _kind_of(self, changes: Sequence[Change], tool: str | None, *, is_gone: bool) -> OperationKind:
+        if is_gone:
+            return OperationKind.DELETE
+        if tool is None:
+            return OperationKind.TAMPER
+        if self.first.is_new and tool != "pip":
+            return OperationKind.CREATE if self.first.kind == "conda" else OperationKind.INSTALL
+        if self.first.tool is not None:
+            return OperationKind.SYNC
         return OperationKind.INSTALL if any(change.after for change in changes) else OperationKind.REMOVE
 
 
@@ -130,6 +161,12 @@ class Writes:
             return None
         self._open[key, changed.prefix] = opened
         return opened
+
+    def end(self, pid: int, *, exit_code: int | None, signal: int | None) -> None:
+        """A process has ended."""
+        for write in self._open.values():
+            if write.first.pid == pid:
+                write.end(exit_code=exit_code, signal=signal)
 
     def is_open(self, prefix: str) -> bool:
         """Whether anything in this environment is."""

@@ -99,12 +99,17 @@ class FilesChanged(_Observation, frozen=True, tag="files_changed"):
     """The process had ended before it could be asked who it was."""
     image: int | None = None
     """Its image, or the nearest one above it, as the process table knew it then."""
+    comm: str | None = None
     exe: str | None = None
     argv: list[str] | None = None
     """Redacted."""
     uid: int | None = None
     auid: int | None = None
     session: int | None = None
+    tool: str | None = None
+    """The package tool that the process was seen to be, though it stated no intention."""
+    is_new: bool = False
+    """The environment was not known before."""
 
 
 class NameResolved(_Observation, frozen=True, tag="name_resolved"):

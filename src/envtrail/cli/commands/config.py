@@ -7,7 +7,7 @@ import msgspec
 
 from envtrail.cli.context import Context
 from envtrail.cli.render import listing
-from envtrail.config import SETTINGS
+from envtrail.settings import SETTINGS
 
 
 @click.group("config")

@@ -6,11 +6,28 @@ from collections.abc import Sequence
 
 from envtrail.interpret.tool import Tool
 from envtrail.interpret.tools.conda import Conda
+from envtrail.interpret.tools.distribution import Distribution
 from envtrail.interpret.tools.pip import Pip
+from envtrail.interpret.tools.pipx import Pipx
+from envtrail.interpret.tools.projects import Project
+from envtrail.interpret.tools.setuptools import Setuptools
 from envtrail.interpret.tools.uv import Uv
 from envtrail.interpret.tools.venv import Venv
 
-TOOLS: tuple[Tool, ...] = (Conda(), Uv(), Pip(), Venv())
+TOOLS: tuple[Tool, ...] = (
+    Conda(),
+    Uv(),
+    Pipx(),
+    Project("poetry"),
+    Project("pdm"),
+    Project("hatch"),
+    Project("pipenv"),
+    Project("pixi"),
+    Pip(),
+    Venv(),
+    Setuptools(),
+    Distribution(),
+)
 
 AGENT, RUNNER = "agent", "runner"
 """Labels of processes that decide who their descendants act for."""

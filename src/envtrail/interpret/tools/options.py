@@ -1,19 +1,21 @@
-"""A command line's options, as far as a tool needs them."""
+"""Command lines: options and what is left, without argparse's opinions, since only a handful of each tool's options matter."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from msgspec import Struct
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+
+_HELP = ("-h", "--help", "--version", "-V")
 
 
 class Words(Struct, frozen=True, kw_only=True):
     """Arguments sorted out."""
 
     options: dict[str, list[str]]
-    """By the option's long (or only) name; flags have the value ``""``."""
+    """By the option's name as typed; flags have the value ``""``."""
     positional: list[str]
 
     def has(self, *names: str) -> bool:
@@ -23,6 +25,27 @@ class Words(Struct, frozen=True, kw_only=True):
     def last(self, *names: str) -> str | None:
         """The last value given to one of these options."""
         return next((values[-1] for name in names if (values := self.options.get(name))), None)
+
+    @property
+    def asks_for_help(self) -> bool:
+        """It prints something and does nothing."""
+        return self.has(*_HELP)
+
+    @property
+    def command(self) -> str:
+        """The first word; empty without one."""
+        return self.positional[0] if self.positional else ""
+
+    def commands(self, *groups: str) -> tuple[str, list[str]]:
+        """The subcommand and what follows it; the words of `groups` have subcommands of their own (`uv pip install`)."""
+        words = self.positional
+        depth = 2 if words and words[0] in groups else 1
+        return " ".join(words[:depth]), words[depth:]
+
+
+def values(names: str) -> frozenset[str]:
+    """Options that are followed by a value, as a list of words."""
+    return frozenset(names.split())
 
 
 def sort_words(arguments: list[str], takes_value: Collection[str]) -> Words:
@@ -48,15 +71,14 @@ def sort_words(arguments: list[str], takes_value: Collection[str]) -> Words:
     return Words(options=options, positional=positional)
 
 
-def _take_short(word: str, words: object, takes_value: Collection[str], options: dict[str, list[str]]) -> None:
+def _take_short(word: str, words: Iterator[str], takes_value: Collection[str], options: dict[str, list[str]]) -> None:
     if word in takes_value:
-        options.setdefault(word, []).append(next(words, ""))  # type: ignore[call-overload]
+        options.setdefault(word, []).append(next(words, ""))
         return
     for at, letter in enumerate(word[1:], 1):
         name = f"-{letter}"
         if name in takes_value:
-            rest = word[at + 1 :]
-            options.setdefault(name, []).append(rest or next(words, ""))  # type: ignore[call-overload]
+            options.setdefault(name, []).append(word[at + 1 :] or next(words, ""))
             return
         options.setdefault(name, []).append("")
 

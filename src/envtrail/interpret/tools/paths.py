@@ -38,6 +38,21 @@ def prefix_of_invocation(invocation: Invocation) -> str | None:
     return None
 
 
+def prefix_of_python(python: str, cwd: str | None) -> str | None:
+    """The prefix that a path of an interpreter (or of an environment) names."""
+    found = absolute(python, cwd)
+    if found is None:
+        return None
+    return prefix_of_program(found) if is_python(found) else found
+
+
+def is_program(invocation: Invocation, word: str, name: str) -> bool:
+    """Whether a native program is this one: its file decides, whatever it was called; a script is known by its own name."""
+    if is_python(invocation.exe):
+        return program_name(word) == name
+    return name in {program_name(invocation.exe), program_name(word)}
+
+
 def program_words(invocation: Invocation) -> tuple[str, list[str]]:
     """The program as typed and its arguments, without the interpreter.
 

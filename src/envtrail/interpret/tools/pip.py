@@ -1,4 +1,4 @@
-"""pip: `pip`, `pip3.12`, `python -m pip`, an environment's own.
+"""pip: `pip`, `pip3.12`, `python -m pip`, an environment's own, its zipapp, and the script that bootstraps it.
 
 References:
     pip/_internal/cli/cmdoptions.py (which options take a value), pip/_internal/commands/
@@ -6,100 +6,76 @@ References:
 
 from __future__ import annotations
 
+import posixpath
+
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import Words, requirement_names, sort_words
-from envtrail.interpret.tools.paths import absolute, prefix_of_invocation, program_name, program_words
+from envtrail.interpret.tools.options import Words, requirement_names, sort_words, values
+from envtrail.interpret.tools.paths import absolute, prefix_of_invocation, prefix_of_python, program_name, program_words
 from envtrail.model.operation import OperationKind
 
-_TAKES_VALUE = frozenset(
-    [
-        "--log",
-        "--proxy",
-        "--retries",
-        "--timeout",
-        "--exists-action",
-        "--trusted-host",
-        "--cert",
-        "--client-cert",
-        "--cache-dir",
-        "--keyring-provider",
-        "--python",
-        "--use-feature",
-        "--use-deprecated",
-        "-c",
-        "--constraint",
-        "-r",
-        "--requirement",
-        "-e",
-        "--editable",
-        "-t",
-        "--target",
-        "--platform",
-        "--python-version",
-        "--implementation",
-        "--abi",
-        "--root",
-        "--prefix",
-        "--src",
-        "--upgrade-strategy",
-        "-C",
-        "--config-settings",
-        "--config-setting",
-        "--global-option",
-        "--no-binary",
-        "--only-binary",
-        "--progress-bar",
-        "--root-user-action",
-        "--report",
-        "--group",
-        "-i",
-        "--index-url",
-        "--extra-index-url",
-        "-f",
-        "--find-links",
-        "--build-constraint",
-    ]
+_TAKES_VALUE = values(
+    "--log --proxy --retries --timeout --exists-action --trusted-host --cert --client-cert --cache-dir --keyring-provider --python"
+    " --use-feature --use-deprecated --resume-retries -c --constraint -r --requirement -e --editable -t --target --platform --python-version"
+    " --implementation --abi --root --prefix --src --upgrade-strategy -C --config-settings --config-setting --global-option --no-binary"
+    " --only-binary --progress-bar --root-user-action --report --group -i --index-url --pypi-url --extra-index-url -f --find-links"
+    " --build-constraint --uploaded-prior-to"
 )
 _COMMANDS = {"install": OperationKind.INSTALL, "uninstall": OperationKind.REMOVE}
+_YES = frozenset({"1", "true", "yes", "on", "y", "t"})
+_BUILD_FOLDER = "/pip-build-env-"
+"""Where pip installs what a build needs: no environment of anybody."""
 
 
 class Pip:
     """`pip install` and `pip uninstall`; every other command changes nothing."""
 
     name = "pip"
-    programs = ("pip", "__pip-runner__.py")
+    programs = ("pip", "__pip-runner__.py", "get-pip.py", "pip.pyz")
 
     def read(self, invocation: Invocation) -> Intention | None:
         """Say what this pip wants."""
         program, arguments = program_words(invocation)
-        if program_name(program) != "pip":
+        if posixpath.basename(program) == "get-pip.py":
+            arguments = ["install", *arguments, "pip"]
+        elif program_name(program) not in {"pip", "pip.pyz"}:
             return None
         words = sort_words(arguments, _TAKES_VALUE)
-        if not words.positional or words.positional[0] not in _COMMANDS or words.has("--dry-run", "--help", "-h", "--version"):
+        kind = _COMMANDS.get(words.command)
+        if kind is None or words.asks_for_help or words.has("--dry-run"):
             return None
-        command, *packages = words.positional
-        prefix, kind = _where(invocation, words)
+        prefix, environment_kind, why = _where(invocation, words)
+        if _BUILD_FOLDER in (prefix or ""):
+            return None
         return Intention(
             tool=self.name,
-            kind=_COMMANDS[command],
+            kind=kind,
             argv=["pip", *arguments],
             prefix=prefix,
-            environment_kind=kind,
-            names=requirement_names(packages),
+            environment_kind=environment_kind,
+            names=requirement_names(words.positional[1:]),
+            why=why,
         )
 
 
-def _where(invocation: Invocation, words: Words) -> tuple[str | None, str | None]:
-    target = words.last("-t", "--target") or invocation.variables.get("PIP_TARGET")
+def _where(invocation: Invocation, words: Words) -> tuple[str | None, str | None, str]:
+    variables = invocation.variables
+
+    def given(*options: str, variable: str) -> tuple[str | None, str]:
+        told = words.last(*options)
+        return (told, f"{options[-1]} of the command") if told else (variables.get(variable), f"{variable} of the process")
+
+    target, why = given("-t", "--target", variable="PIP_TARGET")
     if target:
-        return absolute(target, invocation.cwd), "target"
-    prefix = words.last("--prefix", "--root") or invocation.variables.get("PIP_PREFIX")
-    if prefix:
-        return absolute(prefix, invocation.cwd), None
-    if words.has("--user") or invocation.variables.get("PIP_USER", "").lower() in {"1", "true", "yes", "on"}:
-        base = invocation.variables.get("PYTHONUSERBASE") or (invocation.home and f"{invocation.home}/.local")
-        return base or None, "user"
-    python = words.last("--python") or invocation.variables.get("PIP_PYTHON")
-    if python and (found := absolute(python, invocation.cwd)):
-        return found.removesuffix("/bin/python").removesuffix("/bin/python3"), None
-    return prefix_of_invocation(invocation), None
+        return absolute(target, invocation.cwd), "target", why
+    for option, variable in (("--prefix", "PIP_PREFIX"), ("--root", "PIP_ROOT")):
+        prefix, why = given(option, variable=variable)
+        if prefix:
+            return absolute(prefix, invocation.cwd), None, why
+    by_variable = variables.get("PIP_USER", "").lower() in _YES
+    if words.has("--user") or by_variable:
+        base = variables.get("PYTHONUSERBASE") or (invocation.home_folder and f"{invocation.home_folder}/.local")
+        return base or None, "user", "PIP_USER of the process" if by_variable else "--user of the command"
+    python, why = given("--python", variable="PIP_PYTHON")
+    if python:
+        return prefix_of_python(python, invocation.cwd), None, why
+    return prefix_of_invocation(invocation), None, "the prefix of the program that was called"

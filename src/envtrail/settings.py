@@ -1,0 +1,230 @@
+"""The one table of settings: key, default, unit, sentence. It is what `config show` prints and `docs/settings.md` documents."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Union
+
+Value = Union[str, int, bool, list[str]]
+
+SOCKET_PATH = "/run/envtrail/envtrail.sock"
+
+
+class Setting(NamedTuple):
+    """One row of the table."""
+
+    key: str
+    """`section.name` as in TOML; the environment variable is `ENVTRAIL_SECTION_NAME`."""
+    default: Value
+    unit: str
+    doc: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return "ENVTRAIL_" + self.key.replace(".", "_").upper()
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "data_dir",
+        "",
+        "path",
+        "Folder of the trail; empty: /var/lib/envtrail for root, the user's data folder otherwise.",
+    ),
+    Setting("node", "", "name", "Name of this machine in the trail; empty: its host name."),
+    Setting("service.socket", SOCKET_PATH, "path", "Socket over which other users ask the service."),
+    Setting("service.group", "envtrail", "group", "Members see everything, as root does."),
+    Setting("capture.source", "auto", "name", "`auto`, `netlink`, `multicast`, `auditd_plugin` or `auditd_log`."),
+    Setting(
+        "capture.audit_log",
+        "/var/log/audit/audit.log",
+        "path",
+        "Log of auditd, imported at the first start and followed by `auditd_log`.",
+    ),
+    Setting(
+        "capture.process_connector",
+        True,
+        "",
+        "Take forks, exit status and signals from the kernel's process connector.",
+    ),
+    Setting(
+        "capture.file_watch",
+        True,
+        "",
+        "Take changes of files below environments from fanotify (notification only: it blocks nobody).",
+    ),
+    Setting(
+        "capture.event_timeout_ms",
+        2000,
+        "ms",
+        "An event without its end record is let go after this long (auditd.conf end_of_event_timeout).",
+    ),
+    Setting("capture.receive_buffer_bytes", 16 * 1024 * 1024, "bytes", "Netlink receive buffer."),
+    Setting(
+        "capture.backlog_limit",
+        8192,
+        "records",
+        "Kernel queue (`auditctl -b`); raised, never lowered; 0 leaves it alone.",
+    ),
+    Setting("rules.profile", "lean", "name", "`lean`, `full`, `classic` or `none`."),
+    Setting(
+        "rules.roots",
+        [
+            "/opt/conda",
+            "/opt/miniconda3",
+            "/opt/anaconda3",
+            "/opt/mambaforge",
+            "/opt/miniforge3",
+            "/usr/local/miniconda3",
+            "/home/*/miniconda3",
+            "/home/*/anaconda3",
+            "/home/*/mambaforge",
+            "/home/*/miniforge3",
+            "/home/*/.conda",
+            "/root/miniconda3",
+            "/root/anaconda3",
+            "/root/miniforge3",
+        ],
+        "globs",
+        "Where conda roots may be.",
+    ),
+    Setting(
+        "rules.venv_roots",
+        ["/home/*", "/root", "/opt", "/srv", "/data"],
+        "globs",
+        "Folders searched for virtual environments and conda roots, a few levels deep.",
+    ),
+    Setting("rules.search_depth", 4, "levels", "How deep below `venv_roots` virtual environments are looked for."),
+    Setting(
+        "rules.pythons",
+        [
+            "/usr/bin/python3*",
+            "/usr/local/bin/python3*",
+            "/home/*/.pyenv/versions/*/bin/python3*",
+            "/root/.pyenv/versions/*/bin/python3*",
+            "/home/*/.local/share/uv/python/*/bin/python3*",
+            "/root/.local/share/uv/python/*/bin/python3*",
+        ],
+        "globs",
+        "Interpreters to watch.",
+    ),
+    Setting(
+        "rules.managers",
+        [
+            *(
+                f"/usr/bin/{name}"
+                for name in ["apt", "apt-get", "aptitude", "dpkg", "dnf", "dnf-3", "yum", "rpm", "zypper", "pacman", "apk"]
+            ),
+            "/usr/bin/uv",
+            "/usr/local/bin/uv",
+            "/home/*/.local/bin/uv",
+            "/root/.local/bin/uv",
+            "/usr/local/bin/micromamba",
+            "/home/*/.local/bin/micromamba",
+            "/usr/local/bin/pixi",
+            "/home/*/.pixi/bin/pixi",
+        ],
+        "globs",
+        "Native package managers to watch.",
+    ),
+    Setting(
+        "rules.exclude_users",
+        [],
+        "names",
+        "Accounts (automation) whose executions are not recorded; a kernel filter on auid or uid.",
+    ),
+    Setting(
+        "rules.exclude_units",
+        [],
+        "names",
+        "systemd units whose operations are not reported; decided by cgroup after capture.",
+    ),
+    Setting("rules.exclude_root", False, "", "Leave out root's use of the watched interpreters."),
+    Setting(
+        "rules.exclude_programs",
+        [],
+        "paths",
+        "Programs whose executions are not recorded; a kernel filter on exe.",
+    ),
+    Setting("rules.people", True, "", "Trace what people run, beside the watched Pythons and managers."),
+    Setting("rules.only_auids", [], "numbers", "Bound every rule to these login uids (tests, trials)."),
+    Setting("rules.follow", True, "", "A running agent follows environments that appear, move or go."),
+    Setting(
+        "interpret.variables",
+        [
+            *["HOME", "XDG_DATA_HOME", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "MAMBA_ROOT_PREFIX"],
+            *["PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_ROOT", "PIP_PYTHON", "PIP_REQUIRE_VIRTUALENV", "PYTHONUSERBASE"],
+            *["UV_PROJECT_ENVIRONMENT", "UV_SYSTEM_PYTHON", "UV_PYTHON", "UV_TARGET", "UV_TOOL_DIR", "PIPX_HOME"],
+            *["POETRY_VIRTUALENVS_IN_PROJECT", "PIPENV_VENV_IN_PROJECT"],
+        ],
+        "names",
+        "Environment variables of a tool that are read from /proc and kept.",
+    ),
+    Setting(
+        "interpret.ai_agents",
+        [
+            "claude",
+            "codex",
+            "cursor",
+            "cursor-agent",
+            "aider",
+            "copilot",
+            "gemini",
+            "opencode",
+            "goose",
+            "windsurf",
+            "amp",
+            "cline",
+            "openhands",
+            "mcp-server",
+            "mcp-proxy",
+            "mcp-server-fetch",
+            "mcp-server-git",
+            "jupyter-mcp-server",
+        ],
+        "names",
+        "Programs of AI agents: what runs below one is of the class `agent`.",
+    ),
+    Setting(
+        "interpret.person_variables",
+        [
+            "JUPYTERHUB_USER",
+            *["GITHUB_ACTIONS", "GITHUB_RUN_ID", "GITHUB_REPOSITORY", "GITHUB_ACTOR"],
+            *["GITLAB_CI", "CI_JOB_ID", "CI_PIPELINE_ID", "GITLAB_USER_LOGIN"],
+            *["JENKINS_URL", "BUILD_TAG", "JOB_NAME", "BUILD_USER_ID"],
+            *["BUILDKITE", "BUILDKITE_JOB_ID", "BUILDKITE_PIPELINE_SLUG", "BUILDKITE_BUILD_CREATOR"],
+            *["CIRCLECI", "CIRCLE_WORKFLOW_JOB_ID", "CIRCLE_PIPELINE_ID", "CIRCLE_USERNAME"],
+            *["TF_BUILD", "BUILD_BUILDID", "BUILD_DEFINITIONNAME", "BUILD_REQUESTEDFOR"],
+        ],
+        "names",
+        "Environment variables that say for whom a hub's server or a CI job runs; kept as the others are.",
+    ),
+    Setting("interpret.environments_interval_s", 300, "s", "How often environments are looked for again."),
+    Setting("store.write_interval_ms", 200, "ms", "Records reach the disk's cache at least this often."),
+    Setting("store.sync_interval_ms", 5000, "ms", "fdatasync at least this often."),
+    Setting(
+        "store.segment_bytes",
+        64 * 1024 * 1024,
+        "bytes",
+        "A segment is sealed when its records reach this size.",
+    ),
+    Setting("store.segment_age_s", 24 * 3600, "s", "A segment is sealed at this age."),
+    Setting(
+        "store.retention_days",
+        400,
+        "days",
+        "Sealed segments older than this are dropped (China's Cybersecurity Law asks six months, PCI DSS twelve).",
+    ),
+    Setting(
+        "store.retention_bytes",
+        0,
+        "bytes",
+        "Oldest sealed segments are dropped above this size on disk; 0: no limit.",
+    ),
+    Setting(
+        "store.min_free_bytes",
+        256 * 1024 * 1024,
+        "bytes",
+        "Below this the trail stops growing and the loss ledger says so.",
+    ),
+)
