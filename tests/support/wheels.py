@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
-def make_wheel(folder: Path, name: str, version: str, *, requires: Sequence[str] = (), scripts: Mapping[str, str] | None = None) -> Path:
+def make_wheel(
+    folder: Path, name: str, version: str, *, requires: Sequence[str] = (), scripts: Mapping[str, str] | None = None
+) -> Path:
     """A pure-Python wheel with one module (PEP 427); `scripts` are console scripts, name → entry point."""
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
@@ -22,7 +24,9 @@ def make_wheel(folder: Path, name: str, version: str, *, requires: Sequence[str]
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     if scripts:
-        files[f"{info}/entry_points.txt"] = "[console_scripts]\n" + "".join(f"{key} = {value}\n" for key, value in scripts.items())
+        files[f"{info}/entry_points.txt"] = "[console_scripts]\n" + "".join(
+            f"{key} = {value}\n" for key, value in scripts.items()
+        )
     record = "".join(f"{path},sha256={_hash(text)},{len(text)}\n" for path, text in files.items()) + f"{info}/RECORD,,\n"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{module}-{version}-py3-none-any.whl"

@@ -115,14 +115,11 @@ class Driver:
             "UV_NO_INDEX": "1",
             "UV_FIND_LINKS": words["SHELF"],
             "UV_PYTHON_DOWNLOADS": "never",
-            "UV_PYTHON": "" if "UV_PYTHON" in script else "/usr/bin/python3",
             "POETRY_VIRTUALENVS_IN_PROJECT": "1",
             "PDM_CHECK_UPDATE": "0",
             "PIPENV_VENV_IN_PROJECT": "1",
             "VIRTUALENV_NO_PERIODIC_UPDATE": "1",
         }
-        if "$E/" in script or "VIRTUAL_ENV" in script or "CONDA_PREFIX" in script or "UV_PYTHON" in script or ".venv" in script:
-            del variables["UV_PYTHON"]
         enter = become(self.person.auid, uid=uid) if login else _drop(uid)
         argv = ["/bin/sh", "-eu", "-c", fill(script, words)]
         try:

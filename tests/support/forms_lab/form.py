@@ -65,5 +65,7 @@ def tamper(name: str, script: str, program: str, *files: str, form: dict[str, ob
     return one(name, script, program, "tamper", files=files, form={"left": "f", **(form or {})}, **expected)
 
 
-INSTALLED = "$TOOLS/uv pip install -q --offline --no-index --no-cache --link-mode=copy --find-links=$SHELF --python=$E/bin/python3 $M"
+INSTALLED = (
+    "$TOOLS/uv pip install -q --offline --no-index --no-cache --link-mode=copy --find-links=$SHELF --python=$E/bin/python3 $M"
+)
 """For `prepare`: the marker is there before anything is watched."""

@@ -57,7 +57,14 @@ def make_environment(lab: Lab, prefix: Path, *, legacy: bool = False) -> None:
 
 def install(lab: Lab, prefix: Path, *names: str, shelf: Path) -> None:
     """Put packages into an environment from a shelf."""
-    options = ["--offline", "--no-index", "--no-cache", "--link-mode=copy", f"--find-links={shelf}", f"--python={prefix}/bin/python3"]
+    options = [
+        "--offline",
+        "--no-index",
+        "--no-cache",
+        "--link-mode=copy",
+        f"--find-links={shelf}",
+        f"--python={prefix}/bin/python3",
+    ]
     _run([str(lab.tools / "uv"), "pip", "install", "-q", *options, *names])
 
 

@@ -68,6 +68,13 @@ def look(marker: str, places: list[str]) -> str:
 
 
 def _sites(prefix: str) -> list[str]:
-    patterns = ("", "/bin", "/conda-meta", "/lib/python3*/site-packages", "/local/lib/python3*/dist-packages", "/archive-v0/*/lib/python3*/site-packages")
+    patterns = (
+        "",
+        "/bin",
+        "/conda-meta",
+        "/lib/python3*/site-packages",
+        "/local/lib/python3*/dist-packages",
+        "/archive-v0/*/lib/python3*/site-packages",
+    )
     own = [str(Path(prefix).parent)] if not glob.glob(f"{prefix}/*-info") else []
     return [path for pattern in patterns for path in glob.glob(prefix + pattern)] + (own if "mark" in Path(prefix).name else [])

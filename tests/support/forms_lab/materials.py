@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wheels import make_wheel
 
-_BUILD = '[build-system]\nrequires = ["setuptools", "wheel"]\nbuild-backend = "setuptools.build_meta"\n'
+_BUILD = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
 
 
 class Materials:
@@ -80,9 +80,7 @@ class Materials:
         (folder / "repodata.json").write_text(json.dumps({"info": {"subdir": "noarch"}, "packages": index, "packages.conda": {}}))
         other = self.channel / "linux-64"
         other.mkdir()
-        (other / "repodata.json").write_text(
-            json.dumps({"info": {"subdir": "linux-64"}, "packages": {}, "packages.conda": {}})
-        )
+        (other / "repodata.json").write_text(json.dumps({"info": {"subdir": "linux-64"}, "packages": {}, "packages.conda": {}}))
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -98,7 +96,12 @@ def _conda_package(folder: Path, name: str) -> tuple[str, dict[str, object]]:
         "name": name, "version": "1.0", "build": "0", "build_number": 0, "depends": [], "noarch": "generic", "subdir": "noarch",
         "arch": None, "platform": None, "timestamp": 1700000000000,
     }  # fmt: skip
-    row = {"_path": inner, "path_type": "hardlink", "sha256": hashlib.sha256(text.encode()).hexdigest(), "size_in_bytes": len(text)}
+    row = {
+        "_path": inner,
+        "path_type": "hardlink",
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "size_in_bytes": len(text),
+    }
     path = folder / f"{name}-1.0-0.tar.bz2"
     with tarfile.open(path, "w:bz2") as archive:
         _add(archive, inner, text)

@@ -88,5 +88,3 @@ NOTHING = (
     none("compileall", "$E/bin/python -m compileall -q $E/lib/python3.11/site-packages/$M.py", left="+", prepare=INSTALLED),
     none("reading a package's files", "cat $E/lib/python3.11/site-packages/$M.py", left="+", prepare=INSTALLED),
 )
-
-FORMS = SPELLINGS + TARGETS + SOURCES + NOTHING

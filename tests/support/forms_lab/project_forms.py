@@ -6,8 +6,8 @@ from forms_lab.form import Form, one
 
 _OWN = {"prefix": "$W/.venv", "environment_kind": "venv"}
 _WORK = {"place": "none"}
-_HATCH = "printf '[project]\\nname = \"work\"\\nversion = \"1\"\\n[build-system]\\nrequires = [\"hatchling\"]\\nbuild-backend = \"hatchling.build\"\\n[tool.hatch.envs.default]\\nskip-install = true\\npath = \".hatch\"\\ndependencies = [\"%s\"]\\n' $M > pyproject.toml\n"
-_PIPFILE = "printf '[[source]]\\nurl = \"%s\"\\nverify_ssl = false\\nname = \"local\"\\n' $INDEX > Pipfile\n"
+_HATCH = 'printf \'[project]\\nname = "work"\\nversion = "1"\\n[build-system]\\nrequires = ["hatchling"]\\nbuild-backend = "hatchling.build"\\n[tool.hatch.envs.default]\\nskip-install = true\\npath = ".hatch"\\ndependencies = ["%s"]\\n\' $M > pyproject.toml\n'
+_PIPFILE = 'printf \'[[source]]\\nurl = "%s"\\nverify_ssl = false\\nname = "local"\\n\' $INDEX > Pipfile\n'
 _LOCKED = {"changes": (), **_OWN}
 
 
@@ -16,7 +16,14 @@ def _project(tool: str, add: str, locked: str, lock: str) -> tuple[Form, ...]:
     run = f"$TOOLS/{tool}"
     return (
         one(f"{tool} add", f"{run} add {add} $M", tool, **_OWN, form=_WORK),
-        one(f"{tool} remove", f"{run} remove {add} $M", tool, "remove", **_OWN, form={**_WORK, "prepare": f"{run} add -q {add} $M"}),
+        one(
+            f"{tool} remove",
+            f"{run} remove {add} $M",
+            tool,
+            "remove",
+            **_OWN,
+            form={**_WORK, "prepare": f"{run} add -q {add} $M"},
+        ),
         one(f"{tool} install", f"{run} install {add}", tool, **_OWN, form={**_WORK, "prepare": f"{run} add -q {locked} $M"}),
         one(f"{tool} lock", f"{run} lock", tool, "lock", **_LOCKED, form={**_WORK, "left": None}),
     )
@@ -49,5 +56,3 @@ NOTEBOOKS = (
     one("pip imported in a notebook", '$TOOLS/python $HERE/notebook.py $E/bin/python "import pip; pip.main([\'install\', \'$M\'])"', exit_code=None,
         outcome="unknown", via=("in-process",)),
 )  # fmt: skip
-
-FORMS = PROJECTS + OLD + NOTEBOOKS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from forms_lab.form import INSTALLED, Form, tamper
 
 _SITE = "$E/lib/python3.11/site-packages"
-_THERE = {"prepare": INSTALLED}
+_THERE = {"prepare": INSTALLED, "left": "+"}
 _UNPACKED = "mkdir payload\nunzip -q -d payload $SHELF/$M-1.0-py3-none-any.whl\n"
 _MODULE = f"{_SITE}/$M.py"
 _ADDED = {"changes": ("+$M",)}
@@ -32,6 +32,6 @@ FORMS = (
     tamper("a .pth drop", f"echo 'import os' > payload.pth\ncp payload.pth {_SITE}/$M.pth", "cp", f"{_SITE}/$M.pth"),
     tamper("a replaced console script", "echo '#!/bin/sh' > evil\nchmod +x evil\ncp evil $E/bin/$M", "cp", "$E/bin/$M", form=_THERE),
     tamper("a replaced interpreter", "cp /usr/bin/python3.11 $M.py\nmv $M.py $E/bin/python3.11", "mv", "$E/bin/python3.11", form={"left": None, "place": "bare"}),
-    tamper("rm of a package", f"rm -r {_SITE}/$M.py {_SITE}/$M-1.0.dist-info", "rm", _MODULE, changes=("-$M",), form={**_THERE, "left": "-"}),
+    tamper("rm of a package", f"rm -r {_SITE}/$M.py {_SITE}/$M-1.0.dist-info", "rm", _MODULE, changes=("-$M",), form={**_THERE, "left": "f"}),
     tamper("ln -s into the environment", f"echo > other.py\nln -s $W/other.py {_SITE}/$M.py", "ln", _MODULE),
 )  # fmt: skip

@@ -58,5 +58,3 @@ MAKERS = (
     one("pipx uninstall", "$TOOLS/pipx uninstall $M", "pipx", "delete", **_PIPX, form={"place": "none", "prepare": "$TOOLS/pipx install -q $M"}),
     none("pipx list", "$TOOLS/pipx list", place="none"),
 )  # fmt: skip
-
-FORMS = UV + MAKERS
