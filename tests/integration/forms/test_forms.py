@@ -73,6 +73,7 @@ def _drive_all(folder: Path, materials: Materials) -> Trail:
     with running_agent(
         folder / "agent",
         tuple(AUIDS.values()),
+        profile=os.environ.get("ENVTRAIL_FORMS_PROFILE", "lean"),
         roots=[Path(driver.person.home) for driver in drivers] + [opt],
         ENVTRAIL_RULES_PYTHONS=pythons,
         ENVTRAIL_RULES_ROOTS=f"{conda.prefix}:{folder}/*/envs/*:{opt}/*/*",

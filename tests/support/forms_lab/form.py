@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+ANY_EXIT = -1
+"""The exit status is not the point: what is judged is what happened to the files."""
+
 
 class Expected(Struct, frozen=True, kw_only=True):
     """One operation that must be found. Words may hold `$E`, `$W`, `$HOME`, `$M` and `$N`; a `*` at the end leaves the rest open."""
 
     tool: str
+    """For a `tamper` the program, its possible spellings divided by `|`."""
     kind: str
     prefix: str = "$E"
     environment_kind: str | None = None
@@ -61,7 +65,7 @@ def none(name: str, script: str, *, left: str | None = None, **form: object) -> 
 
 def tamper(name: str, script: str, program: str, *files: str, form: dict[str, object] | None = None, **expected: object) -> Form:
     """A change without a package tool, by `program`."""
-    expected = {"changes": (), "exit_code": None, **expected}
+    expected = {"changes": (), "exit_code": ANY_EXIT, **expected}
     return one(name, script, program, "tamper", files=files, form={"left": "f", **(form or {})}, **expected)
 
 

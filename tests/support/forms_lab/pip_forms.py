@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from forms_lab.form import INSTALLED, Form, Expected, none, one
+from forms_lab.form import INSTALLED, Expected, Form, none, one
 
 _MAIN = "import sys; from pip._internal.cli.main import main; sys.exit(main(['install', '$M']))"
 _THERE = {"prepare": INSTALLED}
+_PIP = INSTALLED.replace("$M", "pip")
 _BREAK = "--break-system-packages --root-user-action=ignore"
 
 SPELLINGS = (
@@ -20,7 +21,7 @@ SPELLINGS = (
     one('python -c "import pip"', f'$E/bin/python -c "{_MAIN}"', via=("in-process",)),
     one("a script that imports pip", f"echo \"{_MAIN}\" > job.py\n$E/bin/python job.py", via=("in-process",)),
     one("a copied pip script", "cp $E/bin/pip fetch\n./fetch install $M"),
-    one("a renamed interpreter", "cp /usr/bin/python3.11 $E/bin/worker\n$E/bin/worker -m pip install $M"),
+    one("a renamed interpreter", "$E/bin/worker -m pip install $M", form={"place": "bare", "prepare": f"cp /usr/bin/python3.11 $E/bin/worker\n{_PIP}"}),
     one("a spoofed argv[0]", "exec bash -c 'exec -a $E/bin/notes $E/bin/python -m pip install $M'"),
     one("a shell wrapper that execs", "printf '#!/bin/sh\\nexec %s \"$@\"\\n' $E/bin/pip > getit\nchmod +x getit\n./getit install $M"),
     one("a shell wrapper that waits", "printf '#!/bin/sh\\n%s \"$@\"\\nexit $?\\n' $E/bin/pip > getit\nchmod +x getit\n./getit install $M"),

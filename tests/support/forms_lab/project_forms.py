@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forms_lab.form import Form, one
+from forms_lab.form import ANY_EXIT, Form, one
 
 _OWN = {"prefix": "$W/.venv", "environment_kind": "venv"}
 _WORK = {"place": "none"}
@@ -53,6 +53,7 @@ OLD = (
 NOTEBOOKS = (
     one("%pip in a notebook", '$TOOLS/python $HERE/notebook.py $E/bin/python "%pip install $M"'),
     one("!pip in a notebook", 'PATH=$E/bin:$PATH $TOOLS/python $HERE/notebook.py $E/bin/python "!pip install $M"'),
-    one("pip imported in a notebook", '$TOOLS/python $HERE/notebook.py $E/bin/python "import pip; pip.main([\'install\', \'$M\'])"', exit_code=None,
+    one("!pip below a Jupyter Server", '$TOOLS/python $HERE/server.py "!$E/bin/pip install $M"'),
+    one("pip imported in a notebook", '$TOOLS/python $HERE/notebook.py $E/bin/python "import pip; pip.main([\'install\', \'$M\'])"', exit_code=ANY_EXIT,
         outcome="unknown", via=("in-process",)),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forms_lab.form import INSTALLED, none, one
+from forms_lab.form import ANY_EXIT, INSTALLED, none, one
 
 _THERE = {"prepare": INSTALLED}
 _WORK = {"place": "none"}
@@ -51,7 +51,7 @@ MAKERS = (
         changes=(), form={"place": "none", "left": "f"}),
     one("virtualenv", "$TOOLS/virtualenv -q --no-periodic-update $W/$M", "virtualenv", "create", prefix="$W/$M", environment_kind="venv",
         changes=("+pip", "…"), form={"place": "none", "left": "f"}),
-    one("rm -r of an environment", "rm -r $W/$M", "rm", "delete", prefix="$W/$M", environment_kind="venv", changes=("…",), exit_code=None,
+    one("rm -r of an environment", "rm -r $W/$M", "rm", "delete", prefix="$W/$M", environment_kind="venv", changes=("…",), exit_code=ANY_EXIT,
         form={"place": "none", "prepare": "/usr/bin/python3 -m venv --without-pip $W/$M", "left": "-f"}),
     one("pipx install", "$TOOLS/pipx install $M", "pipx", **_PIPX, form=_WORK),
     one("pipx inject", "$TOOLS/pipx inject $M $N", "pipx", **_PIPX, changes=("+$N",), form={"place": "none", "prepare": "$TOOLS/pipx install -q $M"}),
