@@ -88,17 +88,24 @@ def wait_until(ready: Callable[[], object], what: str, *, timeout_s: float = 20)
 
 
 class RunningAgent:
-    """`envtrail agent` in a process of its own, rules bounded to one login uid."""
+    """`envtrail agent` in a process of its own, rules bounded to one login uid, or to several."""
 
     def __init__(
-        self, folder: Path, auid: int, *, roots: Sequence[Path], profile: str = "lean", source: str = "auto", **variables: str
+        self,
+        folder: Path,
+        auid: int | Sequence[int],
+        *,
+        roots: Sequence[Path],
+        profile: str = "lean",
+        source: str = "auto",
+        **variables: str,
     ) -> None:
         self.data_dir = folder / "trail"
         self.environment = {
             **os.environ,
             "ENVTRAIL_NODE": "testhost",
             "ENVTRAIL_DATA_DIR": str(self.data_dir),
-            "ENVTRAIL_RULES_ONLY_AUIDS": str(auid),
+            "ENVTRAIL_RULES_ONLY_AUIDS": ":".join(map(str, [auid] if isinstance(auid, int) else auid)),
             "ENVTRAIL_RULES_PROFILE": profile,
             "ENVTRAIL_RULES_ROOTS": "",
             "ENVTRAIL_RULES_VENV_ROOTS": ":".join(map(str, roots)),
@@ -153,7 +160,7 @@ class RunningAgent:
 
 
 @contextmanager
-def running_agent(folder: Path, auid: int, *, roots: Sequence[Path], **options: str) -> Iterator[RunningAgent]:
+def running_agent(folder: Path, auid: int | Sequence[int], *, roots: Sequence[Path], **options: str) -> Iterator[RunningAgent]:
     """An agent for the length of a test; the kernel's rules are then as they were."""
     from envtrail.core.control import AuditControl
 
