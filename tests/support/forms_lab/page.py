@@ -10,8 +10,8 @@ from forms_lab.ledger import Entry
 
 _HEAD = """# Every way to change an environment
 
-Each row was typed by a real person's shell, with the real tool, under the kernel's audit, and is judged against a ledger that the
-test wrote on its own (`tests/support/forms_lab`). The page is written by the run itself:
+Each row was typed in the shell of a test user, with the real tool, live under the kernel's audit, and is judged against a ledger that
+the driver of the rows wrote on its own (`tests/support/forms_lab`). The page is written by the run itself:
 `ENVTRAIL_WRITE_FORMS=docs/forms.md pytest tests/integration/forms`. In the cells `~` is the person's home, `WORK` the row's
 own folder, `LEAF` and `TREE` its own packages, `ROW` its number; `+`, `-` and `^` are packages that came, went and changed. What was
 written for an operation is what Envtrail said, right or wrong; `none` means that it said nothing.
