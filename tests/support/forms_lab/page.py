@@ -10,10 +10,11 @@ from forms_lab.ledger import Entry
 
 _HEAD = """# Every way to change an environment
 
-Each row was typed by a real person's shell, with the real tool, under the kernel's audit, and is judged against a ledger that the
-test wrote on its own (`tests/support/forms_lab`). The page is written by the run itself:
-`ENVTRAIL_WRITE_FORMS=docs/forms.md pytest tests/integration/forms`. In the cells `~` is the person's home, `NAME` the row's own
-package, `WORK` the row's own folder; `+`, `-` and `^` are packages that came, went and changed.
+Each row was typed in the shell of a test user, with the real tool, live under the kernel's audit, and is judged against a ledger that
+the driver of the rows wrote on its own (`tests/support/forms_lab`). The page is written by the run itself:
+`ENVTRAIL_WRITE_FORMS=docs/forms.md pytest tests/integration/forms`. In the cells `~` is the person's home, `WORK` the row's
+own folder, `LEAF` and `TREE` its own packages, `ROW` its number; `+`, `-` and `^` are packages that came, went and changed. What was
+written for an operation is what Envtrail said, right or wrong; `none` means that it said nothing.
 
 """
 _COLUMNS = ("Form", "Operation", "Environment", "Person", "Outcome", "Changes", "Verdict")
@@ -69,7 +70,9 @@ def _join(cells: object) -> str:
 def _plain(entry: Entry, text: str) -> str:
     """Without what differs between runs: folders and numbers."""
     words = entry.words
-    text = text.replace(words["W"], "WORK").replace(words["HOME"], "~").replace(entry.marker, "NAME")
+    text = text.replace(words["W"], "WORK").replace(words["HOME"], "~")
+    for name, shown in (("x", "LEAF"), ("y", "TREE"), ("", "ROW")):
+        text = text.replace(entry.marker + name, shown)
     text = re.sub(r"/[^\s`']+/opt/\w+/", "/opt/", text)
     return text if len(text) < 400 else text[:400] + " …"
 
