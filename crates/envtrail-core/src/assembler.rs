@@ -277,9 +277,9 @@ impl Assembler {
         self.processes.lineage(image)
     }
 
-    /// The image that ran in a process at a moment, also after it has ended.
-    pub fn image_at(&self, pid: u32, time_ms: u64) -> Option<u64> {
-        self.processes.image_at(pid, time_ms)
+    /// The image of the pid's only holder within the time before a moment, also after it has ended.
+    pub fn holder_of(&self, pid: u32, until_ms: u64, within_ms: u64) -> Option<u64> {
+        self.processes.holder_of(pid, until_ms, within_ms)
     }
 
     pub fn image_of(&self, pid: u32) -> Option<u64> {

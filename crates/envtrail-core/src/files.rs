@@ -160,6 +160,36 @@ impl FileGroups {
         }
     }
 
+    /// Whether a process has a group.
+    pub fn holds(&self, pid: u32) -> bool {
+        self.groups.iter().any(|one| one.group.pid == pid)
+    }
+
+    /// A folder was moved: what was gathered below it by this process lies elsewhere now. Watched roots stay where they are.
+    pub fn rename(&mut self, pid: u32, from: &str, to: &str) {
+        for at in 0..self.groups.len() {
+            let Some(one) = self.groups.get_mut(at).filter(|one| one.group.pid == pid) else {
+                continue;
+            };
+            let Some(rest) = one.group.root.strip_prefix(from).map(str::to_owned) else {
+                continue;
+            };
+            if !rest.is_empty() && !rest.starts_with('/') {
+                continue;
+            }
+            let old = std::mem::replace(&mut one.group.root, format!("{to}{rest}"));
+            for (path, _) in &mut one.group.files {
+                if let Some(below) = path.strip_prefix(from) {
+                    *path = format!("{to}{below}");
+                }
+            }
+            one.places.clear();
+            let new = one.group.root.clone();
+            self.by_process.remove(&(pid, old));
+            self.by_process.insert((pid, new), at);
+        }
+    }
+
     /// Hand out what was gathered. A file that came and went in between is nothing.
     pub fn take(&mut self) -> Vec<FileGroup> {
         self.by_process.clear();
@@ -257,6 +287,41 @@ mod tests {
             [("/e/a".into(), Written)]
         );
         assert_eq!(gathered(&[("/e/a", MovedTo), ("/e/a", MovedFrom)]), []);
+    }
+
+    #[test]
+    fn a_group_moves_with_its_folder() {
+        let mut groups = FileGroups::default();
+        groups.note(
+            7,
+            "/c/.tmp/lib",
+            b"/c/.tmp/lib/x.dist-info",
+            What::Created,
+            1,
+            || None,
+        );
+        groups.note(
+            8,
+            "/c/.tmp/lib",
+            b"/c/.tmp/lib/y.dist-info",
+            What::Created,
+            1,
+            || None,
+        );
+        groups.rename(7, "/c/.tmp", "/c/archive");
+        let moved: Vec<_> = groups
+            .take()
+            .into_iter()
+            .map(|g| (g.root, g.files))
+            .collect();
+        assert_eq!(
+            moved[0],
+            (
+                "/c/archive/lib".into(),
+                vec![("/c/archive/lib/x.dist-info".into(), What::Created)]
+            )
+        );
+        assert_eq!(moved[1].0, "/c/.tmp/lib");
     }
 
     #[test]

@@ -75,6 +75,8 @@ struct Process {
     /// Image that it was forked from.
     parent: Option<u64>,
     ended_ms: Option<u64>,
+    /// When the pid's holder before it was last known to be there.
+    before_ms: Option<u64>,
 }
 
 /// What is told of a process of a tracked tree.
@@ -139,6 +141,7 @@ impl ProcessTable {
             }
             return None;
         }
+        let before_ms = self.before_ms(pid);
         self.processes.insert(
             pid,
             Process {
@@ -147,6 +150,7 @@ impl ProcessTable {
                 image: None,
                 parent,
                 ended_ms: None,
+                before_ms,
             },
         );
         let tracked = parent.and_then(|id| self.images.get(&id)?.tracked);
@@ -208,6 +212,7 @@ impl ProcessTable {
         self.note(time_ms);
         if !self.is_current(pid, ppid, time_ms) {
             let parent = self.image_at(ppid, time_ms);
+            let before_ms = self.before_ms(pid);
             self.processes.insert(
                 pid,
                 Process {
@@ -216,6 +221,7 @@ impl ProcessTable {
                     image: None,
                     parent,
                     ended_ms: None,
+                    before_ms,
                 },
             );
         }
@@ -255,6 +261,7 @@ impl ProcessTable {
                 image: Some(exec.id),
                 parent,
                 ended_ms: None,
+                before_ms: self.before_ms(exec.pid),
             };
             self.processes.insert(exec.pid, process);
             self.count_process(parent);
@@ -413,6 +420,17 @@ impl ProcessTable {
                 .is_some_and(|parent| parent.ended_ms.is_some())
     }
 
+    /// The image of the pid's only holder within the time before a moment; None when there was none, or more than one.
+    pub fn holder_of(&self, pid: u32, until_ms: u64, within_ms: u64) -> Option<u64> {
+        let process = self.processes.get(&pid)?;
+        let is_recent = |at_ms: u64| at_ms + within_ms >= until_ms;
+        if process.before_ms.is_some_and(is_recent) || !process.ended_ms.is_none_or(is_recent) {
+            return None;
+        }
+        let moment = process.ended_ms.unwrap_or(until_ms).min(until_ms);
+        self.image_at(pid, moment)
+    }
+
     /// The image that ran in a process at a moment; None when the process had ended before.
     pub fn image_at(&self, pid: u32, time_ms: u64) -> Option<u64> {
         let process = self.processes.get(&pid)?;
@@ -439,6 +457,11 @@ impl ProcessTable {
             self.image_at(process.ppid, process.born_ms)
                 .or(process.parent)
         })
+    }
+
+    fn before_ms(&self, pid: u32) -> Option<u64> {
+        let before = self.processes.get(&pid)?;
+        Some(before.ended_ms.unwrap_or(before.born_ms))
     }
 
     fn count_process(&mut self, parent: Option<u64>) {

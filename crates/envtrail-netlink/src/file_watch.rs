@@ -172,6 +172,8 @@ struct Folder {
 #[derive(Default)]
 struct Folders {
     known: HashMap<(FsId, Vec<u8>), Option<Folder>>,
+    /// Where a process is moving a folder from.
+    moving: Option<(u32, String)>,
     generation: u64,
 }
 
@@ -183,12 +185,23 @@ fn take_event(shared: &Shared, folders: &mut Folders, event: &Event) -> bool {
     if is_bytecode(&event.name) || event.folder.is_empty() {
         return false;
     }
+    if event.mask & ON_DIRECTORY != 0 && moved {
+        follow_move(shared, folders, event);
+    }
     let elsewhere;
     let folder = match find_folder(shared, folders, event) {
         Some(folder) => folder,
         // An environment that nobody knows of yet shows itself by its first package.
         None if event.mask & (CREATE | MOVED_TO) != 0 && is_metadata(&event.name) => {
             let Some(found) = folder_of(shared, event) else {
+                return false;
+            };
+            elsewhere = found;
+            &elsewhere
+        }
+        // A watched folder itself goes: what lay in it may be gone before its handle could be looked up.
+        None if event.mask & (DELETE | MOVED_FROM) != 0 => {
+            let Some(found) = root_of(shared, event) else {
                 return false;
             };
             elsewhere = found;
@@ -220,6 +233,42 @@ fn take_event(shared: &Shared, folders: &mut Folders, event: &Event) -> bool {
         }
     }
     true
+}
+
+/// A folder in which metadata appeared is moved to its place (uv builds environments beside it): the group moves along.
+fn follow_move(shared: &Shared, folders: &mut Folders, event: &Event) {
+    if !shared.state().groups.holds(event.pid) {
+        return;
+    }
+    let Some(folder) = folder_of(shared, event) else {
+        return;
+    };
+    let name = envtrail_core::batch::printable(&event.name);
+    let path = format!("{}/{name}", folder.root);
+    if event.mask & MOVED_FROM != 0 {
+        folders.moving = Some((event.pid, path));
+    } else if let Some((pid, from)) = folders.moving.take() {
+        if pid == event.pid {
+            shared.state().groups.rename(pid, &from, &path);
+        }
+    }
+}
+
+/// The folder of an event that takes a watched folder away.
+fn root_of(shared: &Shared, event: &Event) -> Option<Folder> {
+    let ending = [b"/", event.name.as_slice()].concat();
+    let is_name_of_one = |root: &str| root.as_bytes().ends_with(&ending);
+    if event.mask & ON_DIRECTORY == 0 || !shared.state().roots.iter().any(is_name_of_one) {
+        return None;
+    }
+    let folder = folder_of(shared, event)?;
+    let path = [folder.path.as_slice(), &ending].concat();
+    let root = envtrail_core::batch::printable(&path).into_owned();
+    shared.state().roots.iter().find(|known| **known == root)?;
+    Some(Folder {
+        root,
+        path: folder.path,
+    })
 }
 
 fn folder_of(shared: &Shared, event: &Event) -> Option<Folder> {

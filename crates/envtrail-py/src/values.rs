@@ -262,8 +262,8 @@ impl Assembler {
         self.inner.set_roots(roots);
     }
 
-    fn image_at(&self, pid: u32, time_ms: u64) -> Option<u64> {
-        self.inner.image_at(pid, time_ms)
+    fn holder_of(&self, pid: u32, until_ms: u64, within_ms: u64) -> Option<u64> {
+        self.inner.holder_of(pid, until_ms, within_ms)
     }
 
     fn image_of(&self, pid: u32) -> Option<u64> {

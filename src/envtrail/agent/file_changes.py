@@ -23,12 +23,16 @@ from envtrail.model.observation import FilesChanged, ProcessExited
 from envtrail.model.operation import FileChange
 
 _SITE = re.compile(r"^(?P<prefix>.*?)/(?:local/)?lib(?:64)?/python3[^/]*/(?:site|dist)-packages$")
+_NO_TARGETS = frozenset({".cache", "archive-v0", "pkgs", "site-packages", "dist-packages"})
+"""Unpacked wheels and vendored packages lie here: nobody's `--target`."""
 _TOOLS = frozenset(tool.name for tool in TOOLS)
 HOLD_MS = 1000
 """fanotify is quicker than the audit records: an exec is known this much later at the latest."""
 REST_MS = 2000
 """A write has ended when nothing more was changed for this long."""
 _MOST_REST_MS = 600_000
+_TOLD_WITHIN_MS = 2000
+"""fanotify's events have the time of their reading: the process may have ended since."""
 _AFTER_END_MS = 3000
 """A tool's last files may be told after its end."""
 
@@ -86,13 +90,13 @@ class FileChanges:
         self._assembler = assembler
         self._interpreter = interpreter
         self._scope = scope
-        self._roots: Mapping[str, Environment] = {}
+        self._roots: dict[str, Environment] = {}
         self._groups: deque[tuple[int, FileGroup]] = deque()
         self._wishes: list[tuple[int, int, SnapshotWanted]] = []
 
     def watch(self, roots: Mapping[str, Environment]) -> None:
-        """Say which environment a folder belongs to."""
-        self._roots = roots
+        """Say which environment a folder belongs to; those that are gone are remembered, so that their end has a place."""
+        self._roots = {**self._roots, **roots}
 
     def hold(self, groups: Iterable[FileGroup], now_ms: int) -> None:
         """Keep groups until what is known of their processes is complete."""
@@ -100,7 +104,7 @@ class FileChanges:
 
     def is_busy(self, prefix: str) -> bool:
         """Whether changes of this environment are held: what is read there now has no author yet."""
-        return any(known.prefix == prefix for _, group in self._groups if (known := self._roots.get(group.root)))
+        return any(f"{group.root}/".startswith(f"{prefix}/") for _, group in self._groups)
 
     def release(self, now_ms: int) -> list[FilesChanged]:
         """What is due and explained by no operation."""
@@ -145,17 +149,21 @@ class FileChanges:
         if root in self._roots:
             return self._roots[root]
         found = _SITE.match(root)
-        return identify(Path(found["prefix"] if found else root))
+        environment = identify(Path(found["prefix"] if found else root))
+        if environment is not None and environment.kind == "target" and _NO_TARGETS.intersection(root.split("/")):
+            return None
+        return environment
 
     def _observe(self, group: FileGroup) -> FilesChanged | None:
         environment = self._environment_of(group.root)
         files = [FileChange(path=path, what=what) for path, what in group.files]
         if environment is None or _is_nothing(files):
             return None
-        image = self._assembler.image_at(group.pid, group.time_ms)
+        image = self._assembler.holder_of(group.pid, group.time_ms, _TOLD_WITHIN_MS)
+        is_gone = group.gone and image is None
         if image is None and group.ppid is not None:
             # A shell's own redirection: its fork was not told, its parent's image is what runs in it.
-            image = self._assembler.image_at(group.ppid, group.time_ms)
+            image = self._assembler.holder_of(group.ppid, group.time_ms, _TOLD_WITHIN_MS)
         if image is not None and self._is_explained(image, group, environment.prefix):
             return None
         known = self._assembler.lineage(image)[:1] if image is not None else []
@@ -171,7 +179,7 @@ class FileChanges:
             kind=environment.kind,
             files=files,
             total=group.total,
-            gone=group.gone,
+            gone=is_gone,
             image=image,
             comm=known[0].comm if known and group.gone else group.comm,
             exe=group.exe,
@@ -192,5 +200,5 @@ class FileChanges:
 
 
 def _is_nothing(files: list[FileChange]) -> bool:
-    """`conda run`, `activate` and `list` open the history for appending and write nothing: opening is not changing."""
-    return all(file.what == "written" and file.path.endswith("/conda-meta/history") for file in files)
+    """Opening is not changing: `conda run`, `activate` and `list` open the history to append nothing, uv locks what it only reads."""
+    return all(file.path.endswith(("/conda-meta/history", "/.lock")) and file.what in {"written", "created"} for file in files)

@@ -73,6 +73,7 @@ class State(Protocol):
     def put_cursor(self, source: str, position: dict[str, str | int]) -> None: ...
     def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None: ...
     def packages(self, digest: str) -> list[Package] | None: ...
+    def environment_made_ms(self, prefix: str) -> int | None: ...
 
 
 class Pipeline:
@@ -368,10 +369,15 @@ class Pipeline:
             taken.image,
             taken.prefix,
             changes=diff_snapshots(before, after),
-            is_before_known=before is not None,
+            is_before_known=before is not None or self._is_younger(taken.prefix, taken.image),
             installed={package.name: package.version for package in after.packages},
             is_gone=is_gone,
         )
+
+    def _is_younger(self, prefix: str, image: int) -> bool:
+        """Whether an environment was made after an image began: there was nothing in it before."""
+        made_ms = self._state.environment_made_ms(prefix)
+        return made_ms is not None and made_ms >= image >> 20
 
 
 def _events(batch: Batch) -> pa.RecordBatch:

@@ -41,6 +41,7 @@ from envtrail.store.server import StoreServer
 
 _STATUS_INTERVAL_MS = 2_000
 _KERNEL_INTERVAL_MS = 5_000
+_READING_S = 0.1
 _RETENTION_INTERVAL_MS = 3_600_000
 _MOVING = frozenset({OperationKind.CREATE, OperationKind.DELETE})
 _COUNTERS = ("lines", "records", "events", "complete", "late", "lost", "duplicate", "faults", "in_flight")
@@ -250,7 +251,7 @@ class Agent:
         self._pipeline.observe([GapFound(time_ms=now_ms, gap=gap) for gap in gaps], now_ms)
 
     def _look_for_environments(self, now_ms: int) -> None:
-        """Read one environment a turn, so that capture never waits for a large machine."""
+        """Read environments for a moment each turn, so that capture never waits for a large machine."""
         if self._search is not None and self._search.done():
             self._unread = self._search.result()
             self._search = None
@@ -262,7 +263,9 @@ class Agent:
         if self._is_due("moved", now_ms, _KERNEL_INTERVAL_MS) and self._rules.is_outdated():
             self._due["search"] = 0
         if self._unread:
-            self._take_environment(self._unread.pop(), now_ms)
+            until_s = time.monotonic() + _READING_S
+            while self._unread and time.monotonic() < until_s:
+                self._take_environment(self._unread.pop(), now_ms)
         elif self._search is None and self._is_due(
             "search", now_ms, self._config.number("interpret.environments_interval_s") * 1000
         ):

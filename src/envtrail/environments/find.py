@@ -14,6 +14,19 @@ from envtrail.model.environment import Environment
 
 _SKIPPED = frozenset({"proc", "sys", "dev", "run", "node_modules", "__pycache__", "site-packages", ".git", "pkgs", ".cache"})
 _MARKERS = frozenset({"pyvenv.cfg", "conda-meta"})
+_PLACES = (
+    ".local/share/uv/tools",
+    ".local/share/pipx/venvs",
+    ".local/pipx/venvs",
+    ".virtualenvs",
+    ".local/share/virtualenvs",
+    ".cache/pypoetry/virtualenvs",
+    ".local/share/hatch/env/virtual",
+)
+"""Where managers keep environments below a home, deeper than a search goes."""
+_PLACES_DEPTH = 3
+_TARGETS = ("*.dist-info", "lib/python3*/site-packages/*.dist-info", "local/lib/python3*/dist-packages/*.dist-info")
+"""What `--target` and `--prefix` (or `--root`) leave behind."""
 _VERSION = re.compile(r"^(\d+\.\d+(?:\.\d+)?)")
 
 
@@ -34,6 +47,9 @@ def find_environments(config: Config) -> list[Environment]:
         for prefix in _search(root, config.number("rules.search_depth")):
             prefixes[os.path.realpath(prefix)] = None
         prefixes[os.path.realpath(root / ".local")] = None
+        for place in _PLACES:
+            for prefix in _search(root / place, _PLACES_DEPTH):
+                prefixes[os.path.realpath(prefix)] = None
     found = (identify(Path(prefix)) for prefix in sorted(prefixes))
     return [environment for environment in found if environment is not None]
 
@@ -62,10 +78,10 @@ def identify(prefix: Path) -> Environment | None:
 
 def site_packages_of(prefix: Path, kind: str) -> list[Path]:
     """The folders in which an environment's Python packages lie."""
-    if kind == "target":
+    if kind == "target" and glob.glob(str(prefix / "*.dist-info")):
         return [prefix]
     patterns = ["lib/python3*/site-packages", "lib64/python3*/site-packages"]
-    if kind == "system":
+    if kind in {"system", "target"}:
         patterns += [
             "lib/python3/dist-packages",
             "local/lib/python3*/dist-packages",
@@ -86,7 +102,7 @@ def _kind_of(prefix: Path) -> str | None:
         glob.glob(str(prefix / "lib/python3*/os.py")) or glob.glob(str(prefix / "lib/python3/dist-packages"))
     ):
         return "system"
-    if glob.glob(str(prefix / "*.dist-info")):
+    if any(glob.glob(str(prefix / pattern)) for pattern in _TARGETS):
         return "target"
     return None
 
@@ -176,9 +192,12 @@ def _as_numbers(version: str) -> tuple[int, ...]:
 
 
 def _created_ms(prefix: Path, kind: str) -> int | None:
-    marker = {"venv": "pyvenv.cfg", "conda": "conda-meta/history"}.get(kind)
+    """When it was made, as its oldest mark tells; a target was made with its first package."""
+    marks = [str(prefix / "pyvenv.cfg")] if kind == "venv" else []
+    if kind == "target":
+        marks = [path for pattern in _TARGETS for path in glob.glob(str(prefix / pattern))]
     try:
-        return (prefix / marker).stat().st_mtime_ns // 1_000_000 if marker == "pyvenv.cfg" else None
+        return min((os.stat(mark).st_mtime_ns // 1_000_000 for mark in marks), default=None)
     except OSError:
         return None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +114,9 @@ def _read_conda(folder: Path, faults: list[str]) -> dict[str, Package]:
 
 def _read_site(folder: Path, prefix: Path, faults: list[str]) -> list[Package]:
     packages: list[Package] = []
-    editable = {
-        normalise_name(entry.name[: -len(".egg-link")]) for entry in _entries(folder, faults) if entry.name.endswith(".egg-link")
-    }
-    for entry in _entries(folder, faults):
+    entries = _entries(folder, faults)
+    editable = {normalise_name(entry.name[: -len(".egg-link")]) for entry in entries if entry.name.endswith(".egg-link")}
+    for entry in entries:
         path = os.path.join(folder, entry.name)
         if entry.name.startswith("~"):
             faults.append(f"{entry.name}: half-removed by an interrupted pip")
@@ -124,8 +124,8 @@ def _read_site(folder: Path, prefix: Path, faults: list[str]) -> list[Package]:
             package = _read_dist_info(path, prefix, faults)
             if package is not None:
                 packages.append(package)
-        elif entry.name.endswith(".egg-info"):
-            package = _read_egg_info(path, prefix, faults)
+        elif entry.name.endswith((".egg-info", ".egg", ".egg-link")):
+            package = _read_egg(path, prefix, faults)
             if package is not None:
                 packages.append(package)
     return [msgspec.structs.replace(package, editable=True) if package.name in editable else package for package in packages]
@@ -154,12 +154,28 @@ def _read_dist_info(path: str, prefix: Path, faults: list[str]) -> Package | Non
     )
 
 
-def _read_egg_info(path: str, prefix: Path, faults: list[str]) -> Package | None:
-    identity = _identity(_read(path + "/PKG-INFO", _HEADER_BYTES) or _read(path, _HEADER_BYTES))
+def _read_egg(path: str, prefix: Path, faults: list[str]) -> Package | None:
+    """What setuptools left before there were wheels: a file or folder of metadata, an egg (folder or zip), or a link to a project."""
+    identity = _identity(_read_egg_metadata(path))
     if identity is None:
         faults.append(f"{os.path.basename(path)}: no PKG-INFO with a name and a version")
         return None
     return Package(ecosystem="pypi", name=normalise_name(identity[0]), version=identity[1], location=_below(path, prefix))
+
+
+def _read_egg_metadata(path: str) -> bytes | None:
+    if path.endswith(".egg-link"):
+        project = (_read(path) or b"").decode("utf-8", "replace").partition("\n")[0].strip()
+        name = os.path.basename(path)[: -len(".egg-link")].replace("-", "_")
+        return _read(f"{project}/{name}.egg-info/PKG-INFO", _HEADER_BYTES)
+    if path.endswith(".egg") and os.path.isfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return archive.read("EGG-INFO/PKG-INFO")[:_HEADER_BYTES]
+        except (OSError, KeyError, zipfile.BadZipFile):
+            return None
+    folder = path + "/EGG-INFO" if path.endswith(".egg") else path
+    return _read(folder + "/PKG-INFO", _HEADER_BYTES) or _read(path, _HEADER_BYTES)
 
 
 def _identity(header: bytes | None) -> tuple[str, str] | None:

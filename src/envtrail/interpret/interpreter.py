@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from envtrail.interpret.people import People, Subject
 from envtrail.interpret.rows import Row, interesting_rows
 from envtrail.interpret.runs import begin_run, end_run
 from envtrail.interpret.sessions import Sessions
-from envtrail.interpret.sharing import deal_out, leave_to_tools
+from envtrail.interpret.sharing import Reclaimed, deal_out, leave_to_tools, reclaim
 from envtrail.interpret.tool import Intention, Invocation, Tool
 from envtrail.interpret.tools import RUN_HINTS, TOOLS
 from envtrail.interpret.writes import Writes
@@ -31,7 +32,7 @@ from envtrail.model.observation import (
     ProcessExited,
     ProcessSeen,
 )
-from envtrail.model.operation import Change, Evidence, OperationKind
+from envtrail.model.operation import Change, Evidence, Operation, OperationKind
 from envtrail.model.run import Run
 
 UNKNOWN_PREFIX = ""
@@ -39,6 +40,7 @@ UNKNOWN_PREFIX = ""
 BEFORE_UNKNOWN = "what was in the environment before is not known"
 _MOST_RUNS = 16_384
 _MOST_CLOSED = 4096
+_MOST_DONE = 64
 
 
 class Lineage(Protocol):
@@ -66,6 +68,8 @@ class Interpreter:
         self._operations: dict[int, OpenOperation] = {}
         self._closed: dict[int, int] = {}
         """Owner of an operation that is done → when its process ended (ms); the newest few thousand."""
+        self._done: deque[Operation] = deque(maxlen=_MOST_DONE)
+        """The newest: a snapshot that came late may have given one of them what another one did."""
         self._writes = Writes()
         self._runs: dict[int, Run] = {}
         self._by_pid: dict[int, list[int]] = {}
@@ -259,7 +263,7 @@ class Interpreter:
             return []
         opened.subject = msgspec.structs.replace(opened.subject, seen=seen)
         opened.named = self._people.actor_of(opened.subject)
-        if not seen.variables or opened.is_ended:
+        if not seen.variables:
             return []
         opened.invocation = with_variables(opened.invocation, seen.variables)
         tool = next((tool for tool in self._tools.values() if opened.intention.tool in tool.programs), None)
@@ -267,7 +271,7 @@ class Interpreter:
         if intention is None or intention.prefix == opened.intention.prefix:
             return []
         opened.intention = intention
-        return self._wish_before(opened)
+        return self._wish_after(opened) if opened.is_ended else self._wish_before(opened)
 
     def _take_files(self, changed: FilesChanged) -> list[Emission]:
         """Files changed. A tool whose environment was not known works in this one; nobody's tool: a write of its own."""
@@ -368,12 +372,20 @@ class Interpreter:
         prefix = opened.intention.prefix
         if opened.named.actor.name is None:
             opened.named = self._people.actor_of(opened.subject)
-        return [
-            opened.settle(
-                environment_kind=self._kinds.get(prefix) if prefix else None,
-                changes=changes,
-                installed=installed,
-                absent=absent,
-                processes=max(1, self._lineage.descendants(opened.image)),
-            )
-        ]
+        if changes is not None and prefix is not None:
+            reclaimed = reclaim(opened, changes, [one for one in self._done if one.environment.prefix == prefix])
+            changes = [*changes, *reclaimed.changes]
+        else:
+            reclaimed = Reclaimed()
+        done = opened.settle(
+            environment_kind=self._kinds.get(prefix) if prefix else None,
+            changes=changes,
+            installed=installed,
+            absent=absent,
+            processes=max(1, self._lineage.descendants(opened.image)),
+        )
+        self._done = deque(
+            [one for one in self._done if one.id not in {item.id for item in reclaimed.amended}], maxlen=_MOST_DONE
+        )
+        self._done += [*reclaimed.amended, done]
+        return [*reclaimed.amended, done]

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+from msgspec import Struct
+
 from envtrail.interpret.operations import OpenOperation
-from envtrail.model.operation import Change
+from envtrail.interpret.times import to_rfc3339
+from envtrail.model.environment import normalise_name
+from envtrail.model.operation import Change, Operation
+
+
+class Reclaimed(Struct, frozen=True, kw_only=True):
+    """What an operation takes back from others that are done."""
+
+    changes: list[Change] = []
+    amended: list[Operation] = []
+    """Those others, without it."""
 
 
 def deal_out(changes: Sequence[Change], operation: OpenOperation, others: Sequence[OpenOperation]) -> list[Change]:
@@ -46,3 +59,34 @@ def leave_to_tools(changes: Sequence[Change], at_work: Sequence[OpenOperation]) 
         else:
             left.append(change)
     return left
+
+
+def reclaim(operation: OpenOperation, changes: Sequence[Change], done: Sequence[Operation]) -> Reclaimed:
+    """Changes whose metadata this operation's own processes made, and which the late snapshot of an earlier one had taken.
+
+    Args:
+        operation: The one that ends now.
+        changes: What its own snapshots show.
+        done: Operations on the same environment that ended shortly before.
+    """
+    known = {(change.ecosystem, normalise_name(change.name)) for change in changes}
+    taken: list[Change] = []
+    amended: list[Operation] = []
+    for one in done:
+        theirs = [
+            change
+            for change in one.changes or ()
+            if operation.has_metadata_of(change)
+            and (change.ecosystem, normalise_name(change.name)) not in known
+            and one.image != operation.image
+            and _is_later(operation, one)
+        ]
+        if theirs:
+            taken += theirs
+            amended.append(msgspec.structs.replace(one, changes=[change for change in one.changes or () if change not in theirs]))
+    return Reclaimed(changes=taken, amended=amended)
+
+
+def _is_later(operation: OpenOperation, one: Operation) -> bool:
+    """Whether it began after another's end: what it made cannot have been the other's."""
+    return one.ended is not None and to_rfc3339(operation.event.time_ms) >= one.ended

@@ -69,8 +69,8 @@ class OpenWrite(Struct, kw_only=True):
         event = EventId(node=self.node, time_ms=first.time_ms, serial=self.key & 0xFFFFF)
         tool = self._tool_of(changes or ())
         kind = self._kind_of(changes or (), tool, is_gone=is_gone)
-        outcome, reason = (Outcome.SUCCESS, None) if tool is None else judge_end(self.exit_code, self.signal)
-        code, signal = (None, None) if tool is None else (self.exit_code, self.signal)
+        code, signal = (None, None) if tool is None or self._goes_on() else (self.exit_code, self.signal)
+        outcome, reason = (Outcome.SUCCESS, None) if tool is None else judge_end(code, signal)
         reasons = self.named.absent | {"explained": "not judged yet", "grant": "no policy in force"}
         if changes is None:
             reasons["changes"] = absent or "not recorded"
@@ -131,14 +131,19 @@ class OpenWrite(Struct, kw_only=True):
         marks = {state.installer.partition(" ")[0].lower() for state in states if state and state.installer}
         return next(iter(sorted(marks)), None)
 
+    def _goes_on(self) -> bool:
+        """A notebook's kernel: how it ends one day says nothing of a cell."""
+        return any("ipykernel" in word for word in self.first.argv or ())
+
     def _kind_of(self, changes: Sequence[Change], tool: str | None, *, is_gone: bool) -> OperationKind:
         if is_gone:
             return OperationKind.DELETE
         if tool is None:
             return OperationKind.TAMPER
-        if self.first.is_new and tool != "pip":
-            return OperationKind.CREATE if self.first.kind == "conda" else OperationKind.INSTALL
-        if self.first.tool is not None:
+        if self.first.is_new and self.first.kind == "conda":
+            return OperationKind.CREATE
+        if "run" in (self.first.argv or [])[:3]:
+            # `uv run`, `hatch run`: what the project asks for was brought in before its program began.
             return OperationKind.SYNC
         return OperationKind.INSTALL if any(change.after for change in changes) else OperationKind.REMOVE
 

@@ -192,6 +192,11 @@ class State:
         row = self._database.execute("SELECT doc FROM packages WHERE digest = ?", (digest,)).fetchone()
         return _decode_packages(row[0]) if row else None
 
+    def environment_made_ms(self, prefix: str) -> int | None:
+        """When an environment was made, as its own marks tell."""
+        row = self._database.execute("SELECT doc FROM environments WHERE prefix = ?", (prefix,)).fetchone()
+        return msgspec.json.decode(row[0], type=Environment).created_ms if row else None
+
     def is_empty(self) -> bool:
         """Whether nothing has been put."""
         return not self._database.execute("SELECT 1 FROM environments UNION SELECT 1 FROM operations LIMIT 1").fetchone()

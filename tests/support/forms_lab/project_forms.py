@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forms_lab.form import ANY_EXIT, Form, one
+from forms_lab.form import ANY_EXIT, Expected, Form, one
 
 _OWN = {"prefix": "$W/.venv", "environment_kind": "venv"}
 _WORK = {"place": "none"}
@@ -11,11 +11,13 @@ _PIPFILE = 'printf \'[[source]]\\nurl = "%s"\\nverify_ssl = false\\nname = "loca
 _LOCKED = {"changes": (), **_OWN}
 
 
-def _project(tool: str, add: str, locked: str, lock: str) -> tuple[Form, ...]:
-    """What `poetry` and `pdm` have in common."""
+def _project(tool: str, add: str, locked: str, lock: str, *, seeds: tuple[str, ...] = ()) -> tuple[Form, ...]:
+    """What `poetry` and `pdm` have in common; `seeds` is what a new environment of theirs begins with."""
     run = f"$TOOLS/{tool}"
+    made = {**_OWN, "changes": ("+$M", *seeds)}
+    bare = {**_LOCKED, "changes": seeds}
     return (
-        one(f"{tool} add", f"{run} add {add} $M", tool, **_OWN, form=_WORK),
+        one(f"{tool} add", f"{run} add {add} $M", tool, **made, form=_WORK),
         one(
             f"{tool} remove",
             f"{run} remove {add} $M",
@@ -25,17 +27,19 @@ def _project(tool: str, add: str, locked: str, lock: str) -> tuple[Form, ...]:
             form={**_WORK, "prepare": f"{run} add -q {add} $M"},
         ),
         one(f"{tool} install", f"{run} install {add}", tool, **_OWN, form={**_WORK, "prepare": f"{run} add -q {locked} $M"}),
-        one(f"{tool} lock", f"{run} lock", tool, "lock", **_LOCKED, form={**_WORK, "left": None}),
+        one(f"{tool} lock", f"{run} lock", tool, "lock", **bare, form={**_WORK, "left": None}),
     )
 
 
 PROJECTS = (
-    *_project("poetry", "-n", "-n --lock", "lock"),
+    *_project("poetry", "-n", "-n --lock", "lock", seeds=("+pip",)),
     *_project("pdm", "", "--no-sync", "lock"),
     one("hatch env create", "$TOOLS/hatch env create", "hatch", "create", prefix="$W/.hatch", environment_kind="venv", changes=("+$M", "…"),
         form={**_WORK, "prepare": _HATCH}),
-    one("hatch run that makes an environment", "$TOOLS/hatch run python -c pass", "hatch", "create", prefix="$W/.hatch", environment_kind="venv",
-        changes=("+$M", "…"), form={**_WORK, "prepare": _HATCH}),
+    # A wrapper owns nothing: it made the environment in its own process, then let pip fill it.
+    Form(name="hatch run that makes an environment", script="$TOOLS/hatch run python -c pass", place="none", prepare=_HATCH, left="+", expects=(
+        Expected(tool="hatch", kind="sync", prefix="$W/.hatch", environment_kind="venv", changes=("…",)),
+        Expected(tool="pip", kind="install", prefix="$W/.hatch", environment_kind="venv", changes=("+$M", "…")))),
     one("hatch env prune", "$TOOLS/hatch env prune", "hatch", "delete", prefix="$W/.hatch", environment_kind="venv", changes=("…",),
         form={**_WORK, "prepare": _HATCH + "$TOOLS/hatch -q env create"}),
     one("pipenv install", "$TOOLS/pipenv install $M", "pipenv", **_OWN, changes=("+$M", "…"), form={**_WORK, "prepare": _PIPFILE}),
