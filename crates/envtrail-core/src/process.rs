@@ -133,7 +133,9 @@ impl ProcessTable {
         let is_known = self.processes.get(&pid).is_some_and(|process| {
             process.ppid == ppid
                 && process.born_ms + CLOCK_SLACK_MS >= time_ms
-                && process.ended_ms.is_none_or(|ended| ended >= time_ms)
+                && process
+                    .ended_ms
+                    .is_none_or(|ended| ended + CLOCK_SLACK_MS >= time_ms)
         });
         if is_known {
             if let Some(process) = self.processes.get_mut(&pid) {
@@ -584,6 +586,20 @@ mod tests {
         let bash = exec(&mut table, 2050, 11, 10, None);
         let pip = exec(&mut table, 2150, 12, 11, None);
         assert_eq!((bash.parent, pip.parent), (conda.image, bash.image));
+    }
+
+    #[test]
+    fn a_process_that_ended_by_the_coarse_clock_before_its_fork_is_one() {
+        let mut table = ProcessTable::default();
+        exec(&mut table, 1000, 10, 1, Some(0));
+        let copy = exec(&mut table, 2589, 11, 10, None);
+        table.exit_record(2589, 11, 10, Some(0));
+        table.fork(2590, 11, 10);
+        table.exit(2594, 11, Some(0), None);
+        assert_eq!(table.holder_of(11, 2595, 2000), copy.image);
+        assert_eq!(table.holder_of(11, 9000, 2000), None);
+        exec(&mut table, 3000, 11, 7, None);
+        assert_eq!(table.holder_of(11, 3001, 2000), None);
     }
 
     #[test]

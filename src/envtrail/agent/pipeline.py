@@ -357,7 +357,8 @@ class Pipeline:
         if taken.digest is None:
             if taken.image is None:
                 return []
-            return self.interpreter.settle(taken.image, taken.prefix, changes=None, absent=taken.absent)
+            is_gone = taken.absent == NO_ENVIRONMENT
+            return self.interpreter.settle(taken.image, taken.prefix, changes=None, absent=taken.absent, is_gone=is_gone)
         packages = taken.packages if taken.packages is not None else self._state.packages(taken.digest)
         after = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=packages or [], faults=taken.faults)
         # Strictly before: in a resume the state already holds this one.
@@ -365,13 +366,15 @@ class Pipeline:
         self._state.put_snapshot(after, time_ms=taken.time_ms, reason=taken.reason, image=taken.image)
         if taken.image is None:
             return []
+        is_made = before is None and self._is_younger(taken.prefix, taken.image)
         return self.interpreter.settle(
             taken.image,
             taken.prefix,
             changes=diff_snapshots(before, after),
-            is_before_known=before is not None or self._is_younger(taken.prefix, taken.image),
+            is_before_known=before is not None or is_made,
             installed={package.name: package.version for package in after.packages},
             is_gone=is_gone,
+            is_made=is_made,
         )
 
     def _is_younger(self, prefix: str, image: int) -> bool:

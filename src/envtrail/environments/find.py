@@ -193,9 +193,8 @@ def _as_numbers(version: str) -> tuple[int, ...]:
 
 def _created_ms(prefix: Path, kind: str) -> int | None:
     """When it was made, as its oldest mark tells; a target was made with its first package."""
-    marks = [str(prefix / "pyvenv.cfg")] if kind == "venv" else []
-    if kind == "target":
-        marks = [path for pattern in _TARGETS for path in glob.glob(str(prefix / pattern))]
+    patterns = {"venv": ("pyvenv.cfg",), "conda": ("conda-meta/*.json",), "target": _TARGETS}.get(kind, ())
+    marks = [path for pattern in patterns for path in glob.glob(str(prefix / pattern))]
     try:
         return min((os.stat(mark).st_mtime_ns // 1_000_000 for mark in marks), default=None)
     except OSError:

@@ -98,6 +98,7 @@ class Interpreter:
         installed: dict[str, str] | None = None,
         absent: str | None = None,
         is_gone: bool = False,
+        is_made: bool = False,
     ) -> list[Emission]:
         """The world has answered a `SnapshotWanted`: what was open is done, or is looked for elsewhere."""
         write = self._writes.close(image, prefix)
@@ -106,7 +107,7 @@ class Interpreter:
                 changes = leave_to_tools(changes, self._at_work_in(prefix))
             if not is_before_known and not write.first.is_new:
                 changes, absent = None, BEFORE_UNKNOWN
-            return [write.settle(changes=changes, absent=absent, is_gone=is_gone)]
+            return [write.settle(changes=changes, absent=absent, is_gone=is_gone, is_made=is_made)]
         opened = self._operations.get(image)
         if opened is None or not opened.is_ended or (opened.intention.prefix or UNKNOWN_PREFIX) != prefix:
             return []

@@ -57,18 +57,21 @@ class OpenWrite(Struct, kw_only=True):
         """Its process has ended."""
         self.exit_code, self.signal = exit_code, signal
 
-    def settle(self, *, changes: Sequence[Change] | None, absent: str | None, is_gone: bool = False) -> Operation:
+    def settle(
+        self, *, changes: Sequence[Change] | None, absent: str | None, is_gone: bool = False, is_made: bool = False
+    ) -> Operation:
         """The operation that it was.
 
         Args:
             changes: By comparison of snapshots; null when there is none.
             absent: Why `changes` is null.
             is_gone: The environment is no longer there.
+            is_made: It was not there before.
         """
         first = self.first
         event = EventId(node=self.node, time_ms=first.time_ms, serial=self.key & 0xFFFFF)
         tool = self._tool_of(changes or ())
-        kind = self._kind_of(changes or (), tool, is_gone=is_gone)
+        kind = self._kind_of(changes or (), tool, is_gone=is_gone, is_made=is_made or first.is_new)
         code, signal = (None, None) if tool is None or self._goes_on() else (self.exit_code, self.signal)
         outcome, reason = (Outcome.SUCCESS, None) if tool is None else judge_end(code, signal)
         reasons = self.named.absent | {"explained": "not judged yet", "grant": "no policy in force"}
@@ -135,12 +138,12 @@ class OpenWrite(Struct, kw_only=True):
         """A notebook's kernel: how it ends one day says nothing of a cell."""
         return any("ipykernel" in word for word in self.first.argv or ())
 
-    def _kind_of(self, changes: Sequence[Change], tool: str | None, *, is_gone: bool) -> OperationKind:
+    def _kind_of(self, changes: Sequence[Change], tool: str | None, *, is_gone: bool, is_made: bool) -> OperationKind:
         if is_gone:
             return OperationKind.DELETE
         if tool is None:
             return OperationKind.TAMPER
-        if self.first.is_new and self.first.kind == "conda":
+        if is_made and self.first.kind == "conda":
             return OperationKind.CREATE
         if "run" in (self.first.argv or [])[:3]:
             # `uv run`, `hatch run`: what the project asks for was brought in before its program began.
