@@ -58,7 +58,7 @@ def loaded(plan: Plan | None, home: Path) -> Iterator[None]:
                 control.delete_rule(data)
 
 
-def _install(home: Path, venv: Path) -> tuple[float, float]:
+def install_once(home: Path, venv: Path) -> tuple[float, float]:
     """Wall and CPU seconds."""
     run_as(UID, [str(venv / "bin/pip"), "uninstall", "-q", "-y", "requests", "rich", "pygments", "urllib3", "idna"], cwd=home)
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -105,14 +105,14 @@ def measure(work: Path, *, quick: bool) -> Table:
         for profile in ("lean", "classic"):
             config = load_config(environ={**agent.environment, "ENVTRAIL_RULES_PROFILE": profile})
             plans[profile] = make_plan(config)
-        _install(home, venv)
+        install_once(home, venv)
         wall: dict[str, list[float]] = {}
         cpu: dict[str, list[float]] = {}
         names = list(plans)
         for round_number in range(3 if quick else 15):
             for name in names[round_number % 3 :] + names[: round_number % 3]:
                 with loaded(plans[name], home):
-                    seconds, spent = _install(home, venv)
+                    seconds, spent = install_once(home, venv)
                 wall.setdefault(name, []).append(seconds)
                 cpu.setdefault(name, []).append(spent)
         written = {name: _bytes_of_install(plan, home, venv) for name, plan in plans.items() if plan}

@@ -1,8 +1,8 @@
 """Measure Envtrail beside its peers; writes bench/results/.
 
-    python bench/run.py [--quick] [parser install load start]
+    python bench/run.py [--quick] [parser install watch load start]
 
-`install` and `load` need root and the kernel's audit; their rules are bounded to one test uid.
+`install`, `watch` and `load` need root and the kernel's audit; their rules are bounded to one test uid.
 """
 
 from __future__ import annotations
@@ -21,8 +21,15 @@ import load  # noqa: E402
 import parser as log_parser  # noqa: E402
 import report  # noqa: E402
 import start  # noqa: E402
+import watch  # noqa: E402
 
-PARTS = {"parser": log_parser.measure, "install": install.measure, "load": load.measure, "start": start.measure}
+PARTS = {
+    "parser": log_parser.measure,
+    "install": install.measure,
+    "watch": watch.measure,
+    "load": load.measure,
+    "start": start.measure,
+}
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 use crate::clock::realtime_ns;
 use crate::connector::{ProcessConnector, EVENT_EXEC};
 use crate::proc::{read_file, read_link, read_who, split_zero};
-use crate::signal::{wait_for, Signal};
+use crate::signal::{hurry, wait_for, Signal};
 use envtrail_core::files::Who;
 use envtrail_core::hints::without_version;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -96,6 +96,7 @@ fn listen(
     programs: &HashSet<Vec<u8>>,
     variables: &HashSet<String>,
 ) {
+    hurry();
     while wait_for(connector.descriptor(), shared.stop.descriptor()) {
         let Ok(pids) = connector.read_execs() else {
             return;

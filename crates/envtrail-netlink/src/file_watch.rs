@@ -6,7 +6,7 @@ use crate::fanotify::{
     ON_DIRECTORY, OVERFLOW,
 };
 use crate::proc::read_who;
-use crate::signal::{wait_for, Signal};
+use crate::signal::{hurry, wait_for, Signal};
 use envtrail_core::files::{is_bytecode, FileGroup, FileGroups, Roots, What, Who};
 use envtrail_core::hints::is_metadata;
 use std::collections::HashMap;
@@ -140,6 +140,7 @@ fn listen(shared: &Shared, marks: &Mutex<Fanotify>) {
     let descriptor = lock().descriptor();
     let mut folders = Folders::default();
     let own_pid = std::process::id();
+    hurry();
     while wait_for(descriptor, shared.stop.descriptor()) {
         let events = match lock().read() {
             Ok(events) => events,

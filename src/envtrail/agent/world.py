@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from envtrail.agent.containers import read_container_image
 from envtrail.core import ExecWatch, SeenProcess, redact_argv, redact_text
 from envtrail.environments.find import identify
 from envtrail.environments.inventory import read_snapshot
-from envtrail.interpret.emission import EnvironmentOpened, NameWanted, ProcessWanted, SnapshotWanted, Wish
+from envtrail.interpret.emission import EnvironmentOpened, NameWanted, ProcessWanted, ScriptWanted, SnapshotWanted, Wish
 from envtrail.interpret.origins import HUB_USER, container_of
 from envtrail.model.environment import Environment
 from envtrail.model.observation import (
@@ -23,6 +25,7 @@ from envtrail.model.observation import (
     NameResolved,
     Observation,
     ProcessSeen,
+    ScriptSeen,
     SnapshotTaken,
 )
 
@@ -30,6 +33,7 @@ NO_ENVIRONMENT = "no environment at this prefix"
 BEFORE = "before"
 """Reason of a snapshot taken while a tool begins on an environment that was not known."""
 _TICKS = os.sysconf("SC_CLK_TCK")
+_MOST_SCRIPT_BYTES = 10_000_000
 _WHOLE_MAP = ["0", "0", "4294967295"]
 
 
@@ -68,6 +72,8 @@ class LiveWorld:
                 return _observe_before(wish, now_ms)
             case ProcessWanted():
                 return self._see(wish, now_ms)
+            case ScriptWanted():
+                return [read_script(wish, now_ms)]
             case NameWanted():
                 return [NameResolved(time_ms=now_ms, uid=wish.uid, name=name_of(wish.uid))]
 
@@ -102,6 +108,28 @@ def _no_snapshot(wish: SnapshotWanted, now_ms: int, why: str) -> SnapshotTaken:
         image=wish.image,
         absent=why,
     )
+
+
+def read_script(wish: ScriptWanted, now_ms: int) -> ScriptSeen:
+    """The digest of a script: of regular files alone, and only where nobody wrote it meanwhile."""
+    digest: str | None = None
+    why: str | None = None
+    try:
+        descriptor = os.open(wish.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb", buffering=0) as handle:
+            before = os.fstat(descriptor)
+            if not stat.S_ISREG(before.st_mode) or before.st_size > _MOST_SCRIPT_BYTES:
+                why = "no regular file of at most 10 MB"
+            else:
+                digest = hashlib.sha256(handle.read(_MOST_SCRIPT_BYTES)).hexdigest()
+                after = os.fstat(descriptor)
+                if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+                    digest, why = None, "it was written while it was read"
+                elif before.st_mtime_ns // 1_000_000 > wish.image >> 20:
+                    digest, why = None, "it was written after it began"
+    except OSError as fault:
+        why = fault.strerror or str(fault)
+    return ScriptSeen(time_ms=now_ms, image=wish.image, path=wish.path, sha256=digest, absent=why)
 
 
 def name_of(uid: int) -> str | None:

@@ -19,6 +19,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Look": {
         "log": "Operations, newest first, like git log.",
         "show": "One operation whole: process tree and verbatim records.",
+        "explain": "How an answer was reached, step by step.",
         "runs": "Python programs that ran.",
         "sessions": "Logins.",
         "events": "Search the raw trail.",

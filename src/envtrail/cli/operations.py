@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from envtrail.cli.render import command_line, safe, style
 from envtrail.cli.times import show_duration, show_time
 from envtrail.model.operation import Change, Operation, PackageState
@@ -9,13 +11,32 @@ from envtrail.model.operation import Change, Operation, PackageState
 _COLOURS = {"success": "green", "failure": "red", "killed": "red", "unknown": "yellow"}
 
 
-def who(operation: Operation) -> str:
-    """The person, with what is known of the session."""
+def who(operation: Operation, names: Mapping[int, str | None] | None = None) -> str:
+    """The person, with what is known of where they came from.
+
+    Args:
+        operation: With the name of that moment.
+        names: Those of now: a uid that was renamed or given to somebody else shows both.
+    """
     actor = operation.actor
-    name = safe(actor.name) if actor.name else f"uid {actor.auid if actor.auid is not None else actor.uid}"
+    number = actor.auid if actor.auid is not None else actor.uid
+    name = safe(actor.name) if actor.name else f"uid {number}"
     details = [f"uid {actor.uid}"] if actor.uid is not None and actor.name else []
+    if names and number is not None and actor.method in {"auid", "uid", "unit"} and names.get(number, actor.name) != actor.name:
+        details.append(f"now {safe(names[number] or 'without a name')}")
     if actor.session is not None:
         details.append(f"session {actor.session}" + (f" from {safe(actor.remote)}" if actor.remote else ""))
+    if actor.chain:
+        details.append("through " + " → ".join(map(safe, actor.chain)))
+    if actor.program:
+        details.append(f"by the agent {safe(actor.program)}")
+    if actor.job:
+        details.append(f"{actor.job.system} job {safe(actor.job.id or '?')} of {safe(actor.job.pipeline or '?')}")
+    if actor.container:
+        shown = safe(actor.container.image or actor.container.id[:12])
+        details.append(f"in {actor.container.engine} container {shown}")
+    if actor.unit and actor.auid is None:
+        details.append(f"unit {safe(actor.unit)}")
     if actor.confidence != "certain":
         details.append(f"{actor.confidence.value}: by {actor.method}")
     return f"{name} ({', '.join(details)})" if details else name
@@ -41,13 +62,13 @@ def one_line(operation: Operation) -> str:
     )
 
 
-def whole(operation: Operation, *, with_changes: bool) -> str:
+def whole(operation: Operation, *, with_changes: bool, names: Mapping[int, str | None] | None = None) -> str:
     """As `git log` would print a commit."""
     took = show_duration(operation.started, operation.ended)
     head = f"operation {operation.id}  {operation.kind.value}  {_outcome(operation)}"
     lines = [
         style(head, fg="yellow") + (f"  {took}" if took else ""),
-        f"Who:   {who(operation)}",
+        f"Who:   {who(operation, names)}",
         f"When:  {show_time(operation.started)}",
         f"Where: {safe(operation.environment.prefix) or 'unknown'} ({operation.environment.kind}) on {safe(operation.host)}",
     ]
@@ -58,6 +79,10 @@ def whole(operation: Operation, *, with_changes: bool) -> str:
         lines += [f"    {show_change(change)}" for change in operation.changes] + [""]
     elif not with_changes or operation.changes is None:
         lines += [f"    {summary(operation)}", ""]
+    if operation.files:
+        shown = operation.files if with_changes else operation.files[:3]
+        lines += [f"    {file.what} {safe(file.path)}" for file in shown]
+        lines += [f"    … {operation.files_total - len(shown)} more", ""] if operation.files_total > len(shown) else [""]
     return "\n".join(lines)
 
 

@@ -28,6 +28,13 @@ class ProcessWanted(Struct, frozen=True, kw_only=True):
     pid: int
 
 
+class ScriptWanted(Struct, frozen=True, kw_only=True):
+    """A script has begun: what is in it?"""
+
+    image: int
+    path: str
+
+
 class NameWanted(Struct, frozen=True, kw_only=True):
     """What is the name of this uid now?"""
 
@@ -43,5 +50,5 @@ class EnvironmentOpened(Struct, frozen=True, kw_only=True):
     """When the tool began: what has changed since then comes too late."""
 
 
-Wish = Union[SnapshotWanted, ProcessWanted, NameWanted, EnvironmentOpened]
+Wish = Union[SnapshotWanted, ProcessWanted, ScriptWanted, NameWanted, EnvironmentOpened]
 Emission = Union[Operation, Run, Session, Wish]

@@ -16,7 +16,7 @@ from envtrail.interpret.invocations import invocation_of, prefix_of_metadata
 from envtrail.interpret.operations import OpenOperation, with_variables
 from envtrail.interpret.people import People, Subject
 from envtrail.interpret.rows import Row, interesting_rows
-from envtrail.interpret.runs import begin_run, end_run
+from envtrail.interpret.runs import Runs
 from envtrail.interpret.sessions import Sessions
 from envtrail.interpret.sharing import Reclaimed, deal_out, leave_to_tools, reclaim
 from envtrail.interpret.tool import Intention, Invocation, Tool
@@ -31,14 +31,13 @@ from envtrail.model.observation import (
     Observation,
     ProcessExited,
     ProcessSeen,
+    ScriptSeen,
 )
 from envtrail.model.operation import Change, Evidence, Operation, OperationKind
-from envtrail.model.run import Run
 
 UNKNOWN_PREFIX = ""
 """Where an operation's environment is not known, and only what is seen to change can tell."""
 BEFORE_UNKNOWN = "what was in the environment before is not known"
-_MOST_RUNS = 16_384
 _MOST_CLOSED = 4096
 _MOST_DONE = 64
 
@@ -71,7 +70,7 @@ class Interpreter:
         self._done: deque[Operation] = deque(maxlen=_MOST_DONE)
         """The newest: a snapshot that came late may have given one of them what another one did."""
         self._writes = Writes()
-        self._runs: dict[int, Run] = {}
+        self._runs = Runs()
         self._by_pid: dict[int, list[int]] = {}
         self._sessions = Sessions(node=node)
         self._people = People(lineage, self._sessions)
@@ -181,6 +180,8 @@ class Interpreter:
             case ProcessSeen():
                 self._people.take_seen(observation)
                 return self._take_process(observation)
+            case ScriptSeen():
+                return [*self._runs.take_script(observation)]
             case FilesChanged():
                 return self._take_files(observation)
             case NameResolved():
@@ -222,12 +223,11 @@ class Interpreter:
             return [*wishes, *self._open(row, invocation, intention, subject, named)]
         if row["hint"] not in RUN_HINTS:
             return wishes
-        run = begin_run(row, invocation, host=row["node"] or self.node, actor=named.actor, absent=named.absent)
-        if run is not None and len(self._runs) < _MOST_RUNS:
-            self._runs[run.image] = run
-            self._by_pid.setdefault(run.pid, []).append(run.image)
-            return [*wishes, run]
-        return wishes
+        above = self._lineage.lineage(row["image"])[1:]
+        begun = self._runs.begin(row, invocation, above, host=row["node"] or self.node, actor=named.actor, absent=named.absent)
+        if begun:
+            self._by_pid.setdefault(row["pid"], []).append(row["image"])
+        return [*wishes, *begun]
 
     def _open(self, row: Row, invocation: Invocation, intention: Intention, subject: Subject, named: Named) -> list[Emission]:
         opened = OpenOperation(
@@ -315,9 +315,7 @@ class Interpreter:
             if image >> 20 > time_ms + 20:
                 continue
             self._forget_pid(pid, image)
-            run = self._runs.pop(image, None)
-            if run is not None:
-                emissions.append(end_run(run, time_ms=time_ms, exit_code=exit_code, signal=signal))
+            emissions += self._runs.end(image, time_ms=time_ms, exit_code=exit_code, signal=signal)
             opened = self._operations.get(image)
             if opened is None:
                 continue

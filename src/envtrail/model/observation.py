@@ -112,6 +112,15 @@ class FilesChanged(_Observation, frozen=True, tag="files_changed"):
     """The environment was not known before."""
 
 
+class ScriptSeen(_Observation, frozen=True, tag="script_seen"):
+    """The content of a script as it began to run."""
+
+    image: int
+    path: str
+    sha256: str | None
+    absent: str | None = None
+
+
 class NameResolved(_Observation, frozen=True, tag="name_resolved"):
     """The name of a uid at this moment; null when the uid has none."""
 
@@ -201,6 +210,7 @@ Observation = Union[
     ProcessSeen,
     RecordsRedacted,
     RulesApplied,
+    ScriptSeen,
     SnapshotTaken,
 ]
 

@@ -13,7 +13,8 @@ class Run(Struct, frozen=True, kw_only=True):
 
     id: OperationId
     kind: str
-    """`script`, `module`, `jupyter` or `kernel`."""
+    """`script`, `module`, `console` (a script of the environment), `jupyter`, `kernel`, `launcher` (torchrun and its like), or `system`
+    (the distribution's own)."""
     program: str
     """Path of the script, or name of the module."""
     argv: list[str]
@@ -32,6 +33,14 @@ class Run(Struct, frozen=True, kw_only=True):
     image: int
     absent: dict[str, str]
     evidence: list[Evidence]
+    script_sha256: str | None = None
+    """Of the script's content as it began."""
+    parent: OperationId | None = None
+    """The run above it: a kernel's server, a worker's launcher."""
+    count: int = 1
+    """How many runs alike this row stands for."""
+    part_of: OperationId | None = None
+    """The row that counts this run of a loop; such a run is not listed."""
 
 
 class Session(Struct, frozen=True, kw_only=True):

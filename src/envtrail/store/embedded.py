@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,21 @@ class EmbeddedStore:
 
     def operation(self, id_prefix: str) -> Operation | None:
         """Find one by its id or an unambiguous beginning of it."""
+        found = self._find("operations", id_prefix)
+        return _decode_operation(found) if found else None
+
+    def run(self, id_prefix: str) -> Run | None:
+        """Find one by its id or an unambiguous beginning of it."""
+        found = self._find("runs", id_prefix)
+        return _decode_run(found) if found else None
+
+    def _find(self, table: str, id_prefix: str) -> bytes | None:
         rows = self._database.execute(
-            "SELECT doc FROM operations WHERE id >= ?1 AND id < ?1 || 'ZZZZ' LIMIT 2", (id_prefix.upper(),)
+            f"SELECT doc FROM {table} WHERE id >= ?1 AND id < ?1 || 'ZZZZ' LIMIT 2", (id_prefix.upper(),)
         ).fetchall()
         if len(rows) > 1 and len(id_prefix) < 26:
-            raise InputError(f"more than one operation begins with `{id_prefix}`", hint="give more characters of the id")
-        return _decode_operation(rows[0][0]) if rows else None
+            raise InputError(f"more than one of the {table} begins with `{id_prefix}`", hint="give more characters of the id")
+        return rows[0][0] if rows else None
 
     def runs(self, query: Query) -> Iterator[Run]:
         """Newest first unless asked otherwise."""
@@ -69,6 +78,10 @@ class EmbeddedStore:
     def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None:
         """The last stored snapshot of an environment (at or before a moment)."""
         return find_snapshot(self._database, prefix, at_ms)
+
+    def names(self) -> dict[int, str | None]:
+        """The newest name of each uid that was seen."""
+        return dict(self._database.execute("SELECT uid, name FROM names ORDER BY since_ms").fetchall())
 
     def gaps(self, query: Query) -> Iterator[Gap]:
         """The loss ledger, newest first unless asked otherwise."""
@@ -173,15 +186,35 @@ def _conditions(query: Query, table: str) -> tuple[list[str], list[Any]]:
     if query.text is not None and table != "sessions":
         add("command LIKE ? ESCAPE '\\'", f"%{_escape(query.text)}%")
     if table == "operations":
-        if query.tool is not None:
-            add("tool = ?", query.tool)
-        if query.kind is not None:
-            add("kind = ?", query.kind)
-        if query.package is not None:
-            add("id IN (SELECT operation FROM changes WHERE name = ?)", query.package.lower())
+        _add_of_operations(query, add)
+    if table == "runs":
+        _add_of_runs(query, add)
     if query.before_id is not None:
         add("id < ?", query.before_id)
     return conditions, values
+
+
+def _add_of_operations(query: Query, add: Callable[..., None]) -> None:
+    if query.tool is not None:
+        add("tool = ?", query.tool)
+    if query.kind is not None:
+        add("kind = ?", query.kind)
+    if query.package is not None:
+        add("id IN (SELECT operation FROM changes WHERE name = ?)", query.package.lower())
+
+
+def _add_of_runs(query: Query, add: Callable[..., None]) -> None:
+    if query.kind is not None:
+        add("kind = ?", query.kind)
+    elif not query.everything:
+        add("kind != 'system'")
+    if not query.everything:
+        add("part_of IS NULL")
+    if query.program is not None:
+        name = query.program.rstrip("/")
+        add("(program = ? OR program LIKE ? ESCAPE '\\')", name, f"%/{_escape(name)}")
+    if query.sha256 is not None:
+        add("sha256 LIKE ?", f"{query.sha256.lower()}%")
 
 
 def _escape(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 
 import msgspec
 
@@ -37,6 +37,9 @@ class RemoteStore:
     def runs(self, query: Query) -> Iterator[Run]:
         return self._ask(Run, "runs", query=query)
 
+    def run(self, id_prefix: str) -> Run | None:
+        return next(self._ask(Run, "run", text=id_prefix), None)
+
     def sessions(self, query: Query) -> Iterator[Session]:
         return self._ask(Session, "sessions", query=query)
 
@@ -48,6 +51,9 @@ class RemoteStore:
 
     def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None:
         return next(self._ask(Snapshot, "snapshot", text=prefix, at_ms=at_ms), None)
+
+    def names(self) -> dict[int, str | None]:
+        return next(self._ask(dict[int, Union[str, None]], "names"))
 
     def gaps(self, query: Query) -> Iterator[Gap]:
         return self._ask(Gap, "gaps", query=query)

@@ -111,6 +111,7 @@ def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[A
     methods: dict[str, Callable[[], Iterator[Any]]] = {
         "operations": lambda: (item for item in store.operations(request.query) if _is_own(item, viewer)),
         "operation": lambda: (item for item in [store.operation(request.text)] if item is not None and _is_own(item, viewer)),
+        "run": lambda: (item for item in [store.run(request.text)] if item is not None and _is_own(item, viewer)),
         "runs": lambda: (item for item in store.runs(request.query) if _is_own(item, viewer)),
         "sessions": lambda: (item for item in store.sessions(request.query) if _is_own(item, viewer)),
         "events": lambda: (
@@ -122,6 +123,7 @@ def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[A
             for item in ([store.snapshot(request.text, request.at_ms)] if _can_read(request.text, viewer) else [])
             if item is not None
         ),
+        "names": lambda: iter([store.names()]),
         "gaps": lambda: store.gaps(request.query),
         "status": lambda: iter([store.status()]),
     }

@@ -20,7 +20,7 @@ from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 
-SCHEMA = 1
+SCHEMA = 2
 
 _TABLES = """
 CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, tool TEXT, kind TEXT, outcome TEXT, user TEXT,
@@ -29,7 +29,7 @@ CREATE INDEX operations_prefix ON operations (prefix, id);
 CREATE INDEX operations_user ON operations (user, id);
 CREATE TABLE changes (name TEXT, operation TEXT, PRIMARY KEY (name, operation)) WITHOUT ROWID;
 CREATE TABLE runs (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, outcome TEXT, user TEXT, uid INTEGER, auid INTEGER,
-  command TEXT, doc BLOB) WITHOUT ROWID;
+  command TEXT, kind TEXT, program TEXT, sha256 TEXT, part_of TEXT, doc BLOB) WITHOUT ROWID;
 CREATE TABLE sessions (id TEXT PRIMARY KEY, started TEXT, user TEXT, auid INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE TABLE environments (prefix TEXT PRIMARY KEY, seen_ms INTEGER, gone INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE TABLE packages (digest TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
@@ -62,6 +62,11 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             raise NewerFormatError(
                 f"`{path}` has schema {version}, made by a newer Envtrail; this one knows {SCHEMA}",
                 hint="upgrade Envtrail, or `envtrail rebuild` makes it again from the segments",
+            )
+        if 0 < version < SCHEMA:
+            raise DamagedStoreError(
+                f"`{path}` has schema {version}, of an older Envtrail; this one knows {SCHEMA}",
+                hint="`envtrail rebuild` makes it again from the segments",
             )
         if version == 0 and not read_only:
             database.executescript(f"PRAGMA journal_mode=WAL; BEGIN; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
@@ -133,6 +138,10 @@ class State:
             run.actor.uid,
             run.actor.auid,
             " ".join(run.argv),
+            run.kind,
+            run.program,
+            run.script_sha256,
+            run.part_of,
             _encode(run),
         )
 

@@ -30,6 +30,12 @@ class Query(Struct, frozen=True, kw_only=True):
     """Substring of the command line (operations, runs) or of the records (events)."""
     key: str | None = None
     """Rule key (events)."""
+    program: str | None = None
+    """Path of a script, or the last part of one, or name of a module (runs)."""
+    sha256: str | None = None
+    """Of a script's content (runs)."""
+    everything: bool = False
+    """The distribution's own programs, and each run of a loop, too (runs)."""
     pid: int | None = None
     tracked_image: int | None = None
     limit: int | None = None
@@ -87,11 +93,19 @@ class Store(Protocol):
         ...
 
     def runs(self, query: Query) -> Iterator[Run]: ...
+    def run(self, id_prefix: str) -> Run | None:
+        """Find one by its id or an unambiguous beginning of it; raises InputError when ambiguous."""
+        ...
+
     def sessions(self, query: Query) -> Iterator[Session]: ...
     def events(self, query: Query, *, with_records: bool = False) -> Iterator[EventRow]: ...
     def environments(self) -> Iterator[Environment]: ...
     def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None:
         """The last stored snapshot of an environment (at or before a moment)."""
+        ...
+
+    def names(self) -> dict[int, str | None]:
+        """The newest name of each uid that was seen; null where the uid has none any more."""
         ...
 
     def gaps(self, query: Query) -> Iterator[Gap]: ...

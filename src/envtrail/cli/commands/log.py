@@ -61,6 +61,7 @@ def command(
         elif oneline:
             count = emit_text(one_line(operation) for operation in operations)
         else:
-            count = emit_text(whole(operation, with_changes=patch) for operation in operations)
+            names = store.names()
+            count = emit_text(whole(operation, with_changes=patch, names=names) for operation in operations)
         if not count:
             found_nothing("no operations found; `envtrail status` says what the trail holds, `envtrail up` watches this machine")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from envtrail.cli.context import Context
 from envtrail.cli.options import moment, span_options
 from envtrail.cli.render import listing
 from envtrail.cli.times import show_duration, show_time
+from envtrail.model.run import Run
 from envtrail.store.store import Query
 
 
@@ -16,6 +19,11 @@ from envtrail.store.store import Query
 @click.option("--user", help="Name or uid.")
 @click.option("--outcome", type=click.Choice(["success", "failure", "killed", "unknown"]))
 @click.option("--grep", "text", help="Part of the command line.")
+@click.option("--script", "program", help="A script: its path, or the last part of it; or a module.")
+@click.option("--sha256", help="Digest of the script's content, or the beginning of it.")
+@click.option("--kind", type=click.Choice(["script", "module", "console", "jupyter", "kernel", "launcher", "system"]))
+@click.option("--tree", is_flag=True, help="Runs below the one that started them.")
+@click.option("--all", "everything", is_flag=True, help="The distribution's own programs, and each run of a loop, too.")
 @span_options
 @click.pass_obj
 def command(
@@ -24,6 +32,11 @@ def command(
     user: str | None,
     outcome: str | None,
     text: str | None,
+    program: str | None,
+    sha256: str | None,
+    kind: str | None,
+    tree: bool,
+    everything: bool,
     since: str | None,
     until: str | None,
     limit: int | None,
@@ -36,24 +49,50 @@ def command(
         user=user,
         outcome=outcome,
         text=text,
+        program=program,
+        sha256=sha256,
+        kind=kind,
+        everything=everything,
         limit=limit,
         oldest_first=reverse,
         since_ms=moment(context, since),
         until_ms=moment(context, until),
     )
     with context.store() as store:
+        runs = as_tree(list(store.runs(query))) if tree else ((0, run) for run in store.runs(query))
         listing(
-            store.runs(query),
+            (run for _, run in runs) if as_json else runs,
             as_json=as_json,
-            columns=("started", "who", "kind", "outcome", "took", "program", "environment"),
-            row=lambda run: (
-                show_time(run.started),
-                run.actor.name or str(run.actor.uid),
-                run.kind,
-                run.outcome.value if run.ended else "running",
-                show_duration(run.started, run.ended),
-                run.program,
-                run.environment.prefix if run.environment else "",
-            ),
+            columns=("started", "who", "kind", "outcome", "took", "count", "program", "environment"),
+            row=lambda item: row_of(*item),
             nothing="no runs found",
         )
+
+
+def row_of(level: int, run: Run) -> tuple[str, ...]:
+    """One line of the listing."""
+    return (
+        show_time(run.started),
+        run.actor.name or str(run.actor.uid),
+        run.kind,
+        (f"exit {run.exit_code}" if run.outcome == "failure" else run.outcome.value) if run.ended else "running",
+        show_duration(run.started, run.ended),
+        str(run.count) if run.count > 1 else "",
+        "  " * level + run.program,
+        run.environment.prefix if run.environment else "",
+    )
+
+
+def as_tree(runs: list[Run]) -> Iterator[tuple[int, Run]]:
+    """Each run with its depth, behind the run that started it, in the order given."""
+    known = {run.id for run in runs}
+    below: dict[str | None, list[Run]] = {}
+    for run in runs:
+        below.setdefault(run.parent if run.parent in known else None, []).append(run)
+
+    def walk(parent: str | None, level: int) -> Iterator[tuple[int, Run]]:
+        for run in below.get(parent, ()):
+            yield level, run
+            yield from walk(run.id, level + 1)
+
+    yield from walk(None, 0)
