@@ -109,7 +109,7 @@ def serve(
 
 def watch_execs(config: Config) -> ExecWatch | None:
     """The thread that reads what tools are given at their start; none where the kernel does not tell of execs."""
-    programs = {name for _, names in hints() for name in names} | {"jupyterhub-singleuser"}
+    programs = {name for _, names in hints() for name in names}
     try:
         return ExecWatch(sorted(programs), variable_names(config)) if config.flag("capture.process_connector") else None
     except OSError:

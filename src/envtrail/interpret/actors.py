@@ -109,7 +109,7 @@ def _by_hub(facts: Facts, hub: HubServer) -> Named:
         why = "JUPYTERHUB_USER of the single-user server, as the hub's spawner set it"
         return _person(facts, name=hub.user, method="jupyterhub", confidence=Confidence.STRONG, why=why)
     why = f"the account of the single-user server; its spawner called the person {hub.user}"
-    return _person(facts, name=account, method="jupyterhub", confidence=Confidence.STRONG, why=why)
+    return _person(facts, name=account or hub.user, method="jupyterhub", confidence=Confidence.STRONG, why=why)
 
 
 def _by_container(facts: Facts, engine: str) -> Named:

@@ -33,7 +33,18 @@ AGENT, RUNNER = "agent", "runner"
 """Labels of processes that decide who their descendants act for."""
 RUNNERS = ("Runner.Worker", "gitlab-runner", "buildkite-agent", "Agent.Worker", "circleci-agent")
 _RUNS = (
-    ("jupyter", ["jupyter", "jupyter-lab", "jupyter-notebook", "jupyter-server", "ipykernel_launcher"]),
+    (
+        "jupyter",
+        [
+            "jupyter",
+            "jupyter-lab",
+            "jupyter-notebook",
+            "jupyter-server",
+            "ipykernel_launcher",
+            "jupyterhub",
+            "jupyterhub-singleuser",
+        ],
+    ),
     ("python", ["python", "pypy"]),
 )
 
