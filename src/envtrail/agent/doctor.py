@@ -11,9 +11,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from envtrail.agent.file_changes import roots_of
 from envtrail.agent.status import read_status
 from envtrail.config import Config
+from envtrail.core import FileWatch
 from envtrail.core.control import AuditControl, KernelStatus
+from envtrail.environments.find import find_environments
 
 _FREE_WARNING_FACTOR = 4
 _UNSEEN_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "fuse.sshfs", "9p", "lustre", "beegfs", "ceph"})
@@ -98,6 +101,32 @@ def _check_privilege(host: Host) -> Iterator[Finding]:
             what=f"the kernel's audit does not answer ({host.status_error})",
             why="in a container without the host's network namespace, or with audit compiled out, nothing can be captured here",
             command="run Envtrail on the host; here, `envtrail import FILE` and `envtrail demo` work",
+        )
+
+
+def _check_file_watch(host: Host) -> Iterator[Finding]:
+    """Whether changes of files are told here, asked of the kernel itself."""
+    if host.euid != 0 or not host.config.flag("capture.file_watch"):
+        return
+    roots = roots_of(find_environments(host.config))
+    try:
+        watch = FileWatch(list(roots))
+    except OSError as fault:
+        yield Finding(
+            level=Level.WARNING,
+            what=f"changes of files are not told ({fault.strerror}): fanotify needs CAP_SYS_ADMIN and Linux 5.9",
+            why="a change without a package tool is then seen by the next snapshot alone, without its person",
+            command="envtrail up --profile full",
+        )
+        return
+    unwatched = watch.unwatched()
+    watch.close()
+    for line in unwatched:
+        yield Finding(
+            level=Level.WARNING,
+            what=f"changes of files are not told below {line}",
+            why="its file system gives no handles; snapshots show what changed, without the person",
+            command="envtrail up --profile full",
         )
 
 
@@ -220,6 +249,7 @@ def _agent_runs(host: Host) -> bool:
 
 CHECKS: tuple[Callable[[Host], Iterator[Finding]], ...] = (
     _check_privilege,
+    _check_file_watch,
     _check_enabled,
     _check_agent,
     _check_silencing,
