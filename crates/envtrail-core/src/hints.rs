@@ -166,6 +166,11 @@ fn is_other_interpreter(name: &[u8]) -> bool {
     )
 }
 
+/// Whether a program of this base name runs what its words name.
+pub fn is_interpreter_of_any(name: &[u8]) -> bool {
+    is_interpreter(name) || is_other_interpreter(name)
+}
+
 /// `cli.js` → `cli`
 fn without_suffix(name: &[u8]) -> &[u8] {
     [b".js".as_slice(), b".mjs", b".cjs", b".py", b".sh"]

@@ -5,7 +5,7 @@ use crate::connector::{ProcessConnector, EVENT_EXEC};
 use crate::proc::{read_file, read_link, read_who, split_zero};
 use crate::signal::{hurry, wait_for, Signal};
 use envtrail_core::files::Who;
-use envtrail_core::hints::without_version;
+use envtrail_core::hints::{is_interpreter_of_any, without_version};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -129,14 +129,20 @@ impl Execs {
 
 fn read_seen(pid: u32, programs: &HashSet<Vec<u8>>, variables: &HashSet<String>) -> Option<Seen> {
     let time_ms = realtime_ns() / 1_000_000;
-    let line = read_file(pid, "cmdline")?;
     let is_wanted = |word: &[u8]| {
         let name = word.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         programs.contains(name) || programs.contains(without_version(name))
     };
-    let by_words = line.split(|byte| *byte == 0).take(2).any(is_wanted);
-    if !by_words && !read_link(pid, "exe").is_some_and(|exe| is_wanted(exe.as_bytes())) {
-        return None;
+    // One look at the program is all that most execs cost; only an interpreter's words say what it runs.
+    let exe = read_link(pid, "exe")?;
+    if !is_wanted(exe.as_bytes()) {
+        let name = exe.rsplit('/').next().unwrap_or_default();
+        let line = is_interpreter_of_any(name.as_bytes())
+            .then(|| read_file(pid, "cmdline"))
+            .flatten()?;
+        if !line.split(|byte| *byte == 0).take(2).any(is_wanted) {
+            return None;
+        }
     }
     // The environment first: it is what is gone with the process.
     let environ = read_file(pid, "environ").unwrap_or_default();
