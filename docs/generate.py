@@ -10,8 +10,8 @@ import click
 
 from envtrail import errors
 from envtrail.cli.main import COMMANDS, cli
-from envtrail.settings import SETTINGS
 from envtrail.model.schema import EVENT_COLUMNS
+from envtrail.settings import SETTINGS
 
 FOLDER = Path(__file__).parent
 

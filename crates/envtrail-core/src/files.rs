@@ -192,11 +192,18 @@ impl FileGroups {
 
     /// Hand out what was gathered. A file that came and went in between is nothing.
     pub fn take(&mut self) -> Vec<FileGroup> {
-        self.by_process.clear();
-        std::mem::take(&mut self.groups)
+        self.take_if(|_| true)
+    }
+
+    /// Hand out what is ripe; the rest goes on.
+    pub fn take_if(&mut self, is_ripe: impl Fn(&FileGroup) -> bool) -> Vec<FileGroup> {
+        let (ripe, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.groups)
             .into_iter()
-            .filter_map(Gathering::finish)
-            .collect()
+            .partition(|one| is_ripe(&one.group));
+        self.groups = rest;
+        let key = |one: &Gathering| (one.group.pid, one.group.root.clone());
+        self.by_process = self.groups.iter().map(key).zip(0..).collect();
+        ripe.into_iter().filter_map(Gathering::finish).collect()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -16,6 +16,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+/// What appears outside of the watched folders may still be moved to its place.
+const SETTLE_MS: u64 = 300;
 /// Folders whose path is remembered.
 const MAX_FOLDERS: usize = 65_536;
 
@@ -106,7 +108,10 @@ impl FileWatch {
     /// What has come since the last read; never waits.
     pub fn read(&self) -> Vec<FileGroup> {
         self.shared.ready.clear();
-        self.shared.state().groups.take()
+        let now_ms = realtime_ns() / 1_000_000;
+        let State { roots, groups, .. } = &mut *self.shared.state();
+        let is_watched = |group: &FileGroup| roots.iter().any(|root| root == group.root);
+        groups.take_if(|group| is_watched(group) || group.until_ms + SETTLE_MS < now_ms)
     }
 
     /// How often the kernel's queue (or ours) was full since the last call.
