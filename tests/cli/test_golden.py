@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from envtrail.interpret.tools import TOOLS
+
 CASES = sorted((Path(__file__).parents[1] / "golden").iterdir())
 
 
@@ -38,6 +40,11 @@ def test_the_answer_is_as_written(case: Path, tmp_path: Path) -> None:
     assert found == json.loads(answer.read_text())
 
 
-def test_there_are_cases_and_each_says_what_it_is_about() -> None:
-    assert {case.name for case in CASES} >= {"apt", "dnf", "mamba", "micromamba", "pixi", "sssd"}
+def test_every_tool_has_a_case() -> None:
+    told = {operation["tool"] for case in CASES for operation in json.loads((case / "operations.json").read_text())}
+    assert len(CASES) >= 12
+    assert [tool.name for tool in TOOLS if not told.intersection(tool.programs)] == []
+
+
+def test_each_case_says_what_it_is_about() -> None:
     assert [case.name for case in CASES if not (case / "about.md").read_text().strip()] == []

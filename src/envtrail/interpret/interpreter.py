@@ -12,7 +12,7 @@ import pyarrow as pa
 from envtrail.core import Process
 from envtrail.interpret.actors import Named
 from envtrail.interpret.emission import Emission, EnvironmentOpened, ProcessWanted, SnapshotWanted
-from envtrail.interpret.invocations import invocation_of, prefix_of_metadata
+from envtrail.interpret.invocations import invocation_of, place_of_metadata
 from envtrail.interpret.operations import OpenOperation, with_variables
 from envtrail.interpret.people import People, Subject
 from envtrail.interpret.rows import Row, interesting_rows
@@ -290,12 +290,10 @@ class Interpreter:
 
     def _take_elsewhere(self, owner: OpenOperation, changed: FilesChanged) -> list[Emission]:
         """A tool changes an environment that its words did not tell."""
-        place = (changed.prefix, changed.kind)
-        if place not in owner.elsewhere:
-            owner.elsewhere.append(place)
+        owner.see_elsewhere(changed.prefix, changed.kind)
         if owner.intention.prefix is not None:
             return []
-        owner.retarget(*place)
+        owner.retarget(changed.prefix, changed.kind)
         return self._wish_after(owner) if owner.is_ended else []
 
     def _take_end(
@@ -346,11 +344,10 @@ class Interpreter:
         owner = self._operations.get(row["image"]) or self._owner_above(row["image"])
         if owner is None:
             return
-        owner.take_metadata(row)
-        if owner.intention.prefix is None:
-            prefix = prefix_of_metadata(row)
-            if prefix is not None:
-                owner.intention = msgspec.structs.replace(owner.intention, prefix=prefix, why="what it was seen to change")
+        place = place_of_metadata(row)
+        if owner.intention.prefix is None and place is not None:
+            owner.retarget(*place)
+        owner.take_metadata(row, place)
 
     def _owner_above(self, image: int | None) -> OpenOperation | None:
         """The open operation in whose tree an image is; itself excluded."""
@@ -368,6 +365,8 @@ class Interpreter:
         self._forget(opened)
         if opened.intention.only_if_changed and not (changes or opened.from_others or opened.saw_metadata):
             return []
+        if changes is None and opened.is_only_elsewhere:
+            opened.go_elsewhere()
         prefix = opened.intention.prefix
         if opened.named.actor.name is None:
             opened.named = self._people.actor_of(opened.subject)

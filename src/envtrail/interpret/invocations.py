@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from envtrail.interpret.rows import Row
 from envtrail.interpret.tool import Invocation
 from envtrail.interpret.tools.paths import absolute
+
+_PLACE = re.compile(
+    r"^(?P<prefix>/.*?)(?:/(?P<conda>conda-meta)(?:/|$)|/(?:local/)?lib(?:64)?/(?:python|pypy)3|/(?P<venv>pyvenv\.cfg)$)"
+)
+_UNPACKED = ("/pkgs/", "/pip-build-env-", "/build-env-", "/builds-v0/")
+"""What lies below these is nobody's environment: conda's cache, build isolation of pip, build and uv."""
 
 
 def invocation_of(row: Row) -> Invocation:
@@ -26,11 +34,19 @@ def _home_of(row: Row) -> str | None:
     return "/root" if row["uid"] == 0 else f"/home/{name}" if name else None
 
 
-def prefix_of_metadata(row: Row) -> str | None:
-    """The environment in which a row's package metadata lies."""
+def place_of_metadata(row: Row) -> tuple[str, str | None] | None:
+    """The environment in which a row's package metadata lies: its prefix, and its kind as far as the path shows it."""
     for path in row["paths"] or ():
         name = absolute(path["name"] or "", row["cwd"]) or ""
-        for marker in ("/conda-meta", "/lib/python3", "/pyvenv.cfg"):
-            if marker in name:
-                return name.partition(marker)[0]
+        found = _PLACE.match(name)
+        if found is None or is_unpacked(name):
+            continue
+        prefix = found["prefix"]
+        kind = "conda" if found["conda"] else "venv" if found["venv"] else "user" if prefix.endswith("/.local") else None
+        return prefix, kind
     return None
+
+
+def is_unpacked(path: str) -> bool:
+    """Whether packages are only unpacked or built here."""
+    return any(folder in path for folder in _UNPACKED)

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.interpret.actors import Named
+from envtrail.interpret.invocations import is_unpacked
 from envtrail.interpret.people import Subject
 from envtrail.interpret.rows import Row
 from envtrail.interpret.times import to_rfc3339
@@ -50,13 +51,15 @@ class OpenOperation(Struct, kw_only=True):
     """(ecosystem, name) → state, by the metadata whose creation was recorded."""
     removed: dict[tuple[str, str], PackageState] = {}
     saw_metadata: bool = False
+    saw_place: bool = False
+    """Some of the metadata lies where it was thought to work."""
     from_others: list[Change] = []
     """Its own changes that the snapshot of another operation showed first."""
     shared: list[OperationId] = []
     """Operations that a change could belong to as well."""
     why: dict[str, str] = {}
-    elsewhere: list[tuple[str, str]] = []
-    """Prefix and kind of other environments that its processes were seen to change."""
+    elsewhere: dict[str, str | None] = {}
+    """Prefix → kind (null: the environment itself says) of other environments that its processes were seen to change."""
     first_thought: Intention | None = None
     """What it was taken for until that environment showed nothing of it."""
 
@@ -75,14 +78,31 @@ class OpenOperation(Struct, kw_only=True):
         """A configuration file may have sent it to another environment: what it was, or will be, seen to change tells."""
         self.first_thought = self.intention
         if self.elsewhere:
-            self.retarget(*self.elsewhere[0])
+            self.go_elsewhere()
         else:
             self.intention = msgspec.structs.replace(self.intention, prefix=None)
 
-    def retarget(self, prefix: str, kind: str) -> None:
+    def see_elsewhere(self, prefix: str, kind: str | None) -> None:
+        """Its processes were seen to change this environment, which it was not thought to work in."""
+        self.elsewhere[prefix] = self.elsewhere.get(prefix) or kind
+
+    def go_elsewhere(self) -> None:
+        """It works in the first other environment that its processes were seen to change."""
+        self.retarget(*next(iter(self.elsewhere.items())))
+
+    @property
+    def is_only_elsewhere(self) -> bool:
+        """Whether records show it at work in another environment, and nothing where it was thought to (`--target` is taken at its word)."""
+        is_told = self.intention.environment_kind == "target"
+        return self.saw_metadata and bool(self.elsewhere) and not self.saw_place and not is_told
+
+    def retarget(self, prefix: str, kind: str | None) -> None:
         """It works in this environment."""
         self.intention = msgspec.structs.replace(
-            self.intention, prefix=prefix, environment_kind=kind, why="what its processes were seen to change"
+            self.intention,
+            prefix=prefix,
+            environment_kind=kind or self.intention.environment_kind,
+            why="what its processes were seen to change",
         )
 
     def has_metadata_of(self, change: Change) -> bool:
@@ -99,19 +119,26 @@ class OpenOperation(Struct, kw_only=True):
         """Its process has ended."""
         return self.ended_ms is not None
 
-    def take_metadata(self, row: Row) -> None:
-        """Learn from a recorded creation or removal of package metadata."""
+    def take_metadata(self, row: Row, place: tuple[str, str | None] | None) -> None:
+        """Learn from a recorded creation or removal of package metadata, and from the environment that it lies in."""
         self.saw_metadata = True
+        self.evidence.append(Evidence(segment=0, serial=row["serial"], time_ms=row["time"]))
+        if place is not None and place[0] == self.intention.prefix:
+            self.saw_place = True
+        elif place is not None:
+            self.see_elsewhere(*place)
+            if place[0] != next(iter(self.elsewhere)):
+                # An operation tells of one environment: `conda rename` fills the new one, then empties the old one.
+                return
         for path in row["paths"] or ():
             found = _read_metadata_name(path["name"] or "")
-            if found is None:
+            if found is None or is_unpacked(path["name"]):
                 continue
             key, state = found
             if path["nametype"] == "CREATE":
                 self.added[key] = state
             elif path["nametype"] == "DELETE":
                 self.removed[key] = state
-        self.evidence.append(Evidence(segment=0, serial=row["serial"], time_ms=row["time"]))
 
     def settle(
         self,
@@ -204,9 +231,11 @@ class OpenOperation(Struct, kw_only=True):
                 return True
 
     def _recorded_changes(self) -> list[Change]:
-        keys = sorted(self.added.keys() | self.removed.keys())
+        keys = self.added.keys() | self.removed.keys()
+        # conda's packages bring metadata of pip's form along.
+        twins = {("pypi", normalise_name(name)) for ecosystem, name in keys if ecosystem == "conda"}
         changes = []
-        for key in keys:
+        for key in sorted(keys - twins):
             before, after = self.removed.get(key), self.added.get(key)
             if before == after:
                 continue

@@ -6,16 +6,21 @@ References:
 
 from __future__ import annotations
 
-import re
-
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import Words, sort_words, values
-from envtrail.interpret.tools.paths import absolute, is_python, prefix_of_invocation, program_name, program_words
+from envtrail.interpret.tools.options import Words, conda_names, sort_words, values
+from envtrail.interpret.tools.paths import (
+    absolute,
+    conda_root,
+    is_python,
+    prefix_of_invocation,
+    program_name,
+    program_words,
+)
 from envtrail.model.operation import OperationKind
 
 _TAKES_VALUE = values(
     "-n --name -p --prefix -c --channel --repodata-fn --file -f --solver --experimental --clone --revision --subdir --platform --root-prefix -r"
-    " --rc-file --relocate-prefix --ssl-verify --repodata-ttl --cacert-path --category"
+    " --rc-file --relocate-prefix --ssl-verify --repodata-ttl --cacert-path --category --shortcuts-only"
 )
 _COMMANDS = {
     "install": OperationKind.INSTALL,
@@ -29,15 +34,18 @@ _COMMANDS = {
     "env remove": OperationKind.DELETE,
     "rename": OperationKind.CREATE,
     "self-update": OperationKind.UPDATE,
+    "develop": OperationKind.INSTALL,
 }
-_SPEC_NAME = re.compile(r"^(?:[^:]+::)?([A-Za-z0-9_.-]+)")
+_NAMES = {"conda-env": "conda", "_conda": "conda", "conda.exe": "conda"}
+"""`_conda` is the one that the installers of Miniconda and Miniforge unpack and run."""
+_NO_SPECS = frozenset({"create", "rename", "develop"})
 
 
 class Conda:
     """Commands that change an environment. `run` is a wrapper: what runs in it speaks for itself."""
 
     name = "conda"
-    programs = ("conda", "mamba", "micromamba", "conda-env")
+    programs = ("conda", "mamba", "micromamba", *_NAMES)
 
     def read(self, invocation: Invocation) -> Intention | None:
         """Say what this conda wants."""
@@ -46,10 +54,11 @@ class Conda:
         if tool not in self.programs and not is_python(invocation.exe):
             # The file decides what a native program is, whatever it was called.
             tool = program_name(invocation.exe)
-        if tool == "conda-env":
-            tool, arguments = "conda", ["env", *arguments]
         if tool not in self.programs:
             return None
+        if tool == "conda-env":
+            arguments = ["env", *arguments]
+        tool = _NAMES.get(tool, tool)
         words = sort_words(arguments, _TAKES_VALUE)
         if words.asks_for_help or words.has("--dry-run", "-d", "--download-only"):
             return None
@@ -59,7 +68,7 @@ class Conda:
             return None
         if kind is OperationKind.REMOVE and words.has("--all"):
             kind = OperationKind.DELETE
-        prefix, why = _where(invocation, words, command, packages)
+        prefix, why = _where(invocation, words, command, packages, is_native=tool == "micromamba")
         return Intention(
             tool=tool,
             kind=kind,
@@ -67,28 +76,39 @@ class Conda:
             prefix=prefix,
             environment_kind="conda",
             why=why,
-            names=[]
-            if kind is OperationKind.CREATE
-            else [found[1].lower() for word in packages if (found := _SPEC_NAME.match(word))],
+            names=[] if command in _NO_SPECS or command.startswith("env ") else conda_names(packages),
         )
 
 
-def _where(invocation: Invocation, words: Words, command: str, packages: list[str]) -> tuple[str | None, str]:
+def _where(invocation: Invocation, words: Words, command: str, packages: list[str], *, is_native: bool) -> tuple[str | None, str]:
+    variables = invocation.variables
+    told = words.last("-r", "--root-prefix") or variables.get("MAMBA_ROOT_PREFIX")
+    # A program of its own lies anywhere: its root is what it was told, or a default that only the home folder shows.
+    root = conda_root(told or (None if is_native else prefix_of_invocation(invocation)))
+    if command == "rename":
+        if not packages:
+            return None, "the new name"
+        return _of_name(packages[-1], invocation, root), "the new name, below the root's envs"
     path = words.last("-p", "--prefix")
     if path:
         return absolute(path, invocation.cwd), "--prefix of the command"
-    variables = invocation.variables
-    root = words.last("-r", "--root-prefix") or variables.get("MAMBA_ROOT_PREFIX") or prefix_of_invocation(invocation)
-    if root and "/envs/" in root:
-        root = root.rpartition("/envs/")[0]
-    name = words.last("-n", "--name") or (packages[0] if command == "rename" and packages else None)
-    if name == "base":
-        return root, "--name base: the root"
+    name = words.last("-n", "--name")
     if name:
-        return (f"{root}/envs/{name}" if root else None), "--name below the root's envs"
+        return _of_name(name, invocation, root), "--name below the root's envs"
     if command.startswith("env "):
         # The name stands in the file, which argv does not show; what appears on disk tells.
         return None, "a name in the file"
     if variables.get("CONDA_PREFIX"):
         return variables["CONDA_PREFIX"], "CONDA_PREFIX of the process"
     return root, "the root that the program belongs to"
+
+
+def _of_name(name: str, invocation: Invocation, root: str | None) -> str | None:
+    if name in {"base", "root"}:
+        return root
+    if "/" in name:
+        return absolute(name, invocation.cwd)
+    variables = invocation.variables
+    folders = variables.get("CONDA_ENVS_PATH") or variables.get("CONDA_ENVS_DIRS") or (f"{root}/envs" if root else "")
+    folder = folders.partition(":")[0].rstrip("/")
+    return f"{folder}/{name}" if folder else None

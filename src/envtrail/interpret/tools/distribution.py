@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from envtrail.interpret.tool import Intention, Invocation
 from envtrail.interpret.tools.options import sort_words, values
-from envtrail.interpret.tools.paths import program_name, program_words
+from envtrail.interpret.tools.paths import is_python, program_name, program_words
 from envtrail.model.operation import OperationKind
 
 _TAKES_VALUE = values(
@@ -34,12 +34,23 @@ _WORDS = {
     "distro-sync": _UPDATE,
     "downgrade": _UPDATE,
     "dup": _UPDATE,
+    "groupinstall": _INSTALL,
+    "group": _INSTALL,
 }
+_MORE_WORDS = {
+    "dnf": {"update": _UPDATE},
+    "yum": {"update": _UPDATE},
+    "microdnf": {"update": _UPDATE},
+    "zypper": {"update": _UPDATE, "in": _INSTALL, "rm": _REMOVE, "up": _UPDATE},
+}
+"""What is a word of its own in some: `apt update` only reads the lists, `dnf update` is an upgrade."""
 _FLAGS = {
     "dpkg": {"-i": _INSTALL, "--install": _INSTALL, "--unpack": _INSTALL, "-r": _REMOVE, "--remove": _REMOVE, "-P": _REMOVE, "--purge": _REMOVE},
     "rpm": {"-i": _INSTALL, "-U": _UPDATE, "-F": _UPDATE, "-e": _REMOVE, "--install": _INSTALL, "--upgrade": _UPDATE, "--erase": _REMOVE},
     "pacman": {"-S": _INSTALL, "-U": _INSTALL, "-R": _REMOVE, "--sync": _INSTALL, "--upgrade": _INSTALL, "--remove": _REMOVE},
 }  # fmt: skip
+_ASKING = {"rpm": ("-q", "--query", "-V", "--verify", "-K"), "pacman": ("-s", "-i", "-l", "-g", "-p", "-h")}
+"""Flags that turn a change into a question: `rpm -qi` is no `rpm -i`."""
 _SIMULATED = (
     "-s",
     "--simulate",
@@ -67,6 +78,7 @@ class Distribution:
         "dnf",
         "dnf-3",
         "yum",
+        "microdnf",
         "rpm",
         "zypper",
         "pacman",
@@ -78,11 +90,16 @@ class Distribution:
         """Say what is to be installed or removed."""
         program, arguments = program_words(invocation)
         tool = program_name(program)
+        if tool not in self.programs and not is_python(invocation.exe):
+            # The file decides what a native program is, whatever it was called.
+            tool = program_name(invocation.exe)
         if tool not in self.programs:
             return None
         words = sort_words(arguments, _TAKES_VALUE)
-        flags = _FLAGS.get(tool)
-        kind = next((flags[flag] for flag in flags if words.has(flag)), None) if flags else _WORDS.get(words.command)
+        if words.has(*_ASKING.get(tool, ())):
+            return None
+        flags, known = _FLAGS.get(tool), _WORDS | _MORE_WORDS.get(tool, {})
+        kind = next((flags[flag] for flag in flags if words.has(flag)), None) if flags else known.get(words.command)
         if tool == "unattended-upgrade":
             kind = _UPDATE
         if kind is None or words.has("--help", "--version") or (words.has(*_SIMULATED) and tool != "pacman"):

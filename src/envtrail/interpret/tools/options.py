@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 
 from msgspec import Struct
@@ -9,6 +10,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 _HELP = ("-h", "--help", "--version", "-V")
+_CONDA_SPEC = re.compile(r"^(?:[^:]+::)?([A-Za-z0-9_.-]+)")
+
+YES = frozenset({"1", "true", "yes", "on", "y", "t"})
+"""What a variable says when it says yes, in small letters."""
 
 
 class Words(Struct, frozen=True, kw_only=True):
@@ -92,3 +97,8 @@ def requirement_names(words: list[str]) -> list[str]:
         except InvalidRequirement:
             continue
     return names
+
+
+def conda_names(words: list[str]) -> list[str]:
+    """Names of the conda specs among `words` (`conda-forge::six=1.16`)."""
+    return [found[1].lower() for word in words if (found := _CONDA_SPEC.match(word))]

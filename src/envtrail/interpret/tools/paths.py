@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from collections.abc import Mapping
 
 from envtrail.interpret.tool import Invocation
 
-_PYTHON = re.compile(r"^(?:python|pypy)[\d.]*$")
+_PYTHON = re.compile(r"^(?:platform-)?(?:python|pypy|graalpy)[\d.]*[a-z]?$")
+"""`python3.13t` is the free-threaded one, `platform-python` the one that dnf of RHEL 8 runs on."""
 
 
 def absolute(path: str, cwd: str | None) -> str | None:
@@ -30,12 +32,23 @@ def prefix_of_program(path: str) -> str | None:
 
 
 def prefix_of_invocation(invocation: Invocation) -> str | None:
-    """The prefix whose program was called: the path passed to execve tells (a venv's `python` is a link to another one)."""
-    for path in (invocation.path, invocation.argv[0] if invocation.argv else None, invocation.exe):
+    """The prefix whose program was called.
+
+    An interpreter's whole path in argv[0] comes first: the kernel puts the one of a script's first line there (`/usr/local/bin/pip` of
+    `/usr/bin/python3`, a link to a conda in `/usr/local/bin`), and Python takes its own prefix from it. Then the path passed to execve:
+    a venv's `python` is a link to another one.
+    """
+    first = invocation.argv[0] if invocation.argv else None
+    called = first if first and first.startswith("/") and is_python(first) and is_python(invocation.exe) else None
+    for path in (called, invocation.path, first, invocation.exe):
         if path and (found := absolute(path, invocation.cwd)) and (prefix := prefix_of_program(found)):
-            # A script in one prefix run by the Python of another belongs to that Python: `/venv/bin/python /usr/bin/pip`.
             return prefix
     return None
+
+
+def conda_root(prefix: str | None) -> str | None:
+    """The installation that an environment below its `envs` belongs to."""
+    return prefix.rpartition("/envs/")[0] if prefix and "/envs/" in prefix else prefix
 
 
 def prefix_of_python(python: str, cwd: str | None) -> str | None:
@@ -44,6 +57,20 @@ def prefix_of_python(python: str, cwd: str | None) -> str | None:
     if found is None:
         return None
     return prefix_of_program(found) if is_python(found) else found
+
+
+def user_base(invocation: Invocation) -> str | None:
+    """Where `--user` installs to."""
+    home = invocation.home_folder
+    return invocation.variables.get("PYTHONUSERBASE") or (f"{home}/.local" if home else None)
+
+
+def active_variable(variables: Mapping[str, str]) -> str | None:
+    """The variable that names the activated environment; conda's base is active in most shells without being meant."""
+    if variables.get("VIRTUAL_ENV"):
+        return "VIRTUAL_ENV"
+    is_base = variables.get("CONDA_DEFAULT_ENV") in {"base", "root"}
+    return "CONDA_PREFIX" if variables.get("CONDA_PREFIX") and not is_base else None
 
 
 def is_program(invocation: Invocation, word: str, name: str) -> bool:
@@ -67,7 +94,7 @@ def program_words(invocation: Invocation) -> tuple[str, list[str]]:
     while at < len(argv):
         word = argv[at]
         if word.startswith("--") and len(word) > 2:
-            at += 1
+            at += 2 if word == "--check-hash-based-pycs" else 1
             continue
         if not word.startswith("-") or word == "-":
             return word, argv[at + 1 :]

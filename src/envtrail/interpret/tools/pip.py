@@ -9,21 +9,28 @@ from __future__ import annotations
 import posixpath
 
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import Words, requirement_names, sort_words, values
-from envtrail.interpret.tools.paths import absolute, prefix_of_invocation, prefix_of_python, program_name, program_words
+from envtrail.interpret.tools.options import YES, Words, requirement_names, sort_words, values
+from envtrail.interpret.tools.paths import (
+    absolute,
+    prefix_of_invocation,
+    prefix_of_python,
+    program_name,
+    program_words,
+    user_base,
+)
 from envtrail.model.operation import OperationKind
 
-_TAKES_VALUE = values(
+TAKES_VALUE = values(
     "--log --proxy --retries --timeout --exists-action --trusted-host --cert --client-cert --cache-dir --keyring-provider --python"
     " --use-feature --use-deprecated --resume-retries -c --constraint -r --requirement -e --editable -t --target --platform --python-version"
     " --implementation --abi --root --prefix --src --upgrade-strategy -C --config-settings --config-setting --global-option --no-binary"
     " --only-binary --progress-bar --root-user-action --report --group -i --index-url --pypi-url --extra-index-url -f --find-links"
-    " --build-constraint --uploaded-prior-to"
+    " --build-constraint --uploaded-prior-to --all-releases --only-final --refresh-package --requirements-from-script --default-timeout"
+    " --log-file --local-log --source --source-dir --source-directory"
 )
 _COMMANDS = {"install": OperationKind.INSTALL, "uninstall": OperationKind.REMOVE}
-_YES = frozenset({"1", "true", "yes", "on", "y", "t"})
-_BUILD_FOLDER = "/pip-build-env-"
-"""Where pip installs what a build needs: no environment of anybody."""
+_BUILD_FOLDERS = ("/pip-build-env-", "/build-env-")
+"""Where pip and build install what a build needs: no environment of anybody."""
 
 
 class Pip:
@@ -39,12 +46,12 @@ class Pip:
             arguments = ["install", *arguments, "pip"]
         elif program_name(program) not in {"pip", "pip.pyz"}:
             return None
-        words = sort_words(arguments, _TAKES_VALUE)
+        words = sort_words(arguments, TAKES_VALUE)
         kind = _COMMANDS.get(words.command)
         if kind is None or words.asks_for_help or words.has("--dry-run"):
             return None
         prefix, environment_kind, why = _where(invocation, words)
-        if _BUILD_FOLDER in (prefix or ""):
+        if any(folder in (prefix or "") for folder in _BUILD_FOLDERS):
             return None
         return Intention(
             tool=self.name,
@@ -67,14 +74,17 @@ def _where(invocation: Invocation, words: Words) -> tuple[str | None, str | None
     target, why = given("-t", "--target", variable="PIP_TARGET")
     if target:
         return absolute(target, invocation.cwd), "target", why
-    for option, variable in (("--prefix", "PIP_PREFIX"), ("--root", "PIP_ROOT")):
-        prefix, why = given(option, variable=variable)
-        if prefix:
-            return absolute(prefix, invocation.cwd), None, why
-    by_variable = variables.get("PIP_USER", "").lower() in _YES
+    prefix, why = given("--prefix", variable="PIP_PREFIX")
+    root, why_root = given("--root", variable="PIP_ROOT")
+    if root:
+        # The whole tree is laid out below it: `--root /mnt` of `/v/bin/pip` fills `/mnt/v`.
+        inner = (prefix and absolute(prefix, invocation.cwd)) or prefix_of_invocation(invocation)
+        return inner and absolute(root.rstrip("/") + inner, invocation.cwd), None, why_root
+    if prefix:
+        return absolute(prefix, invocation.cwd), None, why
+    by_variable = variables.get("PIP_USER", "").lower() in YES
     if words.has("--user") or by_variable:
-        base = variables.get("PYTHONUSERBASE") or (invocation.home_folder and f"{invocation.home_folder}/.local")
-        return base or None, "user", "PIP_USER of the process" if by_variable else "--user of the command"
+        return user_base(invocation), "user", "PIP_USER of the process" if by_variable else "--user of the command"
     python, why = given("--python", variable="PIP_PYTHON")
     if python:
         return prefix_of_python(python, invocation.cwd), None, why

@@ -1,7 +1,7 @@
 """pipx: one environment for each application. `pipx run` is a wrapper.
 
 References:
-    pipx/constants.py (PIPX_HOME, `~/.local/share/pipx`), pipx/main.py
+    pipx/paths.py (PIPX_HOME, `~/.local/share/pipx`, PIPX_GLOBAL_HOME, `/opt/pipx`), pipx/main.py
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from envtrail.model.operation import OperationKind
 
 _TAKES_VALUE = values(
     "--suffix --python --backend --fetch-python --pip-args -i --index-url -r --requirement --spec --default-python --skip --preinstall"
+    " --app --cooldown --include-resources-from --lock --output --upgrade-strategy"
 )
 _COMMANDS = {
     "install": OperationKind.INSTALL,
@@ -21,11 +22,16 @@ _COMMANDS = {
     "upgrade": OperationKind.UPDATE,
     "reinstall": OperationKind.UPDATE,
     "uninstall": OperationKind.DELETE,
+    "install-all": OperationKind.INSTALL,
+    "upgrade-all": OperationKind.UPDATE,
+    "reinstall-all": OperationKind.UPDATE,
+    "uninstall-all": OperationKind.DELETE,
+    "upgrade-shared": OperationKind.UPDATE,
 }
 
 
 class Pipx:
-    """Commands on one application; those on all of them show by what changes."""
+    """Commands on one application, whose folder has its name; those on all of them show by what changes."""
 
     name = "pipx"
     programs = ("pipx",)
@@ -37,23 +43,32 @@ class Pipx:
             return None
         words = sort_words(arguments, _TAKES_VALUE)
         kind = _COMMANDS.get(words.command)
-        if kind is None or words.asks_for_help:
+        if kind is None or words.asks_for_help or words.has("--dry-run"):
             return None
         named = requirement_names(words.positional[1:])
         packages = named[1:] if words.command in {"inject", "uninject"} else named
-        home = invocation.variables.get("PIPX_HOME") or _default_home(invocation)
-        suffix = words.last("--suffix") or ""
+        home = _home(invocation, is_global=words.has("--global"))
+        folder = f"venvs/{named[0]}{words.last('--suffix') or ''}" if named else None
+        if words.command == "upgrade-shared":
+            folder = "shared"
+        elif words.command.endswith("-all"):
+            folder = None
         return Intention(
             tool=self.name,
             kind=kind,
             argv=["pipx", *arguments],
-            prefix=f"{home}/venvs/{named[0]}{suffix}" if home and named else None,
+            prefix=f"{home}/{folder}" if home and folder else None,
             environment_kind="venv",
             names=packages if kind in {OperationKind.INSTALL, OperationKind.REMOVE} else [],
             why="the application's folder below PIPX_HOME",
         )
 
 
-def _default_home(invocation: Invocation) -> str | None:
-    data = invocation.variables.get("XDG_DATA_HOME") or (invocation.home_folder and f"{invocation.home_folder}/.local/share")
+def _home(invocation: Invocation, *, is_global: bool) -> str | None:
+    variables = invocation.variables
+    if is_global:
+        return variables.get("PIPX_GLOBAL_HOME") or "/opt/pipx"
+    if variables.get("PIPX_HOME"):
+        return variables["PIPX_HOME"]
+    data = variables.get("XDG_DATA_HOME") or (invocation.home_folder and f"{invocation.home_folder}/.local/share")
     return f"{data}/pipx" if data else None

@@ -10,7 +10,7 @@ import posixpath
 
 from envtrail.interpret.tool import Intention, Invocation
 from envtrail.interpret.tools.options import Words, requirement_names, sort_words, values
-from envtrail.interpret.tools.paths import absolute, prefix_of_invocation, program_name, program_words
+from envtrail.interpret.tools.paths import absolute, prefix_of_invocation, program_name, program_words, user_base
 from envtrail.model.operation import OperationKind
 
 _TAKES_VALUE = values(
@@ -42,20 +42,13 @@ class Setuptools:
     @staticmethod
     def _install(tool: str, invocation: Invocation, arguments: list[str], words: Words, *, names: list[str]) -> Intention:
         told = words.last("--prefix", "--home", "--root", "-d", "--install-dir")
-        home = invocation.home_folder
         by_user = words.has("--user")
         prefix = (
-            absolute(told, invocation.cwd)
-            if told
-            else f"{home}/.local"
-            if by_user and home
-            else None
-            if by_user
-            else prefix_of_invocation(invocation)
+            absolute(told, invocation.cwd) if told else user_base(invocation) if by_user else prefix_of_invocation(invocation)
         )
         return Intention(
             tool=tool,
-            kind=OperationKind.REMOVE if words.has("-u", "--uninstall", "-m") else OperationKind.INSTALL,
+            kind=OperationKind.REMOVE if words.has("-u", "--uninstall") else OperationKind.INSTALL,
             argv=[tool, *arguments],
             prefix=prefix,
             environment_kind="user" if by_user else None,

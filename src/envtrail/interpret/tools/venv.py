@@ -7,12 +7,12 @@ References:
 from __future__ import annotations
 
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import sort_words, values
-from envtrail.interpret.tools.paths import absolute, prefix_of_invocation, program_name, program_words
+from envtrail.interpret.tools.options import Words, sort_words, values
+from envtrail.interpret.tools.paths import absolute, prefix_of_invocation, program_name, program_words, user_base
 from envtrail.model.operation import OperationKind
 
 _TAKES_VALUE = values(
-    "--prompt -p --python --try-first-with --app-data --discovery --creator --seeder --activators --pip --setuptools --wheel -d"
+    "--prompt -p --python --try-first-with --app-data --discovery --creator --seeder --activators --pip --setuptools --wheel"
     " --extra-search-dir --root"
 )
 
@@ -33,9 +33,7 @@ class Venv:
         if words.asks_for_help:
             return None
         if tool == "ensurepip":
-            root = words.last("--root")
-            prefix = absolute(root, invocation.cwd) if root else prefix_of_invocation(invocation)
-            return Intention(tool=tool, kind=OperationKind.INSTALL, argv=[tool, *arguments], prefix=prefix, names=["pip"])
+            return _ensurepip(invocation, words, arguments)
         if not words.positional:
             return None
         return Intention(
@@ -46,3 +44,22 @@ class Venv:
             environment_kind="venv",
             why="the folder that was named",
         )
+
+
+def _ensurepip(invocation: Invocation, words: Words, arguments: list[str]) -> Intention:
+    root, by_user = words.last("--root"), words.has("--user")
+    if root:
+        prefix, why = absolute(root, invocation.cwd), "--root of the command"
+    elif by_user:
+        prefix, why = user_base(invocation), "--user of the command"
+    else:
+        prefix, why = prefix_of_invocation(invocation), "the prefix of the program that was called"
+    return Intention(
+        tool="ensurepip",
+        kind=OperationKind.INSTALL,
+        argv=["ensurepip", *arguments],
+        prefix=prefix,
+        environment_kind="user" if by_user and not root else None,
+        names=["pip"],
+        why=why,
+    )
