@@ -46,6 +46,7 @@ class Lineage(Protocol):
     """The process table, as `core.Assembler` answers it."""
 
     def lineage(self, image: int) -> list[Process]: ...
+    def image_of(self, pid: int) -> int | None: ...
     def descendants(self, image: int) -> int: ...
 
 
@@ -186,6 +187,7 @@ class Interpreter:
                 return self._take_files(observation)
             case NameResolved():
                 self._people.take_name(observation)
+                return [*self._runs.take_name(observation.uid, observation.name)]
             case EnvironmentSeen():
                 self._kinds[observation.environment.prefix] = observation.environment.kind
             case AgentStarted() if observation.boot_id != self._boot_id:
@@ -218,7 +220,7 @@ class Interpreter:
             recorded=row["fields"],
         )
         named = self._people.actor_of(subject)
-        wishes = [*wishes, *self._people.names_wanted(subject)]
+        wishes = [*wishes, *self._people.wishes_of(subject)]
         if intention is not None:
             return [*wishes, *self._open(row, invocation, intention, subject, named)]
         if row["hint"] not in RUN_HINTS:
@@ -264,15 +266,16 @@ class Interpreter:
             return []
         opened.subject = msgspec.structs.replace(opened.subject, seen=seen)
         opened.named = self._people.actor_of(opened.subject)
+        wishes = self._people.wishes_of(opened.subject)
         if not seen.variables:
-            return []
+            return wishes
         opened.invocation = with_variables(opened.invocation, seen.variables)
         tool = next((tool for tool in self._tools.values() if opened.intention.tool in tool.programs), None)
         intention = tool.read(opened.invocation) if tool else None
         if intention is None or intention.prefix == opened.intention.prefix:
-            return []
+            return wishes
         opened.intention = intention
-        return self._wish_after(opened) if opened.is_ended else self._wish_before(opened)
+        return [*wishes, *(self._wish_after(opened) if opened.is_ended else self._wish_before(opened))]
 
     def _take_files(self, changed: FilesChanged) -> list[Emission]:
         """Files changed. A tool whose environment was not known works in this one; nobody's tool: a write of its own."""
@@ -282,7 +285,7 @@ class Interpreter:
         subject = Subject(
             time_ms=changed.time_ms, image=changed.image, auid=changed.auid, uid=changed.uid, session=changed.session
         )
-        wishes = self._people.names_wanted(subject)
+        wishes = self._people.wishes_of(subject)
         opened = self._writes.take(changed, node=self.node, named=self._people.actor_of(subject))
         if opened is None:
             return wishes
@@ -369,7 +372,7 @@ class Interpreter:
         if opened.intention.only_if_changed and not (changes or opened.from_others or opened.saw_metadata):
             return []
         prefix = opened.intention.prefix
-        if opened.named.actor.name is None:
+        if opened.named.actor.name is None or opened.subject.seen is None:
             opened.named = self._people.actor_of(opened.subject)
         if changes is not None and prefix is not None:
             reclaimed = reclaim(opened, changes, [one for one in self._done if one.environment.prefix == prefix])
