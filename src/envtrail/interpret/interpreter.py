@@ -58,9 +58,18 @@ class Interpreter:
         lineage: Answers who descends from whom.
         tools: In the order in which they are asked.
         excluded_units: Names of systemd units whose operations are not reported.
+        names_hold_ms: How long the name of a uid is used before it is asked for again.
     """
 
-    def __init__(self, *, node: str, lineage: Lineage, tools: Sequence[Tool] = TOOLS, excluded_units: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        node: str,
+        lineage: Lineage,
+        tools: Sequence[Tool] = TOOLS,
+        excluded_units: Sequence[str] = (),
+        names_hold_ms: int = 300_000,
+    ) -> None:
         self.node = node
         self._lineage = lineage
         self._tools = {tool.name: tool for tool in tools}
@@ -74,7 +83,7 @@ class Interpreter:
         self._runs = Runs()
         self._by_pid: dict[int, list[int]] = {}
         self._sessions = Sessions(node=node)
-        self._people = People(lineage, self._sessions)
+        self._people = People(lineage, self._sessions, names_hold_ms=names_hold_ms)
         self._kinds: dict[str, str] = {}
         self._boot_id: str | None = None
 

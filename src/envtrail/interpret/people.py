@@ -19,8 +19,6 @@ from envtrail.interpret.tools.paths import program_name, program_words
 from envtrail.model.observation import NameResolved, ProcessSeen
 
 _MOST = 16_384
-_NAME_HOLDS_MS = 300_000
-"""A name older than this is asked for again, so that a renamed account is noticed."""
 
 
 class _Lineage(Protocol):
@@ -48,11 +46,13 @@ class People:
     Args:
         lineage: Answers who descends from whom.
         sessions: Knows where a session came from.
+        names_hold_ms: A name that was learnt longer ago is asked for again: accounts are renamed, uids are used again.
     """
 
-    def __init__(self, lineage: _Lineage, sessions: Sessions) -> None:
+    def __init__(self, lineage: _Lineage, sessions: Sessions, *, names_hold_ms: int) -> None:
         self._lineage = lineage
         self._sessions = sessions
+        self._names_hold_ms = names_hold_ms
         self._names: dict[int, tuple[str | None, int]] = {}
         self._agents: dict[int, str] = {}
         self._servers: dict[int, str | None] = {}
@@ -110,7 +110,7 @@ class People:
                 session=subject.session,
                 remote=self._sessions.remote_of(subject.session),
                 recorded=subject.recorded,
-                names={uid: name for uid, (name, at_ms) in self._names.items() if subject.time_ms - at_ms <= _NAME_HOLDS_MS},
+                names={uid: name for uid, (name, at_ms) in self._names.items() if subject.time_ms - at_ms <= self._names_hold_ms},
                 cgroup=seen.cgroup if seen else None,
                 uid_map=seen.uid_map if seen else None,
                 container_image=seen.container_image if seen else None,
@@ -128,7 +128,7 @@ class People:
         hub = self._hub_above(above)
         owner = owner_of(subject.seen.cgroup) if subject.seen else None
         uids = {subject.auid, subject.uid, owner, hub.uid if hub else None, *_uids_of(above, subject)} - {None}
-        wanted = [uid for uid in uids if subject.time_ms - self._names.get(uid, (None, 0))[1] > _NAME_HOLDS_MS]  # type: ignore[arg-type]
+        wanted = [uid for uid in uids if subject.time_ms - self._names.get(uid, (None, 0))[1] > self._names_hold_ms]  # type: ignore[arg-type]
         names: list[Emission] = [NameWanted(uid=uid) for uid in sorted(wanted)]  # type: ignore[type-var,arg-type]
         return [*self._job_wanted(above), *names]
 
