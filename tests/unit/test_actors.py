@@ -95,6 +95,9 @@ SHARED = server(uid=998, parent=998, is_below_hub=True)
         # A server that the person it runs as could have started: what it says of somebody else is not believed.
         ({"auid": 1001, "uid": 1001, "hub": server("eve", 1001, 1001)}, "alice", "auid", "certain", "human"),
         ({"auid": 1001, "uid": 1001, "hub": server("eve", 1001, 1001, is_below_hub=True)}, "alice", "auid", "weak", "human"),
+        ({"auid": 1001, "uid": 1001, "hub": server("eve", 1001, 0)}, "alice", "auid", "certain", "human"),
+        ({"uid": 1001, "hub": server("eve", 1001, 0), "cgroup": MANAGER}, "alice", "unit", "strong", "human"),
+        ({"uid": 1002, "hub": server("eve", 1002, 0), "cgroup": CRON}, "bob", "uid", "strong", "human"),
         ({"auid": 1001, "uid": 1002, "hub": server("eve", 1002, 1001)}, "alice", "auid", "certain", "human"),
         ({"auid": 1001, "uid": 1002, "hub": server("eve", 1002, 1001, is_below_hub=True)}, "alice", "auid", "weak", "human"),
         ({"uid": 1002, "hub": server("eve", 1002, 1002)}, "bob", "uid", "strong", "human"),

@@ -225,3 +225,17 @@ def test_a_name_that_was_learnt_long_ago_is_not_used(machine: Machine) -> None:
     machine.now_ms += 301_000
     machine.exec(31, 1, ["/usr/bin/python3", "/home/a/train.py"], uid=1001, auid=1001)
     assert [run.actor.name for run in machine.runs] == [None, "mallory"]
+
+
+def test_what_a_job_was_given_holds_in_a_rebuild_too_where_nothing_is_wished_for(machine: Machine) -> None:
+    machine.exec(10, 1, ["/a/bin/Runner.Worker", "spawnclient"], uid=1002)
+    machine.exec(20, 10, ["/bin/bash", "-e", "step.sh"], uid=1002)
+    (image,) = [machine.assembler.image_of(20)]
+    assert image is not None
+    machine.exec(20, 10, ["/bin/bash", "-e", "other.sh"], uid=1002)
+    seen = ProcessSeen(
+        time_ms=machine.now_ms, pid=20, ppid=10, exe=None, argv=["bash"], cwd=None, uid=1002, auid=None, session=None,
+        started_ms=None, image=image, variables=GITHUB,
+    )  # fmt: skip
+    machine.interpreter.step(None, [seen], now_ms=machine.now_ms)
+    assert told(machine.install(30, 20, uid=1002, **FORGED))[:3] == ("carol", "ci", "strong")

@@ -108,7 +108,8 @@ def _by_hub(facts: Facts, hub: HubServer, *, is_contained: bool) -> Named | None
     """
     is_other = hub.parent_uid is not None and hub.parent_uid != hub.uid
     is_spawner = (hub.is_below_hub and facts.auid is None) or (hub.parent_uid or 0) < _FIRST_PERSON
-    is_given = is_other and is_spawner
+    # Whoever lets a person in is root as well (sshd, cron, their systemd manager).
+    is_given = is_other and is_spawner and not _is_own(facts, hub.uid)
     is_service = (hub.uid is not None and hub.uid < _FIRST_PERSON) or is_contained or is_of_the_system(facts.cgroup)
     is_by_login = _is_own(facts, hub.uid) or (facts.auid is not None and not is_service)
     if not is_given and (is_by_login or not (hub.is_below_hub or (is_service and hub.parent_uid is None))):

@@ -58,10 +58,10 @@ class People:
         self._servers: dict[int, str | None] = {}
         """Image of a single-user server → the hub's user, once its environment was seen."""
         self._hubs: dict[int, None] = {}
-        self._hub_users: dict[int, set[str]] = {}
-        """Account of servers → the hub's people that they were for."""
+        self._hub_users: dict[int, frozenset[str]] = {}
+        """Account of servers → the hub's people that they were for; two are enough to know that it is shared."""
         self._jobs: dict[int, Mapping[str, str]] = {}
-        """Image of the first process of a CI job → what its runner gave it; empty until it was seen."""
+        """Image of the first process of a CI job → what its runner gave it; empty while it was only asked for."""
 
     def take_exec(self, row: dict[str, Any], invocation: Invocation) -> list[Emission]:
         """Remember what begins here; a server's environment is asked for at once, as its spawner gave it."""
@@ -80,12 +80,13 @@ class People:
         """Learn from /proc: a server's spawner told it whom it is for; what ran before the agent is known by its words."""
         image = seen.image if seen.image is not None else (seen.started_ms or seen.time_ms) << 20 | seen.pid & 0xFFFFF
         name = program_of(Invocation(exe=seen.exe or "", argv=seen.argv, path=None, cwd=seen.cwd, uid=seen.uid))
-        if image in self._jobs:
-            self._jobs[image] = seen.variables
+        _, job = _runner_and_job(self._lineage.lineage(image))
+        if job is not None and job.image == image:
+            _remember(self._jobs, image, seen.variables)
         elif name in HUB_SERVERS and seen.variables.get(HUB_USER):
             _remember(self._servers, image, seen.variables[HUB_USER])
-            if seen.uid is not None:
-                self._hub_users.setdefault(seen.uid, set()).add(seen.variables[HUB_USER])
+            if seen.uid is not None and len(users := self._hub_users.get(seen.uid, frozenset())) < 2:
+                _remember(self._hub_users, seen.uid, users | {seen.variables[HUB_USER]})
         elif name == HUB:
             _remember(self._hubs, image, None)
         elif any(process.hint == AGENT for process in self._lineage.lineage(image)[:1]):
@@ -159,7 +160,7 @@ class People:
                 uid=process.uid,
                 parent_uid=parent.uid if parent else None,
                 is_below_hub=any(one.image in self._hubs for one in above[at + 1 :]),
-                is_shared=len(self._hub_users.get(process.uid, ())) > 1 if process.uid is not None else False,
+                is_shared=len(self._hub_users.get(process.uid, frozenset())) > 1 if process.uid is not None else False,
             )
         return None
 
