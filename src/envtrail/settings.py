@@ -200,6 +200,9 @@ SETTINGS: tuple[Setting, ...] = (
         "names",
         "Environment variables that say for whom a hub's server or a CI job runs; kept as the others are.",
     ),
+    Setting(
+        "interpret.names_interval_s", 300, "s", "A name of a uid that was learnt longer ago is asked for again before it is used."
+    ),
     Setting("interpret.environments_interval_s", 300, "s", "How often environments are looked for again."),
     Setting("store.write_interval_ms", 200, "ms", "Records reach the disk's cache at least this often."),
     Setting("store.sync_interval_ms", 5000, "ms", "fdatasync at least this often."),

@@ -88,7 +88,10 @@ def wait_until(ready: Callable[[], object], what: str, *, timeout_s: float = 20)
 
 
 class RunningAgent:
-    """`envtrail agent` in a process of its own, rules bounded to one login uid, or to several."""
+    """`envtrail agent` in a process of its own, rules bounded to one login uid, or to several.
+
+    `through` are words that come before its command line and must end in an exec of it.
+    """
 
     def __init__(
         self,
@@ -98,8 +101,10 @@ class RunningAgent:
         roots: Sequence[Path],
         profile: str = "lean",
         source: str = "auto",
+        through: Sequence[str] = (),
         **variables: str,
     ) -> None:
+        self._through = through
         self.data_dir = folder / "trail"
         self.environment = {
             **os.environ,
@@ -121,7 +126,8 @@ class RunningAgent:
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-m", "envtrail", "agent"], env=self.environment, stdout=log, stderr=log)
+            argv = [*self._through, sys.executable, "-m", "envtrail", "agent"]
+            process = subprocess.Popen(argv, env=self.environment, stdout=log, stderr=log)
         status = self.data_dir / "agent.json"
         started = f'"pid":{process.pid},'
         wait_until(lambda: (status.exists() and started in status.read_text()) or process.poll() is not None, "the agent's start")
@@ -160,14 +166,16 @@ class RunningAgent:
 
 
 @contextmanager
-def running_agent(folder: Path, auid: int | Sequence[int], *, roots: Sequence[Path], **options: str) -> Iterator[RunningAgent]:
+def running_agent(
+    folder: Path, auid: int | Sequence[int], *, roots: Sequence[Path], through: Sequence[str] = (), **options: str
+) -> Iterator[RunningAgent]:
     """An agent for the length of a test; the kernel's rules are then as they were."""
     from envtrail.core.control import AuditControl
 
     with audit_turn():
         with AuditControl() as control:
             before = control.list_rules()
-        agent = RunningAgent(folder, auid, roots=roots, **options)
+        agent = RunningAgent(folder, auid, roots=roots, through=through, **options)
         try:
             yield agent
         finally:

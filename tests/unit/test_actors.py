@@ -10,15 +10,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtrail.agent.containers import read_container_image
-from envtrail.interpret.actors import Facts, HubServer, name_actor
-from envtrail.interpret.origins import container_of, inner_uid, job_of, manager_uid_of, unit_of
+from envtrail.interpret.actors import Facts, HubServer, Runner, name_actor
+from envtrail.interpret.origins import (
+    cgroup_path,
+    container_of,
+    inner_uid,
+    is_of_people,
+    is_of_the_system,
+    job_of,
+    owner_of,
+    unit_of,
+)
 from envtrail.model.operation import Confidence
 
 NAMES = {0: "root", 998: "jenkins", 1000: "jovyan", 1001: "alice", 1002: "bob"}
 ID = "0123456789abcdef" * 4
 DOCKER = f"/system.slice/docker-{ID}.scope"
 GITHUB = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "77", "GITHUB_REPOSITORY": "x/y", "GITHUB_ACTOR": "carol"}
-HUB = HubServer(user="dora", uid=1000, hub_uid=1000)
+JENKINS = {"JENKINS_URL": "http://ci", "BUILD_TAG": "j-1", "JOB_NAME": "j", "BUILD_USER_ID": "carol"}
+SESSION = "/user.slice/user-1001.slice/session-3.scope"
+MANAGER = "/user.slice/user-1001.slice/user@1001.service/app.slice"
+HUB_UNIT = "/system.slice/jupyterhub.service"
+CRON = "/system.slice/cron.service"
+PODMAN = f"/machine.slice/libpod-{ID}.scope"
+ROOTLESS = f"{MANAGER}/libpod-{ID}.scope"
+
+
+def server(user: str = "dora", uid: int | None = 1002, parent: int | None = 0, **more: bool) -> HubServer:
+    return HubServer(user=user, uid=uid, parent_uid=parent, **more)
+
+
+SHARED = server(uid=998, parent=998, is_below_hub=True)
 
 
 @pytest.mark.parametrize(
@@ -34,29 +56,105 @@ HUB = HubServer(user="dora", uid=1000, hub_uid=1000)
         ({"uid": 0, "cgroup": "/system.slice/cron.service"}, "root", "uid", "weak", "service"),
         ({"uid": 998, "cgroup": "/system.slice/jenkins.service"}, "jenkins", "uid", "weak", "service"),
         ({"uid": 1001, "cgroup": "/user.slice/user-1001.slice/user@1001.service/app.slice"}, "alice", "unit", "strong", "human"),
-        ({"uid": 1002, "cgroup": "/user.slice/user-1001.slice/user@1001.service/app.slice"}, "bob", "uid", "strong", "human"),
+        # A session and a systemd manager keep their person through su and sudo, where PAM set no login uid.
+        ({"uid": 1001, "cgroup": SESSION}, "alice", "unit", "strong", "human"),
+        ({"uid": 0, "cgroup": SESSION}, "alice", "unit", "weak", "human"),
+        ({"uid": 1002, "cgroup": SESSION}, "alice", "unit", "weak", "human"),
+        ({"uid": 1002, "cgroup": SESSION, "recorded": {"UID": "bob"}}, "alice", "unit", "weak", "human"),
+        ({"uid": 1002, "cgroup": MANAGER}, "alice", "unit", "weak", "human"),
+        ({"auid": 1002, "uid": 1002, "cgroup": SESSION}, "bob", "auid", "certain", "human"),
+        # cron logs in; a service's account is no person, and neither is root's own job.
+        ({"auid": 1001, "uid": 1001, "cgroup": CRON}, "alice", "auid", "certain", "human"),
+        ({"auid": 998, "uid": 998, "cgroup": CRON}, "jenkins", "auid", "certain", "service"),
+        ({"auid": 0, "uid": 0, "cgroup": CRON}, "root", "auid", "certain", "service"),
+        ({"auid": 0, "uid": 0}, "root", "auid", "certain", "human"),
+        ({"uid": 1002, "cgroup": CRON}, "bob", "uid", "strong", "service"),
         ({}, None, "none", "none", None),
         # A hub's server: whoever started the hub, and whatever login it inherited.
-        ({"uid": 1000, "hub": HUB}, "dora", "jupyterhub", "strong", "human"),
-        ({"auid": 1002, "uid": 1000, "hub": HUB}, "dora", "jupyterhub", "strong", "human"),
-        ({"uid": 1001, "hub": HubServer(user="alice", uid=1001, hub_uid=0)}, "alice", "jupyterhub", "strong", "human"),
-        ({"uid": 1001, "hub": HubServer(user="a.lice@example", uid=1001, hub_uid=0)}, "alice", "jupyterhub", "strong", "human"),
-        ({"uid": 1999, "hub": HubServer(user="zoe", uid=1999, hub_uid=0)}, "zoe", "jupyterhub", "strong", "human"),
+        ({"uid": 998, "hub": SHARED}, "dora", "jupyterhub", "strong", "human"),
+        ({"auid": 1001, "uid": 998, "hub": SHARED}, "dora", "jupyterhub", "strong", "human"),
+        (
+            {"uid": 1000, "hub": server(uid=1000, parent=1000, is_below_hub=True), "cgroup": HUB_UNIT},
+            "dora",
+            "jupyterhub",
+            "strong",
+            "human",
+        ),
+        ({"uid": 1000, "hub": server(uid=1000, parent=1000, is_below_hub=True)}, "dora", "jupyterhub", "weak", "human"),
+        ({"uid": 998, "hub": server(uid=998, parent=None)}, "dora", "jupyterhub", "weak", "human"),
+        ({"uid": 1002, "hub": server("bob")}, "bob", "jupyterhub", "strong", "human"),
+        ({"auid": 1001, "uid": 1002, "hub": server("bob")}, "bob", "jupyterhub", "strong", "human"),
+        ({"uid": 1002, "hub": server("b.ob@example")}, "bob", "jupyterhub", "strong", "human"),
+        ({"uid": 1002, "hub": server("dora", is_shared=True)}, "dora", "jupyterhub", "strong", "human"),
+        ({"uid": 1002, "hub": server("bob", parent=998)}, "bob", "jupyterhub", "strong", "human"),
+        ({"uid": 1999, "hub": server("zoe", 1999)}, "zoe", "jupyterhub", "strong", "human"),
+        # The account of a container is not the one that has its number here.
+        ({"uid": 1001, "hub": server("dora", 1001), "cgroup": DOCKER}, "dora", "jupyterhub", "strong", "human"),
+        ({"auid": 1001, "uid": 1001, "hub": server("dora", 1001, None), "cgroup": DOCKER}, None, "container", "weak", "human"),
+        ({"uid": 1001, "hub": server("dora", 1001, None), "cgroup": DOCKER}, "dora", "jupyterhub", "weak", "human"),
+        # A server that the person it runs as could have started: what it says of somebody else is not believed.
+        ({"auid": 1001, "uid": 1001, "hub": server("eve", 1001, 1001)}, "alice", "auid", "certain", "human"),
+        ({"auid": 1001, "uid": 1001, "hub": server("eve", 1001, 1001, is_below_hub=True)}, "alice", "auid", "weak", "human"),
+        ({"auid": 1001, "uid": 1001, "hub": server("eve", 1001, 0)}, "alice", "auid", "certain", "human"),
+        ({"uid": 1001, "hub": server("eve", 1001, 0), "cgroup": MANAGER}, "alice", "unit", "strong", "human"),
+        ({"uid": 1002, "hub": server("eve", 1002, 0), "cgroup": CRON}, "bob", "uid", "strong", "human"),
+        ({"auid": 1001, "uid": 1002, "hub": server("eve", 1002, 1001)}, "alice", "auid", "certain", "human"),
+        ({"auid": 1001, "uid": 1002, "hub": server("eve", 1002, 1001, is_below_hub=True)}, "alice", "auid", "weak", "human"),
+        ({"uid": 1002, "hub": server("eve", 1002, 1002)}, "bob", "uid", "strong", "human"),
+        ({"uid": 1002, "hub": server("eve", 1002, 1002, is_below_hub=True), "cgroup": CRON}, "bob", "uid", "weak", "human"),
+        ({"uid": 1001, "hub": server("eve", 1001, 1001, is_below_hub=True), "cgroup": MANAGER}, "alice", "unit", "weak", "human"),
+        ({"uid": 1001, "hub": server("eve", 1001, 1001), "cgroup": DOCKER}, None, "container", "weak", "human"),
         # The process's own variables name nobody that the kernel has named already.
         ({"auid": 1001, "uid": 1001, "variables": {"JUPYTERHUB_USER": "eve"}}, "alice", "auid", "certain", "human"),
         ({"auid": 1001, "uid": 1001, "variables": GITHUB}, "alice", "auid", "certain", "human"),
         ({"uid": 1002, "variables": {"JUPYTERHUB_USER": "eve"}}, "bob", "uid", "strong", "human"),
-        # CI: a job tells of itself, weakly.
+        ({"uid": 1002, "variables": GITHUB}, "bob", "uid", "strong", "human"),
+        # CI: what the runner gave to its job is believed; a job tells of itself, weakly.
         ({"uid": 998, "variables": GITHUB}, "carol", "ci", "weak", "service"),
-        ({"auid": 1002, "uid": 1002, "variables": GITHUB, "is_below_runner": True}, "carol", "ci", "weak", "service"),
+        ({"uid": 998, "variables": JENKINS}, "carol", "ci", "weak", "service"),
         ({"uid": 998, "variables": {"GITLAB_CI": "true", "CI_JOB_ID": "9"}}, None, "ci", "none", "service"),
-        # A container's uid is nobody's account here; a login that reached into it is.
+        ({"uid": 1002, "runner": Runner(uid=1002, variables=GITHUB)}, "carol", "ci", "strong", "service"),
+        ({"uid": 1002, "runner": Runner(uid=1002, variables=GITHUB), "variables": JENKINS}, "carol", "ci", "strong", "service"),
+        ({"uid": 1002, "runner": Runner(uid=1002), "variables": GITHUB}, "carol", "ci", "weak", "service"),
+        ({"uid": 998, "runner": Runner(uid=998)}, "jenkins", "uid", "weak", "service"),
+        # A runner that an administrator started, through root and from their own account; and one that a person calls so.
+        (
+            {"auid": 1001, "uid": 998, "runner": Runner(uid=998, variables=GITHUB), "uids": (1001, 0, 998)},
+            "carol",
+            "ci",
+            "weak",
+            "service",
+        ),
+        ({"auid": 1001, "uid": 998, "runner": Runner(uid=998), "uids": (1001, 0, 998)}, "alice", "auid", "weak", "service"),
+        (
+            {"auid": 1001, "uid": 1001, "runner": Runner(uid=1001, variables=GITHUB), "uids": (1001,)},
+            "alice",
+            "auid",
+            "weak",
+            "service",
+        ),
+        (
+            {"auid": 1001, "uid": 1002, "runner": Runner(uid=1002, variables=GITHUB), "uids": (1001, 1002)},
+            "alice",
+            "auid",
+            "weak",
+            "service",
+        ),
+        ({"uid": 1002, "runner": Runner(uid=1002, variables=GITHUB), "cgroup": CRON}, "bob", "uid", "weak", "service"),
+        ({"uid": 1001, "runner": Runner(uid=1001, variables=GITHUB), "cgroup": MANAGER}, "alice", "unit", "weak", "service"),
+        # A container's uid is nobody's account here; a daemon's containers carry the login of who started the daemon.
         ({"uid": 1001, "cgroup": DOCKER}, None, "container", "weak", "service"),
         ({"uid": 0, "cgroup": DOCKER}, None, "container", "weak", "service"),
-        ({"auid": 1001, "uid": 0, "cgroup": DOCKER}, "alice", "auid", "certain", "human"),
+        ({"auid": 1001, "uid": 0, "cgroup": DOCKER}, None, "container", "weak", "human"),
+        ({"auid": 1001, "uid": 0, "cgroup": "/lxc.payload.web/system.slice/ssh.service"}, None, "container", "weak", "human"),
+        ({"auid": 1001, "uid": 0, "cgroup": PODMAN}, "alice", "auid", "strong", "human"),
+        ({"auid": 1001, "uid": 101000, "cgroup": ROOTLESS}, "alice", "auid", "strong", "human"),
+        ({"uid": 101000, "cgroup": ROOTLESS}, "alice", "unit", "strong", "human"),
+        ({"uid": 101000, "cgroup": PODMAN}, None, "container", "weak", "human"),
+        ({"uid": 998, "cgroup": DOCKER, "variables": GITHUB}, "carol", "ci", "weak", "service"),
         # An agent acts for a person; both are told.
         ({"auid": 1001, "uid": 1001, "agent": "claude"}, "alice", "auid", "certain", "agent"),
-        ({"uid": 1000, "hub": HUB, "agent": "jupyter-mcp-server"}, "dora", "jupyterhub", "strong", "agent"),
+        ({"uid": 998, "hub": SHARED, "agent": "jupyter-mcp-server"}, "dora", "jupyterhub", "strong", "agent"),
     ],
 )
 def test_the_first_method_that_can_speak_does(
@@ -122,8 +220,31 @@ def test_units_and_managers() -> None:
     assert unit_of("/user.slice/user-1001.slice/session-3.scope") == "session-3.scope"
     assert unit_of("/user.slice/user-1001.slice/user@1001.service/app.slice/run-u5.service") == "run-u5.service"
     assert unit_of("/") is None
-    assert manager_uid_of("/user.slice/user-1001.slice/user@1001.service/x") == 1001
-    assert manager_uid_of("/system.slice/cron.service") is None
+    assert owner_of(f"{MANAGER}/x") == 1001
+    assert owner_of(SESSION) == 1001
+    assert owner_of("/user.slice/user-1001.slice") is None
+    assert owner_of(CRON) is None
+    assert [is_of_people(path) for path in (CRON, HUB_UNIT, SESSION, None)] == [True, False, False, False]
+    assert [is_of_the_system(path) for path in (CRON, HUB_UNIT, SESSION, None)] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (f"0::{SESSION}\n", SESSION),
+        ("0::/\n", "/"),
+        ("", None),
+        # Version 1, and both side by side: the unified hierarchy stays at its root.
+        (f"9:name=systemd:{SESSION}\n4:memory:/x\n0::/\n", SESSION),
+        (f"9:name=systemd:{CRON}\n0::{SESSION}\n", SESSION),
+        (f"9:name=systemd:/\n4:memory:/docker/{ID}\n1:cpu:/\n0::/\n", f"/docker/{ID}"),
+        (f"12:cpu,cpuacct:/docker/{ID}\n1:name=systemd:/docker/{ID}\n", f"/docker/{ID}"),
+        (f"0::{HUB_UNIT}\n1:name=systemd:/docker/{ID}\n", f"/docker/{ID}"),
+        ("4:memory:/a:b\n0::/\n", "/a:b"),
+    ],
+)
+def test_the_path_that_says_most_is_kept(text: str, path: str | None) -> None:
+    assert cgroup_path(text) == path
 
 
 def test_jobs_of_every_runner_are_read() -> None:
@@ -153,18 +274,44 @@ _NUMBERS = st.none() | st.sampled_from([0, 998, 1000, 1001, 1002, 4242])
 _VARIABLES = st.dictionaries(st.sampled_from([*GITHUB, "JUPYTERHUB_USER", "GITLAB_CI"]), st.text(max_size=5))
 
 
-@given(auid=_NUMBERS, uid=_NUMBERS, cgroup=st.sampled_from([None, DOCKER, "/system.slice/x.service", "/"]), variables=_VARIABLES)
+_SERVERS = st.none() | st.builds(
+    HubServer, user=st.just("eve"), uid=_NUMBERS, parent_uid=_NUMBERS, is_below_hub=st.booleans(), is_shared=st.booleans()
+)
+_RUNNERS = st.none() | st.builds(Runner, uid=_NUMBERS, variables=_VARIABLES)
+_PLACES = st.sampled_from([None, DOCKER, PODMAN, ROOTLESS, SESSION, MANAGER, CRON, HUB_UNIT, "/"])
+
+
+@given(
+    auid=_NUMBERS,
+    uid=_NUMBERS,
+    cgroup=_PLACES,
+    variables=_VARIABLES,
+    hub=_SERVERS,
+    runner=_RUNNERS,
+    uids=st.lists(_NUMBERS.filter(bool)),
+)
 def test_nobody_is_certain_without_a_login_and_no_name_is_without_a_method(
-    auid: int | None, uid: int | None, cgroup: str | None, variables: dict[str, str]
+    auid: int | None,
+    uid: int | None,
+    cgroup: str | None,
+    variables: dict[str, str],
+    hub: HubServer | None,
+    runner: Runner | None,
+    uids: list[int],
 ) -> None:
-    named = name_actor(Facts(auid=auid, uid=uid, cgroup=cgroup, variables=variables, names=NAMES))
+    facts = Facts(auid=auid, uid=uid, cgroup=cgroup, variables=variables, hub=hub, runner=runner, uids=tuple(uids), names=NAMES)
+    named = name_actor(facts)
     actor = named.actor
-    assert actor.confidence is not Confidence.CERTAIN or actor.method == "auid"
-    assert actor.name is None or actor.method != "none"
+    assert actor.confidence is not Confidence.CERTAIN or (actor.method == "auid" and auid is not None and runner is None)
+    assert actor.name is None or (actor.method != "none" and actor.confidence is not Confidence.NONE)
     assert actor.name is not None or named.absent["actor.name"]
+    assert named.why
+    assert (actor.auid, actor.uid) == (auid, uid)
     if actor.method not in {"ci", "jupyterhub"}:
-        assert (
-            actor.name not in {variables.get("JUPYTERHUB_USER"), variables.get("GITHUB_ACTOR")}
-            or actor.name in NAMES.values()
-            or actor.name is None
-        )
+        assert actor.name is None or actor.name in NAMES.values()
+    if actor.method == "jupyterhub":
+        # No login of the account itself is above, so nobody can have said it of themselves.
+        assert hub is not None
+        assert hub.parent_uid != hub.uid or hub.uid is None or hub.uid != auid
+    if actor.method == "container":
+        assert actor.name is None

@@ -40,7 +40,12 @@ def make_pipeline(
     assembler = Assembler(
         node=config.node, hints=hints(config.names("interpret.ai_agents")), timeout_ms=config.number("capture.event_timeout_ms")
     )
-    interpreter = Interpreter(node=config.node, lineage=assembler, excluded_units=config.names("rules.exclude_units"))
+    interpreter = Interpreter(
+        node=config.node,
+        lineage=assembler,
+        excluded_units=config.names("rules.exclude_units"),
+        names_hold_ms=config.number("interpret.names_interval_s") * 1000,
+    )
     return Pipeline(
         assembler=assembler,
         interpreter=interpreter,

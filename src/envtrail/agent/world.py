@@ -18,7 +18,7 @@ from envtrail.core import ExecWatch, SeenProcess, redact_argv, redact_text
 from envtrail.environments.find import identify
 from envtrail.environments.inventory import read_snapshot
 from envtrail.interpret.emission import EnvironmentOpened, NameWanted, ProcessWanted, ScriptWanted, SnapshotWanted, Wish
-from envtrail.interpret.origins import HUB_USER, container_of
+from envtrail.interpret.origins import HUB_SERVERS, HUB_USER, cgroup_path, container_of
 from envtrail.model.environment import Environment
 from envtrail.model.observation import (
     EnvironmentSeen,
@@ -216,7 +216,7 @@ def read_process(pid: int, now_ms: int, variables: frozenset[str]) -> ProcessSee
         raw_argv = (folder / "cmdline").read_bytes()
         if not raw_argv:
             return None
-        if b"jupyterhub-singleuser" in raw_argv:
+        if any(name.encode() in raw_argv for name in HUB_SERVERS):
             # Its spawner said in its environment whom it is for.
             variables |= {HUB_USER}
         stat = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
@@ -268,7 +268,7 @@ def as_seen(told: SeenProcess, now_ms: int) -> ProcessSeen:
 
 def _placed(seen: ProcessSeen, cgroup: str, uid_map: str) -> ProcessSeen:
     """With its cgroup, and what says of a container: the map of its uids, the name of its image."""
-    path = cgroup.strip().rpartition("::")[2] or cgroup.strip() or None
+    path = cgroup_path(cgroup)
     container = container_of(path, uid=None, uid_map=None, image=None)
     return msgspec.structs.replace(
         seen,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 import pyarrow as pa
 
-from envtrail.core import Process
 from envtrail.interpret.actors import Named
 from envtrail.interpret.emission import Emission, EnvironmentOpened, ProcessWanted, SnapshotWanted
 from envtrail.interpret.invocations import invocation_of, place_of_metadata
 from envtrail.interpret.operations import OpenOperation, with_variables
-from envtrail.interpret.people import People, Subject
+from envtrail.interpret.people import Lineage, People, Subject
 from envtrail.interpret.rows import Row, interesting_rows
 from envtrail.interpret.runs import Runs
 from envtrail.interpret.sessions import Sessions
@@ -42,13 +40,6 @@ _MOST_CLOSED = 4096
 _MOST_DONE = 64
 
 
-class Lineage(Protocol):
-    """The process table, as `core.Assembler` answers it."""
-
-    def lineage(self, image: int) -> list[Process]: ...
-    def descendants(self, image: int) -> int: ...
-
-
 class Interpreter:
     """Holds what is open; nothing else is remembered.
 
@@ -57,9 +48,18 @@ class Interpreter:
         lineage: Answers who descends from whom.
         tools: In the order in which they are asked.
         excluded_units: Names of systemd units whose operations are not reported.
+        names_hold_ms: How long the name of a uid is used before it is asked for again.
     """
 
-    def __init__(self, *, node: str, lineage: Lineage, tools: Sequence[Tool] = TOOLS, excluded_units: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        node: str,
+        lineage: Lineage,
+        tools: Sequence[Tool] = TOOLS,
+        excluded_units: Sequence[str] = (),
+        names_hold_ms: int = 300_000,
+    ) -> None:
         self.node = node
         self._lineage = lineage
         self._tools = {tool.name: tool for tool in tools}
@@ -73,7 +73,7 @@ class Interpreter:
         self._runs = Runs()
         self._by_pid: dict[int, list[int]] = {}
         self._sessions = Sessions(node=node)
-        self._people = People(lineage, self._sessions)
+        self._people = People(lineage, self._sessions, names_hold_ms=names_hold_ms)
         self._kinds: dict[str, str] = {}
         self._boot_id: str | None = None
 
@@ -123,7 +123,7 @@ class Interpreter:
         return self._close(opened, changes=changes, installed=installed, absent=absent)
 
     def is_busy(self, prefix: str) -> bool:
-        """Whether an operation on this environment is under way: what is read there now would be half of it."""
+        """Whether an environment is being changed: what is read there now would be half of it."""
         return bool(self._at_work_in(prefix)) or self._writes.is_open(prefix)
 
     def _at_work_in(self, prefix: str) -> list[OpenOperation]:
@@ -186,6 +186,7 @@ class Interpreter:
                 return self._take_files(observation)
             case NameResolved():
                 self._people.take_name(observation)
+                return [*self._runs.take_name(observation.uid, observation.name)]
             case EnvironmentSeen():
                 self._kinds[observation.environment.prefix] = observation.environment.kind
             case AgentStarted() if observation.boot_id != self._boot_id:
@@ -218,7 +219,7 @@ class Interpreter:
             recorded=row["fields"],
         )
         named = self._people.actor_of(subject)
-        wishes = [*wishes, *self._people.names_wanted(subject)]
+        wishes = [*wishes, *self._people.wishes_of(subject)]
         if intention is not None:
             return [*wishes, *self._open(row, invocation, intention, subject, named)]
         if row["hint"] not in RUN_HINTS:
@@ -264,15 +265,16 @@ class Interpreter:
             return []
         opened.subject = msgspec.structs.replace(opened.subject, seen=seen)
         opened.named = self._people.actor_of(opened.subject)
+        wishes = self._people.wishes_of(opened.subject)
         if not seen.variables:
-            return []
+            return wishes
         opened.invocation = with_variables(opened.invocation, seen.variables)
         tool = next((tool for tool in self._tools.values() if opened.intention.tool in tool.programs), None)
         intention = tool.read(opened.invocation) if tool else None
         if intention is None or intention.prefix == opened.intention.prefix:
-            return []
+            return wishes
         opened.intention = intention
-        return self._wish_after(opened) if opened.is_ended else self._wish_before(opened)
+        return [*wishes, *(self._wish_after(opened) if opened.is_ended else self._wish_before(opened))]
 
     def _take_files(self, changed: FilesChanged) -> list[Emission]:
         """Files changed. A tool whose environment was not known works in this one; nobody's tool: a write of its own."""
@@ -282,7 +284,7 @@ class Interpreter:
         subject = Subject(
             time_ms=changed.time_ms, image=changed.image, auid=changed.auid, uid=changed.uid, session=changed.session
         )
-        wishes = self._people.names_wanted(subject)
+        wishes = self._people.wishes_of(subject)
         opened = self._writes.take(changed, node=self.node, named=self._people.actor_of(subject))
         if opened is None:
             return wishes
@@ -368,7 +370,7 @@ class Interpreter:
         if changes is None and opened.is_only_elsewhere:
             opened.go_elsewhere()
         prefix = opened.intention.prefix
-        if opened.named.actor.name is None:
+        if opened.named.actor.name is None or opened.subject.seen is None:
             opened.named = self._people.actor_of(opened.subject)
         if changes is not None and prefix is not None:
             reclaimed = reclaim(opened, changes, [one for one in self._done if one.environment.prefix == prefix])

@@ -21,6 +21,9 @@ _CONTAINERS = (
 )
 _UNIT = re.compile(r"([^/]+\.(?:service|scope))(?=/|$)")
 _USER_MANAGER = re.compile(r"/user@(\d+)\.service(?:/|$)")
+_USER_SESSION = re.compile(r"/user-(\d+)\.slice/session-[^/]+\.scope(?:/|$)")
+_OF_PEOPLE = frozenset({"cron.service", "crond.service", "atd.service", "anacron.service", "ssh.service", "sshd.service"})
+"""System services below which people run what they like."""
 _MAP_LINE = re.compile(r"^\s*(\d+)\s+(\d+)\s+(\d+)\s*$", re.MULTILINE)
 
 
@@ -44,7 +47,9 @@ _RUNNERS = (
     _Runner("azure-pipelines", "TF_BUILD", "BUILD_BUILDID", "BUILD_DEFINITIONNAME", "BUILD_REQUESTEDFOR"),
 )
 
-HUB_USER = "JUPYTERHUB_USER"
+HUB, HUB_USER = "jupyterhub", "JUPYTERHUB_USER"
+HUB_SERVERS = ("jupyterhub-singleuser", "jupyterhub.singleuser", "jupyter-labhub")
+"""Programs and modules that a hub's spawner starts for one person."""
 
 
 def container_of(cgroup: str | None, *, uid: int | None, uid_map: str | None, image: str | None) -> Container | None:
@@ -79,10 +84,38 @@ def unit_of(cgroup: str | None) -> str | None:
     return units[-1] if units else None
 
 
-def manager_uid_of(cgroup: str | None) -> int | None:
-    """The uid whose systemd manager (`user@1001.service`) a process belongs to."""
-    found = _USER_MANAGER.search(cgroup or "")
+def cgroup_path(text: str) -> str | None:
+    """The one path of `/proc/PID/cgroup` that says most: a container's in any hierarchy, else the unified one, else systemd's.
+
+    A container of cgroup version 1 leaves the unified hierarchy at its root.
+
+    References:
+        cgroups(7): lines of `hierarchy:controllers:path`.
+    """
+    lines = [line.split(":", 2) for line in text.splitlines() if line.count(":") >= 2]
+    paths = {controllers: path for _, controllers, path in lines}
+    contained = (path for path in paths.values() if container_of(path, uid=None, uid_map=None, image=None))
+    told = (path for path in (paths.get(""), paths.get("name=systemd"), *paths.values()) if path not in {None, "", "/"})
+    return next(contained, None) or next(told, None) or ("/" if lines else None)
+
+
+def owner_of(cgroup: str | None) -> int | None:
+    """The uid whose login session (`user-1001.slice/session-3.scope`) or systemd manager (`user@1001.service`) a process is in.
+
+    Nobody but root and systemd can put a process there; su and sudo leave it where it was.
+    """
+    found = _USER_MANAGER.search(cgroup or "") or _USER_SESSION.search(cgroup or "")
     return int(found[1]) if found else None
+
+
+def is_of_people(cgroup: str | None) -> bool:
+    """Whether a system service holds the process below which people start programs of their own (cron, at, ssh)."""
+    return "/system.slice/" in (cgroup or "") and unit_of(cgroup) in _OF_PEOPLE
+
+
+def is_of_the_system(cgroup: str | None) -> bool:
+    """Whether a system service of another kind holds it."""
+    return "/system.slice/" in (cgroup or "") and unit_of(cgroup) not in _OF_PEOPLE
 
 
 def job_of(variables: Mapping[str, str]) -> Job | None:

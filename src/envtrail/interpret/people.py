@@ -9,23 +9,24 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from envtrail.core import Process
-from envtrail.interpret.actors import Facts, HubServer, Named, name_actor
+from envtrail.interpret.actors import Facts, HubServer, Named, Runner, name_actor
 from envtrail.interpret.emission import Emission, NameWanted, ProcessWanted
-from envtrail.interpret.origins import HUB_USER
+from envtrail.interpret.origins import HUB, HUB_SERVERS, HUB_USER, owner_of
 from envtrail.interpret.sessions import Sessions
 from envtrail.interpret.tool import Invocation
 from envtrail.interpret.tools import AGENT, RUNNER
 from envtrail.interpret.tools.paths import program_name, program_words
 from envtrail.model.observation import NameResolved, ProcessSeen
 
-_SERVER = "jupyterhub-singleuser"
 _MOST = 16_384
-_NAME_HOLDS_MS = 300_000
-"""A name older than this is asked for again, so that a renamed account is noticed."""
 
 
-class _Lineage(Protocol):
+class Lineage(Protocol):
+    """The process table, as `core.Assembler` answers it."""
+
     def lineage(self, image: int) -> list[Process]: ...
+    def image_of(self, pid: int) -> int | None: ...
+    def descendants(self, image: int) -> int: ...
 
 
 class Subject(Struct, frozen=True, kw_only=True):
@@ -48,15 +49,22 @@ class People:
     Args:
         lineage: Answers who descends from whom.
         sessions: Knows where a session came from.
+        names_hold_ms: A name that was learnt longer ago is asked for again: accounts are renamed, uids are used again.
     """
 
-    def __init__(self, lineage: _Lineage, sessions: Sessions) -> None:
+    def __init__(self, lineage: Lineage, sessions: Sessions, *, names_hold_ms: int) -> None:
         self._lineage = lineage
         self._sessions = sessions
+        self._names_hold_ms = names_hold_ms
         self._names: dict[int, tuple[str | None, int]] = {}
         self._agents: dict[int, str] = {}
         self._servers: dict[int, str | None] = {}
         """Image of a single-user server → the hub's user, once its environment was seen."""
+        self._hubs: dict[int, None] = {}
+        self._hub_users: dict[int, frozenset[str]] = {}
+        """Account of servers → the hub's people that they were for; two are enough to know that it is shared."""
+        self._jobs: dict[int, Mapping[str, str]] = {}
+        """Image of the first process of a CI job → what its runner gave it; empty while it was only asked for."""
 
     def take_exec(self, row: dict[str, Any], invocation: Invocation) -> list[Emission]:
         """Remember what begins here; a server's environment is asked for at once, as its spawner gave it."""
@@ -64,7 +72,9 @@ class People:
         name = program_of(invocation)
         if hint == AGENT:
             _remember(self._agents, image, name)
-        if name == _SERVER:
+        elif name == HUB:
+            _remember(self._hubs, image, None)
+        if name in HUB_SERVERS:
             _remember(self._servers, image, None)
             return [ProcessWanted(image=image, pid=row["pid"])]
         return []
@@ -73,8 +83,15 @@ class People:
         """Learn from /proc: a server's spawner told it whom it is for; what ran before the agent is known by its words."""
         image = seen.image if seen.image is not None else (seen.started_ms or seen.time_ms) << 20 | seen.pid & 0xFFFFF
         name = program_of(Invocation(exe=seen.exe or "", argv=seen.argv, path=None, cwd=seen.cwd, uid=seen.uid))
-        if name == _SERVER and seen.variables.get(HUB_USER):
+        _, job = _runner_and_job(self._lineage.lineage(image))
+        if job is not None and job.image == image:
+            _remember(self._jobs, image, seen.variables)
+        elif name in HUB_SERVERS and seen.variables.get(HUB_USER):
             _remember(self._servers, image, seen.variables[HUB_USER])
+            if seen.uid is not None and len(users := self._hub_users.get(seen.uid, frozenset())) < 2:
+                _remember(self._hub_users, seen.uid, users | {seen.variables[HUB_USER]})
+        elif name == HUB:
+            _remember(self._hubs, image, None)
         elif any(process.hint == AGENT for process in self._lineage.lineage(image)[:1]):
             _remember(self._agents, image, name)
 
@@ -97,39 +114,66 @@ class People:
                 session=subject.session,
                 remote=self._sessions.remote_of(subject.session),
                 recorded=subject.recorded,
-                names={uid: name for uid, (name, _) in self._names.items()},
+                names={uid: name for uid, (name, at_ms) in self._names.items() if subject.time_ms - at_ms <= self._names_hold_ms},
                 cgroup=seen.cgroup if seen else None,
                 uid_map=seen.uid_map if seen else None,
                 container_image=seen.container_image if seen else None,
                 variables=seen.variables if seen else {},
-                hub=self._hub_above(above, subject.auid),
+                hub=self._hub_above(above),
                 agent=next((name for process in above if (name := self._agents.get(process.image))), None),
-                is_below_runner=any(process.hint == RUNNER for process in above),
+                runner=self._runner_above(above),
                 uids=_uids_of(above, subject),
             )
         )
 
-    def names_wanted(self, subject: Subject) -> list[Emission]:
-        """Wishes for names that are not known, or were asked for too long ago."""
+    def wishes_of(self, subject: Subject) -> list[Emission]:
+        """What must be asked to name a process's person: what a runner gave its job, and names not known or learnt too long ago."""
         above = self._lineage.lineage(subject.image) if subject.image is not None else []
-        uids = {subject.auid, subject.uid, *_uids_of(above, subject)} - {None}
-        wanted = [uid for uid in uids if subject.time_ms - self._names.get(uid, (None, 0))[1] > _NAME_HOLDS_MS]  # type: ignore[arg-type]
-        return [NameWanted(uid=uid) for uid in sorted(wanted)]  # type: ignore[type-var,arg-type]
+        hub = self._hub_above(above)
+        owner = owner_of(subject.seen.cgroup) if subject.seen else None
+        uids = {subject.auid, subject.uid, owner, hub.uid if hub else None, *_uids_of(above, subject)} - {None}
+        wanted = [uid for uid in uids if subject.time_ms - self._names.get(uid, (None, 0))[1] > self._names_hold_ms]  # type: ignore[arg-type]
+        names: list[Emission] = [NameWanted(uid=uid) for uid in sorted(wanted)]  # type: ignore[type-var,arg-type]
+        return [*self._job_wanted(above), *names]
 
-    def _hub_above(self, above: Sequence[Process], auid: int | None) -> HubServer | None:
-        """The outermost server: one that is started below it could say anything in its own environment.
+    def _job_wanted(self, above: Sequence[Process]) -> list[Emission]:
+        """The first process of a job, as long as it still runs what the runner started: later it may have given itself another environment."""
+        worker, job = _runner_and_job(above)
+        if worker is None or job is None or job.image in self._jobs or self._lineage.image_of(job.pid) != job.image:
+            return []
+        _remember(self._jobs, job.image, {})
+        return [ProcessWanted(image=job.image, pid=job.pid)]
 
-        Where a person's login is above it and it runs as that person, they may have started it themselves: the login is right.
-        """
+    def _runner_above(self, above: Sequence[Process]) -> Runner | None:
+        worker, job = _runner_and_job(above)
+        if worker is None:
+            return None
+        return Runner(uid=worker.uid, variables=self._jobs.get(job.image, {}) if job else {})
+
+    def _hub_above(self, above: Sequence[Process]) -> HubServer | None:
+        """The outermost server: one that is started below it could say anything in its own environment."""
         for at, process in reversed(list(enumerate(above))):
             user = self._servers.get(process.image)
             if user is None:
                 continue
-            if auid is not None and process.uid == auid:
-                return None
-            hub = above[at + 1] if at + 1 < len(above) else None
-            return HubServer(user=user, uid=process.uid, hub_uid=hub.uid if hub else None)
+            # What ran before in the same process (an `env`, a wrapper) may already have been of the server's account.
+            parent = next((one for one in above[at + 1 :] if one.pid != process.pid), None)
+            return HubServer(
+                user=user,
+                uid=process.uid,
+                parent_uid=parent.uid if parent else None,
+                is_below_hub=any(one.image in self._hubs for one in above[at + 1 :]),
+                is_shared=len(self._hub_users.get(process.uid, frozenset())) > 1 if process.uid is not None else False,
+            )
         return None
+
+
+def _runner_and_job(above: Sequence[Process]) -> tuple[Process | None, Process | None]:
+    """The outermost runner, which the job below it did not start, and the image right below it."""
+    for at, process in reversed(list(enumerate(above))):
+        if process.hint == RUNNER:
+            return process, above[at - 1] if at else None
+    return None, None
 
 
 def program_of(invocation: Invocation) -> str:

@@ -66,6 +66,15 @@ class Runs:
         table[run.image] = run
         return [run]
 
+    def take_name(self, uid: int, name: str | None) -> list[Run]:
+        """The name of a uid was asked for as a run began: those that wait for it, with it."""
+        waiting = [run for run in self._going.values() if name is not None and _waits_for(run.actor) == uid]
+        for run in waiting:
+            absent = {field: why for field, why in run.absent.items() if field != "actor.name"}
+            actor = msgspec.structs.replace(run.actor, name=name)
+            self._going[run.image] = msgspec.structs.replace(run, actor=actor, absent=absent)
+        return [self._going[run.image] for run in waiting]
+
     def end(self, image: int, *, time_ms: int, exit_code: int | None, signal: int | None) -> list[Emission]:
         """The run with its end; in a loop, the row of its first with a count, and the run itself taken back."""
         run = self._going.pop(image, None)
@@ -101,6 +110,13 @@ class Runs:
     def clear(self) -> None:
         """Forget what is going on: the machine was started anew."""
         self._going.clear()
+
+
+def _waits_for(actor: Actor) -> int | None:
+    """The uid whose name an actor lacks."""
+    if actor.name is not None or actor.method not in {"auid", "uid"}:
+        return None
+    return actor.auid if actor.method == "auid" else actor.uid
 
 
 def begin_run(row: Row, invocation: Invocation, *, host: str, actor: Actor, absent: dict[str, str]) -> Run | None:

@@ -14,12 +14,17 @@ from wheels import make_wheel
 pytestmark = pytest.mark.kernel
 
 AUID, OTHER = 61070, 61071
+CONTAINER = "0123456789abcdef" * 4
+PRIVATE_ACCOUNTS = ["unshare", "--mount", "/bin/sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"']
+"""The agent sees accounts of its own; the machine's are not touched."""
+ACCOUNTS = Path("/etc/passwd").read_text()
 
 
 class Lab:
-    def __init__(self, home: Path, agent: RunningAgent) -> None:
+    def __init__(self, home: Path, agent: RunningAgent, passwd: Path) -> None:
         self.home = home
         self.agent = agent
+        self.passwd = passwd
         self.count = 0
 
     def script(self, name: str, text: str) -> str:
@@ -55,9 +60,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     home.mkdir()
     subprocess.run(["/usr/bin/python3", "-m", "venv", str(home / "env")], check=True)
     subprocess.run(["chmod", "-R", "a+rwX", str(home)], check=True)
-    with running_agent(folder, AUID, roots=[home]) as agent:
+    passwd = folder / "passwd"
+    passwd.write_text(ACCOUNTS + f"lena:x:{AUID}:{AUID}::/:/bin/sh\n")
+    through = [*PRIVATE_ACCOUNTS, str(passwd)]
+    with running_agent(folder, AUID, roots=[home], through=through, ENVTRAIL_INTERPRET_NAMES_INTERVAL_S="1") as agent:
         time.sleep(1)
-        yield Lab(home, agent)
+        yield Lab(home, agent, passwd)
 
 
 def actor(operation: dict[str, object]) -> dict[str, object]:
@@ -108,6 +116,60 @@ def test_variables_of_ones_own_name_nobody(lab: Lab) -> None:
 def test_a_user_namespace_does_not_change_the_person(lab: Lab) -> None:
     who = actor(lab.install("unshare", "--user", "--map-root-user"))
     assert (who["auid"], who["uid"], who["method"]) == (AUID, AUID, "auid")
+
+
+def test_a_runner_that_an_admin_started_names_the_jobs_person(lab: Lab) -> None:
+    # Root in the admin's session starts the runner as an account of its own; the job sets other variables than it was given.
+    job = lab.script("step.sh", '#!/bin/sh\nsleep 0.3\nGITHUB_ACTOR=mallory GITHUB_RUN_ID=1 "$@"\nexit $?\n')
+    given = "GITHUB_ACTIONS=true GITHUB_RUN_ID=77 GITHUB_REPOSITORY=x/y GITHUB_ACTOR=carol"
+    worker = lab.script("Runner.Worker", f'#!/bin/sh\n{given} {job} "$@"\nexit $?\n')
+    who = actor(lab.install("/bin/sh", "-c", f'setpriv --reuid {OTHER} --clear-groups {worker} "$@"; exit $?', "sh", uid=0))
+    assert (who["name"], who["method"], who["confidence"], who["class"]) == ("carol", "ci", "weak", "service")
+    assert who["job"] == {"system": "github-actions", "id": "77", "pipeline": "x/y", "person": "carol"}
+    assert who["auid"] == AUID
+
+
+def test_a_runner_of_ones_own_names_nobody_else(lab: Lab) -> None:
+    worker = lab.script("Runner.Worker", '#!/bin/sh\nGITHUB_ACTIONS=true GITHUB_ACTOR=eve "$@"\nexit $?\n')
+    who = actor(lab.install(worker))
+    assert (who["auid"], who["method"], who["confidence"]) == (AUID, "auid", "weak")
+    assert who["name"] != "eve"
+
+
+@pytest.fixture
+def container_cgroup() -> Iterator[Path]:
+    """A cgroup with a path as docker makes it, in a hierarchy that limits nothing."""
+    roots = [root for root in map(Path, ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup")) if (root / "cgroup.procs").exists()]
+    if not roots:
+        pytest.skip("no hierarchy of cgroups can be written here")
+    folder = roots[0] / "docker" / CONTAINER
+    docker_was_there = folder.parent.exists()
+    folder.mkdir(parents=True)
+    yield folder
+    wait_until(lambda: not (folder / "cgroup.procs").read_text(), "the end of what ran in the cgroup")
+    folder.rmdir()
+    if not docker_was_there:
+        folder.parent.rmdir()
+
+
+def test_the_login_of_a_container_engine_is_not_the_person_inside(lab: Lab, container_cgroup: Path) -> None:
+    enter = f'echo $$ > {container_cgroup}/cgroup.procs && exec unshare --user --map-user=1000 "$@"'
+    who = actor(lab.install("/bin/sh", "-c", enter, "sh", uid=0))
+    assert (who["name"], who["method"], who["confidence"]) == (None, "container", "weak")
+    assert (who["auid"], who["uid"]) == (AUID, 0)
+    container = who["container"]
+    assert isinstance(container, dict)
+    assert (container["engine"], container["id"], container["uid"]) == ("docker", CONTAINER, 1000)
+
+
+def test_a_renamed_account_has_the_name_of_each_moment(lab: Lab) -> None:
+    before = lab.install()
+    lab.passwd.write_text(ACCOUNTS + f"mona:x:{AUID}:{AUID}::/:/bin/sh\n")
+    time.sleep(1.2)
+    after = lab.install()
+    assert (actor(before)["name"], actor(after)["name"]) == ("lena", "mona")
+    assert f"lena (uid {AUID}, now mona, " in lab.agent.ask("show", str(before["id"])).stdout
+    assert f"mona (uid {AUID}, session" in lab.agent.ask("show", str(after["id"])).stdout
 
 
 def test_explain_says_how(lab: Lab) -> None:

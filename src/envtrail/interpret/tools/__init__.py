@@ -43,6 +43,7 @@ _RUNS = (
             "ipykernel_launcher",
             "jupyterhub",
             "jupyterhub-singleuser",
+            "jupyter-labhub",
         ],
     ),
     ("python", ["python", "pypy"]),
