@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from audit_lab import open_folders
 from logs import pip_log
 
 from envtrail.cli.main import COMMANDS
@@ -208,8 +209,7 @@ def test_a_member_sees_their_own_and_nobody_elses(trail: Cli, tmp_path_factory: 
     from envtrail.store.server import StoreServer
 
     folder = tmp_path_factory.mktemp("socket")
-    for parent in [folder, folder.parent, folder.parent.parent]:
-        parent.chmod(0o755)
+    open_folders(folder)
     path = folder / "envtrail.sock"
     server = StoreServer(path, trail.folder / "trail", group="envtrail")
     try:
