@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
-import stat
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from envtrail.agent.containers import read_container_image
+from envtrail.agent.scripts import Scripts
 from envtrail.core import ExecWatch, SeenProcess, redact_argv, redact_text
 from envtrail.environments.find import identify
 from envtrail.environments.inventory import read_snapshot
@@ -25,7 +24,6 @@ from envtrail.model.observation import (
     NameResolved,
     Observation,
     ProcessSeen,
-    ScriptSeen,
     SnapshotTaken,
 )
 
@@ -61,6 +59,7 @@ class LiveWorld:
     def __init__(self, variables: Iterable[str], execs: ExecWatch | None = None) -> None:
         self._variables = frozenset(variables)
         self._execs = execs
+        self._scripts = Scripts()
 
     def grant(self, wish: Wish, now_ms: int) -> list[Observation]:
         match wish:
@@ -73,7 +72,7 @@ class LiveWorld:
             case ProcessWanted():
                 return self._see(wish, now_ms)
             case ScriptWanted():
-                return [read_script(wish, now_ms)]
+                return [self._scripts.see(wish, now_ms)]
             case NameWanted():
                 return [NameResolved(time_ms=now_ms, uid=wish.uid, name=name_of(wish.uid))]
 
@@ -108,28 +107,6 @@ def _no_snapshot(wish: SnapshotWanted, now_ms: int, why: str) -> SnapshotTaken:
         image=wish.image,
         absent=why,
     )
-
-
-def read_script(wish: ScriptWanted, now_ms: int) -> ScriptSeen:
-    """The digest of a script: of regular files alone, and only where nobody wrote it meanwhile."""
-    digest: str | None = None
-    why: str | None = None
-    try:
-        descriptor = os.open(wish.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb", buffering=0) as handle:
-            before = os.fstat(descriptor)
-            if not stat.S_ISREG(before.st_mode) or before.st_size > _MOST_SCRIPT_BYTES:
-                why = "no regular file of at most 10 MB"
-            else:
-                digest = hashlib.sha256(handle.read(_MOST_SCRIPT_BYTES)).hexdigest()
-                after = os.fstat(descriptor)
-                if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
-                    digest, why = None, "it was written while it was read"
-                elif before.st_mtime_ns // 1_000_000 > wish.image >> 20:
-                    digest, why = None, "it was written after it began"
-    except OSError as fault:
-        why = fault.strerror or str(fault)
-    return ScriptSeen(time_ms=now_ms, image=wish.image, path=wish.path, sha256=digest, absent=why)
 
 
 def name_of(uid: int) -> str | None:

@@ -33,6 +33,12 @@ class ScriptWanted(Struct, frozen=True, kw_only=True):
 
     image: int
     path: str
+    uid: int | None
+    """Who runs it: what they may not read is not read for them."""
+    executed: str | None
+    """The file that was executed, absolute: the interpreter, or the script itself."""
+    executed_inode: int | None
+    """Its inode, as the kernel saw it."""
 
 
 class NameWanted(Struct, frozen=True, kw_only=True):

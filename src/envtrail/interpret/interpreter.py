@@ -84,8 +84,10 @@ class Interpreter:
             for row in interesting_rows(events):
                 emissions += self._take_row(row)
         for observation in observations:
+            if not (isinstance(observation, ProcessSeen) and observation.image is None):
+                emissions += self._runs.close_listing()
             emissions += self._take_observation(observation, now_ms)
-        return emissions
+        return [*emissions, *self._runs.close_listing()]
 
     def settle(
         self,
@@ -150,7 +152,7 @@ class Interpreter:
         for opened in list(self._operations.values()):
             emissions += self._close(opened, changes=None, installed=None, absent="not recorded")
         emissions += [write.settle(changes=None, absent="not recorded") for write in self._writes.take_all()]
-        self._runs.clear()
+        emissions += self._runs.clear()
         self._by_pid.clear()
         return emissions
 
@@ -179,9 +181,11 @@ class Interpreter:
                 return self._take_end(observation.pid, observation.time_ms, observation.exit_code, observation.signal, None)
             case ProcessSeen():
                 self._people.take_seen(observation)
+                if observation.image is None:
+                    self._runs.take_listed(observation)
                 return self._take_process(observation)
             case ScriptSeen():
-                return [*self._runs.take_script(observation)]
+                return self._runs.take_script(observation)
             case FilesChanged():
                 return self._take_files(observation)
             case NameResolved():
@@ -225,7 +229,7 @@ class Interpreter:
         if row["hint"] not in RUN_HINTS:
             return wishes
         above = self._lineage.lineage(row["image"])[1:]
-        begun = self._runs.begin(row, invocation, above, host=row["node"] or self.node, actor=named.actor, absent=named.absent)
+        begun = self._runs.begin(row, invocation, above, named, host=row["node"] or self.node, kinds=self._kinds)
         if begun:
             self._by_pid.setdefault(row["pid"], []).append(row["image"])
         return [*wishes, *begun]

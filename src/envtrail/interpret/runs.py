@@ -1,115 +1,143 @@
-"""Programs that ran on a Python: scripts, modules, console scripts, Jupyter servers and kernels, launchers of many processes."""
+"""Runs from their exec to their end: what is below what, what was in the script, and loops as one row."""
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from envtrail.core import Process
+from envtrail.interpret.actors import Named
 from envtrail.interpret.emission import Emission, ScriptWanted
+from envtrail.interpret.loops import Loops, began_ms
 from envtrail.interpret.rows import Row
+from envtrail.interpret.run_kinds import Shape, shape_of
 from envtrail.interpret.times import to_rfc3339
 from envtrail.interpret.tool import Invocation
-from envtrail.interpret.tools.paths import absolute, prefix_of_invocation, prefix_of_program, program_name, program_words
 from envtrail.model.ids import EventId, make_operation_id
-from envtrail.model.observation import ScriptSeen
+from envtrail.model.observation import ProcessSeen, ScriptSeen
 from envtrail.model.operation import Actor, EnvironmentRef, Evidence, Outcome
-from envtrail.model.run import Run
+from envtrail.model.run import STILL_RUNNING, Run
 
-_LAUNCHERS = frozenset(
-    {"torchrun", "torch.distributed.run", "torch.distributed.launch", "accelerate", "deepspeed", "mpirun", "horovodrun"}
-)
-_HELPERS = ("multiprocessing.spawn", "multiprocessing.resource_tracker", "multiprocessing.forkserver")
-_SYSTEM = ("/usr/share/", "/usr/lib/", "/usr/bin/lsb_release", "/usr/bin/apt", "/usr/bin/py3", "/usr/sbin/")
-"""The distribution's own programs that happen to be written in Python."""
 _MOST = 16_384
-_MOST_ALIKE = 4096
-_MOST_LATELY = 1024
-_ALIKE_WITHIN_MS = 60_000
-_ALIKE_AT_LEAST = 5
-"""As many runs alike are shown one by one before a loop becomes one row with a count."""
+_MOST_ENDED = 1024
+_SLACK_MS = 1000
+"""The start time in /proc counts in clock ticks since boot; the exec is stamped by the wall clock."""
+_INIT = 1
+"""Every listing of the machine holds it; one process that was asked for is no listing."""
+_END = ("ended", "exit_code", "signal")
 
 
 class Runs:
-    """Those that are going on, and the loops among those that are done."""
+    """Those that are going on, and for a moment those that have ended."""
 
     def __init__(self) -> None:
         self._going: dict[int, Run] = {}
-        self._lately: dict[int, Run] = {}
-        """Those that have ended, for a moment: what is in their script may be told late."""
-        self._alike: dict[tuple[object, ...], list[Run]] = {}
+        self._ended: dict[int, Run] = {}
+        """What is in their script may be told late, and what they started may begin late."""
+        self._loops = Loops()
+        self._listed: dict[int, int | None] | None = None
+        """pid → start (ms) of every process, while a listing of the machine is taken in."""
 
     def begin(
-        self, row: Row, invocation: Invocation, above: Sequence[Process], *, host: str, actor: Actor, absent: dict[str, str]
+        self,
+        row: Row,
+        invocation: Invocation,
+        above: Sequence[Process],
+        named: Named,
+        *,
+        host: str,
+        kinds: Mapping[str, str],
     ) -> list[Emission]:
-        """The run that an exec begins, and a wish for its script's content; nothing for an interpreter without a program."""
-        run = begin_run(row, invocation, host=host, actor=actor, absent=absent)
-        if run is None or len(self._going) >= _MOST:
-            return []
-        parent = next((self._going[process.image].id for process in above if process.image in self._going), None)
-        run = msgspec.structs.replace(run, parent=parent)
-        self._going[run.image] = run
-        if run.kind in {"module", "jupyter"} or not run.program.startswith("/"):
-            return [run]
-        return [run, ScriptWanted(image=run.image, path=run.program)]
+        """The run that an exec begins, and a wish for its script's content; nothing for an interpreter without a program.
 
-    def take_script(self, seen: ScriptSeen) -> list[Run]:
+        Args:
+            row: The exec.
+            invocation: The same, as a tool sees it.
+            above: Its lineage, nearest first.
+            named: Who it was.
+            host: Name of the machine.
+            kinds: Prefix → kind of the environments that are known.
+        """
+        shape = shape_of(invocation, row["hint"])
+        if shape is None:
+            return []
+        emissions: list[Emission] = []
+        while len(self._going) >= _MOST:
+            emissions.append(_without_end(self._going.pop(next(iter(self._going)))))
+        held = (self._going.get(process.image) or self._ended.get(process.image) for process in above)
+        parent = next((run.id for run in held if run), None)
+        run = _begun(row, invocation, shape, named, host=host, kinds=kinds)
+        if parent is not None:
+            run = msgspec.structs.replace(run, parent=parent, absent=_without(run.absent, "parent"))
+        self._going[run.image] = run
+        emissions.append(run)
+        if shape.script is not None:
+            inode = row["paths"][0]["inode"] if row["paths"] else None
+            emissions.append(
+                ScriptWanted(image=run.image, path=shape.script, uid=row["uid"], executed=invocation.path, executed_inode=inode)
+            )
+        return emissions
+
+    def take_script(self, seen: ScriptSeen) -> list[Emission]:
         """The content of a script was read; the run may have ended meanwhile."""
-        table = self._going if seen.image in self._going else self._lately
+        table = self._going if seen.image in self._going else self._ended
         run = table.get(seen.image)
         if run is None:
             return []
-        absent = run.absent if seen.sha256 else run.absent | {"script_sha256": seen.absent or "not recorded"}
-        run = msgspec.structs.replace(run, script_sha256=seen.sha256, absent=absent)
-        table[run.image] = run
+        absent = _without(run.absent, "script_sha256")
+        if seen.sha256 is None:
+            absent["script_sha256"] = seen.absent or "not recorded"
+        run = table[run.image] = msgspec.structs.replace(run, script_sha256=seen.sha256, absent=absent)
+        self._loops.learn(run)
         return [run]
 
     def take_name(self, uid: int, name: str | None) -> list[Run]:
-        """The name of a uid was asked for as a run began: those that wait for it, with it."""
-        waiting = [run for run in self._going.values() if name is not None and _waits_for(run.actor) == uid]
-        for run in waiting:
-            absent = {field: why for field, why in run.absent.items() if field != "actor.name"}
-            actor = msgspec.structs.replace(run.actor, name=name)
-            self._going[run.image] = msgspec.structs.replace(run, actor=actor, absent=absent)
-        return [self._going[run.image] for run in waiting]
+        """The name of a uid was asked for as a run began: those that wait for it, with it; they may have ended meanwhile."""
+        named: list[Run] = []
+        for table in (self._going, self._ended):
+            for run in [one for one in table.values() if name is not None and _waits_for(one.actor) == uid]:
+                actor = msgspec.structs.replace(run.actor, name=name)
+                table[run.image] = msgspec.structs.replace(run, actor=actor, absent=_without(run.absent, "actor.name"))
+                self._loops.learn(table[run.image])
+                named.append(table[run.image])
+        return named
 
     def end(self, image: int, *, time_ms: int, exit_code: int | None, signal: int | None) -> list[Emission]:
-        """The run with its end; in a loop, the row of its first with a count, and the run itself taken back."""
+        """The run with its end; in a loop, the row that counts it too."""
         run = self._going.pop(image, None)
         if run is None:
             return []
-        run = end_run(run, time_ms=time_ms, exit_code=exit_code, signal=signal)
-        key = (run.program, tuple(run.argv), run.environment, run.actor.auid, run.actor.uid, run.cwd, run.exit_code, run.signal)
-        alike = [one for one in self._alike.pop(key, []) if _gap_ms(one, run) <= _ALIKE_WITHIN_MS]
-        while len(self._alike) >= _MOST_ALIKE:
-            del self._alike[next(iter(self._alike))]
-        if len(alike) < _ALIKE_AT_LEAST:
-            self._alike[key] = [*alike, run]
-            self._remember(run)
-            return [run]
-        *others, last = alike
-        last = self._lately.get(last.image, last)
-        loop = msgspec.structs.replace(last, count=last.count + run.count, ended=run.ended)
-        self._alike[key] = [*others, loop]
-        self._remember(loop)
-        run = msgspec.structs.replace(run, part_of=loop.id)
-        self._remember(run)
-        return [run, loop]
+        rows = self._loops.take(_with_end(run, time_ms, exit_code, signal), time_ms)
+        for row in rows:
+            self._ended[row.image] = row
+        while len(self._ended) > _MOST_ENDED:
+            del self._ended[next(iter(self._ended))]
+        return [*rows]
 
-    def _remember(self, run: Run) -> None:
-        while len(self._lately) >= _MOST_LATELY:
-            del self._lately[next(iter(self._lately))]
-        self._lately[run.image] = run
+    def take_listed(self, seen: ProcessSeen) -> None:
+        """One process of a listing of the machine, made as an agent starts."""
+        if self._listed is None:
+            self._listed = {}
+        self._listed[seen.pid] = seen.started_ms
 
-    def holds(self, image: int) -> bool:
-        """Whether this image is a run that is going on."""
-        return image in self._going
+    def close_listing(self) -> list[Emission]:
+        """Runs that no process of the listing can be have ended while no agent ran."""
+        if self._listed is None:
+            return []
+        listed, self._listed = self._listed, None
+        if _INIT not in listed:
+            return []
+        lost = [
+            run for run in self._going.values() if run.pid not in listed or (listed[run.pid] or 0) > began_ms(run) + _SLACK_MS
+        ]
+        return [_without_end(self._going.pop(run.image)) for run in lost]
 
-    def clear(self) -> None:
-        """Forget what is going on: the machine was started anew."""
+    def clear(self) -> list[Emission]:
+        """The machine was started anew, or the log has no more: what is going on has no end that is known."""
+        lost: list[Emission] = [_without_end(run) for run in self._going.values()]
         self._going.clear()
+        return lost
 
 
 def _waits_for(actor: Actor) -> int | None:
@@ -119,23 +147,25 @@ def _waits_for(actor: Actor) -> int | None:
     return actor.auid if actor.method == "auid" else actor.uid
 
 
-def begin_run(row: Row, invocation: Invocation, *, host: str, actor: Actor, absent: dict[str, str]) -> Run | None:
-    """The run that an exec begins; None for an interpreter without a program (`-c`, a prompt) and for helpers of one that runs."""
-    word, arguments = program_words(invocation)
-    if not word or word == "-c" or word == invocation.argv[0] or word in _HELPERS:
-        return None
-    is_module = _is_module(word, invocation)
-    program = word if is_module else absolute(word, invocation.cwd) or program_name(word)
-    prefix = prefix_of_invocation(invocation)
+def _begun(row: Row, invocation: Invocation, shape: Shape, named: Named, *, host: str, kinds: Mapping[str, str]) -> Run:
     event = EventId(node=host, time_ms=row["time"], serial=row["serial"])
+    reasons = named.absent | dict.fromkeys(_END, STILL_RUNNING)
+    reasons["parent"] = "not applicable: no run is above it"
+    reasons["snapshot"] = "none was taken before it began"
+    if shape.script is None:
+        reasons["script_sha256"] = "not applicable: a module" if shape.kind != "script" else "its folder is not known"
+    else:
+        reasons["script_sha256"] = "not recorded"
+    if shape.prefix is None:
+        reasons["environment"] = "the command does not tell the interpreter's prefix"
     return Run(
-        id=make_operation_id(event, prefix or "", kind="run"),
-        kind=_kind_of(row["hint"], program, arguments, prefix, is_module=is_module),
-        program=program,
+        id=make_operation_id(event, shape.prefix or "", kind="run"),
+        kind=shape.kind,
+        program=shape.program,
         argv=invocation.argv,
         host=host,
-        environment=EnvironmentRef(prefix=prefix, kind="unknown") if prefix else None,
-        actor=actor,
+        environment=EnvironmentRef(prefix=shape.prefix, kind=kinds.get(shape.prefix, "unknown")) if shape.prefix else None,
+        actor=named.actor,
         started=to_rfc3339(row["time"]),
         ended=None,
         outcome=Outcome.UNKNOWN,
@@ -145,44 +175,30 @@ def begin_run(row: Row, invocation: Invocation, *, host: str, actor: Actor, abse
         cwd=invocation.cwd,
         pid=row["pid"],
         image=row["image"],
-        absent=absent | {"ended": "still running, or its end was not recorded"},
+        absent=reasons,
         evidence=[Evidence(segment=0, serial=row["serial"], time_ms=row["time"])],
     )
 
 
-def end_run(run: Run, *, time_ms: int, exit_code: int | None, signal: int | None) -> Run:
-    """The run with its end."""
-    outcome = Outcome.KILLED if signal else Outcome.SUCCESS if exit_code == 0 else Outcome.FAILURE
-    absent = {name: why for name, why in run.absent.items() if name != "ended"}
-    absent["signal" if signal is None else "exit_code"] = "not applicable"
+def _with_end(run: Run, time_ms: int, exit_code: int | None, signal: int | None) -> Run:
+    absent = _without(run.absent, *_END)
+    if exit_code is None and not signal:
+        outcome = Outcome.UNKNOWN
+        absent |= {"exit_code": "not recorded", "signal": "not recorded"}
+    elif signal:
+        outcome = Outcome.KILLED
+        absent["exit_code"] = "not applicable"
+    else:
+        outcome = Outcome.SUCCESS if exit_code == 0 else Outcome.FAILURE
+        absent["signal"] = "not applicable"
     return msgspec.structs.replace(
         run, ended=to_rfc3339(time_ms), outcome=outcome, exit_code=exit_code, signal=signal, absent=absent
     )
 
 
-def _is_module(word: str, invocation: Invocation) -> bool:
-    named = any(part.startswith("-") and not part.startswith("--") and part.endswith("m") for part in invocation.argv[1:6])
-    return "/" not in word and not word.endswith(".py") and named
+def _without_end(run: Run) -> Run:
+    return msgspec.structs.replace(run, absent=run.absent | dict.fromkeys(_END, "its end was not recorded"))
 
 
-def _kind_of(hint: str, program: str, arguments: list[str], prefix: str | None, *, is_module: bool) -> str:
-    name = program if is_module else posixpath.basename(program)
-    if "ipykernel" in name:
-        return "kernel"
-    if name in _LAUNCHERS and (name != "accelerate" or "launch" in arguments[:3]):
-        return "launcher"
-    if hint == "jupyter":
-        return "jupyter"
-    if is_module:
-        return "module"
-    if program.startswith(_SYSTEM):
-        return "system"
-    return "console" if prefix is not None and prefix_of_program(program) == prefix and not name.endswith(".py") else "script"
-
-
-def _gap_ms(earlier: Run, later: Run) -> int:
-    """Between the beginnings of two runs, as their images say; a loop's last end counts for its own."""
-    from datetime import datetime
-
-    ended = datetime.fromisoformat((earlier.ended or earlier.started).replace("Z", "+00:00"))
-    return (later.image >> 20) - int(ended.timestamp() * 1000)
+def _without(absent: Mapping[str, str], *names: str) -> dict[str, str]:
+    return {name: why for name, why in absent.items() if name not in names}

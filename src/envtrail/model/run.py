@@ -7,6 +7,9 @@ from msgspec import Struct
 from envtrail.model.ids import OperationId
 from envtrail.model.operation import Actor, EnvironmentRef, Evidence, Outcome
 
+STILL_RUNNING = "still running"
+"""Why a run has no end yet; it has another reason when its end is not known."""
+
 
 class Run(Struct, frozen=True, kw_only=True):
     """A Python script, module or Jupyter server that ran."""
@@ -38,7 +41,7 @@ class Run(Struct, frozen=True, kw_only=True):
     parent: OperationId | None = None
     """The run above it: a kernel's server, a worker's launcher."""
     count: int = 1
-    """How many runs alike this row stands for."""
+    """How many runs alike this row stands for: the first of them, `ended` with the last."""
     part_of: OperationId | None = None
     """The row that counts this run of a loop; such a run is not listed."""
 

@@ -214,7 +214,9 @@ def _add_of_runs(query: Query, add: Callable[..., None]) -> None:
         name = query.program.rstrip("/")
         add("(program = ? OR program LIKE ? ESCAPE '\\')", name, f"%/{_escape(name)}")
     if query.sha256 is not None:
-        add("sha256 LIKE ?", f"{query.sha256.lower()}%")
+        add("sha256 LIKE ? ESCAPE '\\'", f"{_escape(query.sha256.lower())}%")
+    if query.snapshot is not None:
+        add("snapshot LIKE ? ESCAPE '\\'", f"sha256:{_escape(query.snapshot.lower().removeprefix('sha256:'))}%")
 
 
 def _escape(text: str) -> str:

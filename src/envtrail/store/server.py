@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import grp
-import os
 import pwd
 import socket
 import socketserver
-import stat
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +22,7 @@ import msgspec
 from envtrail.errors import EnvtrailError
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
+from envtrail.store.access import can_read
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.store import EventRow, Query, Viewer
 
@@ -149,27 +148,7 @@ def _is_own(item: Operation | Run | Session | EventRow, viewer: Viewer) -> bool:
 
 
 def _can_read(prefix: str, viewer: Viewer) -> bool:
-    """Whether this user could list the folder: every folder on the way lets them through."""
-    if viewer.sees_everything:
-        return True
-    try:
-        name = pwd.getpwuid(viewer.uid).pw_name
-        groups = set(os.getgrouplist(name, pwd.getpwuid(viewer.uid).pw_gid))
-    except KeyError:
-        groups = set()
-    path = Path(prefix)
-    try:
-        return all(_allows(folder, viewer.uid, groups, needs_read=folder == path) for folder in [path, *path.parents])
-    except OSError:
-        return False
-
-
-def _allows(folder: Path, uid: int, groups: set[int], *, needs_read: bool) -> bool:
-    status = folder.stat()
-    shift = 6 if status.st_uid == uid else 3 if status.st_gid in groups else 0
-    bits = status.st_mode >> shift & 0o7
-    wanted = (stat.S_IROTH if needs_read else 0) | stat.S_IXOTH
-    return bits & wanted == wanted
+    return viewer.sees_everything or can_read(Path(prefix), viewer.uid)
 
 
 def _is_member(uid: int, gid: int, group: str) -> bool:

@@ -20,7 +20,7 @@ from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 
-SCHEMA = 2
+SCHEMA = 3
 
 _TABLES = """
 CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, tool TEXT, kind TEXT, outcome TEXT, user TEXT,
@@ -29,7 +29,7 @@ CREATE INDEX operations_prefix ON operations (prefix, id);
 CREATE INDEX operations_user ON operations (user, id);
 CREATE TABLE changes (name TEXT, operation TEXT, PRIMARY KEY (name, operation)) WITHOUT ROWID;
 CREATE TABLE runs (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, outcome TEXT, user TEXT, uid INTEGER, auid INTEGER,
-  command TEXT, kind TEXT, program TEXT, sha256 TEXT, part_of TEXT, doc BLOB) WITHOUT ROWID;
+  command TEXT, kind TEXT, program TEXT, sha256 TEXT, snapshot TEXT, part_of TEXT, doc BLOB) WITHOUT ROWID;
 CREATE TABLE sessions (id TEXT PRIMARY KEY, started TEXT, user TEXT, auid INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE TABLE environments (prefix TEXT PRIMARY KEY, seen_ms INTEGER, gone INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE TABLE packages (digest TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
@@ -127,7 +127,7 @@ class State:
         """Store or replace a run, with the digest of the snapshot it ran on."""
         prefix = run.environment.prefix if run.environment else None
         if prefix is not None and run.snapshot is None:
-            run = msgspec.structs.replace(run, snapshot=self._digest_at(prefix, run.image >> 20))
+            run = _on_snapshot(run, self._digest_at(prefix, run.image >> 20))
         self._put(
             "runs",
             run.id,
@@ -141,6 +141,7 @@ class State:
             run.kind,
             run.program,
             run.script_sha256,
+            run.snapshot,
             run.part_of,
             _encode(run),
         )
@@ -224,6 +225,13 @@ class State:
 
     def _put(self, table: str, *values: Any) -> None:
         self._database.execute(f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(values))})", values)
+
+
+def _on_snapshot(run: Run, digest: str | None) -> Run:
+    if digest is None:
+        return run
+    absent = {name: why for name, why in run.absent.items() if name != "snapshot"}
+    return msgspec.structs.replace(run, snapshot=digest, absent=absent)
 
 
 def find_snapshot(database: sqlite3.Connection, prefix: str, at_ms: int | None) -> Snapshot | None:

@@ -34,6 +34,8 @@ class Query(Struct, frozen=True, kw_only=True):
     """Path of a script, or the last part of one, or name of a module (runs)."""
     sha256: str | None = None
     """Of a script's content (runs)."""
+    snapshot: str | None = None
+    """Digest of a snapshot, or the beginning of it (runs)."""
     everything: bool = False
     """The distribution's own programs, and each run of a loop, too (runs)."""
     pid: int | None = None

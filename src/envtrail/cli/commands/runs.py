@@ -9,9 +9,12 @@ import click
 from envtrail.cli.context import Context
 from envtrail.cli.options import moment, span_options
 from envtrail.cli.render import listing
+from envtrail.cli.runs import outcome_of
 from envtrail.cli.times import show_duration, show_time
 from envtrail.model.run import Run
 from envtrail.store.store import Query
+
+_DEEPEST = 20
 
 
 @click.command("runs")
@@ -21,6 +24,7 @@ from envtrail.store.store import Query
 @click.option("--grep", "text", help="Part of the command line.")
 @click.option("--script", "program", help="A script: its path, or the last part of it; or a module.")
 @click.option("--sha256", help="Digest of the script's content, or the beginning of it.")
+@click.option("--snapshot", metavar="DIGEST", help="Digest of the packages that it ran on, or the beginning of it.")
 @click.option("--kind", type=click.Choice(["script", "module", "console", "jupyter", "kernel", "launcher", "system"]))
 @click.option("--tree", is_flag=True, help="Runs below the one that started them.")
 @click.option("--all", "everything", is_flag=True, help="The distribution's own programs, and each run of a loop, too.")
@@ -34,6 +38,7 @@ def command(
     text: str | None,
     program: str | None,
     sha256: str | None,
+    snapshot: str | None,
     kind: str | None,
     tree: bool,
     everything: bool,
@@ -43,7 +48,7 @@ def command(
     reverse: bool,
     as_json: bool,
 ) -> None:
-    """Python scripts, modules and Jupyter servers that ran, and how they ended."""
+    """Python scripts, modules, console scripts, Jupyter servers and kernels that ran, and how they ended."""
     query = Query(
         environment=env,
         user=user,
@@ -51,6 +56,7 @@ def command(
         text=text,
         program=program,
         sha256=sha256,
+        snapshot=snapshot,
         kind=kind,
         everything=everything,
         limit=limit,
@@ -75,10 +81,10 @@ def row_of(level: int, run: Run) -> tuple[str, ...]:
         show_time(run.started),
         run.actor.name or str(run.actor.uid),
         run.kind,
-        (f"exit {run.exit_code}" if run.outcome == "failure" else run.outcome.value) if run.ended else "running",
+        outcome_of(run),
         show_duration(run.started, run.ended),
         str(run.count) if run.count > 1 else "",
-        "  " * level + run.program,
+        "  " * min(level, _DEEPEST) + run.program,
         run.environment.prefix if run.environment else "",
     )
 
@@ -90,9 +96,9 @@ def as_tree(runs: list[Run]) -> Iterator[tuple[int, Run]]:
     for run in runs:
         below.setdefault(run.parent if run.parent in known else None, []).append(run)
 
-    def walk(parent: str | None, level: int) -> Iterator[tuple[int, Run]]:
-        for run in below.get(parent, ()):
-            yield level, run
-            yield from walk(run.id, level + 1)
-
-    yield from walk(None, 0)
+    # Not by recursion: programs that start themselves are as deep as they like.
+    waiting = [(0, run) for run in reversed(below.get(None, []))]
+    while waiting:
+        level, run = waiting.pop()
+        yield level, run
+        waiting += [(level + 1, child) for child in reversed(below.get(run.id, []))]

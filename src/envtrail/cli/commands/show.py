@@ -10,10 +10,8 @@ import msgspec
 from envtrail.cli.context import Context
 from envtrail.cli.operations import whole
 from envtrail.cli.render import command_line, emit_json, emit_text, found_nothing, safe
-from envtrail.cli.times import show_duration, show_time
-from envtrail.model.environment import Snapshot
+from envtrail.cli.runs import whole_run
 from envtrail.model.operation import Operation
-from envtrail.model.run import Run
 from envtrail.store.store import EventRow, Query, Store
 
 
@@ -31,9 +29,7 @@ def command(context: Context, operation_id: str, as_json: bool, records: bool) -
             if as_json:
                 emit_json([run])
             else:
-                emit_text(
-                    _lines_of_run(run, store.snapshot(run.environment.prefix, run.image >> 20) if run.environment else None)
-                )
+                emit_text(whole_run(run, store.snapshot(run.environment.prefix, run.image >> 20) if run.environment else None))
             return
         if operation is None:
             found_nothing(f"no operation begins with `{operation_id}`; `envtrail log --oneline` lists them")
@@ -43,23 +39,6 @@ def command(context: Context, operation_id: str, as_json: bool, records: bool) -
             emit_json([operation, *(msgspec.to_builtins(event) for event in events)])
             return
         emit_text(_paragraphs(operation, events, store.names(), records=records))
-
-
-def _lines_of_run(run: Run, snapshot: Snapshot | None) -> Iterator[str]:
-    """A run whole, with the packages it ran on."""
-    ended = run.outcome.value + (f" (exit {run.exit_code})" if run.exit_code else "")
-    times = f", {run.count} times" if run.count > 1 else ""
-    yield f"run {run.id}  {run.kind}  {ended if run.ended else 'running'}  {show_duration(run.started, run.ended)}{times}"
-    yield f"Who:    {safe(run.actor.name or str(run.actor.uid))}"
-    yield f"When:   {show_time(run.started)}"
-    yield f"Where:  {safe(run.environment.prefix) if run.environment else 'unknown'} on {safe(run.host)}"
-    yield f"Script: {safe(run.program)}  {('sha256 ' + run.script_sha256) if run.script_sha256 else ''}".rstrip()
-    if run.parent:
-        yield f"Below:  run {run.parent}"
-    yield f"\n    {command_line(run.argv)}\n"
-    if snapshot is not None:
-        yield f"Packages ({len(snapshot.packages)}):"
-        yield from (f"    {safe(package.name)} {safe(package.version)}" for package in snapshot.packages)
 
 
 def _paragraphs(operation: Operation, events: list[EventRow], names: dict[int, str | None], *, records: bool) -> Iterator[str]:

@@ -6,6 +6,7 @@ import os
 import posixpath
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from envtrail.interpret.tool import Invocation
 
@@ -80,35 +81,57 @@ def is_program(invocation: Invocation, word: str, name: str) -> bool:
     return name in {program_name(invocation.exe), program_name(word)}
 
 
-def program_words(invocation: Invocation) -> tuple[str, list[str]]:
-    """The program as typed and its arguments, without the interpreter.
+class Program(NamedTuple):
+    """What an interpreter was asked to run."""
 
-    `[python, /x/bin/pip, install]` → `("/x/bin/pip", ["install"])`, `[python, -Im, pip, install]` → `("pip", ["install"])`.
+    how: str
+    """`script`, `module` (`-m`), `code` (`-c`, standard input, a prompt), or `native` where there is no interpreter."""
+    word: str
+    """As typed: path of the script, name of the module, `-c` or `-` for code; the program itself where there is none."""
+    arguments: list[str]
+
+
+def read_program(invocation: Invocation) -> Program:
+    """Part a command line as the interpreter itself would.
+
+    `[python, /x/bin/pip, install]` → script `/x/bin/pip`, `[python, -Im, pip, install]` → module `pip`, both with `["install"]`.
+
+    References:
+        https://docs.python.org/3/using/cmdline.html
     """
     argv = invocation.argv
     if not argv:
-        return invocation.exe, []
+        return Program("native", invocation.exe, [])
     if not is_python(argv[0]) and not is_python(invocation.exe):
-        return argv[0], argv[1:]
+        return Program("native", argv[0], argv[1:])
     at = 1
     while at < len(argv):
         word = argv[at]
+        if word == "-":
+            return Program("code", word, argv[at + 1 :])
         if word.startswith("--") and len(word) > 2:
             at += 2 if word == "--check-hash-based-pycs" else 1
             continue
-        if not word.startswith("-") or word == "-":
-            return word, argv[at + 1 :]
+        if not word.startswith("-"):
+            return Program("script", word, argv[at + 1 :])
         taker = next((place for place, letter in enumerate(word[1:], 1) if letter in "mcWXQ"), None)
         if taker is None:
             at += 1
             continue
         inline = word[taker + 1 :]
         if word[taker] == "m":
-            return (inline, argv[at + 1 :]) if inline else (argv[at + 1] if at + 1 < len(argv) else "", argv[at + 2 :])
+            name = inline or next(iter(argv[at + 1 :]), "")
+            return Program("module", name, argv[at + 1 if inline else at + 2 :])
         if word[taker] == "c":
-            return "-c", argv[at + 1 :]
+            return Program("code", "-c", argv[at + 1 :])
         at += 1 if inline else 2
-    return argv[0], []
+    return Program("code", argv[0], [])
+
+
+def program_words(invocation: Invocation) -> tuple[str, list[str]]:
+    """The program as typed and its arguments, without the interpreter."""
+    _, word, arguments = read_program(invocation)
+    return word, arguments
 
 
 def program_name(word: str) -> str:
