@@ -143,18 +143,7 @@ impl ProcessTable {
             }
             return None;
         }
-        let before_ms = self.before_ms(pid);
-        self.processes.insert(
-            pid,
-            Process {
-                ppid,
-                born_ms: time_ms,
-                image: None,
-                parent,
-                ended_ms: None,
-                before_ms,
-            },
-        );
+        self.begin(pid, ppid, time_ms, None, parent);
         let tracked = parent.and_then(|id| self.images.get(&id)?.tracked);
         tracked?;
         self.count_process(parent);
@@ -214,18 +203,7 @@ impl ProcessTable {
         self.note(time_ms);
         if !self.is_current(pid, ppid, time_ms) {
             let parent = self.image_at(ppid, time_ms);
-            let before_ms = self.before_ms(pid);
-            self.processes.insert(
-                pid,
-                Process {
-                    ppid,
-                    born_ms: time_ms,
-                    image: None,
-                    parent,
-                    ended_ms: None,
-                    before_ms,
-                },
-            );
+            self.begin(pid, ppid, time_ms, None, parent);
         }
         let place = self.place_of(pid);
         if let Some(process) = self.processes.get_mut(&pid) {
@@ -257,15 +235,7 @@ impl ProcessTable {
                 process.ppid = exec.ppid;
             }
         } else {
-            let process = Process {
-                ppid: exec.ppid,
-                born_ms: exec.time_ms,
-                image: Some(exec.id),
-                parent,
-                ended_ms: None,
-                before_ms: self.before_ms(exec.pid),
-            };
-            self.processes.insert(exec.pid, process);
+            self.begin(exec.pid, exec.ppid, exec.time_ms, Some(exec.id), parent);
             self.count_process(parent);
         }
         self.images.insert(
@@ -461,9 +431,26 @@ impl ProcessTable {
         })
     }
 
-    fn before_ms(&self, pid: u32) -> Option<u64> {
-        let before = self.processes.get(&pid)?;
-        Some(before.ended_ms.unwrap_or(before.born_ms))
+    /// A new process under this pid; when the holder before it was last known to be there is kept.
+    fn begin(
+        &mut self,
+        pid: u32,
+        ppid: u32,
+        born_ms: u64,
+        image: Option<u64>,
+        parent: Option<u64>,
+    ) {
+        let before = self.processes.get(&pid);
+        let before_ms = before.map(|process| process.ended_ms.unwrap_or(process.born_ms));
+        let process = Process {
+            ppid,
+            born_ms,
+            image,
+            parent,
+            ended_ms: None,
+            before_ms,
+        };
+        self.processes.insert(pid, process);
     }
 
     fn count_process(&mut self, parent: Option<u64>) {
