@@ -31,8 +31,10 @@ def _help(parent: click.Context, name: str, command: click.Command) -> Iterator[
     context = click.Context(command, info_name=name, parent=parent, terminal_width=100, max_content_width=100)
     yield f"## {context.command_path}\n\n```\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
-        for inner_name, inner in command.commands.items():
-            yield from _help(context, inner_name, inner)
+        for inner_name in command.list_commands(context):
+            inner = command.get_command(context, inner_name)
+            if inner is not None:
+                yield from _help(context, inner_name, inner)
 
 
 def settings() -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import traceback
@@ -13,6 +12,7 @@ import click
 
 from envtrail import __version__
 from envtrail.cli.context import Context
+from envtrail.cli.verbs import LazyGroup
 from envtrail.errors import EnvtrailError, ExitCode
 
 COMMANDS: dict[str, dict[str, str]] = {
@@ -20,6 +20,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "log": "Operations, newest first, like git log.",
         "show": "One operation whole: process tree and verbatim records.",
         "explain": "How an answer was reached, step by step.",
+        "env": "Environments: what is in them, what was, who changed it.",
         "runs": "Python programs that ran.",
         "sessions": "Logins.",
         "events": "Search the raw trail.",
@@ -47,26 +48,13 @@ COMMANDS: dict[str, dict[str, str]] = {
 _MODULES = {"import": "import_"}
 
 
-class _Verbs(click.Group):
-    """Commands are imported when they are called: `--help` costs no more than this table."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return [name for section in COMMANDS.values() for name in section]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
-            return None
-        module = importlib.import_module(f"envtrail.cli.commands.{_MODULES.get(cmd_name, cmd_name)}")
-        command: click.Command = module.command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        for title, section in COMMANDS.items():
-            with formatter.section(title):
-                formatter.write_dl(list(section.items()))
-
-
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    package="envtrail.cli.commands",
+    sections=COMMANDS,
+    modules=_MODULES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the trail instead of the configured one.")
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path), help="Settings file instead of /etc/envtrail/envtrail.toml."

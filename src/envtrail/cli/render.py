@@ -38,6 +38,16 @@ def command_line(argv: Sequence[str]) -> str:
     return safe(shlex.join(argv))
 
 
+def show_bytes(count: int) -> str:
+    """`731 KB`: powers of 1,000, as disks are sold and `ls -lh --si` counts."""
+    size = float(count)
+    for unit in ("B", "KB", "MB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
 def style(text: str, **how: Any) -> str:
     """Colour, where it is wanted; the words alone always say the same."""
     if os.environ.get("NO_COLOR") or not sys.stdout.isatty():

@@ -23,7 +23,18 @@ from envtrail.model.environment import Environment, Package, Snapshot, normalise
 
 _NAME = re.compile(rb"^Name:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _VERSION = re.compile(rb"^Version:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
-_HEADER_BYTES = 16 * 1024
+_REQUIRES = re.compile(rb"^Requires-Dist:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+_LICENSE = re.compile(rb"^License(?:-Expression)?:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+_TAG = re.compile(rb"^Tag:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+_HEADER_BYTES = 64 * 1024
+
+
+class _CondaPath(Struct):
+    size_in_bytes: int | None = None
+
+
+class _CondaPaths(Struct):
+    paths: list[_CondaPath] = []
 
 
 class _CondaRecord(Struct):
@@ -36,6 +47,9 @@ class _CondaRecord(Struct):
     md5: str | None = None
     requested_spec: str | None = None
     requested_specs: list[str] = []
+    depends: list[str] = []
+    license: str | None = None
+    paths_data: _CondaPaths | None = None
 
 
 class _VcsInfo(Struct):
@@ -46,8 +60,14 @@ class _DirInfo(Struct):
     editable: bool = False
 
 
+class _ArchiveInfo(Struct):
+    hashes: dict[str, str] = {}
+    hash: str | None = None
+
+
 class _DirectUrl(Struct):
     url: str
+    archive_info: _ArchiveInfo | None = None
     dir_info: _DirInfo | None = None
     vcs_info: _VcsInfo | None = None
 
@@ -108,6 +128,11 @@ def _read_conda(folder: Path, faults: list[str]) -> dict[str, Package]:
             digest=digest,
             requested=bool(record.requested_specs or record.requested_spec),
             location=f"conda-meta/{entry.name}",
+            url=redact_text(record.url)[0] if record.url else None,
+            archive=digest,
+            requires=tuple(record.depends),
+            license=record.license,
+            size_bytes=sum(path.size_in_bytes or 0 for path in record.paths_data.paths) if record.paths_data else None,
         )
     return packages
 
@@ -139,7 +164,8 @@ def _read_dist_info(path: str, prefix: Path, faults: list[str]) -> Package | Non
         return None
     record = _read(path + "/RECORD")
     installer = _read(path + "/INSTALLER", 200)
-    url, editable = _direct_url(_read(path + "/direct_url.json"))
+    told = _direct_url(_read(path + "/direct_url.json"))
+    url = _located(told)
     name = installer.decode("utf-8", "replace").strip() if installer else None
     return Package(
         ecosystem="pypi",
@@ -149,9 +175,20 @@ def _read_dist_info(path: str, prefix: Path, faults: list[str]) -> Package | Non
         installer=name or None,
         digest=_record_digest(record) if record is not None else None,
         requested=os.path.exists(path + "/REQUESTED") if name and name.partition(" ")[0] in {"pip", "uv", "conda"} else None,
-        editable=editable,
+        editable=bool(told and told.dir_info and told.dir_info.editable),
         location=_below(path, prefix),
+        url=url,
+        archive=_archive_hash(told),
+        requires=_all(_REQUIRES, header),
+        tags=_all(_TAG, _read(path + "/WHEEL", _HEADER_BYTES)),
+        license=next(iter(_all(_LICENSE, header)), None),
+        size_bytes=_recorded_bytes(record) if record is not None else None,
     )
+
+
+def _all(pattern: re.Pattern[bytes], header: bytes | None) -> tuple[str, ...]:
+    head = (header or b"").partition(b"\n\n")[0]
+    return tuple(value.decode("utf-8", "backslashreplace") for value in pattern.findall(head))
 
 
 def _read_egg(path: str, prefix: Path, faults: list[str]) -> Package | None:
@@ -186,15 +223,32 @@ def _identity(header: bytes | None) -> tuple[str, str] | None:
     return name[1].decode("utf-8", "backslashreplace"), version[1].decode("utf-8", "backslashreplace")
 
 
-def _direct_url(raw: bytes | None) -> tuple[str | None, bool]:
-    if raw is None:
-        return None, False
+def _direct_url(raw: bytes | None) -> _DirectUrl | None:
     try:
-        told = _decode_url(raw)
+        return _decode_url(raw) if raw is not None else None
     except msgspec.DecodeError:
-        return None, False
+        return None
+
+
+def _located(told: _DirectUrl | None) -> str | None:
+    if told is None:
+        return None
     revision = f"@{told.vcs_info.commit_id}" if told.vcs_info and told.vcs_info.commit_id else ""
-    return redact_text(told.url + revision)[0], bool(told.dir_info and told.dir_info.editable)
+    return redact_text(told.url + revision)[0]
+
+
+def _archive_hash(told: _DirectUrl | None) -> str | None:
+    if told is None or told.archive_info is None:
+        return None
+    if sha256 := told.archive_info.hashes.get("sha256"):
+        return f"sha256:{sha256}"
+    return told.archive_info.hash.replace("=", ":", 1) if told.archive_info.hash else None
+
+
+def _recorded_bytes(record: bytes) -> int:
+    """The sum of the third column; a file without a size (RECORD itself, bytecode) counts nothing."""
+    sizes = (line.rpartition(b",")[2].strip() for line in record.splitlines())
+    return sum(int(size) for size in sizes if size.isdigit())
 
 
 def _record_digest(record: bytes) -> str:

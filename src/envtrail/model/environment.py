@@ -30,22 +30,40 @@ class Environment(Struct, frozen=True, kw_only=True):
     base: str | None = None
     """The interpreter's home (venv) or conda root it belongs to."""
     site_packages: list[str] = []
+    gone: bool = False
+    """It is no longer there; the rest is as it was last seen."""
 
 
 class Package(Struct, frozen=True, kw_only=True, order=True):
     """One installed package."""
 
     ecosystem: str
+    """`pypi` or `conda`."""
     name: str
+    """Normalised (PEP 503) for pypi, as written for conda."""
     version: str
     build: str | None = None
     source: str | None = None
+    """Channel or direct URL, redacted."""
     installer: str | None = None
     digest: str | None = None
+    """`sha256:…` over the lines of RECORD; of the archive for conda (or `md5:…`)."""
     requested: bool | None = None
     editable: bool = False
     location: str | None = None
     """The metadata's path below the prefix."""
+    url: str | None = None
+    """Where its archive was fetched from, redacted, as conda's document or `direct_url.json` tells."""
+    archive: str | None = None
+    """`sha256:…` or `md5:…` of that archive; an installed wheel from an index carries none."""
+    requires: tuple[str, ...] = ()
+    """`Requires-Dist` (PEP 508), or conda's `depends`."""
+    tags: tuple[str, ...] = ()
+    """`Tag` of WHEEL (PEP 425), by which the wheel's file name is known."""
+    license: str | None = None
+    """`License-Expression` or a `License` of one line; conda's `license`."""
+    size_bytes: int | None = None
+    """The sum over RECORD, or over conda's `paths_data`."""
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -62,3 +80,41 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """`sha256:…` over the packages; equal environments have equal digests."""
         return "sha256:" + hashlib.sha256(msgspec.json.encode(self.packages)).hexdigest()
+
+
+class SnapshotRef(Struct, frozen=True, kw_only=True):
+    """One entry of an environment's history: what it held from a moment on."""
+
+    prefix: str
+    time_ms: int
+    """When it was read."""
+    digest: str
+    kind: str
+    reason: str
+    """`baseline`, `before` (as a tool began), `operation` or `scheduled`."""
+    image: int | None
+    """The operation's owner, when it was read for one."""
+    packages: int
+    """How many."""
+    size_bytes: int
+    """Their sizes together, as their metadata tells."""
+
+
+class EnvironmentSummary(Struct, frozen=True, kw_only=True):
+    """An environment with what the trail knows of its life; a null is not known."""
+
+    environment: Environment
+    packages: int | None
+    size_bytes: int | None
+    creator: str | None
+    """Who made it, by the operation; else the name of the folder's owner."""
+    creator_is_owner: bool
+    """No operation made it in the trail's time: the owner is the best that is known."""
+    last_change: str | None
+    """RFC 3339, UTC: when the last operation that changed packages ended."""
+    last_change_by: str | None
+    last_use: str | None
+    """When the last run in it began."""
+    last_use_by: str | None
+    drift: int
+    """Changes that no operation explains."""

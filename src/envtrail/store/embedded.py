@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from envtrail.errors import InputError
-from envtrail.model.environment import Environment, Snapshot
+from envtrail.model.environment import Environment, EnvironmentSummary, Snapshot, SnapshotRef
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.store.layout import RECORDS, ZST, Layout
+from envtrail.store.lives import summarise_environments
 from envtrail.store.state import connect, find_snapshot
 from envtrail.store.store import EventRow, Query, StoreStatus
 
@@ -70,14 +71,30 @@ class EmbeddedStore:
 
         return find_events(self._layout, query, with_records=with_records)
 
-    def environments(self) -> Iterator[Environment]:
-        """Environments that were there when last looked at."""
-        for (doc,) in self._database.execute("SELECT doc FROM environments WHERE NOT gone ORDER BY prefix"):
+    def environments(self, *, with_gone: bool = False) -> Iterator[Environment]:
+        """Environments that were there when last looked at, or ever."""
+        where = "" if with_gone else "WHERE NOT gone"
+        for (doc,) in self._database.execute(f"SELECT doc FROM environments {where} ORDER BY prefix"):
             yield msgspec.json.decode(doc, type=Environment)
+
+    def summaries(self) -> Iterator[EnvironmentSummary]:
+        """The environments that are there, with what the trail knows of each."""
+        return summarise_environments(self._database)
 
     def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None:
         """The last stored snapshot of an environment (at or before a moment)."""
         return find_snapshot(self._database, prefix, at_ms)
+
+    def snapshots(self, prefix: str | None = None) -> Iterator[SnapshotRef]:
+        """Every stored snapshot of an environment (or of all of them), oldest first."""
+        where = "" if prefix is None else "WHERE prefix = ?"
+        rows = self._database.execute(
+            "SELECT prefix, time_ms, digest, kind, reason, image, count, size_bytes FROM snapshots JOIN contents USING (digest) "
+            f"{where} ORDER BY time_ms, digest",
+            () if prefix is None else (prefix,),
+        )
+        names = ("prefix", "time_ms", "digest", "kind", "reason", "image", "packages", "size_bytes")
+        yield from (SnapshotRef(**dict(zip(names, row, strict=True))) for row in rows)
 
     def names(self) -> dict[int, str | None]:
         """The newest name of each uid that was seen."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Union
 import msgspec
 
 from envtrail.errors import CannotRunError, StoreError
-from envtrail.model.environment import Environment, Snapshot
+from envtrail.model.environment import Environment, EnvironmentSummary, Snapshot, SnapshotRef
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
@@ -46,11 +46,17 @@ class RemoteStore:
     def events(self, query: Query, *, with_records: bool = False) -> Iterator[EventRow]:
         return self._ask(EventRow, "events", query=query, with_records=with_records)
 
-    def environments(self) -> Iterator[Environment]:
-        return self._ask(Environment, "environments")
+    def environments(self, *, with_gone: bool = False) -> Iterator[Environment]:
+        return self._ask(Environment, "environments", with_gone=with_gone)
+
+    def summaries(self) -> Iterator[EnvironmentSummary]:
+        return self._ask(EnvironmentSummary, "summaries")
 
     def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None:
         return next(self._ask(Snapshot, "snapshot", text=prefix, at_ms=at_ms), None)
+
+    def snapshots(self, prefix: str | None = None) -> Iterator[SnapshotRef]:
+        return self._ask(SnapshotRef, "snapshots", text=prefix or "")
 
     def names(self) -> dict[int, str | None]:
         return next(self._ask(dict[int, Union[str, None]], "names"))

@@ -37,6 +37,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     method: str
     query: Query = Query()
     with_records: bool = False
+    with_gone: bool = False
     text: str = ""
     at_ms: int | None = None
 
@@ -116,12 +117,16 @@ def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[A
         "events": lambda: (
             item for item in store.events(request.query, with_records=request.with_records) if _is_own(item, viewer)
         ),
-        "environments": lambda: (item for item in store.environments() if _can_read(item.prefix, viewer)),
+        "environments": lambda: (
+            item for item in store.environments(with_gone=request.with_gone) if _can_read(item.prefix, viewer)
+        ),
+        "summaries": lambda: (item for item in store.summaries() if _can_read(item.environment.prefix, viewer)),
         "snapshot": lambda: (
             item
             for item in ([store.snapshot(request.text, request.at_ms)] if _can_read(request.text, viewer) else [])
             if item is not None
         ),
+        "snapshots": lambda: (item for item in store.snapshots(request.text or None) if _can_read(item.prefix, viewer)),
         "names": lambda: iter([store.names()]),
         "gaps": lambda: store.gaps(request.query),
         "status": lambda: iter([store.status()]),

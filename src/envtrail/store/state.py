@@ -6,7 +6,9 @@ References:
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +17,16 @@ from typing import Any
 import msgspec
 
 from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError
-from envtrail.model.environment import Environment, Package, Snapshot
+from envtrail.model.environment import Environment, Package, Snapshot, normalise_name
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 
-SCHEMA = 3
+SCHEMA = 4
 
 _TABLES = """
-CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, tool TEXT, kind TEXT, outcome TEXT, user TEXT,
-  uid INTEGER, auid INTEGER, command TEXT, doc BLOB) WITHOUT ROWID;
+CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, ended TEXT, prefix TEXT, tool TEXT, kind TEXT, outcome TEXT,
+  user TEXT, uid INTEGER, auid INTEGER, command TEXT, unexplained INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE INDEX operations_prefix ON operations (prefix, id);
 CREATE INDEX operations_user ON operations (user, id);
 CREATE TABLE changes (name TEXT, operation TEXT, PRIMARY KEY (name, operation)) WITHOUT ROWID;
@@ -32,7 +34,9 @@ CREATE TABLE runs (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, outcome TEXT,
   command TEXT, kind TEXT, program TEXT, sha256 TEXT, snapshot TEXT, part_of TEXT, doc BLOB) WITHOUT ROWID;
 CREATE TABLE sessions (id TEXT PRIMARY KEY, started TEXT, user TEXT, auid INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE TABLE environments (prefix TEXT PRIMARY KEY, seen_ms INTEGER, gone INTEGER, doc BLOB) WITHOUT ROWID;
-CREATE TABLE packages (digest TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
+CREATE TABLE packages (id INTEGER PRIMARY KEY, name TEXT, version TEXT, digest BLOB UNIQUE, doc BLOB);
+CREATE INDEX packages_name ON packages (name);
+CREATE TABLE contents (digest TEXT PRIMARY KEY, count INTEGER, size_bytes INTEGER, members BLOB) WITHOUT ROWID;
 CREATE TABLE snapshots (prefix TEXT, time_ms INTEGER, digest TEXT, kind TEXT, reason TEXT, image INTEGER, faults BLOB,
   PRIMARY KEY (prefix, time_ms, digest)) WITHOUT ROWID;
 CREATE TABLE gaps (id TEXT PRIMARY KEY, since_ms INTEGER, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
@@ -41,8 +45,10 @@ CREATE TABLE redactions (kind TEXT PRIMARY KEY, count INTEGER) WITHOUT ROWID;
 CREATE TABLE cursors (source TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
 """
 
+_MOST_BOUND = 500
+"""Variables in one statement (SQLITE_LIMIT_VARIABLE_NUMBER was 999 before 3.32)."""
 _encode = msgspec.json.encode
-_decode_packages = msgspec.json.Decoder(list[Package]).decode
+_decode_package = msgspec.json.Decoder(Package).decode
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
@@ -108,6 +114,7 @@ class State:
             "operations",
             operation.id,
             operation.started,
+            operation.ended,
             operation.environment.prefix,
             operation.tool,
             operation.kind.value,
@@ -116,6 +123,7 @@ class State:
             operation.actor.uid,
             operation.actor.auid,
             " ".join(operation.argv),
+            len(operation.changes or ()) if operation.explained is False else 0,
             _encode(operation),
         )
         self._database.executemany(
@@ -151,13 +159,18 @@ class State:
         self._put("sessions", session.id, session.started, session.user, session.auid, _encode(session))
 
     def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None:
-        """Note that an environment was seen, or seen gone."""
-        self._put("environments", environment.prefix, seen_ms, int(gone), _encode(environment))
+        """Note that an environment was seen, or seen gone: then what it was is kept."""
+        row = self._database.execute("SELECT doc FROM environments WHERE prefix = ?", (environment.prefix,)).fetchone()
+        known = msgspec.json.decode(row[0], type=Environment) if gone and row else environment
+        self._put("environments", environment.prefix, seen_ms, int(gone), _encode(msgspec.structs.replace(known, gone=gone)))
 
     def put_snapshot(self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None) -> None:
-        """Store a snapshot; its packages once for every digest."""
+        """Store a snapshot: a package once, however many snapshots hold it, and a content once, however often it is met."""
         digest = snapshot.digest
-        self._database.execute("INSERT OR IGNORE INTO packages VALUES (?, ?)", (digest, _encode(snapshot.packages)))
+        if not self._database.execute("SELECT 1 FROM contents WHERE digest = ?", (digest,)).fetchone():
+            members = array("q", (self._package_id(package) for package in snapshot.packages))
+            size_bytes = sum(package.size_bytes or 0 for package in snapshot.packages)
+            self._put("contents", digest, len(members), size_bytes, members.tobytes())
         self._put(
             "snapshots",
             snapshot.prefix,
@@ -199,8 +212,7 @@ class State:
 
     def packages(self, digest: str) -> list[Package] | None:
         """The packages under a digest."""
-        row = self._database.execute("SELECT doc FROM packages WHERE digest = ?", (digest,)).fetchone()
-        return _decode_packages(row[0]) if row else None
+        return read_packages(self._database, digest)
 
     def environment_made_ms(self, prefix: str) -> int | None:
         """When an environment was made, as its own marks tell."""
@@ -215,6 +227,16 @@ class State:
         """Close the database; the WAL is folded in."""
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._database.close()
+
+    def _package_id(self, package: Package) -> int:
+        doc = _encode(package)
+        digest = hashlib.sha256(doc).digest()
+        known = self._database.execute("SELECT id FROM packages WHERE digest = ?", (digest,)).fetchone()
+        if known:
+            return int(known[0])
+        row = (normalise_name(package.name), package.version, digest, doc)
+        added = self._database.execute("INSERT INTO packages (name, version, digest, doc) VALUES (?, ?, ?, ?)", row)
+        return int(added.lastrowid or 0)
 
     def _digest_at(self, prefix: str, time_ms: int) -> str | None:
         row = self._database.execute(
@@ -237,10 +259,24 @@ def _on_snapshot(run: Run, digest: str | None) -> Run:
 def find_snapshot(database: sqlite3.Connection, prefix: str, at_ms: int | None) -> Snapshot | None:
     """The last snapshot of an environment, at or before a moment."""
     row = database.execute(
-        "SELECT s.kind, s.faults, p.doc FROM snapshots s JOIN packages p USING (digest) "
-        "WHERE s.prefix = ? AND s.time_ms <= ? ORDER BY s.time_ms DESC LIMIT 1",
+        "SELECT kind, faults, digest FROM snapshots WHERE prefix = ? AND time_ms <= ? ORDER BY time_ms DESC LIMIT 1",
         (prefix, at_ms if at_ms is not None else 1 << 62),
     ).fetchone()
     if row is None:
         return None
-    return Snapshot(prefix=prefix, kind=row[0], packages=_decode_packages(row[2]), faults=msgspec.json.decode(row[1]))
+    return Snapshot(
+        prefix=prefix, kind=row[0], packages=read_packages(database, row[2]) or [], faults=msgspec.json.decode(row[1])
+    )
+
+
+def read_packages(database: sqlite3.Connection, digest: str) -> list[Package] | None:
+    """The packages under a digest, sorted as they were in the snapshot."""
+    row = database.execute("SELECT members FROM contents WHERE digest = ?", (digest,)).fetchone()
+    if row is None:
+        return None
+    members = array("q", row[0])
+    docs: dict[int, bytes] = {}
+    for start in range(0, len(members), _MOST_BOUND):
+        part = members[start : start + _MOST_BOUND].tolist()
+        docs.update(database.execute(f"SELECT id, doc FROM packages WHERE id IN ({','.join('?' * len(part))})", part))
+    return [_decode_package(docs[member]) for member in members]

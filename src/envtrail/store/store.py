@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from envtrail.model.environment import Environment, Snapshot
+from envtrail.model.environment import Environment, EnvironmentSummary, Snapshot, SnapshotRef
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
@@ -101,9 +101,17 @@ class Store(Protocol):
 
     def sessions(self, query: Query) -> Iterator[Session]: ...
     def events(self, query: Query, *, with_records: bool = False) -> Iterator[EventRow]: ...
-    def environments(self) -> Iterator[Environment]: ...
+    def environments(self, *, with_gone: bool = False) -> Iterator[Environment]: ...
+    def summaries(self) -> Iterator[EnvironmentSummary]:
+        """The environments that are there, with what the trail knows of each."""
+        ...
+
     def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None:
         """The last stored snapshot of an environment (at or before a moment)."""
+        ...
+
+    def snapshots(self, prefix: str | None = None) -> Iterator[SnapshotRef]:
+        """Every stored snapshot of an environment (or of all of them), oldest first, without the packages."""
         ...
 
     def names(self) -> dict[int, str | None]:

@@ -1,0 +1,87 @@
+"""How commands name an environment and a moment of its history."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from envtrail.cli.context import Context
+from envtrail.cli.times import parse_time, show_ms
+from envtrail.errors import InputError, UsageError
+from envtrail.model.environment import Environment, Snapshot
+from envtrail.store.store import Store
+
+
+def find_environment(store: Store, name: str) -> Environment:
+    """An environment by its prefix, a folder relative to here, or the last part of its prefix.
+
+    Raises:
+        InputError: none is known by this name, or more than one.
+    """
+    known = {environment.prefix: environment for environment in store.environments(with_gone=True)}
+    for prefix in (name.rstrip("/"), os.path.realpath(name)):
+        if prefix in known:
+            return known[prefix]
+    named = [environment for prefix, environment in known.items() if prefix.endswith("/" + name.strip("/"))]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise InputError(
+            f"more than one environment is called `{name}`: " + ", ".join(sorted(item.prefix for item in named)),
+            hint="give the whole prefix",
+        )
+    if Path(name).is_dir():
+        raise InputError(f"`{name}` is no environment that the trail knows", hint="`envtrail env list` names them")
+    raise InputError(f"no environment is called `{name}`", hint="`envtrail env list` names them")
+
+
+def parse_point(context: Context, store: Store, environment: Environment, text: str) -> int:
+    """A moment of an environment's history in ms: a time, or an operation (just after it) by its id or the beginning of it.
+
+    `OPERATION^` is just before it, as in git.
+
+    Raises:
+        UsageError: it is neither.
+        InputError: the operation was on another environment.
+    """
+    before = text.endswith("^")
+    try:
+        operation = store.operation(text.rstrip("^"))
+    except InputError:
+        if before:
+            raise
+        operation = None
+    if operation is None:
+        if before:
+            raise InputError(f"no operation begins with `{text.rstrip('^')}`", hint="`envtrail log` lists them")
+        try:
+            return parse_time(text, context.now_ms)
+        except UsageError:
+            raise UsageError(
+                f"`{text}` is neither a time nor an operation",
+                hint='"2h ago", "yesterday", "2026-11-20", or an id of `envtrail log`',
+            ) from None
+    if operation.environment.prefix != environment.prefix:
+        raise InputError(
+            f"operation {operation.id[:10]} was on `{operation.environment.prefix}`, not on `{environment.prefix}`",
+            hint=f"`envtrail env history {environment.prefix}` lists those that were",
+        )
+    taken = next((item.time_ms for item in store.snapshots(environment.prefix) if item.image == operation.image), None)
+    if taken is None:
+        raise InputError(f"operation {operation.id[:10]} left no snapshot", hint="give a time instead")
+    return taken - 1 if before else taken
+
+
+def snapshot_at(context: Context, store: Store, environment: Environment, text: str | None) -> Snapshot:
+    """What an environment held at a point (now, without one).
+
+    Raises:
+        InputError: the trail does not reach back so far.
+    """
+    at_ms = parse_point(context, store, environment, text) if text else None
+    snapshot = store.snapshot(environment.prefix, at_ms)
+    if snapshot is None:
+        first = next(store.snapshots(environment.prefix), None)
+        known = f"the trail knows it since {show_ms(first.time_ms)}" if first else "the trail has read nothing in it"
+        raise InputError(f"what `{environment.prefix}` held then is not known; {known}", hint="give a later moment")
+    return snapshot
