@@ -33,8 +33,6 @@ REST_MS = 2000
 _MOST_REST_MS = 600_000
 _TOLD_WITHIN_MS = 2000
 """fanotify's events have the time of their reading: the process may have ended since."""
-_AFTER_END_MS = 3000
-"""A tool's last files may be told after its end."""
 
 
 def roots_of(environments: Iterable[Environment]) -> dict[str, Environment]:
@@ -193,10 +191,10 @@ class FileChanges:
 
     def _is_explained(self, image: int, group: FileGroup, prefix: str) -> bool:
         """A tool explains what it does to the environment it works in; what it does elsewhere may be what it was asked for."""
-        owner = self._interpreter.owner_of(image, group.time_ms - _AFTER_END_MS)
+        owner = self._interpreter.owner_of(image, group.time_ms)
         if isinstance(owner, OpenOperation):
             return owner.intention.prefix == prefix
-        return owner is not None
+        return owner is not None and owner.prefix == prefix
 
 
 def _is_nothing(files: list[FileChange]) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import pyarrow as pa
@@ -11,12 +10,14 @@ import pyarrow as pa
 from envtrail.interpret.actors import Named
 from envtrail.interpret.emission import Emission, EnvironmentOpened, ProcessWanted, SnapshotWanted
 from envtrail.interpret.invocations import invocation_of, place_of_metadata
+from envtrail.interpret.memory import Ended, Memory
 from envtrail.interpret.operations import OpenOperation, with_variables
 from envtrail.interpret.people import Lineage, People, Subject
 from envtrail.interpret.rows import Row, interesting_rows
 from envtrail.interpret.runs import Runs
 from envtrail.interpret.sessions import Sessions
 from envtrail.interpret.sharing import Reclaimed, deal_out, leave_to_tools, reclaim
+from envtrail.interpret.siblings import Siblings
 from envtrail.interpret.tool import Intention, Invocation, Tool
 from envtrail.interpret.tools import RUN_HINTS, TOOLS
 from envtrail.interpret.writes import Writes
@@ -36,8 +37,6 @@ from envtrail.model.operation import Change, Evidence, Operation, OperationKind
 UNKNOWN_PREFIX = ""
 """Where an operation's environment is not known, and only what is seen to change can tell."""
 BEFORE_UNKNOWN = "what was in the environment before is not known"
-_MOST_CLOSED = 4096
-_MOST_DONE = 64
 
 
 class Interpreter:
@@ -65,11 +64,9 @@ class Interpreter:
         self._tools = {tool.name: tool for tool in tools}
         self._excluded_units = frozenset(excluded_units)
         self._operations: dict[int, OpenOperation] = {}
-        self._closed: dict[int, int] = {}
-        """Owner of an operation that is done → when its process ended (ms); the newest few thousand."""
-        self._done: deque[Operation] = deque(maxlen=_MOST_DONE)
-        """The newest: a snapshot that came late may have given one of them what another one did."""
+        self._memory = Memory()
         self._writes = Writes()
+        self._siblings = Siblings()
         self._runs = Runs()
         self._by_pid: dict[int, list[int]] = {}
         self._sessions = Sessions(node=node)
@@ -109,6 +106,8 @@ class Interpreter:
             if not is_before_known and not write.first.is_new:
                 changes, absent = None, BEFORE_UNKNOWN
             return [write.settle(changes=changes, absent=absent, is_gone=is_gone, is_made=is_made)]
+        if self._siblings.is_open(image, prefix):
+            return self._settle_sibling(image, prefix, changes, is_before_known or is_gone, is_gone=is_gone, is_made=is_made)
         opened = self._operations.get(image)
         if opened is None or not opened.is_ended or (opened.intention.prefix or UNKNOWN_PREFIX) != prefix:
             return []
@@ -124,6 +123,24 @@ class Interpreter:
             opened.intention, changes, installed = opened.first_thought, [], {}
         return self._close(opened, changes=changes, installed=installed, absent=absent)
 
+    def _settle_sibling(
+        self, image: int, prefix: str, changes: list[Change] | None, is_known: bool, *, is_gone: bool, is_made: bool
+    ) -> list[Emission]:
+        """Another environment that a command changed; where its *before* is not known, nothing can be said of it."""
+        if changes is not None:
+            changes = leave_to_tools(changes, self._at_work_in(prefix)) if is_known else None
+        told = self._siblings.settle(
+            image,
+            prefix,
+            changes=changes,
+            kind=self._kinds.get(prefix),
+            done=self._memory.done_by(image),
+            is_gone=is_gone,
+            is_made=is_made,
+        )
+        self._memory.keep(told)
+        return [*told]
+
     def is_busy(self, prefix: str) -> bool:
         """Whether an environment is being changed: what is read there now would be half of it."""
         return bool(self._at_work_in(prefix)) or self._writes.is_open(prefix)
@@ -131,14 +148,12 @@ class Interpreter:
     def _at_work_in(self, prefix: str) -> list[OpenOperation]:
         return [opened for opened in self._operations.values() if opened.intention.prefix == prefix]
 
-    def owner_of(self, image: int, since_ms: int) -> OpenOperation | int | None:
-        """The operation that explains what an image does: the open one, or the owner's image of one that was at work since then."""
+    def owner_of(self, image: int, time_ms: int) -> OpenOperation | Ended | None:
+        """The operation that explains what an image did at a moment: the open one, or the owner of one that was at work then."""
         for process in self._lineage.lineage(image):
-            opened = self._operations.get(process.image)
-            if opened is not None:
-                return opened
-            if self._closed.get(process.image, 0) >= since_ms:
-                return process.image
+            owner = self._operations.get(process.image) or self._memory.find_owner(process.image, time_ms)
+            if owner is not None:
+                return owner
         return None
 
     def written_until_ms(self, key: int, prefix: str) -> int | None:
@@ -159,7 +174,11 @@ class Interpreter:
     def unanswered(self) -> list[Emission]:
         """What was wished for and never answered: the agent was killed in between."""
         ended = [opened for opened in self._operations.values() if opened.is_ended]
-        return [wish for opened in ended for wish in self._wish_after(opened)] + self._writes.wishes()
+        return [
+            *(wish for opened in ended for wish in self._wish_after(opened)),
+            *self._writes.wishes(),
+            *self._siblings.wishes(),
+        ]
 
     def _take_row(self, row: Row) -> list[Emission]:
         match row["kind"]:
@@ -275,7 +294,7 @@ class Interpreter:
         opened.invocation = with_variables(opened.invocation, seen.variables)
         tool = next((tool for tool in self._tools.values() if opened.intention.tool in tool.programs), None)
         intention = tool.read(opened.invocation) if tool else None
-        if intention is None or intention.prefix == opened.intention.prefix:
+        if intention is None or intention.prefix == opened.intention.prefix or (intention.prefix is None and opened.is_seen):
             return wishes
         opened.intention = intention
         return [*wishes, *(self._wish_after(opened) if opened.is_ended else self._wish_before(opened))]
@@ -285,6 +304,9 @@ class Interpreter:
         owner = self.owner_of(changed.image, changed.time_ms) if changed.image is not None else None
         if isinstance(owner, OpenOperation):
             return self._take_elsewhere(owner, changed)
+        if isinstance(owner, Ended):
+            firsts = self._memory.done_by(owner.image)
+            return self._begin_siblings(firsts[0], {changed.prefix: changed.kind}) if firsts else []
         subject = Subject(
             time_ms=changed.time_ms, image=changed.image, auid=changed.auid, uid=changed.uid, session=changed.session
         )
@@ -342,9 +364,7 @@ class Interpreter:
 
     def _forget(self, opened: OpenOperation) -> None:
         del self._operations[opened.image]
-        while len(self._closed) >= _MOST_CLOSED:
-            del self._closed[next(iter(self._closed))]
-        self._closed[opened.image] = opened.ended_ms or opened.event.time_ms
+        self._memory.note_end(opened)
 
     def _take_metadata(self, row: Row) -> None:
         owner = self._operations.get(row["image"]) or self._owner_above(row["image"])
@@ -377,7 +397,7 @@ class Interpreter:
         if opened.named.actor.name is None or opened.subject.seen is None:
             opened.named = self._people.actor_of(opened.subject)
         if changes is not None and prefix is not None:
-            reclaimed = reclaim(opened, changes, [one for one in self._done if one.environment.prefix == prefix])
+            reclaimed = reclaim(opened, changes, self._memory.done_in(prefix))
             changes = [*changes, *reclaimed.changes]
         else:
             reclaimed = Reclaimed()
@@ -388,8 +408,11 @@ class Interpreter:
             absent=absent,
             processes=max(1, self._lineage.descendants(opened.image)),
         )
-        self._done = deque(
-            [one for one in self._done if one.id not in {item.id for item in reclaimed.amended}], maxlen=_MOST_DONE
-        )
-        self._done += [*reclaimed.amended, done]
-        return [*reclaimed.amended, done]
+        told = [*reclaimed.amended, done]
+        self._memory.keep(told)
+        return [*told, *self._begin_siblings(done, opened.elsewhere)]
+
+    def _begin_siblings(self, first: Operation, elsewhere: Mapping[str, str | None]) -> list[Emission]:
+        begun = first.evidence[0]
+        event = EventId(node=first.host, time_ms=begun.time_ms, serial=begun.serial)
+        return [*self._siblings.begin(first, event, elsewhere)]

@@ -60,6 +60,8 @@ class OpenOperation(Struct, kw_only=True):
     why: dict[str, str] = {}
     elsewhere: dict[str, str | None] = {}
     """Prefix → kind (null: the environment itself says) of other environments that its processes were seen to change."""
+    is_seen: bool = False
+    """Its environment is one that its processes were seen to change."""
     first_thought: Intention | None = None
     """What it was taken for until that environment showed nothing of it."""
 
@@ -97,7 +99,8 @@ class OpenOperation(Struct, kw_only=True):
         return self.saw_metadata and bool(self.elsewhere) and not self.saw_place and not is_told
 
     def retarget(self, prefix: str, kind: str | None) -> None:
-        """It works in this environment."""
+        """It was seen to work in this environment."""
+        self.is_seen = True
         self.intention = msgspec.structs.replace(
             self.intention,
             prefix=prefix,

@@ -121,7 +121,8 @@ class TestTrail:
             named = {entry.fill(change)[1:] for row in entry.form.expects for change in row.changes if "$" in change}
             for package in named:
                 auids = [item["actor"]["auid"] for item in owners(package, trail.operations)]  # type: ignore[index]
-                if auids != [entry.person.auid] and not entry.form.shared:
+                wanted = [entry.person.auid] * (len(entry.form.expects) if entry.form.group else 1)
+                if auids != wanted and not entry.form.shared:
                     wrong[entry.form.name] = auids
         assert wrong == {}
 

@@ -43,6 +43,8 @@ class Form(Struct, frozen=True, kw_only=True):
     exit_code: int = 0
     left: str | None = "+"
     """What the disk must show afterwards, seen by the driver: the marker is there (`+`), is gone (`-`), or was never (null)."""
+    group: bool = False
+    """One command on several environments: an operation each, with one group; `expects` in order of the prefix."""
     shared: bool = False
     """Its operations overlap: a change may be in either when both say that they are shared."""
 

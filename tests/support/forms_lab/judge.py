@@ -37,7 +37,14 @@ def faults_of(entry: Entry, operations: Sequence[Document]) -> list[str]:
         return [f"{len(found)} operations, not {len(wanted)}: {said}"]
     if entry.form.shared:
         return _faults_of_shared(entry, found)
-    return [fault for expected, operation in zip(wanted, found, strict=True) for fault in _faults(entry, expected, operation)]
+    faults = []
+    if entry.form.group:
+        found.sort(key=_prefix)
+        groups = {item["group"] for item in found}
+        faults = [f"groups are {groups}"] if len(groups) != 1 or None in groups else []
+    return faults + [
+        fault for expected, operation in zip(wanted, found, strict=True) for fault in _faults(entry, expected, operation)
+    ]
 
 
 def changes_of(operation: Document) -> list[str]:

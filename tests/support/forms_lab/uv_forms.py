@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forms_lab.form import ANY_EXIT, INSTALLED, none, one
+from forms_lab.form import ANY_EXIT, INSTALLED, Expected, Form, none, one
 
 _THERE = {"prepare": INSTALLED}
 _WORK = {"place": "none"}
@@ -10,6 +10,16 @@ _SYNCED = {"place": "none", "prepare": "$TOOLS/uv add -q $M"}
 _OWN = {"prefix": "$W/.venv", "environment_kind": "venv"}
 _TOOL = {"prefix": "$HOME/.local/share/uv/tools/$M", "environment_kind": "venv"}
 _PIPX = {"prefix": "$HOME/.local/share/pipx/venvs/$M", "environment_kind": "venv"}
+
+
+def _upgraded(tool: str, prefix: str) -> Expected:
+    return Expected(tool=tool, kind="update", prefix=prefix, environment_kind="venv", changes=("^$M",))
+
+
+_OLD_TOOLS = "".join(
+    f"$TOOLS/uv tool install -q ${name}\n$TOOLS/uv pip install -q --python tools/${name}/bin/python $M==0.9\n"
+    for name in ("M", "N")
+)
 
 UV = (
     one("uv pip install --python", "$TOOLS/uv pip install --python $E/bin/python $M", "uv"),
@@ -36,6 +46,14 @@ UV = (
     one("uv run pip", "$TOOLS/uv run --no-project --python $E/bin/python $E/bin/python -m pip install $M"),
     one("uv tool install", "$TOOLS/uv tool install $M", "uv", **_TOOL, form=_WORK),
     one("uv tool uninstall", "$TOOLS/uv tool uninstall $M", "uv", "delete", **_TOOL, form={"place": "none", "prepare": "$TOOLS/uv tool install -q $M"}),
+    Form(
+        name="uv tool upgrade --all",
+        script="UV_TOOL_DIR=$W/tools UV_TOOL_BIN_DIR=$W/bin $TOOLS/uv tool upgrade --all",
+        expects=tuple(_upgraded("uv", f"$W/tools/${name}") for name in ("M", "N")),
+        place="none",
+        prepare="export UV_TOOL_DIR=$W/tools UV_TOOL_BIN_DIR=$W/bin\n" + _OLD_TOOLS,
+        group=True,
+    ),
     one("uvx", "$TOOLS/uvx $M", "uv", prefix="$HOME/.cache/uv/*", environment_kind="*", form=_WORK),
     one("uv venv", "$TOOLS/uv venv $W/$M", "uv", "create", prefix="$W/$M", environment_kind="venv", changes=(), form={"place": "none", "left": "f"}),
     none("uv pip list", "$TOOLS/uv pip list --python $E/bin/python"),

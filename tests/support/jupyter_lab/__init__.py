@@ -31,6 +31,15 @@ def give_kernel(lab: Lab, home: Path, prefix: Path, name: str) -> None:
     (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": name, "language": "python"}))
 
 
+def run_cells(lab: Lab, connection: Path, *cells: str) -> list[dict[str, str]]:
+    """Status and output of each cell of a kernel, run one after the other."""
+    wait_until(connection.exists, "the kernel's connection file")
+    argv = [str(lab.tools / "python"), str(_CELLS), str(connection), *cells]
+    done = subprocess.run(argv, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 class JupyterServer:
     """A server that answers."""
 
@@ -75,13 +84,7 @@ class JupyterServer:
 
     def run_cells(self, kernel: str, *cells: str) -> list[dict[str, str]]:
         """Status and output of each cell, run one after the other."""
-        connection = self._runtime / f"kernel-{kernel}.json"
-        wait_until(connection.exists, "the kernel's connection file")
-        done = subprocess.run(
-            [str(self._lab.tools / "python"), str(_CELLS), str(connection), *cells], text=True, capture_output=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        return run_cells(self._lab, self._runtime / f"kernel-{kernel}.json", *cells)
 
     def stop(self) -> None:
         """Ask it to end, as `systemctl stop` would; its kernels end with it."""
