@@ -8,13 +8,14 @@ use crate::file_events::note_files;
 use crate::files::{FileGroup, FileGroups, Roots};
 use crate::gaps::{SerialGap, SerialWatch};
 use crate::hints::Hints;
-use crate::process::{Exec, Image, Place, ProcessEvent, ProcessTable};
+use crate::process::{Exec, Image, Place, ProcessEvent, ProcessTable, CLOCK_SLACK_MS};
 use crate::procevent::{frames, Frame};
 use crate::redact::Counts;
 use crate::rewrite::redact_event;
 use crate::types;
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
+use std::collections::VecDeque;
 
 /// Faults kept between two drains; more are only counted.
 const MAX_FAULTS: usize = 256;
@@ -72,6 +73,8 @@ pub struct Assembler {
     partial: Vec<u8>,
     records: Vec<u8>,
     process_events: Vec<ProcessEvent>,
+    /// What the process connector told and has not taken effect yet; whether it is to be told on.
+    waiting: VecDeque<(Frame, bool)>,
     faults: Vec<Fault>,
     redactions: Counts,
     complete: u64,
@@ -96,6 +99,7 @@ impl Assembler {
             partial: Vec::new(),
             records: Vec::new(),
             process_events: Vec::new(),
+            waiting: VecDeque::new(),
             faults: Vec::new(),
             redactions: Counts::default(),
             complete: 0,
@@ -128,40 +132,41 @@ impl Assembler {
             .extend_from_slice(block.get(start..).unwrap_or_default());
     }
 
-    /// Take frames of the process connector (`procevent`).
+    /// Take frames of the process connector (`procevent`): each takes its place in time among the events of the next `push`.
     pub fn push_process_events(&mut self, block: &[u8]) {
         for frame in frames(block) {
-            let told = match frame {
-                Ok(Frame::Fork { time_ms, pid, ppid }) => self.processes.fork(time_ms, pid, ppid),
-                Ok(Frame::Exit {
-                    time_ms,
-                    pid,
-                    exit_code,
-                    signal,
-                }) => self.processes.exit(time_ms, pid, exit_code, signal),
-                Ok(Frame::Other) => None,
-                Err(()) => {
-                    self.fault(FaultKind::BadFrame, b"");
-                    None
-                }
-            };
-            self.process_events.extend(told);
+            match frame {
+                Ok(Frame::Other) => {}
+                Ok(frame) => self.waiting.push_back((frame, true)),
+                Err(()) => self.fault(FaultKind::BadFrame, b""),
+            }
         }
     }
 
     /// A fork or exit that was observed before (rebuild); not told again.
-    pub fn replay_fork(&mut self, time_ms: u64, pid: u32, ppid: u32) {
-        self.processes.fork(time_ms, pid, ppid);
+    pub fn replay_process(&mut self, frame: Frame) {
+        self.waiting.push_back((frame, false));
     }
 
-    pub fn replay_exit(
-        &mut self,
-        time_ms: u64,
-        pid: u32,
-        exit_code: Option<i32>,
-        signal: Option<i32>,
-    ) {
-        self.processes.exit(time_ms, pid, exit_code, signal);
+    /// Let what the process connector told until a moment take effect.
+    fn catch_up(&mut self, until_ms: u64) {
+        while let Some((frame, is_new)) = self.waiting.front().copied() {
+            if frame.time_ms() > until_ms {
+                break;
+            }
+            self.waiting.pop_front();
+            let told = match frame {
+                Frame::Fork { time_ms, pid, ppid } => self.processes.fork(time_ms, pid, ppid),
+                Frame::Exit {
+                    time_ms,
+                    pid,
+                    exit_code,
+                    signal,
+                } => self.processes.exit(time_ms, pid, exit_code, signal),
+                Frame::Other => None,
+            };
+            self.process_events.extend(told.filter(|_| is_new));
+        }
     }
 
     /// A process that was there before (from /proc).
@@ -205,6 +210,7 @@ impl Assembler {
     }
 
     pub fn forget_processes(&mut self) {
+        self.waiting.clear();
         self.processes.forget();
     }
 
@@ -224,10 +230,12 @@ impl Assembler {
         let mut ended = std::mem::take(&mut self.ended);
         self.coalescer.flush(&mut ended);
         self.emit(ended);
+        self.catch_up(u64::MAX);
     }
 
     /// Hand out what has ended since the last drain.
     pub fn drain(&mut self) -> Result<Batch, ArrowError> {
+        self.catch_up(u64::MAX);
         Ok(Batch {
             events: self.columns.finish()?,
             records: {
@@ -334,6 +342,8 @@ impl Assembler {
     }
 
     fn emit_one(&mut self, mut gathered: Gathered) {
+        // A fork is earlier than the exec that follows it, also where the coarse clock stamps that before.
+        self.catch_up(gathered.key.time_ms + CLOCK_SLACK_MS);
         let event = &mut self.event;
         event.read(gathered.key, &gathered.bytes, &gathered.records);
         let mut redactions = 0;

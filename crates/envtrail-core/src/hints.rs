@@ -11,21 +11,26 @@ pub const METADATA: &str = "metadata";
 pub struct Hints {
     labels: Vec<String>,
     by_name: FxHashMap<Vec<u8>, u16>,
+    beginnings: Vec<(Vec<u8>, u16)>,
+    endings: Vec<(Vec<u8>, u16)>,
     metadata: u16,
 }
 
 impl Hints {
-    /// Labels in order of precedence, each with base names without a version suffix.
+    /// Labels in order of precedence, each with base names without a version suffix; `mcp-server-*` and `*-mcp` stand for all such.
     pub fn new(table: &[(String, Vec<String>)]) -> Self {
         let mut hints = Hints::default();
         for (label, names) in table {
             let number = hints.labels.len() as u16;
             hints.labels.push(label.clone());
             for name in names {
-                hints
-                    .by_name
-                    .entry(name.as_bytes().to_vec())
-                    .or_insert(number);
+                match name.as_bytes() {
+                    [beginning @ .., b'*'] => hints.beginnings.push((beginning.to_vec(), number)),
+                    [b'*', ending @ ..] => hints.endings.push((ending.to_vec(), number)),
+                    whole => {
+                        hints.by_name.entry(whole.to_vec()).or_insert(number);
+                    }
+                }
             }
         }
         hints.metadata = hints.labels.len() as u16;
@@ -108,6 +113,15 @@ impl Hints {
             .get(word)
             .or_else(|| self.by_name.get(without_version(word)))
             .copied()
+            .or_else(|| {
+                let begins = self
+                    .beginnings
+                    .iter()
+                    .find(|(part, _)| word.starts_with(part));
+                begins
+                    .or_else(|| self.endings.iter().find(|(part, _)| word.ends_with(part)))
+                    .map(|(_, number)| *number)
+            })
     }
 }
 
@@ -145,8 +159,18 @@ fn program_of(event: &Event) -> (&[u8], &[u8]) {
     (&[], &[])
 }
 
+/// `python3.13t` is the free-threaded one, `platform-python` the one that dnf of RHEL 8 runs on.
 fn is_interpreter(name: &[u8]) -> bool {
-    matches!(without_version(name), b"python" | b"pypy")
+    let versioned = match name {
+        [rest @ .., before, b'a'..=b'z'] if before.is_ascii_digit() => {
+            name.get(..rest.len() + 1).unwrap_or(name)
+        }
+        _ => name,
+    };
+    matches!(
+        without_version(versioned),
+        b"python" | b"pypy" | b"graalpy" | b"platform-python"
+    )
 }
 
 /// Interpreters of other languages in which tools and agents are written.
@@ -202,4 +226,44 @@ pub fn is_metadata(name: &[u8]) -> bool {
         || base == b"conda-meta"
         || base == b"pyvenv.cfg"
         || (base.ends_with(b".json") && name.windows(12).any(|window| window == b"/conda-meta/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_a_star_stand_for_all_that_begin_or_end_so_and_whole_names_come_first() {
+        let table = [
+            ("tool".to_owned(), vec!["mcp-server-of-a-tool".to_owned()]),
+            (
+                "agent".to_owned(),
+                vec!["mcp-server-*".to_owned(), "*-mcp".to_owned()],
+            ),
+        ];
+        let hints = Hints::new(&table);
+        let label = |word: &[u8]| hints.find(word).and_then(|found| hints.label(found));
+        assert_eq!(label(b"mcp-server-git"), Some("agent"));
+        assert_eq!(label(b"notes-mcp"), Some("agent"));
+        assert_eq!(label(b"mcp-server-of-a-tool"), Some("tool"));
+        assert_eq!(label(b"mcp"), None);
+        assert_eq!(label(b""), None);
+    }
+
+    #[test]
+    fn every_spelling_of_an_interpreter_is_one() {
+        for name in [
+            &b"python"[..],
+            b"python3",
+            b"python3.13",
+            b"python3.13t",
+            b"pypy3.10",
+            b"platform-python",
+        ] {
+            assert!(is_interpreter(name), "{}", String::from_utf8_lossy(name));
+        }
+        for name in [&b"pythonw-notes"[..], b"pip3.12", b"3t", b""] {
+            assert!(!is_interpreter(name), "{}", String::from_utf8_lossy(name));
+        }
+    }
 }

@@ -13,7 +13,7 @@ const MAX_IMAGES: usize = 65_536;
 /// Exits that arrived before the exec they belong to are remembered this long.
 const KEEP_EXIT_MS: u64 = 10_000;
 /// Audit stamps events with the kernel's coarse clock, the connector with the fine one.
-const CLOCK_SLACK_MS: u64 = 20;
+pub const CLOCK_SLACK_MS: u64 = 20;
 
 /// A map of numbers that come in order (process ids, images): neighbours lie side by side, so that one is in the cache with the other.
 type NearMap<K, V> = HashMap<K, V, BuildHasherDefault<Near>>;

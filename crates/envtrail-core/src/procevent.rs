@@ -22,6 +22,16 @@ pub enum Frame {
     Other,
 }
 
+impl Frame {
+    /// When it happened; 0 for what is of no interest.
+    pub fn time_ms(&self) -> u64 {
+        match self {
+            Frame::Fork { time_ms, .. } | Frame::Exit { time_ms, .. } => *time_ms,
+            Frame::Other => 0,
+        }
+    }
+}
+
 /// The frames of a block in order; ends with an error at the first malformed one.
 pub fn frames(mut block: &[u8]) -> impl Iterator<Item = Result<Frame, ()>> + '_ {
     std::iter::from_fn(move || {

@@ -4,6 +4,7 @@ use crate::arrow::{failed, ArrowBatch, ArrowSchema};
 use crate::watch::FileGroup;
 use envtrail_core::assembler::{self, redact_arguments, Options};
 use envtrail_core::coalesce::Limits;
+use envtrail_core::procevent::Frame;
 use envtrail_core::redact::{self, Counts, KINDS};
 use envtrail_core::{batch, process, seal, syscalls, types};
 use pyo3::prelude::*;
@@ -174,11 +175,16 @@ impl Assembler {
         exit_code: Option<i32>,
         signal: Option<i32>,
     ) {
-        if kind == "fork" {
-            self.inner.replay_fork(time_ms, pid, ppid);
+        self.inner.replay_process(if kind == "fork" {
+            Frame::Fork { time_ms, pid, ppid }
         } else {
-            self.inner.replay_exit(time_ms, pid, exit_code, signal);
-        }
+            Frame::Exit {
+                time_ms,
+                pid,
+                exit_code,
+                signal,
+            }
+        });
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -44,7 +44,7 @@ from envtrail.model.observation import (
 )
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
-from envtrail.store.parse import BootWatch, replay_processes, seed_processes
+from envtrail.store.parse import BootWatch, push_step, seed_processes
 
 Result = Union[Operation, Run, Session]
 
@@ -122,10 +122,10 @@ class Pipeline:
 
     def take(self, block: Block, wall_ms: int | None) -> None:
         """Carry one block of a source from bytes to results; `wall_ms` is null where the records are not of now."""
-        if block.records:
-            self.assembler.push(block.records)
         if block.processes:
             self.assembler.push_process_events(block.processes)
+        if block.records:
+            self.assembler.push(block.records)
         if wall_ms is not None:
             self.assembler.tick(wall_ms)
         if block.ended:
@@ -182,9 +182,7 @@ class Pipeline:
             observations: Made after them.
             counted: The state has counted this step before (resume); what is counted is not counted twice.
         """
-        self.assembler.push(records)
-        self.assembler.flush()
-        replay_processes(self.assembler, observations, self._boots)
+        push_step(self.assembler, records, observations, self._boots)
         events = _events(self.assembler.drain())
         now_ms = observations[-1].time_ms if observations else 0
         if counted:

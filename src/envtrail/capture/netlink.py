@@ -33,10 +33,10 @@ class NetlinkSource:
         self._covered_ms = int(time.time() * 1000)
 
     def read(self, timeout_ms: int) -> Block:
-        """Wait for audit records; the connector is read first, so that a fork is known before its exec."""
+        """Wait for audit records; the connector is read after them, so that it has told of every fork before an exec among them."""
         self._poll.poll(timeout_ms)
-        processes = self._connector.read(0) if self._connector else b""
         records = self._audit.read(0)
+        processes = self._connector.read(0) if self._connector else b""
         now_ms = int(time.time() * 1000)
         gaps = [overrun_gap(self._node, what, count, self._covered_ms, now_ms) for what, count in self._overruns() if count]
         self._covered_ms = now_ms

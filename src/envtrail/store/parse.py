@@ -28,9 +28,7 @@ def parse_segment(header: HotHeader, records: bytes, observations: bytes) -> pa.
     assembler = Assembler(node=header.node, redact=False, hints=header.hints)
     boots = BootWatch()
     for step in split_steps(header.number, records, observations):
-        assembler.push(step.records)
-        assembler.flush()
-        replay_processes(assembler, step.observations, boots)
+        push_step(assembler, step.records, step.observations, boots)
     return pa.record_batch(assembler.drain().events())
 
 
@@ -40,8 +38,8 @@ class BootWatch:
     boot_id: str | None = None
 
 
-def replay_processes(assembler: Assembler, observations: Sequence[Observation], boots: BootWatch) -> None:
-    """Let what was observed of processes take effect on the process table."""
+def push_step(assembler: Assembler, records: bytes, observations: Sequence[Observation], boots: BootWatch) -> None:
+    """Carry one step of a segment through the core again: what was told of processes takes its place in time among the records."""
     for observation in observations:
         match observation:
             case ProcessForked():
@@ -51,7 +49,10 @@ def replay_processes(assembler: Assembler, observations: Sequence[Observation], 
                     "exit", observation.time_ms, observation.pid, 0, observation.exit_code, observation.signal
                 )
             case _:
-                seed_processes(assembler, [observation], boots)
+                pass
+    assembler.push(records)
+    assembler.flush()
+    seed_processes(assembler, observations, boots)
 
 
 def seed_processes(assembler: Assembler, observations: Sequence[Observation], boots: BootWatch) -> None:

@@ -113,6 +113,12 @@ def test_variables_of_ones_own_name_nobody(lab: Lab) -> None:
     assert who["name"] != "eve"
 
 
+@pytest.mark.parametrize("program", ["mcp-server-of-files", "notes-mcp-server"])
+def test_a_server_of_tools_for_agents_is_known_by_the_pattern_of_its_name(lab: Lab, program: str) -> None:
+    who = actor(lab.install(lab.script(program, '#!/bin/sh\n"$@"\nexit $?\n')))
+    assert (who["auid"], who["class"], who["program"]) == (AUID, "agent", program)
+
+
 def test_a_user_namespace_does_not_change_the_person(lab: Lab) -> None:
     who = actor(lab.install("unshare", "--user", "--map-root-user"))
     assert (who["auid"], who["uid"], who["method"]) == (AUID, AUID, "auid")
