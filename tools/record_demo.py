@@ -128,6 +128,9 @@ def lay_out(work: Path) -> None:
     for name in ("home", "opt"):
         (work / name).mkdir()
         subprocess.run(["mount", "--bind", work / name, f"/{name}"], check=True)
+    # Environments that conda has noted for the recorder's own account are not of this story.
+    if (noted := Path.home() / ".conda/environments.txt").exists():
+        subprocess.run(["mount", "--bind", "/dev/null", noted], check=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", work / "key"], check=True)
     for who, (uid, _) in PEOPLE.items():
         keys = Path("/home") / who / ".ssh" / "authorized_keys"
@@ -147,6 +150,9 @@ def lay_out(work: Path) -> None:
 
 def start_sshd(work: Path) -> subprocess.Popen[bytes]:
     """A real sshd on loopback; PAM sets the login uid."""
+    # Environments that conda has noted for the recorder's own account are not of this story.
+    if (noted := Path.home() / ".conda/environments.txt").exists():
+        subprocess.run(["mount", "--bind", "/dev/null", noted], check=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", work / "host"], check=True)
     Path("/run/sshd").mkdir(exist_ok=True)
     (work / "sshd_config").write_text(

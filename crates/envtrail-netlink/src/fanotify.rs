@@ -184,6 +184,15 @@ pub fn fs_of(folder: &File) -> io::Result<FsId> {
     }
 }
 
+/// The number of the mount through which a folder was opened (proc_pid_fdinfo(5)).
+pub fn mount_of(folder: &File) -> io::Result<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", folder.as_raw_fd()))?;
+    let number = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    number
+        .and_then(|text| text.trim().parse().ok())
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOSYS))
+}
+
 /// The path of the folder that a handle names; None when it is gone.
 pub fn path_of(mount: &File, handle: &[u8]) -> Option<Vec<u8>> {
     // The struct's fields are words: it must lie as they do.

@@ -2,8 +2,8 @@
 
 use crate::clock::realtime_ns;
 use crate::fanotify::{
-    fs_of, path_of, Event, Fanotify, FsId, CLOSE_WRITE, CREATE, DELETE, MOVED_FROM, MOVED_TO,
-    ON_DIRECTORY, OVERFLOW,
+    fs_of, mount_of, path_of, Event, Fanotify, FsId, CLOSE_WRITE, CREATE, DELETE, MOVED_FROM,
+    MOVED_TO, ON_DIRECTORY, OVERFLOW,
 };
 use crate::proc::read_who;
 use crate::signal::{hurry, wait_for, Signal};
@@ -21,11 +21,13 @@ const SETTLE_MS: u64 = 300;
 /// Folders whose path is remembered.
 const MAX_FOLDERS: usize = 65_536;
 
+/// A folder of each mount of a file system, by which handles are opened: a bind mount gives what lies on it another path.
+type Mounts = HashMap<FsId, Vec<(u64, Arc<File>)>>;
+
 #[derive(Default)]
 struct State {
     roots: Roots,
-    /// A folder of each file system, by which handles are opened.
-    mounts: HashMap<FsId, Arc<File>>,
+    mounts: Mounts,
     groups: FileGroups,
     overflows: u64,
     unwatched: Vec<String>,
@@ -94,13 +96,16 @@ impl FileWatch {
         state.generation += 1;
     }
 
-    fn watch_one(&self, root: &str, mounts: &mut HashMap<FsId, Arc<File>>) -> io::Result<()> {
+    fn watch_one(&self, root: &str, mounts: &mut Mounts) -> io::Result<()> {
         let folder = File::open(root)?;
-        let fs = fs_of(&folder)?;
-        if let std::collections::hash_map::Entry::Vacant(place) = mounts.entry(fs) {
+        let mount = mount_of(&folder)?;
+        let known = mounts.entry(fs_of(&folder)?).or_default();
+        if known.is_empty() {
             let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
             marks.mark(root)?;
-            place.insert(Arc::new(folder));
+        }
+        if !known.iter().any(|(number, _)| *number == mount) {
+            known.push((mount, Arc::new(folder)));
         }
         Ok(())
     }
@@ -278,16 +283,29 @@ fn root_of(shared: &Shared, event: &Event) -> Option<Folder> {
 }
 
 fn folder_of(shared: &Shared, event: &Event) -> Option<Folder> {
-    let mount = shared.state().mounts.get(&event.fs).cloned()?;
-    let path = path_of(&mount, &event.folder)?;
+    let mounts = shared.state().mounts.get(&event.fs).cloned()?;
+    let path = place_of(shared, &mounts, event)?;
     Some(Folder {
         root: envtrail_core::batch::printable(&path).into_owned(),
         path,
     })
 }
 
+/// The path of an event's folder: by the mount through which it lies below a root, else by the first.
+fn place_of(shared: &Shared, mounts: &[(u64, Arc<File>)], event: &Event) -> Option<Vec<u8>> {
+    let mut paths = mounts
+        .iter()
+        .filter_map(|(_, mount)| path_of(mount, &event.folder));
+    let first = paths.next()?;
+    if mounts.len() == 1 || shared.state().roots.of(&first).is_some() {
+        return Some(first);
+    }
+    let below = paths.find(|path| shared.state().roots.of(path).is_some());
+    Some(below.unwrap_or(first))
+}
+
 fn find_folder<'a>(shared: &Shared, folders: &'a mut Folders, event: &Event) -> Option<&'a Folder> {
-    let (generation, mount) = {
+    let (generation, mounts) = {
         let state = shared.state();
         (state.generation, state.mounts.get(&event.fs).cloned())
     };
@@ -300,7 +318,7 @@ fn find_folder<'a>(shared: &Shared, folders: &'a mut Folders, event: &Event) -> 
         .known
         .entry(key)
         .or_insert_with(|| {
-            let path = path_of(&*mount?, &event.folder)?;
+            let path = place_of(shared, &mounts?, event)?;
             if is_bytecode(&path) {
                 return None;
             }

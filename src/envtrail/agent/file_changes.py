@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pwd
 import re
 from collections import deque
@@ -148,8 +149,19 @@ class FileChanges:
             return self._roots[root]
         found = _SITE.match(root)
         environment = identify(Path(found["prefix"] if found else root))
-        if environment is not None and environment.kind == "target" and _NO_TARGETS.intersection(root.split("/")):
+        if environment is None or (environment.kind == "target" and _NO_TARGETS.intersection(root.split("/"))):
             return None
+        return self._as_it_is_called(environment)
+
+    def _as_it_is_called(self, environment: Environment) -> Environment:
+        """Through a bind mount one folder has several paths: the one that a tool was told, or that is watched, names it."""
+        named = {*self._interpreter.prefixes(), *(known.prefix for known in self._roots.values())}
+        if environment.prefix in named:
+            return environment
+        name = os.path.basename(environment.prefix)
+        for prefix in sorted(named):
+            if os.path.basename(prefix) == name and _is_same_folder(prefix, environment.prefix):
+                return identify(Path(prefix)) or environment
         return environment
 
     def _observe(self, group: FileGroup) -> FilesChanged | None:
@@ -195,6 +207,13 @@ class FileChanges:
         if isinstance(owner, OpenOperation):
             return owner.intention.prefix == prefix
         return owner is not None and owner.prefix == prefix
+
+
+def _is_same_folder(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def _is_nothing(files: list[FileChange]) -> bool:

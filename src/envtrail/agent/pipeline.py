@@ -9,33 +9,23 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol, Union
+from typing import Protocol, Union
 
 import msgspec
 import pyarrow as pa
 
+from envtrail.agent.effects import Effects, State
 from envtrail.agent.file_changes import FileChanges, Scope
-from envtrail.agent.world import BEFORE, NO_ENVIRONMENT, World
+from envtrail.agent.world import World
 from envtrail.capture.loss import disk_full_gap
 from envtrail.capture.source import Block
 from envtrail.core import Assembler, Batch
-from envtrail.environments.changes import diff_snapshots
 from envtrail.errors import StoreFullError
-from envtrail.interpret.baseline import operation_of_baseline
-from envtrail.interpret.emission import Emission, EnvironmentOpened, SnapshotWanted
+from envtrail.interpret.emission import Emission, EnvironmentOpened, SnapshotWanted, Wish
 from envtrail.interpret.interpreter import Interpreter
-from envtrail.model.environment import Environment, Package, Snapshot
-from envtrail.model.gap import Gap
 from envtrail.model.observation import (
-    AgentStarted,
-    BaselineChange,
     CursorMoved,
-    EnvironmentSeen,
     GapFound,
-    ImportEnded,
-    ImportStarted,
-    NameResolved,
     Observation,
     ProcessExited,
     ProcessForked,
@@ -56,24 +46,6 @@ class Evidence(Protocol):
     def number(self) -> int: ...
 
     def append(self, records: bytes, observations: Sequence[Observation]) -> None: ...
-
-
-class State(Protocol):
-    """What can be rebuilt, as the loop needs it."""
-
-    def transaction(self) -> AbstractContextManager[Any]: ...
-    def put_operation(self, operation: Operation) -> None: ...
-    def put_run(self, run: Run) -> None: ...
-    def put_session(self, session: Session) -> None: ...
-    def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None: ...
-    def put_snapshot(self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None) -> None: ...
-    def put_gap(self, gap: Gap) -> None: ...
-    def put_name(self, uid: int, name: str | None, *, since_ms: int) -> None: ...
-    def add_redactions(self, counts: dict[str, int]) -> None: ...
-    def put_cursor(self, source: str, position: dict[str, str | int]) -> None: ...
-    def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None: ...
-    def packages(self, digest: str) -> list[Package] | None: ...
-    def environment_made_ms(self, prefix: str) -> int | None: ...
 
 
 class Pipeline:
@@ -106,6 +78,7 @@ class Pipeline:
         self.interpreter = interpreter
         self._state = state
         self._evidence = evidence
+        self._effects = Effects(assembler=assembler, interpreter=interpreter, state=state)
         self.world = world
         self.files = FileChanges(assembler, interpreter, scope)
         self.on_result = on_result
@@ -191,7 +164,7 @@ class Pipeline:
         self._digests_in_segment.update(o.digest for o in observations if isinstance(o, SnapshotTaken) and o.digest)
         with self._state.transaction():
             emissions = self.interpreter.step(events, observations, now_ms=now_ms)
-            emissions += self._apply(observations, now_ms)
+            emissions += self._effects.apply(observations, now_ms)
             self._store(_results(emissions))
 
     def _advance(self, records: bytes, events: pa.RecordBatch, observations: Sequence[Observation], now_ms: int) -> None:
@@ -207,7 +180,7 @@ class Pipeline:
         seed_processes(self.assembler, observations, self._boots)
         with self._state.transaction():
             emissions = self.interpreter.step(events, observations, now_ms=now_ms)
-            emissions += self._apply(observations, now_ms)
+            emissions += self._effects.apply(observations, now_ms)
             self._settle(emissions, now_ms)
 
     def _leave_out(self, records: bytes, fault: StoreFullError, now_ms: int) -> None:
@@ -232,7 +205,7 @@ class Pipeline:
         wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
         while wishes and self.world is not None:
             unmet = [wish for wish in wishes if not self._is_known(wish) and not (may_wait and self._waits(wish, now_ms))]
-            answers = [answer for wish in unmet for answer in self.world.grant(wish, self._next_moment(now_ms))]
+            answers = [answer for wish in unmet for answer in self.world.grant(self._told(wish), self._next_moment(now_ms))]
             if not answers:
                 break
             try:
@@ -242,7 +215,7 @@ class Pipeline:
                 results += _results(self._let_go(wishes))
                 break
             emissions = self.interpreter.step(None, answers, now_ms=now_ms)
-            emissions += self._apply(answers, now_ms)
+            emissions += self._effects.apply(answers, now_ms)
             results += _results(emissions)
             wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
         self._store(results)
@@ -253,7 +226,14 @@ class Pipeline:
         )
 
     def _is_known(self, wish: Emission) -> bool:
-        return isinstance(wish, EnvironmentOpened) and self._state.snapshot(wish.prefix) is not None
+        """Whether a write that is not settled will say by itself what was changed before a tool began."""
+        return isinstance(wish, EnvironmentOpened) and self.interpreter.is_written(wish.prefix)
+
+    def _told(self, wish: Wish) -> Wish:
+        """A wish with what the state knows already."""
+        if isinstance(wish, EnvironmentOpened):
+            return msgspec.structs.replace(wish, known_ms=self._state.snapshot_ms(wish.prefix))
+        return wish
 
     def _let_go(self, wishes: Sequence[Emission]) -> list[Emission]:
         """Close the operations whose snapshot cannot be kept."""
@@ -316,69 +296,6 @@ class Pipeline:
                     self._state.put_session(placed)
             if self.on_result is not None:
                 self.on_result(placed)
-
-    def _apply(self, observations: Sequence[Observation], now_ms: int) -> list[Emission]:
-        """Let observations take effect on the state; those that settle an operation give emissions."""
-        emissions: list[Emission] = []
-        for observation in observations:
-            match observation:
-                case AgentStarted() | ImportStarted():
-                    self.interpreter.node = observation.node
-                    self.assembler.set_node(observation.node)
-                case SnapshotTaken():
-                    emissions += self._apply_snapshot(observation)
-                case EnvironmentSeen():
-                    self._state.put_environment(observation.environment, seen_ms=observation.time_ms, gone=observation.gone)
-                case BaselineChange():
-                    emissions.append(operation_of_baseline(observation, node=self.interpreter.node))
-                case NameResolved():
-                    self._state.put_name(observation.uid, observation.name, since_ms=observation.time_ms)
-                case GapFound():
-                    self._state.put_gap(observation.gap)
-                case RecordsRedacted():
-                    self._state.add_redactions(observation.counts)
-                case CursorMoved():
-                    self._state.put_cursor(observation.source, observation.position)
-                case ImportEnded():
-                    emissions += self.interpreter.finish(now_ms=now_ms)
-                case _:
-                    pass
-        return emissions
-
-    def _apply_snapshot(self, taken: SnapshotTaken) -> list[Emission]:
-        is_gone = False
-        was_there = taken.reason == BEFORE or self._state.snapshot(taken.prefix) is not None
-        if taken.digest is None and taken.absent == NO_ENVIRONMENT and was_there:
-            is_gone = True
-            gone = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=[])
-            taken = msgspec.structs.replace(taken, digest=gone.digest, packages=[], absent=None)
-        if taken.digest is None:
-            if taken.image is None:
-                return []
-            is_gone = taken.absent == NO_ENVIRONMENT
-            return self.interpreter.settle(taken.image, taken.prefix, changes=None, absent=taken.absent, is_gone=is_gone)
-        packages = taken.packages if taken.packages is not None else self._state.packages(taken.digest)
-        after = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=packages or [], faults=taken.faults)
-        # Strictly before: in a resume the state already holds this one.
-        before = self._state.snapshot(taken.prefix, taken.time_ms - 1)
-        self._state.put_snapshot(after, time_ms=taken.time_ms, reason=taken.reason, image=taken.image)
-        if taken.image is None:
-            return []
-        is_made = before is None and self._is_younger(taken.prefix, taken.image)
-        return self.interpreter.settle(
-            taken.image,
-            taken.prefix,
-            changes=diff_snapshots(before, after),
-            is_before_known=before is not None or is_made,
-            installed={package.name: package.version for package in after.packages},
-            is_gone=is_gone,
-            is_made=is_made,
-        )
-
-    def _is_younger(self, prefix: str, image: int) -> bool:
-        """Whether an environment was made after an image began: there was nothing in it before."""
-        made_ms = self._state.environment_made_ms(prefix)
-        return made_ms is not None and made_ms >= image >> 20
 
 
 def _events(batch: Batch) -> pa.RecordBatch:

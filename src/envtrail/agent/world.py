@@ -144,11 +144,13 @@ def observe_environment(
 
 
 def _observe_before(wish: EnvironmentOpened, now_ms: int) -> list[Observation]:
-    """What was in an environment when a tool began; nothing when it has already been changed since."""
-    seen = observe_environment(wish.prefix, now_ms, reason=BEFORE, kind=wish.environment_kind)
-    folders = [wish.prefix, f"{wish.prefix}/conda-meta"]
-    folders += [folder for item in seen if isinstance(item, EnvironmentSeen) for folder in item.environment.site_packages]
-    return [] if any(_changed_ms(folder) >= wish.since_ms for folder in folders) else seen
+    """What was in an environment when a tool began; nothing where that is known, or it has been changed since."""
+    environment = identify(Path(wish.prefix))
+    folders = [wish.prefix, f"{wish.prefix}/conda-meta", *(environment.site_packages if environment else ())]
+    changed_ms = max(map(_changed_ms, folders))
+    if changed_ms >= wish.since_ms or (wish.known_ms is not None and changed_ms <= wish.known_ms):
+        return []
+    return observe_environment(wish.prefix, now_ms, reason=BEFORE, kind=wish.environment_kind)
 
 
 def _changed_ms(folder: str) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
+
 from envtrail.cli.context import Context
 from envtrail.cli.times import parse_time, show_ms
 from envtrail.errors import InputError, UsageError
@@ -70,6 +72,23 @@ def parse_point(context: Context, store: Store, environment: Environment, text: 
     if taken is None:
         raise InputError(f"operation {operation.id[:10]} left no snapshot", hint="give a time instead")
     return taken - 1 if before else taken
+
+
+def read_snapshot_spec(context: Context, store: Store, spec: str) -> Snapshot:
+    """What a spec names: an environment (`ml-exp`), one at a point (`ml-exp@yesterday`, `ml-exp@01KB…^`), or a file.
+
+    A file is what `env show --json` has written, here or on another host.
+
+    Raises:
+        InputError: there is no such thing, or the file holds no snapshot.
+    """
+    if spec.endswith(".json") and os.path.isfile(spec):
+        try:
+            return msgspec.json.decode(Path(spec).read_bytes(), type=Snapshot)
+        except (OSError, msgspec.DecodeError) as fault:
+            raise InputError(f"`{spec}` holds no snapshot: {fault}", hint="`envtrail env show ENV --json` writes one") from None
+    name, _, point = spec.partition("@")
+    return snapshot_at(context, store, find_environment(store, name), point or None)
 
 
 def snapshot_at(context: Context, store: Store, environment: Environment, text: str | None) -> Snapshot:

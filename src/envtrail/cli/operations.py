@@ -94,7 +94,17 @@ def show_change(change: Change) -> str:
     if change.after is None and change.before is not None:
         return style(f"- {safe(change.name)} {_state(change.before)}", fg="red")
     assert change.before is not None and change.after is not None  # noqa: S101, PT018 - a change has at least one side
-    return style(f"~ {safe(change.name)} {_state(change.before)} → {_state(change.after)}{mark}", fg="yellow")
+    other = _difference(change.before, change.after)
+    return style(f"~ {safe(change.name)} {_state(change.before)} → {_state(change.after)}{other}{mark}", fg="yellow")
+
+
+def _difference(before: PackageState, after: PackageState) -> str:
+    """What else than the version is another one."""
+    if before.version != after.version:
+        return ""
+    if before.build != after.build:
+        return f"  (build {safe(before.build or 'none')} → {safe(after.build or 'none')})"
+    return "  (another source)" if before.source != after.source else "  (other files)"
 
 
 def _state(state: PackageState) -> str:

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import msgspec
@@ -132,7 +132,7 @@ def listing(
         found_nothing(nothing)
 
 
-def found_nothing(sentence: str) -> None:
+def found_nothing(sentence: str) -> NoReturn:
     """Say that there is nothing, and what to do, and exit 1."""
     click.echo(sentence, err=True)
     raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from envtrail.model.environment import Package, Snapshot, normalise_name
 from envtrail.model.operation import Change, PackageState
 
+_ASPECTS = ("ecosystem", "version", "build", "digest", "source")
+
 
 def diff_snapshots(before: Snapshot | None, after: Snapshot) -> list[Change]:
     """Package by package, sorted by name; a package that went from conda to pip (or back) is one change.
@@ -15,9 +17,11 @@ def diff_snapshots(before: Snapshot | None, after: Snapshot) -> list[Change]:
     """
     old = _by_name(before.packages if before else [])
     new = _by_name(after.packages)
+    # In another environment the same package lies elsewhere; in one, the place tells two of a name apart.
+    aspects = _ASPECTS if before is None or before.prefix != after.prefix else (*_ASPECTS, "location")
     changes = []
     for name in sorted(old.keys() | new.keys()):
-        changes += _pair(old.get(name, []), new.get(name, []))
+        changes += _pair(old.get(name, []), new.get(name, []), aspects)
     return changes
 
 
@@ -28,18 +32,17 @@ def _by_name(packages: list[Package]) -> dict[str, list[Package]]:
     return found
 
 
-def _pair(old: list[Package], new: list[Package]) -> list[Change]:
+def _pair(old: list[Package], new: list[Package], aspects: tuple[str, ...]) -> list[Change]:
     """Packages of one name: what is on both sides is no change, the rest is paired in order."""
-    gone = [package for package in old if not any(_same(package, other) for other in new)]
-    come = [package for package in new if not any(_same(package, other) for other in old)]
+    gone = [package for package in old if not any(_same(package, other, aspects) for other in new)]
+    come = [package for package in new if not any(_same(package, other, aspects) for other in old)]
     length = max(len(gone), len(come))
     pairs = zip(gone + [None] * (length - len(gone)), come + [None] * (length - len(come)), strict=True)
     return [_change(before, after) for before, after in pairs]
 
 
-def _same(one: Package, other: Package) -> bool:
-    keep = ("ecosystem", "version", "build", "digest", "source", "location")
-    return all(getattr(one, name) == getattr(other, name) for name in keep)
+def _same(one: Package, other: Package, aspects: tuple[str, ...]) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in aspects)
 
 
 def _change(before: Package | None, after: Package | None) -> Change:

@@ -22,7 +22,7 @@ def operation_of_baseline(change: BaselineChange, *, node: str) -> Operation:
 
     The actor is the owner of the files, which names who could have done it, not who did: weak.
     """
-    not_recorded = dict.fromkeys(("ended", "exit_code", "signal", "evidence", "session"), "before the trail began")
+    not_recorded = dict.fromkeys(("ended", "exit_code", "signal", "evidence", "session", "explained"), "before the trail began")
     if change.argv is None:
         not_recorded["argv"] = "before the trail began"
     return Operation(

@@ -54,6 +54,8 @@ class EnvironmentOpened(Struct, frozen=True, kw_only=True):
     environment_kind: str | None
     since_ms: int
     """When the tool began: what has changed since then comes too late."""
+    known_ms: int | None = None
+    """When its last snapshot was taken: only what was changed after it is news."""
 
 
 Wish = Union[SnapshotWanted, ProcessWanted, ScriptWanted, NameWanted, EnvironmentOpened]

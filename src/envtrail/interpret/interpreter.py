@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import pyarrow as pa
@@ -32,7 +32,7 @@ from envtrail.model.observation import (
     ProcessSeen,
     ScriptSeen,
 )
-from envtrail.model.operation import Change, Evidence, Operation, OperationKind
+from envtrail.model.operation import Change, Evidence, OperationKind
 
 UNKNOWN_PREFIX = ""
 """Where an operation's environment is not known, and only what is seen to change can tell."""
@@ -66,7 +66,7 @@ class Interpreter:
         self._operations: dict[int, OpenOperation] = {}
         self._memory = Memory()
         self._writes = Writes()
-        self._siblings = Siblings()
+        self._siblings = Siblings(self._memory)
         self._runs = Runs()
         self._by_pid: dict[int, list[int]] = {}
         self._sessions = Sessions(node=node)
@@ -107,7 +107,10 @@ class Interpreter:
                 changes, absent = None, BEFORE_UNKNOWN
             return [write.settle(changes=changes, absent=absent, is_gone=is_gone, is_made=is_made)]
         if self._siblings.is_open(image, prefix):
-            return self._settle_sibling(image, prefix, changes, is_before_known or is_gone, is_gone=is_gone, is_made=is_made)
+            known = changes if is_before_known or is_gone else None
+            theirs = leave_to_tools(known, self._at_work_in(prefix)) if known is not None else None
+            kind = self._kinds.get(prefix)
+            return [*self._siblings.settle(image, prefix, changes=theirs, kind=kind, is_gone=is_gone, is_made=is_made)]
         opened = self._operations.get(image)
         if opened is None or not opened.is_ended or (opened.intention.prefix or UNKNOWN_PREFIX) != prefix:
             return []
@@ -123,27 +126,18 @@ class Interpreter:
             opened.intention, changes, installed = opened.first_thought, [], {}
         return self._close(opened, changes=changes, installed=installed, absent=absent)
 
-    def _settle_sibling(
-        self, image: int, prefix: str, changes: list[Change] | None, is_known: bool, *, is_gone: bool, is_made: bool
-    ) -> list[Emission]:
-        """Another environment that a command changed; where its *before* is not known, nothing can be said of it."""
-        if changes is not None:
-            changes = leave_to_tools(changes, self._at_work_in(prefix)) if is_known else None
-        told = self._siblings.settle(
-            image,
-            prefix,
-            changes=changes,
-            kind=self._kinds.get(prefix),
-            done=self._memory.done_by(image),
-            is_gone=is_gone,
-            is_made=is_made,
-        )
-        self._memory.keep(told)
-        return [*told]
-
     def is_busy(self, prefix: str) -> bool:
         """Whether an environment is being changed: what is read there now would be half of it."""
         return bool(self._at_work_in(prefix)) or self._writes.is_open(prefix)
+
+    def prefixes(self) -> set[str]:
+        """Where the tools that are at work, or were shortly before, are known to work."""
+        at_work = {opened.intention.prefix for opened in self._operations.values()}
+        return {prefix for prefix in at_work | self._memory.prefixes() if prefix}
+
+    def is_written(self, prefix: str) -> bool:
+        """Whether somebody's hand is changing it."""
+        return self._writes.is_open(prefix)
 
     def _at_work_in(self, prefix: str) -> list[OpenOperation]:
         return [opened for opened in self._operations.values() if opened.intention.prefix == prefix]
@@ -163,9 +157,8 @@ class Interpreter:
 
     def finish(self, *, now_ms: int) -> list[Emission]:  # noqa: ARG002 - what is open stays without an end
         """No more events will come: everything open is given as it is."""
-        emissions: list[Emission] = []
-        for opened in list(self._operations.values()):
-            emissions += self._close(opened, changes=None, installed=None, absent="not recorded")
+        opened_now = list(self._operations.values())
+        emissions = [one for item in opened_now for one in self._close(item, changes=None, installed=None, absent="not recorded")]
         emissions += [write.settle(changes=None, absent="not recorded") for write in self._writes.take_all()]
         emissions += self._runs.clear()
         self._by_pid.clear()
@@ -174,11 +167,8 @@ class Interpreter:
     def unanswered(self) -> list[Emission]:
         """What was wished for and never answered: the agent was killed in between."""
         ended = [opened for opened in self._operations.values() if opened.is_ended]
-        return [
-            *(wish for opened in ended for wish in self._wish_after(opened)),
-            *self._writes.wishes(),
-            *self._siblings.wishes(),
-        ]
+        wishes = [wish for opened in ended for wish in self._wish_after(opened)]
+        return [*wishes, *self._writes.wishes(), *self._siblings.wishes()]
 
     def _take_row(self, row: Row) -> list[Emission]:
         match row["kind"]:
@@ -275,8 +265,7 @@ class Interpreter:
         prefix = opened.intention.prefix
         if prefix is None:
             return []
-        kind = opened.intention.environment_kind or self._kinds.get(prefix)
-        return [EnvironmentOpened(prefix=prefix, environment_kind=kind, since_ms=opened.event.time_ms)]
+        return [EnvironmentOpened(prefix=prefix, environment_kind=self._kind_of(opened), since_ms=opened.event.time_ms)]
 
     def _take_process(self, seen: ProcessSeen) -> list[Emission]:
         """/proc has told more of a tool: the intention is read again with its variables, the person with where it belongs."""
@@ -306,7 +295,7 @@ class Interpreter:
             return self._take_elsewhere(owner, changed)
         if isinstance(owner, Ended):
             firsts = self._memory.done_by(owner.image)
-            return self._begin_siblings(firsts[0], {changed.prefix: changed.kind}) if firsts else []
+            return [*self._siblings.begin(firsts[0], {changed.prefix: changed.kind})] if firsts else []
         subject = Subject(
             time_ms=changed.time_ms, image=changed.image, auid=changed.auid, uid=changed.uid, session=changed.session
         )
@@ -352,9 +341,11 @@ class Interpreter:
         return emissions
 
     def _wish_after(self, opened: OpenOperation) -> list[Emission]:
-        prefix = opened.intention.prefix
-        kind = opened.intention.environment_kind or (self._kinds.get(prefix) if prefix else None)
-        return [SnapshotWanted(image=opened.image, prefix=prefix or UNKNOWN_PREFIX, environment_kind=kind)]
+        prefix = opened.intention.prefix or UNKNOWN_PREFIX
+        return [SnapshotWanted(image=opened.image, prefix=prefix, environment_kind=self._kind_of(opened))]
+
+    def _kind_of(self, opened: OpenOperation) -> str | None:
+        return opened.intention.environment_kind or self._kinds.get(opened.intention.prefix or UNKNOWN_PREFIX)
 
     def _forget_pid(self, pid: int, image: int) -> None:
         images = self._by_pid[pid]
@@ -379,11 +370,8 @@ class Interpreter:
         """The open operation in whose tree an image is; itself excluded."""
         if image is None or not self._operations:
             return None
-        for process in self._lineage.lineage(image)[1:]:
-            opened = self._operations.get(process.image)
-            if opened is not None:
-                return opened
-        return None
+        above = self._lineage.lineage(image)[1:]
+        return next((opened for process in above if (opened := self._operations.get(process.image))), None)
 
     def _close(
         self, opened: OpenOperation, *, changes: list[Change] | None, installed: dict[str, str] | None, absent: str | None
@@ -396,11 +384,10 @@ class Interpreter:
         prefix = opened.intention.prefix
         if opened.named.actor.name is None or opened.subject.seen is None:
             opened.named = self._people.actor_of(opened.subject)
+        reclaimed = Reclaimed()
         if changes is not None and prefix is not None:
             reclaimed = reclaim(opened, changes, self._memory.done_in(prefix))
             changes = [*changes, *reclaimed.changes]
-        else:
-            reclaimed = Reclaimed()
         done = opened.settle(
             environment_kind=self._kinds.get(prefix) if prefix else None,
             changes=changes,
@@ -410,9 +397,4 @@ class Interpreter:
         )
         told = [*reclaimed.amended, done]
         self._memory.keep(told)
-        return [*told, *self._begin_siblings(done, opened.elsewhere)]
-
-    def _begin_siblings(self, first: Operation, elsewhere: Mapping[str, str | None]) -> list[Emission]:
-        begun = first.evidence[0]
-        event = EventId(node=first.host, time_ms=begun.time_ms, serial=begun.serial)
-        return [*self._siblings.begin(first, event, elsewhere)]
+        return [*told, *self._siblings.begin(done, opened.elsewhere)]

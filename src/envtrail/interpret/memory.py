@@ -43,6 +43,10 @@ class Memory:
         ended = self._ended.get(image)
         return ended if ended is not None and ended.ended_ms >= time_ms - AFTER_END_MS else None
 
+    def prefixes(self) -> set[str | None]:
+        """Where the newest operations worked."""
+        return {one.environment.prefix for one in self._done}
+
     def keep(self, told: Sequence[Operation]) -> None:
         """Keep documents, each in its last form: a later operation may take something from them."""
         again = {one.id for one in told}

@@ -178,7 +178,9 @@ class OpenOperation(Struct, kw_only=True):
                 reasons[name] = "not applicable" if self.exit_code is not None or self.signal is not None else "not recorded"
         if self.ended_ms is None:
             reasons["ended"] = "not recorded"
-        reasons |= {"explained": "not judged yet", "grant": "no policy in force"}
+        reasons["grant"] = "no policy in force"
+        if changes is None:
+            reasons["explained"] = "what changed is not known"
         if reason is None:
             reasons["reason"] = "not applicable"
         prefix = self.intention.prefix
@@ -203,7 +205,7 @@ class OpenOperation(Struct, kw_only=True):
             signal=self.signal,
             changes=changes,
             processes=processes,
-            explained=None,
+            explained=None if changes is None else True,
             grant=None,
             complete=self.complete,
             absent=reasons,

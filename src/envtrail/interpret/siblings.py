@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
 from envtrail.interpret.emission import SnapshotWanted
+from envtrail.interpret.memory import Memory
 from envtrail.model.ids import EventId, OperationId, make_operation_id
 from envtrail.model.operation import Change, EnvironmentRef, Operation, OperationKind
 
 
 class Siblings:
-    """Environments that a command was seen to change beside the one its operation tells of, until their snapshots are there."""
+    """Environments that a command was seen to change beside the one its operation tells of, until their snapshots are there.
 
-    def __init__(self) -> None:
+    Args:
+        memory: Holds the first operations, as they were given last.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
         self._open: dict[tuple[int, str], tuple[Operation, EventId, str | None]] = {}
 
-    def begin(self, first: Operation, event: EventId, elsewhere: Mapping[str, str | None]) -> list[SnapshotWanted]:
+    def begin(self, first: Operation, elsewhere: Mapping[str, str | None]) -> list[SnapshotWanted]:
         """Ask what is in them now.
 
         Args:
             first: The command's operation, done.
-            event: That began it.
             elsewhere: Prefix → kind, where it is known.
         """
+        begun = first.evidence[0]
+        event = EventId(node=first.host, time_ms=begun.time_ms, serial=begun.serial)
         wishes = []
         for prefix, kind in elsewhere.items():
             if first.image is not None and prefix != first.environment.prefix:
@@ -50,7 +57,6 @@ class Siblings:
         *,
         changes: list[Change] | None,
         kind: str | None,
-        done: Iterable[Operation],
         is_gone: bool,
         is_made: bool,
     ) -> list[Operation]:
@@ -61,14 +67,13 @@ class Siblings:
             prefix: Of the environment.
             changes: By comparison of snapshots; null when there is none.
             kind: Of the environment, where it is known.
-            done: Operations as they were given last: the first one may have been amended since.
             is_gone: The environment is no longer there.
             is_made: It was not there before.
         """
         first, event, told_kind = self._open.pop((image, prefix))
         if not (changes or is_made or (is_gone and changes is not None)):
             return []
-        first = next((one for one in done if one.id == first.id), first)
+        first = next((one for one in self._memory.done_by(image) if one.id == first.id), first)
         group = first.group or first.id
         sibling = msgspec.structs.replace(
             first,
@@ -85,4 +90,6 @@ class Siblings:
             },
             shared=[],
         )
-        return [msgspec.structs.replace(first, group=OperationId(group)), sibling]
+        told = [msgspec.structs.replace(first, group=OperationId(group)), sibling]
+        self._memory.keep(told)
+        return told

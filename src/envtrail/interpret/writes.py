@@ -74,7 +74,7 @@ class OpenWrite(Struct, kw_only=True):
         kind = self._kind_of(changes or (), tool, is_gone=is_gone, is_made=is_made or first.is_new)
         code, signal = (None, None) if tool is None or self._goes_on() else (self.exit_code, self.signal)
         outcome, reason = (Outcome.SUCCESS, None) if tool is None else judge_end(code, signal)
-        reasons = self.named.absent | {"explained": "not judged yet", "grant": "no policy in force"}
+        reasons = self.named.absent | {"grant": "no policy in force"}
         if changes is None:
             reasons["changes"] = absent or "not recorded"
         if first.argv is None:
@@ -99,7 +99,7 @@ class OpenWrite(Struct, kw_only=True):
             signal=signal,
             changes=list(changes) if changes is not None else None,
             processes=1,
-            explained=None,
+            explained=kind is not OperationKind.TAMPER,
             grant=None,
             complete=not first.gone,
             absent=reasons,

@@ -1,7 +1,8 @@
 """The service's socket: other users ask the trail here, and see what is theirs.
 
 One JSON line comes in, JSON lines go out, `{"end": true}` last. The kernel says who asks (SO_PEERCRED, unix(7)); root and the
-service's group see everything, a member sees their own operations, runs and sessions, the environments they can read, and the figures.
+service's group see everything, a member sees their own operations, runs and sessions,
+what others did to environments they own, the contents of those they can read, and the figures.
 """
 
 from __future__ import annotations
@@ -105,12 +106,17 @@ def viewer_of(connection: socket.socket, group: str) -> Viewer:
 
 def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[Any]:
     """The items that this viewer may see."""
-    if not viewer.sees_everything and request.query.user is None:
+    owned = set() if viewer.sees_everything else _owned_by(store, viewer, request.query.environment)
+    if not viewer.sees_everything and request.query.user is None and not owned:
         # In the query, so that its limit counts what is theirs.
         request = msgspec.structs.replace(request, query=msgspec.structs.replace(request.query, user=str(viewer.uid)))
     methods: dict[str, Callable[[], Iterator[Any]]] = {
-        "operations": lambda: (item for item in store.operations(request.query) if _is_own(item, viewer)),
-        "operation": lambda: (item for item in [store.operation(request.text)] if item is not None and _is_own(item, viewer)),
+        "operations": lambda: (item for item in store.operations(request.query) if _may_see(item, viewer, owned)),
+        "operation": lambda: (
+            item
+            for item in [store.operation(request.text)]
+            if item is not None and _may_see(item, viewer, _owned_by(store, viewer, item.environment.prefix))
+        ),
         "run": lambda: (item for item in [store.run(request.text)] if item is not None and _is_own(item, viewer)),
         "runs": lambda: (item for item in store.runs(request.query) if _is_own(item, viewer)),
         "sessions": lambda: (item for item in store.sessions(request.query) if _is_own(item, viewer)),
@@ -135,6 +141,18 @@ def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[A
     if method is None:
         raise EnvtrailError(f"the service has no method `{request.method[:40]}`")
     return method()
+
+
+def _owned_by(store: EmbeddedStore, viewer: Viewer, name: str | None) -> set[str]:
+    """The environments of this name, when all of them are the viewer's own: who works in somebody's environment is told to them."""
+    if name is None:
+        return set()
+    named = [item for item in store.environments(with_gone=True) if f"/{item.prefix}".endswith("/" + name.strip("/"))]
+    return {item.prefix for item in named} if all(item.owner_uid == viewer.uid for item in named) else set()
+
+
+def _may_see(operation: Operation, viewer: Viewer, owned: set[str]) -> bool:
+    return _is_own(operation, viewer) or operation.environment.prefix in owned
 
 
 def _is_own(item: Operation | Run | Session | EventRow, viewer: Viewer) -> bool:

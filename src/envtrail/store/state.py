@@ -123,7 +123,7 @@ class State:
             operation.actor.uid,
             operation.actor.auid,
             " ".join(operation.argv),
-            len(operation.changes or ()) if operation.explained is False else 0,
+            max(1, len(operation.changes or ())) if operation.explained is False else 0,
             _encode(operation),
         )
         self._database.executemany(
@@ -209,6 +209,14 @@ class State:
     def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None:
         """The last snapshot of an environment, at or before a moment."""
         return find_snapshot(self._database, prefix, at_ms)
+
+    def snapshot_ms(self, prefix: str, at_ms: int | None = None) -> int | None:
+        """When the last snapshot of an environment, at or before a moment, was taken."""
+        row = self._database.execute(
+            "SELECT max(time_ms) FROM snapshots WHERE prefix = ? AND time_ms <= ?",
+            (prefix, at_ms if at_ms is not None else 1 << 62),
+        ).fetchone()
+        return row[0] if row else None
 
     def packages(self, digest: str) -> list[Package] | None:
         """The packages under a digest."""

@@ -80,7 +80,11 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     runs: int
     sessions: int
     environments: int
+    unexplained: int
+    """Changes that no operation of a package tool explains."""
     gaps: int
+    watched_since_ms: int | None
+    """When an environment was first read: before, nothing was watched."""
     oldest_ms: int | None
     newest_ms: int | None
     redactions: dict[str, int]

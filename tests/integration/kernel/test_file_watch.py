@@ -57,6 +57,20 @@ def test_each_program_is_told_with_its_files(env: Path, watch: FileWatch) -> Non
     assert changes[str(removed)][1] == [(f"{site}/b.py", "deleted")]
 
 
+def test_below_a_bind_mount_files_have_the_path_of_the_root_and_not_the_one_they_lie_at(env: Path, tmp_path: Path) -> None:
+    data, seen = tmp_path / "data", tmp_path / "seen"
+    (data / "venv").mkdir(parents=True)
+    seen.mkdir()
+    subprocess.run(["mount", "--bind", str(data), str(seen)], check=True)
+    try:
+        watch = FileWatch([str(env), str(seen / "venv")])
+        copied = _run("cp", "/etc/passwd", str(seen / "venv/a.py"))
+        assert _changes(watch)[str(copied)][1] == [(f"{seen}/venv/a.py", "created")]
+        watch.close()
+    finally:
+        subprocess.run(["umount", str(seen)], check=True)
+
+
 def test_a_program_that_lives_is_asked_who_it_is(env: Path, watch: FileWatch) -> None:
     script = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text('x'); time.sleep(0.5)"
     argv = [sys.executable, "-c", script, str(env / "x")]

@@ -41,6 +41,7 @@ class Driver:
         self._words = {
             "HOME": person.home,
             "TOOLS": str(lab.tools),
+            "KERNEL310": str(lab.kernel),
             "SHELF": str(materials.shelf),
             "SLOW": str(materials.slow),
             "INDEX": index,

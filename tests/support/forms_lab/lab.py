@@ -17,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("ENVTRAIL_FORMS_CACHE", "/var/tmp/envtrail-forms-lab"))
 PYTHON = "/usr/bin/python3"
-_INPUTS = ("lab.py", "tools.txt", "shelf.txt", "legacy.txt", "proxy/package-lock.json")
+_INPUTS = ("lab.py", "tools.txt", "shelf.txt", "legacy.txt", "kernel.txt", "proxy/package-lock.json")
 
 
 class Lab:
@@ -27,6 +27,8 @@ class Lab:
         self.folder = folder
         self.tools = folder / "tools/bin"
         """Programs: uv, pipx, poetry, pdm, hatch, virtualenv, pipenv, jupyter, jupyterhub."""
+        self.kernel = folder / "kernel"
+        """ipykernel for the Python 3.10 of conda environments, as a folder for PYTHONPATH."""
         self.proxy = folder / "proxy"
         """JupyterHub's proxy, from npm."""
         self.shelf = folder / "shelf"
@@ -84,6 +86,8 @@ def _make(lab: Lab) -> None:
     _run([PYTHON, "-m", "compileall", "-q", str(tools / "lib")], check=False)
     for shelf, names in ((lab.shelf, "shelf.txt"), (lab.legacy, "legacy.txt")):
         _run([f"{tools}/bin/pip", "download", "-q", "--no-deps", "--require-hashes", "-d", str(shelf), "-r", str(HERE / names)])
+    for_310 = [f"--target={lab.kernel}", "--python-version=3.10", "--only-binary=:all:", "--require-hashes"]
+    _run([uv, "pip", "install", "-q", f"--python={tools}/bin/python", *for_310, "-r", str(HERE / "kernel.txt")])
     shutil.copytree(HERE / "proxy", lab.proxy)
     npm = lab.node.parents[1] / "lib/node_modules/npm/bin/npm-cli.js"
     _run([str(lab.node), str(npm), "ci", "--prefix", str(lab.proxy), "--no-audit", "--no-fund"])

@@ -1,4 +1,5 @@
-"""Run one cell in a real kernel: `notebook.py PYTHON CELL`. The kernel's packages are the lab's, its environment is PYTHON's."""
+"""Run one cell in a real kernel: `notebook.py PYTHON CELL`. The kernel's packages are the lab's (or KERNEL_PACKAGES'), its
+environment is PYTHON's."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from jupyter_client.manager import KernelManager
 python, cell = sys.argv[1:]
 manager = KernelManager()
 manager._kernel_spec = KernelSpec(argv=[python, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python")
-own = next(path for path in sys.path if path.endswith("/site-packages"))
+own = os.environ.get("KERNEL_PACKAGES") or next(path for path in sys.path if path.endswith("/site-packages"))
 manager.start_kernel(env={**os.environ, "KERNEL_PACKAGES": own, "PYTHONPATH": own})
 client = manager.client()
 client.start_channels()

@@ -58,6 +58,8 @@ NOTEBOOKS = (
     one("%pip in a notebook", '$TOOLS/python $HERE/notebook.py $E/bin/python "%pip install $M"'),
     one("!pip in a notebook", 'PATH=$E/bin:$PATH $TOOLS/python $HERE/notebook.py $E/bin/python "!pip install $M"'),
     one("!pip below a Jupyter Server", '$TOOLS/python $HERE/server.py "!$E/bin/pip install $M"'),
+    one("%conda in a notebook", "KERNEL_PACKAGES=$KERNEL310 $TOOLS/python $HERE/notebook.py $E/bin/python"
+        ' "%conda install -y -q --override-channels -c $CHANNEL -c $CONDA_CHANNEL --no-deps $M"', "conda", form={"place": "conda"}),
     one("pip imported in a notebook", '$TOOLS/python $HERE/notebook.py $E/bin/python "import pip; pip.main([\'install\', \'$M\'])"', exit_code=ANY_EXIT,
         outcome="unknown", via=("in-process",)),
 )  # fmt: skip

@@ -53,6 +53,8 @@ def _trail_lines(trail: StoreStatus) -> Iterator[str]:
     if trail.oldest_ms is not None and trail.newest_ms is not None:
         yield f"span      {show_ms(trail.oldest_ms)} to {show_ms(trail.newest_ms)}"
     yield f"disk      {trail.disk_bytes / 2**20:.1f} MiB for {trail.records_bytes / 2**20:.1f} MiB of records, {trail.segments} sealed segments"
+    hint = " (`envtrail log --kind tamper -p`)" if trail.unexplained else ""
+    yield f"tampering {trail.unexplained} unexplained changes{hint}"
     yield f"losses    {trail.gaps} entries in the ledger" + (" (`envtrail gaps`)" if trail.gaps else "")
     replaced = ", ".join(f"{count} {kind}" for kind, count in trail.redactions.items())
     yield f"secrets   {replaced or 'none'} replaced before writing"

@@ -9,6 +9,11 @@ from envtrail.cli.verbs import LazyGroup
 VERBS = {
     "list": "Every environment on the machine.",
     "show": "What is in an environment, now or at a moment.",
+    "at": "What was in an environment at a moment.",
+    "history": "What was done to an environment.",
+    "diff": "What changed in an environment, or differs between two.",
+    "blame": "Who brought each package in, with which command, and why.",
+    "unused": "The disk that can be got back.",
 }
 
 

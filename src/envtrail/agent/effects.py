@@ -1,0 +1,134 @@
+"""What observations do to the state, and which of them settle an operation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import msgspec
+
+from envtrail.agent.world import BEFORE, NO_ENVIRONMENT
+from envtrail.core import Assembler
+from envtrail.environments.changes import diff_snapshots
+from envtrail.interpret.baseline import operation_of_baseline
+from envtrail.interpret.drift import operation_of_drift
+from envtrail.interpret.emission import Emission
+from envtrail.interpret.interpreter import Interpreter
+from envtrail.model.environment import Environment, Package, Snapshot
+from envtrail.model.gap import Gap
+from envtrail.model.observation import (
+    AgentStarted,
+    BaselineChange,
+    CursorMoved,
+    EnvironmentSeen,
+    GapFound,
+    ImportEnded,
+    ImportStarted,
+    NameResolved,
+    Observation,
+    RecordsRedacted,
+    SnapshotTaken,
+)
+from envtrail.model.operation import Operation
+from envtrail.model.run import Run, Session
+
+
+class State(Protocol):
+    """What can be rebuilt, as the loop needs it."""
+
+    def transaction(self) -> AbstractContextManager[Any]: ...
+    def put_operation(self, operation: Operation) -> None: ...
+    def put_run(self, run: Run) -> None: ...
+    def put_session(self, session: Session) -> None: ...
+    def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None: ...
+    def put_snapshot(self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None) -> None: ...
+    def put_gap(self, gap: Gap) -> None: ...
+    def put_name(self, uid: int, name: str | None, *, since_ms: int) -> None: ...
+    def add_redactions(self, counts: dict[str, int]) -> None: ...
+    def put_cursor(self, source: str, position: dict[str, str | int]) -> None: ...
+    def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None: ...
+    def snapshot_ms(self, prefix: str, at_ms: int | None = None) -> int | None: ...
+    def packages(self, digest: str) -> list[Package] | None: ...
+    def environment_made_ms(self, prefix: str) -> int | None: ...
+
+
+class Effects:
+    """The one way from observations into the state, live and in a rebuild."""
+
+    def __init__(self, *, assembler: Assembler, interpreter: Interpreter, state: State) -> None:
+        self._assembler = assembler
+        self._interpreter = interpreter
+        self._state = state
+
+    def apply(self, observations: Sequence[Observation], now_ms: int) -> list[Emission]:
+        """Let observations take effect on the state; those that settle an operation give emissions."""
+        emissions: list[Emission] = []
+        for observation in observations:
+            match observation:
+                case AgentStarted() | ImportStarted():
+                    self._interpreter.node = observation.node
+                    self._assembler.set_node(observation.node)
+                case SnapshotTaken():
+                    emissions += self._apply_snapshot(observation)
+                case EnvironmentSeen():
+                    self._state.put_environment(observation.environment, seen_ms=observation.time_ms, gone=observation.gone)
+                case BaselineChange():
+                    emissions.append(operation_of_baseline(observation, node=self._interpreter.node))
+                case NameResolved():
+                    self._state.put_name(observation.uid, observation.name, since_ms=observation.time_ms)
+                case GapFound():
+                    self._state.put_gap(observation.gap)
+                case RecordsRedacted():
+                    self._state.add_redactions(observation.counts)
+                case CursorMoved():
+                    self._state.put_cursor(observation.source, observation.position)
+                case ImportEnded():
+                    emissions += self._interpreter.finish(now_ms=now_ms)
+                case _:
+                    pass
+        return emissions
+
+    def _apply_snapshot(self, taken: SnapshotTaken) -> list[Emission]:
+        is_gone = False
+        was_there = taken.reason == BEFORE or self._state.snapshot(taken.prefix) is not None
+        if taken.digest is None and taken.absent == NO_ENVIRONMENT and was_there:
+            is_gone = True
+            gone = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=[])
+            taken = msgspec.structs.replace(taken, digest=gone.digest, packages=[], absent=None)
+        if taken.digest is None:
+            if taken.image is None:
+                return []
+            is_gone = taken.absent == NO_ENVIRONMENT
+            return self._interpreter.settle(taken.image, taken.prefix, changes=None, absent=taken.absent, is_gone=is_gone)
+        packages = taken.packages if taken.packages is not None else self._state.packages(taken.digest)
+        after = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=packages or [], faults=taken.faults)
+        # Strictly before: in a resume the state already holds this one.
+        before = self._state.snapshot(taken.prefix, taken.time_ms - 1)
+        self._state.put_snapshot(after, time_ms=taken.time_ms, reason=taken.reason, image=taken.image)
+        if taken.image is None:
+            return self._drift(taken, before, after)
+        is_made = before is None and self._is_younger(taken.prefix, taken.image)
+        return self._interpreter.settle(
+            taken.image,
+            taken.prefix,
+            changes=diff_snapshots(before, after),
+            is_before_known=before is not None or is_made,
+            installed={package.name: package.version for package in after.packages},
+            is_gone=is_gone,
+            is_made=is_made,
+        )
+
+    def _drift(self, taken: SnapshotTaken, before: Snapshot | None, after: Snapshot) -> list[Emission]:
+        """A snapshot that no operation asked for shows what none explains."""
+        changes = diff_snapshots(before, after) if before is not None else []
+        since_ms = self._state.snapshot_ms(taken.prefix, taken.time_ms - 1)
+        if not changes or since_ms is None:
+            return []
+        node = self._interpreter.node
+        return [operation_of_drift(taken.prefix, taken.kind, changes, since_ms=since_ms, until_ms=taken.time_ms, node=node)]
+
+    def _is_younger(self, prefix: str, image: int) -> bool:
+        """Whether an environment was made after an image began: there was nothing in it before."""
+        made_ms = self._state.environment_made_ms(prefix)
+        return made_ms is not None and made_ms >= image >> 20

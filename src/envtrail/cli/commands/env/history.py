@@ -1,0 +1,86 @@
+"""`envtrail env history`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+from msgspec import Struct
+
+from envtrail.cli.context import Context
+from envtrail.cli.environments import find_environment
+from envtrail.cli.operations import summary
+from envtrail.cli.options import moment, span_options
+from envtrail.cli.render import command_line, listing
+from envtrail.cli.times import show_time
+from envtrail.model.environment import SnapshotRef
+from envtrail.model.operation import Operation
+from envtrail.store.store import Query, Store
+
+_COLUMNS = ("operation", "when", "who", "what", "outcome", "changes", "packages", "command")
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """An operation on the environment, and what it left."""
+
+    operation: Operation
+    snapshot: SnapshotRef | None
+    """Null where none was taken for it."""
+
+
+@click.command("history")
+@click.argument("environment")
+@span_options
+@click.option("--all", "everything", is_flag=True, help="What changed nothing, too.")
+@click.pass_obj
+def command(
+    context: Context,
+    environment: str,
+    since: str | None,
+    until: str | None,
+    limit: int | None,
+    reverse: bool,
+    as_json: bool,
+    everything: bool,
+) -> None:
+    """What was done to ENVIRONMENT, newest first, and how many packages each operation left.
+
+    `envtrail env show ENVIRONMENT --at OPERATION` is what was in it then.
+    """
+    with context.store() as store:
+        found = find_environment(store, environment)
+        query = Query(
+            environment=found.prefix,
+            since_ms=moment(context, since),
+            until_ms=moment(context, until),
+            limit=limit,
+            oldest_first=reverse,
+        )
+        listing(
+            _entries(store, query, everything=everything),
+            as_json=as_json,
+            columns=_COLUMNS,
+            row=_row,
+            nothing=f"no operation on `{found.prefix}` is known; `--all` shows those that changed nothing",
+        )
+
+
+def _entries(store: Store, query: Query, *, everything: bool) -> Iterator[Entry]:
+    left = {item.image: item for item in store.snapshots(query.environment) if item.image is not None}
+    for operation in store.operations(query):
+        if everything or operation.changes or operation.files or operation.kind.value in {"create", "delete"}:
+            yield Entry(operation=operation, snapshot=left.get(operation.image) if operation.image is not None else None)
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    operation = entry.operation
+    return (
+        operation.id[:10],
+        show_time(operation.started)[:19],
+        operation.actor.name or (f"uid {operation.actor.uid}" if operation.actor.uid is not None else "?"),
+        f"{operation.kind.value} ({operation.tool})",
+        operation.outcome.value,
+        summary(operation) if operation.changes or not operation.files_total else f"{operation.files_total} files",
+        "?" if entry.snapshot is None else str(entry.snapshot.packages),
+        command_line(operation.argv),
+    )

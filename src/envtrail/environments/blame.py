@@ -1,0 +1,62 @@
+"""Which operation brought each package of an environment in, as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from envtrail.environments.dependencies import find_roots, read_dependencies
+from envtrail.model.environment import Package, Snapshot, normalise_name
+from envtrail.model.operation import Operation, PackageState
+
+
+class Blame(Struct, frozen=True, kw_only=True):
+    """One package, and how it came to be there in this version."""
+
+    package: Package
+    requested: bool | None
+    """Asked for by name; false: a dependency brought it in; null: the metadata does not tell."""
+    needed_by: list[str]
+    """The packages that were asked for and need it, the nearest first."""
+    operation: Operation | None
+    """Null where the trail has seen none that brought this version in."""
+
+
+def blame_packages(snapshot: Snapshot, newest_first: Iterable[Operation], *, python: str | None) -> list[Blame]:
+    """A row for each package, in the order of the snapshot.
+
+    Args:
+        snapshot: Of the environment.
+        newest_first: The operations on it; read no further than is needed.
+        python: Version of the environment's Python, by which markers are judged.
+    """
+    brought: dict[str, Operation | None] = {}
+    waiting: dict[str, list[Package]] = {}
+    for package in snapshot.packages:
+        waiting.setdefault(normalise_name(package.name), []).append(package)
+    for operation in newest_first if waiting else ():
+        for change in operation.changes or ():
+            name = normalise_name(change.name)
+            if name not in waiting or name in brought:
+                continue
+            # The newest change of a name decides: when it is not what is there, nobody was seen to bring that in.
+            is_this = change.after is not None and any(_is_state_of(change.after, package) for package in waiting[name])
+            brought[name] = operation if is_this else None
+        if len(brought) == len(waiting):
+            break
+    needs = read_dependencies(snapshot, python)
+    requested = [normalise_name(package.name) for package in snapshot.packages if package.requested]
+    rows = []
+    for package in snapshot.packages:
+        name = normalise_name(package.name)
+        roots = find_roots(name, needs, requested)
+        rows.append(Blame(package=package, requested=package.requested, needed_by=roots, operation=brought.get(name)))
+    return rows
+
+
+def _is_state_of(state: PackageState, package: Package) -> bool:
+    if state.version != package.version:
+        return False
+    # A baseline tells name and version alone.
+    return state.digest is None or package.digest is None or state.digest == package.digest

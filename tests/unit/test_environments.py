@@ -1,0 +1,212 @@
+"""What is read of environments, what is told of their past, and whom it is told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from wheels import make_wheel
+
+from envtrail.environments.blame import blame_packages
+from envtrail.environments.changes import diff_snapshots
+from envtrail.environments.dependencies import find_roots, read_dependencies
+from envtrail.environments.find import identify
+from envtrail.environments.inventory import read_snapshot
+from envtrail.environments.unused import find_duplicates, find_unused
+from envtrail.interpret.drift import operation_of_drift
+from envtrail.model.environment import Environment, Package, Snapshot
+from envtrail.model.operation import Operation
+from envtrail.store.embedded import EmbeddedStore
+from envtrail.store.layout import Layout
+from envtrail.store.server import Request, answer
+from envtrail.store.state import State
+from envtrail.store.store import Query, Viewer
+
+NOW = 1_764_000_000_000
+
+
+def package(name: str, version: str = "1.0", **more: object) -> Package:
+    return Package(**{"ecosystem": "pypi", "name": name, "version": version, "digest": f"sha256:{name}{version}", **more})  # type: ignore[arg-type]
+
+
+def snapshot(*packages: Package, prefix: str = "/v") -> Snapshot:
+    return Snapshot(prefix=prefix, kind="venv", packages=sorted(packages, key=lambda item: item.name))
+
+
+def operation(before: Snapshot, after: Snapshot, at_ms: int, **more: object) -> Operation:
+    """Any operation will do: what is asked of it are its changes."""
+    changes = diff_snapshots(before, after)
+    made = operation_of_drift(after.prefix, "venv", changes, since_ms=at_ms - 1, until_ms=at_ms, node="n")
+    return msgspec.structs.replace(made, **{"explained": True, **more})
+
+
+class TestDependencies:
+    def test_markers_are_judged_for_the_environments_python(self) -> None:
+        found = snapshot(package("app", requires=('tomli>=1; python_version < "3.11"', "six")), package("tomli"), package("six"))
+        assert read_dependencies(found, "3.10.13")["app"] == ("six", "tomli")
+        assert read_dependencies(found, "3.12.1")["app"] == ("six",)
+
+    def test_an_extra_that_somebody_wants_brings_its_own(self) -> None:
+        web = package("web", requires=('fast; extra == "speed"', 'slow; extra == "size"'))
+        found = snapshot(package("app", requires=("web[speed]",)), web, package("fast"), package("slow"))
+        assert read_dependencies(found, None)["web"] == ("fast",)
+
+    def test_conda_and_pypi_meet_by_normal_name(self) -> None:
+        numpy = package("numpy", ecosystem="conda", requires=("python >=3.10,<3.11.0a0", "libblas"))
+        found = snapshot(numpy, package("python", ecosystem="conda"), package("Py_Stats", requires=("NumPy>1",)))
+        needs = read_dependencies(found, "3.10.13")
+        assert (needs["numpy"], needs["py-stats"]) == (("python",), ("numpy",))
+
+    def test_what_cannot_be_read_is_passed_over(self) -> None:
+        found = snapshot(package("app", requires=("not a requirement at all!!", "six")), package("six"))
+        assert read_dependencies(found, None)["app"] == ("six",)
+
+    def test_roots_are_the_nearest_first_and_a_ring_ends(self) -> None:
+        needs = {"a": ("b",), "b": ("c",), "c": ("b",), "d": ("a",)}
+        assert find_roots("c", needs, ["d", "a"]) == ["a", "d"]
+
+
+class TestBlame:
+    def test_the_newest_change_to_what_is_there_now_decides(self) -> None:
+        empty, old, new = snapshot(), snapshot(package("six", "1.0")), snapshot(package("six", "2.0"), package("dep"))
+        first, second = operation(empty, old, NOW), operation(old, new, NOW + 10)
+        rows = {row.package.name: row.operation for row in blame_packages(new, [second, first], python=None)}
+        assert rows == {"six": second, "dep": second}
+        assert [row.operation for row in blame_packages(old, [first], python=None)] == [first]
+
+    def test_nobody_is_blamed_for_what_nobody_was_seen_to_bring(self) -> None:
+        empty, old, now = snapshot(), snapshot(package("six", "1.0")), snapshot(package("six", "3.0"))
+        (row,) = blame_packages(now, [operation(empty, old, NOW)], python=None)
+        assert row.operation is None
+
+    def test_a_dependency_is_told_with_what_was_asked_for(self) -> None:
+        held = snapshot(package("app", requires=("dep",), requested=True), package("dep", requested=False))
+        rows = {row.package.name: row for row in blame_packages(held, [], python=None)}
+        assert (rows["dep"].requested, rows["dep"].needed_by) == (False, ["app"])
+
+
+class TestDiff:
+    def test_between_two_environments_the_place_is_no_difference(self) -> None:
+        one = snapshot(package("six", location="lib/python3.10/six.dist-info"), prefix="/a")
+        other = snapshot(package("six", location="lib/python3.11/six.dist-info"), prefix="/b")
+        assert diff_snapshots(one, other) == []
+        assert len(diff_snapshots(one, msgspec.structs.replace(other, prefix="/a"))) == 1
+
+
+class TestUnused:
+    def test_duplicates_are_one_content_and_links_count_once(self, tmp_path: Path) -> None:
+        metadata = tmp_path / "a/six.dist-info/METADATA"
+        metadata.parent.mkdir(parents=True)
+        metadata.write_text("x")
+        for name in ("b", "c"):
+            (tmp_path / name / "six.dist-info").mkdir(parents=True)
+        os.link(metadata, tmp_path / "b/six.dist-info/METADATA")
+        (tmp_path / "c/six.dist-info/METADATA").write_text("x")
+        held = [
+            snapshot(package("six", size_bytes=100, location="six.dist-info"), prefix=str(tmp_path / name))
+            for name in ("a", "b", "c")
+        ]
+        (found,) = find_duplicates(held, above_bytes=100)
+        assert (found.spare_bytes, len(found.prefixes)) == (100, 3)
+        assert find_duplicates(held, above_bytes=101) == []
+        assert find_duplicates(held[:2], above_bytes=1) == []
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    layout = Layout(tmp_path)
+    layout.create()
+    opened = State(layout.state)
+    yield opened
+    opened.close()
+
+
+class TestStore:
+    def test_a_package_is_kept_once_and_comes_back_as_it_was(self, state: State) -> None:
+        held = snapshot(*(package(f"p{number:03}", requires=("six",), tags=("py3-none-any",)) for number in range(700)))
+        fewer = msgspec.structs.replace(held, packages=held.packages[1:])
+        state.put_snapshot(held, time_ms=NOW, reason="baseline")
+        state.put_snapshot(fewer, time_ms=NOW + 1, reason="operation", image=7)
+        assert state.snapshot("/v", NOW) == held
+        assert state.snapshot("/v") == fewer
+        store = EmbeddedStore(state.path.parent)
+        assert [(item.packages, item.image) for item in store.snapshots("/v")] == [(700, None), (699, 7)]
+        assert store._database.execute("SELECT count(*) FROM packages").fetchone() == (700,)
+
+    def test_an_environment_that_is_gone_is_remembered_as_it_was(self, state: State) -> None:
+        made = Environment(prefix="/v", kind="venv", python="3.11.2", owner_uid=7)
+        state.put_environment(made, seen_ms=NOW)
+        state.put_environment(Environment(prefix="/v", kind="unknown"), seen_ms=NOW + 1, gone=True)
+        store = EmbeddedStore(state.path.parent)
+        assert list(store.environments()) == []
+        assert list(store.environments(with_gone=True)) == [msgspec.structs.replace(made, gone=True)]
+
+    def test_a_summary_tells_of_changes_and_drift(self, state: State) -> None:
+        state.put_environment(Environment(prefix="/v", kind="venv", owner_uid=7), seen_ms=NOW)
+        state.put_name(7, "alice", since_ms=1)
+        state.put_snapshot(snapshot(package("six", size_bytes=10)), time_ms=NOW, reason="baseline")
+        state.put_operation(operation(snapshot(), snapshot(package("six")), NOW))
+        state.put_operation(operation(snapshot(), snapshot(package("a"), package("b")), NOW + 5, explained=False))
+        (found,) = EmbeddedStore(state.path.parent).summaries()
+        assert (found.packages, found.size_bytes, found.drift) == (1, 10, 2)
+        assert (found.creator, found.creator_is_owner, found.last_use) == ("alice", True, None)
+        assert found.last_change == "2025-11-24T16:00:00.005Z"
+        assert find_unused([found], NOW + 6) == [found]
+        assert find_unused([found], NOW) == []
+
+    def test_the_owner_of_an_environment_sees_what_others_did_to_it(self, state: State) -> None:
+        state.put_environment(Environment(prefix="/home/alice/v", kind="venv", owner_uid=1001), seen_ms=NOW)
+        state.put_environment(Environment(prefix="/opt/v2", kind="venv", owner_uid=0), seen_ms=NOW)
+        for prefix in ("/home/alice/v", "/opt/v2"):
+            state.put_operation(operation(snapshot(prefix=prefix), snapshot(package("six"), prefix=prefix), NOW))
+        store = EmbeddedStore(state.path.parent)
+
+        def asked(uid: int, environment: str | None) -> list[str]:
+            viewer = Viewer(uid=uid, sees_everything=False)
+            request = Request(method="operations", query=Query(environment=environment))
+            return [item.environment.prefix for item in answer(store, request, viewer)]
+
+        assert asked(1001, "/home/alice/v") == ["/home/alice/v"]
+        assert asked(1001, "v") == ["/home/alice/v"]
+        assert asked(1002, "/home/alice/v") == []
+        assert asked(1001, "/opt/v2") == []
+        assert asked(1001, None) == []
+
+
+@pytest.fixture(scope="module")
+def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "v")], check=True)
+    make_wheel(folder / "wheels", "dep", "1.0")
+    wheel = make_wheel(folder / "wheels", "app", "2.0", requires=["dep>=1"], scripts={"app": "app:main"})
+    pip = [str(folder / "v/bin/pip"), "install", "-q", "--no-index", f"--find-links={folder}/wheels"]
+    subprocess.run([*pip, f"app @ {wheel.as_uri()}"], check=True)
+    return folder / "v"
+
+
+def test_a_package_says_what_it_needs_where_it_came_from_and_how_large_it_is(venv: Path) -> None:
+    environment = identify(venv)
+    assert environment is not None
+    found = {item.name: item for item in read_snapshot(environment).packages}
+    wheel = venv.parent / "wheels/app-2.0-py3-none-any.whl"
+    digest = subprocess.run(["sha256sum", str(wheel)], check=True, capture_output=True, text=True).stdout.split()[0]
+    assert found["app"].archive == f"sha256:{digest}"
+    assert found["app"].url == wheel.as_uri()
+    assert (found["app"].requires, found["app"].tags, found["app"].requested) == (("dep>=1",), ("py3-none-any",), True)
+    listed = [line.rsplit(",", 1)[1] for line in (venv / str(found["app"].location) / "RECORD").read_text().splitlines()]
+    assert found["app"].size_bytes == sum(map(int, filter(None, listed)))
+    assert (found["dep"].requested, found["dep"].archive) == (False, None)
+    assert read_dependencies(read_snapshot(environment), environment.python)["app"] == ("dep",)
+
+
+def test_snapshots_survive_json(venv: Path) -> None:
+    environment = identify(venv)
+    assert environment is not None
+    held = read_snapshot(environment)
+    assert msgspec.json.decode(json.dumps(msgspec.to_builtins(held)), type=Snapshot) == held
