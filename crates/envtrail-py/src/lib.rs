@@ -1,6 +1,7 @@
 //! `envtrail.core._core`: conversions only. Blocks of bytes come in, Arrow goes out; nothing crosses per line.
 
 mod arrow;
+mod files;
 mod netlink;
 mod values;
 mod watch;
@@ -10,6 +11,8 @@ use pyo3::prelude::*;
 /// The compiled core; `envtrail.core` is its only importer.
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::files::{read_dist_infos, CheckedFile, DistInfo, FileCheck};
     #[pymodule_export]
     use super::netlink::{AuditSocket, ProcessConnector};
     #[pymodule_export]

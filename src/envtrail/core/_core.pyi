@@ -7,9 +7,12 @@ __all__ = [
     "Assembler",
     "AuditSocket",
     "Batch",
+    "CheckedFile",
     "Counters",
+    "DistInfo",
     "ExecWatch",
     "Fault",
+    "FileCheck",
     "FileGroup",
     "FileWatch",
     "Process",
@@ -20,6 +23,7 @@ __all__ = [
     "__version__",
     "event_schema",
     "merkle_root",
+    "read_dist_infos",
     "record_type_name",
     "redact_argv",
     "redact_text",
@@ -306,3 +310,64 @@ def merkle_root(block: bytes, seed: bytes) -> tuple[bytes, int]: ...  # lines ->
 def event_schema() -> Any: ...  # object with __arrow_c_schema__
 def record_type_name(number: int) -> str: ...
 def syscall_name(arch: int, number: int) -> str | None: ...
+
+@final
+class DistInfo:
+    """One `*.dist-info` folder; text that is not UTF-8 is shown escaped."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def license(self) -> str | None: ...
+    @property
+    def requires(self) -> list[str]: ...
+    @property
+    def tags(self) -> list[str]: ...
+    @property
+    def installer(self) -> str | None: ...
+    @property
+    def requested(self) -> bool | None: ...
+    @property
+    def direct_url(self) -> bytes | None: ...
+    @property
+    def record_sha256(self) -> str | None: ...
+    @property
+    def size_bytes(self) -> int | None: ...
+
+def read_dist_infos(folders: Sequence[str]) -> list[DistInfo | None]:
+    """What distributions say of themselves, in the order given; null where METADATA has no name and version."""
+
+@final
+class CheckedFile:
+    """One file, looked at."""
+
+    @property
+    def verdict(self) -> str:
+        """`same`, `changed`, `missing` or `unreadable`."""
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def sha256(self) -> bytes | None:
+        """Null where the content was not read: the size had already told, or nothing asked."""
+    @property
+    def changed_ms(self) -> int | None:
+        """ctime: no user can set it back."""
+    @property
+    def error(self) -> str | None: ...
+
+@final
+class FileCheck:
+    """A check of many files, in threads of its own; dropping it stops them."""
+
+    def __new__(cls, files: Sequence[tuple[str, bytes | None, int | None]], *, threads: int = 0) -> FileCheck:
+        """Begin: (path, SHA-256, size) each; 0 threads are as many as there are cores."""
+    def wait(self, limit_ms: int) -> bool:
+        """Wait until all is done, at most this long; whether it is."""
+    def progress(self) -> tuple[int, int]:
+        """Files and bytes done so far."""
+    def finish(self) -> list[CheckedFile | None]:
+        """What was found, in the order asked."""
+    def stop(self) -> None:
+        """End it."""

@@ -8,7 +8,6 @@ References:
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import zipfile
@@ -18,15 +17,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from envtrail.core import redact_text
+from envtrail.core import DistInfo, read_dist_infos, redact_text
 from envtrail.model.environment import Environment, Package, Snapshot, normalise_name
 
 _NAME = re.compile(rb"^Name:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _VERSION = re.compile(rb"^Version:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
-_REQUIRES = re.compile(rb"^Requires-Dist:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
-_LICENSE = re.compile(rb"^License(?:-Expression)?:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
-_TAG = re.compile(rb"^Tag:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
-_HEADER_BYTES = 64 * 1024
+_HEADER_BYTES = 16 * 1024
 
 
 class _CondaPath(Struct):
@@ -141,54 +137,45 @@ def _read_site(folder: Path, prefix: Path, faults: list[str]) -> list[Package]:
     packages: list[Package] = []
     entries = _entries(folder, faults)
     editable = {normalise_name(entry.name[: -len(".egg-link")]) for entry in entries if entry.name.endswith(".egg-link")}
+    dist_infos = []
     for entry in entries:
         path = os.path.join(folder, entry.name)
         if entry.name.startswith("~"):
             faults.append(f"{entry.name}: half-removed by an interrupted pip")
         elif entry.name.endswith(".dist-info"):
-            package = _read_dist_info(path, prefix, faults)
-            if package is not None:
-                packages.append(package)
+            dist_infos.append(path)
         elif entry.name.endswith((".egg-info", ".egg", ".egg-link")):
             package = _read_egg(path, prefix, faults)
             if package is not None:
                 packages.append(package)
+    for path, info in zip(dist_infos, read_dist_infos(dist_infos), strict=True):
+        if info is None:
+            faults.append(f"{os.path.basename(path)}: no METADATA with a name and a version")
+        else:
+            packages.append(_package_of(info, _below(path, prefix)))
     return [msgspec.structs.replace(package, editable=True) if package.name in editable else package for package in packages]
 
 
-def _read_dist_info(path: str, prefix: Path, faults: list[str]) -> Package | None:
-    header = _read(path + "/METADATA", _HEADER_BYTES)
-    identity = _identity(header)
-    if identity is None:
-        faults.append(f"{os.path.basename(path)}: no METADATA with a name and a version")
-        return None
-    record = _read(path + "/RECORD")
-    installer = _read(path + "/INSTALLER", 200)
-    told = _direct_url(_read(path + "/direct_url.json"))
+def _package_of(info: DistInfo, location: str) -> Package:
+    told = _direct_url(info.direct_url) if info.direct_url is not None else None
     url = _located(told)
-    name = installer.decode("utf-8", "replace").strip() if installer else None
     return Package(
         ecosystem="pypi",
-        name=normalise_name(identity[0]),
-        version=identity[1],
+        name=normalise_name(info.name),
+        version=info.version,
         source=url,
-        installer=name or None,
-        digest=_record_digest(record) if record is not None else None,
-        requested=os.path.exists(path + "/REQUESTED") if name and name.partition(" ")[0] in {"pip", "uv", "conda"} else None,
+        installer=info.installer,
+        digest=f"sha256:{info.record_sha256}" if info.record_sha256 else None,
+        requested=info.requested,
         editable=bool(told and told.dir_info and told.dir_info.editable),
-        location=_below(path, prefix),
+        location=location,
         url=url,
         archive=_archive_hash(told),
-        requires=_all(_REQUIRES, header),
-        tags=_all(_TAG, _read(path + "/WHEEL", _HEADER_BYTES)),
-        license=next(iter(_all(_LICENSE, header)), None),
-        size_bytes=_recorded_bytes(record) if record is not None else None,
+        requires=tuple(info.requires),
+        tags=tuple(info.tags),
+        license=info.license,
+        size_bytes=info.size_bytes,
     )
-
-
-def _all(pattern: re.Pattern[bytes], header: bytes | None) -> tuple[str, ...]:
-    head = (header or b"").partition(b"\n\n")[0]
-    return tuple(value.decode("utf-8", "backslashreplace") for value in pattern.findall(head))
 
 
 def _read_egg(path: str, prefix: Path, faults: list[str]) -> Package | None:
@@ -223,9 +210,9 @@ def _identity(header: bytes | None) -> tuple[str, str] | None:
     return name[1].decode("utf-8", "backslashreplace"), version[1].decode("utf-8", "backslashreplace")
 
 
-def _direct_url(raw: bytes | None) -> _DirectUrl | None:
+def _direct_url(raw: bytes) -> _DirectUrl | None:
     try:
-        return _decode_url(raw) if raw is not None else None
+        return _decode_url(raw)
     except msgspec.DecodeError:
         return None
 
@@ -243,20 +230,6 @@ def _archive_hash(told: _DirectUrl | None) -> str | None:
     if sha256 := told.archive_info.hashes.get("sha256"):
         return f"sha256:{sha256}"
     return told.archive_info.hash.replace("=", ":", 1) if told.archive_info.hash else None
-
-
-def _recorded_bytes(record: bytes) -> int:
-    """The sum of the third column; a file without a size (RECORD itself, bytecode) counts nothing."""
-    sizes = (line.rpartition(b",")[2].strip() for line in record.splitlines())
-    return sum(int(size) for size in sizes if size.isdigit())
-
-
-def _record_digest(record: bytes) -> str:
-    """Over the lines of RECORD in order of path, without bytecode: the same files give the same digest."""
-    lines = sorted(
-        line for line in record.splitlines() if b".pyc," not in line and b"/INSTALLER," not in line and b"/REQUESTED," not in line
-    )
-    return "sha256:" + hashlib.sha256(b"\n".join(lines)).hexdigest()
 
 
 def _entries(folder: Path, faults: list[str]) -> list[os.DirEntry[str]]:

@@ -1,0 +1,18 @@
+//! The files of Python environments: their metadata, and whether they are as it says. Runs none of their code, follows no link.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod check;
+mod metadata;
+
+pub use check::{Expected, FileCheck, Found, Verdict};
+pub use metadata::{read_dist_info, read_dist_infos, DistInfo};

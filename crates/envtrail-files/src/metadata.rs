@@ -1,0 +1,204 @@
+//! What an installed distribution says of itself.
+//!
+//! Reference: https://packaging.python.org/en/latest/specifications/recording-installed-packages/
+
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+const HEADER_BYTES: u64 = 64 << 10;
+const INSTALLER_BYTES: u64 = 200;
+const DOCUMENT_BYTES: u64 = 1 << 20;
+/// The RECORD of the largest packages has a few megabytes.
+const RECORD_BYTES: u64 = 256 << 20;
+/// Fewer folders than this are read by one thread.
+const FEW: usize = 64;
+
+/// One `*.dist-info` folder. Text that is not UTF-8 is shown with `\xNN`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DistInfo {
+    pub name: String,
+    pub version: String,
+    pub license: Option<String>,
+    pub requires: Vec<String>,
+    pub tags: Vec<String>,
+    pub installer: Option<String>,
+    /// Whether REQUESTED is there; null where the installer does not write it.
+    pub requested: Option<bool>,
+    pub direct_url: Option<Vec<u8>>,
+    /// SHA-256 over the lines of RECORD in order of path, without bytecode and what the installer adds: in hexadecimal.
+    pub record_sha256: Option<String>,
+    /// The sum of RECORD's third column.
+    pub size_bytes: Option<u64>,
+}
+
+/// Folders in the order given; null where METADATA has no name and version.
+pub fn read_dist_infos(folders: &[PathBuf]) -> Vec<Option<DistInfo>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    if folders.len() < FEW || threads == 1 {
+        return folders
+            .iter()
+            .map(|folder| read_dist_info(folder))
+            .collect();
+    }
+    let part = folders.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = folders
+            .chunks(part)
+            .map(|part| {
+                scope.spawn(|| -> Vec<_> {
+                    part.iter().map(|folder| read_dist_info(folder)).collect()
+                })
+            })
+            .collect();
+        let read = parts
+            .into_iter()
+            .map(|part| part.join().unwrap_or_default());
+        read.flatten().collect()
+    })
+}
+
+/// One folder; null where METADATA has no name and version.
+pub fn read_dist_info(folder: &Path) -> Option<DistInfo> {
+    let metadata = read(&folder.join("METADATA"), HEADER_BYTES)?;
+    let mut info = DistInfo::default();
+    let mut expression = None;
+    for (key, value) in header(&metadata) {
+        match key.to_ascii_lowercase().as_slice() {
+            b"name" if info.name.is_empty() => info.name = text(value),
+            b"version" if info.version.is_empty() => info.version = text(value),
+            b"license" if info.license.is_none() => info.license = Some(text(value)),
+            b"license-expression" if expression.is_none() => expression = Some(text(value)),
+            b"requires-dist" => info.requires.push(text(value)),
+            _ => {}
+        }
+    }
+    info.license = expression.or(info.license);
+    if info.name.is_empty() || info.version.is_empty() {
+        return None;
+    }
+    if let Some(wheel) = read(&folder.join("WHEEL"), HEADER_BYTES) {
+        let tags = header(&wheel).filter(|(key, _)| key.eq_ignore_ascii_case(b"tag"));
+        info.tags = tags.map(|(_, value)| text(value)).collect();
+    }
+    let installer = read(&folder.join("INSTALLER"), INSTALLER_BYTES)
+        .map(|raw| String::from_utf8_lossy(&raw).trim().to_owned())
+        .filter(|name| !name.is_empty());
+    let tool = installer.as_deref().and_then(|name| name.split(' ').next());
+    if matches!(tool, Some("pip" | "uv" | "conda")) {
+        info.requested = Some(folder.join("REQUESTED").exists());
+    }
+    info.installer = installer;
+    info.direct_url = read(&folder.join("direct_url.json"), DOCUMENT_BYTES);
+    if let Some(record) = read(&folder.join("RECORD"), RECORD_BYTES) {
+        let (digest, size) = sum_record(&record);
+        info.record_sha256 = Some(digest);
+        info.size_bytes = Some(size);
+    }
+    Some(info)
+}
+
+fn read(path: &Path, limit: u64) -> Option<Vec<u8>> {
+    let file = File::open(path).ok()?;
+    let mut content = Vec::new();
+    file.take(limit).read_to_end(&mut content).ok()?;
+    Some(content)
+}
+
+/// Keys and values up to the empty line. A folded line's continuation is passed over.
+fn header(content: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    content
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        .take_while(|line| !line.is_empty())
+        .filter(|line| !line.starts_with(b" ") && !line.starts_with(b"\t"))
+        .filter_map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            let value = line.get(colon + 1..)?.trim_ascii();
+            (!value.is_empty()).then_some((line.get(..colon)?, value))
+        })
+}
+
+fn sum_record(record: &[u8]) -> (String, u64) {
+    let mut size = 0u64;
+    let mut lines: Vec<&[u8]> = Vec::new();
+    for line in record
+        .split(|byte| *byte == b'\n' || *byte == b'\r')
+        .filter(|line| !line.is_empty())
+    {
+        let column = line.rsplit(|byte| *byte == b',').next().unwrap_or_default();
+        size = size.saturating_add(number(column.trim_ascii()).unwrap_or(0));
+        let is_own = [&b".pyc,"[..], b"/INSTALLER,", b"/REQUESTED,"]
+            .iter()
+            .all(|part| !line.windows(part.len()).any(|window| window == *part));
+        if is_own {
+            lines.push(line);
+        }
+    }
+    lines.sort_unstable();
+    let mut hasher = Sha256::new();
+    for (at, line) in lines.iter().enumerate() {
+        if at > 0 {
+            hasher.update(b"\n");
+        }
+        hasher.update(line);
+    }
+    let digest: [u8; 32] = hasher.finalize().into();
+    (
+        digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        size,
+    )
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// As Python's `backslashreplace` shows it.
+fn text(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_ends_at_the_empty_line_and_folded_lines_are_passed_over() {
+        let content =
+            b"Name: a\r\nLicense: BSD\n  more: of it\nEmpty:\nRequires-Dist: x>1\n\nVersion: 9\n";
+        let found: Vec<_> = header(content)
+            .map(|(key, value)| (text(key), text(value)))
+            .collect();
+        let wanted = [("Name", "a"), ("License", "BSD"), ("Requires-Dist", "x>1")];
+        assert_eq!(
+            found,
+            wanted.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
+    }
+
+    #[test]
+    fn the_digest_of_a_record_is_of_what_was_installed_in_any_order() {
+        let one = sum_record(b"a.py,sha256=x,3\nb.py,sha256=y,4\na-1.dist-info/RECORD,,\n");
+        let other = sum_record(b"b.py,sha256=y,4\r\na-1.dist-info/INSTALLER,sha256=z,4\n__pycache__/a.pyc,,\na.py,sha256=x,3\na-1.dist-info/RECORD,,\n");
+        assert_eq!(one.0, other.0);
+        assert_eq!((one.1, other.1), (7, 11));
+    }
+
+    #[test]
+    fn hostile_bytes_are_shown() {
+        assert_eq!(text(b"caf\xc3\xa9\xff\xfe"), "caf\u{e9}\\xff\\xfe");
+        assert_eq!(number(b"99999999999999999999999"), None);
+    }
+}

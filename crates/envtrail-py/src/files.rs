@@ -1,0 +1,120 @@
+//! The files of environments: their metadata, and whether they are as it says.
+
+use envtrail_files::{Expected, Verdict};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[pyclass(frozen, get_all, module = "envtrail.core._core")]
+pub struct DistInfo {
+    name: String,
+    version: String,
+    license: Option<String>,
+    requires: Vec<String>,
+    tags: Vec<String>,
+    installer: Option<String>,
+    requested: Option<bool>,
+    direct_url: Option<Py<PyBytes>>,
+    record_sha256: Option<String>,
+    size_bytes: Option<u64>,
+}
+
+#[pyfunction]
+pub fn read_dist_infos(py: Python<'_>, folders: Vec<PathBuf>) -> Vec<Option<DistInfo>> {
+    let read = py.detach(|| envtrail_files::read_dist_infos(&folders));
+    read.into_iter()
+        .map(|info| {
+            info.map(|info| DistInfo {
+                name: info.name,
+                version: info.version,
+                license: info.license,
+                requires: info.requires,
+                tags: info.tags,
+                installer: info.installer,
+                requested: info.requested,
+                direct_url: info.direct_url.map(|raw| PyBytes::new(py, &raw).unbind()),
+                record_sha256: info.record_sha256,
+                size_bytes: info.size_bytes,
+            })
+        })
+        .collect()
+}
+
+#[pyclass(frozen, get_all, module = "envtrail.core._core")]
+pub struct CheckedFile {
+    verdict: &'static str,
+    size: Option<u64>,
+    sha256: Option<Py<PyBytes>>,
+    changed_ms: Option<u64>,
+    error: Option<String>,
+}
+
+/// A check of many files, in threads of its own.
+#[pyclass(module = "envtrail.core._core")]
+pub struct FileCheck {
+    inner: Option<envtrail_files::FileCheck>,
+}
+
+impl FileCheck {
+    fn running(&self) -> PyResult<&envtrail_files::FileCheck> {
+        self.inner
+            .as_ref()
+            .ok_or_else(|| PyValueError::new_err("the check is over"))
+    }
+}
+
+#[pymethods]
+impl FileCheck {
+    #[new]
+    #[pyo3(signature = (files, *, threads=0))]
+    fn new(files: Vec<(PathBuf, Option<[u8; 32]>, Option<u64>)>, threads: usize) -> PyResult<Self> {
+        let expected = files
+            .into_iter()
+            .map(|(path, sha256, size)| Expected { path, sha256, size })
+            .collect();
+        Ok(FileCheck {
+            inner: Some(envtrail_files::FileCheck::start(expected, threads)?),
+        })
+    }
+
+    fn wait(&self, py: Python<'_>, limit_ms: u64) -> PyResult<bool> {
+        let running = self.running()?;
+        Ok(py.detach(|| running.wait(Duration::from_millis(limit_ms))))
+    }
+
+    fn progress(&self) -> PyResult<(u64, u64)> {
+        Ok(self.running()?.progress())
+    }
+
+    fn finish(&mut self, py: Python<'_>) -> PyResult<Vec<Option<CheckedFile>>> {
+        let running = self
+            .inner
+            .take()
+            .ok_or_else(|| PyValueError::new_err("the check is over"))?;
+        let found = py.detach(|| running.finish());
+        Ok(found
+            .into_iter()
+            .map(|one| {
+                one.map(|found| CheckedFile {
+                    verdict: match found.verdict {
+                        Verdict::Same => "same",
+                        Verdict::Changed => "changed",
+                        Verdict::Missing => "missing",
+                        Verdict::Unreadable => "unreadable",
+                    },
+                    size: found.size,
+                    sha256: found.sha256.map(|raw| PyBytes::new(py, &raw).unbind()),
+                    changed_ms: found.changed_ms,
+                    error: found.error,
+                })
+            })
+            .collect())
+    }
+
+    fn stop(&mut self, py: Python<'_>) {
+        let running = self.inner.take();
+        py.detach(|| drop(running));
+    }
+}
