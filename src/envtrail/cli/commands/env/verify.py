@@ -1,0 +1,92 @@
+"""`envtrail env verify`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import click
+import msgspec
+
+from envtrail.cli.context import Context
+from envtrail.cli.environments import find_environment
+from envtrail.cli.render import emit_json, emit_text, safe, show_bytes, style
+from envtrail.cli.times import show_ms
+from envtrail.environments.find import identify
+from envtrail.environments.verify import FileFinding, Verification, attribute, verify_environment
+from envtrail.errors import ExitCode, InputError
+from envtrail.model.environment import normalise_name
+from envtrail.store.store import Query
+
+_COLOURS = {"added": "yellow", "changed": "red", "missing": "red", "unreadable": "yellow", "half-removed": "yellow"}
+
+
+@click.command("verify")
+@click.argument("environment")
+@click.option("--package", help="Only the files of this one.")
+@click.option("--fast", is_flag=True, help="Presence and sizes, without reading the content.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_obj
+def command(context: Context, environment: str, package: str | None, fast: bool, as_json: bool) -> None:
+    """Every file of ENVIRONMENT against RECORD and conda-meta: added, changed and missing files, and who did it.
+
+    Exit code 1 when there is a finding. What may not be read is `unreadable`, never as it should be.
+    """
+    from pathlib import Path
+
+    began_s = time.monotonic()
+    name = normalise_name(package) if package else None
+    with context.store() as store:
+        known = find_environment(store, environment)
+        found = identify(Path(known.prefix))
+        if found is None:
+            raise InputError(
+                f"`{known.prefix}` is no longer there", hint=f"`envtrail env history {known.prefix}` says who removed it"
+            )
+        with context.progress("files") as on_progress:
+            done = verify_environment(found, package=name, only_sizes=fast, on_progress=on_progress)
+        if name is not None and not done.packages:
+            raise InputError(
+                f"`{package}` is not in `{known.prefix}`, or lists no files", hint=f"`envtrail env show {known.prefix}`"
+            )
+        if done.findings:
+            operations = store.operations(Query(environment=found.prefix))
+            done = msgspec.structs.replace(done, findings=attribute(done.findings, operations))
+    if as_json:
+        emit_json([done])
+    else:
+        emit_text(_lines(done, time.monotonic() - began_s))
+    if done.findings:
+        raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+
+
+def _lines(done: Verification, took_s: float) -> Iterator[str]:
+    for finding in done.findings:
+        what = style(f"{finding.what:12}", fg=_COLOURS[finding.what])
+        yield f"{what} {safe(finding.path)}\n             {_of(finding)}; {_author(finding)}"
+    yield from (f"{'not verified':12} {safe(name)}: it lists no files" for name in done.unlisted)
+    yield from (f"{'fault':12} {safe(fault)}" for fault in done.faults)
+    unexplained = sum(finding.operation is None for finding in done.findings)
+    verdict = f"{len(done.findings)} findings, {unexplained} unexplained" if done.findings else "all as they were installed"
+    yield (
+        f"{done.prefix}: {done.files} files of {done.packages} packages, {show_bytes(done.bytes)} read in {took_s:.1f} s: "
+        + style(verdict, fg="red" if done.findings else "green")
+    )
+
+
+def _of(finding: FileFinding) -> str:
+    owner = f"of {safe(finding.package)}" if finding.package else "of no package"
+    if finding.detail:
+        return f"{owner}, {safe(finding.detail)}"
+    if finding.what == "changed" and finding.expected_size != finding.found_size and finding.expected_size is not None:
+        return f"{owner}, {finding.expected_size} bytes → {finding.found_size}"
+    if finding.what == "changed" and finding.expected_sha256 and finding.found_sha256:
+        return f"{owner}, sha256 {finding.expected_sha256[:12]}… → {finding.found_sha256[:12]}…"
+    return owner
+
+
+def _author(finding: FileFinding) -> str:
+    when = f", {show_ms(finding.changed_ms)}" if finding.changed_ms is not None else ""
+    if finding.operation is None:
+        return style(f"unexplained{when}", bold=True)
+    return f"{safe(finding.by or 'somebody')} in operation {finding.operation[:10]}{when}"

@@ -1,0 +1,171 @@
+"""Every file of an environment against what its metadata lists; each difference with the operation that made it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from envtrail.core import CheckedFile, FileCheck
+from envtrail.environments.manifest import HALF_REMOVED, ExpectedFile, Manifest, find_unlisted, read_manifest
+from envtrail.model.environment import Environment
+from envtrail.model.operation import Operation
+
+_SLACK_MS = 2000
+"""A file's time and the records of its process are of different clocks."""
+_POLL_MS = 100
+
+
+class FileFinding(Struct, frozen=True, kw_only=True):
+    """A file that is not as the metadata lists it."""
+
+    path: str
+    what: str
+    """`added`, `changed`, `missing`, `unreadable` or `half-removed`."""
+    package: str | None
+    """Name and version; null for what no package lists."""
+    expected_sha256: str | None = None
+    found_sha256: str | None = None
+    expected_size: int | None = None
+    found_size: int | None = None
+    changed_ms: int | None = None
+    """When content or name were changed last (ctime)."""
+    detail: str | None = None
+    operation: str | None = None
+    """Id of the operation that did it; null: unexplained."""
+    by: str | None = None
+    """Who that was."""
+
+
+class Verification(Struct, frozen=True, kw_only=True):
+    """The whole of a pass."""
+
+    prefix: str
+    files: int
+    bytes: int
+    """Read and hashed."""
+    packages: int
+    findings: list[FileFinding]
+    unlisted: list[str]
+    """Packages without a list of files: not verified."""
+    faults: list[str]
+    """Metadata that could not be read."""
+
+
+def verify_environment(
+    environment: Environment,
+    *,
+    package: str | None = None,
+    only_sizes: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Verification:
+    """Check every listed file, on all cores, and look for files that nobody lists.
+
+    Args:
+        environment: Where; with `site_packages`.
+        package: Only this one (normalised name); what is added is then not looked for.
+        only_sizes: Presence and sizes, without reading the content.
+        on_progress: Told (bytes done, bytes in all) while it runs.
+    """
+    manifest = read_manifest(environment)
+    wanted = [item for item in manifest.files.values() if package is None or item.package.partition(" ")[0] == package]
+    total = sum(item.size or 0 for item in wanted)
+    check = FileCheck([(item.path, None if only_sizes else item.sha256, item.size) for item in wanted])
+    try:
+        while not check.wait(_POLL_MS):
+            if on_progress is not None:
+                on_progress(check.progress()[1], total)
+        done = check.progress()
+        found = check.finish()
+    except BaseException:
+        check.stop()
+        raise
+    findings = [_judge(item, one) for item, one in zip(wanted, found, strict=True) if one is not None and one.verdict != "same"]
+    # Bytecode is made and thrown away by every interpreter that may write.
+    findings = [item for item in findings if not (item.path.endswith(".pyc") and item.expected_sha256 is None)]
+    if package is None and environment.kind != "system":
+        findings += [_added(path) for path in find_unlisted(environment, manifest.files)]
+    return Verification(
+        prefix=environment.prefix,
+        files=done[0],
+        bytes=done[1],
+        packages=len({item.package for item in wanted}),
+        findings=sorted(findings, key=lambda item: item.path),
+        unlisted=manifest.unlisted if package is None else [],
+        faults=_faults(manifest, package),
+    )
+
+
+def attribute(findings: Sequence[FileFinding], operations: Iterable[Operation]) -> list[FileFinding]:
+    """Each finding with the operation that did it: one that was seen to change the file, else one that was at work when it changed.
+
+    Args:
+        findings: Of one environment.
+        operations: On it, in any order.
+    """
+    operations = sorted(operations, key=lambda item: item.id, reverse=True)
+    seen: dict[str, Operation] = {}
+    for operation in operations:
+        for file in operation.files:
+            seen.setdefault(file.path, operation)
+    spans = [(*_span(operation), operation) for operation in operations if operation.actor.method not in {"owner", "none"}]
+    return [_with_author(item, seen.get(item.path) or _at_work(spans, item.changed_ms)) for item in findings]
+
+
+def _at_work(spans: Sequence[tuple[int, int, Operation]], at_ms: int | None) -> Operation | None:
+    if at_ms is None:
+        return None
+    return next((one for began, ended, one in spans if began - _SLACK_MS <= at_ms <= ended + _SLACK_MS), None)
+
+
+def _span(operation: Operation) -> tuple[int, int]:
+    began, ended = (
+        int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
+        for text in (operation.started, operation.ended or operation.started)
+    )
+    return began, ended
+
+
+def _with_author(finding: FileFinding, operation: Operation | None) -> FileFinding:
+    if operation is None:
+        return finding
+    from msgspec.structs import replace
+
+    actor = operation.actor
+    who = actor.name or (f"uid {actor.uid}" if actor.uid is not None else None)
+    return replace(finding, operation=operation.id, by=who)
+
+
+def _judge(expected: ExpectedFile, found: CheckedFile) -> FileFinding:
+    return FileFinding(
+        path=expected.path,
+        what=found.verdict,
+        package=expected.package,
+        expected_sha256=expected.sha256.hex() if expected.sha256 else None,
+        found_sha256=found.sha256.hex() if found.sha256 else None,
+        expected_size=expected.size,
+        found_size=found.size,
+        changed_ms=found.changed_ms,
+        detail=found.error,
+    )
+
+
+def _added(path: str) -> FileFinding:
+    is_half = path.rpartition("/")[2].startswith(HALF_REMOVED)
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return FileFinding(path=path, what="added", package=None)
+    return FileFinding(
+        path=path,
+        what="half-removed" if is_half else "added",
+        package=None,
+        found_size=None if is_half else status.st_size,
+        changed_ms=status.st_ctime_ns // 1_000_000,
+    )
+
+
+def _faults(manifest: Manifest, package: str | None) -> list[str]:
+    return [fault for fault in manifest.faults if package is None or fault.startswith(f"{package} ")]
