@@ -213,6 +213,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("store.segment_age_s", 24 * 3600, "s", "A segment is sealed at this age."),
     Setting(
+        "advisories.path",
+        "",
+        "",
+        "An export of OSV for `envtrail impact`: a folder of JSON files, or PyPI's all.zip. Nothing is fetched.",
+    ),
+    Setting(
         "store.retention_days",
         400,
         "days",

@@ -21,6 +21,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "show": "One operation whole: process tree and verbatim records.",
         "explain": "How an answer was reached, step by step.",
         "env": "Environments: what is in them, what was, who changed it.",
+        "sbom": "A bill of materials of an environment, CycloneDX.",
+        "impact": "Which environments and runs have, or had, a package or an advisory.",
         "runs": "Python programs that ran.",
         "sessions": "Logins.",
         "events": "Search the raw trail.",

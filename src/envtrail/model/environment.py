@@ -100,6 +100,20 @@ class SnapshotRef(Struct, frozen=True, kw_only=True):
     """Their sizes together, as their metadata tells."""
 
 
+class Holding(Struct, frozen=True, kw_only=True):
+    """A span of time in which an environment held a package."""
+
+    prefix: str
+    package: Package
+    since_ms: int
+    """Of the snapshot that first showed it."""
+    until_ms: int | None
+    """Of the first snapshot without it; null while it is there."""
+    since_image: int | None
+    """The owner of the operation that brought it in, where one did."""
+    until_image: int | None
+
+
 class EnvironmentSummary(Struct, frozen=True, kw_only=True):
     """An environment with what the trail knows of its life; a null is not known."""
 

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from envtrail.errors import InputError
-from envtrail.model.environment import Environment, EnvironmentSummary, Snapshot, SnapshotRef
+from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.store.layout import RECORDS, ZST, Layout
-from envtrail.store.lives import summarise_environments
+from envtrail.store.lives import find_holdings, summarise_environments
 from envtrail.store.state import connect, find_snapshot
 from envtrail.store.store import EventRow, Query, StoreStatus
 
@@ -95,6 +95,10 @@ class EmbeddedStore:
         )
         names = ("prefix", "time_ms", "digest", "kind", "reason", "image", "packages", "size_bytes")
         yield from (SnapshotRef(**dict(zip(names, row, strict=True))) for row in rows)
+
+    def holdings(self, name: str | None = None, *, past: bool = True) -> Iterator[Holding]:
+        """Which environments hold, or held, a package (normalised name) or any."""
+        return find_holdings(self._database, name, past=past)
 
     def names(self) -> dict[int, str | None]:
         """The newest name of each uid that was seen."""

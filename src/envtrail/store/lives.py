@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from envtrail.model.environment import Environment, EnvironmentSummary
+from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Package
 
 _LAST_SNAPSHOT = """
 SELECT s.prefix, c.count, c.size_bytes FROM snapshots s JOIN contents c USING (digest)
@@ -48,4 +48,25 @@ def summarise_environments(database: sqlite3.Connection) -> Iterator[Environment
             last_use=last_use,
             last_use_by=last_use_by,
             drift=drift.get(prefix, 0),
+        )
+
+
+def find_holdings(database: sqlite3.Connection, name: str | None, *, past: bool) -> Iterator[Holding]:
+    """Spans in which environments held a package (normalised name), or any; in order of name, prefix and time."""
+    rows = database.execute(
+        "SELECT h.prefix, p.doc, h.since_ms, h.until_ms, s.image, u.image FROM packages p JOIN holdings h ON h.package = p.id "
+        "LEFT JOIN snapshots s ON s.prefix = h.prefix AND s.time_ms = h.since_ms "
+        "LEFT JOIN snapshots u ON u.prefix = h.prefix AND u.time_ms = h.until_ms "
+        f"WHERE {'p.name = ?' if name is not None else '1'} {'' if past else 'AND h.until_ms IS NULL'} "
+        "ORDER BY p.name, h.prefix, h.since_ms, p.id",
+        () if name is None else (name,),
+    )
+    for prefix, doc, since_ms, until_ms, since_image, until_image in rows:
+        yield Holding(
+            prefix=prefix,
+            package=msgspec.json.decode(doc, type=Package),
+            since_ms=since_ms,
+            until_ms=until_ms,
+            since_image=since_image,
+            until_image=until_image,
         )

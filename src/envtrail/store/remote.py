@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Union
 import msgspec
 
 from envtrail.errors import CannotRunError, StoreError
-from envtrail.model.environment import Environment, EnvironmentSummary, Snapshot, SnapshotRef
+from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
@@ -57,6 +57,9 @@ class RemoteStore:
 
     def snapshots(self, prefix: str | None = None) -> Iterator[SnapshotRef]:
         return self._ask(SnapshotRef, "snapshots", text=prefix or "")
+
+    def holdings(self, name: str | None = None, *, past: bool = True) -> Iterator[Holding]:
+        return self._ask(Holding, "holdings", text=name or "", past=past)
 
     def names(self) -> dict[int, str | None]:
         return next(self._ask(dict[int, Union[str, None]], "names"))

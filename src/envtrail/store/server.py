@@ -39,6 +39,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     query: Query = Query()
     with_records: bool = False
     with_gone: bool = False
+    past: bool = True
     text: str = ""
     at_ms: int | None = None
 
@@ -133,6 +134,9 @@ def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[A
             if item is not None
         ),
         "snapshots": lambda: (item for item in store.snapshots(request.text or None) if _can_read(item.prefix, viewer)),
+        "holdings": lambda: (
+            item for item in store.holdings(request.text or None, past=request.past) if _can_read(item.prefix, viewer)
+        ),
         "names": lambda: iter([store.names()]),
         "gaps": lambda: store.gaps(request.query),
         "status": lambda: iter([store.status()]),

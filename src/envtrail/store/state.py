@@ -39,6 +39,8 @@ CREATE INDEX packages_name ON packages (name);
 CREATE TABLE contents (digest TEXT PRIMARY KEY, count INTEGER, size_bytes INTEGER, members BLOB) WITHOUT ROWID;
 CREATE TABLE snapshots (prefix TEXT, time_ms INTEGER, digest TEXT, kind TEXT, reason TEXT, image INTEGER, faults BLOB,
   PRIMARY KEY (prefix, time_ms, digest)) WITHOUT ROWID;
+CREATE TABLE holdings (package INTEGER, prefix TEXT, since_ms INTEGER, until_ms INTEGER, PRIMARY KEY (package, prefix, since_ms))
+  WITHOUT ROWID;
 CREATE TABLE gaps (id TEXT PRIMARY KEY, since_ms INTEGER, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE TABLE names (uid INTEGER, since_ms INTEGER, name TEXT, PRIMARY KEY (uid, since_ms)) WITHOUT ROWID;
 CREATE TABLE redactions (kind TEXT PRIMARY KEY, count INTEGER) WITHOUT ROWID;
@@ -171,15 +173,27 @@ class State:
             members = array("q", (self._package_id(package) for package in snapshot.packages))
             size_bytes = sum(package.size_bytes or 0 for package in snapshot.packages)
             self._put("contents", digest, len(members), size_bytes, members.tobytes())
-        self._put(
-            "snapshots",
-            snapshot.prefix,
-            time_ms,
-            digest,
-            snapshot.kind,
-            reason,
-            image,
-            _encode(snapshot.faults),
+        before = self._last_digest(snapshot.prefix)
+        self._put("snapshots", snapshot.prefix, time_ms, digest, snapshot.kind, reason, image, _encode(snapshot.faults))
+        if before is None or (before[0] < time_ms and before[1] != digest):
+            self._hold(snapshot.prefix, time_ms, before[1] if before else None, digest)
+
+    def _last_digest(self, prefix: str) -> tuple[int, str] | None:
+        row = self._database.execute(
+            "SELECT time_ms, digest FROM snapshots WHERE prefix = ? ORDER BY time_ms DESC LIMIT 1", (prefix,)
+        ).fetchone()
+        return (row[0], row[1]) if row else None
+
+    def _hold(self, prefix: str, time_ms: int, before: str | None, after: str) -> None:
+        """Note since when, and until when, an environment holds each package."""
+        old, new = (set(members_of(self._database, digest)) if digest else set() for digest in (before, after))
+        self._database.executemany(
+            "UPDATE holdings SET until_ms = ? WHERE package = ? AND prefix = ? AND until_ms IS NULL",
+            [(time_ms, package, prefix) for package in sorted(old - new)],
+        )
+        self._database.executemany(
+            "INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, NULL)",
+            [(package, prefix, time_ms) for package in sorted(new - old)],
         )
 
     def put_gap(self, gap: Gap) -> None:
@@ -277,12 +291,17 @@ def find_snapshot(database: sqlite3.Connection, prefix: str, at_ms: int | None) 
     )
 
 
+def members_of(database: sqlite3.Connection, digest: str) -> array[int]:
+    """The ids of the packages under a digest; empty where there is none."""
+    row = database.execute("SELECT members FROM contents WHERE digest = ?", (digest,)).fetchone()
+    return array("q", row[0] if row else b"")
+
+
 def read_packages(database: sqlite3.Connection, digest: str) -> list[Package] | None:
     """The packages under a digest, sorted as they were in the snapshot."""
-    row = database.execute("SELECT members FROM contents WHERE digest = ?", (digest,)).fetchone()
-    if row is None:
+    if not database.execute("SELECT 1 FROM contents WHERE digest = ?", (digest,)).fetchone():
         return None
-    members = array("q", row[0])
+    members = members_of(database, digest)
     docs: dict[int, bytes] = {}
     for start in range(0, len(members), _MOST_BOUND):
         part = members[start : start + _MOST_BOUND].tolist()

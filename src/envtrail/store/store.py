@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from envtrail.model.environment import Environment, EnvironmentSummary, Snapshot, SnapshotRef
+from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
@@ -116,6 +116,10 @@ class Store(Protocol):
 
     def snapshots(self, prefix: str | None = None) -> Iterator[SnapshotRef]:
         """Every stored snapshot of an environment (or of all of them), oldest first, without the packages."""
+        ...
+
+    def holdings(self, name: str | None = None, *, past: bool = True) -> Iterator[Holding]:
+        """Which environments hold, or held, a package (normalised name) or any, in order of name, prefix and time."""
         ...
 
     def names(self) -> dict[int, str | None]:

@@ -1,0 +1,134 @@
+"""`envtrail sbom`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from envtrail.cli.context import Context
+from envtrail.cli.environments import find_environment, parse_point
+from envtrail.cli.render import emit_json, emit_text, safe, style
+from envtrail.environments.blame import blame_packages
+from envtrail.errors import CannotRunError, ExitCode, InputError
+from envtrail.store.store import Query, Store
+
+if TYPE_CHECKING:
+    from cyclonedx.model.bom import Bom
+
+    from envtrail.environments.sbom import ComponentChange
+
+_MARKS = {"added": ("+", "green"), "removed": ("-", "red")}
+
+
+class _MakeByDefault(click.Group):
+    """`envtrail sbom ENV` is `envtrail sbom make ENV`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in {"-h", "--help"}:
+            args = ["make", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("sbom", cls=_MakeByDefault)
+def command() -> None:
+    """A bill of materials (CycloneDX 1.6): `envtrail sbom ENV`, `envtrail sbom OPERATION`, `envtrail sbom diff A B`."""
+    try:
+        import cyclonedx  # noqa: F401 - an extra: said before anything else is done
+    except ImportError:
+        raise CannotRunError("the CycloneDX library is not installed", hint="`pip install 'envtrail[sbom]'`") from None
+
+
+@command.command()
+@click.argument("what", metavar="ENV|OPERATION")
+@click.option("--at", help="As it was at a moment, or just after an operation (`ID^`: just before).")
+@click.option("--format", "form", type=click.Choice(["json", "xml"]), default="json", show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of the terminal.")
+@click.option("--validate", is_flag=True, help="Check it against the official schema first.")
+@click.pass_obj
+def make(context: Context, what: str, at: str | None, form: str, output: Path | None, validate: bool) -> None:
+    """The packages of an environment, with hashes, licences, dependencies, and who installed each.
+
+    Of an operation: the environment as it left it. The same question gives the same bytes, so nothing needs to be kept.
+    """
+    from envtrail.environments.sbom import render_bom, validate_bom
+
+    with context.store() as store:
+        text = render_bom(_bom(context, store, what, at), form)
+    if validate and (fault := validate_bom(text, form)):
+        raise InputError(f"the bill is not valid: {fault}", hint="report it, with the bill")
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text)
+
+
+@command.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines.")
+@click.pass_obj
+def diff(context: Context, first: str, second: str, as_json: bool) -> None:
+    """What two bills do not share; each is a file (JSON or XML), an operation, or ENV[@POINT]. Exit code 1 when they differ."""
+    from envtrail.environments.sbom import diff_boms
+
+    files = [_read(name) for name in (first, second)]
+    if all(files):
+        before, after = files
+    else:
+        with context.store() as store:
+            before, after = (bom or _bom(context, store, *_split(name)) for bom, name in zip(files, (first, second), strict=True))
+    assert before is not None and after is not None  # noqa: S101, PT018 - read or made
+    changes = diff_boms(before, after)
+    if as_json:
+        emit_json(changes)
+    else:
+        emit_text(map(_line, changes))
+    if changes:
+        raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+    click.echo("no difference", err=True)
+
+
+def _bom(context: Context, store: Store, what: str, at: str | None) -> Bom:
+    from envtrail.environments.sbom import make_bom
+
+    try:
+        operation = store.operation(what) if at is None else None
+    except InputError:
+        operation = None
+    environment = find_environment(store, operation.environment.prefix if operation else what)
+    point = operation.id if operation else at
+    at_ms = parse_point(context, store, environment, point) if point else None
+    taken = [item for item in store.snapshots(environment.prefix) if at_ms is None or item.time_ms <= at_ms]
+    snapshot = store.snapshot(environment.prefix, taken[-1].time_ms) if taken else None
+    if snapshot is None:
+        raise InputError(
+            f"what was in `{environment.prefix}` then is not known", hint=f"`envtrail env history {environment.prefix}`"
+        )
+    until = Query(environment=environment.prefix, until_ms=at_ms)
+    blames = blame_packages(snapshot, store.operations(until), python=environment.python)
+    host = context.config.node
+    return make_bom(environment, snapshot, blames, host=host, time_ms=taken[-1].time_ms, operation=operation)
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    what, _, point = name.partition("@")
+    return what, point or None
+
+
+def _read(name: str) -> Bom | None:
+    """A bill in a file; null when there is no such file."""
+    path = Path(name)
+    if not path.is_file():
+        return None
+    from envtrail.environments.sbom import parse_bom
+
+    return parse_bom(path.read_bytes(), name)
+
+
+def _line(change: ComponentChange) -> str:
+    mark, colour = _MARKS.get(change.what, ("~", "yellow"))
+    told = " → ".join(safe(side) for side in (change.before, change.after) if side is not None)
+    what = "" if change.what in {*_MARKS, "version"} else f" {change.what}"
+    return style(f"{mark} {safe(change.name)}{what} {told}", fg=colour)
