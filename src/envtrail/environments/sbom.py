@@ -121,10 +121,13 @@ def parse_bom(content: bytes, name: str) -> Bom:
     """
     try:
         if content.lstrip().startswith(b"<"):
-            return Bom.from_xml(fromstring(content))  # type: ignore[attr-defined, no-any-return]
+            root = fromstring(content)
+            if not root.tag.startswith("{http://cyclonedx.org/schema/bom/"):
+                raise ValueError(f"`{root.tag}` is its root")
+            return Bom.from_xml(root)  # type: ignore[attr-defined, no-any-return]
         document = msgspec.json.decode(content)
         if document.get("bomFormat") != "CycloneDX":
-            raise InputError(f"`{name}` is no CycloneDX bill: its `bomFormat` is another", hint="JSON or XML of CycloneDX")
+            raise ValueError("its `bomFormat` is another")
         return Bom.from_json(document)  # type: ignore[attr-defined, no-any-return]
     except (ValueError, TypeError, LookupError, AttributeError, SyntaxError, CycloneDxException) as fault:
         raise InputError(
