@@ -120,19 +120,24 @@ def parse_bom(content: bytes, name: str) -> Bom:
         InputError: it is none.
     """
     try:
-        if content.lstrip().startswith(b"<"):
-            root = fromstring(content)
-            if not root.tag.startswith("{http://cyclonedx.org/schema/bom/"):
-                raise ValueError(f"`{root.tag}` is its root")
-            return Bom.from_xml(root)  # type: ignore[attr-defined, no-any-return]
-        document = msgspec.json.decode(content)
-        if document.get("bomFormat") != "CycloneDX":
-            raise ValueError("its `bomFormat` is another")
-        return Bom.from_json(document)  # type: ignore[attr-defined, no-any-return]
+        bom = _parse(content)
     except (ValueError, TypeError, LookupError, AttributeError, SyntaxError, CycloneDxException) as fault:
         raise InputError(
             f"`{name}` is no CycloneDX bill: {type(fault).__name__}: {fault}", hint="JSON or XML of CycloneDX"
         ) from None
+    if bom is None:
+        raise InputError(f"`{name}` is a document of another kind", hint="JSON or XML of CycloneDX")
+    return bom
+
+
+def _parse(content: bytes) -> Bom | None:
+    if content.lstrip().startswith(b"<"):
+        root = fromstring(content)
+        is_bill = root.tag.startswith("{http://cyclonedx.org/schema/bom/")
+        return Bom.from_xml(root) if is_bill else None  # type: ignore[attr-defined, no-any-return]
+    document = msgspec.json.decode(content)
+    is_bill = document.get("bomFormat") == "CycloneDX"
+    return Bom.from_json(document) if is_bill else None  # type: ignore[attr-defined, no-any-return]
 
 
 def purl_of(package: Package) -> PackageURL | None:
