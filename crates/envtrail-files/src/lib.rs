@@ -15,4 +15,4 @@ mod check;
 mod metadata;
 
 pub use check::{Expected, FileCheck, Found, Verdict};
-pub use metadata::{read_dist_info, read_dist_infos, DistInfo};
+pub use metadata::{read_dist_info, read_dist_infos, sum_record, DistInfo, RecordSums};

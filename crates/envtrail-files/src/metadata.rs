@@ -29,8 +29,18 @@ pub struct DistInfo {
     pub direct_url: Option<Vec<u8>>,
     /// SHA-256 over the lines of RECORD in order of path, without bytecode and what the installer adds: in hexadecimal.
     pub record_sha256: Option<String>,
+    /// SHA-256 over path and hash of the wheel's own files: the same in the wheel and wherever it is installed.
+    pub content_sha256: Option<String>,
     /// The sum of RECORD's third column.
     pub size_bytes: Option<u64>,
+}
+
+/// What a RECORD comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordSums {
+    pub record_sha256: String,
+    pub content_sha256: String,
+    pub size_bytes: u64,
 }
 
 /// Folders in the order given; null where METADATA has no name and version.
@@ -92,9 +102,10 @@ pub fn read_dist_info(folder: &Path) -> Option<DistInfo> {
     info.installer = installer;
     info.direct_url = read(&folder.join("direct_url.json"), DOCUMENT_BYTES);
     if let Some(record) = read(&folder.join("RECORD"), RECORD_BYTES) {
-        let (digest, size) = sum_record(&record);
-        info.record_sha256 = Some(digest);
-        info.size_bytes = Some(size);
+        let sums = sum_record(&record);
+        info.record_sha256 = Some(sums.record_sha256);
+        info.content_sha256 = Some(sums.content_sha256);
+        info.size_bytes = Some(sums.size_bytes);
     }
     Some(info)
 }
@@ -120,35 +131,88 @@ fn header(content: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         })
 }
 
-fn sum_record(record: &[u8]) -> (String, u64) {
+/// The digests and the size that a RECORD tells; lines in any order, ended in any way.
+pub fn sum_record(record: &[u8]) -> RecordSums {
     let mut size = 0u64;
-    let mut lines: Vec<&[u8]> = Vec::new();
+    let mut own: Vec<&[u8]> = Vec::new();
+    let mut content: Vec<Vec<u8>> = Vec::new();
     for line in record
         .split(|byte| *byte == b'\n' || *byte == b'\r')
         .filter(|line| !line.is_empty())
     {
-        let column = line.rsplit(|byte| *byte == b',').next().unwrap_or_default();
+        let comma = line.iter().rposition(|byte| *byte == b',');
+        let column = line.get(comma.map_or(0, |at| at + 1)..).unwrap_or_default();
         size = size.saturating_add(number(column.trim_ascii()).unwrap_or(0));
-        let is_own = [&b".pyc,"[..], b"/INSTALLER,", b"/REQUESTED,"]
-            .iter()
-            .all(|part| !line.windows(part.len()).any(|window| window == *part));
-        if is_own {
-            lines.push(line);
+        if contains(line, b".pyc,") {
+            continue;
+        }
+        if !contains(line, b"/INSTALLER,") && !contains(line, b"/REQUESTED,") {
+            own.push(line);
+        }
+        if let Some(kept) = content_of(line.get(..comma.unwrap_or(0)).unwrap_or_default(), line) {
+            content.push(kept);
         }
     }
-    lines.sort_unstable();
+    own.sort_unstable();
+    content.sort_unstable();
+    RecordSums {
+        record_sha256: digest(own.iter().copied()),
+        content_sha256: digest(content.iter().map(Vec::as_slice)),
+        size_bytes: size,
+    }
+}
+
+/// What installers add to a wheel's own metadata.
+const MADE: [&[u8]; 6] = [
+    b".dist-info/INSTALLER,",
+    b".dist-info/REQUESTED,",
+    b".dist-info/RECORD,",
+    b".dist-info/direct_url.json,",
+    b".dist-info/uv_cache.json,",
+    b".dist-info/uv_build.json,",
+];
+
+/// Path and hash of a wheel's own file beside its modules. Scripts, data and headers are left out: their places, and the scripts' first
+/// lines, depend on the prefix; what a wheel holds in `NAME.data/purelib` lies beside the modules once it is installed.
+fn content_of(path_and_hash: &[u8], line: &[u8]) -> Option<Vec<u8>> {
+    if MADE.iter().any(|name| contains(line, name)) {
+        return None;
+    }
+    let (quote, bare) = match path_and_hash {
+        [b'"', rest @ ..] => (&b"\""[..], rest),
+        whole => (&b""[..], whole),
+    };
+    let below_data = bare
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b','))
+        .filter(|at| bare.get(*at) == Some(&b'/'))
+        .and_then(|at| Some((bare.get(..at)?, bare.get(at + 1..)?)))
+        .filter(|(folder, _)| folder.len() > 5 && folder.ends_with(b".data"))
+        .map(|(_, rest)| rest);
+    let kept = match below_data {
+        Some(rest) => rest
+            .strip_prefix(b"purelib/")
+            .or_else(|| rest.strip_prefix(b"platlib/"))?,
+        None => bare,
+    };
+    let is_elsewhere = kept.starts_with(b"../") || kept.starts_with(b"/");
+    (!is_elsewhere).then(|| [quote, kept].concat())
+}
+
+fn contains(line: &[u8], part: &[u8]) -> bool {
+    line.windows(part.len()).any(|window| window == part)
+}
+
+fn digest<'a>(lines: impl Iterator<Item = &'a [u8]>) -> String {
     let mut hasher = Sha256::new();
-    for (at, line) in lines.iter().enumerate() {
+    for (at, line) in lines.enumerate() {
         if at > 0 {
             hasher.update(b"\n");
         }
         hasher.update(line);
     }
     let digest: [u8; 32] = hasher.finalize().into();
-    (
-        digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-        size,
-    )
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
@@ -192,8 +256,18 @@ mod tests {
     fn the_digest_of_a_record_is_of_what_was_installed_in_any_order() {
         let one = sum_record(b"a.py,sha256=x,3\nb.py,sha256=y,4\na-1.dist-info/RECORD,,\n");
         let other = sum_record(b"b.py,sha256=y,4\r\na-1.dist-info/INSTALLER,sha256=z,4\n__pycache__/a.pyc,,\na.py,sha256=x,3\na-1.dist-info/RECORD,,\n");
-        assert_eq!(one.0, other.0);
-        assert_eq!((one.1, other.1), (7, 11));
+        assert_eq!(one.record_sha256, other.record_sha256);
+        assert_eq!((one.size_bytes, other.size_bytes), (7, 11));
+    }
+
+    #[test]
+    fn the_content_is_the_same_in_the_wheel_and_in_a_prefix() {
+        let wheel = sum_record(b"a.py,sha256=x,3\na-1.data/purelib/b.py,sha256=y,4\na-1.data/scripts/s,sha256=z,9\na-1.dist-info/WHEEL,sha256=w,1\na-1.dist-info/RECORD,,\n");
+        let installed = sum_record(b"../../../bin/s,sha256=q,11\na-1.dist-info/INSTALLER,sha256=i,4\na-1.dist-info/RECORD,,\na-1.dist-info/WHEEL,sha256=w,1\na-1.dist-info/direct_url.json,sha256=d,9\na.py,sha256=x,3\nb.py,sha256=y,4\n__pycache__/a.cpython-311.pyc,,\n");
+        assert_eq!(wheel.content_sha256, installed.content_sha256);
+        let other =
+            sum_record(b"a.py,sha256=CHANGED,3\nb.py,sha256=y,4\na-1.dist-info/WHEEL,sha256=w,1\n");
+        assert_ne!(wheel.content_sha256, other.content_sha256);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub struct DistInfo {
     requested: Option<bool>,
     direct_url: Option<Py<PyBytes>>,
     record_sha256: Option<String>,
+    content_sha256: Option<String>,
     size_bytes: Option<u64>,
 }
 
@@ -36,10 +37,17 @@ pub fn read_dist_infos(py: Python<'_>, folders: Vec<PathBuf>) -> Vec<Option<Dist
                 requested: info.requested,
                 direct_url: info.direct_url.map(|raw| PyBytes::new(py, &raw).unbind()),
                 record_sha256: info.record_sha256,
+                content_sha256: info.content_sha256,
                 size_bytes: info.size_bytes,
             })
         })
         .collect()
+}
+
+/// The content digest of a RECORD, in hexadecimal.
+#[pyfunction]
+pub fn content_digest(py: Python<'_>, record: &[u8]) -> String {
+    py.detach(|| envtrail_files::sum_record(record).content_sha256)
 }
 
 #[pyclass(frozen, get_all, module = "envtrail.core._core")]

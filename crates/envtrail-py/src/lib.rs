@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::files::{read_dist_infos, CheckedFile, DistInfo, FileCheck};
+    use super::files::{content_digest, read_dist_infos, CheckedFile, DistInfo, FileCheck};
     #[pymodule_export]
     use super::netlink::{AuditSocket, ProcessConnector};
     #[pymodule_export]

@@ -21,6 +21,7 @@ __all__ = [
     "SeenProcess",
     "SerialGap",
     "__version__",
+    "content_digest",
     "event_schema",
     "merkle_root",
     "read_dist_infos",
@@ -332,12 +333,19 @@ class DistInfo:
     @property
     def direct_url(self) -> bytes | None: ...
     @property
-    def record_sha256(self) -> str | None: ...
+    def record_sha256(self) -> str | None:
+        """Over the lines of RECORD in order of path, without bytecode and what the installer adds."""
+    @property
+    def content_sha256(self) -> str | None:
+        """Over path and hash of the wheel's own files: the same in the wheel and wherever it is installed."""
     @property
     def size_bytes(self) -> int | None: ...
 
 def read_dist_infos(folders: Sequence[str]) -> list[DistInfo | None]:
     """What distributions say of themselves, in the order given; null where METADATA has no name and version."""
+
+def content_digest(record: bytes) -> str:
+    """What `DistInfo.content_sha256` is of, for a RECORD in a wheel."""
 
 @final
 class CheckedFile:

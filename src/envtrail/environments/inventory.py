@@ -63,6 +63,7 @@ class _ArchiveInfo(Struct):
 
 class _DirectUrl(Struct):
     url: str
+    subdirectory: str | None = None
     archive_info: _ArchiveInfo | None = None
     dir_info: _DirInfo | None = None
     vcs_info: _VcsInfo | None = None
@@ -166,6 +167,7 @@ def _package_of(info: DistInfo, location: str) -> Package:
         source=url,
         installer=info.installer,
         digest=f"sha256:{info.record_sha256}" if info.record_sha256 else None,
+        content=f"sha256:{info.content_sha256}" if info.content_sha256 else None,
         requested=info.requested,
         editable=bool(told and told.dir_info and told.dir_info.editable),
         location=location,
@@ -221,7 +223,8 @@ def _located(told: _DirectUrl | None) -> str | None:
     if told is None:
         return None
     revision = f"@{told.vcs_info.commit_id}" if told.vcs_info and told.vcs_info.commit_id else ""
-    return redact_text(told.url + revision)[0]
+    folder = f"#subdirectory={told.subdirectory}" if told.subdirectory else ""
+    return redact_text(told.url + revision + folder)[0]
 
 
 def _archive_hash(told: _DirectUrl | None) -> str | None:

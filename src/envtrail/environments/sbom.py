@@ -134,10 +134,10 @@ def _parse(content: bytes) -> Bom | None:
     if content.lstrip().startswith(b"<"):
         root = fromstring(content)
         is_bill = root.tag.startswith("{http://cyclonedx.org/schema/bom/")
-        return Bom.from_xml(root) if is_bill else None  # type: ignore[attr-defined, no-any-return]
+        return Bom.from_xml(root) if is_bill else None  # type: ignore[attr-defined]
     document = msgspec.json.decode(content)
     is_bill = document.get("bomFormat") == "CycloneDX"
-    return Bom.from_json(document) if is_bill else None  # type: ignore[attr-defined, no-any-return]
+    return Bom.from_json(document) if is_bill else None  # type: ignore[attr-defined]
 
 
 def purl_of(package: Package) -> PackageURL | None:

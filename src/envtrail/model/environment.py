@@ -64,6 +64,8 @@ class Package(Struct, frozen=True, kw_only=True, order=True):
     """`License-Expression` or a `License` of one line; conda's `license`."""
     size_bytes: int | None = None
     """The sum over RECORD, or over conda's `paths_data`."""
+    content: str | None = None
+    """`sha256:…` over the wheel's own files as RECORD tells them: no scripts, nothing that an installer adds; the same in every prefix."""
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
