@@ -1,6 +1,6 @@
 """Measure Envtrail beside its peers; writes bench/results/.
 
-    python bench/run.py [--quick] [parser install watch load start]
+    python bench/run.py [--quick] [parser install watch load start inventory]
 
 `install`, `watch` and `load` need root and the kernel's audit; their rules are bounded to one test uid.
 """
@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests/support")]
 
 import install  # noqa: E402
+import inventory  # noqa: E402
 import load  # noqa: E402
 import parser as log_parser  # noqa: E402
 import report  # noqa: E402
@@ -29,6 +30,7 @@ PARTS = {
     "watch": watch.measure,
     "load": load.measure,
     "start": start.measure,
+    "inventory": inventory.measure,
 }
 
 
