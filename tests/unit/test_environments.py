@@ -139,6 +139,12 @@ class TestStore:
         assert [(item.packages, item.image) for item in store.snapshots("/v")] == [(700, None), (699, 7)]
         assert store._database.execute("SELECT count(*) FROM packages").fetchone() == (700,)
 
+    def test_a_content_is_found_by_the_digest_it_was_recorded_with(self, state: State) -> None:
+        held = snapshot(package("six"))
+        state.put_snapshot(held, time_ms=NOW, reason="operation", digest="sha256:of-an-older-envtrail")
+        assert state.packages("sha256:of-an-older-envtrail") == held.packages
+        assert state.snapshot("/v") == held
+
     def test_an_environment_that_is_gone_is_remembered_as_it_was(self, state: State) -> None:
         made = Environment(prefix="/v", kind="venv", python="3.11.2", owner_uid=7)
         state.put_environment(made, seen_ms=NOW)

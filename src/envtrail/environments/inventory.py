@@ -127,6 +127,7 @@ def _read_conda(folder: Path, faults: list[str]) -> dict[str, Package]:
             location=f"conda-meta/{entry.name}",
             url=redact_text(record.url)[0] if record.url else None,
             archive=digest,
+            md5=record.md5,
             requires=tuple(record.depends),
             license=record.license,
             size_bytes=sum(path.size_in_bytes or 0 for path in record.paths_data.paths) if record.paths_data else None,

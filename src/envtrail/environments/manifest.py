@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from envtrail.model.environment import Environment, normalise_name
 
-_OF_DISTRIBUTION = "/lib/python3/dist-packages"
+OF_DISTRIBUTION = "/lib/python3/dist-packages"
 """Debian's own folder: what lies in it is changed after its RECORD was written, and dpkg holds the hashes."""
 HALF_REMOVED = "~"
 """How pip names what it is about to remove: what is left under such a name was interrupted."""
@@ -79,7 +79,7 @@ def read_manifest(environment: Environment) -> Manifest:
     unlisted: list[str] = []
     by_pip: set[str] = set()
     for site in environment.site_packages:
-        if site.endswith(_OF_DISTRIBUTION):
+        if site.endswith(OF_DISTRIBUTION):
             unlisted.append(f"{site} (the distribution's: `dpkg --verify` or `rpm -Va` checks it)")
             continue
         for folder in sorted(_names(site, (".dist-info",), faults)):

@@ -56,6 +56,8 @@ class Package(Struct, frozen=True, kw_only=True, order=True):
     """Where its archive was fetched from, redacted, as conda's document or `direct_url.json` tells."""
     archive: str | None = None
     """`sha256:…` or `md5:…` of that archive; an installed wheel from an index carries none."""
+    md5: str | None = None
+    """Of conda's archive, in hexadecimal: its explicit files take no other hash before conda 24.9."""
     requires: tuple[str, ...] = ()
     """`Requires-Dist` (PEP 508), or conda's `depends`."""
     tags: tuple[str, ...] = ()

@@ -166,9 +166,14 @@ class State:
         known = msgspec.json.decode(row[0], type=Environment) if gone and row else environment
         self._put("environments", environment.prefix, seen_ms, int(gone), _encode(msgspec.structs.replace(known, gone=gone)))
 
-    def put_snapshot(self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None) -> None:
-        """Store a snapshot: a package once, however many snapshots hold it, and a content once, however often it is met."""
-        digest = snapshot.digest
+    def put_snapshot(
+        self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None, digest: str | None = None
+    ) -> None:
+        """Store a snapshot: a package once, however many snapshots hold it, and a content once, however often it is met.
+
+        `digest` is the one it was recorded with: what is known of a package may have been less at that time.
+        """
+        digest = digest or snapshot.digest
         if not self._database.execute("SELECT 1 FROM contents WHERE digest = ?", (digest,)).fetchone():
             members = array("q", (self._package_id(package) for package in snapshot.packages))
             size_bytes = sum(package.size_bytes or 0 for package in snapshot.packages)

@@ -13,6 +13,7 @@ VERBS = {
     "history": "What was done to an environment.",
     "diff": "What changed in an environment, or differs between two.",
     "blame": "Who brought each package in, with which command, and why.",
+    "restore": "What recreates a state, and makes it.",
     "verify": "Every file against what was installed.",
     "unused": "The disk that can be got back.",
 }
