@@ -13,7 +13,9 @@ from envtrail.environments.blame import blame_packages
 from envtrail.environments.changes import diff_snapshots
 from envtrail.environments.find import identify
 from envtrail.environments.inventory import read_snapshot
-from envtrail.environments.sbom import diff_boms, make_bom, parse_bom, purl_of, render_bom, validate_bom
+from envtrail.environments.purls import purl_of
+from envtrail.environments.sbom import make_bom, render_bom, validate_bom
+from envtrail.environments.sbom_diff import diff_boms, parse_bom
 from envtrail.errors import InputError
 from envtrail.interpret.drift import operation_of_drift
 from envtrail.model.environment import Environment, Package, Snapshot

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
 from envtrail.environments.dependencies import find_roots, read_dependencies
-from envtrail.model.environment import Package, Snapshot, normalise_name
+from envtrail.model.environment import Package, Snapshot, SnapshotRef, normalise_name
 from envtrail.model.operation import Operation, PackageState
+from envtrail.model.times import to_ms
 
 
 class Blame(Struct, frozen=True, kw_only=True):
@@ -53,6 +54,21 @@ def blame_packages(snapshot: Snapshot, newest_first: Iterable[Operation], *, pyt
         roots = find_roots(name, needs, requested)
         rows.append(Blame(package=package, requested=package.requested, needed_by=roots, operation=brought.get(name)))
     return rows
+
+
+def settled_by(operations: Iterable[Operation], taken: Iterable[SnapshotRef], at_ms: int) -> Iterator[Operation]:
+    """The operations whose changes a snapshot at a moment shows: one that was still at work then has not changed it.
+
+    Args:
+        operations: On one environment.
+        taken: Its snapshots up to that moment.
+        at_ms: The moment.
+    """
+    images = {item.image for item in taken if item.image is not None}
+    for operation in operations:
+        has_ended = operation.ended is not None and to_ms(operation.ended) <= at_ms
+        if has_ended or (operation.image in images if operation.image is not None else operation.ended is None):
+            yield operation
 
 
 def _is_state_of(state: PackageState, package: Package) -> bool:

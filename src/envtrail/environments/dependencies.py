@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping
 from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 
-from envtrail.model.environment import Package, Snapshot, normalise_name
+from envtrail.model.environment import Environment, Package, Snapshot, normalise_name
 
+_SITE = re.compile(r"(?:^|/)lib(?:64)?/python(\d+\.\d+)/")
 _CONDA_NAME = re.compile(r"^(?:[^:\s]+::)?([A-Za-z0-9_.-]+)")
 
 
@@ -43,6 +44,21 @@ def read_dependencies(snapshot: Snapshot, python: str | None) -> dict[str, tuple
                 extras[needed] |= wanted
                 waiting.append(needed)
     return {name: tuple(sorted(needs[name])) for name in sorted(needs)}
+
+
+def find_python(snapshot: Snapshot, environment: Environment) -> str | None:
+    """The version of the environment's Python at that moment, which may not be the one it has now.
+
+    conda's `python` package says it; elsewhere the folders do, to the minor version.
+    """
+    for package in snapshot.packages:
+        if package.ecosystem == "conda" and package.name == "python":
+            return package.version
+    now = environment.python
+    seen = {found[1] for package in snapshot.packages if (found := _SITE.search(package.location or ""))}
+    if not seen or (now is not None and ".".join(now.split(".")[:2]) in seen):
+        return now
+    return max(seen, key=lambda text: tuple(map(int, text.split("."))))
 
 
 def find_roots(name: str, needs: Mapping[str, Iterable[str]], requested: Iterable[str]) -> list[str]:

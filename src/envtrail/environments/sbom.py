@@ -1,21 +1,22 @@
 """An environment as a software bill of materials: CycloneDX by its own library.
 
-The same snapshot gives the same bytes: the serial number is derived, the time stamp is the snapshot's.
+The same snapshot gives the same bytes: the serial number is derived, the time stamp is the snapshot's. What a package says of itself is
+anybody's text: what the format cannot hold is escaped or becomes a property, so that no package can spoil the bill of the others.
 
 References:
     https://cyclonedx.org/docs/1.6/json/
-    https://github.com/package-url/purl-spec (types `pypi` and `conda`)
+    https://www.w3.org/TR/xml/#charsets (what XML cannot hold)
 """
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 
 import msgspec
 from cyclonedx.contrib.license.factories import LicenseFactory
-from cyclonedx.exception import CycloneDxException
 from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgorithm, HashType, Property, XsUri
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component, ComponentType
@@ -23,32 +24,27 @@ from cyclonedx.model.tool import ToolRepository
 from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from cyclonedx.validation import make_schemabased_validator
-from defusedxml.ElementTree import fromstring
-from msgspec import Struct
-from packageurl import PackageURL
 
 from envtrail import __version__
 from envtrail.environments.blame import Blame
-from envtrail.environments.dependencies import read_dependencies
-from envtrail.errors import InputError
+from envtrail.environments.dependencies import find_python, read_dependencies
+from envtrail.environments.purls import purl_of
 from envtrail.model.environment import Environment, Package, Snapshot, normalise_name
 from envtrail.model.operation import Operation
 
 SCHEMA = SchemaVersion.V1_6
 FORMATS = {"json": OutputFormat.JSON, "xml": OutputFormat.XML}
-_ALGORITHMS = {"sha256": HashAlgorithm.SHA_256, "md5": HashAlgorithm.MD5, "sha512": HashAlgorithm.SHA_512}
+_ALGORITHMS = {
+    "md5": (HashAlgorithm.MD5, 32),
+    "sha1": (HashAlgorithm.SHA_1, 40),
+    "sha256": (HashAlgorithm.SHA_256, 64),
+    "sha384": (HashAlgorithm.SHA_384, 96),
+    "sha512": (HashAlgorithm.SHA_512, 128),
+}
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9/?#@!$&'()*+,;=:._~-]|%[0-9A-Fa-f]{2})+")
+_UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _licences = LicenseFactory()
-
-
-class ComponentChange(Struct, frozen=True, kw_only=True):
-    """One component that two bills do not share."""
-
-    name: str
-    """The purl without its version, else the name."""
-    what: str
-    """`added`, `removed`, `version`, `hash` or `licence`."""
-    before: str | None
-    after: str | None
 
 
 def make_bom(
@@ -71,29 +67,32 @@ def make_bom(
         operation: That left it so, where the bill is of one.
     """
     seed = f"envtrail:{host}:{environment.prefix}:{snapshot.digest}:{operation.id if operation else ''}"
+    told = {_reference(row.package): row.operation for row in blames}
+    python = find_python(snapshot, environment)
     root = Component(
-        name=environment.prefix,
+        name=_clean(environment.prefix),
         type=ComponentType.APPLICATION,
         version=snapshot.digest,
         bom_ref="environment",
-        properties=[*_environment_properties(environment, host), *(_operation_properties(operation) if operation else ())],
+        properties=[
+            *_properties({"host": host, "environment-kind": environment.kind, "python": python}),
+            *(_operation_properties(operation) if operation else ()),
+        ],
     )
+    tool = Component(name="envtrail", type=ComponentType.APPLICATION, version=__version__, bom_ref="envtrail")
     metadata = BomMetaData(
         timestamp=datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc),
         component=root,
-        tools=ToolRepository(
-            components=[Component(name="envtrail", type=ComponentType.APPLICATION, version=__version__, bom_ref="envtrail")]
-        ),
+        tools=ToolRepository(components=[tool]),
     )
-    bom = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_URL, seed), metadata=metadata)
-    told = {_reference(row.package): row for row in blames}
-    components = {_reference(package): _component(package, told.get(_reference(package))) for package in snapshot.packages}
+    bom = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_URL, seed.encode("utf-8", "backslashreplace").decode()), metadata=metadata)
+    components = {_reference(item): _component(item, told.get(_reference(item))) for item in snapshot.packages}
     by_name: dict[str, list[Component]] = {}
     for package in snapshot.packages:
         by_name.setdefault(normalise_name(package.name), []).append(components[_reference(package)])
     for component in components.values():
         bom.components.add(component)
-    needs = read_dependencies(snapshot, environment.python)
+    needs = read_dependencies(snapshot, python)
     for package in snapshot.packages:
         needed = [one for name in needs[normalise_name(package.name)] for one in by_name[name]]
         bom.register_dependency(components[_reference(package)], needed)
@@ -113,66 +112,20 @@ def validate_bom(text: str, form: str) -> str | None:
     return None if fault is None else str(fault).strip().partition("\n")[0]
 
 
-def parse_bom(content: bytes, name: str) -> Bom:
-    """A bill in JSON or XML.
-
-    Raises:
-        InputError: it is none.
-    """
-    try:
-        bom = _parse(content)
-    except (ValueError, TypeError, LookupError, AttributeError, SyntaxError, CycloneDxException) as fault:
-        raise InputError(
-            f"`{name}` is no CycloneDX bill: {type(fault).__name__}: {fault}", hint="JSON or XML of CycloneDX"
-        ) from None
-    if bom is None:
-        raise InputError(f"`{name}` is a document of another kind", hint="JSON or XML of CycloneDX")
-    return bom
-
-
-def _parse(content: bytes) -> Bom | None:
-    if content.lstrip().startswith(b"<"):
-        root = fromstring(content)
-        is_bill = root.tag.startswith("{http://cyclonedx.org/schema/bom/")
-        return Bom.from_xml(root) if is_bill else None  # type: ignore[attr-defined]
-    document = msgspec.json.decode(content)
-    is_bill = document.get("bomFormat") == "CycloneDX"
-    return Bom.from_json(document) if is_bill else None  # type: ignore[attr-defined]
-
-
-def purl_of(package: Package) -> PackageURL | None:
-    """The package URL; null for what comes from no index: a local project or an editable install is not PyPI's."""
-    if package.ecosystem == "conda":
-        return PackageURL("conda", None, package.name, package.version, _conda_qualifiers(package))
-    url = package.url or ""
-    if package.editable or url.startswith("file:"):
-        return None
-    scheme = url.partition("+")[0]
-    qualifiers = {"vcs_url": url} if scheme in {"git", "hg", "svn", "bzr"} else {"download_url": url} if url else {}
-    return PackageURL("pypi", None, package.name, package.version, qualifiers)
-
-
-def diff_boms(before: Bom, after: Bom) -> list[ComponentChange]:
-    """Component by component, by purl without version, sorted by name."""
-    old, new = _by_identity(before), _by_identity(after)
-    changes = []
-    for name in sorted(old.keys() | new.keys()):
-        one, other = old.get(name), new.get(name)
-        if one is None or other is None:
-            what = "added" if one is None else "removed"
-            changes.append(ComponentChange(name=name, what=what, before=_version(one), after=_version(other)))
-            continue
-        for what, read in (("version", _version), ("hash", _hashes), ("licence", _licence)):
-            if read(one) != read(other):
-                changes.append(ComponentChange(name=name, what=what, before=read(one), after=read(other)))
-                break
-    return changes
-
-
-def _component(package: Package, row: Blame | None) -> Component:
-    algorithm, _, digest = (package.archive or "").partition(":")
-    hashes = [HashType(alg=_ALGORITHMS[algorithm], content=digest)] if algorithm in _ALGORITHMS else []
-    references = [ExternalReference(type=ExternalReferenceType.DISTRIBUTION, url=XsUri(package.url))] if package.url else []
+def _component(package: Package, operation: Operation | None) -> Component:
+    package = _cleaned(package)
+    hashes = _hashes(package)
+    is_url = package.url is not None and _URL.fullmatch(package.url) is not None
+    distribution = ExternalReference(type=ExternalReferenceType.DISTRIBUTION, url=XsUri(package.url or "")) if is_url else None
+    told = {
+        "requested": None if package.requested is None else str(package.requested).lower(),
+        "installer": package.installer,
+        "editable": "true" if package.editable else None,
+        "record-digest": package.digest if package.ecosystem == "pypi" else None,
+        "location": package.location,
+        "archive": None if hashes else package.archive,
+        "url": None if is_url else package.url,
+    }
     return Component(
         name=package.name,
         version=package.version,
@@ -181,22 +134,9 @@ def _component(package: Package, row: Blame | None) -> Component:
         purl=purl_of(package),
         hashes=hashes,
         licenses=[_licences.make_from_string(package.license)] if package.license else [],
-        external_references=references,
-        properties=list(_properties(package, row)),
+        external_references=[distribution] if distribution else [],
+        properties=[*_properties(told), *(_operation_properties(operation) if operation else ())],
     )
-
-
-def _properties(package: Package, row: Blame | None) -> Iterator[Property]:
-    told: dict[str, str | None] = {
-        "requested": None if package.requested is None else str(package.requested).lower(),
-        "installer": package.installer,
-        "editable": "true" if package.editable else None,
-        "record-digest": package.digest if package.ecosystem == "pypi" else None,
-        "location": package.location,
-    }
-    yield from (Property(name=f"envtrail:{name}", value=value) for name, value in told.items() if value is not None)
-    if row is not None and row.operation is not None:
-        yield from _operation_properties(row.operation)
 
 
 def _operation_properties(operation: Operation) -> Iterator[Property]:
@@ -208,52 +148,34 @@ def _operation_properties(operation: Operation) -> Iterator[Property]:
         "installed": operation.started,
         "command": " ".join(operation.argv) or None,
     }
-    yield from (Property(name=f"envtrail:{name}", value=value) for name, value in told.items() if value is not None)
+    return _properties(told)
 
 
-def _environment_properties(environment: Environment, host: str) -> Iterator[Property]:
-    yield Property(name="envtrail:host", value=host)
-    yield Property(name="envtrail:environment-kind", value=environment.kind)
-    if environment.python:
-        yield Property(name="envtrail:python", value=environment.python)
+def _properties(told: dict[str, str | None]) -> Iterator[Property]:
+    yield from (Property(name=f"envtrail:{name}", value=_clean(value)) for name, value in told.items() if value is not None)
+
+
+def _hashes(package: Package) -> list[HashType]:
+    """The archive's, where it is one of those that the format knows."""
+    algorithm, _, digest = (package.archive or "").partition(":")
+    known, length = _ALGORITHMS.get(algorithm, (None, 0))
+    is_hash = known is not None and len(digest) == length and _HEX.fullmatch(digest) is not None
+    return [HashType(alg=known, content=digest)] if known is not None and is_hash else []
+
+
+def _cleaned(package: Package) -> Package:
+    texts = {
+        name: getattr(package, name)
+        for name in ("name", "version", "installer", "location", "url", "license", "digest", "archive")
+    }
+    spoiled = {name: _clean(text) for name, text in texts.items() if text is not None and _UNWRITABLE.search(text)}
+    return msgspec.structs.replace(package, **spoiled) if spoiled else package
+
+
+def _clean(text: str) -> str:
+    """Text that XML can hold; what it cannot is spelt with its number, as `safe` does on a terminal."""
+    return _UNWRITABLE.sub(lambda found: f"\\x{ord(found[0]):02x}" if ord(found[0]) < 256 else f"\\u{ord(found[0]):04x}", text)
 
 
 def _reference(package: Package) -> str:
-    return f"{package.ecosystem}:{package.name}@{package.version}:{package.location or ''}"
-
-
-def _conda_qualifiers(package: Package) -> dict[str, str]:
-    """`build`, `channel`, `subdir` and `type`, from where the archive was fetched."""
-    qualifiers = {"build": package.build} if package.build else {}
-    folder, _, archive = (package.url or "").rpartition("/")
-    channel, _, subdir = folder.rpartition("/")
-    if channel:
-        qualifiers |= {"channel": channel.rpartition("/")[2], "subdir": subdir}
-    for ending in ("conda", "tar.bz2"):
-        if archive.endswith(f".{ending}"):
-            qualifiers["type"] = ending
-    return qualifiers
-
-
-def _by_identity(bom: Bom) -> dict[str, Component]:
-    return {_identity(component): component for component in bom.components}
-
-
-def _identity(component: Component) -> str:
-    purl = component.purl
-    return f"pkg:{purl.type}/{f'{purl.namespace}/' if purl.namespace else ''}{purl.name}" if purl else component.name
-
-
-def _version(component: Component | None) -> str | None:
-    return component.version if component else None
-
-
-def _hashes(component: Component) -> str | None:
-    return ", ".join(sorted(f"{item.alg.value}:{item.content}" for item in component.hashes)) or None
-
-
-def _licence(component: Component) -> str | None:
-    names = (
-        getattr(item, "value", None) or getattr(item, "id", None) or getattr(item, "name", "") for item in component.licenses
-    )
-    return ", ".join(sorted(map(str, names))) or None
+    return _clean(f"{package.ecosystem}:{package.name}@{package.version}:{package.location or ''}")

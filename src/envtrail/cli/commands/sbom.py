@@ -10,14 +10,15 @@ import click
 from envtrail.cli.context import Context
 from envtrail.cli.environments import find_environment, parse_point
 from envtrail.cli.render import emit_json, emit_text, safe, style
-from envtrail.environments.blame import blame_packages
-from envtrail.errors import CannotRunError, ExitCode, InputError
+from envtrail.environments.blame import blame_packages, settled_by
+from envtrail.environments.dependencies import find_python
+from envtrail.errors import CannotRunError, EnvtrailError, ExitCode, InputError
 from envtrail.store.store import Query, Store
 
 if TYPE_CHECKING:
     from cyclonedx.model.bom import Bom
 
-    from envtrail.environments.sbom import ComponentChange
+    from envtrail.environments.sbom_diff import ComponentChange
 
 _MARKS = {"added": ("+", "green"), "removed": ("-", "red")}
 
@@ -57,11 +58,15 @@ def make(context: Context, what: str, at: str | None, form: str, output: Path | 
     with context.store() as store:
         text = render_bom(_bom(context, store, what, at), form)
     if validate and (fault := validate_bom(text, form)):
-        raise InputError(f"the bill is not valid: {fault}", hint="report it, with the bill")
+        raise EnvtrailError(f"the bill is not valid: {fault}", hint="report it, with the bill")
+    content = text.encode()  # UTF-8, whatever the locale: the XML says so
     if output is None:
-        click.echo(text, nl=False)
-    else:
-        output.write_text(text)
+        click.echo(content, nl=False)
+        return
+    try:
+        output.write_bytes(content)
+    except OSError as fault:
+        raise InputError(f"`{output}` cannot be written: {fault.strerror}", hint="another file, or without `-o`") from None
 
 
 @command.command()
@@ -71,7 +76,7 @@ def make(context: Context, what: str, at: str | None, form: str, output: Path | 
 @click.pass_obj
 def diff(context: Context, first: str, second: str, as_json: bool) -> None:
     """What two bills do not share; each is a file (JSON or XML), an operation, or ENV[@POINT]. Exit code 1 when they differ."""
-    from envtrail.environments.sbom import diff_boms
+    from envtrail.environments.sbom_diff import diff_boms
 
     files = [_read(name) for name in (first, second)]
     if all(files):
@@ -106,10 +111,11 @@ def _bom(context: Context, store: Store, what: str, at: str | None) -> Bom:
         raise InputError(
             f"what was in `{environment.prefix}` then is not known", hint=f"`envtrail env history {environment.prefix}`"
         )
-    until = Query(environment=environment.prefix, until_ms=at_ms)
-    blames = blame_packages(snapshot, store.operations(until), python=environment.python)
-    host = context.config.node
-    return make_bom(environment, snapshot, blames, host=host, time_ms=taken[-1].time_ms, operation=operation)
+    until_ms = taken[-1].time_ms
+    seen = store.operations(Query(environment=environment.prefix, until_ms=until_ms))
+    blames = blame_packages(snapshot, settled_by(seen, taken, until_ms), python=find_python(snapshot, environment))
+    host = operation.host if operation else context.config.node
+    return make_bom(environment, snapshot, blames, host=host, time_ms=until_ms, operation=operation)
 
 
 def _split(name: str) -> tuple[str, str | None]:
@@ -122,7 +128,7 @@ def _read(name: str) -> Bom | None:
     path = Path(name)
     if not path.is_file():
         return None
-    from envtrail.environments.sbom import parse_bom
+    from envtrail.environments.sbom_diff import parse_bom
 
     return parse_bom(path.read_bytes(), name)
 
