@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
-from envtrail.environments.advisories import Advisory, read_advisories
-from envtrail.environments.impact import is_advisory_id, parse_spec, targets_of
+from envtrail.environments.advisories import Advisory, Record, read_advisories
+from envtrail.environments.impact import is_advisory_id, parse_spec, target_of
 from envtrail.errors import InputError, UsageError
 from envtrail.model.environment import Package, Snapshot
 from envtrail.store.embedded import EmbeddedStore
@@ -115,8 +115,10 @@ class TestSpec:
             parse_spec(spec)
 
     def test_ids(self) -> None:
-        assert all(map(is_advisory_id, ("GHSA-aaaa-bbbb-cccc", "cve-2026-1", "PYSEC-2026-9", "MAL-2026-1")))
-        assert not any(map(is_advisory_id, ("numpy", "ghsa", "cve_checker==1")))
+        assert all(
+            map(is_advisory_id, ("GHSA-aaaa-bbbb-cccc", "cve-2026-1", "PYSEC-2026-9", "MAL-2026-1", "PYSEC-0000-CVE-2014-1858"))
+        )
+        assert not any(map(is_advisory_id, ("numpy", "ghsa", "cve_checker==1", "cve-bin-tool", "osv-scanner", "mal-2026")))
 
 
 def advisory(*events: dict[str, str], versions: list[str] | None = None, **more: object) -> Advisory:
@@ -125,7 +127,7 @@ def advisory(*events: dict[str, str], versions: list[str] | None = None, **more:
         "ranges": [{"type": "ECOSYSTEM", "events": list(events)}],
         "versions": versions or [],
     }
-    return msgspec.convert({"id": "GHSA-1", "affected": [affected], **more}, Advisory)
+    return Advisory(records=[msgspec.convert({"id": "GHSA-1", "affected": [affected], **more}, Record)])
 
 
 class TestOsv:
@@ -221,8 +223,9 @@ class TestOsv:
     )
     def test_any_document_is_read_or_refused(self, document: object) -> None:
         try:
-            found = msgspec.convert(document, Advisory)
+            found = Advisory(records=[msgspec.convert(document, Record)])
         except msgspec.ValidationError:
             return
-        for target in targets_of(found):
-            assert isinstance(target.matches(package(target.name)), bool)
+        for name in found.names:
+            assert isinstance(target_of(found, name).matches(package(name)), bool)
+            assert isinstance(found.unreadable(name), list)

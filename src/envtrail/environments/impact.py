@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 
+import msgspec
 from msgspec import Struct
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
 
 from envtrail.environments.advisories import Advisory
+from envtrail.environments.ranges import is_within, parse_vers, read_version
 from envtrail.errors import UsageError
 from envtrail.model.environment import Holding, Package, normalise_name
+from envtrail.model.operation import Confidence, Operation
+from envtrail.model.times import to_ms
 
-_ADVISORY = re.compile(r"^(?:GHSA|CVE|PYSEC|OSV|MAL|PYPA|SNYK)-[\w.-]+$", re.IGNORECASE)
+# With the number: `cve-bin-tool` is a package.
+_ADVISORY = re.compile(
+    r"(?:(?:CVE|PYSEC|MAL|OSV|GSD)-\d{4}-\d+|PYSEC-0000-CVE-\d{4}-\d+|GHSA(?:-[0-9a-z]{4}){3}|SNYK-PYTHON-\w+-\d+|BIT-[\w.-]+-\d{4}-\d+)",
+    re.IGNORECASE,
+)
+_HINT = "`numpy`, `numpy==2.0.0`, `pkg:pypi/numpy@2.0.0`, `numpy vers:pypi/>=2.0|<2.1`, or an advisory's id"
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -23,9 +31,8 @@ class Target(Struct, frozen=True, kw_only=True):
     name: str
     """Normalised."""
     matches: Callable[[Package], bool]
-    advisory: str | None = None
-    """The id that names it."""
-    summary: str = ""
+    advisory: Advisory | None = None
+    """That names it."""
 
 
 class Exposure(Struct, frozen=True, kw_only=True):
@@ -33,6 +40,11 @@ class Exposure(Struct, frozen=True, kw_only=True):
 
     holding: Holding
     advisory: str | None
+    """The id of the advisory that names it."""
+    aliases: list[str]
+    """The advisory's other ids."""
+    withdrawn: str | None
+    """When the advisory was withdrawn."""
     summary: str
     brought_by: str | None
     """Who; null where nobody was seen."""
@@ -42,42 +54,105 @@ class Exposure(Struct, frozen=True, kw_only=True):
     removed_in: str | None
     runs: int
     users: list[str]
+    """Who ran most comes first."""
+    last_used: str | None
+    """When the last of the runs began (RFC 3339, UTC)."""
 
 
 def is_advisory_id(spec: str) -> bool:
     """Whether a spec names an advisory."""
-    return _ADVISORY.match(spec) is not None
+    return _ADVISORY.fullmatch(spec) is not None
 
 
 def parse_spec(spec: str) -> Target:
-    """`numpy`, `numpy==2.0.0`, `numpy>=2,<2.1`, or a purl with or without version.
+    """`numpy`, `numpy==2.0.0`, `numpy>=2,<2.1`, `numpy vers:pypi/>=2|<2.1`, or a purl with a version, a `vers`, or neither.
 
     Raises:
         UsageError: it is none of them.
     """
     if spec.startswith("pkg:"):
         return _of_purl(spec)
+    text, _, span = spec.partition("vers:")
     try:
-        requirement = Requirement(spec)
+        requirement = Requirement(text)
     except InvalidRequirement as fault:
-        raise UsageError(
-            f"`{spec}` names no package: {fault}", hint="`numpy`, `numpy==2.0.0`, `pkg:pypi/numpy@2.0.0`, or an advisory's id"
-        ) from None
+        raise UsageError(f"`{spec}` names no package: {str(fault).partition(chr(10))[0]}", hint=_HINT) from None
+    if requirement.url or requirement.marker or requirement.extras:
+        raise UsageError(f"`{spec}` has more than a name and versions", hint=_HINT)
     name = normalise_name(requirement.name)
-    return Target(name=name, matches=lambda package: _is_within(requirement.specifier, package.version))
+    specifier = requirement.specifier
+    contains = parse_vers(f"vers:{span}") if span else lambda _version: True
+    return Target(name=name, matches=lambda package: is_within(specifier, package.version) and contains(package.version))
 
 
-def targets_of(advisory: Advisory) -> list[Target]:
-    """What an advisory is about. conda's packages of the same name are the same project's, in all but rare cases."""
-    return [
-        Target(
-            name=name,
-            matches=lambda package, name=name: advisory.holds_for(name, package.version),  # type: ignore[misc]
-            advisory=advisory.id,
-            summary=advisory.summary,
-        )
-        for name in sorted(advisory.names)
-    ]
+def target_of(advisory: Advisory, name: str) -> Target:
+    """What an advisory says of a project (normalised name).
+
+    conda's packages of the same name are the same project's where they are Python's; malware was PyPI's alone.
+    """
+
+    def matches(package: Package) -> bool:
+        is_project = package.ecosystem == "pypi" or (not advisory.is_malware and _is_of_python(package))
+        return is_project and advisory.holds_for(name, package.version)
+
+    return Target(name=name, matches=matches, advisory=advisory)
+
+
+def merge_spans(holdings: Iterable[Holding]) -> Iterator[Holding]:
+    """Spans of one version that follow each other are one: a package read anew, or put there again, is no end of it.
+
+    Args:
+        holdings: In order of name, prefix and time.
+    """
+    for _, group in groupby(holdings, key=lambda one: (normalise_name(one.package.name), one.prefix)):
+        open_: dict[tuple[str, str], Holding] = {}
+        done: list[Holding] = []
+        for holding in group:
+            key = (holding.package.ecosystem, holding.package.version)
+            before = open_.get(key)
+            if before is not None and before.until_ms is not None and before.until_ms >= holding.since_ms:
+                open_[key] = msgspec.structs.replace(holding, since_ms=before.since_ms, since_image=before.since_image)
+                continue
+            done += [before] if before is not None else []
+            open_[key] = holding
+        yield from sorted([*done, *open_.values()], key=lambda one: (one.since_ms, one.package.version))
+
+
+def find_ends(holding: Holding, operations: Iterable[Operation]) -> tuple[Operation | None, Operation | None]:
+    """The operations that began and ended a span; null where none was seen, or the span has no end.
+
+    What nobody was seen to do is an operation too (drift), and so is what was there before the trail (a baseline).
+
+    Args:
+        holding: The span.
+        operations: On this package in this environment, the newest first.
+    """
+    brought = removed = None
+    for operation in operations:
+        for change in operation.changes or ():
+            after = change.after is not None and change.after.version == holding.package.version
+            before = change.before is not None and change.before.version == holding.package.version
+            if brought is None and after and _is_at(operation, holding.since_image, holding.since_ms, is_begin=True):
+                brought = operation
+            elif removed is None and before and holding.until_ms is not None:
+                removed = operation if _is_at(operation, holding.until_image, holding.until_ms, is_begin=False) else None
+    return brought, removed
+
+
+def person_of(operation: Operation | None) -> str | None:
+    """Who did it; null where that is not known. An owner of files (a baseline) could have, which is not the same."""
+    if operation is None or operation.actor.method == "owner" or operation.actor.confidence is Confidence.NONE:
+        return None
+    actor = operation.actor
+    return actor.name or (f"uid {actor.uid}" if actor.uid is not None else None)
+
+
+def _is_at(operation: Operation, image: int | None, time_ms: int, *, is_begin: bool) -> bool:
+    if image is not None:
+        return operation.image == image
+    if operation.ended is None:
+        return is_begin and operation.image is None and to_ms(operation.started) <= time_ms
+    return operation.image is None and to_ms(operation.ended) == time_ms
 
 
 def _of_purl(spec: str) -> Target:
@@ -89,24 +164,22 @@ def _of_purl(spec: str) -> Target:
         raise UsageError(f"`{spec}` is no package URL: {fault}", hint="`pkg:pypi/numpy@2.0.0`, `pkg:conda/numpy`") from None
     if purl.type not in {"pypi", "conda"}:
         raise UsageError(f"`{spec}`: environments hold packages of type pypi and conda", hint="`pkg:pypi/…` or `pkg:conda/…`")
-    wanted = purl.version
-    return Target(
-        name=normalise_name(purl.name),
-        matches=lambda package: package.ecosystem == purl.type and (wanted is None or _is_same(wanted, package.version)),
-    )
+    qualifiers = purl.qualifiers if isinstance(purl.qualifiers, dict) else {}
+    build, span, wanted = qualifiers.get("build"), qualifiers.get("vers"), purl.version
+    contains = parse_vers(span) if span else lambda _version: True
+
+    def matches(package: Package) -> bool:
+        is_kind = package.ecosystem == purl.type and (build is None or package.build == build)
+        return is_kind and (wanted is None or _is_same(wanted, package.version)) and contains(package.version)
+
+    return Target(name=normalise_name(purl.name), matches=matches)
 
 
-def _is_within(specifier: SpecifierSet, version: str) -> bool:
-    if not specifier:
-        return True
-    try:
-        return specifier.contains(Version(version), prereleases=True)
-    except InvalidVersion:
-        return any(one.operator in {"==", "==="} and one.version == version for one in specifier)
+def _is_of_python(package: Package) -> bool:
+    """Whether a conda package is a Python project: conda's `redis` is the server, PyPI's the client."""
+    return any(re.match(r"python(?:_abi)?(?:\s|$|[<>=!])", need) for need in package.requires)
 
 
 def _is_same(one: str, other: str) -> bool:
-    try:
-        return Version(one) == Version(other)
-    except InvalidVersion:
-        return one == other
+    first, second = read_version(one), read_version(other)
+    return one == other if first is None or second is None else first == second

@@ -37,4 +37,13 @@ def make_operation_id(event: EventId, prefix: str, *, kind: str = "operation") -
     """
     digest = hashlib.sha256(f"{kind}\0{event.node}\0{event.time_ms}\0{event.serial}\0{prefix}".encode()).digest()
     number = ((event.time_ms & (1 << 48) - 1) << 80) | int.from_bytes(digest[:10], "big")
-    return OperationId("".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5)))
+    return OperationId(_spell(number))
+
+
+def lowest_id(time_ms: int) -> str:
+    """Before every id of what began at that moment or later, and after every other one."""
+    return _spell(max(0, time_ms) << 80)
+
+
+def _spell(number: int) -> str:
+    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))

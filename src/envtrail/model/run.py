@@ -46,6 +46,21 @@ class Run(Struct, frozen=True, kw_only=True):
     """The row that counts this run of a loop; such a run is not listed."""
 
 
+class Use(Struct, frozen=True, kw_only=True):
+    """What one person ran in an environment in a span of time."""
+
+    user: str | None
+    """Name; null where nobody could be named."""
+    uid: int | None
+    """Login uid, else uid."""
+    runs: int
+    """Each of a loop counted; none of the distribution's own programs."""
+    first: str
+    """When the first of them began (RFC 3339, UTC)."""
+    last: str
+    """When the last of them began; of a loop, its first run."""
+
+
 class Session(Struct, frozen=True, kw_only=True):
     """The processes under one login."""
 

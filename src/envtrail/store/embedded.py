@@ -12,9 +12,9 @@ from envtrail.errors import InputError
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
-from envtrail.model.run import Run, Session
+from envtrail.model.run import Run, Session, Use
 from envtrail.store.layout import RECORDS, ZST, Layout
-from envtrail.store.lives import find_holdings, summarise_environments
+from envtrail.store.lives import find_holdings, find_uses, summarise_environments
 from envtrail.store.state import connect, find_snapshot
 from envtrail.store.store import EventRow, Query, StoreStatus
 
@@ -99,6 +99,12 @@ class EmbeddedStore:
     def holdings(self, name: str | None = None, *, past: bool = True) -> Iterator[Holding]:
         """Which environments hold, or held, a package (normalised name) or any."""
         return find_holdings(self._database, name, past=past)
+
+    def uses(
+        self, prefix: str, *, since_ms: int | None = None, until_ms: int | None = None, uid: int | None = None
+    ) -> Iterator[Use]:
+        """Who ran how much in an environment; only what `uid` ran, where it is given."""
+        return find_uses(self._database, prefix, since_ms=since_ms, until_ms=until_ms, uid=uid)
 
     def names(self) -> dict[int, str | None]:
         """The newest name of each uid that was seen."""
@@ -193,7 +199,10 @@ def _conditions(query: Query, table: str) -> tuple[list[str], list[Any]]:
 
     if query.environment is not None and table != "sessions":
         name = query.environment.rstrip("/")
-        add("(prefix = ? OR prefix LIKE ? ESCAPE '\\')", name, f"%/{_escape(name)}")
+        if name.startswith("/"):
+            add("prefix = ?", name)
+        else:
+            add("(prefix = ? OR prefix LIKE ? ESCAPE '\\')", name, f"%/{_escape(name)}")
     if query.user is not None:
         if query.user.isdigit():
             uid = "auid = ?" if table == "sessions" else "coalesce(auid, uid) = ?"
@@ -223,7 +232,11 @@ def _add_of_operations(query: Query, add: Callable[..., None]) -> None:
     if query.kind is not None:
         add("kind = ?", query.kind)
     if query.package is not None:
-        add("id IN (SELECT operation FROM changes WHERE name = ?)", query.package.lower())
+        if query.environment is not None:
+            # An environment has few operations; a package that all of them hold has many changes.
+            add("EXISTS (SELECT 1 FROM changes WHERE name = ? AND operation = operations.id)", query.package.lower())
+        else:
+            add("id IN (SELECT operation FROM changes WHERE name = ?)", query.package.lower())
 
 
 def _add_of_runs(query: Query, add: Callable[..., None]) -> None:

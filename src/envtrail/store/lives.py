@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import msgspec
 
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Package
+from envtrail.model.ids import lowest_id
+from envtrail.model.run import Use
 
 _LAST_SNAPSHOT = """
 SELECT s.prefix, c.count, c.size_bytes FROM snapshots s JOIN contents c USING (digest)
@@ -70,3 +72,24 @@ def find_holdings(database: sqlite3.Connection, name: str | None, *, past: bool)
             since_image=since_image,
             until_image=until_image,
         )
+
+
+def find_uses(
+    database: sqlite3.Connection, prefix: str, *, since_ms: int | None, until_ms: int | None, uid: int | None
+) -> Iterator[Use]:
+    """Who ran how much in an environment from a moment on, until before another one; who ran most comes first.
+
+    Args:
+        database: The state.
+        prefix: Of the environment.
+        since_ms: Null: from the beginning.
+        until_ms: Null: until now.
+        uid: Only what this login uid (or uid, without a login) ran.
+    """
+    rows = database.execute(
+        "SELECT user, coalesce(auid, uid) AS person, sum(count) AS runs, min(started), max(started) FROM runs "
+        "WHERE prefix = ?1 AND id >= ?2 AND id < ?3 AND kind != 'system' AND part_of IS NULL AND (?4 IS NULL OR coalesce(auid, uid) = ?4) "
+        "GROUP BY user, person ORDER BY runs DESC, user, person",
+        (prefix, lowest_id(since_ms or 0), lowest_id(until_ms) if until_ms is not None else "Z", uid),
+    )
+    yield from (Use(user=row[0], uid=row[1], runs=row[2], first=row[3], last=row[4]) for row in rows)

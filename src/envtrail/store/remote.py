@@ -12,7 +12,7 @@ from envtrail.errors import CannotRunError, StoreError
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
-from envtrail.model.run import Run, Session
+from envtrail.model.run import Run, Session, Use
 from envtrail.store.store import EventRow, Query, StoreStatus
 
 _T = TypeVar("_T")
@@ -60,6 +60,9 @@ class RemoteStore:
 
     def holdings(self, name: str | None = None, *, past: bool = True) -> Iterator[Holding]:
         return self._ask(Holding, "holdings", text=name or "", past=past)
+
+    def uses(self, prefix: str, *, since_ms: int | None = None, until_ms: int | None = None) -> Iterator[Use]:
+        return self._ask(Use, "uses", text=prefix, query=Query(since_ms=since_ms, until_ms=until_ms))
 
     def names(self) -> dict[int, str | None]:
         return next(self._ask(dict[int, Union[str, None]], "names"))

@@ -8,6 +8,7 @@ what others did to environments they own, the contents of those they can read, a
 from __future__ import annotations
 
 import contextlib
+import functools
 import grp
 import pwd
 import socket
@@ -111,6 +112,7 @@ def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[A
     if not viewer.sees_everything and request.query.user is None and not owned:
         # In the query, so that its limit counts what is theirs.
         request = msgspec.structs.replace(request, query=msgspec.structs.replace(request.query, user=str(viewer.uid)))
+    can_read_it = functools.cache(lambda prefix: _can_read(prefix, viewer))
     methods: dict[str, Callable[[], Iterator[Any]]] = {
         "operations": lambda: (item for item in store.operations(request.query) if _may_see(item, viewer, owned)),
         "operation": lambda: (
@@ -133,9 +135,15 @@ def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[A
             for item in ([store.snapshot(request.text, request.at_ms)] if _can_read(request.text, viewer) else [])
             if item is not None
         ),
-        "snapshots": lambda: (item for item in store.snapshots(request.text or None) if _can_read(item.prefix, viewer)),
+        "snapshots": lambda: (item for item in store.snapshots(request.text or None) if can_read_it(item.prefix)),
         "holdings": lambda: (
-            item for item in store.holdings(request.text or None, past=request.past) if _can_read(item.prefix, viewer)
+            item for item in store.holdings(request.text or None, past=request.past) if can_read_it(item.prefix)
+        ),
+        "uses": lambda: store.uses(
+            request.text,
+            since_ms=request.query.since_ms,
+            until_ms=request.query.until_ms,
+            uid=None if viewer.sees_everything else viewer.uid,
         ),
         "names": lambda: iter([store.names()]),
         "gaps": lambda: store.gaps(request.query),

@@ -22,7 +22,7 @@ from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 
-SCHEMA = 4
+SCHEMA = 5
 
 _TABLES = """
 CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, ended TEXT, prefix TEXT, tool TEXT, kind TEXT, outcome TEXT,
@@ -31,7 +31,8 @@ CREATE INDEX operations_prefix ON operations (prefix, id);
 CREATE INDEX operations_user ON operations (user, id);
 CREATE TABLE changes (name TEXT, operation TEXT, PRIMARY KEY (name, operation)) WITHOUT ROWID;
 CREATE TABLE runs (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, outcome TEXT, user TEXT, uid INTEGER, auid INTEGER,
-  command TEXT, kind TEXT, program TEXT, sha256 TEXT, snapshot TEXT, part_of TEXT, doc BLOB) WITHOUT ROWID;
+  command TEXT, kind TEXT, program TEXT, sha256 TEXT, snapshot TEXT, part_of TEXT, count INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE INDEX runs_prefix ON runs (prefix, id, kind, part_of, user, auid, uid, count, started);
 CREATE TABLE sessions (id TEXT PRIMARY KEY, started TEXT, user TEXT, auid INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE TABLE environments (prefix TEXT PRIMARY KEY, seen_ms INTEGER, gone INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE TABLE packages (id INTEGER PRIMARY KEY, name TEXT, version TEXT, digest BLOB UNIQUE, doc BLOB);
@@ -153,6 +154,7 @@ class State:
             run.script_sha256,
             run.snapshot,
             run.part_of,
+            run.count,
             _encode(run),
         )
 

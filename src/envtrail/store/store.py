@@ -10,7 +10,7 @@ from msgspec import Struct
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
-from envtrail.model.run import Run, Session
+from envtrail.model.run import Run, Session, Use
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -120,6 +120,10 @@ class Store(Protocol):
 
     def holdings(self, name: str | None = None, *, past: bool = True) -> Iterator[Holding]:
         """Which environments hold, or held, a package (normalised name) or any, in order of name, prefix and time."""
+        ...
+
+    def uses(self, prefix: str, *, since_ms: int | None = None, until_ms: int | None = None) -> Iterator[Use]:
+        """Who ran how much in an environment from a moment on, until before another one; who ran most comes first."""
         ...
 
     def names(self) -> dict[int, str | None]:

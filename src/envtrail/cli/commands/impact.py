@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -10,14 +10,25 @@ import click
 from envtrail.cli.context import Context
 from envtrail.cli.render import listing, safe
 from envtrail.cli.times import show_ms
-from envtrail.environments.advisories import Advisories, read_advisories
-from envtrail.environments.impact import Exposure, Target, is_advisory_id, parse_spec, targets_of
+from envtrail.environments.advisories import Advisories, Advisory, read_advisories
+from envtrail.environments.impact import (
+    Exposure,
+    Target,
+    find_ends,
+    is_advisory_id,
+    merge_spans,
+    parse_spec,
+    person_of,
+    target_of,
+)
 from envtrail.errors import InputError, UsageError
 from envtrail.model.environment import Holding, normalise_name
 from envtrail.model.operation import Operation
 from envtrail.store.store import Query, Store
 
-_COLUMNS = ("package", "version", "environment", "since", "until", "brought in by", "runs", "used by", "advisory")
+_MOST_FAULTS = 10
+"""Named one by one; a whole export of another kind must not flood the terminal."""
+_COLUMNS = ("package", "version", "environment", "since", "until", "brought in by", "removed by", "runs", "used by", "advisory")
 
 
 @click.command("impact")
@@ -35,8 +46,9 @@ _COLUMNS = ("package", "version", "environment", "since", "until", "brought in b
 def command(context: Context, spec: str | None, export: Path | None, present: bool, as_csv: bool, as_json: bool) -> None:
     """Which environments have, or had, SPEC: from when until when, who brought it in, which runs used it, by whom.
 
-    SPEC is a package (`numpy`, `numpy==2.0.0`, `numpy>=2,<2.1`), a package URL, or an advisory's id (GHSA, CVE, PYSEC, MAL).
-    Without SPEC: everything that an export of advisories names. Nothing is fetched: the export is a file of yours.
+    SPEC is a package (`numpy`, `numpy==2.0.0`, `numpy>=2,<2.1`, `numpy vers:pypi/>=2|<2.1`), a package URL, or an advisory's id
+    (PYSEC, GHSA, CVE, MAL): all ids of one matter answer the same. Without SPEC: everything that an export of advisories names.
+    Nothing is fetched: the export is a file of yours.
     """
     path = export or (Path(context.config.text("advisories.path")) if context.config.text("advisories.path") else None)
     known = None
@@ -48,8 +60,7 @@ def command(context: Context, spec: str | None, export: Path | None, present: bo
             )
         with context.progress("advisories") as on_progress:
             known = read_advisories(path, on_progress)
-        for fault in known.faults:
-            click.echo(f"fault: {safe(fault)}", err=True)
+        _tell_faults(known.faults)
     with context.store() as store:
         pairs = _pairs(store, spec, known, past=not present)
         listing(
@@ -64,13 +75,28 @@ def command(context: Context, spec: str | None, export: Path | None, present: bo
 
 def _pairs(store: Store, spec: str | None, known: Advisories | None, *, past: bool) -> Iterator[tuple[Target, Holding]]:
     if spec is None and known is not None:
-        for holding in store.holdings(past=past):
-            for advisory in known.by_name.get(normalise_name(holding.package.name), ()):
-                yield from ((target, holding) for target in targets_of(advisory) if _is_hit(target, holding))
+        yield from _all_pairs(store.holdings(past=past), known)
         return
     assert spec is not None  # noqa: S101 - asked for above
     for target in _targets(spec, known):
-        yield from ((target, holding) for holding in store.holdings(target.name, past=past) if _is_hit(target, holding))
+        hits = (one for one in store.holdings(target.name, past=past) if target.matches(one.package))
+        yield from ((target, holding) for holding in merge_spans(hits))
+
+
+def _all_pairs(holdings: Iterable[Holding], known: Advisories) -> Iterator[tuple[Target, Holding]]:
+    """Each span against every advisory of its name; a package that many environments hold is judged once."""
+    name, targets = "", list[Target]()
+    judged: dict[tuple[str, str, tuple[str, ...]], list[Target]] = {}
+    for holding in merge_spans(holdings):
+        package = holding.package
+        if normalise_name(package.name) != name:
+            name = normalise_name(package.name)
+            targets = [_target(advisory, name) for advisory in known.by_name.get(name, ())]
+            judged.clear()
+        key = (package.ecosystem, package.version, package.requires)
+        if key not in judged:
+            judged[key] = [target for target in targets if target.matches(package)]
+        yield from ((target, holding) for target in judged[key])
 
 
 def _targets(spec: str, known: Advisories | None) -> list[Target]:
@@ -81,37 +107,51 @@ def _targets(spec: str, known: Advisories | None) -> list[Target]:
         raise InputError(
             f"`{spec}` is not in this export of advisories", hint="is it newer than the export, or of another ecosystem?"
         )
-    if advisory.withdrawn:
-        click.echo(f"note: {advisory.id} was withdrawn on {advisory.withdrawn}", err=True)
-    return targets_of(advisory)
+    if spec.upper() != advisory.id:
+        click.echo(f"note: {safe(spec)} is {safe(advisory.id)}", err=True)
+    for record in advisory.records:
+        if record.withdrawn is not None:
+            click.echo(f"note: {safe(record.id)} was withdrawn on {safe(record.withdrawn)}", err=True)
+    return [_target(advisory, name) for name in sorted(advisory.names)]
 
 
-def _is_hit(target: Target, holding: Holding) -> bool:
-    return normalise_name(holding.package.name) == target.name and target.matches(holding.package)
+def _target(advisory: Advisory, name: str) -> Target:
+    for fault in advisory.unreadable(name):
+        click.echo(f"fault: {safe(fault)}: only its list of versions was compared", err=True)
+    return target_of(advisory, name)
+
+
+def _tell_faults(faults: list[str]) -> None:
+    for fault in faults[:_MOST_FAULTS]:
+        click.echo(f"fault: {safe(fault)}", err=True)
+    if len(faults) > _MOST_FAULTS:
+        click.echo(f"fault: {len(faults)} documents in all could not be read, and were passed over", err=True)
 
 
 def _exposures(store: Store, pairs: Iterator[tuple[Target, Holding]]) -> Iterator[Exposure]:
-    done_to: dict[tuple[str, str], dict[int | None, Operation]] = {}
+    done_to: dict[tuple[str, str], list[Operation]] = {}
     for target, holding in pairs:
-        key = (holding.prefix, target.name)
+        # As written: a change of conda's `ruamel.yaml` is under that name, PyPI's under the normal form of it.
+        key = (holding.prefix, holding.package.name)
         if key not in done_to:
-            query = Query(environment=holding.prefix, package=target.name)
-            done_to[key] = {operation.image: operation for operation in store.operations(query)}
-        operations = done_to[key]
-        brought = operations.get(holding.since_image) if holding.since_image is not None else None
-        removed = operations.get(holding.until_image) if holding.until_image is not None else None
-        used = Query(environment=holding.prefix, since_ms=holding.since_ms, until_ms=holding.until_ms)
-        runs = list(store.runs(used))
+            query = Query(environment=holding.prefix, package=holding.package.name)
+            done_to[key] = list(store.operations(query))
+        brought, removed = find_ends(holding, done_to[key])
+        uses = list(store.uses(holding.prefix, since_ms=holding.since_ms, until_ms=holding.until_ms))
+        advisory = target.advisory
         yield Exposure(
             holding=holding,
-            advisory=target.advisory,
-            summary=target.summary,
-            brought_by=brought.actor.name if brought else None,
+            advisory=advisory.id if advisory else None,
+            aliases=advisory.aliases if advisory else [],
+            withdrawn=advisory.withdrawn if advisory else None,
+            summary=advisory.summary if advisory else "",
+            brought_by=person_of(brought),
             brought_in=brought.id if brought else None,
-            removed_by=removed.actor.name if removed else None,
+            removed_by=person_of(removed),
             removed_in=removed.id if removed else None,
-            runs=sum(run.count for run in runs),
-            users=sorted({run.actor.name or str(run.actor.uid) for run in runs}),
+            runs=sum(use.runs for use in uses),
+            users=list(dict.fromkeys(use.user or ("uid ?" if use.uid is None else str(use.uid)) for use in uses)),
+            last_used=max((use.last for use in uses), default=None),
         )
 
 
@@ -123,8 +163,13 @@ def _row(item: Exposure) -> tuple[str, ...]:
         holding.prefix,
         show_ms(holding.since_ms)[:16],
         show_ms(holding.until_ms)[:16] if holding.until_ms is not None else "now",
-        f"{item.brought_by or 'uid ?'} {item.brought_in[:10]}" if item.brought_in else "before the trail, or unseen",
+        _who(item.brought_by, item.brought_in),
+        _who(item.removed_by, item.removed_in) if holding.until_ms is not None else "",
         str(item.runs),
         ", ".join(map(safe, item.users)),
         f"{item.advisory} {safe(item.summary[:60])}" if item.advisory else "",
     )
+
+
+def _who(name: str | None, operation: str | None) -> str:
+    return f"{name or 'nobody seen,'} {operation[:10]}" if operation else "nobody seen"
