@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,13 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
-from envtrail.environments.advisories import Advisory, Record, read_advisories
-from envtrail.environments.impact import is_advisory_id, parse_spec, target_of
+from envtrail.environments.advisories import Advisory, Record, group_records, read_advisories
+from envtrail.environments.impact import is_advisory_id, merge_spans, parse_spec, target_of
 from envtrail.errors import InputError, UsageError
-from envtrail.model.environment import Package, Snapshot
+from envtrail.interpret.times import to_rfc3339
+from envtrail.model.environment import Holding, Package, Snapshot
+from envtrail.model.ids import EventId, make_operation_id
+from envtrail.model.operation import Actor, Confidence, EnvironmentRef, Outcome
+from envtrail.model.run import Run
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.layout import Layout
+from envtrail.store.remote import RemoteStore
+from envtrail.store.server import Request, StoreServer, answer
 from envtrail.store.state import State
+from envtrail.store.store import Query, Viewer
 
 NOW = 1_764_000_000_000
 
@@ -91,6 +100,128 @@ class TestHoldings:
         assert not [row for row in plan if row[3].startswith("SCAN")], plan
 
 
+class TestUses:
+    def put_run(self, state: State, at: int, *, name: str | None = "alice", uid: int = 1001, **more: Any) -> None:
+        event = EventId(node="h", time_ms=NOW + at, serial=at)
+        confidence = Confidence.CERTAIN
+        actor = Actor(name=name, uid=uid, auid=uid, method="auid", confidence=confidence)
+        fields: dict[str, Any] = {
+            "id": make_operation_id(event, "/v", kind="run"),
+            "kind": "script",
+            "program": "/x.py",
+            "argv": ["x"],
+            "host": "h",
+            "environment": EnvironmentRef(prefix="/v", kind="venv"),
+            "actor": actor,
+            "started": to_rfc3339(NOW + at),
+            "ended": None,
+            "outcome": Outcome.UNKNOWN,
+            "exit_code": None,
+            "signal": None,
+            "snapshot": None,
+            "cwd": None,
+            "pid": 1,
+            "image": 1,
+            "absent": {},
+            "evidence": [],
+        }
+        state.put_run(Run(**{**fields, **more}))
+
+    def asked(self, state: State, since: int | None = None, until: int | None = None) -> list[tuple[str | None, int | None, int]]:
+        at = [None if moment is None else NOW + moment for moment in (since, until)]
+        return [
+            (use.user, use.uid, use.runs) for use in EmbeddedStore(state.path.parent).uses("/v", since_ms=at[0], until_ms=at[1])
+        ]
+
+    def test_each_person_is_summed_and_loops_count_as_many_as_they_are(self, state: State) -> None:
+        self.put_run(state, 1)
+        self.put_run(state, 2, count=5)
+        self.put_run(state, 3, part_of="01ABC")
+        self.put_run(state, 4, kind="system")
+        self.put_run(state, 5, environment=EnvironmentRef(prefix="/v2", kind="venv"))
+        self.put_run(state, 6, name="bob", uid=1002)
+        self.put_run(state, 7, name=None, uid=7)
+        assert self.asked(state) == [("alice", 1001, 6), (None, 7, 1), ("bob", 1002, 1)]
+        first = next(EmbeddedStore(state.path.parent).uses("/v"))
+        assert (first.first, first.last) == (to_rfc3339(NOW + 1), to_rfc3339(NOW + 2))
+
+    def test_a_span_has_its_first_moment_and_not_its_last(self, state: State) -> None:
+        for at in (1, 2, 3):
+            self.put_run(state, at)
+        assert self.asked(state, 2, 3) == [("alice", 1001, 1)]
+        assert self.asked(state, 2) == [("alice", 1001, 2)]
+        assert self.asked(state, None, 2) == [("alice", 1001, 1)]
+        assert self.asked(state, 4) == []
+
+    def test_sums_agree_with_the_runs_that_are_listed(self, state: State) -> None:
+        for at in range(200):
+            self.put_run(state, at, uid=1000 + at % 3, count=1 + at % 4, kind=("script", "system", "module")[at % 3])
+        listed = EmbeddedStore(state.path.parent).runs(Query(environment="/v", since_ms=NOW + 50, until_ms=NOW + 149))
+        assert sum(run.count for run in listed) == sum(row[2] for row in self.asked(state, 50, 150)) > 0
+
+    def test_a_member_is_told_of_their_own_runs_alone(self, state: State) -> None:
+        self.put_run(state, 1)
+        self.put_run(state, 2, name="bob", uid=1002)
+        store = EmbeddedStore(state.path.parent)
+
+        def asked(uid: int, *, everything: bool = False) -> list[str | None]:
+            viewer = Viewer(uid=uid, sees_everything=everything)
+            return [use.user for use in answer(store, Request(method="uses", text="/v"), viewer)]
+
+        assert asked(1001) == ["alice"]
+        assert asked(1003) == []
+        assert asked(0, everything=True) == ["alice", "bob"]
+
+    def test_the_service_answers_as_the_folder_does(self, state: State, tmp_path: Path) -> None:
+        self.put_run(state, 1)
+        put(state, 0, package("six"))
+        server = StoreServer(tmp_path / "s.sock", state.path.parent, group="envtrail")
+        try:
+            remote, embedded = RemoteStore(str(tmp_path / "s.sock")), EmbeddedStore(state.path.parent)
+            span = {"since_ms": NOW, "until_ms": NOW + 9}
+            assert list(remote.uses("/v", **span)) == list(embedded.uses("/v", **span)) != []
+            assert list(remote.uses("/v", since_ms=NOW + 2)) == []
+            assert list(remote.holdings("six")) == list(embedded.holdings("six")) != []
+            assert list(remote.holdings(past=False)) == list(embedded.holdings(past=False)) != []
+        finally:
+            server.close()
+
+    def test_runs_are_read_from_the_index(self, state: State) -> None:
+        asked: list[str] = []
+        store = EmbeddedStore(state.path.parent)
+        store._database.set_trace_callback(asked.append)
+        list(store.uses("/v", since_ms=1))
+        list(store.runs(Query(environment="/v")))
+        list(store.operations(Query(environment="/v", package="six")))
+        plans = [" ".join(row[3] for row in store._database.execute(f"EXPLAIN QUERY PLAN {text}")) for text in list(asked)]
+        assert "COVERING INDEX runs_prefix" in plans[0]
+        assert "INDEX runs_prefix" in plans[1]
+        assert "INDEX operations_prefix" in plans[2]
+
+
+class TestSpans:
+    def held(self, since: int, until: int | None, version: str = "1", prefix: str = "/v", image: int | None = None) -> Holding:
+        return Holding(
+            prefix=prefix, package=package("six", version), since_ms=since, until_ms=until, since_image=image, until_image=None
+        )
+
+    def spans(self, *holdings: Holding) -> list[tuple[str, str, int, int | None, int | None]]:
+        return [(one.prefix, one.package.version, one.since_ms, one.until_ms, one.since_image) for one in merge_spans(holdings)]
+
+    def test_a_version_that_is_put_there_again_was_there_all_the_time(self) -> None:
+        found = self.spans(self.held(1, 5, image=7), self.held(5, 9, image=8), self.held(9, None))
+        assert found == [("/v", "1", 1, None, 7)]
+
+    def test_a_time_without_it_another_version_and_another_place_part_spans(self) -> None:
+        assert len(self.spans(self.held(1, 5), self.held(6, None))) == 2
+        assert len(self.spans(self.held(1, 5), self.held(5, 6, "2"), self.held(6, None))) == 3
+        assert len(self.spans(self.held(1, 5), self.held(5, None, prefix="/w"))) == 2
+
+    def test_two_of_a_name_at_once_are_told_apart(self) -> None:
+        found = self.spans(self.held(1, 5, "1"), self.held(2, None, "2"), self.held(5, None, "1"))
+        assert found == [("/v", "1", 1, None, None), ("/v", "2", 2, None, None)]
+
+
 class TestSpec:
     @pytest.mark.parametrize(
         ("spec", "yes", "no"),
@@ -100,6 +231,8 @@ class TestSpec:
             ("numpy>=2,<2.1", package("numpy", "2.0.5", "conda"), package("numpy", "2.1")),
             ("numpy>2", package("numpy", "2.1rc1"), package("numpy", "1.9")),
             ("pkg:pypi/numpy@2.0", package("numpy", "2.0"), package("numpy", "2.0", "conda")),
+            ("numpy vers:pypi/>=2.0|<2.1", package("numpy", "2.0.5"), package("numpy", "2.1")),
+            ("pkg:pypi/numpy?vers=vers:pypi%2F%3E%3D2.0", package("numpy", "2.0.5"), package("numpy", "1.9")),
             ("pkg:conda/numpy", package("numpy", "2.0", "conda"), package("numpy", "2.0")),
             ("pkg:conda/openssl@1.1.1w", package("openssl", "1.1.1w", "conda"), package("openssl", "1.1.1x", "conda")),
         ],
@@ -109,7 +242,9 @@ class TestSpec:
         assert target.matches(yes)
         assert not (target.matches(no) and target.name == no.name)
 
-    @pytest.mark.parametrize("spec", ["", "==1", "pkg:npm/left-pad", "pkg:", "a b c"])
+    @pytest.mark.parametrize(
+        "spec", ["", "==1", "pkg:npm/left-pad", "pkg:", "a b c", "vers:pypi/1", "a[b]", "a @ https://x/a.whl", "a vers:npm/1"]
+    )
     def test_what_names_nothing_is_said_so(self, spec: str) -> None:
         with pytest.raises(UsageError):
             parse_spec(spec)
@@ -128,6 +263,10 @@ def advisory(*events: dict[str, str], versions: list[str] | None = None, **more:
         "versions": versions or [],
     }
     return Advisory(records=[msgspec.convert({"id": "GHSA-1", "affected": [affected], **more}, Record)])
+
+
+def record(identity: str, *aliases: str) -> Record:
+    return Record(id=identity, aliases=list(aliases))
 
 
 class TestOsv:
@@ -164,6 +303,94 @@ class TestOsv:
         sets = [SpecifierSet(f">={span[0]}" + (f",<{span[1]}" if len(span) > 1 else "")) for span in spans]
         wanted = f"{version[0]}.{version[1]}"
         assert advisory(*events).holds_for("some-thing", wanted) == any(one.contains(wanted) for one in sets)
+
+    def test_a_local_version_is_the_release_it_is_built_from(self) -> None:
+        assert advisory({"introduced": "0"}, {"last_affected": "2.5.1"}).holds_for("some-thing", "2.5.1+cu121")
+        assert advisory(versions=["2.5.1"]).holds_for("some-thing", "2.5.1+cu121")
+        assert advisory(versions=["2.5.1-RC1"]).holds_for("some-thing", "2.5.1rc1")
+        assert not advisory(versions=["2.5.1"]).holds_for("some-thing", "2.5.2+cu121")
+
+    def test_a_range_that_cannot_be_judged_is_told_and_its_list_still_holds(self) -> None:
+        found = advisory({"introduced": "0"}, {"fixed": "r2024"}, versions=["1.0"])
+        assert found.unreadable("some-thing") == ["GHSA-1: `r2024` in a range of `some-thing` is no version (PEP 440)"]
+        assert found.holds_for("some-thing", "1.0")
+        assert not found.holds_for("some-thing", "1.1")
+
+    def test_what_speaks_of_one_matter_is_one_advisory(self) -> None:
+        records = [record("GHSA-a", "CVE-1"), record("PYSEC-1", "CVE-1", "CVE-2"), record("GHSA-b"), record("GHSA-c", "cve-2")]
+        for order in (records, records[::-1]):
+            by_id = group_records(order)
+            assert by_id["CVE-1"] is by_id["GHSA-A"] is by_id["PYSEC-1"] is by_id["GHSA-C"] is not by_id["GHSA-B"]
+            assert (by_id["CVE-2"].id, by_id["CVE-2"].aliases) == ("PYSEC-1", ["GHSA-a", "GHSA-c", "CVE-1", "CVE-2", "cve-2"])
+
+    @given(st.lists(st.lists(st.sampled_from("ABCDEFGH"), min_size=1, max_size=3), max_size=9), st.randoms())
+    def test_groups_are_what_aliases_connect_in_any_order(self, names: list[list[str]], chance: random.Random) -> None:
+        chance.shuffle(names)
+        by_id = group_records(record(*item) for item in names)
+        whole = {one: {one} for item in names for one in item}
+        for _ in names:
+            for item in names:
+                joined = set().union(*(whole[one] for one in item))
+                whole.update(dict.fromkeys(joined, joined))
+        found = {one: {other for other, group in by_id.items() if group is by_id[one]} for one in by_id}
+        assert found == whole
+        groups = {id(group): group for group in by_id.values()}.values()
+        assert sum(len(group.records) for group in groups) == len(names)
+
+    def test_one_record_that_says_so_is_enough_and_a_withdrawn_one_says_nothing(self) -> None:
+        narrow = advisory({"introduced": "0"}, {"fixed": "1"}).records[0]
+        wide = msgspec.structs.replace(advisory({"introduced": "0"}, {"fixed": "2"}).records[0], id="PYSEC-1")
+        gone = msgspec.structs.replace(wide, withdrawn="2026-01-01T00:00:00Z")
+        assert Advisory(records=[narrow, wide]).holds_for("some-thing", "1.5")
+        assert not Advisory(records=[narrow, gone]).holds_for("some-thing", "1.5")
+        assert (Advisory(records=[narrow, gone]).withdrawn, Advisory(records=[narrow, gone]).id) == (None, "GHSA-1")
+        assert Advisory(records=[gone]).holds_for("some-thing", "1.5")
+        assert Advisory(records=[gone]).withdrawn == "2026-01-01T00:00:00Z"
+
+    def test_malware_of_pypi_is_not_condas_and_a_server_is_not_its_client(self) -> None:
+        found = advisory({"introduced": "0"})
+        python = msgspec.structs.replace(package("some-thing", "1", "conda"), requires=("python >=3.10,<3.11.0a0",))
+        server = msgspec.structs.replace(package("some-thing", "1", "conda"), requires=("libgcc-ng >=12", "python-dateutil"))
+        target = target_of(found, "some-thing")
+        assert (target.matches(python), target.matches(server), target.matches(package("some-thing", "1"))) == (True, False, True)
+        malware = Advisory(records=[msgspec.structs.replace(found.records[0], id="MAL-2026-1")])
+        target = target_of(malware, "some-thing")
+        assert (target.matches(python), target.matches(package("some-thing", "1"))) == (False, True)
+
+    def test_a_damaged_member_is_named_and_the_rest_is_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "all.zip"
+        text = json.dumps({"id": "GHSA-1", "summary": "x" * 500})
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in ("crc", "deflate", "secret", "packed"):
+                archive.writestr(f"{name}.json", text.replace("GHSA-1", name))
+            archive.writestr("good.json", text)
+            big = zipfile.ZipInfo("big.json")
+            archive.writestr(big, b" " * (17 * 1024 * 1024), zipfile.ZIP_DEFLATED)
+            places = {item.filename: item.header_offset for item in archive.infolist()}
+        content = bytearray(path.read_bytes())
+        content[places["deflate.json"] + 30 + len("deflate.json")] ^= 0xFF
+        for name, field, value in (("crc", 16, 0xAA), ("secret", 8, 0x01), ("packed", 10, 99)):
+            entry = content.rfind(b"PK\x01\x02", 0, content.rfind(f"{name}.json".encode()))
+            content[entry + field] ^= value
+            if field != 16:
+                content[places[f"{name}.json"] + field - 2] ^= value
+        path.write_bytes(content)
+        found = read_advisories(path)
+        assert set(found.by_id) == {"GHSA-1"}
+        assert sorted(fault.partition("!")[2].partition(".")[0] for fault in found.faults) == [
+            "big",
+            "crc",
+            "deflate",
+            "packed",
+            "secret",
+        ]
+
+    def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_read(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").write_text('{"id": "GHSA-1"}')
+        (tmp_path / "b.json").symlink_to("nowhere")
+        (tmp_path / "c.json").mkdir()
+        found = read_advisories(tmp_path)
+        assert (set(found.by_id), len(found.faults)) == ({"GHSA-1"}, 2)
 
     def test_an_export_is_a_folder_or_a_zip_and_a_bad_document_ends_nothing(self, tmp_path: Path) -> None:
         good = {"id": "GHSA-1", "aliases": ["CVE-1"], "affected": [{"package": {"ecosystem": "PyPI", "name": "a"}}]}

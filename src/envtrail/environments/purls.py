@@ -34,8 +34,10 @@ def purl_of(package: Package) -> PackageURL | None:
 
 def _make(kind: str, package: Package, qualifiers: dict[str, str]) -> PackageURL | None:
     try:
-        return PackageURL(kind, None, package.name, package.version, qualifiers)
-    except ValueError:
+        found = PackageURL(kind, None, package.name, package.version, qualifiers)
+        # `/` is a name that is none: what it is read back as decides.
+        return found if PackageURL.from_string(found.to_string()) == found else None
+    except (ValueError, TypeError):
         return None
 
 

@@ -43,7 +43,7 @@ _ALGORITHMS = {
 }
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9/?#@!$&'()*+,;=:._~-]|%[0-9A-Fa-f]{2})+")
-_UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_UNWRITABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _licences = LicenseFactory()
 
 
@@ -93,11 +93,17 @@ def make_bom(
     for component in components.values():
         bom.components.add(component)
     needs = read_dependencies(snapshot, python)
+    needed_by_some = {name for names in needs.values() for name in names}
     for package in snapshot.packages:
         needed = [one for name in needs[normalise_name(package.name)] for one in by_name[name]]
         bom.register_dependency(components[_reference(package)], needed)
-    wanted = [components[_reference(package)] for package in snapshot.packages if package.requested is not False]
-    bom.register_dependency(root, wanted)
+    # What nobody asked for and nobody needs hangs on the environment too: the graph reaches everything.
+    tops = [
+        package
+        for package in snapshot.packages
+        if package.requested is not False or normalise_name(package.name) not in needed_by_some
+    ]
+    bom.register_dependency(root, [components[_reference(package)] for package in tops or snapshot.packages])
     return bom
 
 
@@ -127,8 +133,8 @@ def _component(package: Package, operation: Operation | None) -> Component:
         "url": None if is_url else package.url,
     }
     return Component(
-        name=package.name,
-        version=package.version,
+        name=package.name or "unnamed",
+        version=package.version or None,
         type=ComponentType.LIBRARY,
         bom_ref=_reference(package),
         purl=purl_of(package),
@@ -164,17 +170,16 @@ def _hashes(package: Package) -> list[HashType]:
 
 
 def _cleaned(package: Package) -> Package:
-    texts = {
-        name: getattr(package, name)
-        for name in ("name", "version", "installer", "location", "url", "license", "digest", "archive")
-    }
-    spoiled = {name: _clean(text) for name, text in texts.items() if text is not None and _UNWRITABLE.search(text)}
-    return msgspec.structs.replace(package, **spoiled) if spoiled else package
+    names = ("name", "version", "build", "installer", "location", "url", "source", "license", "digest", "archive")
+    told = {name: getattr(package, name) for name in names}
+    return msgspec.structs.replace(package, **{name: _clean(text) for name, text in told.items() if text is not None})
 
 
 def _clean(text: str) -> str:
-    """Text that XML can hold; what it cannot is spelt with its number, as `safe` does on a terminal."""
-    return _UNWRITABLE.sub(lambda found: f"\\x{ord(found[0]):02x}" if ord(found[0]) < 256 else f"\\u{ord(found[0]):04x}", text)
+    """Text of one line that XML can hold, without space at the ends; what it cannot is spelt with its number, as `safe` does on a terminal."""
+    return _UNWRITABLE.sub(
+        lambda found: f"\\x{ord(found[0]):02x}" if ord(found[0]) < 256 else f"\\u{ord(found[0]):04x}", text
+    ).strip()
 
 
 def _reference(package: Package) -> str:
