@@ -10,14 +10,19 @@ from pathlib import Path
 
 
 def make_wheel(
-    folder: Path, name: str, version: str, *, requires: Sequence[str] = (), scripts: Mapping[str, str] | None = None
+    folder: Path,
+    name: str,
+    version: str,
+    *,
+    requires: Sequence[str] = (),
+    extras: Sequence[str] = (),
+    scripts: Mapping[str, str] | None = None,
 ) -> Path:
     """A pure-Python wheel with one module (PEP 427); `scripts` are console scripts, name → entry point."""
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(
-        f"Requires-Dist: {item}\n" for item in requires
-    )
+    told = [f"Requires-Dist: {item}" for item in requires] + [f"Provides-Extra: {item}" for item in extras]
+    metadata = "\n".join(["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *told, ""])
     files = {
         f"{module}.py": f"version = {version!r}\n\n\ndef main() -> None:\n    pass\n",
         f"{info}/METADATA": metadata,

@@ -236,6 +236,7 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Environment:
         "app-one",
         "1.0",
         requires=["dep-one>=1", "extra-one; extra == 'more'", "never; python_version < '3'"],
+        extras=["more"],
     )
     direct = make_wheel(folder / "direct", "direct-one", "3.0", requires=["app-one[more]"])
     project = folder / "project"
