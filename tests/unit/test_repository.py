@@ -43,5 +43,6 @@ def test_no_dependency_forbids_our_licence() -> None:
 
 def test_every_dependency_has_its_reason_in_the_docs() -> None:
     text = (ROOT / "docs/dependencies.md").read_text()
-    names = [Requirement(item).name for item in requires("envtrail") or []]
-    assert [name for name in names if name not in text] == []
+    names = {Requirement(item).name for item in requires("envtrail") or []} - {"envtrail"}
+    assert len(names) >= 10
+    assert [name for name in sorted(names) if name not in text] == []

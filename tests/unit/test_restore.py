@@ -193,6 +193,24 @@ def test_offline_only_a_cache_can_tell(place: Place) -> None:
     assert not (place.folder / "out2/requirements.txt").exists()
 
 
+def test_without_uv_pip_is_asked_and_installs(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from envtrail.agent import restoring
+    from envtrail.cli.main import run
+
+    monkeypatch.setattr(restoring, "_find_uv", lambda: None)
+    monkeypatch.setenv("HOME", str(place.folder / "home"))
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    monkeypatch.chdir(place.folder)
+    words = ["--data-dir", str(place.folder / "trail"), "env", "restore", "exp", "--at", AT, "--index-url", place.index]
+    code = run([*words, "--run", "--to", str(place.folder / "again"), "--json"])
+    said = capfd.readouterr()
+    assert code == 0, said
+    assert {pin["origin"] for pin in json.loads(said.out)["pins"]} == {"index (pip)"}
+    assert versions(place.folder / "again") == {"alpha": "1.0", "beta": "1.0"}
+
+
 def test_what_came_from_a_file_or_a_project_is_named_by_what_it_is(place: Place) -> None:
     wheel = place.offer("gamma", "1.0")
     project = place.folder / "project"

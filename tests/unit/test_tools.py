@@ -281,8 +281,18 @@ OLD = (
     ("/v/bin/python -m http.server install", None),
 )
 
+OWN = (
+    ("/v/bin/python /v/bin/envtrail env restore ml-exp --at monday --run --to /w/again", ("envtrail", "create", "/w/again", [])),
+    (
+        "/v/bin/python -m envtrail --data-dir /d env restore ml-exp --at=01KB^ --to again --run",
+        ("envtrail", "create", "/w/again", []),
+    ),
+    ("/v/bin/python /v/bin/envtrail env restore ml-exp --at monday", None),
+    ("/v/bin/python /v/bin/envtrail env restore ml-exp --at monday --run --to /w/again --dry-run", None),
+    ("/v/bin/python /v/bin/envtrail log --env restore", None),
+)
 ROWS = [
-    *((command, None, PYTHON, {}, expected) for command, expected in (*PIP, *CONDA, *OLD)),
+    *((command, None, PYTHON, {}, expected) for command, expected in (*PIP, *CONDA, *OLD, *OWN)),
     *((command, "/x/uv", "/x/uv", {}, expected) for command, expected in UV),
     *((f"/t/bin/python /t/bin/{command}", None, PYTHON, {}, expected) for command, _, expected in PROJECTS),
     *((command, exe, exe, variables, expected) for command, exe, variables, expected in NATIVE),

@@ -275,4 +275,23 @@ mod tests {
         assert_eq!(text(b"caf\xc3\xa9\xff\xfe"), "caf\u{e9}\\xff\\xfe");
         assert_eq!(number(b"99999999999999999999999"), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_to_their_end(content: Vec<u8>, cut in 0usize..64) {
+            let sums = sum_record(&content);
+            assert_eq!(sums, sum_record(&content));
+            assert!(header(&content).count() <= content.len());
+            assert!(text(&content).len() >= content.iter().filter(|byte| byte.is_ascii()).count());
+            let piece = content.get(..cut.min(content.len())).unwrap_or_default();
+            assert!(sum_record(piece).record_sha256.len() == 64);
+        }
+
+        #[test]
+        fn the_order_of_lines_is_nothing(mut lines in proptest::collection::vec("[a-z/.,\"]{0,12}", 0..8)) {
+            let one = sum_record(lines.join("\n").as_bytes());
+            lines.reverse();
+            assert_eq!(one, sum_record(lines.join("\r\n").as_bytes()));
+        }
+    }
 }

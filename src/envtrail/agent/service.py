@@ -63,6 +63,7 @@ def serve(
     on_start: Callable[[Started], None] | None = None,
     on_result: Callable[[Result], None] | None = None,
     on_fault: Callable[[EnvtrailError], None] | None = None,
+    on_reading: Callable[[int, int], None] | None = None,
 ) -> bool:
     """Watch this machine until SIGTERM, SIGINT or the end of the source; gives whether SIGINT (Ctrl-C) ended it.
 
@@ -72,6 +73,7 @@ def serve(
         on_start: Told once, when capture has begun.
         on_result: Told of each operation, run and session.
         on_fault: Told of what is wrong while the watch goes on (a full disk).
+        on_reading: Told of the first reading of what is in the environments: done, and of how many.
 
     Raises:
         CannotRunError: nothing can be captured here, or another agent writes this trail.
@@ -89,7 +91,7 @@ def serve(
         try:
             environments = find_environments(config)
             rules = RuleKeeper(config, environments)
-            agent = Agent(config, opened, source, rules)
+            agent = Agent(config, opened, source, rules, on_reading=on_reading or (lambda _done, _total: None))
             opened.pipeline.on_full = on_fault or (lambda _: None)
             opened.pipeline.on_result = agent.followed(on_result)
             agent.begin(environments, restarted_after_ms=before.updated_ms if before else None)
@@ -132,7 +134,11 @@ def open_socket(config: Config) -> StoreServer | None:
 class Agent:
     """One loop, one thread; looking for environments is the only work beside it."""
 
-    def __init__(self, config: Config, opened: Opened, source: Source, rules: RuleKeeper) -> None:
+    def __init__(
+        self, config: Config, opened: Opened, source: Source, rules: RuleKeeper, *, on_reading: Callable[[int, int], None]
+    ) -> None:
+        self._on_reading = on_reading
+        self._to_read = 0
         self._config = config
         self._opened = opened
         self._pipeline = opened.pipeline
@@ -175,6 +181,7 @@ class Agent:
         self._pipeline.observe(list(read_processes(now_ms)), now_ms)
         self._without_past = {environment.prefix for environment in environments} if first_start else set()
         self._unread = list(environments)
+        self._to_read = len(environments)
         self._watch_files(environments)
         self._pipeline.take_up(now_ms)
         self._losses.poll(now_ms)
@@ -266,6 +273,9 @@ class Agent:
             until_s = time.monotonic() + _READING_S
             while self._unread and time.monotonic() < until_s:
                 self._take_environment(self._unread.pop(), now_ms)
+                if self._to_read:
+                    self._on_reading(self._to_read - len(self._unread), self._to_read)
+            self._to_read = self._to_read if self._unread else 0
         elif self._search is None and self._is_due(
             "search", now_ms, self._config.number("interpret.environments_interval_s") * 1000
         ):

@@ -145,12 +145,17 @@ def observe_environment(
 
 def _observe_before(wish: EnvironmentOpened, now_ms: int) -> list[Observation]:
     """What was in an environment when a tool began; nothing where that is known, or it has been changed since."""
-    environment = identify(Path(wish.prefix))
-    folders = [wish.prefix, f"{wish.prefix}/conda-meta", *(environment.site_packages if environment else ())]
-    changed_ms = max(map(_changed_ms, folders))
-    if changed_ms >= wish.since_ms or (wish.known_ms is not None and changed_ms <= wish.known_ms):
+    if wish.known_ms is not None and _last_change_ms(wish.prefix) <= wish.known_ms:
         return []
-    return observe_environment(wish.prefix, now_ms, reason=BEFORE, kind=wish.environment_kind)
+    seen = observe_environment(wish.prefix, now_ms, reason=BEFORE, kind=wish.environment_kind)
+    # After the reading: what the tool has changed while it was read is in the times, if not in what was read.
+    return [] if _last_change_ms(wish.prefix) >= wish.since_ms else seen
+
+
+def _last_change_ms(prefix: str) -> float:
+    environment = identify(Path(prefix))
+    folders = [prefix, f"{prefix}/conda-meta", *(environment.site_packages if environment else ())]
+    return max(map(_changed_ms, folders))
 
 
 def _changed_ms(folder: str) -> float:

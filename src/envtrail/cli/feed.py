@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from envtrail.agent.pipeline import Result
@@ -11,6 +13,8 @@ from envtrail.cli.render import emit_json, safe
 from envtrail.errors import EnvtrailError
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
+
+_BAR = 30
 
 
 class Feed:
@@ -30,6 +34,14 @@ class Feed:
         )
         for fault in rules.faults if rules else ():
             click.echo(f"warning: {fault}", err=True)
+
+    def reading(self, done: int, total: int) -> None:
+        """The first look into the environments, as a bar on a terminal; it goes when all are read."""
+        if not sys.stderr.isatty():
+            return
+        filled = _BAR * done // total
+        bar = f"reading {total} environments  [{'#' * filled}{'.' * (_BAR - filled)}]  {done}"
+        click.echo(f"\r\x1b[K{bar}" if done < total else "\r\x1b[K", nl=False, err=True)
 
     @staticmethod
     def warn(fault: EnvtrailError) -> None:

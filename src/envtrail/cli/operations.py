@@ -43,14 +43,14 @@ def who(operation: Operation, names: Mapping[int, str | None] | None = None) -> 
 
 
 def summary(operation: Operation) -> str:
-    """`+2 -1 ~3`: added, removed, changed."""
+    """`+2 -1 ~3`: added, removed, changed; where no package was, the files."""
     if operation.changes is None:
         return "changes not recorded"
     added = sum(change.before is None for change in operation.changes)
     removed = sum(change.after is None for change in operation.changes)
     changed = len(operation.changes) - added - removed
     parts = [f"{sign}{count}" for sign, count in (("+", added), ("-", removed), ("~", changed)) if count]
-    return " ".join(parts) or "no changes"
+    return " ".join(parts) or (f"{operation.files_total} files" if operation.files_total else "no changes")
 
 
 def one_line(operation: Operation) -> str:

@@ -200,7 +200,11 @@ def test_a_full_disk_is_a_gap_and_the_watch_goes_on(tmp_path: Path, home: Path) 
             (trail / "filler").unlink()
             install("3.0")
             wait_until(lambda: "disk_full" in agent.ask("gaps", "--json").stdout, "the entry of the loss ledger", timeout_s=40)
-            wait_until(lambda: "leaf==3.0" in str(agent.operations()[-1]["argv"]), "the operation after it", timeout_s=40)
+            wait_until(
+                lambda: "leaf==3.0" in str([one["argv"] for one in agent.operations()]), "the operation after it", timeout_s=40
+            )
+            (drift,) = [one for one in agent.operations() if one["tool"] == "unknown"]
+            assert [(c["before"]["version"], c["after"]["version"]) for c in drift["changes"]] == [("1.0", "2.0")]  # type: ignore[attr-defined]
             assert agent.process.poll() is None
             agent.process.terminate()
             agent.process.wait(20)

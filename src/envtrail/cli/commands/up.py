@@ -22,5 +22,5 @@ def command(context: Context, profile: str | None, as_json: bool) -> None:
 
     config = context.config.replaced("--profile", rules__profile=profile) if profile else context.config
     feed = Feed(as_json=as_json)
-    if serve(config, keep_rules=False, on_start=feed.start, on_result=feed.show, on_fault=feed.warn):
+    if serve(config, keep_rules=False, on_start=feed.start, on_result=feed.show, on_fault=feed.warn, on_reading=feed.reading):
         raise click.exceptions.Exit(ExitCode.INTERRUPTED)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from envtrail.interpret.tool import Tool
 from envtrail.interpret.tools.conda import Conda
 from envtrail.interpret.tools.distribution import Distribution
+from envtrail.interpret.tools.envtrail import Envtrail
 from envtrail.interpret.tools.pip import Pip
 from envtrail.interpret.tools.pipx import Pipx
 from envtrail.interpret.tools.projects import Project
@@ -27,6 +28,7 @@ TOOLS: tuple[Tool, ...] = (
     Venv(),
     Setuptools(),
     Distribution(),
+    Envtrail(),
 )
 
 AGENT, RUNNER = "agent", "runner"

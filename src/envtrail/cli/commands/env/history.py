@@ -80,7 +80,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
         operation.actor.name or (f"uid {operation.actor.uid}" if operation.actor.uid is not None else "?"),
         f"{operation.kind.value} ({operation.tool})",
         operation.outcome.value,
-        summary(operation) if operation.changes or not operation.files_total else f"{operation.files_total} files",
+        summary(operation),
         "?" if entry.snapshot is None else str(entry.snapshot.packages),
         command_line(operation.argv),
     )
