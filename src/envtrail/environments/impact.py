@@ -39,13 +39,13 @@ class Exposure(Struct, frozen=True, kw_only=True):
     """A span in which an environment had it, by whom, and what ran with it."""
 
     holding: Holding
-    advisory: str | None
+    advisory: str | None = None
     """The id of the advisory that names it."""
-    aliases: list[str]
+    aliases: list[str] = []
     """The advisory's other ids."""
-    withdrawn: str | None
+    withdrawn: str | None = None
     """When the advisory was withdrawn."""
-    summary: str
+    summary: str = ""
     brought_by: str | None
     """Who; null where nobody was seen."""
     brought_in: str | None
@@ -116,6 +116,13 @@ def merge_spans(holdings: Iterable[Holding]) -> Iterator[Holding]:
             done += [before] if before is not None else []
             open_[key] = holding
         yield from sorted([*done, *open_.values()], key=lambda one: (one.since_ms, one.package.version))
+
+
+def expose(exposure: Exposure, advisory: Advisory) -> Exposure:
+    """The same span, named by an advisory."""
+    return msgspec.structs.replace(
+        exposure, advisory=advisory.id, aliases=advisory.aliases, withdrawn=advisory.withdrawn, summary=advisory.summary
+    )
 
 
 def find_ends(holding: Holding, operations: Iterable[Operation]) -> tuple[Operation | None, Operation | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from envtrail.environments.advisories import Advisories, Advisory, read_advisori
 from envtrail.environments.impact import (
     Exposure,
     Target,
+    expose,
     find_ends,
     is_advisory_id,
     merge_spans,
@@ -130,7 +132,7 @@ def _tell_faults(faults: list[str]) -> None:
 
 def _exposures(store: Store, pairs: Iterator[tuple[Target, Holding]]) -> Iterator[Exposure]:
     done_to: dict[tuple[str, str], list[Operation]] = {}
-    for target, holding in pairs:
+    for holding, group in groupby(pairs, key=lambda pair: pair[1]):
         # As written: a change of conda's `ruamel.yaml` is under that name, PyPI's under the normal form of it.
         key = (holding.prefix, holding.package.name)
         if key not in done_to:
@@ -138,13 +140,8 @@ def _exposures(store: Store, pairs: Iterator[tuple[Target, Holding]]) -> Iterato
             done_to[key] = list(store.operations(query))
         brought, removed = find_ends(holding, done_to[key])
         uses = list(store.uses(holding.prefix, since_ms=holding.since_ms, until_ms=holding.until_ms))
-        advisory = target.advisory
-        yield Exposure(
+        exposure = Exposure(
             holding=holding,
-            advisory=advisory.id if advisory else None,
-            aliases=advisory.aliases if advisory else [],
-            withdrawn=advisory.withdrawn if advisory else None,
-            summary=advisory.summary if advisory else "",
             brought_by=person_of(brought),
             brought_in=brought.id if brought else None,
             removed_by=person_of(removed),
@@ -153,6 +150,8 @@ def _exposures(store: Store, pairs: Iterator[tuple[Target, Holding]]) -> Iterato
             users=list(dict.fromkeys(use.user or ("uid ?" if use.uid is None else str(use.uid)) for use in uses)),
             last_used=max((use.last for use in uses), default=None),
         )
+        for target, _ in group:
+            yield exposure if target.advisory is None else expose(exposure, target.advisory)
 
 
 def _row(item: Exposure) -> tuple[str, ...]:
