@@ -18,6 +18,7 @@ from envtrail.environments.find import identify
 from envtrail.environments.inventory import read_snapshot
 from envtrail.environments.verify import verify_environment
 from envtrail.model.environment import Package, Snapshot
+from envtrail.model.ids import EventId, make_operation_id
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.layout import Layout
 from envtrail.store.state import State
@@ -43,6 +44,12 @@ def measure(work: Path, *, quick: bool) -> Table:
         assert after is not None
         assert diff_snapshots(before, after)
 
+    def impact() -> None:
+        spans = list(store.holdings("p005"))
+        runs = sum(use.runs for one in spans for use in store.uses(one.prefix, since_ms=one.since_ms, until_ms=one.until_ms))
+        assert len(spans) >= ENVIRONMENTS
+        assert runs
+
     subjects: dict[str, Callable[[], object]] = {
         f"read_snapshot, {PACKAGES} packages": lambda: read_snapshot(environment),
         "pip list": lambda: _run(pip, "list"),
@@ -52,6 +59,7 @@ def measure(work: Path, *, quick: bool) -> Table:
         ),
         "env verify, all files": lambda: verify_environment(environment),
         f"env diff, {'a fiftieth of ' if quick else ''}{OPERATIONS:,} operations on {ENVIRONMENTS} environments": diff,
+        "impact of a package, there, and as many runs summed": impact,
     }
     seconds: dict[str, list[float]] = {}
     for _ in range(rounds):
@@ -112,8 +120,16 @@ def _fill(folder: Path, operations: int) -> tuple[EmbeddedStore, list[str]]:
             "INSERT INTO snapshots VALUES (?, ?, ?, 'venv', 'operation', ?, '[]')",
             ((names[at % ENVIRONMENTS], BEGAN_MS + at * 60, digests[at % len(digests)], at) for at in range(real, operations)),
         )
+        state._database.executemany(
+            "INSERT INTO runs (id, started, prefix, user, auid, kind, count) VALUES (?, ?, ?, ?, ?, 'script', 1)",
+            ((_run_id(at), str(at), names[at % ENVIRONMENTS], f"user{at % 40}", at % 40) for at in range(operations)),
+        )
     state.close()
     return EmbeddedStore(folder), names
+
+
+def _run_id(at: int) -> str:
+    return make_operation_id(EventId(node="n", time_ms=BEGAN_MS + at * 60, serial=at), "", kind="run")
 
 
 def _package(which: int, version: int) -> Package:

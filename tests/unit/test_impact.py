@@ -355,7 +355,8 @@ class TestOsv:
         assert (target.matches(python), target.matches(server), target.matches(package("some-thing", "1"))) == (True, False, True)
         malware = Advisory(records=[msgspec.structs.replace(found.records[0], id="MAL-2026-1")])
         target = target_of(malware, "some-thing")
-        assert (target.matches(python), target.matches(package("some-thing", "1"))) == (False, True)
+        brought = msgspec.structs.replace(package("some-thing", "1"), installer="conda")
+        assert [target.matches(one) for one in (python, brought, package("some-thing", "1"))] == [False, False, True]
 
     def test_a_damaged_member_is_named_and_the_rest_is_read(self, tmp_path: Path) -> None:
         path = tmp_path / "all.zip"

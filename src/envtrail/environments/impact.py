@@ -92,8 +92,9 @@ def target_of(advisory: Advisory, name: str) -> Target:
     """
 
     def matches(package: Package) -> bool:
-        is_project = package.ecosystem == "pypi" or (not advisory.is_malware and _is_of_python(package))
-        return is_project and advisory.holds_for(name, package.version)
+        is_project = package.ecosystem == "pypi" or _is_of_python(package)
+        is_of_index = package.ecosystem == "pypi" and package.installer != "conda"
+        return (is_of_index if advisory.is_malware else is_project) and advisory.holds_for(name, package.version)
 
     return Target(name=name, matches=matches, advisory=advisory)
 
