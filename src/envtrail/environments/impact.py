@@ -61,7 +61,8 @@ def parse_spec(spec: str) -> Target:
         requirement = Requirement(spec)
     except InvalidRequirement as fault:
         raise UsageError(
-            f"`{spec}` names no package: {fault}", hint="`numpy`, `numpy==2.0.0`, `pkg:pypi/numpy@2.0.0`, or an advisory's id"
+            f"`{spec}` names no package: {str(fault).partition(chr(10))[0]}",
+            hint="`numpy`, `numpy==2.0.0`, `pkg:pypi/numpy@2.0.0`, or an advisory's id",
         ) from None
     name = normalise_name(requirement.name)
     return Target(name=name, matches=lambda package: _is_within(requirement.specifier, package.version))
