@@ -213,6 +213,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("store.segment_age_s", 24 * 3600, "s", "A segment is sealed at this age."),
     Setting(
+        "policy.path",
+        "/etc/envtrail/policy.d",
+        "",
+        "Folder of the policy's YAML files, under version control; or one file.",
+    ),
+    Setting(
         "advisories.path",
         "",
         "",

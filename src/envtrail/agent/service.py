@@ -19,6 +19,7 @@ from envtrail.agent.file_changes import roots_of
 from envtrail.agent.importing import carry
 from envtrail.agent.pipeline import Result
 from envtrail.agent.status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
+from envtrail.agent.suspects import Suspects
 from envtrail.agent.upkeep import RuleKeeper
 from envtrail.agent.world import ImportedWorld, LiveWorld, observe_packages, read_processes
 from envtrail.capture.auditd_log import log_files
@@ -29,7 +30,7 @@ from envtrail.capture.source import Source
 from envtrail.config import Config
 from envtrail.core import ExecWatch, FileWatch
 from envtrail.environments.baseline import read_baseline
-from envtrail.environments.find import find_environments
+from envtrail.environments.find import find_environments, identify
 from envtrail.environments.inventory import read_snapshot
 from envtrail.errors import EnvtrailError, InputError
 from envtrail.interpret.tools import hints
@@ -149,6 +150,7 @@ class Agent:
         self._searcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="find-environments")
         self._search: Future[list[Environment]] | None = None
         self._unread: list[Environment] = []
+        self._suspects = Suspects()
         self._files: FileWatch | None = None
         self._due: dict[str, int] = {"search": self._started_ms, "retention": 0}
         self._stopped_by: int | None = None
@@ -269,6 +271,12 @@ class Agent:
                 self._pipeline.observe([applied], now_ms)
         if self._is_due("moved", now_ms, _KERNEL_INTERVAL_MS) and self._rules.is_outdated():
             self._due["search"] = 0
+        for prefix in self._suspects.due(now_ms):
+            found = identify(Path(prefix))
+            if found is None:
+                self._suspects.clear(prefix)
+            else:
+                self._take_environment(found, now_ms)
         if self._unread:
             until_s = time.monotonic() + _READING_S
             while self._unread and time.monotonic() < until_s:
@@ -294,7 +302,10 @@ class Agent:
         if known is None:
             observations += observe_packages(environment, now_ms, reason="baseline")
         elif known.digest != snapshot.digest:
+            if not self._suspects.is_settled(environment.prefix, snapshot.digest, now_ms):
+                return
             observations += observe_packages(environment, now_ms, reason="scheduled")
+        self._suspects.clear(environment.prefix)
         if environment.prefix in self._without_past:
             self._without_past.remove(environment.prefix)
             observations += read_baseline(environment, snapshot, now_ms)

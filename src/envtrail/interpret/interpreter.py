@@ -128,7 +128,7 @@ class Interpreter:
 
     def is_busy(self, prefix: str) -> bool:
         """Whether an environment is being changed: what is read there now would be half of it."""
-        return bool(self._at_work_in(prefix)) or self._writes.is_open(prefix)
+        return bool(self._at_work_in(prefix)) or self.is_written(prefix)
 
     def prefixes(self) -> set[str]:
         """Where the tools that are at work, or were shortly before, are known to work."""
@@ -136,8 +136,9 @@ class Interpreter:
         return {prefix for prefix in at_work | self._memory.prefixes() if prefix}
 
     def is_written(self, prefix: str) -> bool:
-        """Whether somebody's hand is changing it."""
-        return self._writes.is_open(prefix)
+        """Whether somebody's hand is changing it, or a tool has ended of which it is not known yet where it worked."""
+        waits = any(one.is_ended and one.intention.prefix is None for one in self._operations.values())
+        return waits or self._writes.is_open(prefix)
 
     def _at_work_in(self, prefix: str) -> list[OpenOperation]:
         return [opened for opened in self._operations.values() if opened.intention.prefix == prefix]
@@ -157,12 +158,11 @@ class Interpreter:
 
     def finish(self, *, now_ms: int) -> list[Emission]:  # noqa: ARG002 - what is open stays without an end
         """No more events will come: everything open is given as it is."""
-        opened_now = list(self._operations.values())
-        emissions = [one for item in opened_now for one in self._close(item, changes=None, installed=None, absent="not recorded")]
+        opened = list(self._operations.values())
+        emissions = [one for item in opened for one in self._close(item, changes=None, installed=None, absent="not recorded")]
         emissions += [write.settle(changes=None, absent="not recorded") for write in self._writes.take_all()]
-        emissions += self._runs.clear()
         self._by_pid.clear()
-        return emissions
+        return [*emissions, *self._runs.clear()]
 
     def unanswered(self) -> list[Emission]:
         """What was wished for and never answered: the agent was killed in between."""

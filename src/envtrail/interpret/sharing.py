@@ -24,8 +24,8 @@ class Reclaimed(Struct, frozen=True, kw_only=True):
 def deal_out(changes: Sequence[Change], operation: OpenOperation, others: Sequence[OpenOperation]) -> list[Change]:
     """The changes that are an operation's own; another's are kept for its end.
 
-    A change belongs to the operation whose processes made its metadata, else to the one that asked for it by name. Where neither
-    decides, it stays with the one that has ended, and both say that they are shared.
+    A change belongs to the operation whose processes made its metadata, else to the one that asked for it by name, unless that began
+    after the end of this one. Where neither decides, it stays with the one that has ended, and both say that they are shared.
 
     Args:
         changes: Between the snapshot before and the one taken for `operation`.
@@ -34,12 +34,13 @@ def deal_out(changes: Sequence[Change], operation: OpenOperation, others: Sequen
     """
     own: list[Change] = []
     undecided = False
+    everybody = (operation, *others)
+    together = (operation, *(one for one in others if operation.ended_ms is None or one.event.time_ms <= operation.ended_ms))
     for change in changes:
-        everybody = (operation, *others)
-        claimants = [one for one in everybody if one.has_metadata_of(change)] or [one for one in everybody if one.claims(change)]
+        claimants = [one for one in everybody if one.has_metadata_of(change)] or [one for one in together if one.claims(change)]
         if not claimants or operation in claimants:
             own.append(change)
-            undecided |= bool(others) and claimants != [operation]
+            undecided |= len(together) > 1 and claimants != [operation]
         else:
             claimants[0].from_others.append(change)
     if undecided:

@@ -1,0 +1,205 @@
+"""`envtrail policy`."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+from envtrail.cli.context import Context
+from envtrail.cli.operations import one_line
+from envtrail.cli.options import moment
+from envtrail.cli.render import emit_json, emit_text, found_nothing, safe, style
+from envtrail.detect.cases import run_tests
+from envtrail.detect.files import Loaded, load_policy
+from envtrail.detect.judge import Decision, Facts, judge
+from envtrail.detect.policy import Policy, Rule, Verdict
+from envtrail.errors import ExitCode, InputError
+from envtrail.model.operation import Operation
+from envtrail.store.store import Query
+
+_COLOURS = {Verdict.ALLOW: "green", Verdict.NOTIFY: "yellow", Verdict.REQUIRE_APPROVAL: "red", Verdict.DENY: "red"}
+
+
+class Judged(Struct, frozen=True, kw_only=True):
+    """An operation and what the policy says of it."""
+
+    operation: Operation
+    decision: Decision
+
+
+@click.group("policy")
+def command() -> None:
+    """Who may change what, where and when: YAML files, checked, tested, and tried on what has happened."""
+
+
+@command.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="JSON lines: a fault each.")
+@click.pass_obj
+def check(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Every fault of the policy, with file, line and column. Exit code 2 when there is one."""
+    loaded = _load(context, paths)
+    if as_json:
+        emit_json(loaded.faults)
+    elif loaded.faults:
+        _tell_faults(loaded)
+    else:
+        click.echo(f"{len(loaded.policy.rules)} rules and {len(loaded.policy.tests)} tests in {len(loaded.files)} files: sound")
+    if loaded.faults:
+        raise click.exceptions.Exit(ExitCode.USAGE)
+
+
+@command.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="JSON lines: a test each, with how its verdict was reached.")
+@click.pass_obj
+def test(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Run the tests that stand beside the rules. Exit code 1 when one fails."""
+    outcomes = run_tests(_sound(_load(context, paths)))
+    if not outcomes:
+        found_nothing("the policy has no `tests`")
+    failed = [one for one in outcomes if not one.passed]
+    if as_json:
+        emit_json({"test": one.test, "passed": one.passed, "decision": one.decision} for one in outcomes)
+    else:
+        for one in failed:
+            click.echo(style(f"failed: {safe(one.test.name)}: {_verdict(one.decision)}, not {one.test.expect.value}", fg="red"))
+            emit_text(_steps(one.decision))
+        click.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} tests passed")
+    if failed:
+        raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+
+
+@command.command()
+@click.argument("operation")
+@click.option(
+    "--policy", "paths", multiple=True, type=click.Path(path_type=Path), help="Files or folders instead of `policy.path`."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_obj
+def explain(context: Context, operation: str, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Which rule decided about OPERATION, and why the ones before it did not."""
+    policy = _sound(_load(context, paths))
+    with context.store() as store:
+        found = store.operation(operation)
+        if found is None:
+            raise InputError(f"no operation begins with `{operation}`", hint="`envtrail log` lists them")
+        owners = {item.prefix: item.owner_uid for item in store.environments(with_gone=True)}
+    decision = judge(policy, found, _facts(found, owners.get(found.environment.prefix)))
+    if as_json:
+        emit_json([decision])
+        return
+    emit_text([one_line(found), "", *_steps(decision), "", f"{_verdict(decision)}: {safe(decision.reason)}"])
+
+
+@command.command()
+@click.option("--since", default="30d", show_default=True, help="Since a moment.")
+@click.option("--until", help="Until a moment.")
+@click.option(
+    "--policy", "paths", multiple=True, type=click.Path(path_type=Path), help="Files or folders instead of `policy.path`."
+)
+@click.option("--all", "everything", is_flag=True, help="What is allowed, too.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines.")
+@click.pass_obj
+def replay(context: Context, since: str, until: str | None, paths: tuple[Path, ...], everything: bool, as_json: bool) -> None:
+    """What the policy would have said of what has happened: a dry run against the trail."""
+    policy = _sound(_load(context, paths))
+    counts = dict.fromkeys(Verdict, 0)
+    with context.store() as store:
+        owners = {item.prefix: item.owner_uid for item in store.environments(with_gone=True)}
+        query = Query(since_ms=moment(context, since), until_ms=moment(context, until))
+
+        def judged() -> Iterator[Judged]:
+            for operation in store.operations(query):
+                if operation.actor.method == "owner":
+                    continue
+                decision = judge(policy, operation, _facts(operation, owners.get(operation.environment.prefix)))
+                counts[decision.verdict] += 1
+                if everything or decision.verdict is not Verdict.ALLOW:
+                    yield Judged(operation=operation, decision=decision)
+
+        if as_json:
+            emit_json(judged())
+        else:
+            emit_text(f"{_verdict(item.decision):34}  {one_line(item.operation)}" for item in judged())
+    if not as_json:
+        told = ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items() if count)
+        click.echo(told or "no operations in this time", err=True)
+    if sum(counts.values()) == counts[Verdict.ALLOW]:
+        raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+
+
+@command.command()
+def schema() -> None:
+    """The JSON Schema of a policy file, for editors."""
+    import msgspec
+
+    from envtrail.detect.policy import VERSION, Test
+
+    _, parts = msgspec.json.schema_components([list[Rule], list[Test]], ref_template="#/$defs/{name}")
+    properties = {
+        "version": {"const": VERSION},
+        "rules": {"type": "array", "items": {"$ref": "#/$defs/Rule"}},
+        "tests": {"type": "array", "items": {"$ref": "#/$defs/Test"}},
+    }
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Envtrail policy",
+        "type": "object",
+        "required": ["version"],
+        "additionalProperties": False,
+        "properties": properties,
+        "$defs": parts,
+    }
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=1))
+
+
+def _load(context: Context, paths: tuple[Path, ...]) -> Loaded:
+    return load_policy(paths or (Path(context.config.text("policy.path")),))
+
+
+def _sound(loaded: Loaded) -> Policy:
+    if loaded.faults:
+        _tell_faults(loaded)
+        raise InputError(f"the policy has {len(loaded.faults)} faults", hint="`envtrail policy check` lists them")
+    return loaded.policy
+
+
+def _tell_faults(loaded: Loaded) -> None:
+    for fault in loaded.faults:
+        click.echo(f"{safe(fault.path)}:{fault.line}:{fault.column}: {safe(fault.message)}", err=True)
+
+
+def _facts(operation: Operation, owner_uid: int | None) -> Facts:
+    """The groups of the person and the name of the owner, as this machine's directory has them now."""
+    owner = None
+    if owner_uid is not None:
+        try:
+            owner = pwd.getpwuid(owner_uid).pw_name
+        except KeyError:
+            owner = str(owner_uid)
+    name = operation.actor.name
+    if name is None:
+        return Facts(owner=owner)
+    groups = {entry.gr_name for entry in grp.getgrall() if name in entry.gr_mem}
+    with contextlib.suppress(KeyError):
+        groups.add(grp.getgrgid(pwd.getpwnam(name).pw_gid).gr_name)
+    return Facts(groups=frozenset(groups), owner=owner)
+
+
+def _steps(decision: Decision) -> Iterator[str]:
+    for step in decision.steps:
+        mark = "matches" if step.matched else "no"
+        about = f" {safe(step.package)}" if step.package else ""
+        yield f"    {mark:8} {safe(step.rule)}{about}: {safe(step.why)}"
+
+
+def _verdict(decision: Decision) -> str:
+    told = decision.verdict.value + (f" by {safe(decision.rule)}" if decision.rule else "")
+    return style(told, fg=_COLOURS[decision.verdict])

@@ -1,0 +1,1 @@
+"""What is noticed of what happened: policy first."""

@@ -1,0 +1,176 @@
+"""What a policy says of an operation: judged on what was observed to change, each change by the first rule that matches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from msgspec import Struct
+
+from envtrail.detect.policy import Policy, Rule, Verdict, What, When, Where, Who, parse_days, parse_hours, parse_zone
+from envtrail.environments.impact import Target, parse_spec
+from envtrail.model.environment import Package, normalise_name
+from envtrail.model.operation import Change, Operation
+
+_MUST_JUDGE = frozenset({"create", "delete", "tamper"})
+"""Actions that are something even where no package came or went."""
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What the operation's document does not hold."""
+
+    groups: frozenset[str] = frozenset()
+    """Of the person."""
+    owner: str | None = None
+    """Name of the environment's owner."""
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """What a rule said of a change."""
+
+    rule: str
+    package: str | None
+    matched: bool
+    why: str
+    """The condition that did not hold; of a match, all of them."""
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """The verdict, and how it was reached."""
+
+    verdict: Verdict
+    rule: str | None
+    """Null where none matched: allowed."""
+    reason: str
+    package: str | None
+    """The change that decided; null for the operation as such."""
+    steps: list[Step]
+
+
+def judge(policy: Policy, operation: Operation, facts: Facts) -> Decision:
+    """The strictest verdict over all changes; of two alike, the first."""
+    steps: list[Step] = []
+    decisions = [_judge_one(policy.rules, operation, change, facts, steps) for change in _subjects(operation)]
+    if not decisions:
+        return Decision(verdict=Verdict.ALLOW, rule=None, reason="nothing was changed", package=None, steps=[])
+    verdict, rule, package = max(decisions, key=lambda item: item[0].rank)
+    reason = rule.reason if rule else "no rule matches"
+    return Decision(verdict=verdict, rule=rule.name if rule else None, reason=reason, package=package, steps=steps)
+
+
+def _subjects(operation: Operation) -> list[Change | None]:
+    """The changes; the operation as such where what changed is not known, or no package is concerned."""
+    if operation.changes is None or (not operation.changes and operation.kind.value in _MUST_JUDGE):
+        return [None]
+    return [*operation.changes]
+
+
+def _judge_one(
+    rules: Sequence[Rule], operation: Operation, change: Change | None, facts: Facts, steps: list[Step]
+) -> tuple[Verdict, Rule | None, str | None]:
+    package = change.name if change else None
+    for rule in rules:
+        why = _why_not(rule, operation, change, facts)
+        steps.append(Step(rule=rule.name, package=package, matched=why is None, why=why or "every condition holds"))
+        if why is None:
+            return rule.verdict, rule, package
+    return Verdict.ALLOW, None, package
+
+
+def _why_not(rule: Rule, operation: Operation, change: Change | None, facts: Facts) -> str | None:
+    """The first condition that does not hold; null when all do."""
+    checks: tuple[Callable[[], str | None], ...] = (
+        lambda: _not_who(rule.who, operation, facts),
+        lambda: _not_where(rule.where, operation, facts),
+        lambda: _not_what(rule.what, operation, change, is_strict=rule.verdict is not Verdict.ALLOW),
+        lambda: None if rule.when is None or _is_within(rule.when, operation) else "it was at another time",
+        lambda: None if rule.outside is None or not _is_within(rule.outside, operation) else "it was within the time",
+    )
+    return next((why for check in checks if (why := check()) is not None), None)
+
+
+def _not_who(who: Who, operation: Operation, facts: Facts) -> str | None:
+    actor = operation.actor
+    container = [actor.container.image or "", actor.container.id] if actor.container else []
+    return (
+        _none_of("user", who.users, [actor.name] if actor.name else [])
+        or _none_of("group", who.groups, facts.groups)
+        or _none_of("class", who.classes, [actor.kind] if actor.kind else [])
+        or _none_of("unit", who.units, [actor.unit] if actor.unit else [])
+        or _none_of("container", who.containers, container)
+    )
+
+
+def _not_where(where: Where, operation: Operation, facts: Facts) -> str | None:
+    prefix = operation.environment.prefix
+    names = [prefix, prefix.rpartition("/")[2]]
+    return (
+        _none_of("environment", where.environments, names)
+        or _none_of("kind of environment", where.kinds, [operation.environment.kind])
+        or _none_of("owner", where.owners, [facts.owner] if facts.owner else [])
+    )
+
+
+def _not_what(what: What, operation: Operation, change: Change | None, *, is_strict: bool) -> str | None:
+    told = _none_of("action", what.actions, [operation.kind.value]) or _none_of(
+        "tool", what.tools, [operation.tool, *operation.via]
+    )
+    if told or not (what.packages or what.sources or what.requested is not None):
+        return told
+    if change is None:
+        # What changed is not known: a rule that allows does not cover it, a stricter one does.
+        return None if is_strict and operation.changes is None else "which packages changed is not known"
+    state = change.after or change.before
+    package = Package(
+        ecosystem=change.ecosystem,
+        name=change.name,
+        version=state.version if state else "",
+        source=state.source if state else None,
+    )
+    if what.packages and not any(_fits(pattern, package) for pattern in what.packages):
+        return f"{change.name} {package.version} is none of the packages"
+    if what.requested is not None and change.requested is not what.requested:
+        return f"{change.name} was {'not ' if what.requested else ''}asked for by name"
+    return _none_of("source", what.sources, [package.source] if package.source else [])
+
+
+def _fits(pattern: str, package: Package) -> bool:
+    target = _target(pattern)
+    if target is None:
+        return fnmatchcase(normalise_name(package.name), pattern.lower())
+    return target.name == normalise_name(package.name) and target.matches(package)
+
+
+def check_pattern(pattern: str) -> None:
+    """Whether a pattern names packages.
+
+    Raises:
+        UsageError: it does not.
+    """
+    _target(pattern)
+
+
+@lru_cache(maxsize=4096)
+def _target(pattern: str) -> Target | None:
+    """Null for a pattern with a wildcard."""
+    return None if set(pattern) & set("*?") and not pattern.startswith("pkg:") and "=" not in pattern else parse_spec(pattern)
+
+
+def _none_of(what: str, patterns: Iterable[str], values: Iterable[str]) -> str | None:
+    patterns, values = list(patterns), list(values)
+    if not patterns or any(fnmatchcase(value, pattern) for value in values for pattern in patterns):
+        return None
+    return f"{what} is {' or '.join(values) or 'not known'}"
+
+
+def _is_within(when: When, operation: Operation) -> bool:
+    moment = datetime.fromisoformat(operation.started.replace("Z", "+00:00")).astimezone(parse_zone(when.zone))
+    if moment.date() in when.holidays or (when.days and moment.weekday() not in parse_days(when.days)):
+        return False
+    if not when.hours:
+        return True
+    now = moment.time()
+    spans = [parse_hours(word) for word in when.hours]
+    return any(begin <= now < end if begin < end else now >= begin or now < end for begin, end in spans)
