@@ -116,9 +116,10 @@ class Pipeline:
         events = _events(batch)
         if events.num_rows and events.column("ended_by")[events.num_rows - 1].as_py() != "timeout":
             self.lag_ms = max(0, now_ms - events.column("time")[events.num_rows - 1].cast(pa.int64()).as_py())
-        self._advance(batch.records, events, observations, now_ms)
         if wall_ms is not None:
             self.files.hold([*block.files, *batch.files], now_ms)
+        self._advance(batch.records, events, observations, now_ms)
+        if wall_ms is not None:
             self._release_files(now_ms)
 
     def _release_files(self, now_ms: int) -> None:
@@ -226,8 +227,10 @@ class Pipeline:
         )
 
     def _is_known(self, wish: Emission) -> bool:
-        """Whether a write that is not settled will say by itself what was changed before a tool began."""
-        return isinstance(wish, EnvironmentOpened) and self.interpreter.is_written(wish.prefix)
+        """Whether what was changed before a tool began has, or will have, an author: then it is not read now."""
+        if not isinstance(wish, EnvironmentOpened) or self._state.snapshot_ms(wish.prefix) is None:
+            return False
+        return self.files.is_busy(wish.prefix) or self.interpreter.is_written(wish.prefix)
 
     def _told(self, wish: Wish) -> Wish:
         """A wish with what the state knows already."""

@@ -137,8 +137,8 @@ class Interpreter:
 
     def is_written(self, prefix: str) -> bool:
         """Whether somebody's hand is changing it, or a tool has ended of which it is not known yet where it worked."""
-        waits = any(one.is_ended and one.intention.prefix is None for one in self._operations.values())
-        return waits or self._writes.is_open(prefix)
+        at_work = self._operations.values()
+        return self._writes.is_open(prefix) or any(one.may_work_in(prefix) for one in at_work)
 
     def _at_work_in(self, prefix: str) -> list[OpenOperation]:
         return [opened for opened in self._operations.values() if opened.intention.prefix == prefix]

@@ -98,6 +98,10 @@ class OpenOperation(Struct, kw_only=True):
         is_told = self.intention.environment_kind == "target"
         return self.saw_metadata and bool(self.elsewhere) and not self.saw_place and not is_told
 
+    def may_work_in(self, prefix: str) -> bool:
+        """Whether it was seen to change an environment that it was not thought to work in, or has ended and nothing tells where it worked."""
+        return prefix in self.elsewhere or (self.is_ended and self.intention.prefix is None)
+
     def retarget(self, prefix: str, kind: str | None) -> None:
         """It was seen to work in this environment."""
         self.is_seen = True
