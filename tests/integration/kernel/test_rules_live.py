@@ -203,8 +203,10 @@ def test_a_full_disk_is_a_gap_and_the_watch_goes_on(tmp_path: Path, home: Path) 
             wait_until(
                 lambda: "leaf==3.0" in str([one["argv"] for one in agent.operations()]), "the operation after it", timeout_s=40
             )
-            (drift,) = [one for one in agent.operations() if one["tool"] == "unknown"]
-            assert [(c["before"]["version"], c["after"]["version"]) for c in drift["changes"]] == [("1.0", "2.0")]  # type: ignore[attr-defined]
+            # What the full disk did not take is nobody's where it was read in between, else part of the next change: the ledger has the gap.
+            told = [(c["before"], c["after"]) for one in agent.operations() for c in one["changes"] or ()]  # type: ignore[attr-defined]
+            steps = sorted((before["version"] if before else "", after["version"]) for before, after in told)
+            assert steps in ([("", "1.0"), ("1.0", "2.0"), ("2.0", "3.0")], [("", "1.0"), ("1.0", "3.0")])
             assert agent.process.poll() is None
             agent.process.terminate()
             agent.process.wait(20)
