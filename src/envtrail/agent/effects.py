@@ -22,16 +22,27 @@ from envtrail.model.observation import (
     BaselineChange,
     CursorMoved,
     EnvironmentSeen,
+    FindingMade,
+    FindingTriaged,
     GapFound,
+    GrantGiven,
+    GrantRevoked,
     ImportEnded,
     ImportStarted,
     NameResolved,
     Observation,
+    OperationJudged,
+    PolicyLoaded,
     RecordsRedacted,
+    RequestApproved,
+    RequestDenied,
+    RequestMade,
     SnapshotTaken,
+    SuppressionSet,
 )
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
+from envtrail.store.decisions import Decisions
 
 
 class State(Protocol):
@@ -53,6 +64,8 @@ class State(Protocol):
     def snapshot_ms(self, prefix: str, at_ms: int | None = None) -> int | None: ...
     def packages(self, digest: str) -> list[Package] | None: ...
     def environment_made_ms(self, prefix: str) -> int | None: ...
+    @property
+    def decisions(self) -> Decisions: ...
 
 
 class Effects:
@@ -87,6 +100,10 @@ class Effects:
                     self._state.put_cursor(observation.source, observation.position)
                 case ImportEnded():
                     emissions += self._interpreter.finish(now_ms=now_ms)
+                case PolicyLoaded() | OperationJudged() | FindingMade() | FindingTriaged() | SuppressionSet():
+                    self._state.decisions.put(observation)
+                case RequestMade() | RequestApproved() | RequestDenied() | GrantGiven() | GrantRevoked():
+                    self._state.decisions.put(observation)
                 case _:
                     pass
         return emissions

@@ -35,9 +35,13 @@ def make_operation_id(event: EventId, prefix: str, *, kind: str = "operation") -
     References:
         https://github.com/ulid/spec (the spelling; the 80 bits are a hash here, so that a rebuild agrees)
     """
-    digest = hashlib.sha256(f"{kind}\0{event.node}\0{event.time_ms}\0{event.serial}\0{prefix}".encode()).digest()
-    number = ((event.time_ms & (1 << 48) - 1) << 80) | int.from_bytes(digest[:10], "big")
-    return OperationId(_spell(number))
+    return OperationId(make_ulid(event.time_ms, kind, event.node, str(event.time_ms), str(event.serial), prefix))
+
+
+def make_ulid(time_ms: int, *parts: str) -> str:
+    """A ULID of a moment whose 80 bits are a hash of the parts."""
+    digest = hashlib.sha256("\0".join(parts).encode()).digest()
+    return _spell(((time_ms & (1 << 48) - 1) << 80) | int.from_bytes(digest[:10], "big"))
 
 
 def lowest_id(time_ms: int) -> str:

@@ -11,8 +11,11 @@ from typing import Union
 import msgspec
 from msgspec import Struct
 
+from envtrail.model.approval import Approval, Grant, GrantId, Request, RequestId
 from envtrail.model.environment import Environment, Package
+from envtrail.model.finding import Finding, FindingId, Status, Suppression
 from envtrail.model.gap import Gap
+from envtrail.model.ids import OperationId
 from envtrail.model.operation import FileChange
 
 
@@ -195,23 +198,111 @@ class CursorMoved(_Observation, frozen=True, tag="cursor_moved"):
     position: dict[str, str | int]
 
 
+class PolicyLoaded(_Observation, frozen=True, tag="policy_loaded"):
+    """From now on this policy is in force: what it says of an operation can be looked up for ever."""
+
+    digest: str
+    """`sha256:…` over names and texts."""
+    files: dict[str, str]
+    """Path → text."""
+    commit: str | None = None
+    """Of the Git repository that the files lie in."""
+
+
+class OperationJudged(_Observation, frozen=True, tag="operation_judged"):
+    """What the policy in force said of an operation when it was seen, and the grant that covered it."""
+
+    operation: OperationId
+    verdict: str
+    rule: str | None
+    reason: str
+    grant: GrantId | None = None
+
+
+class FindingMade(_Observation, frozen=True, tag="finding_made"):
+    """A detection noticed something."""
+
+    finding: Finding
+
+
+class FindingTriaged(_Observation, frozen=True, tag="finding_triaged"):
+    """A person said where a finding stands."""
+
+    finding: FindingId
+    status: Status
+    by: str
+    why: str
+    assignee: str | None = None
+
+
+class SuppressionSet(_Observation, frozen=True, tag="suppression_set"):
+    """A person muted a detection, or ended that before its time."""
+
+    suppression: Suppression
+
+
+class RequestMade(_Observation, frozen=True, tag="request_made"):
+    """Somebody asked to change an environment."""
+
+    request: Request
+
+
+class RequestApproved(_Observation, frozen=True, tag="request_approved"):
+    """One person said yes; the grant follows when enough have."""
+
+    request: RequestId
+    approval: Approval
+
+
+class RequestDenied(_Observation, frozen=True, tag="request_denied"):
+    """One person said no."""
+
+    request: RequestId
+    by: str
+    why: str
+
+
+class GrantGiven(_Observation, frozen=True, tag="grant_given"):
+    """An approval stands from now on."""
+
+    grant: Grant
+
+
+class GrantRevoked(_Observation, frozen=True, tag="grant_revoked"):
+    """An approval was taken back."""
+
+    grant: GrantId
+    by: str
+    why: str
+
+
 Observation = Union[
     AgentStarted,
     BaselineChange,
     CursorMoved,
     EnvironmentSeen,
     FilesChanged,
+    FindingMade,
+    FindingTriaged,
     GapFound,
+    GrantGiven,
+    GrantRevoked,
     ImportEnded,
     ImportStarted,
     NameResolved,
+    OperationJudged,
+    PolicyLoaded,
     ProcessExited,
     ProcessForked,
     ProcessSeen,
     RecordsRedacted,
+    RequestApproved,
+    RequestDenied,
+    RequestMade,
     RulesApplied,
     ScriptSeen,
     SnapshotTaken,
+    SuppressionSet,
 ]
 
 

@@ -181,5 +181,9 @@ class Operation(Struct, frozen=True, kw_only=True):
     files_total: int = 0
     shared: list[OperationId] = []
     """Operations on the same environment at the same time, where a change could belong to either."""
+    verdict: str | None = None
+    """Of the policy that was in force: `allow`, `notify`, `require-approval`, `deny`; null where none was, or it is not judged yet."""
+    policy_rule: str | None = None
+    """The policy's rule that decided; null where none matched."""
     why: dict[str, str] = {}
     """Field name → how it was reached (`envtrail explain`)."""

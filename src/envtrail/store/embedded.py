@@ -9,10 +9,13 @@ from typing import Any
 import msgspec
 
 from envtrail.errors import InputError
+from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
+from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session, Use
+from envtrail.store.decisions import find_findings, find_grants, find_requests, find_suppressions
 from envtrail.store.layout import RECORDS, ZST, Layout
 from envtrail.store.lives import find_holdings, find_uses, summarise_environments
 from envtrail.store.state import connect, find_snapshot
@@ -124,6 +127,22 @@ class EmbeddedStore:
         for (doc,) in rows:
             yield msgspec.json.decode(doc, type=Gap)
 
+    def findings(self, query: Query, *, operation: str | None = None) -> Iterator[Finding]:
+        """What was noticed; newest first unless asked otherwise."""
+        return find_findings(self._database, query, operation=operation)
+
+    def requests(self, query: Query) -> Iterator[Request]:
+        """Requests; newest first unless asked otherwise."""
+        return find_requests(self._database, query)
+
+    def grants(self, query: Query) -> Iterator[Grant]:
+        """Grants; newest first unless asked otherwise."""
+        return find_grants(self._database, query)
+
+    def suppressions(self) -> Iterator[Suppression]:
+        """Mutes, those that end last first."""
+        return find_suppressions(self._database)
+
     def status(self) -> StoreStatus:
         """Figures for `status`."""
         from envtrail.store.seal import read_seal
@@ -148,6 +167,8 @@ class EmbeddedStore:
             environments=self._count("environments WHERE NOT gone"),
             unexplained=int(self._database.execute("SELECT coalesce(sum(unexplained), 0) FROM operations").fetchone()[0]),
             gaps=self._count("gaps"),
+            findings=self._count("findings WHERE status = 'open'"),
+            requests=self._count("requests WHERE status = 'pending'"),
             watched_since_ms=self._database.execute("SELECT min(time_ms) FROM snapshots").fetchone()[0],
             oldest_ms=_to_ms(span[0]),
             newest_ms=_to_ms(span[1]),

@@ -9,7 +9,9 @@ from typing import Any, TypeVar, Union
 import msgspec
 
 from envtrail.errors import CannotRunError, StoreError
+from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
+from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session, Use
@@ -69,6 +71,18 @@ class RemoteStore:
 
     def gaps(self, query: Query) -> Iterator[Gap]:
         return self._ask(Gap, "gaps", query=query)
+
+    def findings(self, query: Query, *, operation: str | None = None) -> Iterator[Finding]:
+        return self._ask(Finding, "findings", query=query, text=operation or "")
+
+    def requests(self, query: Query) -> Iterator[Request]:
+        return self._ask(Request, "requests", query=query)
+
+    def grants(self, query: Query) -> Iterator[Grant]:
+        return self._ask(Grant, "grants", query=query)
+
+    def suppressions(self) -> Iterator[Suppression]:
+        return self._ask(Suppression, "suppressions")
 
     def status(self) -> StoreStatus:
         return next(self._ask(StoreStatus, "status"))

@@ -147,6 +147,18 @@ def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[A
         ),
         "names": lambda: iter([store.names()]),
         "gaps": lambda: store.gaps(request.query),
+        "findings": lambda: (
+            item
+            for item in store.findings(request.query, operation=request.text or None)
+            if viewer.sees_everything or item.uid == viewer.uid
+        ),
+        "requests": lambda: (
+            item for item in store.requests(request.query) if viewer.sees_everything or item.terms.uid == viewer.uid
+        ),
+        "grants": lambda: (
+            item for item in store.grants(request.query) if viewer.sees_everything or item.terms.uid == viewer.uid
+        ),
+        "suppressions": store.suppressions,
         "status": lambda: iter([store.status()]),
     }
     method = methods.get(request.method)

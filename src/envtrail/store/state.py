@@ -21,12 +21,14 @@ from envtrail.model.environment import Environment, Package, Snapshot, normalise
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
+from envtrail.store.decisions import Decisions
 
-SCHEMA = 5
+SCHEMA = 6
 
 _TABLES = """
 CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, ended TEXT, prefix TEXT, tool TEXT, kind TEXT, outcome TEXT,
-  user TEXT, uid INTEGER, auid INTEGER, command TEXT, unexplained INTEGER, doc BLOB) WITHOUT ROWID;
+  user TEXT, uid INTEGER, auid INTEGER, command TEXT, unexplained INTEGER, verdict TEXT, granted TEXT, doc BLOB) WITHOUT ROWID;
+CREATE INDEX operations_granted ON operations (granted) WHERE granted IS NOT NULL;
 CREATE INDEX operations_prefix ON operations (prefix, id);
 CREATE INDEX operations_user ON operations (user, id);
 CREATE TABLE changes (name TEXT, operation TEXT, PRIMARY KEY (name, operation)) WITHOUT ROWID;
@@ -44,6 +46,14 @@ CREATE TABLE holdings (package INTEGER, prefix TEXT, since_ms INTEGER, until_ms 
   WITHOUT ROWID;
 CREATE TABLE gaps (id TEXT PRIMARY KEY, since_ms INTEGER, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE TABLE names (uid INTEGER, since_ms INTEGER, name TEXT, PRIMARY KEY (uid, since_ms)) WITHOUT ROWID;
+CREATE TABLE policies (since_ms INTEGER PRIMARY KEY, digest TEXT, doc BLOB);
+CREATE TABLE findings (number INTEGER PRIMARY KEY, id TEXT UNIQUE, time_ms INTEGER, detection TEXT, level INTEGER, status TEXT,
+  operation TEXT, prefix TEXT, user TEXT, uid INTEGER, doc BLOB);
+CREATE INDEX findings_operation ON findings (operation);
+CREATE INDEX findings_time ON findings (time_ms);
+CREATE TABLE suppressions (id TEXT PRIMARY KEY, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE requests (id TEXT PRIMARY KEY, status TEXT, uid INTEGER, prefix TEXT, doc BLOB) WITHOUT ROWID;
+CREATE TABLE grants (id TEXT PRIMARY KEY, prefix TEXT, uid INTEGER, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE TABLE redactions (kind TEXT PRIMARY KEY, count INTEGER) WITHOUT ROWID;
 CREATE TABLE cursors (source TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
 """
@@ -99,6 +109,7 @@ class State:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._database = connect(path, read_only=False)
+        self.decisions = Decisions(self._database)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -127,6 +138,8 @@ class State:
             operation.actor.auid,
             " ".join(operation.argv),
             max(1, len(operation.changes or ())) if operation.explained is False else 0,
+            operation.verdict,
+            operation.grant,
             _encode(operation),
         )
         self._database.executemany(

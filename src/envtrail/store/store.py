@@ -7,7 +7,9 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
+from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session, Use
@@ -36,6 +38,12 @@ class Query(Struct, frozen=True, kw_only=True):
     """Of a script's content (runs)."""
     snapshot: str | None = None
     """Digest of a snapshot, or the beginning of it (runs)."""
+    detection: str | None = None
+    """Name or id of the rule (findings)."""
+    status: str | None = None
+    """Of findings and requests."""
+    level: str | None = None
+    """This bad or worse (findings)."""
     everything: bool = False
     """The distribution's own programs, and each run of a loop, too (runs)."""
     pid: int | None = None
@@ -83,6 +91,10 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     unexplained: int
     """Changes that no operation of a package tool explains."""
     gaps: int
+    findings: int
+    """Open ones."""
+    requests: int
+    """Pending ones."""
     watched_since_ms: int | None
     """When an environment was first read: before, nothing was watched."""
     oldest_ms: int | None
@@ -131,5 +143,12 @@ class Store(Protocol):
         ...
 
     def gaps(self, query: Query) -> Iterator[Gap]: ...
+    def findings(self, query: Query, *, operation: str | None = None) -> Iterator[Finding]:
+        """What was noticed, all of it or of one operation; newest first unless asked otherwise."""
+        ...
+
+    def requests(self, query: Query) -> Iterator[Request]: ...
+    def grants(self, query: Query) -> Iterator[Grant]: ...
+    def suppressions(self) -> Iterator[Suppression]: ...
     def status(self) -> StoreStatus: ...
     def close(self) -> None: ...

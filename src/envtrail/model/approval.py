@@ -1,0 +1,115 @@
+"""A wish to change an environment, and what people decided about it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NewType
+
+import msgspec
+from msgspec import Struct
+
+from envtrail.model.ids import OperationId, make_ulid
+
+RequestId = NewType("RequestId", str)
+GrantId = NewType("GrantId", str)
+
+
+class RequestStatus(str, Enum):
+    """Where a request stands."""
+
+    PENDING = "pending"
+    GRANTED = "granted"
+    DENIED = "denied"
+
+
+class GrantKind(str, Enum):
+    """How an approval came to be."""
+
+    APPROVAL = "approval"
+    """Somebody approved a request."""
+    LATE = "late"
+    """Somebody approved what had happened already."""
+    BREAK_GLASS = "break-glass"
+    """Somebody took it, in an emergency, and said why."""
+    GIT = "git"
+    """It was merged into the policy's repository."""
+
+
+class Approval(Struct, frozen=True, kw_only=True):
+    """One person's yes."""
+
+    name: str
+    uid: int | None
+    time_ms: int
+    method: str
+    """`service`: the socket's peer as the kernel names it; `sshsig`: a signature with a key of `allowed_signers`; `git`: a commit."""
+    why: str = ""
+    signature: str | None = None
+    """Armoured SSHSIG over the grant's terms (PROTOCOL.sshsig)."""
+    key: str | None = None
+    """Fingerprint of the key that signed."""
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """What is wished for, and for how long: what approvers sign."""
+
+    prefix: str
+    user: str
+    uid: int | None
+    action: str
+    """`install` (updates included), `remove`, `create`, `delete`, or `any`."""
+    packages: list[str]
+    """Specifications; empty: any."""
+    dependencies: bool
+    """What the packages bring along is covered."""
+    until_ms: int
+    uses: int | None
+    """How many operations; null: any number."""
+    why: str
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """Somebody's wish."""
+
+    id: RequestId
+    time_ms: int
+    host: str
+    terms: Terms
+    status: RequestStatus = RequestStatus.PENDING
+    needed: int = 1
+    """People who must approve."""
+    approvals: list[Approval] = []
+    denied_by: str | None = None
+    denied_why: str | None = None
+    grant: GrantId | None = None
+
+
+class Grant(Struct, frozen=True, kw_only=True):
+    """An approval that stands until it expires, is used up or is revoked."""
+
+    id: GrantId
+    kind: GrantKind
+    since_ms: int
+    terms: Terms
+    approvals: list[Approval]
+    request: RequestId | None = None
+    operation: OperationId | None = None
+    """The one operation that it covers, of a late approval."""
+    revoked_ms: int | None = None
+    revoked_by: str | None = None
+    revoked_why: str | None = None
+
+
+def make_request_id(terms: Terms, time_ms: int) -> RequestId:
+    """The id of a request."""
+    return RequestId(make_ulid(time_ms, "request", msgspec.json.encode(terms).decode()))
+
+
+def make_grant_id(kind: GrantKind, subject: str, time_ms: int) -> GrantId:
+    """The id of the grant of a kind about a subject (a request, an operation, a name in Git)."""
+    return GrantId(make_ulid(time_ms, "grant", kind.value, subject))
+
+
+def signed_bytes(terms: Terms) -> bytes:
+    """What an approver signs: the terms as JSON with sorted keys."""
+    return msgspec.json.encode(terms, order="sorted")

@@ -1,0 +1,1 @@
+"""Findings and requests told to people, through Apprise."""
