@@ -12,8 +12,9 @@ import yaml
 from msgspec import Struct
 
 from envtrail.detect.judge import check_pattern
-from envtrail.detect.policy import VERSION, Policy, Rule, Test, When, parse_days, parse_hours, parse_zone
+from envtrail.detect.policy import VERSION, Policy, Rule, Test
 from envtrail.errors import InputError, UsageError
+from envtrail.model.hours import When, parse_days, parse_hours, parse_zone
 from envtrail.model.operation import OperationKind
 
 _MOST_NODES = 100_000

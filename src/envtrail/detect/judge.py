@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from msgspec import Struct
 
-from envtrail.detect.policy import Policy, Rule, Verdict, What, When, Where, Who, parse_days, parse_hours, parse_zone
+from envtrail.detect.policy import Policy, Rule, Verdict, What, Where, Who
 from envtrail.environments.impact import Target, parse_spec
 from envtrail.model.environment import Package, normalise_name
 from envtrail.model.operation import Change, Operation
+from envtrail.model.times import to_ms
 
 _MUST_JUDGE = frozenset({"create", "delete", "tamper"})
 """Actions that are something even where no package came or went."""
@@ -81,12 +81,13 @@ def _judge_one(
 
 def _why_not(rule: Rule, operation: Operation, change: Change | None, facts: Facts) -> str | None:
     """The first condition that does not hold; null when all do."""
+    started_ms = to_ms(operation.started)
     checks: tuple[Callable[[], str | None], ...] = (
         lambda: _not_who(rule.who, operation, facts),
         lambda: _not_where(rule.where, operation, facts),
         lambda: _not_what(rule.what, operation, change, is_strict=rule.verdict is not Verdict.ALLOW),
-        lambda: None if rule.when is None or _is_within(rule.when, operation) else "it was at another time",
-        lambda: None if rule.outside is None or not _is_within(rule.outside, operation) else "it was within the time",
+        lambda: None if rule.when is None or rule.when.holds_at(started_ms) else "it was at another time",
+        lambda: None if rule.outside is None or not rule.outside.holds_at(started_ms) else "it was within the time",
     )
     return next((why for check in checks if (why := check()) is not None), None)
 
@@ -163,14 +164,3 @@ def _none_of(what: str, patterns: Iterable[str], values: Iterable[str]) -> str |
     if not patterns or any(fnmatchcase(value, pattern) for value in values for pattern in patterns):
         return None
     return f"{what} is {' or '.join(values) or 'not known'}"
-
-
-def _is_within(when: When, operation: Operation) -> bool:
-    moment = datetime.fromisoformat(operation.started.replace("Z", "+00:00")).astimezone(parse_zone(when.zone))
-    if moment.date() in when.holidays or (when.days and moment.weekday() not in parse_days(when.days)):
-        return False
-    if not when.hours:
-        return True
-    now = moment.time()
-    spans = [parse_hours(word) for word in when.hours]
-    return any(begin <= now < end if begin < end else now >= begin or now < end for begin, end in spans)
