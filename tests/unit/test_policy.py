@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from envtrail.detect.cases import facts_of, operation_of, run_tests
 from envtrail.detect.files import Loaded, load_policy
 from envtrail.detect.judge import Decision, judge
-from envtrail.detect.policy import Case, Policy, Rule, Verdict, parse_days, parse_hours
+from envtrail.detect.policy import Case, Policy, Rule, Verdict
 from envtrail.errors import InputError
+from envtrail.model.hours import parse_days, parse_hours
 from envtrail.store.layout import Layout
 from envtrail.store.state import State
 
