@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from envtrail.detect.judge import Decision, Facts, judge
-from envtrail.detect.policy import Case, Policy, Test
+from envtrail.detect.judge import Decision, Facts, PackageFacts, judge
+from envtrail.detect.policy import Case, Policy, Test, parse_span
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.operation import (
     Actor,
@@ -42,7 +42,10 @@ def run_tests(policy: Policy) -> list[Outcomes]:
 
 def facts_of(case: Case) -> Facts:
     """What a case says beside its operation."""
-    return Facts(groups=frozenset(case.groups), owner=case.owner)
+    known = PackageFacts(licence=case.licence, malicious=case.malicious, age_ms=parse_span(case.age) if case.age else None)
+    changes = operation_of(case).changes or []
+    packages = {(change.ecosystem, change.name): known for change in changes}
+    return Facts(groups=frozenset(case.groups), owner=case.owner, packages=packages)
 
 
 def operation_of(case: Case) -> Operation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,8 +12,9 @@ import yaml
 from msgspec import Struct
 
 from envtrail.detect.judge import check_pattern
-from envtrail.detect.policy import VERSION, Policy, Rule, Test
+from envtrail.detect.policy import VERSION, ApprovalRule, FileGrant, FileSuppression, Policy, Rule, Test, parse_span
 from envtrail.errors import InputError, UsageError
+from envtrail.model.approval import ACTIONS
 from envtrail.model.hours import When, parse_days, parse_hours, parse_zone
 from envtrail.model.operation import OperationKind
 
@@ -22,7 +23,8 @@ _MOST_NODES = 100_000
 _AT = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _KINDS = {"conda", "venv", "system", "user", "target", "unknown"}
 _CLASSES = {"human", "service", "agent"}
-_Item = TypeVar("_Item", Rule, Test)
+_KEYS = ("version", "rules", "tests", "tags", "approvals", "grants", "suppressions")
+_Item = TypeVar("_Item", Rule, Test, ApprovalRule, FileGrant, FileSuppression)
 
 
 class PolicyFault(Struct, frozen=True, kw_only=True):
@@ -39,7 +41,10 @@ class Loaded(Struct, frozen=True, kw_only=True):
 
     policy: Policy
     faults: list[PolicyFault]
-    files: list[str]
+    files: dict[str, str]
+    """Path → text."""
+    origins: dict[str, str] = {}
+    """Name of a grant → its file."""
 
 
 def load_policy(paths: Sequence[Path]) -> Loaded:
@@ -48,22 +53,43 @@ def load_policy(paths: Sequence[Path]) -> Loaded:
     Raises:
         InputError: one cannot be read.
     """
-    found = Loaded(policy=Policy(rules=[], tests=[]), faults=[], files=[])
-    names: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for path in _files(paths):
         try:
-            text = path.read_text(encoding="utf-8")
+            texts[str(path)] = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as fault:
             raise InputError(f"`{path}` cannot be read: {fault}", hint="a policy is UTF-8 text") from None
-        found.files.append(str(path))
-        one = _File(str(path), text)
-        for at, rule in one.items("rules", Rule, _check_rule):
-            if rule.name in names:
-                one.fault(f".rules[{at}].name", f"a rule `{rule.name}` is in {names[rule.name]} already")
-            else:
-                names[rule.name] = str(path)
-                found.policy.rules.append(rule)
-        found.policy.tests.extend(test for _, test in one.items("tests", Test, _check_test))
+    return parse_policy(texts)
+
+
+def parse_policy(texts: Mapping[str, str]) -> Loaded:
+    """The policy of files that were read: path → text."""
+    found = Loaded(policy=Policy(rules=[], tests=[]), faults=[], files=dict(texts))
+    policy = found.policy
+    names: dict[tuple[str, str], str] = {}
+    for path, text in texts.items():
+        one = _File(path, text)
+
+        def is_new(key: str, at: int, name: str, one: _File = one, path: str = path) -> bool:
+            known = names.setdefault((key, name), f"{path}[{at}]")
+            if known != f"{path}[{at}]":
+                one.fault(f".{key}[{at}].name", f"`{name}` is in {known.rpartition('[')[0]} already")
+            return known == f"{path}[{at}]"
+
+        policy.rules.extend(rule for at, rule in one.items("rules", Rule, _check_rule) if is_new("rules", at, rule.name))
+        policy.tests.extend(test for _, test in one.items("tests", Test, _check_test))
+        policy.approvals.extend(item for _, item in one.items("approvals", ApprovalRule, _check_approval))
+        for at, grant in one.items("grants", FileGrant, _check_grant):
+            if is_new("grants", at, grant.name):
+                policy.grants.append(grant)
+                found.origins[grant.name] = path
+        policy.suppressions.extend(
+            item
+            for at, item in one.items("suppressions", FileSuppression, lambda _: iter(()))
+            if is_new("suppressions", at, item.name)
+        )
+        for tag, patterns in one.tags():
+            policy.tags.setdefault(tag, []).extend(patterns)
         found.faults.extend(one.faults)
     return found
 
@@ -95,8 +121,8 @@ class _File:
         if values.get("version") != VERSION:
             self.fault(".version" if "version" in values else "", f"`version` must be {VERSION}, the language of this Envtrail")
         for key in values:
-            if key not in {"version", "rules", "tests"}:
-                self.fault(f".{key}", f"`{key}` is unknown here; `version`, `rules`, `tests`")
+            if key not in _KEYS:
+                self.fault(f".{key}", f"`{key}` is unknown here; {', '.join(_KEYS)}")
 
     def fault(self, path: str, message: str) -> None:
         """Note a fault at the nearest place that is known."""
@@ -127,6 +153,13 @@ class _File:
             if not faults:
                 yield at, item
 
+    def tags(self) -> Iterator[tuple[str, list[str]]]:
+        """Names and what bears them."""
+        try:
+            yield from msgspec.convert(self._values.get("tags") or {}, dict[str, list[str]]).items()
+        except msgspec.ValidationError as fault:
+            self.fault(".tags", f"`tags` is a mapping of names to lists of environments: {_AT.sub('', str(fault))}")
+
     def _plain(self, node: yaml.Node, path: str) -> Any:
         self._nodes += 1
         if self._nodes > _MOST_NODES:
@@ -151,10 +184,9 @@ def _check_rule(rule: Rule) -> Iterator[tuple[str, str]]:
     yield from _unknown(".where.kinds", rule.where.kinds, _KINDS)
     yield from _unknown(".who.classes", rule.who.classes, _CLASSES)
     for at, pattern in enumerate(rule.what.packages):
-        try:
-            check_pattern(pattern)
-        except UsageError as fault:
-            yield f".what.packages[{at}]", fault.message
+        yield from _no_pattern(f".what.packages[{at}]", pattern)
+    if rule.what.younger_than is not None:
+        yield from _no_span(".what.younger_than", rule.what.younger_than)
     for name, when in (("when", rule.when), ("outside", rule.outside)):
         if when is not None:
             yield from ((f".{name}{path}", message) for path, message in _check_when(when))
@@ -176,9 +208,37 @@ def _check_when(when: When) -> Iterator[tuple[str, str]]:
 def _check_test(test: Test) -> Iterator[tuple[str, str]]:
     yield from _unknown(".operation.action", [test.operation.action], {kind.value for kind in OperationKind})
     yield from _unknown(".operation.actor", [test.operation.actor], _CLASSES)
+    if test.operation.age is not None:
+        yield from _no_span(".operation.age", test.operation.age)
     for at, package in enumerate(test.operation.packages):
         if "==" not in package:
             yield f".operation.packages[{at}]", f"`{package}` has no version: `name==version`, `-name==version` for a removal"
+
+
+def _check_approval(rule: ApprovalRule) -> Iterator[tuple[str, str]]:
+    yield from _unknown(".where.kinds", rule.where.kinds, _KINDS)
+    for name, word in (("longest", rule.longest), ("break_glass_for", rule.break_glass_for)):
+        yield from _no_span(f".{name}", word)
+
+
+def _check_grant(grant: FileGrant) -> Iterator[tuple[str, str]]:
+    yield from _unknown(".action", [grant.action], set(ACTIONS))
+    for at, pattern in enumerate(grant.packages):
+        yield from _no_pattern(f".packages[{at}]", pattern)
+
+
+def _no_span(path: str, word: str) -> Iterator[tuple[str, str]]:
+    try:
+        parse_span(word)
+    except ValueError as fault:
+        yield path, str(fault)
+
+
+def _no_pattern(path: str, pattern: str) -> Iterator[tuple[str, str]]:
+    try:
+        check_pattern(pattern)
+    except UsageError as fault:
+        yield path, fault.message
 
 
 def _unknown(path: str, words: Sequence[str], known: set[str]) -> Iterator[tuple[str, str]]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date
 from enum import Enum
+from fnmatch import fnmatchcase
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from envtrail.model.hours import When
+
+_SPAN = re.compile(r"^(\d{1,5})([dhm])$")
+_UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000}
 
 VERSION = 1
 """Of the language; a file of another version is refused."""
@@ -49,6 +55,8 @@ class Where(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`conda`, `venv`, `system`, `user`, `target`."""
     owners: list[str] = []
     """Owners of the folder, by name."""
+    tags: list[str] = []
+    """Names under `tags`, which say what environments bear them."""
 
 
 class What(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +71,12 @@ class What(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Index, channel or address, where the metadata tells it."""
     requested: bool | None = None
     """Asked for by name, or not."""
+    licences: list[str] = []
+    """As the package's metadata names it: `GPL*`, `MIT`; `none` where it names none."""
+    malicious: bool | None = None
+    """An advisory of malware (`MAL-…` of OSV, `advisories.path`) names this version."""
+    younger_than: str | None = None
+    """`7d`: the version came to its index less than that before it was installed (`policy.index`, PEP 700)."""
 
 
 class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,6 +92,67 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     when: When | None = None
     outside: When | None = None
     """It holds at all other times: `outside` office hours."""
+
+
+class People(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may do something; one that fits is enough. Nobody where all are empty."""
+
+    users: list[str] = []
+    groups: list[str] = []
+
+    def holds(self, user: str | None, groups: frozenset[str]) -> bool:
+        """Whether a person is among them."""
+        named = user is not None and any(fnmatchcase(user, one) for one in self.users)
+        return named or any(fnmatchcase(group, one) for group in groups for one in self.groups)
+
+
+class ApprovalRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How changes of some environments are approved; the first one that matches the environment holds."""
+
+    where: Where = Where()
+    approvers: People = People(users=["root"], groups=["envtrail"])
+    people: Annotated[int, Meta(ge=1, le=9)] = 1
+    """How many must say yes; 2 is the two-person rule."""
+    own: bool = False
+    """An approver may approve what they asked for themselves."""
+    signed: bool = False
+    """Each yes needs a signature with a key of `policy.allowed_signers`."""
+    longest: str = "30d"
+    """No grant stands longer."""
+    break_glass: People = People(users=["root"], groups=["envtrail"])
+    """Who may take a grant in an emergency."""
+    break_glass_for: str = "1h"
+    """How long such a grant stands."""
+
+
+class FileGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An approval given by merging it into the policy's repository."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    user: Annotated[str, Meta(min_length=1)]
+    environment: Annotated[str, Meta(min_length=1)]
+    """A prefix."""
+    until: date
+    """Its last day, in UTC."""
+    why: Annotated[str, Meta(min_length=1)]
+    action: str = "install"
+    packages: list[str] = []
+    dependencies: bool = True
+    uses: int | None = None
+
+
+class FileSuppression(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Not this again until…: for automation that is known, with somebody who answers for it."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    detection: Annotated[str, Meta(min_length=1)]
+    """Name of a policy's rule or id of a Sigma rule; `*` and `?` stand for any text."""
+    owner: Annotated[str, Meta(min_length=1)]
+    reason: Annotated[str, Meta(min_length=1)]
+    until: date
+    users: list[str] = []
+    environments: list[str] = []
+    packages: list[str] = []
 
 
 class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,6 +171,11 @@ class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     packages: list[str] = []
     """`name==version`; `-name==version` is a removal."""
     source: str | None = None
+    licence: str | None = None
+    """Of every package."""
+    malicious: bool = False
+    age: str | None = None
+    """Of every package, as `3d`."""
     time: str = "2026-01-07T12:00:00Z"
 
 
@@ -114,3 +194,25 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     rules: list[Rule]
     tests: list[Test]
+    tags: dict[str, list[str]] = {}
+    """Name → prefixes; a name without a slash fits the last part of one."""
+    approvals: list[ApprovalRule] = []
+    grants: list[FileGrant] = []
+    suppressions: list[FileSuppression] = []
+
+    @property
+    def judges_age(self) -> bool:
+        """Whether a rule asks how long a version has been there."""
+        return any(rule.what.younger_than is not None for rule in self.rules)
+
+
+def parse_span(word: str) -> int:
+    """Milliseconds of a span like `30d`, `8h` or `45m`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _SPAN.match(word)
+    if found is None:
+        raise ValueError(f"`{word}` is no span of time like `30d`, `8h` or `45m`")
+    return int(found[1]) * _UNITS_MS[found[2]]

@@ -10,6 +10,8 @@ from msgspec import Struct
 
 from envtrail.model.ids import OperationId, make_ulid
 
+ACTIONS = ("install", "remove", "create", "delete", "any")
+"""What may be asked for: `install` has updates in it."""
 RequestId = NewType("RequestId", str)
 GrantId = NewType("GrantId", str)
 
