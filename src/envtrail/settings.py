@@ -241,6 +241,12 @@ SETTINGS: tuple[Setting, ...] = (
         "path",
         "Who may sign approvals with which SSH key (ssh-keygen(1), ALLOWED SIGNERS).",
     ),
+    Setting(
+        "policy.index",
+        "",
+        "url",
+        "Simple API of the index that is asked how old a version is (PEP 700), as `https://pypi.org/simple`; empty: nobody is asked.",
+    ),
     Setting("policy.interval_s", 5, "s", "How often the policy's files are looked at for changes."),
     Setting(
         "advisories.path",

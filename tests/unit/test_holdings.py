@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from envtrail.interpret.times import to_rfc3339
+from envtrail.model.times import to_rfc3339
 from envtrail.model.environment import Package, Snapshot
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.operation import Actor, Confidence, EnvironmentRef, Outcome

@@ -23,8 +23,10 @@ from envtrail.core import Assembler, Batch
 from envtrail.errors import StoreFullError
 from envtrail.interpret.emission import Emission, EnvironmentOpened, SnapshotWanted, Wish
 from envtrail.interpret.interpreter import Interpreter
+from envtrail.model.finding import Finding
 from envtrail.model.observation import (
     CursorMoved,
+    FindingMade,
     GapFound,
     Observation,
     ProcessExited,
@@ -36,7 +38,7 @@ from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.store.parse import BootWatch, push_step, seed_processes
 
-Result = Union[Operation, Run, Session]
+Result = Union[Operation, Run, Session, Finding]
 
 
 class Evidence(Protocol):
@@ -82,6 +84,8 @@ class Pipeline:
         self.world = world
         self.files = FileChanges(assembler, interpreter, scope)
         self.on_result = on_result
+        self.on_stored: Callable[[list[Operation], int], None] | None = None
+        """Told, live, of operations after they are stored, and of when that was."""
         self.on_full = on_full
         self.lag_ms = 0
         self._full_since: int | None = None
@@ -183,6 +187,10 @@ class Pipeline:
             emissions = self.interpreter.step(events, observations, now_ms=now_ms)
             emissions += self._effects.apply(observations, now_ms)
             self._settle(emissions, now_ms)
+        if self.on_result is not None:
+            for observation in observations:
+                if isinstance(observation, FindingMade):
+                    self.on_result(observation.finding)
 
     def _leave_out(self, records: bytes, fault: StoreFullError, now_ms: int) -> None:
         """A step without evidence must not reach the state: a rebuild could not make it again."""
@@ -220,6 +228,9 @@ class Pipeline:
             results += _results(emissions)
             wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
         self._store(results)
+        operations = [result for result in results if isinstance(result, Operation)]
+        if operations and self.on_stored is not None and self.world is not None and self.world.is_live:
+            self.on_stored(operations, now_ms)
 
     def _waits(self, wish: Emission, now_ms: int) -> bool:
         return (

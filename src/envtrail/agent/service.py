@@ -7,37 +7,37 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from envtrail import __version__
+from envtrail.agent.asking import make_deciding
 from envtrail.agent.build import Opened, open_trail
-from envtrail.agent.file_changes import roots_of
 from envtrail.agent.importing import carry
+from envtrail.agent.inbox import Inbox
+from envtrail.agent.overseer import Overseer
 from envtrail.agent.pipeline import Result
 from envtrail.agent.status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
-from envtrail.agent.suspects import Suspects
+from envtrail.agent.survey import Survey
 from envtrail.agent.upkeep import RuleKeeper
-from envtrail.agent.world import ImportedWorld, LiveWorld, observe_packages, read_processes
+from envtrail.agent.world import ImportedWorld, LiveWorld, read_processes
 from envtrail.capture.auditd_log import log_files
 from envtrail.capture.choose import choose_source
 from envtrail.capture.loss import LossWatch, damaged_gap, overrun_gap, restart_gap, serial_gap
 from envtrail.capture.replay import ReplaySource
 from envtrail.capture.source import Source
 from envtrail.config import Config
-from envtrail.core import ExecWatch, FileWatch
-from envtrail.environments.baseline import read_baseline
-from envtrail.environments.find import find_environments, identify
-from envtrail.environments.inventory import read_snapshot
+from envtrail.core import ExecWatch
+from envtrail.environments.find import find_environments
 from envtrail.errors import EnvtrailError, InputError
 from envtrail.interpret.tools import hints
 from envtrail.model.environment import Environment
 from envtrail.model.gap import Gap
-from envtrail.model.observation import AgentStarted, EnvironmentSeen, GapFound, Observation, RulesApplied
+from envtrail.model.observation import AgentStarted, GapFound, Observation, RulesApplied
 from envtrail.model.operation import Operation, OperationKind
+from envtrail.store.opening import is_answered, socket_path
 from envtrail.store.server import StoreServer
 
 _STATUS_INTERVAL_MS = 2_000
@@ -88,11 +88,12 @@ def serve(
         variables = variable_names(config)
         opened = stack.enter_context(open_trail(config, world=LiveWorld(variables, execs)))
         source = choose_source(config, position=opened.state.cursor("auditd_log"))
-        server = open_socket(config) if keep_rules else None
+        inbox = Inbox()
+        server = open_socket(config, inbox)
         try:
             environments = find_environments(config)
             rules = RuleKeeper(config, environments)
-            agent = Agent(config, opened, source, rules, on_reading=on_reading or (lambda _done, _total: None))
+            agent = Agent(config, opened, source, rules, inbox=inbox, on_reading=on_reading or (lambda _done, _total: None))
             opened.pipeline.on_full = on_fault or (lambda _: None)
             opened.pipeline.on_result = agent.followed(on_result)
             agent.begin(environments, restarted_after_ms=before.updated_ms if before else None)
@@ -124,10 +125,13 @@ def variable_names(config: Config) -> list[str]:
     return config.names("interpret.variables") + config.names("interpret.person_variables")
 
 
-def open_socket(config: Config) -> StoreServer | None:
-    """The socket over which other users ask; none where its folder cannot be made (a service of one user)."""
+def open_socket(config: Config, inbox: Inbox) -> StoreServer | None:
+    """The socket over which others ask; none where its folder cannot be made (a service of one user), or another agent answers there."""
+    path = socket_path(config)
+    if is_answered(path):
+        return None
     try:
-        return StoreServer(Path(config.text("service.socket")), config.data_dir, group=config.text("service.group"))
+        return StoreServer(path, config.data_dir, group=config.text("service.group"), decide=inbox.submit)
     except OSError:
         return None
 
@@ -136,10 +140,15 @@ class Agent:
     """One loop, one thread; looking for environments is the only work beside it."""
 
     def __init__(
-        self, config: Config, opened: Opened, source: Source, rules: RuleKeeper, *, on_reading: Callable[[int, int], None]
+        self,
+        config: Config,
+        opened: Opened,
+        source: Source,
+        rules: RuleKeeper,
+        *,
+        inbox: Inbox,
+        on_reading: Callable[[int, int], None],
     ) -> None:
-        self._on_reading = on_reading
-        self._to_read = 0
         self._config = config
         self._opened = opened
         self._pipeline = opened.pipeline
@@ -147,12 +156,12 @@ class Agent:
         self._rules = rules
         self._started_ms = _clock_ms()
         self._losses = LossWatch(node=config.node, started_ms=self._started_ms)
-        self._searcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="find-environments")
-        self._search: Future[list[Environment]] | None = None
-        self._unread: list[Environment] = []
-        self._suspects = Suspects()
-        self._files: FileWatch | None = None
-        self._due: dict[str, int] = {"search": self._started_ms, "retention": 0}
+        self._survey = Survey(config, opened, rules, on_reading=on_reading)
+        self._overseer = Overseer(config, opened.state)
+        self._pipeline.on_stored = self._overseer.hold
+        self._inbox = inbox
+        self._deciding = make_deciding(config, opened.state)
+        self._due: dict[str, int] = {"retention": 0}
         self._stopped_by: int | None = None
 
     def begin(self, environments: list[Environment], *, restarted_after_ms: int | None) -> None:
@@ -181,11 +190,10 @@ class Agent:
             applied = RulesApplied(time_ms=now_ms, profile=profile, added=report.added, removed=report.removed)
             self._pipeline.observe([applied], now_ms)
         self._pipeline.observe(list(read_processes(now_ms)), now_ms)
-        self._without_past = {environment.prefix for environment in environments} if first_start else set()
-        self._unread = list(environments)
-        self._to_read = len(environments)
-        self._watch_files(environments)
+        self._survey.begin(environments, with_past=first_start)
         self._pipeline.take_up(now_ms)
+        self._pipeline.observe(self._overseer.look(now_ms), now_ms)
+        self._overseer.take_up(now_ms)
         self._losses.poll(now_ms)
 
     def run(self) -> bool:
@@ -197,9 +205,9 @@ class Agent:
             while self._stopped_by is None:
                 began_ms = _clock_ms()
                 block = self._source.read(interval_ms)
-                if self._files is not None:
-                    block = msgspec.structs.replace(block, files=self._files.read())
+                block = msgspec.structs.replace(block, files=self._survey.read_files())
                 self._pipeline.take(block, _clock_ms())
+                self._oversee(_clock_ms())
                 self._keep_house(_clock_ms())
                 if block.ended:
                     break
@@ -207,21 +215,22 @@ class Agent:
                     # One batch an interval under load: a batch costs about as much as a hundred events.
                     time.sleep(max(0, began_ms + interval_ms - _clock_ms()) / 1000)
         finally:
-            self._searcher.shutdown(wait=False, cancel_futures=True)
+            self._oversee(_clock_ms())
+            self._inbox.close()
             self._write_status(_clock_ms())
         return self._stopped_by == signal.SIGINT
 
     def close(self) -> None:
         """End the watch of files."""
-        if self._files is not None:
-            self._files.close()
+        self._survey.close()
+        self._overseer.close()
 
     def followed(self, on_result: Callable[[Result], None] | None) -> Callable[[Result], None]:
         """`on_result`, after a look at what the result says of where environments are."""
 
         def take(result: Result) -> None:
             if isinstance(result, Operation) and result.kind in _MOVING and result.actor.method != "owner":
-                self._due["search"] = 0
+                self._survey.search_soon()
             if on_result is not None:
                 on_result(result)
 
@@ -246,88 +255,29 @@ class Agent:
             self._note_gaps(gaps + self._file_gaps(now_ms), now_ms)
         if self._is_due("retention", now_ms, _RETENTION_INTERVAL_MS):
             self._note_gaps(writer.retain(now_ms), now_ms)
-        self._look_for_environments(now_ms)
+        self._survey.look(now_ms)
+
+    def _oversee(self, now_ms: int) -> None:
+        """Judge what happened, and write down what people decided."""
+        self._pipeline.observe(self._overseer.look(now_ms), now_ms)
+        self._pipeline.observe(self._overseer.release(now_ms), now_ms)
+        for letter in self._inbox.take():
+            self._deciding.policy = self._overseer.policy
+            with letter.answered():
+                observations, decided = self._deciding.decide(letter.decision, letter.by, now_ms)
+                self._pipeline.observe(self._overseer.muted(observations, now_ms), now_ms)
+                letter.decided = decided
 
     def _file_gaps(self, now_ms: int) -> list[Gap]:
         """What the watch of files has lost; every environment is then looked at."""
-        lost = self._files.take_overflows() if self._files else 0
+        lost = self._survey.take_overflows()
         if not lost:
             return []
-        self._due["search"] = 0
+        self._survey.search_soon()
         return [overrun_gap(self._config.node, "changes of files", lost, now_ms - _KERNEL_INTERVAL_MS, now_ms)]
 
     def _note_gaps(self, gaps: list[Gap], now_ms: int) -> None:
         self._pipeline.observe([GapFound(time_ms=now_ms, gap=gap) for gap in gaps], now_ms)
-
-    def _look_for_environments(self, now_ms: int) -> None:
-        """Read environments for a moment each turn, so that capture never waits for a large machine."""
-        if self._search is not None and self._search.done():
-            self._unread = self._search.result()
-            self._search = None
-            self._watch_files(self._unread)
-            added = self._rules.landscape_changed(self._unread)
-            if added:
-                applied = RulesApplied(time_ms=now_ms, profile=self._config.text("rules.profile"), added=added, removed=[])
-                self._pipeline.observe([applied], now_ms)
-        if self._is_due("moved", now_ms, _KERNEL_INTERVAL_MS) and self._rules.is_outdated():
-            self._due["search"] = 0
-        for prefix in self._suspects.due(now_ms):
-            found = identify(Path(prefix))
-            if found is None:
-                self._suspects.clear(prefix)
-            else:
-                self._take_environment(found, now_ms)
-        if self._unread:
-            until_s = time.monotonic() + _READING_S
-            while self._unread and time.monotonic() < until_s:
-                self._take_environment(self._unread.pop(), now_ms)
-                if self._to_read:
-                    self._on_reading(self._to_read - len(self._unread), self._to_read)
-            self._to_read = self._to_read if self._unread else 0
-        elif self._search is None and self._is_due(
-            "search", now_ms, self._config.number("interpret.environments_interval_s") * 1000
-        ):
-            self._search = self._searcher.submit(find_environments, self._config)
-
-    def _take_environment(self, environment: Environment, now_ms: int) -> None:
-        """Note an environment and, where they changed, its packages; at the first start its past too."""
-        if self._is_busy(environment.prefix, now_ms):
-            return
-        known = self._opened.state.snapshot(environment.prefix)
-        snapshot = read_snapshot(environment)
-        if self._is_busy(environment.prefix, now_ms):
-            # Somebody has begun to change it: the snapshot is theirs to explain.
-            return
-        observations: list[Observation] = [EnvironmentSeen(time_ms=now_ms, environment=environment)]
-        if known is None:
-            observations += observe_packages(environment, now_ms, reason="baseline")
-        elif known.digest != snapshot.digest:
-            if not self._suspects.is_settled(environment.prefix, snapshot.digest, now_ms):
-                return
-            observations += observe_packages(environment, now_ms, reason="scheduled")
-        self._suspects.clear(environment.prefix)
-        if environment.prefix in self._without_past:
-            self._without_past.remove(environment.prefix)
-            observations += read_baseline(environment, snapshot, now_ms)
-        self._pipeline.observe(observations, now_ms)
-
-    def _watch_files(self, environments: list[Environment]) -> None:
-        """Follow where environments are; under `full` the records tell of changes too."""
-        roots = roots_of(environments)
-        self._pipeline.files.watch(roots)
-        if self._config.text("rules.profile") == "full":
-            self._pipeline.assembler.set_roots(list(roots))
-        if self._files is not None:
-            self._files.set_roots(list(roots))
-        elif self._config.flag("capture.file_watch"):
-            # Without the right, or on an old kernel, `doctor` says what is not seen.
-            with contextlib.suppress(OSError):
-                self._files = FileWatch(list(roots))
-
-    def _is_busy(self, prefix: str, now_ms: int) -> bool:
-        if self._files is not None:
-            self._pipeline.files.hold(self._files.read(), now_ms)
-        return self._pipeline.interpreter.is_busy(prefix) or self._pipeline.files.is_busy(prefix)
 
     def _import_earlier(self) -> None:
         """Day one is not empty: what auditd's log and its rotated files still hold. `auditd_log` reads them by itself."""

@@ -8,9 +8,11 @@ import click
 
 from envtrail.agent.pipeline import Result
 from envtrail.agent.service import Started
+from envtrail.cli.findings import finding_line
 from envtrail.cli.operations import one_line, show_change
 from envtrail.cli.render import emit_json, safe
 from envtrail.errors import EnvtrailError
+from envtrail.model.finding import Finding
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 
@@ -58,6 +60,8 @@ class Feed:
             click.echo(one_line(result))
             for change in (result.changes or [])[:20]:
                 click.echo(f"            {show_change(change)}")
+        elif isinstance(result, Finding):
+            click.echo(finding_line(result))
         elif isinstance(result, Run) and result.ended is None:
             click.echo(
                 f"{result.id[:10]}  {result.started[:19].replace('T', ' ')}  run      {safe(result.actor.name or str(result.actor.uid)):10} {safe(result.program)}"

@@ -28,11 +28,24 @@ COMMANDS: dict[str, dict[str, str]] = {
         "events": "Search the raw trail.",
         "gaps": "The loss ledger: what is known to be missing.",
     },
+    "Decide": {
+        "request": "Ask to change an environment.",
+        "requests": "Who asked for what, and how it stands.",
+        "approve": "Approve a request, or afterwards an operation.",
+        "deny": "Say no to a request.",
+        "grants": "Who may change what, until when, and who approved it.",
+        "revoke": "End a grant before its time.",
+        "break-glass": "Take a grant now, because it cannot wait.",
+        "findings": "What the policy and the detections noticed.",
+        "finding": "One finding whole, and what can be done about it.",
+        "ack": "Say that you have looked at a finding.",
+        "mute": "Not this again until a moment.",
+        "policy": "Who may change what: check, test, explain, replay.",
+    },
     "Watch": {
         "up": "Watch this machine, with a live feed in the terminal.",
         "agent": "Watch this machine, for the service manager.",
         "rules": "Audit rules: plan, apply, check, diff, remove, export.",
-        "policy": "Who may change what: check, test, explain, replay.",
         "service": "Install, upgrade or uninstall the system service.",
         "status": "Rules, capture, lag, losses, disk, budgets.",
         "doctor": "What is wrong on this host, and the command that mends it.",
@@ -48,7 +61,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "completion": "Print the shell completion script.",
     },
 }
-_MODULES = {"import": "import_"}
+_MODULES = {"import": "import_", "break-glass": "break_glass"}
 
 
 @click.group(

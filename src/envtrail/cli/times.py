@@ -42,6 +42,23 @@ def parse_time(text: str, now_ms: int) -> int:
     return _to_ms(moment if moment.tzinfo else moment.astimezone())
 
 
+def parse_until(text: str, now_ms: int) -> int:
+    """A moment to come, in ms since the epoch: a span from now (`8h`, `30d`) or a date, whose end it is.
+
+    Raises:
+        UsageError: it is no moment, or it has passed.
+    """
+    words = text.strip().lower()
+    if (found := _AGO.match(words)) and found[2] in _UNITS and not words.endswith("ago"):
+        return now_ms + int(found[1]) * _UNITS[found[2]] * 1000
+    until_ms = parse_time(text, now_ms)
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", words):
+        until_ms += 24 * 3600 * 1000
+    if until_ms <= now_ms:
+        raise UsageError(f"`{text}` has passed", hint="`8h`, `30d`, or a date to come")
+    return until_ms
+
+
 def show_time(text: str) -> str:
     """RFC 3339 UTC → local time with its offset, for people."""
     moment = datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from envtrail.interpret.times import to_rfc3339
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.observation import BaselineChange
 from envtrail.model.operation import (
@@ -15,6 +14,7 @@ from envtrail.model.operation import (
     Outcome,
     PackageState,
 )
+from envtrail.model.times import to_rfc3339
 
 
 def operation_of_baseline(change: BaselineChange, *, node: str) -> Operation:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from envtrail.interpret.times import to_rfc3339
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.operation import Actor, Change, Confidence, EnvironmentRef, Operation, OperationKind, Outcome
+from envtrail.model.times import to_rfc3339
 
 UNSEEN = "nobody was seen to do it: the agent was not running, was told nothing (another mount, a container), or was overrun"
 

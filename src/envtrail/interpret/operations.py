@@ -13,7 +13,6 @@ from envtrail.interpret.actors import Named
 from envtrail.interpret.invocations import is_unpacked
 from envtrail.interpret.people import Subject
 from envtrail.interpret.rows import Row
-from envtrail.interpret.times import to_rfc3339
 from envtrail.interpret.tool import Intention, Invocation
 from envtrail.model.environment import normalise_name
 from envtrail.model.ids import EventId, OperationId, make_operation_id
@@ -26,6 +25,7 @@ from envtrail.model.operation import (
     Outcome,
     PackageState,
 )
+from envtrail.model.times import to_rfc3339
 
 _DIST_INFO = re.compile(r"^(?P<name>[^~].*)-(?P<version>[^-]+)\.(?:dist|egg)-info$")
 _CONDA_META = re.compile(r"(?:^|/)conda-meta/(?P<name>.+)-(?P<version>[^-]+)-(?P<build>[^-]+)\.json$")

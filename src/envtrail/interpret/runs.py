@@ -12,12 +12,12 @@ from envtrail.interpret.emission import Emission, ScriptWanted
 from envtrail.interpret.loops import Loops, began_ms
 from envtrail.interpret.rows import Row
 from envtrail.interpret.run_kinds import Shape, shape_of
-from envtrail.interpret.times import to_rfc3339
 from envtrail.interpret.tool import Invocation
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.observation import ProcessSeen, ScriptSeen
 from envtrail.model.operation import Actor, EnvironmentRef, Evidence, Outcome
 from envtrail.model.run import STILL_RUNNING, Run
+from envtrail.model.times import to_rfc3339
 
 _MOST = 16_384
 _MOST_ENDED = 1024

@@ -11,9 +11,9 @@ import posixpath
 import msgspec
 
 from envtrail.interpret.rows import Row
-from envtrail.interpret.times import to_rfc3339
 from envtrail.model.operation import Evidence, Outcome
 from envtrail.model.run import Session
+from envtrail.model.times import to_rfc3339
 
 _MOST = 4096
 _ENDS = frozenset({"USER_END", "USER_LOGOUT", "CRED_DISP"})

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.interpret.operations import OpenOperation
-from envtrail.interpret.times import to_rfc3339
 from envtrail.model.environment import normalise_name
 from envtrail.model.operation import Change, Operation
+from envtrail.model.times import to_rfc3339
 
 
 class Reclaimed(Struct, frozen=True, kw_only=True):

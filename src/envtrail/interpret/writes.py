@@ -10,7 +10,6 @@ from msgspec import Struct
 from envtrail.interpret.actors import Named
 from envtrail.interpret.emission import SnapshotWanted
 from envtrail.interpret.operations import judge_end
-from envtrail.interpret.times import to_rfc3339
 from envtrail.interpret.tools.paths import is_python
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.observation import FilesChanged
@@ -23,6 +22,7 @@ from envtrail.model.operation import (
     OperationKind,
     Outcome,
 )
+from envtrail.model.times import to_rfc3339
 
 MOST_FILES = 1000
 

@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.model.ids import OperationId, make_ulid
+from envtrail.model.operation import Operation
+from envtrail.model.times import to_ms
 
 ACTIONS = ("install", "remove", "create", "delete", "any")
 """What may be asked for: `install` has updates in it."""
@@ -110,6 +112,23 @@ def make_request_id(terms: Terms, time_ms: int) -> RequestId:
 def make_grant_id(kind: GrantKind, subject: str, time_ms: int) -> GrantId:
     """The id of the grant of a kind about a subject (a request, an operation, a name in Git)."""
     return GrantId(make_ulid(time_ms, "grant", kind.value, subject))
+
+
+def terms_of(operation: Operation, why: str) -> Terms:
+    """What a late approval of an operation says."""
+    changes = operation.changes or []
+    states = [(change.name, change.after or change.before) for change in changes]
+    return Terms(
+        prefix=operation.environment.prefix,
+        user=operation.actor.name or "",
+        uid=operation.actor.auid if operation.actor.auid is not None else operation.actor.uid,
+        action="any",
+        packages=[f"{name}=={state.version}" for name, state in states if state],
+        dependencies=False,
+        until_ms=to_ms(operation.ended or operation.started),
+        uses=1,
+        why=why,
+    )
 
 
 def signed_bytes(terms: Terms) -> bytes:

@@ -173,14 +173,19 @@ class Decisions:
             doc = msgspec.structs.replace(found, revoked_ms=revoked.time_ms, revoked_by=revoked.by, revoked_why=revoked.why)
             self._database.execute("UPDATE grants SET doc = ? WHERE id = ?", (_encode(doc), found.id))
 
+    def grants(self) -> list[Grant]:
+        """Every grant, oldest first."""
+        return list(find_grants(self._database, Query(oldest_first=True)))
+
     def grants_on(self, prefix: str) -> list[Grant]:
         """Every grant about an environment, oldest first."""
         rows = self._database.execute("SELECT doc FROM grants WHERE prefix = ? ORDER BY id", (prefix,))
         return [msgspec.json.decode(doc, type=Grant) for (doc,) in rows]
 
-    def uses_of(self, grant: str) -> int:
-        """How many operations a grant has covered."""
-        return int(self._database.execute("SELECT count(*) FROM operations WHERE granted = ?", (grant,)).fetchone()[0])
+    def uses_of(self, grant: str, *, but: str = "") -> int:
+        """How many operations, other than one, a grant has covered."""
+        found = self._database.execute("SELECT count(*) FROM operations WHERE granted = ? AND id != ?", (grant, but))
+        return int(found.fetchone()[0])
 
     def suppressions(self, at_ms: int) -> list[Suppression]:
         """Those that stand at a moment."""
@@ -230,6 +235,8 @@ def find_findings(database: sqlite3.Connection, query: Query, *, operation: str 
         add("status = ?", query.status)
     if query.level is not None:
         add("level >= ?", Level(query.level).rank)
+    if query.id_prefix is not None:
+        add("id >= ? AND id < ? || 'ZZZZ'", query.id_prefix.upper(), query.id_prefix.upper())
     if query.before_id is not None:
         add("id < ?", query.before_id)
     order = "ASC" if query.oldest_first else "DESC"
@@ -278,8 +285,12 @@ def _one(database: sqlite3.Connection, table: str, id_: str, kind: type[_T]) -> 
 
 def _all(database: sqlite3.Connection, table: str, kind: type[_T], query: Query) -> Iterator[_T]:
     order = "ASC" if query.oldest_first else "DESC"
-    where, values = ("WHERE status = ?", [query.status]) if query.status is not None else ("", [])
-    yield from _decoded(database.execute(f"SELECT doc FROM {table} {where} ORDER BY id {order}", values), kind)
+    begin = (query.id_prefix or "").upper()
+    where, values = ("AND status = ?", [query.status]) if query.status is not None else ("", [])
+    rows = database.execute(
+        f"SELECT doc FROM {table} WHERE id >= ? AND id < ? || 'ZZZZ' {where} ORDER BY id {order}", [begin, begin, *values]
+    )
+    yield from _decoded(rows, kind)
 
 
 def _decoded(rows: Iterator[Sequence[Any]] | sqlite3.Cursor, kind: type[_T]) -> Iterator[_T]:

@@ -15,6 +15,7 @@ from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session, Use
+from envtrail.model.times import to_ms, to_rfc3339
 from envtrail.store.decisions import find_findings, find_grants, find_requests, find_suppressions
 from envtrail.store.layout import RECORDS, ZST, Layout
 from envtrail.store.lives import find_holdings, find_uses, summarise_environments
@@ -170,8 +171,8 @@ class EmbeddedStore:
             findings=self._count("findings WHERE status = 'open'"),
             requests=self._count("requests WHERE status = 'pending'"),
             watched_since_ms=self._database.execute("SELECT min(time_ms) FROM snapshots").fetchone()[0],
-            oldest_ms=_to_ms(span[0]),
-            newest_ms=_to_ms(span[1]),
+            oldest_ms=to_ms(span[0]) if span[0] else None,
+            newest_ms=to_ms(span[1]) if span[1] else None,
             redactions=dict(self._database.execute("SELECT kind, count FROM redactions ORDER BY kind").fetchall()),
         )
 
@@ -231,9 +232,9 @@ def _conditions(query: Query, table: str) -> tuple[list[str], list[Any]]:
         else:
             add("user = ?", query.user)
     if query.since_ms is not None:
-        add("started >= ?", _to_text(query.since_ms))
+        add("started >= ?", to_rfc3339(query.since_ms))
     if query.until_ms is not None:
-        add("started <= ?", _to_text(query.until_ms))
+        add("started <= ?", to_rfc3339(query.until_ms))
     if query.outcome is not None and table != "sessions":
         add("outcome = ?", query.outcome)
     if query.text is not None and table != "sessions":
@@ -278,16 +279,3 @@ def _add_of_runs(query: Query, add: Callable[..., None]) -> None:
 
 def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _to_text(time_ms: int) -> str:
-    from datetime import datetime, timezone
-
-    moment = datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
-
-
-def _to_ms(text: str | None) -> int | None:
-    from datetime import datetime
-
-    return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000) if text else None

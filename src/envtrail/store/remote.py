@@ -8,8 +8,9 @@ from typing import Any, TypeVar, Union
 
 import msgspec
 
-from envtrail.errors import CannotRunError, StoreError
+from envtrail.errors import CannotRunError, InputError, StoreError, UsageError
 from envtrail.model.approval import Grant, Request
+from envtrail.model.decision import Decided, Decision
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
@@ -18,6 +19,7 @@ from envtrail.model.run import Run, Session, Use
 from envtrail.store.store import EventRow, Query, StoreStatus
 
 _T = TypeVar("_T")
+_KINDS = {kind.id: kind for kind in (UsageError, InputError, CannotRunError)}
 
 
 class RemoteStore:
@@ -87,6 +89,14 @@ class RemoteStore:
     def status(self) -> StoreStatus:
         return next(self._ask(StoreStatus, "status"))
 
+    def decide(self, decision: Decision) -> Decided:
+        """Have the agent write down a decision; it says who decides, as the kernel tells it.
+
+        Raises:
+            EnvtrailError: what the agent says.
+        """
+        return next(self._ask(Decided, "decide", decision=decision))
+
     def close(self) -> None:
         """Nothing is held open."""
 
@@ -106,7 +116,7 @@ class RemoteStore:
                         return
                     if line.startswith(b'{"error":'):
                         error = msgspec.json.decode(line)["error"]
-                        raise StoreError(error["message"], hint=error["hint"])
+                        raise _KINDS.get(error["id"], StoreError)(error["message"], hint=error["hint"])
                     yield msgspec.json.decode(line, type=kind)
         raise StoreError(
             "the service broke off in the middle of its answer", hint="ask again; the journal of the service says why"

@@ -17,17 +17,19 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import msgspec
 
-from envtrail.errors import EnvtrailError
+from envtrail.errors import CannotRunError, EnvtrailError
+from envtrail.model.decision import Decided, Decision
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.store.access import can_read
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.store import EventRow, Query, Viewer
 
+Decide = Callable[[Decision, Viewer, int], Decided]
 MAX_REQUEST_BYTES = 64 * 1024
 _TIMEOUT_S = 30
 _CREDENTIALS = struct.Struct("3i")
@@ -43,6 +45,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     past: bool = True
     text: str = ""
     at_ms: int | None = None
+    decision: Union[Decision, None] = None
 
 
 class StoreServer:
@@ -52,12 +55,13 @@ class StoreServer:
         path: Of the socket; made for everybody to connect to.
         folder: The data folder.
         group: Whose members see everything.
+        decide: Writes down what somebody (viewer, pid) decides; null where nothing may be written.
 
     Raises:
         OSError: the socket cannot be made.
     """
 
-    def __init__(self, path: Path, folder: Path, *, group: str) -> None:
+    def __init__(self, path: Path, folder: Path, *, group: str, decide: Decide | None = None) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -73,17 +77,27 @@ class StoreServer:
                 line = self.rfile.readline(MAX_REQUEST_BYTES)
                 try:
                     request = msgspec.json.decode(line, type=Request)
-                    store = EmbeddedStore(folder)
-                    try:
-                        for item in answer(store, request, viewer_of(self.connection, group)):
-                            self.wfile.write(msgspec.json.encode(item) + b"\n")
-                    finally:
-                        store.close()
-                    self.wfile.write(b'{"end":true}\n')
+                    viewer, pid = viewer_of(self.connection, group)
+                    if request.decision is not None:
+                        self._say(_decided(decide, request.decision, viewer, pid))
+                    else:
+                        self._tell(request, viewer)
+                    self._say({"end": True})
                 except msgspec.DecodeError as fault:
-                    self.wfile.write(msgspec.json.encode({"error": {"message": f"no request: {fault}", "hint": None}}) + b"\n")
+                    self._say({"error": {"id": "usage", "message": f"no request: {fault}", "hint": None}})
                 except EnvtrailError as fault:
-                    self.wfile.write(msgspec.json.encode({"error": {"message": fault.message, "hint": fault.hint}}) + b"\n")
+                    self._say({"error": {"id": fault.id, "message": fault.message, "hint": fault.hint}})
+
+            def _tell(self, request: Request, viewer: Viewer) -> None:
+                store = EmbeddedStore(folder)
+                try:
+                    for item in answer(store, request, viewer):
+                        self._say(item)
+                finally:
+                    store.close()
+
+            def _say(self, item: Any) -> None:
+                self.wfile.write(msgspec.json.encode(item) + b"\n")
 
         class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             daemon_threads = True
@@ -100,10 +114,16 @@ class StoreServer:
         self._path.unlink(missing_ok=True)
 
 
-def viewer_of(connection: socket.socket, group: str) -> Viewer:
-    """Who is at the other end, as the kernel says."""
-    _, uid, gid = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return Viewer(uid=uid, sees_everything=uid == 0 or _is_member(uid, gid, group))
+def _decided(decide: Decide | None, decision: Decision, viewer: Viewer, pid: int) -> Decided:
+    if decide is None:
+        raise CannotRunError("nothing may be decided over this socket", hint="ask the service's")
+    return decide(decision, viewer, pid)
+
+
+def viewer_of(connection: socket.socket, group: str) -> tuple[Viewer, int]:
+    """Who is at the other end, as the kernel says, and in which process."""
+    pid, uid, gid = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return Viewer(uid=uid, sees_everything=uid == 0 or _is_member(uid, gid, group)), pid
 
 
 def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[Any]:

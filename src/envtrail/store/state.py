@@ -177,8 +177,7 @@ class State:
 
     def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None:
         """Note that an environment was seen, or seen gone: then what it was is kept."""
-        row = self._database.execute("SELECT doc FROM environments WHERE prefix = ?", (environment.prefix,)).fetchone()
-        known = msgspec.json.decode(row[0], type=Environment) if gone and row else environment
+        known = (self.environment(environment.prefix) if gone else None) or environment
         self._put("environments", environment.prefix, seen_ms, int(gone), _encode(msgspec.structs.replace(known, gone=gone)))
 
     def put_snapshot(
@@ -258,8 +257,23 @@ class State:
 
     def environment_made_ms(self, prefix: str) -> int | None:
         """When an environment was made, as its own marks tell."""
+        environment = self.environment(prefix)
+        return environment.created_ms if environment else None
+
+    def environment(self, prefix: str) -> Environment | None:
+        """An environment as it was last seen."""
         row = self._database.execute("SELECT doc FROM environments WHERE prefix = ?", (prefix,)).fetchone()
-        return msgspec.json.decode(row[0], type=Environment).created_ms if row else None
+        return msgspec.json.decode(row[0], type=Environment) if row else None
+
+    def operation(self, id_: str) -> Operation | None:
+        """An operation by its whole id."""
+        row = self._database.execute("SELECT doc FROM operations WHERE id = ?", (id_,)).fetchone()
+        return msgspec.json.decode(row[0], type=Operation) if row else None
+
+    def unjudged(self, since: str) -> list[Operation]:
+        """Operations that began at a moment (RFC 3339) or later and were not judged, oldest first."""
+        rows = self._database.execute("SELECT doc FROM operations WHERE verdict IS NULL AND started >= ? ORDER BY id", (since,))
+        return [msgspec.json.decode(doc, type=Operation) for (doc,) in rows]
 
     def is_empty(self) -> bool:
         """Whether nothing has been put."""

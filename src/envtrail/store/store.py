@@ -40,6 +40,8 @@ class Query(Struct, frozen=True, kw_only=True):
     """Digest of a snapshot, or the beginning of it (runs)."""
     detection: str | None = None
     """Name or id of the rule (findings)."""
+    id_prefix: str | None = None
+    """Beginning of an id (findings, requests, grants)."""
     status: str | None = None
     """Of findings and requests."""
     level: str | None = None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import grp
-import pwd
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -16,12 +14,15 @@ from envtrail.cli.operations import one_line
 from envtrail.cli.options import moment
 from envtrail.cli.render import emit_json, emit_text, found_nothing, safe, style
 from envtrail.detect.cases import run_tests
+from envtrail.detect.facts import FactFinder
 from envtrail.detect.files import Loaded, load_policy
-from envtrail.detect.judge import Decision, Facts, judge
+from envtrail.detect.judge import Decision, judge
 from envtrail.detect.policy import Policy, Rule, Verdict
+from envtrail.environments.advisories import read_advisories
 from envtrail.errors import ExitCode, InputError
 from envtrail.model.operation import Operation
-from envtrail.store.store import Query
+from envtrail.model.times import to_ms
+from envtrail.store.store import Query, Store
 
 _COLOURS = {Verdict.ALLOW: "green", Verdict.NOTIFY: "yellow", Verdict.REQUIRE_APPROVAL: "red", Verdict.DENY: "red"}
 
@@ -90,8 +91,8 @@ def explain(context: Context, operation: str, paths: tuple[Path, ...], as_json: 
         found = store.operation(operation)
         if found is None:
             raise InputError(f"no operation begins with `{operation}`", hint="`envtrail log` lists them")
-        owners = {item.prefix: item.owner_uid for item in store.environments(with_gone=True)}
-    decision = judge(policy, found, _facts(found, owners.get(found.environment.prefix)))
+        facts = _fact_finder(context, store, policy).facts_of(found, to_ms(found.started))
+    decision = judge(policy, found, facts)
     if as_json:
         emit_json([decision])
         return
@@ -112,14 +113,14 @@ def replay(context: Context, since: str, until: str | None, paths: tuple[Path, .
     policy = _sound(_load(context, paths))
     counts = dict.fromkeys(Verdict, 0)
     with context.store() as store:
-        owners = {item.prefix: item.owner_uid for item in store.environments(with_gone=True)}
+        finder = _fact_finder(context, store, policy)
         query = Query(since_ms=moment(context, since), until_ms=moment(context, until))
 
         def judged() -> Iterator[Judged]:
             for operation in store.operations(query):
                 if operation.actor.method == "owner":
                     continue
-                decision = judge(policy, operation, _facts(operation, owners.get(operation.environment.prefix)))
+                decision = judge(policy, operation, finder.facts_of(operation, to_ms(operation.started)))
                 counts[decision.verdict] += 1
                 if everything or decision.verdict is not Verdict.ALLOW:
                     yield Judged(operation=operation, decision=decision)
@@ -176,21 +177,15 @@ def _tell_faults(loaded: Loaded) -> None:
         click.echo(f"{safe(fault.path)}:{fault.line}:{fault.column}: {safe(fault.message)}", err=True)
 
 
-def _facts(operation: Operation, owner_uid: int | None) -> Facts:
-    """The groups of the person and the name of the owner, as this machine's directory has them now."""
-    owner = None
-    if owner_uid is not None:
-        try:
-            owner = pwd.getpwuid(owner_uid).pw_name
-        except KeyError:
-            owner = str(owner_uid)
-    name = operation.actor.name
-    if name is None:
-        return Facts(owner=owner)
-    groups = {entry.gr_name for entry in grp.getgrall() if name in entry.gr_mem}
-    with contextlib.suppress(KeyError):
-        groups.add(grp.getgrgid(pwd.getpwnam(name).pw_gid).gr_name)
-    return Facts(groups=frozenset(groups), owner=owner)
+def _fact_finder(context: Context, store: Store, policy: Policy) -> FactFinder:
+    """Facts as this machine's directory, the trail and the advisories at hand tell them now."""
+    owners = {item.prefix: item.owner_uid for item in store.environments(with_gone=True)}
+    path = context.config.text("advisories.path")
+    advisories = None
+    if path and any(rule.what.malicious is not None for rule in policy.rules):
+        with context.progress("advisories") as on_progress:
+            advisories = read_advisories(Path(path), on_progress)
+    return FactFinder(owner_uid_of=owners.get, snapshot_of=cache(store.snapshot), advisories=advisories)
 
 
 def _steps(decision: Decision) -> Iterator[str]:

@@ -1,0 +1,69 @@
+"""A decision from the command line to the trail: over the agent's socket, or straight into a trail that no agent writes."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from pathlib import Path
+
+from envtrail.agent.build import open_trail
+from envtrail.agent.deciding import Deciding
+from envtrail.agent.inbox import myself
+from envtrail.agent.overseer import Overseer
+from envtrail.agent.world import ImportedWorld
+from envtrail.config import Config
+from envtrail.detect.facts import name_of_uid
+from envtrail.detect.signatures import ServiceKey
+from envtrail.errors import CannotRunError
+from envtrail.model.decision import Decided, Decision
+from envtrail.store.layout import Layout
+from envtrail.store.opening import is_answered, socket_path
+from envtrail.store.remote import RemoteStore
+from envtrail.store.state import State
+
+
+def ask_agent(config: Config, decision: Decision) -> Decided:
+    """Have a decision written down.
+
+    Raises:
+        CannotRunError: no agent answers, and this user may not write the trail.
+        EnvtrailError: what the policy in force says.
+    """
+    path = socket_path(config)
+    if is_answered(path):
+        return RemoteStore(str(path)).decide(decision)
+    if not Layout(config.data_dir).exists() or not os.access(config.data_dir, os.W_OK):
+        raise CannotRunError(f"no agent answers on `{path}`", hint="`envtrail up`, or `systemctl start envtrail`")
+    now_ms = int(time.time() * 1000)
+    with open_trail(config, world=ImportedWorld()) as opened:
+        overseer = Overseer(config, opened.state)
+        deciding = make_deciding(config, opened.state)
+        opened.pipeline.observe(overseer.look(now_ms), now_ms)
+        deciding.policy = overseer.policy
+        observations, decided = deciding.decide(decision, myself(), now_ms)
+        opened.pipeline.observe(overseer.muted(observations, now_ms), now_ms)
+    return decided
+
+
+def make_deciding(config: Config, state: State) -> Deciding:
+    """What decides, for this trail."""
+
+    def uid_of(name: str) -> int | None:
+        try:
+            return pwd.getpwnam(name).pw_uid
+        except KeyError:
+            return None
+
+    def owner_of(prefix: str) -> str | None:
+        known = state.environment(prefix)
+        return name_of_uid(known.owner_uid) if known else None
+
+    return Deciding(
+        state,
+        node=config.node,
+        key=ServiceKey(config.data_dir, config.node),
+        allowed_signers=Path(config.text("policy.allowed_signers")),
+        uid_of=uid_of,
+        owner_of=owner_of,
+    )

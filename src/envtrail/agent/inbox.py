@@ -1,0 +1,112 @@
+"""Decisions that come over the socket, handed to the loop, which alone writes."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import queue
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+
+from envtrail.detect.facts import groups_of
+from envtrail.errors import CannotRunError, EnvtrailError
+from envtrail.model.decision import Decided, Decision, Person
+from envtrail.model.ids import UNSET
+from envtrail.store.store import Viewer
+
+_WAIT_S = 20
+
+
+class Letter:
+    """One decision that waits for its answer."""
+
+    def __init__(self, decision: Decision, by: Person) -> None:
+        self.decision = decision
+        self.by = by
+        self.decided: Decided | None = None
+        self.answer: Future[Decided] = Future()
+
+    @contextmanager
+    def answered(self) -> Iterator[None]:
+        """Answer with `decided`, or with what was raised."""
+        try:
+            yield
+        except EnvtrailError as fault:
+            self.answer.set_exception(fault)
+        except BaseException as fault:
+            self.answer.set_exception(CannotRunError(f"the agent failed: {fault}", hint="its journal says more"))
+            raise
+        else:
+            assert self.decided is not None  # noqa: S101 - set where nothing was raised
+            self.answer.set_result(self.decided)
+
+
+class Inbox:
+    """Between the socket's threads and the loop."""
+
+    def __init__(self) -> None:
+        self._letters: queue.SimpleQueue[Letter] = queue.SimpleQueue()
+        self._is_closed = False
+
+    def submit(self, decision: Decision, viewer: Viewer, pid: int) -> Decided:
+        """Hand a decision of whoever runs a process to the loop, and wait.
+
+        Raises:
+            EnvtrailError: what the loop says.
+            CannotRunError: the agent does not answer.
+        """
+        letter = Letter(decision, person_of(viewer.uid, pid, is_admin=viewer.sees_everything))
+        if self._is_closed:
+            raise CannotRunError("the agent is ending", hint="try again when it runs")
+        self._letters.put(letter)
+        try:
+            return letter.answer.result(_WAIT_S)
+        except TimeoutError:
+            raise CannotRunError("the agent has not answered in time", hint="`envtrail status` says how it is") from None
+
+    def take(self) -> Iterator[Letter]:
+        """What has come since the last call."""
+        while True:
+            try:
+                yield self._letters.get_nowait()
+            except queue.Empty:
+                return
+
+    def close(self) -> None:
+        """Nothing is answered any more."""
+        self._is_closed = True
+        for letter in self.take():
+            letter.answer.set_exception(CannotRunError("the agent is ending", hint="try again when it runs"))
+
+
+def person_of(uid: int, pid: int, *, is_admin: bool) -> Person:
+    """Who a process acts for: the login that it keeps through su and sudo, and what it has become."""
+    login = _login_uid(pid, uid)
+    name = _name_of(login if login is not None else uid)
+    groups = groups_of(name) | groups_of(_name_of(uid))
+    return Person(uid=uid, login_uid=login, name=name, groups=groups, is_admin=is_admin)
+
+
+def _login_uid(pid: int, uid: int) -> int | None:
+    """The login uid of a process; null when unset, or when the process has gone (another user's has its number then)."""
+    try:
+        folder = Path(f"/proc/{pid}")
+        number = int((folder / "loginuid").read_text())
+        return None if number == UNSET or folder.stat().st_uid != uid else number
+    except (OSError, ValueError):
+        return None
+
+
+def myself() -> Person:
+    """Who runs this process."""
+    uid = os.geteuid()
+    return person_of(uid, os.getpid(), is_admin=uid == 0)
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

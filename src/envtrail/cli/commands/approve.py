@@ -1,0 +1,45 @@
+"""`envtrail approve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from envtrail.cli.context import Context
+from envtrail.cli.deciding import decide
+from envtrail.cli.findings import find_request
+from envtrail.errors import InputError, UsageError
+from envtrail.model.approval import signed_bytes, terms_of
+from envtrail.model.decision import Approve
+
+
+@click.command("approve")
+@click.argument("request", required=False)
+@click.option("--operation", help="What has happened already, by its id: a late approval, shown as late.")
+@click.option("--why", default="", help="The reason; a late approval needs one.")
+@click.option("--sign", "key", type=click.Path(path_type=Path), help="Sign with this SSH key (ssh-keygen -Y sign).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_obj
+def command(context: Context, request: str | None, operation: str | None, why: str, key: Path | None, as_json: bool) -> None:
+    """Approve a REQUEST, or afterwards an operation. You are who the kernel says you are; `--sign` proves it to anybody."""
+    if (request is None) == (operation is None):
+        raise UsageError(
+            "a request, or an operation", hint="`envtrail requests` lists the requests, `envtrail findings` what was not approved"
+        )
+    with context.store() as store:
+        if operation is not None:
+            happened = store.operation(operation)
+            if happened is None:
+                raise InputError(f"no operation begins with `{operation}`", hint="`envtrail log` lists them")
+            terms, approved = terms_of(happened, why), Approve(operation=happened.id, why=why)
+        else:
+            asked = find_request(store, request or "")
+            terms, approved = asked.terms, Approve(request=asked.id, why=why)
+    if key is not None:
+        from msgspec.structs import replace
+
+        from envtrail.detect.signatures import sign
+
+        approved = replace(approved, signature=sign(signed_bytes(terms), key))
+    decide(context, approved, as_json=as_json)

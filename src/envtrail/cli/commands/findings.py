@@ -1,0 +1,60 @@
+"""`envtrail findings`: what was noticed."""
+
+from __future__ import annotations
+
+import click
+
+from envtrail.cli.context import Context
+from envtrail.cli.findings import FINDING_COLUMNS, finding_row
+from envtrail.cli.options import moment, span_options
+from envtrail.cli.render import listing
+from envtrail.model.finding import Level, Status
+from envtrail.store.store import Query
+
+
+@click.command("findings")
+@click.option("--environment", "--env", help="Of one environment.")
+@click.option("--user", help="Of one person.")
+@click.option("--detection", help="Of one rule.")
+@click.option("--level", type=click.Choice([level.value for level in Level]), help="This bad or worse.")
+@click.option("--status", type=click.Choice([status.value for status in Status]), help="Default: open; --all for every one.")
+@click.option("--all", "everything", is_flag=True, help="Whatever was said of them.")
+@click.option("--csv", "as_csv", is_flag=True, help="CSV.")
+@span_options
+@click.pass_obj
+def command(
+    context: Context,
+    environment: str | None,
+    user: str | None,
+    detection: str | None,
+    level: str | None,
+    status: str | None,
+    everything: bool,
+    as_csv: bool,
+    since: str | None,
+    until: str | None,
+    limit: int | None,
+    reverse: bool,
+    as_json: bool,
+) -> None:
+    """What the policy and the detections noticed, newest first. Exit code 1 when there is nothing."""
+    query = Query(
+        environment=environment,
+        user=user,
+        detection=detection,
+        level=level,
+        status=None if everything else status or Status.OPEN.value,
+        since_ms=moment(context, since),
+        until_ms=moment(context, until),
+        limit=limit,
+        oldest_first=reverse,
+    )
+    with context.store() as store:
+        listing(
+            store.findings(query),
+            as_json=as_json,
+            as_csv=as_csv,
+            columns=FINDING_COLUMNS,
+            row=finding_row,
+            nothing="nothing was noticed" if everything else "no open findings",
+        )

@@ -1,0 +1,65 @@
+"""`envtrail grants`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from envtrail.cli.context import Context
+from envtrail.cli.findings import GRANT_COLUMNS, grant_row
+from envtrail.cli.render import emit_json, listing
+from envtrail.config import Config
+from envtrail.errors import ExitCode, InputError
+from envtrail.model.approval import Grant, signed_bytes
+from envtrail.store.store import Query
+
+
+@click.command("grants")
+@click.option("--environment", "--env", help="About one environment.")
+@click.option("--user", help="Of one person.")
+@click.option("--verify", "is_verify", is_flag=True, help="Check the signatures with ssh-keygen; exit code 1 when one is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines.")
+@click.pass_obj
+def command(context: Context, environment: str | None, user: str | None, is_verify: bool, as_json: bool) -> None:
+    """Who may change what, until when, and who approved it; newest first."""
+    with context.store() as store:
+        found = list(store.grants(Query(environment=environment, user=user)))
+    checked = {grant.id: _check(context.config, grant) for grant in found} if is_verify else {}
+    if as_json and is_verify:
+        emit_json({**msgspec.to_builtins(grant), "checked": checked[grant.id]} for grant in found)
+    else:
+        listing(
+            found,
+            as_json=as_json,
+            columns=(*GRANT_COLUMNS, "signatures") if is_verify else GRANT_COLUMNS,
+            row=lambda grant: grant_row(grant, context.now_ms, checked=checked.get(grant.id)),
+            nothing="there are no grants",
+        )
+    if any(said.startswith("wrong") for said in checked.values()):
+        raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+
+
+def _check(config: Config, grant: Grant) -> str:
+    from envtrail.detect.signatures import ServiceKey, verify
+
+    service = ServiceKey(config.data_dir, config.node)
+    said = []
+    for approval in grant.approvals:
+        if approval.signature is None:
+            said.append("none: by Git" if approval.method in {"git", "file"} else "none: not recorded")
+            continue
+        is_own = approval.method == "sshsig"
+        signers = Path(config.text("policy.allowed_signers")) if is_own else service.allowed_signers
+        try:
+            verify(
+                signed_bytes(grant.terms),
+                approval.signature,
+                signer=approval.name if is_own else service.signer,
+                allowed_signers=signers,
+            )
+            said.append("right")
+        except InputError as fault:
+            said.append(f"wrong: {fault.message}")
+    return max(said, key=lambda word: word.startswith("wrong")) if said else "none"

@@ -1,0 +1,30 @@
+"""`envtrail requests`."""
+
+from __future__ import annotations
+
+import click
+
+from envtrail.cli.context import Context
+from envtrail.cli.findings import REQUEST_COLUMNS, request_row
+from envtrail.cli.render import listing
+from envtrail.model.approval import RequestStatus
+from envtrail.store.store import Query
+
+
+@click.command("requests")
+@click.option("--environment", "--env", help="About one environment.")
+@click.option("--user", help="Of one person.")
+@click.option("--status", type=click.Choice([status.value for status in RequestStatus]), help="Only these.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines.")
+@click.pass_obj
+def command(context: Context, environment: str | None, user: str | None, status: str | None, as_json: bool) -> None:
+    """Who asked to change what, and how it stands; newest first. Without root you see your own."""
+    query = Query(environment=environment, user=user, status=status)
+    with context.store() as store:
+        listing(
+            store.requests(query),
+            as_json=as_json,
+            columns=REQUEST_COLUMNS,
+            row=request_row,
+            nothing="nobody has asked for anything",
+        )

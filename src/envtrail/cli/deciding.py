@@ -1,0 +1,20 @@
+"""How commands have a decision written down."""
+
+from __future__ import annotations
+
+import click
+
+from envtrail.cli.context import Context
+from envtrail.cli.render import emit_json, safe
+from envtrail.model.decision import Decision
+
+
+def decide(context: Context, decision: Decision, *, as_json: bool) -> None:
+    """Hand it to the agent, and say what came of it."""
+    from envtrail.agent.asking import ask_agent
+
+    decided = ask_agent(context.config, decision)
+    if as_json:
+        emit_json([decided])
+    else:
+        click.echo(safe(decided.said))

@@ -1,0 +1,103 @@
+"""When a version came to its index. Asked over the network only where `policy.index` names an index.
+
+References:
+    PEP 691 (JSON), PEP 700 (`upload-time`)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import urllib.error
+import urllib.request
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from urllib.parse import quote
+
+from envtrail.environments.ranges import read_version
+from envtrail.errors import ConfigError
+
+_TIMEOUT_S = 5
+_MOST_BYTES = 64 * 1024 * 1024
+_MOST_KNOWN = 20_000
+_WHEEL = re.compile(r"^(?P<name>[^-]+)-(?P<version>[^-]+)-.+\.whl$")
+_SDIST = re.compile(r"^(?P<name>.+)-(?P<version>[^-]+)\.(?:tar\.gz|zip|tar\.bz2)$")
+_ACCEPT = "application/vnd.pypi.simple.v1+json"
+
+
+class IndexAges:
+    """Asks an index in threads of its own, and remembers.
+
+    Args:
+        index: Its simple API, as `https://pypi.org/simple`.
+
+    Raises:
+        ConfigError: it is no address of the web.
+    """
+
+    def __init__(self, index: str) -> None:
+        if not index.startswith(("https://", "http://")):
+            raise ConfigError(f"`policy.index` is `{index}`, no address of an index", hint="`https://pypi.org/simple`")
+        self._index = index.rstrip("/")
+        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="package-ages")
+        self._asked: dict[str, Future[dict[str, int]]] = {}
+        self._lock = threading.Lock()
+
+    def ask(self, names: list[str]) -> None:
+        """Begin to ask for projects (normalised names)."""
+        with self._lock:
+            if len(self._asked) > _MOST_KNOWN:
+                self._asked.clear()
+            for name in names:
+                if name not in self._asked:
+                    self._asked[name] = self._pool.submit(self._fetch, name)
+
+    def is_known(self, name: str) -> bool:
+        """Whether the index has answered about a project, or failed to."""
+        asked = self._asked.get(name)
+        return asked is not None and asked.done()
+
+    def born_ms(self, name: str, version: str) -> int | None:
+        """When a version came; null while it is not known."""
+        asked = self._asked.get(name)
+        if asked is None or not asked.done():
+            return None
+        wanted = read_version(version)
+        return asked.result().get(str(wanted) if wanted is not None else version)
+
+    def forget(self, name: str) -> None:
+        """Ask again next time: a project that had no such version may have it now."""
+        with self._lock:
+            self._asked.pop(name, None)
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _fetch(self, name: str) -> dict[str, int]:
+        request = urllib.request.Request(f"{self._index}/{quote(name)}/", headers={"Accept": _ACCEPT})  # noqa: S310 - checked above
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - checked above
+                files = json.loads(answer.read(_MOST_BYTES)).get("files", [])
+        except (OSError, ValueError, AttributeError, urllib.error.URLError):
+            return {}
+        return read_births(files)
+
+
+def read_births(files: list[dict[str, object]]) -> dict[str, int]:
+    """Version (normalised) → when its first file was uploaded, in ms; files without an upload time tell nothing."""
+    found: dict[str, int] = {}
+    for file in files:
+        name, uploaded = file.get("filename"), file.get("upload-time")
+        if not isinstance(name, str) or not isinstance(uploaded, str):
+            continue
+        match = _WHEEL.match(name) or _SDIST.match(name)
+        version = read_version(match["version"]) if match else None
+        try:
+            born_ms = round(datetime.fromisoformat(uploaded.replace("Z", "+00:00")).timestamp() * 1000)
+        except ValueError:
+            continue
+        if version is not None:
+            found[str(version)] = min(found.get(str(version), born_ms), born_ms)
+    return found

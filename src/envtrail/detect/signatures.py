@@ -1,0 +1,100 @@
+"""Signatures over what was approved, in OpenSSH's form: anybody can check them with `ssh-keygen` alone.
+
+References:
+    ssh-keygen(1), `-Y sign`, `-Y verify`, ALLOWED SIGNERS
+    https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.sshsig
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from envtrail.errors import CannotRunError, InputError
+
+NAMESPACE = "envtrail-approval"
+_TIMEOUT_S = 20
+_KEY = re.compile(r"key (SHA256:\S+)")
+
+
+def sign(data: bytes, key: Path) -> str:
+    """An armoured SSHSIG; asks for a passphrase, or the agent of ssh, as ssh-keygen does.
+
+    Raises:
+        InputError: the key cannot be used.
+        CannotRunError: there is no ssh-keygen.
+    """
+    done = _run(["-q", "-Y", "sign", "-n", NAMESPACE, "-f", str(key), "-"], data, timeout_s=None)
+    if done.returncode != 0:
+        raise InputError(
+            f"`{key}` did not sign: {done.stderr.decode(errors='replace').strip()}", hint="a key made by `ssh-keygen -t ed25519`"
+        )
+    return done.stdout.decode()
+
+
+def verify(data: bytes, signature: str, *, signer: str, allowed_signers: Path) -> str:
+    """Check a signature; gives the fingerprint of the key.
+
+    Raises:
+        InputError: it is not this signer's signature over this.
+        CannotRunError: there is no ssh-keygen.
+    """
+    with tempfile.NamedTemporaryFile(prefix="envtrail-", suffix=".sig") as file:
+        file.write(signature.encode())
+        file.flush()
+        words = ["-Y", "verify", "-n", NAMESPACE, "-f", str(allowed_signers), "-I", signer, "-s", file.name]
+        done = _run(words, data, timeout_s=_TIMEOUT_S)
+    found = _KEY.search(done.stdout.decode(errors="replace"))
+    if done.returncode != 0 or found is None:
+        told = (done.stderr or done.stdout).decode(errors="replace").strip().partition("\n")[0]
+        raise InputError(
+            f"the signature is not {signer}'s over these terms: {told}",
+            hint=f"`{allowed_signers}` names who may sign with which key (ssh-keygen(1), ALLOWED SIGNERS)",
+        )
+    return found[1]
+
+
+class ServiceKey:
+    """The key with which the service signs what was approved over its socket.
+
+    Args:
+        folder: Of the trail; the key is made there when it is first used.
+        node: Name of the machine: the signer is `envtrail@NODE`.
+    """
+
+    def __init__(self, folder: Path, node: str) -> None:
+        self._key = folder / "approvals"
+        self.signer = f"envtrail@{node}"
+
+    @property
+    def allowed_signers(self) -> Path:
+        """With the public key, in the form that `ssh-keygen -Y verify` takes."""
+        return self._key.with_name("approvals.allowed_signers")
+
+    def sign(self, data: bytes) -> str:
+        """Sign; makes the key when there is none.
+
+        Raises:
+            CannotRunError: there is no ssh-keygen.
+        """
+        if not self._key.exists():
+            self._make()
+        return sign(data, self._key)
+
+    def _make(self) -> None:
+        done = _run(["-q", "-t", "ed25519", "-N", "", "-C", self.signer, "-f", str(self._key)], b"", timeout_s=_TIMEOUT_S)
+        if done.returncode != 0:
+            raise CannotRunError(
+                f"`{self._key}` cannot be made: {done.stderr.decode(errors='replace').strip()}", hint="is the folder writable?"
+            )
+        public = self._key.with_suffix(".pub").read_text().strip()
+        self.allowed_signers.write_text(f'{self.signer} namespaces="{NAMESPACE}" {public}\n')
+
+
+def _run(words: list[str], data: bytes, *, timeout_s: float | None) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(["ssh-keygen", *words], input=data, capture_output=True, check=False, timeout=timeout_s)
+    except FileNotFoundError:
+        raise CannotRunError("there is no `ssh-keygen`", hint="install openssh-client") from None
