@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from envtrail.model.times import to_rfc3339
 from envtrail.model.environment import Package, Snapshot
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.operation import Actor, Confidence, EnvironmentRef, Outcome
 from envtrail.model.run import Run
+from envtrail.model.times import to_rfc3339
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.layout import Layout
 from envtrail.store.remote import RemoteStore

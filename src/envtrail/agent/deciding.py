@@ -214,6 +214,11 @@ class Deciding:
         grant = self._state.decisions.grant(revoke.grant)
         if grant is None:
             raise InputError(f"there is no grant `{revoke.grant}`", hint="`envtrail grants` lists them")
+        if grant.operation is not None:
+            raise InputError(
+                f"grant {grant.id[:10]} is about what has happened",
+                hint="`envtrail ack FINDING --reopen --why …` opens its finding",
+            )
         if grant.revoked_ms is not None:
             raise InputError(f"grant {grant.id[:10]} was revoked by {grant.revoked_by} already", hint="nothing to do")
         if by.name != grant.terms.user:

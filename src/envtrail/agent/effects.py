@@ -22,27 +22,17 @@ from envtrail.model.observation import (
     BaselineChange,
     CursorMoved,
     EnvironmentSeen,
-    FindingMade,
-    FindingTriaged,
     GapFound,
-    GrantGiven,
-    GrantRevoked,
     ImportEnded,
     ImportStarted,
     NameResolved,
     Observation,
-    OperationJudged,
-    PolicyLoaded,
     RecordsRedacted,
-    RequestApproved,
-    RequestDenied,
-    RequestMade,
     SnapshotTaken,
-    SuppressionSet,
 )
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
-from envtrail.store.decisions import Decisions
+from envtrail.store.decisions import DECIDED, Decisions
 
 
 class State(Protocol):
@@ -100,13 +90,15 @@ class Effects:
                     self._state.put_cursor(observation.source, observation.position)
                 case ImportEnded():
                     emissions += self._interpreter.finish(now_ms=now_ms)
-                case PolicyLoaded() | OperationJudged() | FindingMade() | FindingTriaged() | SuppressionSet():
-                    self._state.decisions.put(observation)
-                case RequestMade() | RequestApproved() | RequestDenied() | GrantGiven() | GrantRevoked():
-                    self._state.decisions.put(observation)
                 case _:
                     pass
         return emissions
+
+    def decide(self, observations: Sequence[Observation]) -> None:
+        """Let what was noticed and decided take effect, after the operations that it is about are stored."""
+        for observation in observations:
+            if isinstance(observation, DECIDED):
+                self._state.decisions.put(observation)
 
     def _apply_snapshot(self, taken: SnapshotTaken) -> list[Emission]:
         is_gone = False

@@ -171,6 +171,7 @@ class Pipeline:
             emissions = self.interpreter.step(events, observations, now_ms=now_ms)
             emissions += self._effects.apply(observations, now_ms)
             self._store(_results(emissions))
+            self._effects.decide(observations)
 
     def _advance(self, records: bytes, events: pa.RecordBatch, observations: Sequence[Observation], now_ms: int) -> None:
         if not records and not observations and events is not None and not events.num_rows:
@@ -187,6 +188,7 @@ class Pipeline:
             emissions = self.interpreter.step(events, observations, now_ms=now_ms)
             emissions += self._effects.apply(observations, now_ms)
             self._settle(emissions, now_ms)
+            self._effects.decide(observations)
         if self.on_result is not None:
             for observation in observations:
                 if isinstance(observation, FindingMade):

@@ -74,6 +74,7 @@ def whole(operation: Operation, *, with_changes: bool, names: Mapping[int, str |
     ]
     if operation.reason:
         lines.append(f"Why:   {safe(operation.reason)}")
+    lines += _judgement(operation)
     lines += ["", f"    {command_line(operation.argv)}" + (f"  (via {', '.join(operation.via)})" if operation.via else ""), ""]
     if with_changes and operation.changes:
         lines += [f"    {show_change(change)}" for change in operation.changes] + [""]
@@ -84,6 +85,17 @@ def whole(operation: Operation, *, with_changes: bool, names: Mapping[int, str |
         lines += [f"    {file.what} {safe(file.path)}" for file in shown]
         lines += [f"    … {operation.files_total - len(shown)} more", ""] if operation.files_total > len(shown) else [""]
     return "\n".join(lines)
+
+
+def _judgement(operation: Operation) -> list[str]:
+    """What the policy said, and the grant that covers it."""
+    if operation.grant is not None:
+        return [f"Grant: {operation.grant}" + (f" ({safe(operation.policy_rule)})" if operation.policy_rule else "")]
+    if operation.verdict in {None, "allow"}:
+        return []
+    reason = safe(operation.why.get("verdict", ""))
+    missing = "" if operation.verdict == "notify" else ", and nobody has approved it"
+    return [style(f"Policy: {operation.verdict} by {safe(operation.policy_rule or '?')}: {reason}{missing}", fg="red")]
 
 
 def show_change(change: Change) -> str:

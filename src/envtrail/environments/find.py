@@ -12,7 +12,7 @@ from pathlib import Path
 from envtrail.config import Config
 from envtrail.model.environment import Environment
 
-_SKIPPED = frozenset({"proc", "sys", "dev", "run", "node_modules", "__pycache__", "site-packages", ".git", "pkgs", ".cache"})
+_SKIPPED = frozenset({"node_modules", "__pycache__", "site-packages", ".git", "pkgs", ".cache"})
 _MARKERS = frozenset({"pyvenv.cfg", "conda-meta"})
 _PLACES = (
     ".local/share/uv/tools",

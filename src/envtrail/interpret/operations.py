@@ -170,6 +170,12 @@ class OpenOperation(Struct, kw_only=True):
         why["changes"] = "snapshots before and after were compared"
         if changes is not None:
             changes = sorted([*self.from_others, *changes], key=lambda change: change.name)
+            if self.intention.tool == "uv" and self.intention.names:
+                # uv writes REQUESTED for every package, whoever asked for it.
+                changes = [
+                    msgspec.structs.replace(change, requested=normalise_name(change.name) in self.intention.names)
+                    for change in changes
+                ]
         elif self.saw_metadata:
             changes = self._recorded_changes()
             why["changes"] = "the names of the metadata that its processes were seen to make and remove"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar, Union, get_args
 
 import msgspec
 
@@ -41,6 +41,7 @@ Decided = Union[
     GrantRevoked,
 ]
 """Observations that this page keeps."""
+DECIDED = get_args(Decided)
 
 
 class Decisions:

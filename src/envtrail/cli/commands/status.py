@@ -55,6 +55,10 @@ def _trail_lines(trail: StoreStatus) -> Iterator[str]:
     yield f"disk      {trail.disk_bytes / 2**20:.1f} MiB for {trail.records_bytes / 2**20:.1f} MiB of records, {trail.segments} sealed segments"
     hint = " (`envtrail log --kind tamper -p`)" if trail.unexplained else ""
     yield f"tampering {trail.unexplained} unexplained changes{hint}"
+    hint = " (`envtrail findings`)" if trail.findings else ""
+    yield f"findings  {trail.findings} open{hint}, {trail.requests} requests pending" + (
+        " (`envtrail requests`)" if trail.requests else ""
+    )
     yield f"losses    {trail.gaps} entries in the ledger" + (" (`envtrail gaps`)" if trail.gaps else "")
     replaced = ", ".join(f"{count} {kind}" for kind, count in trail.redactions.items())
     yield f"secrets   {replaced or 'none'} replaced before writing"
