@@ -67,6 +67,7 @@ def parse_policy(texts: Mapping[str, str]) -> Loaded:
     found = Loaded(policy=Policy(rules=[], tests=[]), faults=[], files=dict(texts))
     policy = found.policy
     names: dict[tuple[str, str], str] = {}
+    files: list[_File] = []
     for path, text in texts.items():
         one = _File(path, text)
 
@@ -90,6 +91,9 @@ def parse_policy(texts: Mapping[str, str]) -> Loaded:
         )
         for tag, patterns in one.tags():
             policy.tags.setdefault(tag, []).extend(patterns)
+        files.append(one)
+    for one in files:
+        one.check_tags(policy.tags)
         found.faults.extend(one.faults)
     return found
 
@@ -103,6 +107,7 @@ class _File:
         self._nodes = 0
         self.faults: list[PolicyFault] = []
         self._values: dict[str, Any] = {}
+        self._tags_asked: list[tuple[str, str]] = []
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
             values = self._plain(node, "") if node is not None else {}
@@ -147,6 +152,8 @@ class _File:
                 place = _AT.search(said)
                 self.fault(f".{key}[{at}]" + (place["path"] if place else ""), _AT.sub("", said))
                 continue
+            where = getattr(item, "where", None)
+            self._tags_asked += [(f".{key}[{at}].where.tags[{n}]", tag) for n, tag in enumerate(where.tags if where else ())]
             faults = list(check(item))
             for path, message in faults:
                 self.fault(f".{key}[{at}]{path}", message)
@@ -159,6 +166,12 @@ class _File:
             yield from msgspec.convert(self._values.get("tags") or {}, dict[str, list[str]]).items()
         except msgspec.ValidationError as fault:
             self.fault(".tags", f"`tags` is a mapping of names to lists of environments: {_AT.sub('', str(fault))}")
+
+    def check_tags(self, known: Mapping[str, list[str]]) -> None:
+        """Every tag that a rule asks for is borne by something."""
+        for path, tag in self._tags_asked:
+            if tag not in known:
+                self.fault(path, f"no environment bears the tag `{tag}`: `tags` does not name it")
 
     def _plain(self, node: yaml.Node, path: str) -> Any:
         self._nodes += 1

@@ -1,0 +1,410 @@
+"""Who may decide what, and what a grant covers."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envtrail.agent.deciding import Deciding
+from envtrail.agent.policy_keeper import PolicyKeeper
+from envtrail.detect.cases import operation_of
+from envtrail.detect.files import parse_policy
+from envtrail.detect.grants import find_suppression, why_not_covered
+from envtrail.detect.judge import Facts, judge
+from envtrail.detect.policy import Case, Policy, Rule, Verdict
+from envtrail.detect.signatures import ServiceKey, sign, verify
+from envtrail.errors import CannotRunError, EnvtrailError, InputError, UsageError
+from envtrail.model.approval import Approval, Grant, GrantId, GrantKind, Terms, signed_bytes
+from envtrail.model.decision import Approve, Ask, BreakGlass, Decided, Decision, Deny, Mute, Person, Revoke, Triage, Unmute
+from envtrail.model.finding import Finding, FindingId, Level, Status, Suppression
+from envtrail.model.observation import FindingMade, GrantGiven, GrantRevoked, PolicyLoaded, SuppressionSet
+from envtrail.model.times import to_ms
+from envtrail.store.state import State
+
+NOW = 1_700_000_000_000
+HOUR = 3_600_000
+PREFIX = "/opt/envs/prod"
+ALICE = Person(uid=1001, login_uid=1001, name="alice")
+BOB = Person(uid=1002, login_uid=1002, name="bob", groups=frozenset({"leads"}))
+CAROL = Person(uid=1003, login_uid=1003, name="carol", groups=frozenset({"leads"}))
+ROOT = Person(uid=0, login_uid=1009, name="dora", is_admin=True)
+UIDS = {"alice": 1001, "bob": 1002}
+
+
+class Desk:
+    """A state, what decides, and a clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state = State(folder / "state.sqlite")
+        self.signers = folder / "allowed_signers"
+        self.deciding = Deciding(
+            self.state,
+            node="host",
+            key=ServiceKey(folder, "host"),
+            allowed_signers=self.signers,
+            uid_of=UIDS.get,
+            owner_of=lambda _: None,
+        )
+        self.now = NOW
+
+    def __call__(self, decision: Decision, by: Person) -> Decided:
+        self.now += 1000
+        observations, decided = self.deciding.decide(decision, by, self.now)
+        with self.state.transaction():
+            for observation in observations:
+                self.state.decisions.put(observation)  # type: ignore[arg-type]
+        return decided
+
+    def policy(self, text: str) -> None:
+        found = parse_policy({"p.yaml": "version: 1\n" + text})
+        assert found.faults == []
+        self.deciding.policy = found.policy
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.state.close()
+
+
+def ask(**words: object) -> Ask:
+    base: dict[str, object] = {"prefix": PREFIX, "action": "install", "packages": ["torch>=2"], "until_ms": NOW + 100 * HOUR}
+    return msgspec.convert({**base, "why": "w", **words}, Ask)
+
+
+class TestWhoMay:
+    def test_a_request_is_theirs_whom_the_kernel_names_and_root_may_ask_for_others(self, desk: Desk) -> None:
+        mine = desk.state.decisions.request(desk(ask(), ALICE).id)
+        assert mine is not None
+        assert (mine.terms.user, mine.terms.uid) == ("alice", 1001)
+        with pytest.raises(CannotRunError, match="only root"):
+            desk(ask(user="bob"), ALICE)
+        theirs = desk.state.decisions.request(desk(ask(user="bob"), ROOT).id)
+        assert theirs is not None
+        assert (theirs.terms.user, theirs.terms.uid) == ("bob", 1002)
+        with pytest.raises(InputError, match="nobody is called"):
+            desk(ask(user="eve"), ROOT)
+
+    def test_without_a_rule_root_and_the_services_group_approve_and_nobody_else(self, desk: Desk) -> None:
+        asked = desk(ask(), ALICE)
+        with pytest.raises(CannotRunError, match="bob may not decide"):
+            desk(Approve(request=asked.id), BOB)
+        assert desk(Approve(request=asked.id), ROOT).what == "grant"
+        found = desk.state.decisions.grants_on(PREFIX)
+        assert [(one.name, one.uid, one.method) for one in found[0].approvals] == [("dora", 0, "service")]
+
+    def test_two_people_are_two_and_one_of_them_twice_is_one(self, desk: Desk) -> None:
+        desk.policy("approvals: [{people: 2, approvers: {groups: [leads]}}]")
+        asked = desk(ask(), ALICE)
+        assert desk(Approve(request=asked.id), BOB).what == "approval"
+        with pytest.raises(InputError, match="has approved this already"):
+            desk(Approve(request=asked.id), BOB)
+        assert desk(Approve(request=asked.id), CAROL).what == "grant"
+        with pytest.raises(InputError, match="is granted already"):
+            desk(Approve(request=asked.id), ROOT)
+
+    @pytest.mark.parametrize("own", [False, True])
+    def test_their_own_wish_is_for_others_to_approve_unless_the_policy_says_so(self, desk: Desk, own: bool) -> None:
+        desk.policy(f"approvals: [{{approvers: {{groups: [leads]}}, own: {str(own).lower()}}}]")
+        asked = desk(ask(), BOB)
+        if own:
+            assert desk(Approve(request=asked.id), BOB).what == "grant"
+        else:
+            with pytest.raises(CannotRunError, match="nobody approves what they asked for"):
+                desk(Approve(request=asked.id), BOB)
+
+    def test_a_denial_ends_a_request_and_needs_a_reason(self, desk: Desk) -> None:
+        asked = desk(ask(), ALICE)
+        with pytest.raises(UsageError):
+            desk(Deny(request=asked.id), ROOT)
+        assert desk(Deny(request=asked.id, why="no"), ROOT).what == "denial"
+        with pytest.raises(InputError, match="is denied already"):
+            desk(Approve(request=asked.id), ROOT)
+
+    def test_a_request_that_has_expired_is_not_approved_and_no_grant_stands_longer_than_the_policy_lets_it(
+        self, desk: Desk
+    ) -> None:
+        desk.policy("approvals: [{longest: 2h}]")
+        asked = desk(ask(), ALICE)
+        request = desk.state.decisions.request(asked.id)
+        assert request is not None
+        assert request.terms.until_ms == desk.now + 2 * HOUR
+        desk.now += 3 * HOUR
+        with pytest.raises(InputError, match="has expired"):
+            desk(Approve(request=asked.id), ROOT)
+
+    def test_the_glass_is_broken_by_those_who_may_and_everybody_is_told(self, desk: Desk) -> None:
+        desk.policy("approvals: [{break_glass: {groups: [leads]}, break_glass_for: 30m}]")
+        with pytest.raises(CannotRunError, match="may not break the glass"):
+            desk(BreakGlass(prefix=PREFIX, why="w"), ALICE)
+        with pytest.raises(UsageError, match="a reason is needed"):
+            desk(BreakGlass(prefix=PREFIX), BOB)
+        desk(BreakGlass(prefix=PREFIX, why="the service is down"), BOB)
+        (grant,) = desk.state.decisions.grants_on(PREFIX)
+        assert (grant.kind, grant.terms.user, grant.terms.until_ms) == (GrantKind.BREAK_GLASS, "bob", desk.now + HOUR // 2)
+        row = desk.state.decisions._database.execute("SELECT detection, level, status FROM findings").fetchall()
+        assert row == [("break-glass", Level.HIGH.rank, "open")]
+
+    def test_a_grant_is_revoked_by_approvers_and_by_whom_it_is_for(self, desk: Desk) -> None:
+        for by in (ROOT, ALICE):
+            desk(ask(packages=[by.name]), ALICE)
+            asked = desk(ask(packages=[by.name]), ALICE)
+            grant = desk(Approve(request=asked.id), ROOT)
+            with pytest.raises(CannotRunError):
+                desk(Revoke(grant=grant.id, why="w"), BOB)
+            desk(Revoke(grant=grant.id, why="w"), by)
+            found = desk.state.decisions.grant(grant.id)
+            assert found is not None
+            assert (found.revoked_by, found.revoked_ms) == (by.name, desk.now)
+
+    def test_findings_are_triaged_and_muted_by_admins_alone(self, desk: Desk) -> None:
+        finding = Finding(
+            id=FindingId("F1"), detection="d", source="policy", title="t", level=Level.LOW, time_ms=NOW, host="host"
+        )
+        with desk.state.transaction():
+            desk.state.decisions.put(FindingMade(time_ms=NOW, finding=finding))
+        triage = Triage(finding="F1", status=Status.ACKNOWLEDGED, why="seen", assignee="bob")
+        with pytest.raises(CannotRunError):
+            desk(triage, BOB)
+        desk(triage, ROOT)
+        found = desk.state.decisions.finding("F1")
+        assert found is not None
+        assert (found.status, found.status_by, found.assignee) == (Status.ACKNOWLEDGED, "dora", "bob")
+        muted = desk(Mute(detection="d", until_ms=NOW + HOUR, why="noise"), ROOT)
+        assert [item.id for item in desk.state.decisions.suppressions(desk.now)] == [muted.id]
+        desk(Unmute(suppression=muted.id, why="over"), ROOT)
+        assert desk.state.decisions.suppressions(desk.now) == []
+
+    @given(st.binary(max_size=200))
+    def test_what_is_no_decision_is_refused_with_a_sentence(self, data: bytes) -> None:
+        with pytest.raises(msgspec.DecodeError):
+            msgspec.json.decode(b'{"do":"ask","x":' + data, type=Decision)
+
+
+class TestSignatures:
+    @pytest.fixture
+    def key(self, tmp_path: Path) -> Path:
+        made = tmp_path / "id"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(made)], check=True)
+        return made
+
+    def test_where_signatures_are_asked_for_only_the_approvers_own_over_these_terms_counts(self, desk: Desk, key: Path) -> None:
+        desk.policy("approvals: [{approvers: {groups: [leads]}, signed: true}]")
+        desk.signers.write_text(f"bob {key.with_suffix('.pub').read_text()}")
+        asked = desk(ask(), ALICE)
+        request = desk.state.decisions.request(asked.id)
+        assert request is not None
+        with pytest.raises(CannotRunError, match="must be signed"):
+            desk(Approve(request=asked.id), BOB)
+        other = msgspec.structs.replace(request.terms, packages=["evil"])
+        with pytest.raises(InputError, match="not bob's"):
+            desk(Approve(request=asked.id, signature=sign(signed_bytes(other), key)), BOB)
+        with pytest.raises(InputError, match="not carol's"):
+            desk(Approve(request=asked.id, signature=sign(signed_bytes(request.terms), key)), CAROL)
+        grant = desk(Approve(request=asked.id, signature=sign(signed_bytes(request.terms), key)), BOB)
+        found = desk.state.decisions.grant(grant.id)
+        assert found is not None
+        assert found.approvals[0].method == "sshsig"
+        assert (found.approvals[0].key or "").startswith("SHA256:")
+
+    def test_what_the_service_signs_anybody_can_check_and_a_changed_word_is_seen(self, desk: Desk, tmp_path: Path) -> None:
+        asked = desk(ask(), ALICE)
+        found = desk.state.decisions.grant(desk(Approve(request=asked.id), ROOT).id)
+        assert found is not None
+        service = ServiceKey(tmp_path, "host")
+        signature = found.approvals[0].signature or ""
+        verify(signed_bytes(found.terms), signature, signer="envtrail@host", allowed_signers=service.allowed_signers)
+        changed = msgspec.structs.replace(found.terms, user="eve")
+        with pytest.raises(InputError):
+            verify(signed_bytes(changed), signature, signer="envtrail@host", allowed_signers=service.allowed_signers)
+        assert (tmp_path / "approvals").stat().st_mode & 0o077 == 0
+
+
+def grant_of(**words: object) -> Grant:
+    """Covers `case()`."""
+    base: dict[str, object] = {
+        "prefix": "/opt/conda/envs/test",
+        "user": "alice",
+        "uid": None,
+        "action": "install",
+        "packages": ["torch>=2"],
+        "dependencies": True,
+        "until_ms": 1 << 50,
+        "uses": None,
+        "why": "w",
+    }
+    terms = msgspec.convert({**base, **{name: value for name, value in words.items() if name in base}}, Terms)
+    made = Grant(id=GrantId("G"), kind=GrantKind.APPROVAL, since_ms=0, terms=terms, approvals=[])
+    return msgspec.structs.replace(made, **{name: value for name, value in words.items() if name not in base})
+
+
+STRICT = Policy(rules=[Rule(name="all", verdict=Verdict.REQUIRE_APPROVAL)], tests=[])
+
+
+def uncovered(grant: Grant, *, uses: int = 0, asked_for: bool = True, **case: object) -> str | None:
+    words: dict[str, object] = {"user": "alice", "packages": ["torch==2.5"], **case}
+    operation = operation_of(msgspec.convert(words, Case))
+    operation = msgspec.structs.replace(
+        operation,
+        changes=[
+            msgspec.structs.replace(change, requested=change.name == "torch" or not asked_for)
+            for change in operation.changes or []
+        ],
+    )
+    return why_not_covered(grant, operation, judge(STRICT, operation, Facts()), uses=uses)
+
+
+class TestCover:
+    def test_it_covers_what_was_asked_for_and_what_came_along(self) -> None:
+        assert uncovered(grant_of()) is None
+        assert uncovered(grant_of(), packages=["torch==2.5", "numpy==2"]) is None
+        assert uncovered(grant_of(packages=[]), packages=["anything==1"]) is None
+
+    STARTED = to_ms(Case().time)
+
+    @pytest.mark.parametrize(
+        ("grant", "case", "why"),
+        [
+            ({"user": "bob"}, {}, "it is for bob"),
+            ({"uid": 7}, {}, "it is for alice"),
+            ({"prefix": "/other"}, {}, "another environment"),
+            ({"until_ms": STARTED}, {}, "expired"),
+            ({"since_ms": STARTED + 1}, {}, "before the grant"),
+            ({"revoked_ms": STARTED}, {}, "revoked"),
+            ({"uses": 1}, {"uses": 1}, "used up"),
+            ({"action": "remove"}, {}, "it is for remove, not install"),
+            ({}, {"packages": ["torch==1.9"]}, "torch is not in it"),
+            ({}, {"packages": ["torch==2.5", "evil==1"], "asked_for": False}, "evil is not in it"),
+            ({"dependencies": False}, {"packages": ["torch==2.5", "numpy==2"]}, "numpy is not in it"),
+            ({}, {"packages": ["torch==2.5", "-numpy==1"]}, "numpy was removed"),
+            ({"operation": "another"}, {}, "another operation"),
+        ],
+    )
+    def test_it_does_not_cover(self, grant: dict[str, object], case: dict[str, object], why: str) -> None:
+        assert why in (uncovered(grant_of(**grant), **case) or "covered")  # type: ignore[arg-type]
+
+    def test_what_is_denied_no_grant_covers(self) -> None:
+        operation = operation_of(Case(user="alice", packages=["torch==2.5"]))
+        denied = judge(Policy(rules=[Rule(name="no", verdict=Verdict.DENY)], tests=[]), operation, Facts())
+        assert why_not_covered(grant_of(), operation, denied, uses=0) == "the policy denies it to everybody"
+
+    def test_a_suppression_covers_only_what_fits_all_of_it(self) -> None:
+        finding = Finding(
+            id=FindingId("F"),
+            detection="d",
+            source="policy",
+            title="t",
+            level=Level.LOW,
+            time_ms=0,
+            host="h",
+            user="ci",
+            prefix="/e/x",
+        )
+        item = Suppression(
+            id="s", detection="d*", reason="r", owner="o", until_ms=1, users=["ci"], environments=["x"], packages=["six"]
+        )
+        assert find_suppression([item], finding, ["six"]) is item
+        assert find_suppression([item], finding, ["six", "evil"]) is None, "nothing hides behind a muted package"
+        assert find_suppression([item], finding, []) is None
+        assert find_suppression([item], msgspec.structs.replace(finding, user="eve"), ["six"]) is None
+
+
+FILES = """version: 1
+rules: []
+grants:
+  - {name: g1, user: alice, environment: /e/prod, until: 2100-01-01, why: TICKET-1, packages: ["six"]}
+suppressions:
+  - {name: s1, detection: x, owner: ops, reason: nightly job, until: 2100-01-01}
+"""
+
+
+class TestPolicyFiles:
+    def run(self, *words: str, folder: Path) -> None:
+        names = ["-c", "user.name=Merger", "-c", "user.email=m@example.org"]
+        subprocess.run(["git", *names, "-C", str(folder), *words], check=True, capture_output=True)
+
+    def test_what_is_merged_is_approved_by_whom_merged_it_and_ends_with_its_line(self, tmp_path: Path) -> None:
+        folder = tmp_path / "policy.d"
+        folder.mkdir()
+        file = folder / "10.yaml"
+        file.write_text(FILES)
+        self.run("init", "-q", folder=folder)
+        self.run("add", ".", folder=folder)
+        self.run("commit", "-qm", "TICKET-1", folder=folder)
+        state = State(tmp_path / "state.sqlite")
+        keeper = PolicyKeeper(folder, state, "host")
+        first = keeper.look(NOW)
+        assert [type(item) for item in first] == [PolicyLoaded, GrantGiven, SuppressionSet]
+        given = next(item.grant for item in first if isinstance(item, GrantGiven))
+        assert [(one.name, one.method, len(one.key or "")) for one in given.approvals] == [("Merger", "git", 40)]
+        for item in first:
+            state.decisions.put(item)  # type: ignore[arg-type]
+        assert keeper.look(NOW + 1) == []
+        file.write_text(FILES.replace("g1", "g2").replace("TICKET-1", "TICKET-2"))
+        second = keeper.look(NOW + 2)
+        assert [type(item) for item in second] == [PolicyLoaded, GrantGiven, GrantRevoked]
+        late = next(item.grant for item in second if isinstance(item, GrantGiven))
+        assert late.approvals[0].method == "file", "it is in no commit"
+        state.close()
+
+    def test_a_policy_that_goes_is_in_force_no_longer_and_a_fault_keeps_the_last_good_one(self, tmp_path: Path) -> None:
+        file = tmp_path / "p.yaml"
+        file.write_text("version: 1\nrules: [{name: a, verdict: deny}]\n")
+        state = State(tmp_path / "state.sqlite")
+        keeper = PolicyKeeper(file, state, "host")
+        for item in keeper.look(NOW):
+            state.decisions.put(item)  # type: ignore[arg-type]
+        file.write_text("version: 1\nrules: [{name: a, verdict: dennny}]\n")
+        (refused,) = keeper.look(NOW + 1)
+        assert isinstance(refused, FindingMade)
+        assert f"{file}:2:28:" in refused.finding.reason
+        assert [rule.verdict for rule in keeper.policy.rules] == [Verdict.DENY]
+        again = PolicyKeeper(file, state, "host")
+        assert again.is_in_force, "from the trail, before the files are looked at"
+        assert isinstance(again.look(NOW + 2)[0], FindingMade)
+        assert [rule.verdict for rule in again.policy.rules] == [Verdict.DENY]
+        file.unlink()
+        assert [type(item) for item in keeper.look(NOW + 3)] == [PolicyLoaded]
+        assert not keeper.is_in_force
+        state.close()
+
+    def test_a_tag_that_nothing_bears_is_a_fault(self) -> None:
+        found = parse_policy({"p.yaml": "version: 1\nrules: [{name: a, verdict: deny, where: {tags: [prod]}}]\n"})
+        assert [(item.line, item.column, "prod" in item.message) for item in found.faults] == [(2, 49, True)]
+
+
+def test_ages_licences_and_malware_are_conditions() -> None:
+    text = """version: 1
+rules:
+  - {name: young, verdict: notify, what: {younger_than: 7d}}
+  - {name: copyleft, verdict: require-approval, what: {licences: ["*GPL*"]}}
+  - {name: bad, verdict: deny, what: {malicious: true}}
+tests:
+  - {name: a, operation: {packages: ["x==1"], age: 3d}, expect: notify}
+  - {name: b, operation: {packages: ["x==1"], age: 8d}, expect: allow}
+  - {name: c, operation: {packages: ["x==1"]}, expect: allow}
+  - {name: d, operation: {packages: ["x==1"], licence: AGPL-3.0}, expect: require-approval}
+  - {name: e, operation: {packages: ["x==1"], malicious: true}, expect: deny}
+"""
+    from envtrail.detect.cases import run_tests
+
+    found = parse_policy({"p": text})
+    assert found.faults == []
+    outcomes = run_tests(found.policy)
+    assert len(outcomes) == 5
+    assert [one.test.name for one in outcomes if not one.passed] == []
+
+
+def test_an_approval_names_its_place_when_it_cannot_be(desk: Desk) -> None:
+    for decision in (Approve(request="none"), Approve(operation="none", why="w"), Revoke(grant="none", why="w")):
+        with pytest.raises(EnvtrailError, match="none") as raised:
+            desk(decision, ROOT)
+        assert raised.value.hint
+    assert Approval(name="x", uid=None, time_ms=0, method="git").signature is None
