@@ -1,0 +1,265 @@
+"""What a Sigma rule can ask for, by its log source: one table of fields a kind of row.
+
+References:
+    https://github.com/SigmaHQ/sigma-specification (appendix: taxonomy)
+    auditd fields: https://github.com/linux-audit/audit-documentation (field dictionary)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from msgspec import Struct
+
+
+class Shape(Enum):
+    """What a field's value is."""
+
+    TEXT = "text"
+    TEXTS = "texts"
+    """Several; one that fits is enough."""
+    NUMBER = "number"
+    YES_NO = "yes/no"
+
+
+class Field(NamedTuple):
+    """One field."""
+
+    sql: str
+    """Over the source's columns; text is compared without regard to case."""
+    shape: Shape = Shape.TEXT
+    ecs: str | None = None
+    """Its name in documents of Elasticsearch; null: it has none."""
+    name: str = ""
+    """As the rule has it."""
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """The rows that a log source means."""
+
+    table: str
+    """`events`, `operations`, `changes`, `runs`, `gaps`."""
+    where: str
+    """Which of them."""
+    fields: Mapping[str, Field]
+    everything: str
+    """Text that values without a field are looked for in."""
+    ecs_where: str
+    """The same in Lucene."""
+    refused: Mapping[str, str] = {}
+    """Field → why it cannot be asked for."""
+
+
+_ARGUMENT = re.compile(r"^a(\d{1,3})$")
+_COMMAND = "array_to_string(e.argv, ' ')"
+_PATHS = "list_transform(e.paths, lambda p: p.name)"
+_USER = "coalesce(n.name, CAST(e.uid AS VARCHAR))"
+_TYPES = """list_filter([CAST(e.type AS VARCHAR), CASE WHEN e.argv IS NOT NULL THEN 'EXECVE' END,
+ CASE WHEN e.syscall IS NOT NULL THEN 'SYSCALL' END, CASE WHEN len(e.paths) > 0 THEN 'PATH' END,
+ CASE WHEN e.cwd IS NOT NULL THEN 'CWD' END, CASE WHEN e.proctitle IS NOT NULL THEN 'PROCTITLE' END,
+ CASE WHEN e.address IS NOT NULL THEN 'SOCKADDR' END], lambda t: t IS NOT NULL)""".replace("\n", "")
+_CREATED = "list_transform(list_filter(e.paths, lambda p: p.nametype = 'CREATE'), lambda p: p.name)"
+_EVERYTHING = (
+    f"concat_ws(' ', {_COMMAND}, e.exe, e.comm, e.cwd, e.proctitle, array_to_string({_PATHS}, ' '), "
+    "array_to_string(map_values(e.fields), ' '))"
+)
+_NUMBER = Shape.NUMBER
+_SYSCALL = Field("list_filter([s.name, CAST(e.syscall AS VARCHAR)], lambda t: t IS NOT NULL)", Shape.TEXTS, "auditd.data.syscall")
+
+_AUDITD: dict[str, Field] = {
+    "type": Field(_TYPES, Shape.TEXTS, "auditd.record_types"),
+    "comm": Field("e.comm", ecs="process.name"),
+    "exe": Field("e.exe", ecs="process.executable"),
+    "key": Field(
+        "list_concat(coalesce(e.keys, []), list_filter([e.fields['key']], lambda t: t IS NOT NULL))", Shape.TEXTS, "tags"
+    ),
+    "name": Field(_PATHS, Shape.TEXTS, "file.path"),
+    "nametype": Field("list_transform(e.paths, lambda p: p.nametype)", Shape.TEXTS, "auditd.paths.nametype"),
+    "syscall": _SYSCALL,
+    "SYSCALL": _SYSCALL,
+    "success": Field("CASE WHEN e.success THEN 'yes' WHEN NOT e.success THEN 'no' END", ecs="auditd.result"),
+    "exit": Field("e.exit", _NUMBER, "auditd.data.exit"),
+    "auid": Field("e.auid", _NUMBER, "user.audit.id"),
+    "uid": Field("e.uid", _NUMBER, "user.id"),
+    "euid": Field("e.euid", _NUMBER, "user.effective.id"),
+    "gid": Field("e.gid", _NUMBER, "user.group.id"),
+    "pid": Field("e.pid", _NUMBER, "process.pid"),
+    "ppid": Field("e.ppid", _NUMBER, "process.parent.pid"),
+    "ses": Field("e.ses", _NUMBER, "auditd.session"),
+    "tty": Field("e.tty", ecs="process.tty"),
+    "cwd": Field("e.cwd", ecs="process.working_directory"),
+    "proctitle": Field("e.proctitle", ecs="process.title"),
+    "argc": Field("e.argc", _NUMBER, "process.args_count"),
+    "addr": Field("e.address", ecs="source.ip"),
+    "saddr": Field("e.address", ecs="source.ip"),
+    "arch": Field("CASE e.arch WHEN 3221225534 THEN 'b64' WHEN 1073741827 THEN 'b32' END", ecs="auditd.data.arch"),
+}
+_OF_RECORDS = (
+    "acct",
+    "op",
+    "res",
+    "terminal",
+    "unit",
+    "hostname",
+    "grantors",
+    "old",
+    "new",
+    "list",
+    "subj",
+    "id",
+    "old-auid",
+    "old-ses",
+)
+_AUDITD.update({name: Field(f"e.fields['{name}']", ecs=f"auditd.data.{name}") for name in _OF_RECORDS})
+_AUDITD["audit_enabled"] = Field("e.fields['audit_enabled']", ecs="auditd.data.audit_enabled")
+
+_PROCESS: dict[str, Field] = {
+    "Image": Field("e.exe", ecs="process.executable"),
+    "CommandLine": Field(_COMMAND, ecs="process.command_line"),
+    "CurrentDirectory": Field("e.cwd", ecs="process.working_directory"),
+    "User": Field(_USER, ecs="user.name"),
+    "LogonId": Field("CAST(e.ses AS VARCHAR)", ecs="auditd.session"),
+    "ProcessId": Field("e.pid", _NUMBER, "process.pid"),
+    "ParentProcessId": Field("e.ppid", _NUMBER, "process.parent.pid"),
+    "ParentImage": Field("p.exe", ecs="process.parent.executable"),
+    "ParentCommandLine": Field("array_to_string(p.argv, ' ')", ecs="process.parent.command_line"),
+}
+_FILE: dict[str, Field] = {
+    "TargetFilename": Field(_CREATED, Shape.TEXTS, "file.path"),
+    "Image": Field("e.exe", ecs="process.executable"),
+    "User": Field(_USER, ecs="user.name"),
+    "ProcessId": Field("e.pid", _NUMBER, "process.pid"),
+}
+
+
+def _plain(names: Mapping[str, Shape], ecs: Mapping[str, str]) -> dict[str, Field]:
+    return {name: Field(f'e."{name}"', shape, ecs.get(name, f"envtrail.operation.{name}")) for name, shape in names.items()}
+
+
+def _as_text(name: str, shape: Shape) -> str:
+    return f"array_to_string(e.\"{name}\", ' ')" if shape is Shape.TEXTS else f'e."{name}"'
+
+
+OPERATION_COLUMNS: dict[str, Shape] = {
+    **dict.fromkeys(
+        (
+            "id",
+            "host",
+            "kind",
+            "tool",
+            "user",
+            "class",
+            "method",
+            "confidence",
+            "program",
+            "unit",
+            "container",
+            "remote",
+            "prefix",
+        ),
+        Shape.TEXT,
+    ),
+    **dict.fromkeys(("environment_kind", "outcome", "reason", "verdict", "policy_rule", "grant", "command", "owner"), Shape.TEXT),
+    **dict.fromkeys(("uid", "auid", "packages", "files_total"), Shape.NUMBER),
+    **dict.fromkeys(("argv", "via", "files"), Shape.TEXTS),
+    **dict.fromkeys(("explained", "off_hours"), Shape.YES_NO),
+}
+CHANGE_COLUMNS: dict[str, Shape] = {
+    **OPERATION_COLUMNS,
+    **dict.fromkeys(("package", "ecosystem", "version", "before", "source", "action", "similar_to"), Shape.TEXT),
+    **dict.fromkeys(("requested", "first_source"), Shape.YES_NO),
+}
+RUN_COLUMNS: dict[str, Shape] = {
+    **dict.fromkeys(("id", "host", "kind", "program", "user", "class", "prefix", "command", "sha256", "outcome"), Shape.TEXT),
+    **dict.fromkeys(("uid", "auid"), Shape.NUMBER),
+    "off_hours": Shape.YES_NO,
+}
+GAP_COLUMNS: dict[str, Shape] = {
+    **dict.fromkeys(("id", "host", "cause", "detail"), Shape.TEXT),
+    **dict.fromkeys(("records", "seconds"), Shape.NUMBER),
+}
+COLUMNS = {"operations": OPERATION_COLUMNS, "changes": CHANGE_COLUMNS, "runs": RUN_COLUMNS, "gaps": GAP_COLUMNS}
+"""Our own rows: what `product: envtrail` can ask for."""
+_ECS = {
+    "user": "user.name",
+    "uid": "user.id",
+    "auid": "user.audit.id",
+    "host": "host.name",
+    "outcome": "event.outcome",
+    "command": "process.command_line",
+    "package": "package.name",
+    "version": "package.version",
+    "source": "package.reference",
+    "remote": "source.ip",
+}
+_NOT_KEPT = "the kernel's audit does not record it"
+_EXEC = "e.kind = 'exec'"
+_OWN = {"operation": "operations", "change": "changes", "run": "runs", "gap": "gaps"}
+
+_AUDITD_SOURCE = Source(
+    table="events", where="true", fields=_AUDITD, everything=_EVERYTHING, ecs_where="data_stream.dataset:envtrail.event"
+)
+_SOURCES: dict[tuple[str | None, str | None, str | None], Source] = {
+    ("linux", None, "auditd"): _AUDITD_SOURCE,
+    ("linux", "process_creation", None): Source(
+        table="events",
+        where=_EXEC,
+        fields=_PROCESS,
+        everything=_EVERYTHING,
+        ecs_where="data_stream.dataset:envtrail.event AND event.type:start",
+        refused=dict.fromkeys(("OriginalFileName", "Hashes", "Description", "Company", "IntegrityLevel", "Product"), _NOT_KEPT),
+    ),
+    ("linux", "file_event", None): Source(
+        table="events",
+        where=f"len({_CREATED}) > 0",
+        fields=_FILE,
+        everything=_EVERYTHING,
+        ecs_where="data_stream.dataset:envtrail.event AND event.category:file",
+    ),
+    **{
+        ("envtrail", category, None): Source(
+            table=table,
+            where="true",
+            fields=_plain(COLUMNS[table], _ECS),
+            everything=f"concat_ws(' ', {', '.join(_as_text(name, shape) for name, shape in COLUMNS[table].items())})",
+            ecs_where=f"data_stream.dataset:envtrail.{category}",
+        )
+        for category, table in _OWN.items()
+    },
+}
+JOINS = {
+    "n.": "LEFT JOIN names n ON n.uid = e.uid",
+    "p.exe": "LEFT JOIN parents p ON p.image = e.parent_image",
+    "p.argv": "LEFT JOIN parents p ON p.image = e.parent_image",
+    "s.": "LEFT JOIN syscalls s ON s.number = e.syscall AND s.arch = e.arch",
+}
+"""What an expression over events needs beside them."""
+
+
+def find_source(product: str | None, category: str | None, service: str | None) -> Source | str:
+    """The rows that a log source means, or why there are none."""
+    if product not in {"linux", "envtrail", None}:
+        return f"its product is `{product}`; Envtrail watches Linux"
+    named = [part for part in (product, category, service) if part]
+    exact = _SOURCES.get((product, category, service))
+    if exact is not None:
+        return exact
+    if category in {"process_creation", "file_event"} and product in {"linux", None} and service is None:
+        return _SOURCES["linux", category, None]
+    if service == "auditd" and category is None:
+        return _AUDITD_SOURCE
+    return f"nothing of its log source (`{' '.join(named) or 'none'}`) is recorded: Envtrail reads the kernel's audit, not other logs"
+
+
+def find_field(source: Source, name: str) -> Field | str:
+    """A field of a source, or why it cannot be asked for."""
+    if name in source.fields:
+        return source.fields[name]._replace(name=name)
+    if name in source.refused:
+        return f"`{name}`: {source.refused[name]}"
+    if source is _AUDITD_SOURCE and (found := _ARGUMENT.match(name)):
+        return Field(f"e.argv[{int(found[1]) + 1}]", name=name)
+    return f"`{name}` is no field of its log source"

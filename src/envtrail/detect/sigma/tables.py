@@ -1,0 +1,84 @@
+"""The tables that detections are asked of, in a DuckDB of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import duckdb
+
+from envtrail.core import syscall_name
+from envtrail.detect.sigma.fields import COLUMNS, JOINS, Shape
+from envtrail.model.schema import EVENT_COLUMNS
+
+_ARCHES = (0xC000003E, 0x40000003, 0xC00000B7)
+"""x86-64, i386, aarch64 (include/uapi/linux/audit.h)."""
+_MOST_SYSCALLS = 600
+_SHAPES = {Shape.TEXT: "VARCHAR", Shape.TEXTS: "VARCHAR[]", Shape.NUMBER: "BIGINT", Shape.YES_NO: "BOOLEAN"}
+_ARROW = {
+    "dictionary<values=string, indices=int32, ordered=0>": "VARCHAR",
+    "string": "VARCHAR",
+    "list<item: string>": "VARCHAR[]",
+    "timestamp[ms, tz=UTC]": "TIMESTAMPTZ",
+    "bool": "BOOLEAN",
+    "uint16": "USMALLINT",
+    "uint32": "UINTEGER",
+    "uint64": "UBIGINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "map<string, string>": "MAP(VARCHAR, VARCHAR)",
+}
+_PATHS = "STRUCT(name VARCHAR, nametype VARCHAR, inode UBIGINT, mode UINTEGER, ouid UINTEGER)[]"
+OWN_TIME = "time_ms"
+"""Of our own rows: when it began."""
+
+
+def event_columns() -> dict[str, str]:
+    """Name → type of DuckDB."""
+    return {column.name: _ARROW.get(column.arrow, _PATHS) for column in EVENT_COLUMNS}
+
+
+def make_tables(database: duckdb.DuckDBPyConnection, *, with_events: bool = True) -> None:
+    """Make them, empty, but for the names of system calls.
+
+    Args:
+        database: Where.
+        with_events: In history the events are read from files instead.
+    """
+    if with_events:
+        database.execute(f"CREATE TABLE events ({_columns(event_columns())})")
+    for table, shapes in COLUMNS.items():
+        database.execute(
+            f"CREATE TABLE {table} ({_columns({OWN_TIME: 'BIGINT'} | {name: _SHAPES[shape] for name, shape in shapes.items()})})"
+        )
+    database.execute("CREATE TABLE parents (image UBIGINT, exe VARCHAR, argv VARCHAR[])")
+    database.execute("CREATE TABLE names (uid UINTEGER, name VARCHAR)")
+    database.execute("CREATE TABLE syscalls (arch UINTEGER, number UINTEGER, name VARCHAR)")
+    known = [(arch, number, syscall_name(arch, number)) for arch in _ARCHES for number in range(_MOST_SYSCALLS)]
+    rows = ", ".join(f"({arch}, {number}, '{name}')" for arch, number, name in known if name)
+    database.execute(f"INSERT INTO syscalls VALUES {rows}")
+
+
+def select(table: str, columns: Mapping[str, str], wanted: Mapping[str, str], *, rest: str = "") -> str:
+    """A query over a table's rows.
+
+    Args:
+        table: `events`, or one of our own.
+        columns: Name → expression over the rows; made once a row.
+        wanted: Name → expression over the columns.
+        rest: What comes after FROM.
+    """
+    made = ", ".join(f"{sql} AS {name_of(name)}" for name, sql in columns.items()) or "1 AS one"
+    told = ", ".join(f"{sql} AS {name_of(name)}" for name, sql in wanted.items())
+    asked = " ".join(columns.values())
+    joins = dict.fromkeys(join for mark, join in JOINS.items() if re.search(rf"(?<![a-z]){re.escape(mark)}", asked))
+    return f"SELECT {told} FROM (SELECT {made} FROM {table} e {' '.join(joins)}) {rest}"
+
+
+def name_of(name: str) -> str:
+    """A column's name, quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _columns(types: Mapping[str, str]) -> str:
+    return ", ".join(f'"{name}" {type_}' for name, type_ in types.items())
