@@ -228,6 +228,12 @@ SETTINGS: tuple[Setting, ...] = (
         "path",
         "Folder of your own Sigma rules, beside the pack that comes along.",
     ),
+    Setting(
+        "detect.interval_ms",
+        1000,
+        "ms",
+        "How often the detections are asked of what came since; a finding is that old at the most.",
+    ),
     Setting("detect.pack", True, "", "Use the pack of detections that comes along."),
     Setting(
         "notify.path",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
+from envtrail.agent.detecting import Detecting
 from envtrail.agent.policy_keeper import PolicyKeeper
 from envtrail.config import Config
 from envtrail.detect.ages import IndexAges
-from envtrail.detect.facts import FactFinder, forget_people
+from envtrail.detect.facts import FactFinder, forget_people, name_of_uid
 from envtrail.detect.grants import find_cover, find_suppression
 from envtrail.detect.judge import Decision, judge
 from envtrail.detect.policy import Policy, Verdict
@@ -20,6 +21,7 @@ from envtrail.model.environment import normalise_name
 from envtrail.model.finding import Finding, Level, Status, Suppression, make_finding_id
 from envtrail.model.observation import FindingMade, Observation, OperationJudged
 from envtrail.model.operation import Operation
+from envtrail.model.run import Run
 from envtrail.model.times import to_ms, to_rfc3339
 from envtrail.store.state import State
 
@@ -40,9 +42,10 @@ class Overseer:
     Args:
         config: Everything.
         state: What is known.
+        is_alive: Whether a process's image still runs.
     """
 
-    def __init__(self, config: Config, state: State) -> None:
+    def __init__(self, config: Config, state: State, *, is_alive: Callable[[int], bool] = lambda _: True) -> None:
         self._config = config
         self._state = state
         self._node = config.node
@@ -53,6 +56,7 @@ class Overseer:
         self._advisories_of: tuple[str, float] | None = None
         self._waiting: dict[str, tuple[int, Operation]] = {}
         """By id: (since when, the operation)."""
+        self.detecting = Detecting(config, state, is_alive=is_alive, owner_of=self._owner_of)
         self._looked_ms = 0
         self._people_ms = 0
 
@@ -61,12 +65,15 @@ class Overseer:
         """In force now."""
         return self.keeper.policy
 
-    def hold(self, operations: Iterable[Operation], now_ms: int) -> None:
-        """Take operations that were just stored."""
-        if not self.keeper.is_in_force:
-            return
-        for operation in operations:
-            if operation.actor.method != "owner" and operation.verdict is None:
+    def hold(self, results: Iterable[Operation | Run], now_ms: int) -> None:
+        """Take what was just stored."""
+        self.detecting.hold_runs([result for result in results if isinstance(result, Run)])
+        for operation in results:
+            if not isinstance(operation, Operation) or operation.actor.method == "owner":
+                continue
+            if not self.keeper.is_in_force:
+                self.detecting.hold_operation(operation)
+            elif operation.verdict is None:
                 self._waiting[operation.id] = (now_ms, operation)
                 if self._ages is not None and self.policy.judges_age:
                     self._ages.ask(_projects_of(operation))
@@ -86,10 +93,11 @@ class Overseer:
             self._people_ms = now_ms
             forget_people()
         observations = self.keeper.look(now_ms)
+        observations += [FindingMade(time_ms=now_ms, finding=finding) for finding in self.detecting.reload()]
         return self.muted(observations, now_ms)
 
-    def release(self, now_ms: int) -> list[Observation]:
-        """Judge what waits for nothing any more."""
+    def release(self, now_ms: int, *, is_last: bool = False) -> list[Observation]:
+        """Judge what waits for nothing any more, and ask the detections."""
         ready = [
             operation
             for since_ms, operation in self._waiting.values()
@@ -99,7 +107,13 @@ class Overseer:
         uses: dict[str, int] = {}
         for operation in sorted(ready, key=lambda item: item.id):
             del self._waiting[operation.id]
-            observations += self._judge(operation, now_ms, uses)
+            judged, *found = self._judge(operation, now_ms, uses)
+            observations += [judged, *found]
+            self.detecting.hold_operation(
+                msgspec.structs.replace(operation, verdict=judged.verdict, policy_rule=judged.rule, grant=judged.grant)
+            )
+        found = [FindingMade(time_ms=now_ms, finding=finding) for finding in self.detecting.look(now_ms, is_last=is_last)]
+        observations += found
         return self.muted(observations, now_ms)
 
     def muted(self, observations: Sequence[Observation], now_ms: int) -> list[Observation]:
@@ -129,7 +143,9 @@ class Overseer:
             return True
         return all(self._ages.is_known(name) for name in _projects_of(operation))
 
-    def _judge(self, operation: Operation, now_ms: int, uses: dict[str, int]) -> list[Observation]:
+    def _judge(
+        self, operation: Operation, now_ms: int, uses: dict[str, int]
+    ) -> tuple[OperationJudged] | tuple[OperationJudged, FindingMade]:
         started_ms = to_ms(operation.started)
         decision = judge(self.policy, operation, self._finder().facts_of(operation, started_ms))
         grant = None
@@ -153,8 +169,8 @@ class Overseer:
             grant=grant.id if grant else None,
         )
         if decision.verdict is Verdict.ALLOW or grant is not None:
-            return [judged]
-        return [judged, FindingMade(time_ms=now_ms, finding=_finding_of(operation, decision, reasons, started_ms))]
+            return (judged,)
+        return judged, FindingMade(time_ms=now_ms, finding=_finding_of(operation, decision, reasons, started_ms))
 
     def _finder(self) -> FactFinder:
         return FactFinder(
@@ -163,6 +179,9 @@ class Overseer:
             advisories=self._known_advisories(),
             born_ms_of=self._ages.born_ms if self._ages is not None and self.policy.judges_age else None,
         )
+
+    def _owner_of(self, prefix: str) -> str | None:
+        return name_of_uid(self._owner_uid(prefix))
 
     def _owner_uid(self, prefix: str) -> int | None:
         environment = self._state.environment(prefix)

@@ -24,6 +24,7 @@ from envtrail.errors import StoreFullError
 from envtrail.interpret.emission import Emission, EnvironmentOpened, SnapshotWanted, Wish
 from envtrail.interpret.interpreter import Interpreter
 from envtrail.model.finding import Finding
+from envtrail.model.gap import Gap
 from envtrail.model.observation import (
     CursorMoved,
     FindingMade,
@@ -48,6 +49,21 @@ class Evidence(Protocol):
     def number(self) -> int: ...
 
     def append(self, records: bytes, observations: Sequence[Observation]) -> None: ...
+
+
+class Listener(Protocol):
+    """What detections are asked of."""
+
+    def hold_events(self, events: pa.RecordBatch) -> None: ...
+    def hold_gaps(self, gaps: Sequence[Gap]) -> None: ...
+
+
+class Oversight(Protocol):
+    """What judges, as the loop needs it."""
+
+    @property
+    def detecting(self) -> Listener: ...
+    def hold(self, results: Sequence[Operation | Run], now_ms: int) -> None: ...
 
 
 class Pipeline:
@@ -84,8 +100,8 @@ class Pipeline:
         self.world = world
         self.files = FileChanges(assembler, interpreter, scope)
         self.on_result = on_result
-        self.on_stored: Callable[[list[Operation], int], None] | None = None
-        """Told, live, of operations after they are stored, and of when that was."""
+        self.overseer: Oversight | None = None
+        """Told, live, of what comes."""
         self.on_full = on_full
         self.lag_ms = 0
         self._full_since: int | None = None
@@ -189,6 +205,10 @@ class Pipeline:
             emissions += self._effects.apply(observations, now_ms)
             self._settle(emissions, now_ms)
             self._effects.decide(observations)
+        if self.overseer is not None and self.world is not None and self.world.is_live:
+            if events is not None:
+                self.overseer.detecting.hold_events(events)
+            self.overseer.detecting.hold_gaps([item.gap for item in observations if isinstance(item, GapFound)])
         if self.on_result is not None:
             for observation in observations:
                 if isinstance(observation, FindingMade):
@@ -230,9 +250,8 @@ class Pipeline:
             results += _results(emissions)
             wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
         self._store(results)
-        operations = [result for result in results if isinstance(result, Operation)]
-        if operations and self.on_stored is not None and self.world is not None and self.world.is_live:
-            self.on_stored(operations, now_ms)
+        if results and self.overseer is not None and self.world is not None and self.world.is_live:
+            self.overseer.hold([result for result in results if isinstance(result, (Operation, Run))], now_ms)
 
     def _waits(self, wish: Emission, now_ms: int) -> bool:
         return (

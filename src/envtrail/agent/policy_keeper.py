@@ -79,13 +79,15 @@ class PolicyKeeper:
         self.is_in_force = is_there
 
     def _refuse(self, now_ms: int, why: str) -> Observation:
+        # By the time of the files: a restart finds the same thing, not another one.
+        at_ms = max((changed for _, changed, _ in self._stamp or ()), default=now_ms * 1_000_000) // 1_000_000
         finding = Finding(
-            id=make_finding_id(REFUSED, f"{self._path} {why}", now_ms),
+            id=make_finding_id(REFUSED, f"{self._path} {why}", at_ms),
             detection=REFUSED,
             source="trail",
             title="A new policy was refused; the last good one stays in force",
             level=Level.HIGH,
-            time_ms=now_ms,
+            time_ms=at_ms,
             host=self._node,
             reason=why,
         )

@@ -157,8 +157,11 @@ class Agent:
         self._started_ms = _clock_ms()
         self._losses = LossWatch(node=config.node, started_ms=self._started_ms)
         self._survey = Survey(config, opened, rules, on_reading=on_reading)
-        self._overseer = Overseer(config, opened.state)
-        self._pipeline.on_stored = self._overseer.hold
+        lineage = self._pipeline.assembler
+        self._overseer = Overseer(
+            config, opened.state, is_alive=lambda image: any(process.alive for process in lineage.lineage(image)[:1])
+        )
+        self._pipeline.overseer = self._overseer
         self._inbox = inbox
         self._deciding = make_deciding(config, opened.state)
         self._due: dict[str, int] = {"retention": 0}
@@ -215,7 +218,7 @@ class Agent:
                     # One batch an interval under load: a batch costs about as much as a hundred events.
                     time.sleep(max(0, began_ms + interval_ms - _clock_ms()) / 1000)
         finally:
-            self._oversee(_clock_ms())
+            self._oversee(_clock_ms(), is_last=True)
             self._inbox.close()
             self._write_status(_clock_ms())
         return self._stopped_by == signal.SIGINT
@@ -257,10 +260,10 @@ class Agent:
             self._note_gaps(writer.retain(now_ms), now_ms)
         self._survey.look(now_ms)
 
-    def _oversee(self, now_ms: int) -> None:
+    def _oversee(self, now_ms: int, *, is_last: bool = False) -> None:
         """Judge what happened, and write down what people decided."""
         self._pipeline.observe(self._overseer.look(now_ms), now_ms)
-        self._pipeline.observe(self._overseer.release(now_ms), now_ms)
+        self._pipeline.observe(self._overseer.release(now_ms, is_last=is_last), now_ms)
         for letter in self._inbox.take():
             self._deciding.policy = self._overseer.policy
             with letter.answered():

@@ -21,13 +21,13 @@ class When(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hours: list[str] = []
     """`09:00-18:00`; `22:00-06:00` goes over midnight."""
     zone: str = "UTC"
-    """An IANA name."""
+    """An IANA name; empty: this machine's."""
     holidays: list[date] = []
     """Days on which it does not hold, whatever the rest says."""
 
     def holds_at(self, time_ms: int) -> bool:
         """Whether a moment lies within."""
-        moment = datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).astimezone(parse_zone(self.zone))
+        moment = datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).astimezone(parse_zone(self.zone) if self.zone else None)
         if moment.date() in self.holidays or (self.days and moment.weekday() not in parse_days(self.days)):
             return False
         if not self.hours:

@@ -275,6 +275,19 @@ class State:
         rows = self._database.execute("SELECT doc FROM operations WHERE verdict IS NULL AND started >= ? ORDER BY id", (since,))
         return [msgspec.json.decode(doc, type=Operation) for (doc,) in rows]
 
+    def names(self) -> dict[int, str | None]:
+        """The newest name of each uid that was seen."""
+        return dict(self._database.execute("SELECT uid, name FROM names ORDER BY since_ms").fetchall())
+
+    def sources(self) -> set[str]:
+        """Every index, channel or address that a package is known to have come from."""
+        rows = self._database.execute("SELECT DISTINCT doc ->> '$.source' FROM packages WHERE doc ->> '$.source' IS NOT NULL")
+        return {row[0] for row in rows}
+
+    def package_names(self) -> set[str]:
+        """Every package that an environment holds or held, by its normalised name."""
+        return {row[0] for row in self._database.execute("SELECT DISTINCT name FROM packages")}
+
     def is_empty(self) -> bool:
         """Whether nothing has been put."""
         return not self._database.execute("SELECT 1 FROM environments UNION SELECT 1 FROM operations LIMIT 1").fetchone()

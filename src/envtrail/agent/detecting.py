@@ -1,0 +1,134 @@
+"""The detections beside the loop: what came since the last look, asked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from envtrail.config import Config
+from envtrail.detect.hours import office_hours
+from envtrail.detect.rows import Known, Row, change_rows, gap_row, operation_row, run_row
+from envtrail.model.finding import Finding, Level, make_finding_id
+from envtrail.model.gap import Gap
+from envtrail.model.operation import Operation
+from envtrail.model.run import Run
+from envtrail.store.state import State
+
+if TYPE_CHECKING:
+    from envtrail.detect.sigma.detector import Detector
+
+REFUSED = "detection-refused"
+_NAMES_INTERVAL_MS = 10_000
+_MOST_HELD_ROWS = 200_000
+"""Events that wait for a look; more are looked at at once."""
+
+
+class Detecting:
+    """Rows in, findings out.
+
+    Args:
+        config: Everything.
+        state: What is known.
+        is_alive: Whether a process's image still runs.
+        owner_of: Prefix → name of the environment's owner.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        state: State,
+        *,
+        is_alive: Callable[[int], bool],
+        owner_of: Callable[[str], str | None],
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._is_alive = is_alive
+        self._owner_of = owner_of
+        self._office = office_hours(config)
+        self._interval_ms = config.number("detect.interval_ms")
+        self._known = Known(sources=state.sources(), packages=state.package_names())
+        self._batches: list[pa.RecordBatch] = []
+        self._held_rows = 0
+        self._rows: dict[str, list[Row]] = {"operations": [], "changes": [], "runs": [], "gaps": []}
+        self._looked_ms = self._named_ms = 0
+        self._stamp: tuple[tuple[str, int], ...] | None = None
+        self._detector: Detector | None = None
+
+    def reload(self) -> list[Finding]:
+        """Read the rules where they have changed; gives a finding for each that is at fault."""
+        folder = Path(self._config.text("detect.path"))
+        files = sorted(folder.rglob("*.y*ml")) if folder.is_dir() else []
+        stamp = tuple((str(file), file.stat().st_mtime_ns) for file in files)
+        if stamp == self._stamp:
+            return []
+        self._stamp = stamp
+        try:
+            from envtrail.detect.sigma.detector import detection_paths, load_detector
+        except ImportError:
+            # The extra is not installed, or this Python is older than pySigma's: `envtrail doctor` says so.
+            return []
+        paths = detection_paths(pack=self._config.flag("detect.pack"), folder=folder)
+        self._detector = load_detector(paths, is_alive=self._is_alive)
+        self._named_ms = 0
+        faults = [item for item in self._detector.loaded.refused if item.is_fault]
+        # By the time of the files: a restart finds the same thing, not another one.
+        at_ms = max((changed for _, changed in stamp), default=0) // 1_000_000
+        return [
+            Finding(
+                id=make_finding_id(REFUSED, f"{item.path} {item.reason}", at_ms),
+                detection=REFUSED,
+                source="trail",
+                title="A detection is at fault, and is not asked",
+                level=Level.MEDIUM,
+                time_ms=at_ms,
+                host=self._config.node,
+                reason=f"{item.path}: {item.title}: {item.reason}",
+            )
+            for item in faults
+        ]
+
+    def hold_events(self, events: pa.RecordBatch) -> None:
+        """Take typed events."""
+        if self._detector is not None and events.num_rows and "events" in self._detector.tables:
+            self._batches.append(events)
+            self._held_rows += events.num_rows
+
+    def hold_operation(self, operation: Operation) -> None:
+        """Take an operation as it was judged."""
+        if operation.actor.method == "owner":
+            return
+        row = operation_row(operation, self._office, self._owner_of(operation.environment.prefix))
+        self._rows["operations"].append(row)
+        self._rows["changes"] += change_rows(operation, row, self._known)
+
+    def hold_runs(self, runs: Sequence[Run]) -> None:
+        """Take runs as they begin."""
+        if self._detector is not None and "runs" in self._detector.tables:
+            self._rows["runs"] += [run_row(run, self._office) for run in runs if run.ended is None]
+
+    def hold_gaps(self, gaps: Sequence[Gap]) -> None:
+        """Take entries of the loss ledger."""
+        self._rows["gaps"] += [gap_row(gap) for gap in gaps]
+
+    def look(self, now_ms: int, *, is_last: bool = False) -> Iterator[Finding]:
+        """What was noticed since the last look, where it is time for one."""
+        is_due = now_ms - self._looked_ms >= self._interval_ms or self._held_rows > _MOST_HELD_ROWS or is_last
+        if self._detector is None or not is_due:
+            return
+        self._looked_ms = now_ms
+        if now_ms - self._named_ms > _NAMES_INTERVAL_MS:
+            self._named_ms = now_ms
+            self._detector.set_names(self._state.names())
+        from envtrail.detect.sigma.detector import table_of
+
+        batches, self._batches, self._held_rows = self._batches, [], 0
+        if batches:
+            yield from self._detector.look("events", pa.Table.from_batches(batches))
+        for table, rows in self._rows.items():
+            if rows:
+                self._rows[table] = []
+                yield from self._detector.look(table, table_of(table, rows))
