@@ -90,6 +90,7 @@ def serve(
         source = choose_source(config, position=opened.state.cursor("auditd_log"))
         inbox = Inbox()
         server = open_socket(config, inbox)
+        agent: Agent | None = None
         try:
             environments = find_environments(config)
             rules = RuleKeeper(config, environments)
@@ -106,7 +107,8 @@ def serve(
             if server is not None:
                 server.close()
             source.close()
-            agent.close()
+            if agent is not None:
+                agent.close()
             if not keep_rules:
                 rules.remove()
 

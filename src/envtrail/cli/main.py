@@ -41,6 +41,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "ack": "Say that you have looked at a finding.",
         "mute": "Not this again until a moment.",
         "policy": "Who may change what: check, test, explain, replay.",
+        "detections": "Sigma rules: list, check, convert.",
+        "hunt": "Ask a Sigma rule of what has happened.",
     },
     "Watch": {
         "up": "Watch this machine, with a live feed in the terminal.",

@@ -12,7 +12,7 @@ from msgspec import Struct
 from envtrail.model.environment import normalise_name
 from envtrail.model.gap import Gap
 from envtrail.model.hours import When
-from envtrail.model.operation import Change, Operation
+from envtrail.model.operation import Actor, Change, Operation
 from envtrail.model.run import Run
 from envtrail.model.times import to_ms
 
@@ -40,7 +40,7 @@ def operation_row(operation: Operation, office: When, owner: str | None) -> Row:
         "kind": operation.kind.value,
         "tool": operation.tool,
         "via": operation.via,
-        "user": actor.name,
+        "user": _user(actor),
         "uid": actor.uid,
         "auid": actor.auid,
         "class": actor.kind,
@@ -100,7 +100,7 @@ def run_row(run: Run, office: When) -> Row:
         "host": run.host,
         "kind": run.kind,
         "program": run.program,
-        "user": run.actor.name,
+        "user": _user(run.actor),
         "class": run.actor.kind,
         "uid": run.actor.uid,
         "auid": run.actor.auid,
@@ -159,6 +159,12 @@ def _popular() -> frozenset[str]:
 
 def _read_names(lines: Iterable[str]) -> Iterator[str]:
     yield from (normalise_name(line) for line in lines if line and not line.startswith("#"))
+
+
+def _user(actor: Actor) -> str | None:
+    """The name; of somebody who has none, the number."""
+    number = actor.auid if actor.auid is not None else actor.uid
+    return actor.name or (str(number) if number is not None else None)
 
 
 def _action(change: Change) -> str:

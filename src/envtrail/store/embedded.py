@@ -32,9 +32,9 @@ class EmbeddedStore:
     """Read access to a data folder, also while it is being written."""
 
     def __init__(self, folder: Path) -> None:
-        self._layout = Layout(folder)
-        self._layout.check_format()
-        self._database = connect(self._layout.state, read_only=True)
+        self.layout = Layout(folder)
+        self.layout.check_format()
+        self._database = connect(self.layout.state, read_only=True)
 
     def operations(self, query: Query) -> Iterator[Operation]:
         """Newest first unless asked otherwise; read page by page."""
@@ -73,7 +73,7 @@ class EmbeddedStore:
         """Typed events in order of time (newest first unless asked otherwise)."""
         from envtrail.store.events import find_events
 
-        return find_events(self._layout, query, with_records=with_records)
+        return find_events(self.layout, query, with_records=with_records)
 
     def environments(self, *, with_gone: bool = False) -> Iterator[Environment]:
         """Environments that were there when last looked at, or ever."""
@@ -148,20 +148,20 @@ class EmbeddedStore:
         """Figures for `status`."""
         from envtrail.store.seal import read_seal
 
-        numbers = self._layout.numbers()
-        seals = [read_seal(self._layout.segment(number)) for number in numbers]
-        kept = [seal for seal in seals if (self._layout.segment(seal.number) / (RECORDS + ZST)).exists()]
-        hot = self._layout.hot / RECORDS
+        numbers = self.layout.numbers()
+        seals = [read_seal(self.layout.segment(number)) for number in numbers]
+        kept = [seal for seal in seals if (self.layout.segment(seal.number) / (RECORDS + ZST)).exists()]
+        hot = self.layout.hot / RECORDS
         hot_bytes = hot.stat().st_size if hot.exists() else 0
         span = self._database.execute("SELECT min(started), max(started) FROM operations").fetchone()
         return StoreStatus(
-            folder=str(self._layout.folder),
+            folder=str(self.layout.folder),
             format=1,
             segments=len(kept),
             first_segment=kept[0].number if kept else None,
             sealed_until_ms=kept[-1].last_ms if kept else None,
             records_bytes=hot_bytes + sum(seal.records.bytes for seal in kept),
-            disk_bytes=sum(path.stat().st_size for path in self._layout.folder.rglob("*") if path.is_file()),
+            disk_bytes=sum(path.stat().st_size for path in self.layout.folder.rglob("*") if path.is_file()),
             operations=self._count("operations"),
             runs=self._count("runs"),
             sessions=self._count("sessions"),

@@ -31,8 +31,8 @@ _BATCH_ROWS = 1000
 def find_events(layout: Layout, query: Query, *, with_records: bool) -> Iterator[EventRow]:
     """Events that meet every condition, newest first unless asked otherwise."""
     records: dict[int, bytes] = {}
-    database = duckdb.connect(config=_SAFE)
-    sources = [*_sealed(layout, query), *_open(layout, database)]
+    database = connect_events()
+    sources = list(event_relations(layout, query, database))
     if not sources:
         return
     where, values = _conditions(query)
@@ -55,6 +55,17 @@ def find_events(layout: Layout, query: Query, *, with_records: bool) -> Iterator
                     records[segment] = _records_of(layout, segment)
                 text = records[segment][offset : offset + length].decode("utf-8", "backslashreplace")
             yield EventRow(segment=segment, values=values_of_row, records=text)
+
+
+def connect_events() -> duckdb.DuckDBPyConnection:
+    """A DuckDB that loads nothing from anywhere."""
+    return duckdb.connect(config=_SAFE)
+
+
+def event_relations(layout: Layout, query: Query, database: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, str]]:
+    """Segments that may hold events of a query's time, each as (number, relation) with the columns of `model.schema`."""
+    yield from _sealed(layout, query)
+    yield from _open(layout, database)
 
 
 def _sealed(layout: Layout, query: Query) -> Iterator[tuple[int, str]]:

@@ -38,20 +38,20 @@ def event_columns() -> dict[str, str]:
     return {column.name: _ARROW.get(column.arrow, _PATHS) for column in EVENT_COLUMNS}
 
 
-def make_tables(database: duckdb.DuckDBPyConnection, *, with_events: bool = True) -> None:
+def make_tables(database: duckdb.DuckDBPyConnection, *, is_history: bool = False) -> None:
     """Make them, empty, but for the names of system calls.
 
     Args:
         database: Where.
-        with_events: In history the events are read from files instead.
+        is_history: Events, and what is known of parents, are views over files instead.
     """
-    if with_events:
+    if not is_history:
         database.execute(f"CREATE TABLE events ({_columns(event_columns())})")
+        database.execute("CREATE TABLE parents (image UBIGINT, exe VARCHAR, argv VARCHAR[])")
     for table, shapes in COLUMNS.items():
         database.execute(
             f"CREATE TABLE {table} ({_columns({OWN_TIME: 'BIGINT'} | {name: _SHAPES[shape] for name, shape in shapes.items()})})"
         )
-    database.execute("CREATE TABLE parents (image UBIGINT, exe VARCHAR, argv VARCHAR[])")
     database.execute("CREATE TABLE names (uid UINTEGER, name VARCHAR)")
     database.execute("CREATE TABLE syscalls (arch UINTEGER, number UINTEGER, name VARCHAR)")
     known = [(arch, number, syscall_name(arch, number)) for arch in _ARCHES for number in range(_MOST_SYSCALLS)]

@@ -1,0 +1,93 @@
+"""`envtrail detections`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from envtrail.cli.context import Context
+from envtrail.cli.render import emit_json, emit_table, listing, safe
+from envtrail.cli.sigma import find_detection, load
+from envtrail.errors import ExitCode, UsageError
+
+
+@click.group("detections")
+def command() -> None:
+    """Sigma rules: which are asked, which cannot be, and what they are in another language."""
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines.")
+@click.pass_obj
+def list_(context: Context, as_json: bool) -> None:
+    """The detections that are asked: the pack's, and those of `detect.path`."""
+    loaded = load(context, ())
+    counted = {name for item in loaded.detections if item.correlation for name in item.correlation.rules}
+    listing(
+        (item for item in loaded.detections if item.id not in counted),
+        as_json=as_json,
+        columns=("detection", "level", "asks for", "title"),
+        row=lambda item: (safe(item.id), item.level.value, item.table, safe(item.title)),
+        nothing="no detections: `detect.pack` is off, and `detect.path` holds none",
+    )
+
+
+@command.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="JSON lines: each rule that is not asked.")
+@click.pass_obj
+def check(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Which rules of files and folders can be asked here; each other one by name, with the reason.
+
+    Exit code 2 when a rule is at fault; a rule that asks for something else than Envtrail records is no fault.
+    """
+    loaded = load(context, paths)
+    faults = [item for item in loaded.refused if item.is_fault]
+    if as_json:
+        emit_json(loaded.refused)
+    else:
+        emit_table(
+            ("rule", "is", "why", "file"),
+            (
+                (safe(item.title), "at fault" if item.is_fault else "not asked", safe(item.reason), safe(item.path))
+                for item in loaded.refused
+            ),
+        )
+        told = f"{len(loaded.detections)} rules are asked, {len(loaded.refused) - len(faults)} are not"
+        click.echo(told + (f", {len(faults)} are at fault" if faults else ""))
+    if faults:
+        raise click.exceptions.Exit(ExitCode.USAGE)
+
+
+@command.command()
+@click.argument("rule")
+@click.option("--to", "language", type=click.Choice(["duckdb", "lucene"]), default="lucene", show_default=True)
+@click.pass_obj
+def convert(context: Context, rule: str, language: str) -> None:
+    """A RULE (a file, or a detection's name) as a query: Lucene over ECS fields for Kibana and OpenSearch, or the SQL that is asked here."""
+    if language == "duckdb":
+        from envtrail.detect.sigma.watch import statement
+
+        found, _ = find_detection(context, rule)
+        if found.correlation is not None:
+            raise UsageError(f"`{rule}` counts hits of {', '.join(found.correlation.rules)}", hint="convert those")
+        click.echo(statement(found.table, [found]))
+        return
+    from envtrail.cli.sigma import paths_of
+    from envtrail.detect.sigma.load import read_rules, source_of, translate_rule
+    from envtrail.detect.sigma.lucene import Lucene
+    from envtrail.detect.sigma.translate import RefusedError
+
+    is_file = Path(rule).is_file()
+    rules = [
+        one for one, _ in read_rules([Path(rule)] if is_file else paths_of(context)) if is_file or rule in {one.name, str(one.id)}
+    ]
+    if not rules:
+        raise UsageError(f"`{rule}` is no file and no detection", hint="`envtrail detections list` names them")
+    for one in rules:
+        try:
+            source = source_of(one)
+            click.echo(f"{source.ecs_where} AND {translate_rule(one, source, Lucene())}")
+        except RefusedError as why:
+            raise UsageError(f"`{safe(one.title)}` cannot be said in Lucene: {why}", hint="`--to duckdb`") from None

@@ -1,0 +1,46 @@
+"""`envtrail hunt`."""
+
+from __future__ import annotations
+
+import click
+
+from envtrail.cli.context import Context
+from envtrail.cli.findings import FINDING_COLUMNS, finding_row
+from envtrail.cli.options import moment
+from envtrail.cli.render import listing
+from envtrail.cli.sigma import find_detection
+
+
+@click.command("hunt")
+@click.argument("rule")
+@click.option("--since", default="90d", show_default=True, help="Since a moment.")
+@click.option("--until", help="Until a moment.")
+@click.option("--csv", "as_csv", is_flag=True, help="CSV.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines.")
+@click.pass_obj
+def command(context: Context, rule: str, since: str, until: str | None, as_csv: bool, as_json: bool) -> None:
+    """Ask a Sigma RULE (a file, or a detection's name) of what has happened. Exit code 1 when nothing fits.
+
+    Nothing is written down: what is found is printed.
+    """
+    found, loaded = find_detection(context, rule)
+    from envtrail.detect.hours import office_hours
+    from envtrail.detect.sigma.hunt import hunt
+
+    with context.store() as store:
+        findings = hunt(
+            store,
+            loaded.detections,
+            found,
+            since_ms=moment(context, since) or 0,
+            until_ms=moment(context, until) or context.now_ms,
+            office=office_hours(context.config),
+        )
+        listing(
+            findings,
+            as_json=as_json,
+            as_csv=as_csv,
+            columns=FINDING_COLUMNS,
+            row=finding_row,
+            nothing=f"nothing fits `{found.title}`",
+        )

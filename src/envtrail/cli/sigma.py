@@ -1,0 +1,52 @@
+"""How commands come by detections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envtrail.cli.context import Context
+from envtrail.errors import CannotRunError, InputError
+
+if TYPE_CHECKING:
+    from envtrail.detect.sigma.load import Detection, Loaded
+
+
+def load(context: Context, paths: Sequence[Path]) -> Loaded:
+    """The detections of files; without any, those that are asked of this trail.
+
+    Raises:
+        CannotRunError: pySigma is not installed.
+    """
+    try:
+        from envtrail.detect.sigma.load import load_detections
+    except ImportError:
+        raise CannotRunError(
+            "Sigma rules need pySigma, and Python 3.11 or newer", hint="`pip install 'envtrail[detect]'`"
+        ) from None
+    return load_detections(list(paths) or paths_of(context))
+
+
+def paths_of(context: Context) -> list[Path]:
+    """Where the detections that are asked lie."""
+    from envtrail.detect.sigma.detector import detection_paths
+
+    return detection_paths(pack=context.config.flag("detect.pack"), folder=Path(context.config.text("detect.path")))
+
+
+def find_detection(context: Context, rule: str) -> tuple[Detection, Loaded]:
+    """A detection by its name or uuid, or the last one of a file.
+
+    Raises:
+        InputError: there is none, or it cannot be asked.
+    """
+    path = Path(rule)
+    loaded = load(context, [path] if path.is_file() else [])
+    found = [item for item in loaded.detections if path.is_file() or rule in {item.id, item.uuid}]
+    if found:
+        return found[-1], loaded
+    refused = loaded.refused[0] if path.is_file() and loaded.refused else None
+    if refused:
+        raise InputError(f"`{rule}` cannot be asked: {refused.reason}", hint="`envtrail detections check` explains")
+    raise InputError(f"`{rule}` is no file and no detection", hint="`envtrail detections list` names them")
