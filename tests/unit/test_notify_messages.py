@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from notify_lab import finding
 
 from envtrail.core import redact_argv
 from envtrail.model.approval import Approval, GrantId, Request, RequestId, RequestStatus, Terms
-from envtrail.model.finding import Finding, FindingId, Level
-from envtrail.model.ids import OperationId
+from envtrail.model.finding import Level
 from envtrail.model.text import is_safe
 from envtrail.notify.messages import (
     Digest,
@@ -25,26 +25,6 @@ from envtrail.notify.messages import (
     tell_finding,
     tell_request,
 )
-
-
-def finding(**values: object) -> Finding:
-    base = Finding(
-        id=FindingId("01KB0000000000000000000001"),
-        detection="nobody-else-changes-prod",
-        source="policy",
-        title="alice changed prod-ml",
-        level=Level.HIGH,
-        time_ms=1_764_000_000_000,
-        host="gpu1",
-        reason="changes of prod go through the platform team",
-        user="alice",
-        uid=1001,
-        prefix="/opt/conda/envs/prod-ml",
-        argv=["pip", "install", "six==1.16.0"],
-        verdict="require-approval",
-        operation=OperationId("01KA0000000000000000000009"),
-    )
-    return msgspec.structs.replace(base, **values)
 
 
 def request(**values: object) -> Request:

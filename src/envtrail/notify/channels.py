@@ -88,7 +88,7 @@ class _Written(Struct, frozen=True, kw_only=True):
     url_file: Annotated[str, Meta(min_length=1)] = ""
     level: str = Level.MEDIUM.value
     language: str = LANGUAGES[0]
-    kinds: list[str] = list(KINDS)
+    kinds: list[str] = msgspec.field(default_factory=lambda: list(KINDS))
     environments: list[str] = []
     detections: list[str] = []
     digest_minutes: Annotated[int, Meta(ge=1, le=1440)] = 10

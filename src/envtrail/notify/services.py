@@ -109,8 +109,9 @@ def _listening() -> Iterator[list[str]]:
     logger = logging.getLogger("apprise")
     if not any(isinstance(handler, _Listener) for handler in logger.handlers):
         logger.handlers = [_Listener(logging.WARNING)]
-        # Without this its warnings, with parts of the address, would reach our stderr and the journal.
+        # Without this its warnings, with parts of the address, would reach our stderr and the journal; what is finer holds all of it.
         logger.propagate = False
+        logger.setLevel(logging.WARNING)
     said: list[str] = []
     token = _said.set(said)
     try:
