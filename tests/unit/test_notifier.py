@@ -199,6 +199,7 @@ class TestWhatIsTold:
         for suffix in ("-wal", "-shm"):
             (desk.folder / f"state.sqlite{suffix}").unlink(missing_ok=True)
         (desk.folder / "state.sqlite.new").replace(desk.folder / "state.sqlite")
+        desk.trail.state = State(desk.folder / "state.sqlite")
         assert desk.settle(later_ms=MINUTE) == [later.id]
 
     def test_a_trail_that_is_not_there_yet_is_waited_for(self, tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ class Notifier:
         if self._is_first:
             self._outbox.keep("first_ms", now_ms)
         self._first_ms = self._outbox.fact("first_ms") or now_ms
+        self._must_look = False
         self._epoch = 0
         self._cursor = 0
         self._requests: dict[str, str] = {}
@@ -77,8 +78,11 @@ class Notifier:
     def step(self, now_ms: int) -> int:
         """Do what is to be done now; gives when to come again at the latest (ms)."""
         self._take_answers(now_ms)
-        if self._arrivals.changed():
+        self._must_look = self._arrivals.changed() or self._must_look
+        if self._must_look:
             self._look(now_ms)
+            # Only now: a look that failed is made again.
+            self._must_look = False
         for lane in self._lanes:
             if not self.is_paused and not lane.busy and lane.due_ms <= now_ms:
                 self._serve(lane, now_ms)

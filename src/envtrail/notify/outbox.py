@@ -42,7 +42,7 @@ CREATE TABLE letters (number INTEGER PRIMARY KEY, channel TEXT, kind TEXT, subje
   host TEXT, level INTEGER, title TEXT, body TEXT, made_ms INTEGER, state TEXT, attempts INTEGER, folded_ms INTEGER,
   done_ms INTEGER, digest INTEGER, note TEXT, UNIQUE (channel, kind, subject));
 CREATE INDEX letters_open ON letters (channel, state, digest) WHERE state IN ('waiting', 'folded');
-CREATE INDEX letters_told ON letters (channel, detection, user, prefix, done_ms) WHERE state IN ('sent', 'digested');
+CREATE INDEX letters_told ON letters (channel, detection, user, prefix, state, done_ms);
 CREATE INDEX letters_done ON letters (channel, done_ms) WHERE state = 'sent';
 CREATE TABLE channels (name TEXT PRIMARY KEY, failures INTEGER, next_ms INTEGER, success_ms INTEGER, fault_ms INTEGER, fault TEXT,
   permanent INTEGER) WITHOUT ROWID;
@@ -263,10 +263,12 @@ class Outbox:
         self._database.execute("INSERT OR IGNORE INTO channels (name, failures, permanent) VALUES (?, 0, 0)", (channel,))
 
     def _told(self, channel: str, topic: Sequence[str], now_ms: int, window_ms: int) -> bool:
+        """Whether its like was told within the window, or is held back for the next digest."""
+        alike = "SELECT 1 FROM letters WHERE channel = ? AND detection = ? AND user = ? AND prefix = ?"
         row = self._database.execute(
-            "SELECT 1 FROM letters WHERE channel = ? AND detection = ? AND user = ? AND prefix = ? AND done_ms > ? AND done_ms <= ? "
-            "AND state IN ('sent', 'digested') LIMIT 1",
-            (channel, *topic, now_ms - window_ms, now_ms),
+            f"{alike} AND state IN ('sent', 'digested') AND done_ms > ? AND done_ms <= ? "
+            f"UNION ALL {alike} AND state = 'folded' LIMIT 1",
+            (channel, *topic, now_ms - window_ms, now_ms, channel, *topic),
         ).fetchone()
         return row is not None
 
