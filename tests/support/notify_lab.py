@@ -89,7 +89,7 @@ class Trail:
 
     def notice_many(self, count: int) -> list[str]:
         """Each of another person; gives their ids."""
-        return [self.notice(user=f"user{at}").id for at in range(count)]
+        return [self.notice(user=f"user{next(self._count)}").id for _ in range(count)]
 
     def triage(self, finding: Finding, status: Status) -> None:
         self.put(FindingMade(time_ms=finding.time_ms, finding=msgspec.structs.replace(finding, status=status)))

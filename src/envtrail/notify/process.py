@@ -16,7 +16,7 @@ from envtrail.errors import CannotRunError, EnvtrailError
 from envtrail.notify.channels import open_channels
 from envtrail.notify.notifier import Notifier
 
-_LOOK_AT_FILE_S = 2.0
+_LOOK_AT_FILE_S = 1.0
 _AFTER_FAULT_S = 5.0
 _LAST_ANSWERS_S = 5.0
 
