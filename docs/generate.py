@@ -33,7 +33,7 @@ def _help(parent: click.Context, name: str, command: click.Command) -> Iterator[
     if isinstance(command, click.Group):
         for inner_name in command.list_commands(context):
             inner = command.get_command(context, inner_name)
-            if inner is not None:
+            if inner is not None and not inner.hidden:
                 yield from _help(context, inner_name, inner)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,15 +13,9 @@ import click
 import msgspec
 
 from envtrail.errors import ExitCode
+from envtrail.model.text import safe as safe  # noqa: PLC0414 - every verb takes it from here
 
-# C0 and C1 controls, DEL, and the marks that reorder or hide text (Trojan Source: https://trojansource.codes).
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def safe(text: str) -> str:
-    """Text that changes nothing on a terminal but the cells it is printed in."""
-    return _UNSAFE.sub(lambda found: f"\\x{ord(found[0]):02x}" if ord(found[0]) < 256 else f"\\u{ord(found[0]):04x}", text)
 
 
 def safe_cell(value: Any) -> str:

@@ -1,1 +1,1 @@
-"""Findings and requests told to people, through Apprise."""
+"""Telling people: channels, messages, an outbox that loses nothing, and the loop that empties it."""

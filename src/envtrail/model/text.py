@@ -1,0 +1,35 @@
+"""Text of users made harmless: it changes nothing but the cells, or the line, that it is printed in."""
+
+from __future__ import annotations
+
+import re
+
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
+
+def safe(text: str) -> str:
+    """Controls, and the marks that reorder or hide text, as escapes.
+
+    References:
+        https://trojansource.codes (Trojan Source); UAX #9 (bidirectional formatting characters)
+    """
+    return _UNSAFE.sub(_escape, text)
+
+
+def is_safe(text: str) -> bool:
+    """Whether nothing would be escaped."""
+    return _UNSAFE.search(text) is None
+
+
+def unsafe_as(text: str, replacement: str) -> str:
+    """Each character that would be escaped, replaced: for patterns, where `?` stands for it."""
+    return _UNSAFE.sub(lambda _: replacement, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code < 256:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

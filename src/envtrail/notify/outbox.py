@@ -1,0 +1,362 @@
+"""What is to be told, kept until it was: a row is committed before a message is sent, and marked after the channel said yes.
+
+A message can arrive twice, when the process ends between the yes and the mark; it cannot be lost. The file is no part of the trail:
+without it people are told anew from then on.
+
+States: `waiting` → `sent`; `waiting` → `folded` (alike, or too many) → `digested`; or `given up` (it stands no longer, or its channel is gone).
+
+References:
+    https://www.sqlite.org/wal.html
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from envtrail.errors import StoreError
+from envtrail.model.finding import Level
+from envtrail.notify.messages import Digest, Group, Message
+from envtrail.notify.services import Answer
+
+FORMAT = 1
+DAY_MS = 86_400_000
+KEPT_MS = 90 * DAY_MS
+"""How long it is remembered that something was told; what is older than this is not told any more."""
+FIRST_WAIT_MS = 1_000
+LONGEST_WAIT_MS = 600_000
+_TRIES_IN_A_ROW = 5
+"""Then the next message has its turn: one that a channel never takes holds up the others no longer than this."""
+
+_TABLES = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
+CREATE TABLE seen (kind TEXT, id TEXT, time_ms INTEGER, PRIMARY KEY (kind, id)) WITHOUT ROWID;
+CREATE TABLE letters (number INTEGER PRIMARY KEY, channel TEXT, kind TEXT, subject TEXT, detection TEXT, user TEXT, prefix TEXT,
+  host TEXT, level INTEGER, title TEXT, body TEXT, made_ms INTEGER, state TEXT, attempts INTEGER, folded_ms INTEGER,
+  done_ms INTEGER, digest INTEGER, note TEXT, UNIQUE (channel, kind, subject));
+CREATE INDEX letters_open ON letters (channel, state, digest) WHERE state IN ('waiting', 'folded');
+CREATE INDEX letters_told ON letters (channel, detection, user, prefix, state, done_ms);
+CREATE INDEX letters_done ON letters (channel, done_ms) WHERE state = 'sent';
+CREATE TABLE channels (name TEXT PRIMARY KEY, failures INTEGER, next_ms INTEGER, success_ms INTEGER, fault_ms INTEGER, fault TEXT,
+  permanent INTEGER) WITHOUT ROWID;
+"""
+
+
+class Letter(Struct, frozen=True, kw_only=True):
+    """A message on its way to a channel."""
+
+    number: int
+    kind: str
+    """`finding`, `request`, `decision` or `digest`."""
+    subject: str
+    message: Message
+
+
+class Subject(Struct, frozen=True, kw_only=True):
+    """What a letter is about."""
+
+    kind: str
+    id: str
+    host: str
+    time_ms: int
+    detection: str = ""
+    user: str | None = None
+    prefix: str | None = None
+    level: Level = Level.MEDIUM
+
+
+class ChannelState(Struct, frozen=True, kw_only=True):
+    """How a channel fares, as `notify status` shows it."""
+
+    name: str
+    sent: int
+    digested: int
+    waiting: int
+    """Folded ones included."""
+    given_up: int
+    failures: int
+    """In a row."""
+    next_ms: int | None
+    """Next try after a failure."""
+    success_ms: int | None
+    fault_ms: int | None
+    fault: str | None
+    permanent: bool
+    """The channel refuses us: trying goes on, but somebody has to mend it."""
+
+
+class Outbox:
+    """`DATA/notify.sqlite`; one writer, the notifier.
+
+    Args:
+        path: Of the file; made, for its owner alone, when it is not there.
+        jitter: Between 0 and 1, anew for each call.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
+
+    def __init__(self, path: Path, *, jitter: Callable[[], float] = random.random) -> None:
+        self._jitter = jitter
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._database = _connect(path, "rw")
+            version = self._database.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self._database.executescript(f"PRAGMA journal_mode=WAL; BEGIN; {_TABLES} PRAGMA user_version={FORMAT}; COMMIT;")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+        except (sqlite3.Error, OSError) as fault:
+            raise StoreError(f"`{path}` cannot be used: {fault}", hint=_HINT) from None
+        if version > FORMAT:
+            raise StoreError(f"`{path}` was made by a newer Envtrail", hint="upgrade Envtrail, or delete the file")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is put inside is there together or not at all."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    def fact(self, name: str) -> int | None:
+        """A number that was kept."""
+        row = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else None
+
+    def keep(self, name: str, value: int) -> None:
+        """Keep a number."""
+        self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    def see(self, kind: str, id_: str, time_ms: int) -> bool:
+        """Note that something was looked at; false when it had been before."""
+        return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (kind, id_, time_ms)).rowcount > 0
+
+    def put(self, channel: str, subject: Subject, message: Message, now_ms: int) -> None:
+        """A message for a channel; nothing when it has one about this already."""
+        self._database.execute(
+            "INSERT OR IGNORE INTO letters (channel, kind, subject, detection, user, prefix, host, level, title, body, made_ms, state, "
+            "attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', 0)",
+            (
+                channel,
+                subject.kind,
+                subject.id,
+                subject.detection,
+                subject.user or "",
+                subject.prefix or "",
+                subject.host,
+                subject.level.rank,
+                message.title,
+                message.body,
+                now_ms,
+            ),
+        )
+
+    def next_letter(
+        self, channel: str, now_ms: int, *, window_ms: int, most: int, write: Callable[[Digest], Message]
+    ) -> Letter | None:
+        """What a channel is to be sent next; what is alike or too much is folded into a digest on the way.
+
+        Args:
+            channel: Its name.
+            now_ms: Wall clock.
+            window_ms: How long a finding's like is held back, and the time over which messages are counted.
+            most: Messages in a window.
+            write: Puts a digest into words.
+        """
+        with self.transaction():
+            letter = self._due_digest(channel, now_ms - window_ms, now_ms, write)
+            if letter is not None:
+                return letter
+            room = most - self._told_since(channel, now_ms - window_ms, now_ms)
+            rows = self._database.execute(
+                "SELECT number, kind, detection, user, prefix FROM letters WHERE channel = ? AND state = 'waiting' "
+                f"ORDER BY attempts / {_TRIES_IN_A_ROW}, number",
+                (channel,),
+            ).fetchall()
+            for number, kind, *topic in rows:
+                if kind == "digest" or (room > 0 and not (kind == "finding" and self._told(channel, topic, now_ms, window_ms))):
+                    return self._letter(number)
+                self._database.execute("UPDATE letters SET state = 'folded', folded_ms = ? WHERE number = ?", (now_ms, number))
+        return None
+
+    def next_digest_ms(self, channel: str, window_ms: int) -> int | None:
+        """When a channel's digest is due; null when nothing is held back."""
+        oldest = self._oldest_folded(channel)
+        return None if oldest is None else oldest + window_ms
+
+    def attempt(self, number: int) -> None:
+        """It is handed over now. Where this cannot be written, the yes could not be either: nothing is sent."""
+        self._database.execute("UPDATE letters SET attempts = attempts + 1 WHERE number = ?", (number,))
+
+    def succeed(self, channel: str, number: int, now_ms: int) -> None:
+        """The channel said yes: the texts are not kept any longer."""
+        with self.transaction():
+            self._database.execute(
+                "UPDATE letters SET state = 'sent', done_ms = ?, title = NULL, body = NULL WHERE number = ?", (now_ms, number)
+            )
+            self._database.execute(
+                "UPDATE letters SET state = 'digested', done_ms = ?, title = NULL, body = NULL WHERE digest = ? AND state = 'folded' "
+                "AND channel = ?",
+                (now_ms, number, channel),
+            )
+            self._touch(channel)
+            self._database.execute(
+                "UPDATE channels SET failures = 0, next_ms = NULL, permanent = 0, success_ms = ? WHERE name = ?",
+                (now_ms, channel),
+            )
+
+    def fail(self, channel: str, now_ms: int, answer: Answer) -> int:
+        """The channel said no: when it is tried again, later each time, at most ten minutes."""
+        with self.transaction():
+            self._touch(channel)
+            row = self._database.execute("SELECT failures FROM channels WHERE name = ?", (channel,)).fetchone()
+            wait = min(LONGEST_WAIT_MS, FIRST_WAIT_MS << min(int(row[0]), 20))
+            next_ms = now_ms + round(wait * (0.5 + self._jitter() / 2))
+            self._database.execute(
+                "UPDATE channels SET failures = failures + 1, next_ms = ?, fault_ms = ?, fault = ?, permanent = ? WHERE name = ?",
+                (next_ms, now_ms, answer.fault, answer.permanent, channel),
+            )
+        return next_ms
+
+    def give_up(self, number: int, why: str, now_ms: int) -> None:
+        """It is not told any more."""
+        self._database.execute(
+            "UPDATE letters SET state = 'given up', note = ?, done_ms = ?, title = NULL, body = NULL WHERE number = ?",
+            (why, now_ms, number),
+        )
+
+    def begin(self, channels: Sequence[str], now_ms: int) -> None:
+        """A notifier starts with these channels: what waits for another is given up, and each is tried at once."""
+        marks = ",".join("?" * len(channels))
+        with self.transaction():
+            self._database.execute(
+                "UPDATE letters SET state = 'given up', note = 'its channel is not in the file any more', done_ms = ?, title = NULL, "
+                f"body = NULL WHERE state IN ('waiting', 'folded') AND channel NOT IN ({marks})",
+                (now_ms, *channels),
+            )
+            self._database.execute(f"DELETE FROM channels WHERE name NOT IN ({marks})", tuple(channels))
+            for channel in channels:
+                self._touch(channel)
+            self._database.execute("UPDATE channels SET next_ms = NULL")
+
+    def forget(self, before_ms: int) -> None:
+        """Drop what was done before a moment."""
+        with self.transaction():
+            self._database.execute("DELETE FROM seen WHERE time_ms < ?", (before_ms,))
+            self._database.execute("DELETE FROM letters WHERE done_ms < ? AND made_ms < ?", (before_ms, before_ms))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _touch(self, channel: str) -> None:
+        self._database.execute("INSERT OR IGNORE INTO channels (name, failures, permanent) VALUES (?, 0, 0)", (channel,))
+
+    def _told(self, channel: str, topic: Sequence[str], now_ms: int, window_ms: int) -> bool:
+        """Whether its like was told within the window, or is held back for the next digest."""
+        alike = "SELECT 1 FROM letters WHERE channel = ? AND detection = ? AND user = ? AND prefix = ?"
+        row = self._database.execute(
+            f"{alike} AND state IN ('sent', 'digested') AND done_ms > ? AND done_ms <= ? "
+            f"UNION ALL {alike} AND state = 'folded' LIMIT 1",
+            (channel, *topic, now_ms - window_ms, now_ms, channel, *topic),
+        ).fetchone()
+        return row is not None
+
+    def _told_since(self, channel: str, since_ms: int, now_ms: int) -> int:
+        row = self._database.execute(
+            "SELECT count(*) FROM letters WHERE channel = ? AND state = 'sent' AND kind != 'digest' AND done_ms > ? AND done_ms <= ?",
+            (channel, since_ms, now_ms),
+        ).fetchone()
+        return int(row[0])
+
+    def _oldest_folded(self, channel: str) -> int | None:
+        row = self._database.execute(
+            "SELECT min(folded_ms) FROM letters WHERE channel = ? AND state = 'folded' AND digest IS NULL", (channel,)
+        ).fetchone()
+        return None if row[0] is None else int(row[0])
+
+    def _due_digest(self, channel: str, before_ms: int, now_ms: int, write: Callable[[Digest], Message]) -> Letter | None:
+        oldest = self._oldest_folded(channel)
+        if oldest is None or before_ms < oldest <= now_ms:
+            return None
+        where = "channel = ? AND state = 'folded' AND digest IS NULL"
+        first, last, number, host = self._database.execute(
+            f"SELECT min(made_ms), max(made_ms), max(number), max(host) FROM letters WHERE {where}", (channel,)
+        ).fetchone()
+        rows = self._database.execute(
+            f"SELECT kind, detection, user, prefix, level, count(*) FROM letters WHERE {where} GROUP BY 1, 2, 3, 4, 5 "
+            "ORDER BY level DESC, count(*) DESC, detection, user, prefix",
+            (channel,),
+        ).fetchall()
+        levels = list(Level)
+        groups = [
+            Group(kind=kind, detection=detection, user=user or None, prefix=prefix or None, level=levels[level], count=count)
+            for kind, detection, user, prefix, level, count in rows
+        ]
+        subject = Subject(kind="digest", id=f"digest-{number}", host=host, time_ms=now_ms, level=groups[0].level)
+        message = write(Digest(id=subject.id, host=host, since_ms=first, until_ms=last, groups=groups))
+        self.put(channel, subject, message, now_ms)
+        made = self._database.execute(
+            "SELECT number FROM letters WHERE channel = ? AND kind = 'digest' AND subject = ?", (channel, subject.id)
+        ).fetchone()[0]
+        self._database.execute(f"UPDATE letters SET digest = ? WHERE {where}", (made, channel))
+        return self._letter(made)
+
+    def _letter(self, number: int) -> Letter:
+        kind, subject, title, body, level = self._database.execute(
+            "SELECT kind, subject, title, body, level FROM letters WHERE number = ?", (number,)
+        ).fetchone()
+        message = Message(id=subject, title=title, body=body, level=list(Level)[level])
+        return Letter(number=number, kind=kind, subject=subject, message=message)
+
+
+def read_states(path: Path) -> list[ChannelState]:
+    """How the channels fare; empty when nobody was ever told anything.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    if not path.exists():
+        return []
+    try:
+        database = _connect(path, "ro")
+        counts: dict[str, dict[str, int]] = {}
+        for channel, state, count in database.execute(
+            "SELECT channel, state, count(*) FROM letters WHERE kind != 'digest' GROUP BY 1, 2"
+        ):
+            counts.setdefault(channel, {})[state] = count
+        rows = database.execute(
+            "SELECT name, failures, next_ms, success_ms, fault_ms, fault, permanent FROM channels ORDER BY name"
+        ).fetchall()
+        database.close()
+    except sqlite3.Error as fault:
+        raise StoreError(f"`{path}` cannot be read: {fault}", hint=_HINT) from None
+    return [_state(row, counts.get(row[0], {})) for row in rows]
+
+
+_HINT = "it may be deleted: people are then told anew, from the next start on"
+
+
+def _state(row: Sequence[object], counts: dict[str, int]) -> ChannelState:
+    names = ("name", "failures", "next_ms", "success_ms", "fault_ms", "fault", "permanent")
+    values = dict(zip(names, row, strict=True)) | {
+        "sent": counts.get("sent", 0),
+        "digested": counts.get("digested", 0),
+        "waiting": counts.get("waiting", 0) + counts.get("folded", 0),
+        "given_up": counts.get("given up", 0),
+    }
+    return msgspec.convert(values, ChannelState, strict=False)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{path}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=10)

@@ -1,0 +1,162 @@
+"""The notifier as a process of its own: one for each trail, until it is stopped or its parent is gone."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from envtrail.config import Config
+from envtrail.errors import CannotRunError, EnvtrailError
+from envtrail.notify.channels import open_channels
+from envtrail.notify.notifier import Notifier
+
+_LOOK_AT_FILE_S = 1.0
+_AFTER_FAULT_S = 5.0
+_LAST_ANSWERS_S = 5.0
+
+
+def run(
+    folder: Path,
+    config: Config,
+    stop: threading.Event,
+    *,
+    parent: int | None = None,
+    on_fault: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Tell people what is new in a trail until `stop`; the file of channels is read again when it changes.
+
+    Args:
+        folder: Of the trail.
+        config: For `notify.path`.
+        stop: Set by whoever wants it to end: what is on its way is awaited for five seconds.
+        parent: Process without which this one ends.
+        on_fault: Told what is wrong, once each.
+
+    Raises:
+        ConfigError: the file of channels is not sound.
+        CannotRunError: another process tells people of this trail.
+    """
+    path = Path(config.text("notify.path"))
+    with _only_one(folder):
+        loop = _Loop(folder, path, stop, on_fault)
+        try:
+            loop.run(parent)
+        finally:
+            loop.close()
+
+
+def running_pid(folder: Path) -> int | None:
+    """The process that tells people of a trail."""
+    try:
+        with (folder / "notify.lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                text = file.read().strip()
+                return int(text) if text.isdigit() else None
+    except OSError:
+        pass
+    return None
+
+
+class _Loop:
+    def __init__(self, folder: Path, path: Path, stop: threading.Event, on_fault: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._path = path
+        self._stop = stop
+        self._on_fault = on_fault
+        self._told: str | None = None
+        self._wake = threading.Event()
+        self._stamp = _stamp(path)
+        self._notifier = self._make()
+
+    def run(self, parent: int | None) -> None:
+        looked = time.monotonic()
+        while not self._stop.is_set() and (parent is None or os.getppid() == parent):
+            self._wake.clear()
+            now_ms = _now_ms()
+            try:
+                next_ms = self._notifier.step(now_ms)
+                self._told = None
+            except (sqlite3.Error, EnvtrailError) as fault:
+                # A full disk, a state of another version: it is tried again, and nothing is sent that could not be marked.
+                self._tell(str(fault))
+                self._stop.wait(_AFTER_FAULT_S)
+                continue
+            if time.monotonic() - looked > _LOOK_AT_FILE_S:
+                looked = time.monotonic()
+                self._read_again()
+            self._wake.wait(max(0, next_ms - now_ms) / 1000)
+
+    def close(self) -> None:
+        self._await_answers()
+        self._notifier.close()
+
+    def _make(self) -> Notifier:
+        return Notifier(self._folder, open_channels(self._path), _now_ms, wake=self._wake.set)
+
+    def _read_again(self) -> None:
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            open_channels(self._path)
+        except EnvtrailError as fault:
+            self._tell(f"{fault.message}; the channels as they were are kept")
+            return
+        self.close()
+        self._notifier = self._make()
+
+    def _await_answers(self) -> None:
+        self._notifier.is_paused = True
+        until = time.monotonic() + _LAST_ANSWERS_S
+        while not self._notifier.is_idle and time.monotonic() < until:
+            self._wake.wait(0.05)
+            self._wake.clear()
+            try:
+                self._notifier.step(_now_ms())
+            except (sqlite3.Error, EnvtrailError) as fault:
+                self._tell(str(fault))
+                return
+
+    def _tell(self, fault: str) -> None:
+        if fault != self._told:
+            self._told = fault
+            self._on_fault(fault)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder / "notify.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CannotRunError(
+                f"process {running_pid(folder) or 'unknown'} tells people of the trail in `{folder}` already",
+                hint="stop it first",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
