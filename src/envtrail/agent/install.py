@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from envtrail.errors import CannotRunError
 
-UNIT = "etc/systemd/system/envtrail.service"
+FOLDER = "etc/systemd/system"
+UNITS = ("envtrail.service", "envtrail-notify.service")
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -26,29 +27,35 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 def plan_install(root: Path) -> list[Step]:
-    """Write the unit file, then let systemd start it."""
-    unit = files("envtrail").joinpath("agent/units/envtrail.service").read_text()
-    beside = Path(sys.executable).parent / "envtrail"
-    program = str(beside) if beside.exists() else shutil.which("envtrail") or "envtrail"
-    return [
-        Step(what="write the unit file", path=root / UNIT, text=unit.replace("@ENVTRAIL@", program)),
-        Step(what="let systemd read it", command=["systemctl", "daemon-reload"]),
-        Step(what="start it now and at boot", command=["systemctl", "enable", "--now", "envtrail.service"]),
-    ]
+    """Write the unit files, then let systemd start them."""
+    return [*_written(root), Step(what="start them now and at boot", command=["systemctl", "enable", "--now", *UNITS])]
 
 
 def plan_upgrade(root: Path) -> list[Step]:
-    """Write the unit file anew and restart."""
-    return [*plan_install(root)[:2], Step(what="restart it", command=["systemctl", "restart", "envtrail.service"])]
+    """Write the unit files anew and restart."""
+    return [*_written(root), Step(what="restart them", command=["systemctl", "restart", *UNITS])]
 
 
 def plan_uninstall(root: Path) -> list[Step]:
-    """Stop it, take out its rules, remove the unit file; the trail stays."""
+    """Stop them, take out the rules, remove the unit files; the trail stays."""
     return [
-        Step(what="stop it", command=["systemctl", "disable", "--now", "envtrail.service"]),
+        Step(what="stop them", command=["systemctl", "disable", "--now", *UNITS]),
         Step(what="take its rules out of the kernel", command=[sys.executable, "-m", "envtrail", "rules", "remove"]),
-        Step(what="remove the unit file", path=root / UNIT),
-        Step(what="let systemd forget it", command=["systemctl", "daemon-reload"]),
+        *(Step(what="remove the unit file", path=root / FOLDER / name) for name in UNITS),
+        Step(what="let systemd forget them", command=["systemctl", "daemon-reload"]),
+    ]
+
+
+def _written(root: Path) -> list[Step]:
+    beside = Path(sys.executable).parent / "envtrail"
+    program = str(beside) if beside.exists() else shutil.which("envtrail") or "envtrail"
+    texts = {name: files("envtrail").joinpath(f"agent/units/{name}").read_text() for name in UNITS}
+    return [
+        *(
+            Step(what="write the unit file", path=root / FOLDER / name, text=text.replace("@ENVTRAIL@", program))
+            for name, text in texts.items()
+        ),
+        Step(what="let systemd read them", command=["systemctl", "daemon-reload"]),
     ]
 
 

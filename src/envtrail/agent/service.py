@@ -17,6 +17,7 @@ from envtrail.agent.asking import make_deciding
 from envtrail.agent.build import Opened, open_trail
 from envtrail.agent.importing import carry
 from envtrail.agent.inbox import Inbox
+from envtrail.agent.notifying import NotifierChild
 from envtrail.agent.overseer import Overseer
 from envtrail.agent.pipeline import Result
 from envtrail.agent.status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
@@ -65,6 +66,7 @@ def serve(
     on_result: Callable[[Result], None] | None = None,
     on_fault: Callable[[EnvtrailError], None] | None = None,
     on_reading: Callable[[int, int], None] | None = None,
+    with_notifier: bool = True,
 ) -> bool:
     """Watch this machine until SIGTERM, SIGINT or the end of the source; gives whether SIGINT (Ctrl-C) ended it.
 
@@ -75,6 +77,7 @@ def serve(
         on_result: Told of each operation, run and session.
         on_fault: Told of what is wrong while the watch goes on (a full disk).
         on_reading: Told of the first reading of what is in the environments: done, and of how many.
+        with_notifier: People are told by a child of this process.
 
     Raises:
         CannotRunError: nothing can be captured here, or another agent writes this trail.
@@ -91,6 +94,8 @@ def serve(
         inbox = Inbox()
         server = open_socket(config, inbox)
         agent: Agent | None = None
+        notifier = NotifierChild(config, is_wanted=with_notifier)
+        stack.callback(notifier.close)
         try:
             environments = find_environments(config)
             rules = RuleKeeper(config, environments)
@@ -102,7 +107,7 @@ def serve(
                 on_start(
                     Started(source=source.name, folder=str(config.data_dir), rules=rules.status(), environments=len(environments))
                 )
-            return agent.run()
+            return agent.run(notifier.keep)
         finally:
             if server is not None:
                 server.close()
@@ -201,8 +206,12 @@ class Agent:
         self._overseer.take_up(now_ms)
         self._losses.poll(now_ms)
 
-    def run(self) -> bool:
-        """Run until stopped or until the source has ended; everything read is then on disk. Gives whether SIGINT ended it."""
+    def run(self, beside: Callable[[int], None] = lambda _: None) -> bool:
+        """Run until stopped or until the source has ended; everything read is then on disk. Gives whether SIGINT ended it.
+
+        Args:
+            beside: Called each turn with the time in ms.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         interval_ms = self._config.number("store.write_interval_ms")
@@ -214,6 +223,7 @@ class Agent:
                 self._pipeline.take(block, _clock_ms())
                 self._oversee(_clock_ms())
                 self._keep_house(_clock_ms())
+                beside(_clock_ms())
                 if block.ended:
                     break
                 if block.records or block.processes:

@@ -9,8 +9,9 @@ from envtrail.cli.context import Context
 
 @click.command("agent")
 @click.option("--source", default=None, help="Capture source instead of the configured one (`capture.source`).")
+@click.option("--no-notify", is_flag=True, help="Another service tells people (`envtrail-notify.service`).")
 @click.pass_obj
-def command(context: Context, source: str | None) -> None:
+def command(context: Context, source: str | None, no_notify: bool) -> None:
     """Watch this machine until SIGTERM, writing the trail and answering `/run/envtrail/envtrail.sock`.
 
     The rules that it loads stay in the kernel when it ends, so that a restart loses as little as the kernel's queue holds;
@@ -20,4 +21,4 @@ def command(context: Context, source: str | None) -> None:
     from envtrail.cli.feed import Feed
 
     config = context.config.replaced("--source", capture__source=source) if source else context.config
-    serve(config, keep_rules=True, on_fault=Feed.warn)
+    serve(config, keep_rules=True, on_fault=Feed.warn, with_notifier=not no_notify)

@@ -33,6 +33,6 @@ def _verb(name: str, plan: Callable[[Path], list[Step]], doc: str) -> None:
         emit_text(f"{said}: {step.what}" + (f" ({step.path or ' '.join(step.command or [])})") for step in steps)
 
 
-_verb("install", plan_install, "Write the unit file, start the service now and at boot.")
-_verb("upgrade", plan_upgrade, "Write the unit file of this version and restart.")
-_verb("uninstall", plan_uninstall, "Stop the service, take out its rules, remove the unit file; the trail stays.")
+_verb("install", plan_install, "Write the unit files, start the service now and at boot.")
+_verb("upgrade", plan_upgrade, "Write the unit files of this version and restart.")
+_verb("uninstall", plan_uninstall, "Stop the service, take out its rules, remove the unit files; the trail stays.")
