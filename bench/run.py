@@ -1,8 +1,8 @@
 """Measure Envtrail beside its peers; writes bench/results/.
 
-    python bench/run.py [--quick] [parser install watch load start inventory]
+    python bench/run.py [--quick] [parser install watch load start inventory alert]
 
-`install`, `watch` and `load` need root and the kernel's audit; their rules are bounded to one test uid.
+`install`, `watch`, `load` and `alert` need root and the kernel's audit; their rules are bounded to one test uid.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests/support")]
 
+import alert  # noqa: E402
 import install  # noqa: E402
 import inventory  # noqa: E402
 import load  # noqa: E402
@@ -31,6 +32,7 @@ PARTS = {
     "load": load.measure,
     "start": start.measure,
     "inventory": inventory.measure,
+    "alert": alert.measure,
 }
 
 
