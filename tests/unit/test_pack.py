@@ -12,8 +12,9 @@ from envtrail.core import Assembler
 from envtrail.detect.cases import operation_of
 from envtrail.detect.policy import Case
 from envtrail.detect.rows import Known, change_rows, gap_row, operation_row, similar_to
+from envtrail.detect.sigma.detection import PACK
 from envtrail.detect.sigma.detector import Detector, table_of
-from envtrail.detect.sigma.load import PACK, load_detections
+from envtrail.detect.sigma.load import load_detections
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.hours import When

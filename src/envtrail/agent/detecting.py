@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, NamedTuple
 
+import msgspec
 import pyarrow as pa
 
 from envtrail.config import Config
 from envtrail.detect.hours import office_hours
 from envtrail.detect.rows import Known, Row, change_rows, gap_row, operation_row, run_row
+from envtrail.detect.sigma.detection import Loaded
+from envtrail.detect.sigma.detector import Detector, table_of
 from envtrail.model.finding import Finding, Level, make_finding_id
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
 from envtrail.store.state import State
 
-if TYPE_CHECKING:
-    from envtrail.detect.sigma.detector import Detector
-
 REFUSED = "detection-refused"
 _NAMES_INTERVAL_MS = 10_000
+_FIRST_S = 20
 _MOST_HELD_ROWS = 200_000
 """Events that wait for a look; more are looked at at once."""
+
+
+class _Reader(NamedTuple):
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
 
 
 class Detecting:
@@ -57,26 +68,60 @@ class Detecting:
         self._looked_ms = self._named_ms = 0
         self._stamp: tuple[tuple[str, int], ...] | None = None
         self._detector: Detector | None = None
+        self._reader: _Reader | None = None
 
     def reload(self) -> list[Finding]:
-        """Read the rules where they have changed; gives a finding for each that is at fault."""
-        folder = Path(self._config.text("detect.path"))
-        files = sorted(folder.rglob("*.y*ml")) if folder.is_dir() else []
-        stamp = tuple((str(file), file.stat().st_mtime_ns) for file in files)
-        if stamp == self._stamp:
+        """Read the rules where they have changed, in another process; gives a finding for each that is at fault.
+
+        Rules are somebody's text: however long they take, and whatever they do to their reader, the loop goes on.
+        """
+        if self._reader is not None:
+            return self._take_rules(self._reader)
+        stamp = self._stamp_of_files()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            environment = {
+                **os.environ,
+                "ENVTRAIL_DETECT_PATH": self._config.text("detect.path"),
+                "ENVTRAIL_DETECT_PACK": str(self._config.flag("detect.pack")).lower(),
+            }
+            output = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the answer has been read
+            words = [sys.executable, "-m", "envtrail", "detections", "compile"]
+            process = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL)
+            self._reader = _Reader(process, output)
+        return []
+
+    def await_rules(self) -> list[Finding]:
+        """The rules that are being read: at the start, everything is asked of them."""
+        findings = self.reload()
+        if self._reader is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._reader.process.wait(_FIRST_S)
+            findings += self._take_rules(self._reader)
+        return findings
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._reader is not None:
+            self._reader.process.kill()
+            self._reader.process.wait()
+            self._reader.output.close()
+
+    def _take_rules(self, reader: _Reader) -> list[Finding]:
+        if reader.process.poll() is None:
             return []
-        self._stamp = stamp
-        try:
-            from envtrail.detect.sigma.detector import detection_paths, load_detector
-        except ImportError:
+        self._reader = None
+        with reader.output as output:
+            output.seek(0)
+            text = output.read()
+        if reader.process.returncode != 0:
             # The extra is not installed, or this Python is older than pySigma's: `envtrail doctor` says so.
             return []
-        paths = detection_paths(pack=self._config.flag("detect.pack"), folder=folder)
-        self._detector = load_detector(paths, is_alive=self._is_alive)
+        loaded = msgspec.json.decode(text, type=Loaded)
+        self._detector = Detector(loaded, is_alive=self._is_alive)
         self._named_ms = 0
-        faults = [item for item in self._detector.loaded.refused if item.is_fault]
         # By the time of the files: a restart finds the same thing, not another one.
-        at_ms = max((changed for _, changed in stamp), default=0) // 1_000_000
+        at_ms = max((changed for _, changed in self._stamp or ()), default=0) // 1_000_000
         return [
             Finding(
                 id=make_finding_id(REFUSED, f"{item.path} {item.reason}", at_ms),
@@ -88,8 +133,17 @@ class Detecting:
                 host=self._config.node,
                 reason=f"{item.path}: {item.title}: {item.reason}",
             )
-            for item in faults
+            for item in loaded.refused
+            if item.is_fault
         ]
+
+    def _stamp_of_files(self) -> tuple[tuple[str, int], ...]:
+        folder = Path(self._config.text("detect.path"))
+        found = []
+        for file in sorted(folder.rglob("*.y*ml")) if folder.is_dir() else []:
+            with contextlib.suppress(OSError):
+                found.append((str(file), file.stat().st_mtime_ns))
+        return tuple(found)
 
     def hold_events(self, events: pa.RecordBatch) -> None:
         """Take typed events."""
@@ -123,8 +177,6 @@ class Detecting:
         if now_ms - self._named_ms > _NAMES_INTERVAL_MS:
             self._named_ms = now_ms
             self._detector.set_names(self._state.names())
-        from envtrail.detect.sigma.detector import table_of
-
         batches, self._batches, self._held_rows = self._batches, [], 0
         if batches:
             yield from self._detector.look("events", pa.Table.from_batches(batches))

@@ -78,11 +78,13 @@ class Overseer:
                 if self._ages is not None and self.policy.judges_age:
                     self._ages.ask(_projects_of(operation))
 
-    def take_up(self, now_ms: int) -> None:
-        """Take what an agent that was killed had not judged."""
+    def begin(self, now_ms: int) -> list[Observation]:
+        """The policy and the detections, before anything is asked of them; what an agent that was killed had not judged is taken up."""
+        observations = [*self.look(now_ms), *(FindingMade(time_ms=now_ms, finding=item) for item in self.detecting.await_rules())]
         last = self._state.decisions.last_policy()
         if last is not None:
             self.hold(self._state.unjudged(to_rfc3339(last.time_ms)), now_ms)
+        return self.muted(observations, now_ms)
 
     def look(self, now_ms: int) -> list[Observation]:
         """The policy's files, where it is time to look at them."""
@@ -127,6 +129,7 @@ class Overseer:
         """Ask nobody any more."""
         if self._ages is not None:
             self._ages.close()
+        self.detecting.close()
 
     def _mute(self, made: FindingMade, standing: list[Suppression]) -> FindingMade:
         finding = made.finding

@@ -202,8 +202,7 @@ class Agent:
         self._pipeline.observe(list(read_processes(now_ms)), now_ms)
         self._survey.begin(environments, with_past=first_start)
         self._pipeline.take_up(now_ms)
-        self._pipeline.observe(self._overseer.look(now_ms), now_ms)
-        self._overseer.take_up(now_ms)
+        self._pipeline.observe(self._overseer.begin(now_ms), now_ms)
         self._losses.poll(now_ms)
 
     def run(self, beside: Callable[[int], None] = lambda _: None) -> bool:

@@ -10,7 +10,7 @@ from envtrail.cli.context import Context
 from envtrail.errors import CannotRunError, InputError
 
 if TYPE_CHECKING:
-    from envtrail.detect.sigma.load import Detection, Loaded
+    from envtrail.detect.sigma.detection import Detection, Loaded
 
 
 def load(context: Context, paths: Sequence[Path]) -> Loaded:

@@ -91,3 +91,10 @@ def convert(context: Context, rule: str, language: str) -> None:
             click.echo(f"{source.ecs_where} AND {translate_rule(one, source, Lucene())}")
         except RefusedError as why:
             raise UsageError(f"`{safe(one.title)}` cannot be said in Lucene: {why}", hint="`--to duckdb`") from None
+
+
+@command.command(hidden=True)
+@click.pass_obj
+def compile(context: Context) -> None:  # noqa: A001 - the verb's name
+    """The rules that are asked, as the agent takes them: it parses no rule itself."""
+    emit_json([load(context, ())])

@@ -10,7 +10,7 @@ import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from envtrail.detect.sigma.load import Correlation, Detection
+from envtrail.detect.sigma.detection import Correlation, Detection
 from envtrail.detect.sigma.watch import Hit
 
 _COMPARE: dict[str, Callable[[int, int], bool]] = {

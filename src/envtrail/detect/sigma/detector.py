@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from envtrail.detect.rows import Row
 from envtrail.detect.sigma.correlate import Correlator
+from envtrail.detect.sigma.detection import PACK, Loaded
 from envtrail.detect.sigma.fields import COLUMNS, Shape
 from envtrail.detect.sigma.findings import finding_of
-from envtrail.detect.sigma.load import PACK, Loaded, load_detections
 from envtrail.detect.sigma.tables import OWN_TIME
 from envtrail.detect.sigma.watch import Watch
 from envtrail.model.finding import Finding
@@ -56,8 +56,3 @@ def table_of(table: str, rows: Sequence[Row]) -> pa.Table:
 def detection_paths(*, pack: bool, folder: Path) -> list[Path]:
     """The pack that comes along, and the folder of one's own, where it is there."""
     return ([PACK] if pack else []) + ([folder] if folder.exists() else [])
-
-
-def load_detector(paths: Sequence[Path], *, is_alive: Callable[[int], bool]) -> Detector:
-    """Read the rules, and be ready."""
-    return Detector(load_detections(paths), is_alive=is_alive)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envtrail.detect.sigma.load import Detection
+from envtrail.detect.sigma.detection import Detection
 from envtrail.detect.sigma.watch import Hit
 from envtrail.model.finding import Finding, make_finding_id
 from envtrail.model.ids import OperationId

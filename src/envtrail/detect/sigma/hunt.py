@@ -10,9 +10,9 @@ import msgspec
 
 from envtrail.detect.rows import Known, Row, change_rows, gap_row, operation_row, run_row
 from envtrail.detect.sigma.correlate import Correlator
+from envtrail.detect.sigma.detection import Detection
 from envtrail.detect.sigma.detector import table_of
 from envtrail.detect.sigma.findings import finding_of
-from envtrail.detect.sigma.load import Detection
 from envtrail.detect.sigma.tables import make_tables
 from envtrail.detect.sigma.watch import Hit, Watch, hits_of, statement
 from envtrail.errors import CannotRunError

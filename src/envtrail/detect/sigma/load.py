@@ -9,13 +9,13 @@ from uuid import UUID
 
 import duckdb
 import yaml
-from msgspec import Struct
 from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule, SigmaExtendedCorrelationCondition
 from sigma.exceptions import SigmaError, SigmaRegularExpressionError
 from sigma.filters import SigmaFilter
 from sigma.rule import SigmaRule
 
+from envtrail.detect.sigma.detection import Correlation, Detection, Loaded, Refused
 from envtrail.detect.sigma.duckdb import DuckDb
 from envtrail.detect.sigma.fields import Field, Source, find_field, find_source
 from envtrail.detect.sigma.tables import make_tables, name_of, select
@@ -23,69 +23,7 @@ from envtrail.detect.sigma.translate import Dialect, RefusedError, translate
 from envtrail.errors import InputError
 from envtrail.model.finding import Level
 
-PACK = Path(__file__).parent.parent / "pack"
 _SQL_CONFIG = {"threads": "1", "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-
-
-class Refused(Struct, frozen=True, kw_only=True):
-    """A rule that is not asked, and why."""
-
-    path: str
-    title: str
-    reason: str
-    is_fault: bool
-    """The rule itself is at fault; else it asks for something that Envtrail does not have."""
-
-
-class Correlation(Struct, frozen=True, kw_only=True):
-    """Several hits that together mean something."""
-
-    type: str
-    """`event_count`, `value_count`, `temporal`, `temporal_ordered`."""
-    rules: list[str]
-    """Ids of the detections that it counts."""
-    group_by: dict[str, dict[str, str]]
-    """Name → detection id → name of the column."""
-    span_s: int
-    operator: str
-    count: int
-    value: dict[str, str]
-    """Of `value_count`: detection id → name of the column that is counted."""
-    only: bool
-    """Their hits are told only through this."""
-
-
-class Detection(Struct, frozen=True, kw_only=True):
-    """A rule that can be asked."""
-
-    id: str
-    """Its `name` where it has one, else its uuid."""
-    title: str
-    level: Level
-    table: str
-    """Of a correlation: that of the first rule it counts."""
-    condition: str
-    """SQL over `columns`; of a correlation empty."""
-    columns: dict[str, str] = {}
-    """Name → SQL over the table's rows."""
-    description: str = ""
-    fields: list[str] = []
-    """Which of the columns its findings show."""
-    carried: set[str] = set()
-    """Which of them a hit carries: those, and what correlations ask for."""
-    tags: list[str] = []
-    falsepositives: list[str] = []
-    path: str = ""
-    uuid: str | None = None
-    """By which Sigma rules refer to each other, and the public collection names them."""
-    correlation: Correlation | None = None
-
-
-class Loaded(Struct, frozen=True, kw_only=True):
-    """All rules of some files."""
-
-    detections: list[Detection]
-    refused: list[Refused]
 
 
 def load_detections(paths: Sequence[Path]) -> Loaded:
@@ -109,6 +47,7 @@ def load_detections(paths: Sequence[Path]) -> Loaded:
     for rule in rules:
         if isinstance(rule, SigmaCorrelationRule):
             compiler.add_correlation(rule, places[id(rule)])
+    compiler.close()
     return found
 
 
@@ -153,6 +92,9 @@ class _Compiler:
         self._database = duckdb.connect(config=_SQL_CONFIG)
         self._by_name: dict[str, Detection] = {}
         self._sources: dict[str, Source] = {}
+
+    def close(self) -> None:
+        self._database.close()
 
     def add_rule(self, rule: SigmaRule, path: str) -> None:
         try:

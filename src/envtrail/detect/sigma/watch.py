@@ -17,12 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
-from envtrail.detect.sigma.load import Detection
+from envtrail.detect.sigma.detection import Detection
 from envtrail.detect.sigma.tables import make_tables, name_of, select
 
 _CONFIG = {
     "threads": "1",
-    "memory_limit": "256MB",
+    "memory_limit": "128MB",
+    "allocator_flush_threshold": "1MB",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
@@ -38,6 +39,7 @@ EVENT_IDENTITY = {
 }
 _MOST_PARENTS = 20_000
 _MOST_BATCHES = 64
+_CHECKPOINT_LOOKS = 16
 _COLUMN = re.compile(r"(?<![a-z])e\.(\w+)")
 
 
@@ -77,6 +79,7 @@ class Watch:
         self._asks_parents = "LEFT JOIN parents" in statement("events", self._by_table.get("events", []))
         self._parents: deque[pa.Table] = deque()
         self._names: dict[int, str] = {}
+        self._looks = 0
 
     @property
     def tables(self) -> frozenset[str]:
@@ -107,6 +110,10 @@ class Watch:
         batch = rows  # noqa: F841
         self._database.execute(f"DELETE FROM {table}")
         self._database.execute(f"INSERT INTO {table} BY NAME SELECT {self._columns[table]} FROM batch")
+        self._looks += 1
+        if self._looks % _CHECKPOINT_LOOKS == 0:
+            # Deleted rows keep their memory until then.
+            self._database.execute("CHECKPOINT")
         cursor = self._database.execute(f"EXECUTE look_{table}")
         names = [column[0] for column in cursor.description or ()]
         found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
