@@ -24,6 +24,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "sbom": "A bill of materials of an environment, CycloneDX.",
         "impact": "Which environments and runs have, or had, a package or an advisory.",
         "runs": "Python programs that ran.",
+        "top": "Figures: installs, people, scripts, off hours.",
+        "report": "Changes, people, gaps, findings and approvals of a period in one document.",
         "sessions": "Logins.",
         "events": "Search the raw trail.",
         "gaps": "The loss ledger: what is known to be missing.",

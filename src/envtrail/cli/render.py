@@ -14,14 +14,7 @@ import msgspec
 
 from envtrail.errors import ExitCode
 from envtrail.model.text import safe as safe  # noqa: PLC0414 - every verb takes it from here
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def safe_cell(value: Any) -> str:
-    """A CSV cell that no spreadsheet takes for a formula."""
-    text = "" if value is None else safe(str(value))
-    return "'" + text if text.startswith(_FORMULA) and not _is_number(text) else text
+from envtrail.model.text import safe_cell as safe_cell  # noqa: PLC0414
 
 
 def command_line(argv: Sequence[str]) -> str:
@@ -133,11 +126,3 @@ def found_nothing(sentence: str) -> NoReturn:
 
 def _join(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

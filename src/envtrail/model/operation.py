@@ -187,3 +187,19 @@ class Operation(Struct, frozen=True, kw_only=True):
     """The policy's rule that decided; null where none matched."""
     why: dict[str, str] = {}
     """Field name → how it was reached (`envtrail explain`)."""
+
+
+class Activity(Struct, frozen=True, kw_only=True):
+    """Operations of one person on one environment that began within one minute."""
+
+    minute: str
+    """`2026-11-23T08:29`, UTC."""
+    user: str | None
+    uid: int | None
+    """Login uid, else uid."""
+    prefix: str
+    operations: int
+    changes: int
+    """Packages that came, went or changed."""
+    installs: int
+    """Packages that came or changed, by operations that succeeded."""

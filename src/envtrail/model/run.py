@@ -79,3 +79,18 @@ class Session(Struct, frozen=True, kw_only=True):
     ended: str | None
     outcome: Outcome
     evidence: list[Evidence]
+
+
+class ProgramUse(Struct, frozen=True, kw_only=True):
+    """How often one person ran one program in a span of time."""
+
+    program: str
+    kind: str
+    sha256: str | None
+    """Of the script's content."""
+    user: str | None
+    uid: int | None
+    """Login uid, else uid."""
+    runs: int
+    last: str
+    """When the last of them began (RFC 3339, UTC)."""

@@ -13,9 +13,10 @@ from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
-from envtrail.model.operation import Operation
-from envtrail.model.run import Run, Session, Use
+from envtrail.model.operation import Activity, Operation
+from envtrail.model.run import ProgramUse, Run, Session, Use
 from envtrail.model.times import to_ms, to_rfc3339
+from envtrail.store.counts import count_activity, count_programs
 from envtrail.store.decisions import find_findings, find_grants, find_requests, find_suppressions
 from envtrail.store.layout import RECORDS, ZST, Layout
 from envtrail.store.lives import find_holdings, find_uses, summarise_environments
@@ -109,6 +110,14 @@ class EmbeddedStore:
     ) -> Iterator[Use]:
         """Who ran how much in an environment; only what `uid` ran, where it is given."""
         return find_uses(self._database, prefix, since_ms=since_ms, until_ms=until_ms, uid=uid)
+
+    def activity(self, query: Query) -> Iterator[Activity]:
+        """Operations counted by minute, person and environment, oldest first."""
+        return count_activity(self._database, query)
+
+    def programs(self, query: Query) -> Iterator[ProgramUse]:
+        """Runs counted by program, content and person."""
+        return count_programs(self._database, query)
 
     def names(self) -> dict[int, str | None]:
         """The newest name of each uid that was seen."""

@@ -14,8 +14,8 @@ from envtrail.model.decision import Decided, Decision
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
-from envtrail.model.operation import Operation
-from envtrail.model.run import Run, Session, Use
+from envtrail.model.operation import Activity, Operation
+from envtrail.model.run import ProgramUse, Run, Session, Use
 from envtrail.store.store import EventRow, Query, StoreStatus
 
 _T = TypeVar("_T")
@@ -67,6 +67,12 @@ class RemoteStore:
 
     def uses(self, prefix: str, *, since_ms: int | None = None, until_ms: int | None = None) -> Iterator[Use]:
         return self._ask(Use, "uses", text=prefix, query=Query(since_ms=since_ms, until_ms=until_ms))
+
+    def activity(self, query: Query) -> Iterator[Activity]:
+        return self._ask(Activity, "activity", query=query)
+
+    def programs(self, query: Query) -> Iterator[ProgramUse]:
+        return self._ask(ProgramUse, "programs", query=query)
 
     def names(self) -> dict[int, str | None]:
         return next(self._ask(dict[int, Union[str, None]], "names"))

@@ -165,6 +165,8 @@ def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[A
             until_ms=request.query.until_ms,
             uid=None if viewer.sees_everything else viewer.uid,
         ),
+        "activity": lambda: (item for item in store.activity(request.query) if viewer.sees_everything or item.uid == viewer.uid),
+        "programs": lambda: (item for item in store.programs(request.query) if viewer.sees_everything or item.uid == viewer.uid),
         "names": lambda: iter([store.names()]),
         "gaps": lambda: store.gaps(request.query),
         "findings": lambda: (

@@ -27,13 +27,16 @@ SCHEMA = 6
 
 _TABLES = """
 CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, ended TEXT, prefix TEXT, tool TEXT, kind TEXT, outcome TEXT,
-  user TEXT, uid INTEGER, auid INTEGER, command TEXT, unexplained INTEGER, verdict TEXT, granted TEXT, doc BLOB) WITHOUT ROWID;
+  user TEXT, uid INTEGER, auid INTEGER, command TEXT, unexplained INTEGER, verdict TEXT, granted TEXT,
+  method TEXT, changes INTEGER, installs INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE INDEX operations_activity ON operations (id, started, method, user, uid, auid, prefix, outcome, changes, installs);
 CREATE INDEX operations_granted ON operations (granted) WHERE granted IS NOT NULL;
 CREATE INDEX operations_prefix ON operations (prefix, id);
 CREATE INDEX operations_user ON operations (user, id);
 CREATE TABLE changes (name TEXT, operation TEXT, PRIMARY KEY (name, operation)) WITHOUT ROWID;
 CREATE TABLE runs (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, outcome TEXT, user TEXT, uid INTEGER, auid INTEGER,
   command TEXT, kind TEXT, program TEXT, sha256 TEXT, snapshot TEXT, part_of TEXT, count INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE INDEX runs_programs ON runs (id, kind, part_of, program, sha256, prefix, user, uid, auid, count, started);
 CREATE INDEX runs_prefix ON runs (prefix, id, kind, part_of, user, auid, uid, count, started);
 CREATE TABLE sessions (id TEXT PRIMARY KEY, started TEXT, user TEXT, auid INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE TABLE environments (prefix TEXT PRIMARY KEY, seen_ms INTEGER, gone INTEGER, doc BLOB) WITHOUT ROWID;
@@ -140,6 +143,9 @@ class State:
             max(1, len(operation.changes or ())) if operation.explained is False else 0,
             operation.verdict,
             operation.grant,
+            operation.actor.method,
+            len(operation.changes or ()),
+            sum(change.after is not None for change in operation.changes or ()),
             _encode(operation),
         )
         self._database.executemany(

@@ -11,8 +11,8 @@ from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
-from envtrail.model.operation import Operation
-from envtrail.model.run import Run, Session, Use
+from envtrail.model.operation import Activity, Operation
+from envtrail.model.run import ProgramUse, Run, Session, Use
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -138,6 +138,14 @@ class Store(Protocol):
 
     def uses(self, prefix: str, *, since_ms: int | None = None, until_ms: int | None = None) -> Iterator[Use]:
         """Who ran how much in an environment from a moment on, until before another one; who ran most comes first."""
+        ...
+
+    def activity(self, query: Query) -> Iterator[Activity]:
+        """Operations counted by minute, person and environment, oldest first; what a baseline tells is not counted."""
+        ...
+
+    def programs(self, query: Query) -> Iterator[ProgramUse]:
+        """Runs counted by program, content and person; none of the distribution's own programs."""
         ...
 
     def names(self) -> dict[int, str | None]:

@@ -1,0 +1,192 @@
+"""`envtrail top`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import click
+
+from envtrail.cli.context import Context
+from envtrail.cli.options import moment
+from envtrail.cli.render import listing, safe
+from envtrail.cli.times import show_time
+from envtrail.detect.hours import office_hours
+from envtrail.model.hours import DAYS, parse_zone
+from envtrail.store.panels import (
+    Day,
+    Hour,
+    OffHours,
+    PersonActivity,
+    Script,
+    by_hour,
+    installs_by_day,
+    most_active,
+    off_hours,
+    top_scripts,
+)
+from envtrail.store.store import Query
+
+_WEEK = timedelta(days=7)
+
+
+@click.group("top")
+def command() -> None:
+    """Figures: installs by day, who does most, what runs most, what happens off hours."""
+
+
+def _options(since: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option("--json", "as_json", is_flag=True, help="JSON lines."),
+            click.option("--csv", "as_csv", is_flag=True, help="CSV."),
+            click.option("-n", "limit", type=click.IntRange(min=1), default=10, show_default=True, help="At most this many."),
+            click.option("--user", help="Of one person."),
+            click.option("--environment", "--env", help="Of one environment."),
+            click.option("--until", help="Until a moment."),
+            click.option("--since", default=since, show_default=True, help="Since a moment."),
+        ):
+            function = option(function)
+        return click.pass_obj(function)
+
+    return add
+
+
+def _query(context: Context, since: str, until: str | None, environment: str | None, user: str | None) -> Query:
+    return Query(since_ms=moment(context, since), until_ms=moment(context, until), environment=environment, user=user)
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="JSON lines.")
+@click.option("--csv", "as_csv", is_flag=True, help="CSV.")
+@click.option("--user", help="Of one person.")
+@click.option("--environment", "--env", help="Of one environment.")
+@click.pass_obj
+def installs(context: Context, environment: str | None, user: str | None, as_csv: bool, as_json: bool) -> None:
+    """Packages that came or changed, today and on each day of the week before."""
+    zone = context.config.text("office.zone")
+    now = datetime.fromtimestamp(context.now_ms / 1000).astimezone(parse_zone(zone) if zone else None)
+    first = (now - _WEEK).replace(hour=0, minute=0, second=0, microsecond=0)
+    query = Query(since_ms=int(first.timestamp() * 1000), environment=environment, user=user)
+    with context.store() as store:
+        days = installs_by_day(
+            store.activity(query), first=first.date(), last=now.date(), zone=parse_zone(zone) if zone else None
+        )
+
+    def row(item: Day) -> tuple[str, ...]:
+        return (f"{item.day} {DAYS[item.day.weekday()]}", str(item.installs), str(item.operations))
+
+    listing(reversed(days), as_json=as_json, as_csv=as_csv, columns=("day", "installs", "operations"), row=row, nothing="nothing")
+
+
+@command.command()
+@_options("7d")
+def people(
+    context: Context,
+    since: str,
+    until: str | None,
+    environment: str | None,
+    user: str | None,
+    limit: int,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
+    """Who did most to environments, and who ran most."""
+    query = _query(context, since, until, environment, user)
+
+    def row(item: PersonActivity) -> tuple[str, ...]:
+        return (safe(item.user), str(item.operations), str(item.changes), str(item.environments), str(item.runs))
+
+    with context.store() as store:
+        found = most_active(store.activity(query), store.programs(query))
+    columns = ("user", "operations", "changes", "environments", "runs")
+    listing(found[:limit], as_json=as_json, as_csv=as_csv, columns=columns, row=row, nothing="nobody did anything in this time")
+
+
+@command.command()
+@_options("7d")
+def scripts(
+    context: Context,
+    since: str,
+    until: str | None,
+    environment: str | None,
+    user: str | None,
+    limit: int,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
+    """What ran most."""
+    query = _query(context, since, until, environment, user)
+
+    def row(item: Script) -> tuple[str, ...]:
+        names = ", ".join(map(safe, islice(item.people, 5))) + (" …" if len(item.people) > 5 else "")
+        return (safe(item.program), item.kind, str(item.runs), str(item.contents), names, show_time(item.last)[:16])
+
+    with context.store() as store:
+        found = top_scripts(store.programs(query))
+    columns = ("program", "kind", "runs", "contents", "people", "last")
+    listing(found[:limit], as_json=as_json, as_csv=as_csv, columns=columns, row=row, nothing="nothing ran in this time")
+
+
+@command.command("off-hours")
+@_options("7d")
+def off_hours_(
+    context: Context,
+    since: str,
+    until: str | None,
+    environment: str | None,
+    user: str | None,
+    limit: int,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
+    """What was changed outside office hours (`office.*` in the settings)."""
+    query = _query(context, since, until, environment, user)
+
+    def row(item: OffHours) -> tuple[str, ...]:
+        return (safe(item.user), safe(item.prefix), str(item.operations), str(item.changes), show_time(item.last)[:16])
+
+    with context.store() as store:
+        found = off_hours(store.activity(query), office_hours(context.config))
+    columns = ("user", "environment", "operations", "changes", "last")
+    listing(
+        found[:limit],
+        as_json=as_json,
+        as_csv=as_csv,
+        columns=columns,
+        row=row,
+        nothing="nothing was changed outside office hours",
+    )
+
+
+@command.command()
+@_options("30d")
+def hours(
+    context: Context,
+    since: str,
+    until: str | None,
+    environment: str | None,
+    user: str | None,
+    limit: int,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
+    """The hours of the week in which most is changed."""
+    zone = context.config.text("office.zone")
+
+    def row(item: Hour) -> tuple[str, ...]:
+        return (DAYS[item.weekday], f"{item.hour:02d}:00", str(item.operations))
+
+    with context.store() as store:
+        found = by_hour(store.activity(_query(context, since, until, environment, user)), parse_zone(zone) if zone else None)
+    most = sorted(found, key=lambda item: -item.operations)[:limit]
+    listing(
+        most,
+        as_json=as_json,
+        as_csv=as_csv,
+        columns=("day", "hour", "operations"),
+        row=row,
+        nothing="nothing was changed in this time",
+    )

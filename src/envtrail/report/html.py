@@ -1,0 +1,37 @@
+"""A report as one HTML file that needs nothing else: it is printed, mailed and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from envtrail.errors import CannotRunError
+from envtrail.model.text import safe
+from envtrail.report.content import Report
+from envtrail.report.sections import Translate, make_sections, show_time
+
+_TEMPLATE = Path(__file__).parent / "report.html"
+
+
+def render_html(report: Report, translate: Translate, language: str) -> str:
+    """The page.
+
+    Raises:
+        CannotRunError: Jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError:
+        raise CannotRunError("Jinja2, which fills in the page, is not installed", hint="pip install 'envtrail[report]'") from None
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["safe_text"] = safe
+    _ = translate
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        language={"zh": "zh-Hans"}.get(language, language),
+        title=_("What happened to the Python environments"),
+        period=_("{since} to {until}").format(since=show_time(report.since_ms), until=show_time(report.until_ms)),
+        hosts=_("Machines: {hosts}").format(hosts=", ".join(report.hosts) or "–"),
+        about=_("Environment: {environment}").format(environment=report.environment) if report.environment else "",
+        made=_("Made by Envtrail {version} on {time}").format(version=report.version, time=show_time(report.made_ms)),
+        contents=_("Contents"),
+        sections=make_sections(report, translate),
+    )

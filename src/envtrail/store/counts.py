@@ -1,0 +1,57 @@
+"""The two counts that every panel is made of, from covering indexes of state.sqlite: no document is read."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+from envtrail.model.ids import lowest_id
+from envtrail.model.operation import Activity
+from envtrail.model.run import ProgramUse
+from envtrail.store.store import Query
+
+
+def count_activity(database: sqlite3.Connection, query: Query) -> Iterator[Activity]:
+    """Operations by minute, person and environment, oldest first."""
+    where, values = _within(query)
+    rows = database.execute(
+        "SELECT substr(started, 1, 16) AS minute, user, coalesce(auid, uid), prefix, count(*), sum(changes), "
+        "sum(CASE WHEN outcome = 'success' THEN installs ELSE 0 END) FROM operations INDEXED BY operations_activity "
+        f"WHERE method != 'owner' AND {where} GROUP BY minute, user, coalesce(auid, uid), prefix ORDER BY minute",
+        values,
+    )
+    for minute, user, uid, prefix, operations, changes, installs in rows:
+        yield Activity(
+            minute=minute, user=user, uid=uid, prefix=prefix, operations=operations, changes=changes, installs=installs
+        )
+
+
+def count_programs(database: sqlite3.Connection, query: Query) -> Iterator[ProgramUse]:
+    """Runs by program, content and person, those that ran most first."""
+    where, values = _within(query)
+    rows = database.execute(
+        "SELECT program, kind, sha256, user, coalesce(auid, uid), sum(count), max(started) FROM runs INDEXED BY runs_programs "
+        f"WHERE part_of IS NULL AND kind != 'system' AND {where} GROUP BY program, kind, sha256, user, coalesce(auid, uid) "
+        "ORDER BY sum(count) DESC",
+        values,
+    )
+    for program, kind, sha256, user, uid, runs, last in rows:
+        yield ProgramUse(program=program, kind=kind, sha256=sha256, user=user, uid=uid, runs=runs, last=last)
+
+
+def _within(query: Query) -> tuple[str, list[Any]]:
+    """Ids begin with the time at which something began."""
+    conditions: list[str] = ["id >= ?"]
+    values: list[Any] = [lowest_id(query.since_ms or 0)]
+    if query.until_ms is not None:
+        conditions.append("id < ?")
+        values.append(lowest_id(query.until_ms + 1))
+    if query.environment is not None:
+        name = query.environment.rstrip("/")
+        conditions.append("(prefix = ? OR prefix LIKE '%/' || ?)" if not name.startswith("/") else "prefix = ?")
+        values += [name, name] if not name.startswith("/") else [name]
+    if query.user is not None:
+        conditions.append("(user = ? OR CAST(coalesce(auid, uid) AS TEXT) = ?)")
+        values += [query.user, query.user]
+    return " AND ".join(conditions), values

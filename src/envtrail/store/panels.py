@@ -1,0 +1,166 @@
+"""The questions of the first page, each defined once, over what any store can count: used by the command line, the page and reports."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta, timezone
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from envtrail.model.hours import When
+from envtrail.model.operation import Activity
+from envtrail.model.run import ProgramUse
+
+
+class Day(Struct, frozen=True, kw_only=True):
+    """Package installs of a day."""
+
+    day: date
+    installs: int
+    operations: int
+
+
+class PersonActivity(Struct, frozen=True, kw_only=True):
+    """What one person did; who did most comes first."""
+
+    user: str
+    operations: int
+    changes: int
+    environments: int
+    runs: int
+
+
+class Script(Struct, frozen=True, kw_only=True):
+    """One program, with each of its contents counted together; what ran most comes first."""
+
+    program: str
+    kind: str
+    runs: int
+    contents: int
+    """How many different contents, where they are known."""
+    people: list[str]
+    last: str
+
+
+class OffHours(Struct, frozen=True, kw_only=True):
+    """What one person did to one environment outside office hours; who did most comes first."""
+
+    user: str
+    prefix: str
+    operations: int
+    changes: int
+    last: str
+    """RFC 3339, UTC, to the minute."""
+
+
+class Hour(Struct, frozen=True, kw_only=True):
+    """Operations of one hour of the week."""
+
+    weekday: int
+    """Monday is 0."""
+    hour: int
+    operations: int
+
+
+def installs_by_day(activity: Iterable[Activity], *, first: date, last: date, zone: ZoneInfo | None) -> list[Day]:
+    """Each day of a span, those without anything too."""
+    installs: Counter[date] = Counter()
+    operations: Counter[date] = Counter()
+    for item in activity:
+        day = _local(item.minute, zone).date()
+        installs[day] += item.installs
+        operations[day] += item.operations
+    days = [first + timedelta(days=at) for at in range((last - first).days + 1)]
+    return [Day(day=day, installs=installs[day], operations=operations[day]) for day in days]
+
+
+def most_active(activity: Iterable[Activity], programs: Iterable[ProgramUse]) -> list[PersonActivity]:
+    """People by what they did to environments, then by what they ran."""
+    operations: Counter[str] = Counter()
+    changes: Counter[str] = Counter()
+    runs: Counter[str] = Counter()
+    environments: defaultdict[str, set[str]] = defaultdict(set)
+    for item in activity:
+        user = name_of(item)
+        operations[user] += item.operations
+        changes[user] += item.changes
+        environments[user].add(item.prefix)
+    for use in programs:
+        runs[name_of(use)] += use.runs
+    people = [
+        PersonActivity(
+            user=user,
+            operations=operations[user],
+            changes=changes[user],
+            environments=len(environments[user]),
+            runs=runs[user],
+        )
+        for user in operations.keys() | runs.keys()
+    ]
+    return sorted(people, key=lambda one: (-one.operations, -one.runs, one.user))
+
+
+def top_scripts(programs: Iterable[ProgramUse]) -> list[Script]:
+    """Programs by how often they ran."""
+    found: defaultdict[tuple[str, str], list[ProgramUse]] = defaultdict(list)
+    for use in programs:
+        found[use.program, use.kind].append(use)
+    scripts = [
+        Script(
+            program=program,
+            kind=kind,
+            runs=sum(use.runs for use in uses),
+            contents=len({use.sha256 for use in uses if use.sha256}),
+            people=sorted({name_of(use) for use in uses}),
+            last=max(use.last for use in uses),
+        )
+        for (program, kind), uses in found.items()
+    ]
+    return sorted(scripts, key=lambda one: (-one.runs, one.program))
+
+
+def off_hours(activity: Iterable[Activity], office: When) -> list[OffHours]:
+    """What began outside office hours."""
+    found: defaultdict[tuple[str, str], list[Activity]] = defaultdict(list)
+    is_office = lru_cache(maxsize=1 << 16)(lambda minute: office.holds_at(_to_ms(minute)))
+    for item in activity:
+        if not is_office(item.minute):
+            found[name_of(item), item.prefix].append(item)
+    listed = [
+        OffHours(
+            user=user,
+            prefix=prefix,
+            operations=sum(item.operations for item in items),
+            changes=sum(item.changes for item in items),
+            last=max(item.minute for item in items) + "Z",
+        )
+        for (user, prefix), items in found.items()
+    ]
+    return sorted(listed, key=lambda one: (-one.operations, one.user, one.prefix))
+
+
+def by_hour(activity: Iterable[Activity], zone: ZoneInfo | None) -> list[Hour]:
+    """The hours of the week in which something began, in order."""
+    found: Counter[tuple[int, int]] = Counter()
+    for item in activity:
+        moment = _local(item.minute, zone)
+        found[moment.weekday(), moment.hour] += item.operations
+    return [Hour(weekday=weekday, hour=hour, operations=count) for (weekday, hour), count in sorted(found.items())]
+
+
+def name_of(item: Activity | ProgramUse) -> str:
+    """The person; of somebody without a name, the number."""
+    return item.user or (f"uid {item.uid}" if item.uid is not None else "unknown")
+
+
+@lru_cache(maxsize=1 << 16)
+def _local(minute: str, zone: ZoneInfo | None) -> datetime:
+    """In the zone; in this machine's, without one."""
+    return datetime.fromisoformat(minute).replace(tzinfo=timezone.utc).astimezone(zone)
+
+
+def _to_ms(minute: str) -> int:
+    return round(datetime.fromisoformat(minute).replace(tzinfo=timezone.utc).timestamp() * 1000)
