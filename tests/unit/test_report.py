@@ -30,6 +30,7 @@ from envtrail.report.tables import write_tables
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.layout import Layout
 from envtrail.store.state import State
+from envtrail.store.verify import CANNOT_PROVE
 
 EVIL = "<script>alert(1)</script>\"'&{{7*7}}\u202e\x1b[31m"
 T0 = to_ms("2026-01-07T12:00:00Z")
@@ -124,8 +125,8 @@ def test_the_figures_are_those_of_the_trail(report: Report) -> None:
         "people": 3,
         "environments": 3,
         "findings": 1,
-        "requests": 1,
-        "grants": 1,
+        "requests made": 1,
+        "grants standing": 1,
         "gaps": 1,
     }
     assert [item.user for item in report.off_hours] == sorted(["alice", "bob", EVIL])
@@ -152,6 +153,9 @@ def test_in_chinese_no_heading_is_english(report: Report) -> None:
     pairs += [pair for one, other in zip(english, chinese, strict=True) for pair in zip(one.columns, other.columns, strict=True)]
     assert len(pairs) > 60
     assert [one for one, other in pairs if one == other or other.isascii()] == []
+    unproven = msgspec.structs.replace(report.verified, cannot_prove=list(CANNOT_PROVE))
+    rows = make_sections(msgspec.structs.replace(report, verified=unproven), translator("zh"))[1].rows
+    assert [text for _, text in rows if text in CANNOT_PROVE] == [], "what `verify` says is in the catalogue too"
     assert 'lang="zh-Hans"' in render_html(report, translator("zh"), "zh")
 
 

@@ -116,6 +116,13 @@ class Deciding:
             case _:
                 assert_never(decision)
 
+    def may_decide(self, by: Person, prefix: str) -> bool:
+        """Whether somebody is an approver of an environment.
+
+        Asked by the socket's threads too: SQLite serialises the use of one connection (https://www.sqlite.org/threadsafe.html).
+        """
+        return _holds(self._rule(prefix).approvers.holds, by)
+
     def _ask(self, ask: Ask, by: Person, now_ms: int) -> _ANSWER:
         _need_reason(ask.why)
         if ask.action not in ACTIONS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +47,8 @@ class Inbox:
     """Between the socket's threads and the loop."""
 
     def __init__(self) -> None:
+        self.may_decide: Callable[[Person, str], bool] = lambda *_: False
+        """Whether somebody may decide about an environment; set by the loop, asked by the socket's threads."""
         self._letters: queue.SimpleQueue[Letter] = queue.SimpleQueue()
         self._is_closed = False
 
@@ -65,6 +67,10 @@ class Inbox:
             return letter.answer.result(_WAIT_S)
         except TimeoutError:
             raise CannotRunError("the agent has not answered in time", hint="`envtrail status` says how it is") from None
+
+    def asks_about(self, viewer: Viewer, pid: int, prefix: str) -> bool:
+        """Whether whoever runs a process may decide about an environment."""
+        return self.may_decide(person_of(viewer.uid, pid, is_admin=viewer.sees_everything), prefix)
 
     def take(self) -> Iterator[Letter]:
         """What has come since the last call."""

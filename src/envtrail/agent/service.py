@@ -138,7 +138,9 @@ def open_socket(config: Config, inbox: Inbox) -> StoreServer | None:
     if is_answered(path):
         return None
     try:
-        return StoreServer(path, config.data_dir, group=config.text("service.group"), decide=inbox.submit)
+        return StoreServer(
+            path, config.data_dir, group=config.text("service.group"), decide=inbox.submit, may_decide=inbox.asks_about
+        )
     except OSError:
         return None
 
@@ -171,6 +173,7 @@ class Agent:
         self._pipeline.overseer = self._overseer
         self._inbox = inbox
         self._deciding = make_deciding(config, opened.state)
+        inbox.may_decide = self._deciding.may_decide
         self._due: dict[str, int] = {"retention": 0}
         self._stopped_by: int | None = None
 
@@ -275,8 +278,8 @@ class Agent:
         """Judge what happened, and write down what people decided."""
         self._pipeline.observe(self._overseer.look(now_ms), now_ms)
         self._pipeline.observe(self._overseer.release(now_ms, is_last=is_last), now_ms)
+        self._deciding.policy = self._overseer.policy
         for letter in self._inbox.take():
-            self._deciding.policy = self._overseer.policy
             with letter.answered():
                 observations, decided = self._deciding.decide(letter.decision, letter.by, now_ms)
                 self._pipeline.observe(self._overseer.muted(observations, now_ms), now_ms)

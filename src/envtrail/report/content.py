@@ -20,6 +20,8 @@ from envtrail.store.store import Query, Store
 MOST_ROWS = 5_000
 """Of one kind; a document of more is read by nobody, and says how many it leaves out."""
 
+_COUNTED = {"requests": "requests made", "grants": "grants standing"}
+
 
 class Verified(Struct, frozen=True, kw_only=True):
     """Whether the trail is as it was written."""
@@ -64,7 +66,7 @@ class Report(Struct, frozen=True, kw_only=True):
     environment: str | None
     verified: Verified
     counts: dict[str, int]
-    """`operations`, `failed`, `changes`, `unexplained`, `unapproved`, `people`, `environments`, `findings`, `gaps`, `requests`, `grants`."""
+    """`operations`, `failed`, `changes`, `unexplained`, `unapproved`, `people`, `environments`, `findings`, `gaps`, `requests made`, `grants standing`."""
     levels: dict[str, int]
     """Findings by level."""
     statuses: dict[str, int]
@@ -141,7 +143,7 @@ def gather(
             "unapproved": tally.unapproved,
             "people": len(tally.people),
             "environments": len(tally.environments),
-            **{name: len(items) for name, items in lists.items()},
+            **{_COUNTED.get(name, name): len(items) for name, items in lists.items()},
         },
         levels=_counted(item.level.value for item in findings),
         statuses=_counted(item.status.value for item in findings),

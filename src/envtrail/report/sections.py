@@ -33,6 +33,12 @@ class Section(Struct, frozen=True, kw_only=True):
     """What is said where there are no rows."""
 
 
+# What `envtrail verify` says that it cannot prove (store/verify.py).
+_UNPROVEN = (
+    marked("deletion of the newest segments together with the state: no anchor outside this machine yet"),
+    marked("the open segment: it is sealed later"),
+)
+
 # Words of documents that are shown as they are: marked so that each has a translation.
 _WORDS = (
     marked("success"), marked("failure"), marked("killed"), marked("unknown"),
@@ -42,7 +48,7 @@ _WORDS = (
     marked("allow"), marked("notify"), marked("require-approval"), marked("deny"),
     marked("as written"), marked("faults"), marked("not verified"),
     marked("operations"), marked("failed"), marked("changes"), marked("unexplained"), marked("unapproved"),
-    marked("people"), marked("environments"), marked("findings"), marked("gaps"), marked("requests"), marked("grants"),
+    marked("people"), marked("environments"), marked("findings"), marked("gaps"), marked("requests made"), marked("grants standing"),
 )  # fmt: skip
 
 
@@ -147,7 +153,7 @@ def _verified(report: Report, _: Translate) -> Section:
         columns=[_("What"), _("Detail")],
         rows=[
             *([_("fault"), text] for text in found.faults),
-            *([_("cannot be proven here"), text] for text in found.cannot_prove),
+            *([_("cannot be proven here"), _(text)] for text in found.cannot_prove),
         ],
         empty="",
     )

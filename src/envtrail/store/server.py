@@ -22,6 +22,7 @@ from typing import Any, Union
 import msgspec
 
 from envtrail.errors import CannotRunError, EnvtrailError
+from envtrail.model.approval import Terms
 from envtrail.model.decision import Decided, Decision
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
@@ -30,6 +31,7 @@ from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.store import EventRow, Query, Viewer
 
 Decide = Callable[[Decision, Viewer, int], Decided]
+MayDecide = Callable[[Viewer, int, str], bool]
 MAX_REQUEST_BYTES = 64 * 1024
 _TIMEOUT_S = 30
 _CREDENTIALS = struct.Struct("3i")
@@ -56,12 +58,15 @@ class StoreServer:
         folder: The data folder.
         group: Whose members see everything.
         decide: Writes down what somebody (viewer, pid) decides; null where nothing may be written.
+        may_decide: Whether somebody (viewer, pid) may decide about an environment: then they are told of its requests and grants.
 
     Raises:
         OSError: the socket cannot be made.
     """
 
-    def __init__(self, path: Path, folder: Path, *, group: str, decide: Decide | None = None) -> None:
+    def __init__(
+        self, path: Path, folder: Path, *, group: str, decide: Decide | None = None, may_decide: MayDecide = lambda *_: False
+    ) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -81,17 +86,17 @@ class StoreServer:
                     if request.decision is not None:
                         self._say(_decided(decide, request.decision, viewer, pid))
                     else:
-                        self._tell(request, viewer)
+                        self._tell(request, viewer, pid)
                     self._say({"end": True})
                 except msgspec.DecodeError as fault:
                     self._say({"error": {"id": "usage", "message": f"no request: {fault}", "hint": None}})
                 except EnvtrailError as fault:
                     self._say({"error": {"id": fault.id, "message": fault.message, "hint": fault.hint}})
 
-            def _tell(self, request: Request, viewer: Viewer) -> None:
+            def _tell(self, request: Request, viewer: Viewer, pid: int) -> None:
                 store = EmbeddedStore(folder)
                 try:
-                    for item in answer(store, request, viewer):
+                    for item in answer(store, request, viewer, lambda prefix: may_decide(viewer, pid, prefix)):
                         self._say(item)
                 finally:
                     store.close()
@@ -126,10 +131,17 @@ def viewer_of(connection: socket.socket, group: str) -> tuple[Viewer, int]:
     return Viewer(uid=uid, sees_everything=uid == 0 or _is_member(uid, gid, group)), pid
 
 
-def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[Any]:
+def answer(
+    store: EmbeddedStore, request: Request, viewer: Viewer, may_decide: Callable[[str], bool] = lambda _: False
+) -> Iterator[Any]:
     """The items that this viewer may see."""
+
+    def is_theirs(terms: Terms) -> bool:
+        return viewer.sees_everything or terms.uid == viewer.uid or may_decide(terms.prefix)
+
     owned = set() if viewer.sees_everything else _owned_by(store, viewer, request.query.environment)
-    if not viewer.sees_everything and request.query.user is None and not owned:
+    is_of_people = request.method in {"operations", "runs", "sessions", "events", "activity", "programs"}
+    if is_of_people and not viewer.sees_everything and request.query.user is None and not owned:
         # In the query, so that its limit counts what is theirs.
         request = msgspec.structs.replace(request, query=msgspec.structs.replace(request.query, user=str(viewer.uid)))
     can_read_it = functools.cache(lambda prefix: _can_read(prefix, viewer))
@@ -174,12 +186,8 @@ def answer(store: EmbeddedStore, request: Request, viewer: Viewer) -> Iterator[A
             for item in store.findings(request.query, operation=request.text or None)
             if viewer.sees_everything or item.uid == viewer.uid
         ),
-        "requests": lambda: (
-            item for item in store.requests(request.query) if viewer.sees_everything or item.terms.uid == viewer.uid
-        ),
-        "grants": lambda: (
-            item for item in store.grants(request.query) if viewer.sees_everything or item.terms.uid == viewer.uid
-        ),
+        "requests": lambda: (item for item in store.requests(request.query) if is_theirs(item.terms)),
+        "grants": lambda: (item for item in store.grants(request.query) if is_theirs(item.terms)),
         "suppressions": store.suppressions,
         "status": lambda: iter([store.status()]),
     }

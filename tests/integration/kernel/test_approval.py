@@ -63,18 +63,16 @@ class Lab:
     def ask(self, **asked: object) -> Decided:
         """Ask over the service's socket as the person, in a process of theirs."""
         words = msgspec.json.encode({"method": "decide", "decision": msgspec.to_builtins(msgspec.convert(asked, Ask))}) + b"\n"
+        return msgspec.json.decode(self.over_the_socket(AUID, words), type=Decided)
+
+    def over_the_socket(self, uid: int, words: bytes) -> bytes:
+        """The first line that the service answers to somebody."""
         code = (
             "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
             "s.sendall(sys.stdin.buffer.read()); f = s.makefile('rb'); print(f.readline().decode())"
         )
-        done = subprocess.run(
-            ["/usr/bin/python3", "-c", code, str(self.socket)],
-            input=words,
-            preexec_fn=become(AUID),
-            capture_output=True,
-            check=True,
-        )
-        return msgspec.json.decode(done.stdout, type=Decided)
+        python = ["/usr/bin/python3", "-c", code, str(self.socket)]
+        return subprocess.run(python, input=words, preexec_fn=become(uid), capture_output=True, check=True).stdout
 
     def grant(self, id_: object) -> dict[str, object]:
         """`envtrail grants --json`, one of them."""
@@ -156,19 +154,12 @@ def test_two_people_must_say_yes_and_nobody_may_to_what_they_asked_for(lab: Lab)
     approve = json.dumps({"method": "decide", "decision": {"do": "approve", "request": asked.id}}).encode() + b"\n"
 
     def say(uid: int) -> dict[str, object]:
-        code = (
-            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
-            "s.sendall(sys.stdin.buffer.read()); f = s.makefile('rb'); print(f.readline().decode())"
-        )
-        done = subprocess.run(
-            ["/usr/bin/python3", "-c", code, str(lab.socket)],
-            input=approve,
-            preexec_fn=become(uid),
-            capture_output=True,
-            check=True,
-        )
-        return dict(json.loads(done.stdout))
+        return dict(json.loads(lab.over_the_socket(uid, approve)))
 
+    listing = b'{"method": "requests"}\n'
+    assert json.loads(lab.over_the_socket(AUID + 1, listing))["id"] == asked.id, (
+        "an approver is told of what to decide, and of no more"
+    )
     assert "nobody approves what they asked for" in str(say(AUID)["error"])
     assert say(AUID + 1)["what"] == "approval"
     assert "has approved this already" in str(say(AUID + 1)["error"])
