@@ -62,7 +62,31 @@ def faults() -> Iterator[str]:
     yield from (f"| {int(code)} | {code.name.lower().replace('_', ' ')} |" for code in errors.ExitCode)
 
 
-PAGES = {"cli.md": commands, "settings.md": settings, "events.md": events, "errors.md": faults}
+def pack() -> Iterator[str]:
+    from envtrail.detect.sigma.detection import PACK
+    from envtrail.detect.sigma.fields import SOURCES
+    from envtrail.detect.sigma.load import load_detections
+
+    loaded = load_detections([PACK])
+    counted = {name for item in loaded.detections if item.correlation for name in item.correlation.rules}
+    yield "# The pack, and what a rule can ask for\n"
+    yield "Written by `docs/generate.py` from the rules in `src/envtrail/detect/pack` and the table in `detect/sigma/fields.py`.\n"
+    yield "| detection | level | asks of | what | ATT&CK |\n| --- | --- | --- | --- | --- |"
+    for item in loaded.detections:
+        if item.id not in counted:
+            tags = ", ".join(tag.removeprefix("attack.").upper() for tag in item.tags)
+            what = f"{item.description} Known false positives: {'; '.join(item.falsepositives)}."
+            yield f"| `{item.id}` | {item.level.value} | {item.table} | {what} | {tags} |"
+    yield "\n## Log sources and fields\n"
+    for (product, category, service), source in SOURCES.items():
+        parts = (("product", product), ("category", category), ("service", service))
+        named = ", ".join(f"`{part}: {value}`" for part, value in parts if value)
+        more = ", `a0` … `a999` (of EXECVE)" if service == "auditd" else ""
+        refused = f". Refused: {', '.join(f'`{name}`' for name in source.refused)}" if source.refused else ""
+        yield f"- {named}: {', '.join(f'`{name}`' for name in source.fields)}{more}{refused}"
+
+
+PAGES = {"cli.md": commands, "settings.md": settings, "events.md": events, "errors.md": faults, "pack.md": pack}
 
 
 def main() -> int:

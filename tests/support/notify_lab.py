@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import queue
 import socket
 import socketserver
 import struct
@@ -25,6 +26,11 @@ from envtrail.model.approval import Request, RequestId, Terms, make_request_id
 from envtrail.model.finding import Finding, FindingId, Level, Status, make_finding_id
 from envtrail.model.ids import OperationId
 from envtrail.model.observation import FindingMade, Observation
+from envtrail.notify.channels import Channel, open_channels
+from envtrail.notify.messages import Message
+from envtrail.notify.notifier import Notifier
+from envtrail.notify.outbox import read_states
+from envtrail.notify.services import Answer
 from envtrail.store.layout import Layout
 from envtrail.store.state import State
 
@@ -250,3 +256,52 @@ def write_channels(path: Path, *channels: dict[str, object]) -> Path:
     path.touch(mode=0o600)
     path.write_text(tomli_w.dumps({"channel": list(channels)}))
     return path
+
+
+START = 1_764_000_000_000
+
+
+class Desk:
+    """A trail, a notifier over it, and the channels' answers in the test's hand."""
+
+    def __init__(self, folder: Path, *channels: dict[str, object]) -> None:
+        self.now = START
+        self.folder = folder / "trail"
+        self.trail = Trail(self.folder)
+        written = [{"name": "ops", "url": "json://127.0.0.1:9/x", **channel} for channel in channels or ({},)]
+        self.channels = open_channels(write_channels(folder / "notify.toml", *written))
+        self.sent: list[tuple[str, Message]] = []
+        self.answer: Callable[[str, Message], Answer] = lambda _name, _message: Answer()
+        self.woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.notifier = self.start()
+
+    def start(self) -> Notifier:
+        self.notifier = Notifier(self.folder, self.channels, lambda: self.now, self._send, wake=lambda: self.woken.put(None))
+        return self.notifier
+
+    def _send(self, channel: Channel, message: Message) -> Answer:
+        answer = self.answer(channel.name, message)
+        if answer.fault is None:
+            self.sent.append((channel.name, message))
+        return answer
+
+    def settle(self, *, later_ms: int = 0) -> list[str]:
+        """Let time pass and the loop come to rest; gives the ids that were sent meanwhile."""
+        before = len(self.sent)
+        self.now += later_ms
+        self.notifier.step(self.now)
+        while not self.notifier.is_idle:
+            self.woken.get(timeout=10)
+            self.notifier.step(self.now)
+        return [message.id for _, message in self.sent[before:]]
+
+    def notice(self, **values: object) -> Finding:
+        return self.trail.notice(**{"time_ms": self.now, **values})
+
+    def state(self, name: str = "ops") -> dict[str, object]:
+        found = {state.name: state for state in read_states(self.folder / "notify.sqlite")}
+        return msgspec.to_builtins(found[name])
+
+    def close(self) -> None:
+        self.notifier.close()
+        self.trail.state.close()

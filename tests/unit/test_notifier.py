@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import queue
 import sqlite3
 import threading
 import time
@@ -12,67 +11,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from notify_lab import Trail, wish, write_channels
+from notify_lab import START, Desk, Trail, wish, write_channels
 
-from envtrail.errors import StoreError
 from envtrail.model.approval import Approval, Grant, GrantKind, make_grant_id
-from envtrail.model.finding import Finding, Level, Status
+from envtrail.model.finding import Level, Status
 from envtrail.model.observation import FindingMade, GrantGiven, RequestDenied, RequestMade
 from envtrail.notify.channels import Channel, open_channels
 from envtrail.notify.messages import Message
 from envtrail.notify.notifier import Notifier
-from envtrail.notify.outbox import DAY_MS, KEPT_MS, Outbox, read_states
+from envtrail.notify.outbox import DAY_MS
 from envtrail.notify.services import Answer
 from envtrail.store.state import State
 
 MINUTE = 60_000
-START = 1_764_000_000_000
-
-
-class Desk:
-    """A trail, a notifier over it, and the channels' answers in the test's hand."""
-
-    def __init__(self, folder: Path, *channels: dict[str, object]) -> None:
-        self.now = START
-        self.folder = folder / "trail"
-        self.trail = Trail(self.folder)
-        written = [{"name": "ops", "url": "json://127.0.0.1:9/x", **channel} for channel in channels or ({},)]
-        self.channels = open_channels(write_channels(folder / "notify.toml", *written))
-        self.sent: list[tuple[str, Message]] = []
-        self.answer: Callable[[str, Message], Answer] = lambda _name, _message: Answer()
-        self.woken: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self.notifier = self.start()
-
-    def start(self) -> Notifier:
-        self.notifier = Notifier(self.folder, self.channels, lambda: self.now, self._send, wake=lambda: self.woken.put(None))
-        return self.notifier
-
-    def _send(self, channel: Channel, message: Message) -> Answer:
-        answer = self.answer(channel.name, message)
-        if answer.fault is None:
-            self.sent.append((channel.name, message))
-        return answer
-
-    def settle(self, *, later_ms: int = 0) -> list[str]:
-        """Let time pass and the loop come to rest; gives the ids that were sent meanwhile."""
-        before = len(self.sent)
-        self.now += later_ms
-        self.notifier.step(self.now)
-        while not self.notifier.is_idle:
-            self.woken.get(timeout=10)
-            self.notifier.step(self.now)
-        return [message.id for _, message in self.sent[before:]]
-
-    def notice(self, **values: object) -> Finding:
-        return self.trail.notice(**{"time_ms": self.now, **values})
-
-    def state(self, name: str = "ops") -> dict[str, object]:
-        found = {state.name: state for state in read_states(self.folder / "notify.sqlite")}
-        return msgspec.to_builtins(found[name])
-
-    def close(self) -> None:
-        self.notifier.close()
-        self.trail.state.close()
 
 
 @pytest.fixture
@@ -408,51 +359,6 @@ class TestFailing:
         desk.settle()
         assert [message.id for _, message in desk.sent] == [made.id]
         assert desk.state()["sent"] == 1
-
-
-class TestOutbox:
-    def test_the_file_is_its_owners_alone_and_texts_are_not_kept_after_they_were_sent(self, desk: Desk) -> None:
-        desk.notice(argv=["pip", "install", "very-private"])
-        desk.settle()
-        path = desk.folder / "notify.sqlite"
-        assert path.stat().st_mode & 0o777 == 0o600
-        rows = sqlite3.connect(path).execute("SELECT title, body FROM letters").fetchall()
-        assert rows == [(None, None)]
-
-    def test_what_was_done_long_ago_is_forgotten_and_what_waits_is_not(self, desk: Desk) -> None:
-        desk.notice()
-        desk.settle()
-        desk.answer = lambda _name, _message: Answer(fault="down")
-        desk.notice(user="bob")
-        desk.settle()
-        desk.settle(later_ms=KEPT_MS + 2 * DAY_MS)
-        database = sqlite3.connect(desk.folder / "notify.sqlite")
-        assert database.execute("SELECT user, state FROM letters").fetchall() == [("bob", "waiting")]
-        assert database.execute("SELECT count(*) FROM seen").fetchone() == (0,)
-        assert desk.settle(later_ms=MINUTE) == []
-
-    def test_a_file_that_is_no_outbox_or_of_a_newer_envtrail_is_refused_by_name(self, tmp_path: Path) -> None:
-        path = tmp_path / "notify.sqlite"
-        path.write_bytes(b"this is no database, whatever it is" * 100)
-        with pytest.raises(StoreError, match=r"notify\.sqlite"):
-            Outbox(path)
-        with pytest.raises(StoreError):
-            read_states(path)
-        path.unlink()
-        Outbox(path).close()
-        database = sqlite3.connect(path)
-        database.execute("PRAGMA user_version = 99")
-        database.close()
-        with pytest.raises(StoreError, match="newer"):
-            Outbox(path)
-
-    def test_a_clock_that_is_set_back_does_not_silence_anybody(self, desk: Desk) -> None:
-        desk.now = START + 1000 * DAY_MS
-        desk.notice(user="x")
-        desk.settle()
-        desk.now = START
-        made = desk.notice(user="y")
-        assert made.id in desk.settle()
 
 
 def all_ids(desk: Desk) -> list[str]:

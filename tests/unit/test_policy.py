@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtrail.detect.cases import facts_of, operation_of, run_tests
-from envtrail.detect.files import Loaded, load_policy
+from envtrail.detect.files import Loaded, load_policy, parse_policy
 from envtrail.detect.judge import Decision, judge
 from envtrail.detect.policy import Case, Policy, Rule, Verdict
 from envtrail.errors import InputError
@@ -250,3 +250,15 @@ class TestCommand:
                 jsonschema.validate(bad, schema)
             (tmp_path / "bad.yaml").write_text(yaml.safe_dump(bad))
             assert self.ask(tmp_path, "check", "bad.yaml").returncode == 2
+
+
+def test_every_policy_in_the_documentation_is_sound_and_passes_its_own_tests() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    seen = 0
+    for name in ("policy.md", "approval.md"):
+        for at, text in enumerate((docs / name).read_text().split("```yaml\n")[1:]):
+            found = parse_policy({f"{name}:{at}": text.partition("```")[0]})
+            assert found.faults == [], name
+            assert [one.test.name for one in run_tests(found.policy) if not one.passed] == [], name
+            seen += 1
+    assert seen >= 5

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -16,7 +18,9 @@ from envtrail.agent.status import read_status
 from envtrail.config import Config
 from envtrail.core import FileWatch
 from envtrail.core.control import AuditControl, KernelStatus
+from envtrail.detect.files import load_policy
 from envtrail.environments.find import find_environments
+from envtrail.errors import InputError
 
 _FREE_WARNING_FACTOR = 4
 _UNSEEN_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "fuse.sshfs", "9p", "lustre", "beegfs", "ceph"})
@@ -243,6 +247,45 @@ def _check_container(_: Host) -> Iterator[Finding]:
         )
 
 
+def _check_policy(host: Host) -> Iterator[Finding]:
+    path = Path(host.config.text("policy.path"))
+    if not path.exists():
+        return
+    try:
+        faults = load_policy([path]).faults
+    except InputError as fault:
+        yield Finding(
+            level=Level.WARNING, what=fault.message, why="the last good policy stays in force", command="envtrail policy check"
+        )
+        return
+    if faults:
+        yield Finding(
+            level=Level.WARNING,
+            what=f"the policy has {len(faults)} faults, the first at {faults[0].path}:{faults[0].line}: {faults[0].message}",
+            why="a policy with a fault is refused; the last good one stays in force",
+            command="envtrail policy check",
+        )
+
+
+def _check_detections(host: Host) -> Iterator[Finding]:
+    if importlib.util.find_spec("sigma") is None:
+        wanted = "envtrail[detect]" if sys.version_info >= (3, 11) else "a Python of 3.11 or newer, then envtrail[detect]"
+        yield Finding(
+            level=Level.ADVICE,
+            what="Sigma detections are not asked: pySigma is not installed",
+            why="the policy is applied all the same; downloads, tampering with audit and the like are not noticed",
+            command=f"pip install '{wanted}'" if wanted.startswith("envtrail") else None,
+        )
+    path = Path(host.config.text("notify.path"))
+    if path.exists() and importlib.util.find_spec("apprise") is None:
+        yield Finding(
+            level=Level.WARNING,
+            what=f"`{path}` names channels, and Apprise is not installed",
+            why="nobody is told of findings",
+            command="pip install 'envtrail[notify]'",
+        )
+
+
 def _agent_runs(host: Host) -> bool:
     return read_status(host.config.data_dir, host.now_ms) is not None
 
@@ -259,4 +302,6 @@ CHECKS: tuple[Callable[[Host], Iterator[Finding]], ...] = (
     _check_disk,
     _check_mounts,
     _check_container,
+    _check_policy,
+    _check_detections,
 )

@@ -202,7 +202,7 @@ _OWN = {"operation": "operations", "change": "changes", "run": "runs", "gap": "g
 _AUDITD_SOURCE = Source(
     table="events", where="true", fields=_AUDITD, everything=_EVERYTHING, ecs_where="data_stream.dataset:envtrail.event"
 )
-_SOURCES: dict[tuple[str | None, str | None, str | None], Source] = {
+SOURCES: dict[tuple[str | None, str | None, str | None], Source] = {
     ("linux", None, "auditd"): _AUDITD_SOURCE,
     ("linux", "process_creation", None): Source(
         table="events",
@@ -244,11 +244,11 @@ def find_source(product: str | None, category: str | None, service: str | None) 
     if product not in {"linux", "envtrail", None}:
         return f"its product is `{product}`; Envtrail watches Linux"
     named = [part for part in (product, category, service) if part]
-    exact = _SOURCES.get((product, category, service))
+    exact = SOURCES.get((product, category, service))
     if exact is not None:
         return exact
     if category in {"process_creation", "file_event"} and product in {"linux", None} and service is None:
-        return _SOURCES["linux", category, None]
+        return SOURCES["linux", category, None]
     if service == "auditd" and category is None:
         return _AUDITD_SOURCE
     return f"nothing of its log source (`{' '.join(named) or 'none'}`) is recorded: Envtrail reads the kernel's audit, not other logs"
