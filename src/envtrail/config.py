@@ -151,7 +151,8 @@ def _from_text(setting: Setting, text: str) -> object:
         case int():
             return int(text) if text.lstrip("-").isdigit() else text
         case list():
-            return [part for part in text.split(":") if part]
+            # Hours have colons of their own.
+            return [part for part in text.split("," if setting.unit == "hours" else ":") if part]
         case _:
             return text
 

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envtrail.config import load_config
 from envtrail.detect.cases import facts_of, operation_of, run_tests
 from envtrail.detect.files import Loaded, load_policy, parse_policy
+from envtrail.detect.hours import office_hours
 from envtrail.detect.judge import Decision, judge
 from envtrail.detect.policy import Case, Policy, Rule, Verdict
 from envtrail.errors import InputError
@@ -262,3 +264,9 @@ def test_every_policy_in_the_documentation_is_sound_and_passes_its_own_tests() -
             assert [one.test.name for one in run_tests(found.policy) if not one.passed] == [], name
             seen += 1
     assert seen >= 5
+
+
+def test_hours_in_a_variable_are_separated_by_commas() -> None:
+    config = load_config(environ={"ENVTRAIL_OFFICE_HOURS": "08:00-12:00,13:00-18:00", "ENVTRAIL_OFFICE_DAYS": "mon:tue"})
+    office = office_hours(config)
+    assert (office.hours, office.days) == (["08:00-12:00", "13:00-18:00"], ["mon", "tue"])
