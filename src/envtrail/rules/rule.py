@@ -10,6 +10,7 @@ import os
 import pwd
 import shlex
 import struct
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -178,6 +179,7 @@ def parse_rule(line: str) -> Rule:
     return Rule(filter=rule_filter, action=action, syscalls=tuple(syscalls), fields=tuple(fields), key=key)
 
 
+@lru_cache(maxsize=4096)
 def rule_from_bytes(data: bytes) -> Rule:
     """The kernel's bytes as a rule; what has no name here stays a number."""
     words = _HEADER.unpack_from(data)

@@ -40,6 +40,8 @@ EVENT_IDENTITY = {
 _MOST_PARENTS = 20_000
 _MOST_BATCHES = 64
 _CHECKPOINT_LOOKS = 16
+_ABOUT_ENDS = {"syscall", "SYSCALL", "everything", "exit"}
+"""Columns by which a rule could mean the end of a process."""
 _COLUMN = re.compile(r"(?<![a-z])e\.(\w+)")
 
 
@@ -77,6 +79,9 @@ class Watch:
             used = sorted(set(_COLUMN.findall(text))) if table == "events" else []
             self._columns[table] = ", ".join(map(name_of, used)) or "*"
         self._asks_parents = "LEFT JOIN parents" in statement("events", self._by_table.get("events", []))
+        self._asks_exits = any(
+            _ABOUT_ENDS & {name.split()[0] for name in item.columns} for item in self._by_table.get("events", [])
+        )
         self._parents: deque[pa.Table] = deque()
         self._names: dict[int, str] = {}
         self._looks = 0
@@ -104,7 +109,12 @@ class Watch:
         """
         if table == "events" and self._asks_parents:
             self._keep_parents(rows)
-        if table not in self._by_table or not rows.num_rows:
+        if table not in self._by_table:
+            return []
+        if table == "events" and not self._asks_exits:
+            # Half of the events are ends of processes.
+            rows = rows.filter(pc.not_equal(pc.cast(rows.column("kind"), pa.string()), "exit"))
+        if not rows.num_rows:
             return []
         # DuckDB finds `batch` by its name in this frame; registering it would make every prepared statement be bound anew.
         batch = rows  # noqa: F841
