@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_DEBIAN := libclang-dev libacl1-dev
-DEBIAN := auditd audispd-plugins python3-venv build-essential systemd zstd
+DEBIAN := auditd audispd-plugins python3-venv build-essential systemd zstd chromium
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup run test lint bench docs fuzz clean debian rust
@@ -44,8 +44,8 @@ run: setup ## Watch this machine, with a live feed; where it cannot, say why and
 
 test: setup ## Pass the whole test suite, Rust and Python
 	cargo test -q --release --workspace
-	$(BIN)/python -m pytest -q -n 2 -m "not kernel and not auditd and not conda"
-	$(BIN)/python -m pytest -q -p no:randomly -m "kernel or auditd or conda"
+	$(BIN)/python -m pytest -q -n 2 -m "not kernel and not auditd and not conda and not browser"
+	$(BIN)/python -m pytest -q -p no:randomly -m "kernel or auditd or conda or browser"
 
 lint: setup ## ruff, mypy, stubtest, import-linter, rustfmt, clippy
 	$(BIN)/ruff check .

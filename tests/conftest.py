@@ -17,6 +17,8 @@ import audit_lab
 def _why_not(marker: str) -> str | None:
     if marker == "kernel":
         return audit_lab.why_no_kernel()
+    if marker == "browser":
+        return None if shutil.which("chromium") else "chromium is not installed"
     if marker == "auditd":
         return audit_lab.why_no_kernel() or (
             None if shutil.which("auditd", path="/usr/sbin:/sbin") else "auditd is not installed"
@@ -27,7 +29,7 @@ def _why_not(marker: str) -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons: dict[str, str | None] = {}
     for item in items:
-        for marker in ("kernel", "auditd"):
+        for marker in ("kernel", "auditd", "browser"):
             if item.get_closest_marker(marker) is None:
                 continue
             reason = reasons.setdefault(marker, _why_not(marker))

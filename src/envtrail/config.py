@@ -43,6 +43,10 @@ class Config:
         """Where the value of `key` comes from."""
         return self._values[key].origin
 
+    def value(self, key: str) -> Value:
+        """A setting, whatever it is."""
+        return self._values[key].value
+
     def text(self, key: str) -> str:
         """A setting that is text."""
         return str(self._values[key].value)

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from envtrail.config import load_config
 from envtrail.detect.cases import facts_of, operation_of, run_tests
 from envtrail.detect.files import Loaded, load_policy, parse_policy
-from envtrail.detect.hours import office_hours
 from envtrail.detect.judge import Decision, judge
 from envtrail.detect.policy import Case, Policy, Rule, Verdict
 from envtrail.errors import InputError
 from envtrail.model.hours import parse_days, parse_hours
 from envtrail.store.layout import Layout
+from envtrail.store.office import office_hours
 from envtrail.store.state import State
 
 

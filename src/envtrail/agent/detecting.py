@@ -15,7 +15,6 @@ import msgspec
 import pyarrow as pa
 
 from envtrail.config import Config
-from envtrail.detect.hours import office_hours
 from envtrail.detect.rows import Known, Row, change_rows, gap_row, operation_row, run_row
 from envtrail.detect.sigma.detection import Loaded
 from envtrail.detect.sigma.detector import Detector, table_of
@@ -23,6 +22,7 @@ from envtrail.model.finding import Finding, Level, make_finding_id
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
+from envtrail.store.office import office_hours
 from envtrail.store.state import State
 
 REFUSED = "detection-refused"

@@ -14,13 +14,13 @@ from pathlib import Path
 from msgspec import Struct
 
 from envtrail.agent.file_changes import roots_of
-from envtrail.agent.status import read_status
 from envtrail.config import Config
 from envtrail.core import FileWatch
 from envtrail.core.control import AuditControl, KernelStatus
 from envtrail.detect.files import load_policy
 from envtrail.environments.find import find_environments
 from envtrail.errors import InputError
+from envtrail.store.agent_status import read_status
 
 _FREE_WARNING_FACTOR = 4
 _UNSEEN_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "fuse.sshfs", "9p", "lustre", "beegfs", "ceph"})

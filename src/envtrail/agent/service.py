@@ -20,7 +20,6 @@ from envtrail.agent.inbox import Inbox
 from envtrail.agent.notifying import NotifierChild
 from envtrail.agent.overseer import Overseer
 from envtrail.agent.pipeline import Result
-from envtrail.agent.status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
 from envtrail.agent.survey import Survey
 from envtrail.agent.upkeep import RuleKeeper
 from envtrail.agent.world import ImportedWorld, LiveWorld, read_processes
@@ -38,6 +37,7 @@ from envtrail.model.environment import Environment
 from envtrail.model.gap import Gap
 from envtrail.model.observation import AgentStarted, GapFound, Observation, RulesApplied
 from envtrail.model.operation import Operation, OperationKind
+from envtrail.store.agent_status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
 from envtrail.store.opening import is_answered, socket_path
 from envtrail.store.server import StoreServer
 

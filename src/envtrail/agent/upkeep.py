@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from envtrail.agent.status import RulesStatus
 from envtrail.config import Config
 from envtrail.core.control import AuditControl
 from envtrail.model.environment import Environment
@@ -13,6 +12,7 @@ from envtrail.model.gap import Gap, GapCause
 from envtrail.rules.kernel import ApplyReport, Ledger, apply_rules, remove_rules
 from envtrail.rules.landscape import survey
 from envtrail.rules.plan import Plan, plan_rules
+from envtrail.store.agent_status import RulesStatus
 
 
 class RuleKeeper:

@@ -48,6 +48,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Watch": {
         "up": "Watch this machine, with a live feed in the terminal.",
+        "web": "The page: look instead of read.",
         "agent": "Watch this machine, for the service manager.",
         "rules": "Audit rules: plan, apply, check, diff, remove, export.",
         "notify": "Tell people: test, check, status of the channels.",

@@ -35,7 +35,7 @@ def command(
     no_verify: bool,
 ) -> None:
     """Changes, people, gaps, findings and approvals of a period, and whether the trail is as it was written, in one document."""
-    from envtrail.detect.hours import office_hours
+    from envtrail.store.office import office_hours
 
     if form == "csv" and output is None:
         raise UsageError("csv is several files", hint="`-o FOLDER`")

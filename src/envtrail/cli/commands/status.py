@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import click
 import msgspec
 
-from envtrail.agent.status import AgentStatus, read_status
 from envtrail.cli.context import Context
 from envtrail.cli.render import emit_json, emit_text
 from envtrail.cli.times import show_ms
+from envtrail.store.agent_status import AgentStatus, read_status
 from envtrail.store.store import StoreStatus
 
 

@@ -13,8 +13,8 @@ from envtrail.cli.context import Context
 from envtrail.cli.options import moment
 from envtrail.cli.render import listing, safe
 from envtrail.cli.times import show_time
-from envtrail.detect.hours import office_hours
 from envtrail.model.hours import DAYS, parse_zone
+from envtrail.store.office import office_hours
 from envtrail.store.panels import (
     Day,
     Hour,

@@ -1,0 +1,58 @@
+"""`envtrail web`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from envtrail.cli.context import Context
+from envtrail.errors import CannotRunError, UsageError
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@click.command("web")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; another one than loopback needs --certificate."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True)
+@click.option("--name", "names", multiple=True, help="Another name under which the page is reached (behind a proxy, say).")
+@click.option("--certificate", type=click.Path(path_type=Path, exists=True), help="TLS: the certificate chain, PEM.")
+@click.option("--key", type=click.Path(path_type=Path, exists=True), help="TLS: its private key, PEM.")
+@click.pass_obj
+def command(context: Context, host: str, port: int, names: tuple[str, ...], certificate: Path | None, key: Path | None) -> None:
+    """The page: serve it until Ctrl-C. The link that is printed works once, and opens a session of twelve hours."""
+    if host not in _LOOPBACK and certificate is None:
+        raise UsageError(
+            f"`--host {host}` without TLS would show the trail to the network",
+            hint="--certificate and --key, or a proxy on this machine",
+        )
+    try:
+        import uvicorn
+
+        from envtrail.web.app import make_app
+    except ImportError:
+        raise CannotRunError("the page needs NiceGUI", hint="pip install 'envtrail[web]'") from None
+    with context.store():
+        pass
+    app, doors = make_app(context.config, uid=os.geteuid(), hosts=_LOOPBACK | {host, *names}, is_secure=certificate is not None)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            server_header=False,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    scheme = "https" if certificate else "http"
+    click.echo(
+        f"open {scheme}://{host}:{port}/login?token={doors.link}\nCtrl-C ends it; for programs: Authorization: Bearer {doors.api_token}",
+        err=True,
+    )
+    server.run()

@@ -1,0 +1,176 @@
+"""Who may look: a one-time link becomes a session; programs carry a token. Everything else is turned away before it reaches a page.
+
+References:
+    https://owasp.org/www-project-cheat-sheets/cheatsheets/Session_Management_Cheat_Sheet
+    https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from http.cookies import SimpleCookie
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COOKIE = "envtrail_session"
+SESSION_S = 12 * 3600
+IDLE_S = 2 * 3600
+_MOST_SESSIONS = 200
+_TRIES = 20
+"""Wrong tokens in a minute, from anybody, before everybody waits."""
+_OPEN = ("/healthz", "/login")
+# What the toolkit cannot do without is allowed by name: it compiles its templates in the browser and sets styles in place.
+_CSP = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": _CSP,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Session(Struct, kw_only=True):
+    """Somebody who has come in."""
+
+    id: str
+    made_s: float
+    seen_s: float
+    language: str = "en"
+    is_dark: bool | None = None
+    """Null: as the browser prefers."""
+
+
+class Doors:
+    """Sessions and tokens, in memory: a restart ends them all."""
+
+    def __init__(self, *, clock: Any = time.monotonic) -> None:
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+        self._link = secrets.token_urlsafe(32)
+        self._wrong: list[float] = []
+        self.api_token = secrets.token_urlsafe(32)
+
+    @property
+    def link(self) -> str:
+        """What the one-time link carries; another one after it was used."""
+        return self._link
+
+    def enter(self, token: str) -> Session | None:
+        """A session for whoever has the link; the link is then used up. Null for a wrong one, and while too many were wrong."""
+        now = self._clock()
+        self._wrong = [moment for moment in self._wrong if moment > now - 60]
+        if len(self._wrong) >= _TRIES:
+            return None
+        if not hmac.compare_digest(token.encode(), self._link.encode()):
+            self._wrong.append(now)
+            return None
+        self._link = secrets.token_urlsafe(32)
+        session = Session(id=secrets.token_urlsafe(32), made_s=now, seen_s=now)
+        if len(self._sessions) >= _MOST_SESSIONS:
+            del self._sessions[min(self._sessions, key=lambda id_: self._sessions[id_].seen_s)]
+        self._sessions[session.id] = session
+        return session
+
+    def find(self, headers: Headers) -> Session | None:
+        """The session that a request belongs to."""
+        cookie = SimpleCookie()
+        try:
+            cookie.load(headers.get("cookie", ""))
+        except ValueError:
+            return None
+        session = self._sessions.get(cookie[COOKIE].value) if COOKIE in cookie else None
+        now = self._clock()
+        if session is None or now - session.made_s > SESSION_S or now - session.seen_s > IDLE_S:
+            return None
+        session.seen_s = now
+        return session
+
+    def leave(self, session: Session) -> None:
+        """End a session."""
+        self._sessions.pop(session.id, None)
+
+    def has_token(self, headers: Headers) -> bool:
+        """Whether a program carries the token of the API."""
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        return kind.lower() == "bearer" and hmac.compare_digest(token.encode(), self.api_token.encode())
+
+
+class Gate:
+    """Before everything: no session, no page, no socket.
+
+    Args:
+        app: What lies behind.
+        doors: Who may come in.
+        hosts: Names under which the page may be asked for: another one is a rebinding attack.
+    """
+
+    def __init__(self, app: ASGIApp, doors: Doors, hosts: frozenset[str]) -> None:
+        self._app = app
+        self._doors = doors
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let in, or turn away."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refused = self._why_not(scope, headers)
+        if scope["type"] == "websocket":
+            if refused is not None:
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    answer[name] = value
+                if "cache-control" not in answer:
+                    answer["Cache-Control"] = "no-store"
+            await send(message)
+
+        if refused is None:
+            await self._app(scope, receive, guarded)
+        elif refused == "login" and "text/html" in headers.get("accept", ""):
+            await RedirectResponse("/login", status_code=303)(scope, receive, guarded)
+        else:
+            code = {"login": 401, "host": 421}.get(refused, 403)
+            await PlainTextResponse(_SAID[refused], status_code=code)(scope, receive, guarded)
+
+    def _why_not(self, scope: Scope, headers: Headers) -> str | None:
+        host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
+        if host.strip("[]") not in self._hosts:
+            return "host"
+        origin = headers.get("origin")
+        is_change = scope["type"] == "websocket" or scope["method"] not in {"GET", "HEAD", "OPTIONS"}
+        if is_change and origin is not None and urlsplit(origin).netloc != headers.get("host"):
+            return "origin"
+        path = scope["path"]
+        if path in _OPEN:
+            return None
+        if path.startswith("/api/") or path == "/metrics":
+            return None if self._doors.has_token(headers) or self._doors.find(headers) else "login"
+        return None if self._doors.find(headers) else "login"
+
+
+_SAID = {
+    "login": "no session: open the link that `envtrail web` printed\n",
+    "host": "this page is not known by that name\n",
+    "origin": "a request from another site\n",
+}

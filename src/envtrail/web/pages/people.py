@@ -1,0 +1,64 @@
+"""People: who does what, and one of them."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from nicegui import ui
+
+from envtrail.i18n import marked
+from envtrail.model.text import safe
+from envtrail.store.panels import most_active, top_scripts
+from envtrail.store.store import Query, Store
+from envtrail.web.access import Session
+from envtrail.web.pages.words import command_of, query_of, show_time, summary
+from envtrail.web.parts import card, filters, frame, table
+from envtrail.web.reading import Reading
+
+TITLE = marked("People")
+
+
+async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+    """All who did or ran something."""
+    query = query_of(given, now_ms, span="30d")
+    found = await reading.ask(lambda store: most_active(store.activity(query), store.programs(query)))
+    with frame(TITLE, session, "/people") as _:
+        filters("/people", given, [("environment", _("Environment"))], _)
+        rows = [[one.user, str(one.operations), str(one.changes), str(one.environments), str(one.runs)] for one in found]
+        columns = [_("Person"), _("Operations"), _("Changes"), _("Environments"), _("Runs")]
+        table(
+            columns,
+            rows,
+            empty=_("Nobody did anything in this time."),
+            links={0: lambda at: f"/people/{quote(found[at].user, safe='')}"},
+        )
+
+
+async def one(session: Session, reading: Reading, name: str) -> None:
+    """One person: sessions, operations, what they run."""
+    user = name.removeprefix("uid ")
+
+    def read(store: Store) -> tuple[list, list, list]:  # type: ignore[type-arg]
+        query = Query(user=user, limit=100)
+        operations = [item for item in store.operations(query) if item.actor.method != "owner"]
+        return list(store.sessions(query)), operations, top_scripts(store.programs(Query(user=user)))
+
+    sessions, operations, scripts = await reading.ask(read)
+    with frame(marked("Person"), session, "/people") as _:
+        ui.label(safe(name)).classes("text-h6 q-mb-md")
+        with card(_("Operations")).classes("w-full q-mb-md"):
+            rows = [
+                [show_time(item.started), item.environment.prefix, command_of(item.argv), item.outcome.value, summary(item)]
+                for item in operations
+            ]
+            columns = [_("When"), _("Environment"), _("Command"), _("Outcome"), _("Packages")]
+            table(columns, rows, empty=_("No operation by this name."), links={2: lambda at: f"/operations/{operations[at].id}"})
+        with card(_("Logins")).classes("w-full q-mb-md"):
+            rows = [
+                [show_time(item.started), show_time(item.ended), item.service or "", item.remote or "", str(item.session)]
+                for item in sessions
+            ]
+            table([_("When"), _("Ended"), _("Through"), _("From"), _("Session")], rows, empty=_("No login was recorded."))
+        with card(_("What they run")).classes("w-full"):
+            rows = [[item.program, str(item.runs), show_time(item.last)[:16]] for item in scripts[:50]]
+            table([_("Program"), _("Runs"), _("Last")], rows, empty=_("Nothing ran in this time."))

@@ -1,0 +1,85 @@
+"""Trail, health and settings: the raw events, whether all is well, and what is in force."""
+
+from __future__ import annotations
+
+from nicegui import ui
+
+from envtrail.i18n import marked
+from envtrail.model.text import safe
+from envtrail.settings import SETTINGS
+from envtrail.store.agent_status import read_status
+from envtrail.store.store import Query
+from envtrail.web.access import Session
+from envtrail.web.pages.overview import health_pairs
+from envtrail.web.pages.words import command_of, query_of, show_ms
+from envtrail.web.parts import card, filters, frame, table
+from envtrail.web.reading import Reading
+
+TRAIL = marked("Trail")
+HEALTH = marked("Health")
+SETTINGS_TITLE = marked("Settings")
+_MOST = 200
+
+
+async def trail(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+    """Events as the core typed them, with the kernel's own words."""
+    query = query_of(given, now_ms, limit=_MOST, span="24h")
+    found = await reading.ask(lambda store: list(store.events(query, with_records=True)))
+    with frame(TRAIL, session, "/trail") as _:
+        filters("/trail", given, [("text", _("Text")), ("key", _("Key")), ("user", _("Person")), ("kind", _("Kind"))], _)
+        rows = [
+            [
+                show_ms(item.values["time"]),
+                str(item.values["serial"]),
+                str(item.values["kind"]),
+                str(
+                    item.values["auid"]
+                    if item.values["auid"] is not None
+                    else item.values["uid"]
+                    if item.values["uid"] is not None
+                    else ""
+                ),
+                command_of(item.values["argv"] or [item.values["exe"] or item.values["type"] or ""]),
+                ", ".join(item.values["keys"] or []),
+                (item.records or "")[:2000],
+            ]
+            for item in found
+        ]
+        columns = [_("When"), _("Serial"), _("Kind"), _("Uid"), _("Command"), _("Key"), _("What the kernel wrote")]
+        table(columns, rows, empty=_("No event fits. Take a longer time, or fewer words."))
+
+
+async def health(session: Session, reading: Reading, now_ms: int) -> None:
+    """Rules, capture, losses, disk."""
+    status, gaps = await reading.ask(lambda store: (store.status(), list(store.gaps(Query(limit=_MOST)))))
+    agent = read_status(reading.config.data_dir, now_ms)
+    with frame(HEALTH, session, "/health") as _:
+        with card(_("Agent and trail")).classes("w-full q-mb-md"):
+            health_pairs(agent, status, _)
+        with card(_("Gaps in the trail")).classes("w-full"):
+            rows = [
+                [
+                    show_ms(item.since_ms),
+                    show_ms(item.until_ms),
+                    item.cause.value,
+                    "" if item.records is None else str(item.records),
+                    item.detail,
+                ]
+                for item in gaps
+            ]
+            table([_("Since"), _("Until"), _("Cause"), _("Records"), _("Detail")], rows, empty=_("No gap is known."))
+
+
+async def settings(session: Session, reading: Reading) -> None:
+    """What is in force, and where each value comes from; nothing can be changed here."""
+    config = reading.config
+    with frame(SETTINGS_TITLE, session, "/settings") as _:
+        ui.label(_("What is in force. It is changed in /etc/envtrail/envtrail.toml, by variables or by flags.")).classes(
+            "soft q-mb-md"
+        )
+        rows = []
+        for setting in SETTINGS:
+            value = config.value(setting.key)
+            shown = ", ".join(value) if isinstance(value, list) else str(value)
+            rows.append([setting.key, safe(shown), config.origin(setting.key), setting.doc])
+        table([_("Setting"), _("Value"), _("From"), _("What")], rows, empty="")

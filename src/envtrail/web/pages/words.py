@@ -1,0 +1,111 @@
+"""Operations, findings and moments in the page's words."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from envtrail.model.approval import Terms
+from envtrail.model.finding import Finding
+from envtrail.model.operation import Actor, Change, Operation
+from envtrail.store.store import Query
+
+_SPAN = re.compile(r"^(\d{1,4})([hd])$")
+_UNITS = {"h": 3_600_000, "d": 86_400_000}
+
+
+def query_of(given: Mapping[str, str], now_ms: int, *, limit: int | None = None, span: str = "7d") -> Query:
+    """What an address asks for; what it has no words for is not asked."""
+    found = _SPAN.match(given.get("since", "")) or _SPAN.match(span)
+    since_ms = now_ms - int(found[1]) * _UNITS[found[2]] if found else None
+    names = (
+        "environment",
+        "user",
+        "tool",
+        "package",
+        "outcome",
+        "kind",
+        "text",
+        "program",
+        "key",
+        "detection",
+        "status",
+        "level",
+    )
+    words = {name: given[name] for name in names if given.get(name)}
+    return Query(since_ms=since_ms, before_id=given.get("before") or None, limit=limit, **words)  # type: ignore[arg-type]
+
+
+def person(actor: Actor) -> str:
+    """The name; of somebody without one, the number; how far it is to be believed, where that is not certain."""
+    number = actor.auid if actor.auid is not None else actor.uid
+    name = actor.name or (f"uid {number}" if number is not None else "?")
+    return name if actor.confidence.value == "certain" else f"{name} ({actor.confidence.value})"
+
+
+def summary(operation: Operation) -> str:
+    """`+2 −1 ~3`."""
+    if operation.changes is None:
+        return "?"
+    added = sum(change.before is None for change in operation.changes)
+    removed = sum(change.after is None for change in operation.changes)
+    counts = (("+", added), ("−", removed), ("~", len(operation.changes) - added - removed))
+    return " ".join(f"{sign}{count}" for sign, count in counts if count) or (
+        f"{operation.files_total} files" if operation.files_total else "0"
+    )
+
+
+def change_of(change: Change) -> str:
+    """`numpy 1.26.4 → 2.0.0`."""
+    before, after = change.before, change.after
+    if before is None and after is not None:
+        return f"+ {change.name} {after.version}"
+    if after is None and before is not None:
+        return f"− {change.name} {before.version}"
+    return f"~ {change.name} {before.version if before else ''} → {after.version if after else ''}"
+
+
+def command_of(argv: list[str]) -> str:
+    """As one would type it."""
+    text = shlex.join(argv)
+    return text if len(text) <= 300 else text[:299] + "…"
+
+
+def verdict_of(operation: Operation) -> str:
+    """What the policy said, and whether somebody had approved it."""
+    if operation.grant is not None:
+        return "approved"
+    return operation.verdict or ""
+
+
+def reason_of(finding: Finding) -> str:
+    """The title with the reason."""
+    about = f" ({finding.package})" if finding.package else ""
+    return f"{finding.title}: {finding.reason}{about}" if finding.reason else finding.title + about
+
+
+def terms_of(terms: Terms) -> str:
+    """`install torch>=2.5 → /srv/envs/prod`."""
+    return f"{terms.action} {', '.join(terms.packages) or '*'} → {terms.prefix}"
+
+
+def show_ms(time_ms: int) -> str:
+    """Local time, to the second."""
+    return datetime.fromtimestamp(time_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def show_time(text: str | None) -> str:
+    """RFC 3339 → local time."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone().strftime("%Y-%m-%d %H:%M:%S") if text else ""
+
+
+def show_span(started: str, ended: str | None) -> str:
+    """How long it took."""
+    if ended is None:
+        return ""
+    span: timedelta = datetime.fromisoformat(ended.replace("Z", "+00:00")) - datetime.fromisoformat(
+        started.replace("Z", "+00:00")
+    )
+    return f"{span.total_seconds():.1f} s"

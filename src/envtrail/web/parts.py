@@ -1,0 +1,159 @@
+"""What every page is made of: frame, filters, tables, empty states. Text of users is always text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from urllib.parse import urlencode
+
+from nicegui import ui
+
+from envtrail.i18n import LANGUAGES, marked, translator
+from envtrail.model.text import safe
+from envtrail.web.access import Session
+
+NAVIGATION = (
+    ("/", marked("Overview"), "dashboard"),
+    ("/operations", marked("Operations"), "history"),
+    ("/environments", marked("Environments"), "inventory_2"),
+    ("/people", marked("People"), "group"),
+    ("/runs", marked("Runs"), "play_circle"),
+    ("/findings", marked("Findings"), "report"),
+    ("/requests", marked("Requests"), "approval"),
+    ("/trail", marked("Trail"), "receipt_long"),
+    ("/health", marked("Health"), "monitor_heart"),
+    ("/settings", marked("Settings"), "tune"),
+)
+SPANS = {"24h": marked("last 24 hours"), "7d": marked("last 7 days"), "30d": marked("last 30 days"), "400d": marked("everything")}
+_STYLE = """
+:root { --nicegui-default-padding: 1rem; }
+.q-table th { font-weight: 600; } .q-table td { white-space: normal; overflow-wrap: anywhere; vertical-align: top; }
+.figure { font-size: 1.75rem; font-weight: 600; line-height: 1.2; }
+.soft { color: #57606a; } .body--dark .soft { color: #a9b4c0; }
+a.plain { color: #0550ae; text-decoration: none; } .body--dark a.plain { color: #79c0ff; } a.plain:hover { text-decoration: underline; }
+:focus-visible { outline: 2px solid #0969da; outline-offset: 2px; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+"""
+Translate = Callable[[str], str]
+
+
+@contextmanager
+def frame(title: str, session: Session, path: str) -> Iterator[Translate]:
+    """A page with its navigation; gives the words of the session's language.
+
+    Args:
+        title: In English, marked.
+        session: Whose page it is.
+        path: For the links of language and colour.
+    """
+    _ = translator(session.language)
+    ui.page_title(f"{_(title)} · Envtrail")
+    ui.add_css(_STYLE)
+    ui.dark_mode(session.is_dark)
+    ui.query("html").props(f'lang="{"zh-Hans" if session.language == "zh" else "en"}"')
+    with (
+        ui.left_drawer(value=None).classes("q-pa-sm").props("width=210 bordered breakpoint=900") as drawer,
+        ui.element("nav").props(f'aria-label="{_("Pages")}"'),
+    ):
+        for target, name, icon in NAVIGATION:
+            is_here = target == path
+            with ui.link(target=target).classes("row items-center no-wrap q-pa-sm plain w-full"):
+                ui.icon(icon).classes("q-mr-sm").props("aria-hidden=true")
+                label = ui.label(_(name))
+                if is_here:
+                    label.classes("text-bold").props("aria-current=page")
+    with ui.header().classes("items-center q-px-md q-py-sm").props("bordered"):
+        ui.button(icon="menu", on_click=drawer.toggle).props(f'flat dense color=white aria-label="{_("Menu")}"')
+        ui.label("Envtrail").classes("text-h6")
+        ui.space()
+        for language in LANGUAGES:
+            if language != session.language:
+                name = {"en": "English", "zh": "中文"}[language]
+                ui.link(name, f"/language/{language}?back={path}").classes("text-white q-mr-md")
+        dark = _("Dark") if not session.is_dark else _("Light")
+        ui.link(dark, f"/colour/{'light' if session.is_dark else 'dark'}?back={path}").classes("text-white q-mr-md")
+        ui.link(_("Leave"), "/leave").classes("text-white")
+    with ui.element("main").classes("w-full q-pa-md").style("max-width: 90rem; margin: 0 auto"):
+        with ui.element("h1").classes("text-h5 q-my-sm"):
+            ui.label(_(title))
+        yield _
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str, links: Mapping[int, Callable[[int], str]] | None = None
+) -> None:
+    """A table to read; what it says where there is nothing tells what to do.
+
+    Args:
+        columns: Titles.
+        rows: Text by column.
+        empty: Said without rows.
+        links: Column → row number → address.
+    """
+    if not rows:
+        ui.label(empty).classes("soft q-my-md")
+        return
+    described = [
+        {"name": f"c{at}", "label": title, "field": f"c{at}", "align": "left", "sortable": True}
+        for at, title in enumerate(columns)
+    ]
+    values = [
+        {
+            "id": number,
+            **{f"c{at}": safe(cell) for at, cell in enumerate(row)},
+            **{f"l{at}": make(number) for at, make in (links or {}).items()},
+        }
+        for number, row in enumerate(rows)
+    ]
+    shown = (
+        ui.table(columns=described, rows=values, row_key="id", pagination={"rowsPerPage": 0})
+        .classes("w-full")
+        .props("flat bordered dense wrap-cells hide-pagination")
+    )
+    for at in links or {}:
+        # The slot prints text between braces: Vue escapes it, and the address is made by us.
+        shown.add_slot(
+            f"body-cell-c{at}", f'<q-td :props="props"><a class="plain" :href="props.row.l{at}">{{{{ props.value }}}}</a></q-td>'
+        )
+
+
+def filters(path: str, given: Mapping[str, str], fields: Sequence[tuple[str, str]], _: Translate, *, spans: bool = True) -> None:
+    """Filters that live in the address, so that any view can be linked."""
+    current = {name: value for name, value in given.items() if value}
+
+    def go(name: str, value: object) -> None:
+        changed = {**current, name: str(value or "")}
+        ui.navigate.to(f"{path}?{urlencode({key: text for key, text in changed.items() if text and key != 'before'})}")
+
+    with ui.row().classes("items-end q-gutter-sm q-mb-md"):
+        if spans:
+            chosen = current.get("since", "7d")
+            options = {key: _(label) for key, label in SPANS.items()} | ({chosen: chosen} if chosen not in SPANS else {})
+            ui.select(options, value=chosen, label=_("Time"), on_change=lambda event: go("since", event.value)).classes(
+                "min-w-40"
+            ).props("dense outlined")
+        for name, label in fields:
+            entry = ui.input(label, value=current.get(name, "")).props("dense outlined clearable")
+            entry.on("keydown.enter", lambda name=name, entry=entry: go(name, entry.value))
+            entry.on("clear", lambda name=name: go(name, ""))
+        if set(current) - {"since"}:
+            ui.link(_("All"), path).classes("plain q-pb-sm")
+
+
+def card(title: str) -> ui.card:
+    """A panel with a heading."""
+    panel = ui.card().classes("col-grow q-pa-md").props("flat bordered")
+    with panel, ui.element("h2").classes("text-subtitle1 text-bold q-my-none"):
+        ui.label(title)
+    return panel
+
+
+def pairs(items: Sequence[tuple[str, str]]) -> None:
+    """Names and values."""
+    with ui.element("dl").classes("q-my-none"):
+        for name, value in items:
+            with ui.row().classes("no-wrap q-gutter-sm"):
+                with ui.element("dt").classes("soft").style("min-width: 9rem"):
+                    ui.label(name)
+                with ui.element("dd").classes("q-ma-none"):
+                    ui.label(safe(value)).style("overflow-wrap: anywhere")
