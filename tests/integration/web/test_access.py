@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from web_lab import Page, serve_page
+
+from envtrail.detect.cases import operation_of
+from envtrail.detect.policy import Case
+from envtrail.model.ids import EventId, make_operation_id
+from envtrail.model.times import to_rfc3339
+from envtrail.store.state import State
 
 PATHS = ["/", "/operations", "/environments", "/environment?prefix=/opt", "/people", "/people/alice", "/runs", "/findings", "/requests", "/trail", "/health", "/settings"]  # fmt: skip
 API = ["/api/v1/operations", "/api/v1/status", "/api/openapi.json", "/metrics"]
@@ -197,3 +206,26 @@ def test_another_address_than_loopback_wants_tls(trail: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 2
     assert "--certificate" in done.stderr
+
+
+def test_what_happens_now_is_told_within_a_second(trail: Path, stranger: Page) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", stranger.port, timeout=10)
+    connection.request("GET", "/api/v1/live", headers={"Authorization": f"Bearer {stranger.token}"})
+    answer = connection.getresponse()
+    assert answer.getheader("content-type", "").startswith("text/event-stream")
+    assert answer.readline() == b": still here\n"
+    now_ms = int(time.time() * 1000)
+    made = operation_of(Case(user="just-now", packages=["six==1"], time=to_rfc3339(now_ms)))
+    made = msgspec.structs.replace(made, id=make_operation_id(EventId(node="h", time_ms=now_ms, serial=9), "x"))
+    state = State(trail / "state.sqlite")
+    with state.transaction():
+        state.put_operation(made)
+    state.close()
+    began = time.monotonic()
+    lines = []
+    while not any(line.startswith(b"data: ") for line in lines):
+        lines.append(answer.readline())
+        assert time.monotonic() - began < 5
+    connection.close()
+    assert b"event: operation\n" in lines
+    assert json.loads(next(line for line in lines if line.startswith(b"data: "))[6:])["id"] == made.id
