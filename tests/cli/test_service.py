@@ -27,14 +27,16 @@ def _installed(root: Path) -> configparser.ConfigParser:
     return unit
 
 
-def test_the_unit_is_valid_and_confined(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["envtrail.service", "envtrail-notify.service"])
+def test_the_units_are_valid_and_confined(tmp_path: Path, name: str) -> None:
     _installed(tmp_path)
+    unit = tmp_path / UNIT.rpartition("/")[0] / name
     analyze = shutil.which("systemd-analyze")
     assert analyze, "systemd-analyze comes with Debian's systemd package (`make setup` installs it)"
-    verified = subprocess.run([analyze, "verify", str(tmp_path / UNIT)], capture_output=True, text=True, check=False)
-    assert [line for line in verified.stderr.splitlines() if "envtrail.service" in line] == []
+    verified = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert [line for line in verified.stderr.splitlines() if name in line] == []
     scored = subprocess.run(
-        [analyze, "security", "--offline=true", "--no-pager", "--threshold=50", str(tmp_path / UNIT)],
+        [analyze, "security", "--offline=true", "--no-pager", "--threshold=50", str(unit)],
         capture_output=True,
         text=True,
         check=False,

@@ -6,7 +6,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -85,7 +84,8 @@ class Detecting:
                 "ENVTRAIL_DETECT_PATH": self._config.text("detect.path"),
                 "ENVTRAIL_DETECT_PACK": str(self._config.flag("detect.pack")).lower(),
             }
-            output = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the answer has been read
+            # In memory: under the unit's protection there is no folder for temporary files.
+            output = os.fdopen(os.memfd_create("envtrail-detections"), "w+b")
             words = [sys.executable, "-m", "envtrail", "detections", "compile"]
             process = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL)
             self._reader = _Reader(process, output)

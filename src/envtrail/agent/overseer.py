@@ -22,7 +22,7 @@ from envtrail.model.finding import Finding, Level, Status, Suppression, make_fin
 from envtrail.model.observation import FindingMade, Observation, OperationJudged
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
-from envtrail.model.times import to_ms, to_rfc3339
+from envtrail.model.times import to_ms
 from envtrail.store.state import State
 
 _LEVELS = {Verdict.NOTIFY: Level.LOW, Verdict.REQUIRE_APPROVAL: Level.MEDIUM, Verdict.DENY: Level.HIGH}
@@ -83,7 +83,7 @@ class Overseer:
         observations = [*self.look(now_ms), *(FindingMade(time_ms=now_ms, finding=item) for item in self.detecting.await_rules())]
         last = self._state.decisions.last_policy()
         if last is not None:
-            self.hold(self._state.unjudged(to_rfc3339(last.time_ms)), now_ms)
+            self.hold(self._state.unjudged(last.time_ms), now_ms)
         return self.muted(observations, now_ms)
 
     def look(self, now_ms: int) -> list[Observation]:

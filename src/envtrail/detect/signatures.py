@@ -7,9 +7,9 @@ References:
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
-import tempfile
 from pathlib import Path
 
 from envtrail.errors import CannotRunError, InputError
@@ -41,11 +41,13 @@ def verify(data: bytes, signature: str, *, signer: str, allowed_signers: Path) -
         InputError: it is not this signer's signature over this.
         CannotRunError: there is no ssh-keygen.
     """
-    with tempfile.NamedTemporaryFile(prefix="envtrail-", suffix=".sig") as file:
+    # In memory: under the unit's protection there is no folder for temporary files.
+    with os.fdopen(os.memfd_create("envtrail-signature"), "w+b") as file:
         file.write(signature.encode())
         file.flush()
-        words = ["-Y", "verify", "-n", NAMESPACE, "-f", str(allowed_signers), "-I", signer, "-s", file.name]
-        done = _run(words, data, timeout_s=_TIMEOUT_S)
+        path = f"/proc/self/fd/{file.fileno()}"
+        words = ["-Y", "verify", "-n", NAMESPACE, "-f", str(allowed_signers), "-I", signer, "-s", path]
+        done = _run(words, data, timeout_s=_TIMEOUT_S, descriptors=(file.fileno(),))
     found = _KEY.search(done.stdout.decode(errors="replace"))
     if done.returncode != 0 or found is None:
         told = (done.stderr or done.stdout).decode(errors="replace").strip().partition("\n")[0]
@@ -93,8 +95,11 @@ class ServiceKey:
         self.allowed_signers.write_text(f'{self.signer} namespaces="{NAMESPACE}" {public}\n')
 
 
-def _run(words: list[str], data: bytes, *, timeout_s: float | None) -> subprocess.CompletedProcess[bytes]:
+def _run(
+    words: list[str], data: bytes, *, timeout_s: float | None, descriptors: tuple[int, ...] = ()
+) -> subprocess.CompletedProcess[bytes]:
+    command = ["ssh-keygen", *words]
     try:
-        return subprocess.run(["ssh-keygen", *words], input=data, capture_output=True, check=False, timeout=timeout_s)
+        return subprocess.run(command, input=data, capture_output=True, check=False, timeout=timeout_s, pass_fds=descriptors)
     except FileNotFoundError:
         raise CannotRunError("there is no `ssh-keygen`", hint="install openssh-client") from None

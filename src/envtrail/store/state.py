@@ -19,6 +19,7 @@ import msgspec
 from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError
 from envtrail.model.environment import Environment, Package, Snapshot, normalise_name
 from envtrail.model.gap import Gap
+from envtrail.model.ids import lowest_id
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.store.decisions import Decisions
@@ -276,9 +277,10 @@ class State:
         row = self._database.execute("SELECT doc FROM operations WHERE id = ?", (id_,)).fetchone()
         return msgspec.json.decode(row[0], type=Operation) if row else None
 
-    def unjudged(self, since: str) -> list[Operation]:
-        """Operations that began at a moment (RFC 3339) or later and were not judged, oldest first."""
-        rows = self._database.execute("SELECT doc FROM operations WHERE verdict IS NULL AND started >= ? ORDER BY id", (since,))
+    def unjudged(self, since_ms: int) -> list[Operation]:
+        """Operations that began at a moment or later and were not judged, oldest first."""
+        begin = lowest_id(since_ms)
+        rows = self._database.execute("SELECT doc FROM operations WHERE id >= ? AND verdict IS NULL ORDER BY id", (begin,))
         return [msgspec.json.decode(doc, type=Operation) for (doc,) in rows]
 
     def names(self) -> dict[int, str | None]:

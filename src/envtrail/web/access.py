@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
+from collections.abc import Callable
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,10 +55,16 @@ class Session(Struct, kw_only=True):
 
 
 class Doors:
-    """Sessions and tokens, in memory: a restart ends them all."""
+    """Sessions and tokens, in memory: a restart ends them all.
 
-    def __init__(self, *, clock: Any = time.monotonic) -> None:
+    Args:
+        clock: Seconds that only go on.
+        on_used: Told of the next link when one was used.
+    """
+
+    def __init__(self, *, clock: Any = time.monotonic, on_used: Callable[[str], None] = lambda _: None) -> None:
         self._clock = clock
+        self._on_used = on_used
         self._sessions: dict[str, Session] = {}
         self._link = secrets.token_urlsafe(32)
         self._wrong: list[float] = []
@@ -82,6 +89,7 @@ class Doors:
         if len(self._sessions) >= _MOST_SESSIONS:
             del self._sessions[min(self._sessions, key=lambda id_: self._sessions[id_].seen_s)]
         self._sessions[session.id] = session
+        self._on_used(self._link)
         return session
 
     def find(self, headers: Headers) -> Session | None:

@@ -25,7 +25,9 @@ _LOGIN = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>En
 <p lang="zh-Hans">请打开 <code>envtrail web</code> 打印的链接。每个链接只能使用一次。</p></body></html>"""
 
 
-def make_app(config: Config, *, uid: int, hosts: frozenset[str], is_secure: bool = False) -> tuple[Gate, Doors]:
+def make_app(
+    config: Config, *, uid: int, hosts: frozenset[str], is_secure: bool, on_used: Callable[[str], None]
+) -> tuple[Gate, Doors]:
     """The whole application, and who may come in.
 
     Args:
@@ -33,9 +35,10 @@ def make_app(config: Config, *, uid: int, hosts: frozenset[str], is_secure: bool
         uid: As whom it is read.
         hosts: Names under which the page may be asked for.
         is_secure: It is reached by TLS: the cookie is then never sent without.
+        on_used: Told of the next link's token when one was used.
     """
     app = FastAPI(title="Envtrail", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
-    doors = Doors()
+    doors = Doors(on_used=on_used)
     reading = Reading(config, uid=uid)
     add_api(app, reading, _now_ms)
     _add_doors(app, doors, is_secure=is_secure)

@@ -37,7 +37,14 @@ def command(context: Context, host: str, port: int, names: tuple[str, ...], cert
         raise CannotRunError("the page needs NiceGUI", hint="pip install 'envtrail[web]'") from None
     with context.store():
         pass
-    app, doors = make_app(context.config, uid=os.geteuid(), hosts=_LOOPBACK | {host, *names}, is_secure=certificate is not None)
+    address = f"{'https' if certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    app, doors = make_app(
+        context.config,
+        uid=os.geteuid(),
+        hosts=_LOOPBACK | {host, *names},
+        is_secure=certificate is not None,
+        on_used=lambda token: click.echo(f"that link is used; the next one: {address}/login?token={token}", err=True),
+    )
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -50,9 +57,8 @@ def command(context: Context, host: str, port: int, names: tuple[str, ...], cert
             timeout_graceful_shutdown=2,
         )
     )
-    scheme = "https" if certificate else "http"
     click.echo(
-        f"open {scheme}://{host}:{port}/login?token={doors.link}\nCtrl-C ends it; for programs: Authorization: Bearer {doors.api_token}",
+        f"open {address}/login?token={doors.link}\nCtrl-C ends it; for programs: Authorization: Bearer {doors.api_token}",
         err=True,
     )
     server.run()
