@@ -14,8 +14,8 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,7 @@ from envtrail.errors import StoreError
 from envtrail.model.finding import Level
 from envtrail.notify.messages import Digest, Group, Message
 from envtrail.notify.services import Answer
+from envtrail.store.state import in_transaction
 
 FORMAT = 1
 DAY_MS = 86_400_000
@@ -117,16 +118,9 @@ class Outbox:
         if version > FORMAT:
             raise StoreError(f"`{path}` was made by a newer Envtrail", hint="upgrade Envtrail, or delete the file")
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """All that is put inside is there together or not at all."""
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
+        return in_transaction(self._database)
 
     def fact(self, name: str) -> int | None:
         """A number that was kept."""

@@ -10,7 +10,7 @@ import hashlib
 import sqlite3
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,18 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     return database
 
 
+@contextmanager
+def in_transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """All that is written inside is there together or not at all; nobody else writes meanwhile."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
+
+
 class State:
     """Writing, and the few look-ups that the loop needs. Every `put` may be repeated."""
 
@@ -115,16 +127,9 @@ class State:
         self._database = connect(path, read_only=False)
         self.decisions = Decisions(self._database)
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """All that is put inside is there together or not at all."""
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
+        return in_transaction(self._database)
 
     def put_operation(self, operation: Operation) -> None:
         """Store or replace an operation."""
