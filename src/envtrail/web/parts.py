@@ -32,7 +32,10 @@ _STYLE = """
 .soft { color: #57606a; } .body--dark .soft { color: #a9b4c0; }
 a.plain { color: #0550ae; text-decoration: none; } .body--dark a.plain { color: #79c0ff; } a.plain:hover { text-decoration: underline; }
 :focus-visible { outline: 2px solid #0969da; outline-offset: 2px; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .25rem 0; font-size: .85rem; }
+.bad { color: #b42318; } .body--dark .bad { color: #ffa198; }
+.pairs { display: grid; grid-template-columns: minmax(7rem, 11rem) 1fr; gap: .15rem .75rem; margin: 0; }
+.pairs dd { margin: 0; overflow-wrap: anywhere; }
 """
 Translate = Callable[[str], str]
 
@@ -49,6 +52,8 @@ def frame(title: str, session: Session, path: str) -> Iterator[Translate]:
     _ = translator(session.language)
     ui.page_title(f"{_(title)} · Envtrail")
     ui.add_css(_STYLE)
+    # White on it has a contrast of 8 to 1 (WCAG AA asks 4.5).
+    ui.colors(primary="#0b4f8a")
     ui.dark_mode(session.is_dark)
     ui.query("html").props(f'lang="{"zh-Hans" if session.language == "zh" else "en"}"')
     with (
@@ -150,10 +155,15 @@ def card(title: str) -> ui.card:
 
 def pairs(items: Sequence[tuple[str, str]]) -> None:
     """Names and values."""
-    with ui.element("dl").classes("q-my-none"):
+    with ui.element("dl").classes("pairs w-full"):
         for name, value in items:
-            with ui.row().classes("no-wrap q-gutter-sm"):
-                with ui.element("dt").classes("soft").style("min-width: 9rem"):
-                    ui.label(name)
-                with ui.element("dd").classes("q-ma-none"):
-                    ui.label(safe(value)).style("overflow-wrap: anywhere")
+            with ui.element("dt").classes("soft"):
+                ui.label(name)
+            with ui.element("dd"):
+                ui.label(safe(value))
+
+
+def lines(texts: Sequence[str]) -> None:
+    """Text as it was written, line by line."""
+    with ui.element("pre").classes("w-full").props("tabindex=0"):
+        ui.label("\n".join(map(safe, texts)))

@@ -12,7 +12,8 @@ from envtrail.cli.operations import whole
 from envtrail.cli.render import command_line, emit_json, emit_text, found_nothing, safe
 from envtrail.cli.runs import whole_run
 from envtrail.model.operation import Operation
-from envtrail.store.store import EventRow, Query, Store
+from envtrail.store.evidence import events_of, unfold
+from envtrail.store.store import EventRow
 
 
 @click.command("show")
@@ -34,7 +35,7 @@ def command(context: Context, operation_id: str, as_json: bool, records: bool) -
         if operation is None:
             found_nothing(f"no operation begins with `{operation_id}`; `envtrail log --oneline` lists them")
             return
-        events = list(_events_of(store, operation, with_records=records))
+        events = list(events_of(store, operation, with_records=records))
         if as_json:
             emit_json([operation, *(msgspec.to_builtins(event) for event in events)])
             return
@@ -60,29 +61,7 @@ def _paragraphs(operation: Operation, events: list[EventRow], names: dict[int, s
                 yield from (f"    {safe(line)}" for line in event.records.splitlines())
 
 
-def _events_of(store: Store, operation: Operation, *, with_records: bool) -> Iterator[EventRow]:
-    """The events between its beginning and its end that belong to its tree or are its evidence."""
-    times = [item.time_ms for item in operation.evidence]
-    if not times:
-        return
-    wanted = {(item.time_ms, item.serial) for item in operation.evidence}
-    query = Query(since_ms=min(times), until_ms=max(times), oldest_first=True)
-    members = {operation.image}
-    for event in store.events(query, with_records=with_records):
-        values = event.values
-        if values["kind"] == "exec" and values["parent_image"] in members:
-            members.add(values["image"])
-        if values["image"] in members or (values["time"], values["serial"]) in wanted:
-            yield event
-
-
 def _tree(operation: Operation, events: list[EventRow]) -> Iterator[str]:
-    depth: dict[int | None, int] = {}
-    for event in events:
-        values = event.values
-        if values["kind"] != "exec" or values["image"] is None:
-            continue
-        level = 0 if values["image"] == operation.image else depth.get(values["parent_image"], 0) + 1
-        depth[values["image"]] = level
-        line = command_line(values["argv"] or [values["exe"] or "?"])
-        yield f"    {'  ' * level}{values['pid']}  {line if len(line) <= 160 else line[:159] + '…'}"
+    for level, pid, argv in unfold(operation, events):
+        line = command_line(argv)
+        yield f"    {'  ' * level}{pid}  {line if len(line) <= 160 else line[:159] + '…'}"

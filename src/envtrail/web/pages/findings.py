@@ -12,7 +12,7 @@ from envtrail.model.text import safe
 from envtrail.store.store import Query
 from envtrail.web.access import Session
 from envtrail.web.pages.words import command_of, query_of, reason_of, show_ms, terms_of
-from envtrail.web.parts import Translate, card, filters, frame, pairs, table
+from envtrail.web.parts import Translate, card, filters, frame, lines, pairs, table
 from envtrail.web.reading import Reading
 
 FINDINGS = marked("Findings")
@@ -73,9 +73,7 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
             if found.operation:
                 ui.link(_("The operation"), f"/operations/{found.operation}").classes("plain")
         with card(_("What can be done")).classes("w-full"):
-            for line in _commands(found):
-                with ui.element("pre").classes("q-my-xs"):
-                    ui.label(safe(line))
+            lines(_commands(found))
 
 
 async def requests(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import islice
 from urllib.parse import urlencode
 
 from nicegui import ui
 
 from envtrail.i18n import marked
+from envtrail.model.finding import Finding
 from envtrail.model.operation import Operation
 from envtrail.model.text import safe
+from envtrail.store.evidence import events_of, unfold
 from envtrail.store.store import EventRow, Query, Store
 from envtrail.web.access import Session
 from envtrail.web.pages.words import change_of, command_of, person, query_of, show_span, show_time, summary, verdict_of
-from envtrail.web.parts import card, filters, frame, pairs, table
+from envtrail.web.parts import card, filters, frame, lines, pairs, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Operations")
 ONE = marked("Operation")
 PAGE = 100
+_MOST_EVENTS = 2_000
 
 
 async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
@@ -67,9 +70,7 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
         if operation is None:
             ui.label(_("There is no such operation, or it is not yours to see.")).classes("soft")
             return
-        ui.element("pre").classes("text-body1").props("tabindex=0")
-        with ui.element("pre"):
-            ui.label(safe(command_of(operation.argv)))
+        lines([command_of(operation.argv)])
         with ui.row().classes("w-full items-stretch q-gutter-md q-mb-md"):
             with card(_("What")).style("flex: 1 1 24rem"):
                 pairs(
@@ -87,9 +88,9 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
                     ]
                 )
             with card(_("Packages")).style("flex: 1 1 24rem"):
-                for change in (operation.changes or [])[:300]:
-                    ui.label(safe(change_of(change)))
-                if not operation.changes:
+                if operation.changes:
+                    lines([change_of(change) for change in operation.changes[:300]])
+                else:
                     ui.label(
                         _("No package came, went or changed.")
                         if operation.changes is not None
@@ -102,11 +103,10 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
                         "plain"
                     )
         with card(_("Processes")).classes("w-full q-mb-md"):
-            tree = list(tree_lines(operation, events))
-            for line in tree:
-                with ui.element("pre").classes("q-my-none"):
-                    ui.label(safe(line))
-            if not tree:
+            tree = [f"{'  ' * step.level}{step.pid}  {command_of(step.argv)}" for step in unfold(operation, events)]
+            if tree:
+                lines(tree)
+            else:
                 ui.label(
                     _("The records of its processes are not there (imported by name alone, or dropped by retention).")
                 ).classes("soft")
@@ -115,40 +115,15 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
         with ui.expansion(_("What the kernel wrote")).classes("w-full"):
             for event in events:
                 if event.records:
-                    with ui.element("pre").classes("q-my-xs text-caption"):
-                        ui.label("\n".join(safe(record) for record in event.records.splitlines()))
+                    lines(event.records.splitlines())
 
 
-def _read(store: Store, id_: str) -> tuple[Operation | None, list[EventRow], list]:  # type: ignore[type-arg]
+def _read(store: Store, id_: str) -> tuple[Operation | None, list[EventRow], list[Finding]]:
     operation = store.operation(id_) if len(id_) == 26 else None
     if operation is None:
         return None, [], []
-    return operation, list(events_of(store, operation)), list(store.findings(Query(), operation=operation.id))
-
-
-def events_of(store: Store, operation: Operation) -> Iterator[EventRow]:
-    """The events of its processes, and those that are its evidence."""
-    times = [item.time_ms for item in operation.evidence]
-    if not times:
-        return
-    wanted = {(item.time_ms, item.serial) for item in operation.evidence}
-    members = {operation.image}
-    for event in store.events(
-        Query(since_ms=min(times), until_ms=max(times), oldest_first=True, limit=20_000), with_records=True
-    ):
-        values = event.values
-        if values["kind"] == "exec" and values["parent_image"] in members:
-            members.add(values["image"])
-        if values["image"] in members or (values["time"], values["serial"]) in wanted:
-            yield event
-
-
-def tree_lines(operation: Operation, events: list[EventRow]) -> Iterator[str]:
-    """Its processes as they unfolded, each below its parent."""
-    depth: dict[int | None, int] = {}
-    for event in events:
-        values = event.values
-        if values["kind"] == "exec" and values["image"] is not None:
-            level = 0 if values["image"] == operation.image else depth.get(values["parent_image"], 0) + 1
-            depth[values["image"]] = level
-            yield f"{'  ' * level}{values['pid']}  {command_of(values['argv'] or [values['exe'] or '?'])}"
+    return (
+        operation,
+        list(islice(events_of(store, operation, with_records=True), _MOST_EVENTS)),
+        list(store.findings(Query(), operation=operation.id)),
+    )

@@ -173,7 +173,7 @@ def health_pairs(agent: AgentStatus | None, status: StoreStatus, _: Translate) -
     if agent is None:
         ui.label(
             _("No agent is running: what happens now is not recorded. `envtrail up`, or `envtrail service install`.")
-        ).classes("text-negative q-mb-sm")
+        ).classes("bad q-mb-sm")
     else:
         rules = agent.rules
         pairs(

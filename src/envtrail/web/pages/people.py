@@ -7,8 +7,10 @@ from urllib.parse import quote
 from nicegui import ui
 
 from envtrail.i18n import marked
+from envtrail.model.operation import Operation
+from envtrail.model.run import Session as Login
 from envtrail.model.text import safe
-from envtrail.store.panels import most_active, top_scripts
+from envtrail.store.panels import Script, most_active, top_scripts
 from envtrail.store.store import Query, Store
 from envtrail.web.access import Session
 from envtrail.web.pages.words import command_of, query_of, show_time, summary
@@ -38,7 +40,7 @@ async def one(session: Session, reading: Reading, name: str) -> None:
     """One person: sessions, operations, what they run."""
     user = name.removeprefix("uid ")
 
-    def read(store: Store) -> tuple[list, list, list]:  # type: ignore[type-arg]
+    def read(store: Store) -> tuple[list[Login], list[Operation], list[Script]]:
         query = Query(user=user, limit=100)
         operations = [item for item in store.operations(query) if item.actor.method != "owner"]
         return list(store.sessions(query)), operations, top_scripts(store.programs(Query(user=user)))
