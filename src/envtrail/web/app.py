@@ -109,7 +109,7 @@ def _add_pages(doors: Doors, reading: Reading) -> None:
     add("/operations", lambda session, request: operations.page(session, reading, given(request), _now_ms()))
     add("/operations/{id}", lambda session, request: operations.one(session, reading, request.path_params["id"]))
     add("/environments", lambda session, _: environments.page(session, reading))
-    add("/environment", lambda session, request: environments.one(session, reading, request.query_params.get("prefix", "")))
+    add("/environment", lambda session, request: environments.one(session, reading, given(request)))
     add("/people", lambda session, request: people.page(session, reading, given(request), _now_ms()))
     add("/people/{name}", lambda session, request: people.one(session, reading, request.path_params["name"]))
     add("/runs", lambda session, request: runs.page(session, reading, given(request), _now_ms()))

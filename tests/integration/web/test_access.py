@@ -19,9 +19,12 @@ from web_lab import Page, serve_page
 
 from envtrail.detect.cases import operation_of
 from envtrail.detect.policy import Case
+from envtrail.environments.changes import diff_snapshots
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.times import to_rfc3339
+from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.state import State
+from envtrail.web.pages.words import change_of
 
 PATHS = ["/", "/operations", "/environments", "/environment?prefix=/opt", "/people", "/people/alice", "/runs", "/findings", "/requests", "/trail", "/health", "/settings"]  # fmt: skip
 API = ["/api/v1/operations", "/api/v1/status", "/api/openapi.json", "/metrics"]
@@ -229,3 +232,17 @@ def test_what_happens_now_is_told_within_a_second(trail: Path, stranger: Page) -
     connection.close()
     assert b"event: operation\n" in lines
     assert json.loads(next(line for line in lines if line.startswith(b"data: "))[6:])["id"] == made.id
+
+
+def test_two_moments_of_an_environment_beside_each_other(inside: Page, trail: Path) -> None:
+    prefix = "/opt/conda/envs/ml-exp"
+    store = EmbeddedStore(trail)
+    points = [item.time_ms for item in store.snapshots(prefix)]
+    changed = diff_snapshots(store.snapshot(prefix, points[0]), store.snapshot(prefix, points[-1]) or pytest.fail("no snapshot"))
+    store.close()
+    assert changed
+    status, _, text = inside.ask(f"/environment?prefix={prefix}&from={points[0]}&to={points[-1]}")
+    assert status == 200
+    assert all(change_of(change) in text for change in changed)
+    for words in ("from=x&to=y", "from=-1&to=5", f"from={10**40}&to={10**40}", "from=&to="):
+        assert inside.ask(f"/environment?prefix={prefix}&{words}")[0] == 200

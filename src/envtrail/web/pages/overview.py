@@ -13,7 +13,18 @@ from envtrail.model.operation import Operation
 from envtrail.model.text import safe
 from envtrail.store.agent_status import AgentStatus, read_status
 from envtrail.store.office import office_hours
-from envtrail.store.panels import Day, OffHours, PersonActivity, Script, installs_by_day, most_active, off_hours, top_scripts
+from envtrail.store.panels import (
+    Day,
+    Hour,
+    OffHours,
+    PersonActivity,
+    Script,
+    by_hour,
+    installs_by_day,
+    most_active,
+    off_hours,
+    top_scripts,
+)
 from envtrail.store.store import Query, Store, StoreStatus
 from envtrail.web.access import Session
 from envtrail.web.pages.words import command_of, person, query_of, show_time, summary
@@ -32,6 +43,7 @@ class Figures(NamedTuple):
     people: list[PersonActivity]
     scripts: list[Script]
     off_hours: list[OffHours]
+    hours: list[Hour]
     status: StoreStatus
     agent: AgentStatus | None
     newest: list[Operation]
@@ -64,6 +76,8 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
                 table(
                     [_("Person"), _("Environment"), _("Operations")], rows, empty=_("Nothing was changed outside office hours.")
                 )
+        with card(_("When environments are changed")).classes("w-full q-mb-md"):
+            _week(figures.hours, _)
         with card(_("Now")).classes("w-full"):
             _feed(figures.newest, reading, given, _)
 
@@ -87,6 +101,7 @@ def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) ->
         people=most_active(activity, programs),
         scripts=top_scripts(programs),
         off_hours=off_hours(activity, office_hours(config)),
+        hours=by_hour(activity, zone),
         status=store.status(),
         agent=read_status(config.data_dir, now_ms),
         newest=newest,
@@ -129,6 +144,33 @@ def _installs(days: list[Day], _: Translate) -> None:
             "series": [{"type": "bar", "name": _("packages"), "data": [day.installs for day in days], "color": "#0969da"}],
         }
     ).classes("w-full").style("height: 11rem")
+
+
+def _week(hours: list[Hour], _: Translate) -> None:
+    """The hours of the week, darker where more began."""
+    most = max((hour.operations for hour in hours), default=0)
+    if not most:
+        ui.label(_("Nobody did anything in this time.")).classes("soft")
+        return
+    days = [_("Mon"), _("Tue"), _("Wed"), _("Thu"), _("Fri"), _("Sat"), _("Sun")]
+    ui.echart(
+        {
+            "animation": False,
+            "aria": {"enabled": True},
+            "grid": {"left": 48, "right": 8, "top": 8, "bottom": 24},
+            "tooltip": {"position": "top"},
+            "xAxis": {"type": "category", "data": [f"{hour:02d}" for hour in range(24)]},
+            "yAxis": {"type": "category", "data": days, "inverse": True},
+            "visualMap": {"min": 0, "max": most, "show": False, "inRange": {"color": ["#ddf4ff", "#0969da", "#0a3069"]}},
+            "series": [
+                {
+                    "type": "heatmap",
+                    "name": _("operations"),
+                    "data": [[hour.hour, hour.weekday, hour.operations] for hour in hours],
+                }
+            ],
+        }
+    ).classes("w-full").style("height: 13rem")
 
 
 def _feed(newest: list[Operation], reading: Reading, given: dict[str, str], _: Translate) -> None:
