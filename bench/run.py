@@ -1,6 +1,6 @@
 """Measure Envtrail beside its peers; writes bench/results/.
 
-    python bench/run.py [--quick] [parser install watch load start inventory alert]
+    python bench/run.py [--quick] [parser install watch load start inventory alert page]
 
 `install`, `watch`, `load` and `alert` need root and the kernel's audit; their rules are bounded to one test uid.
 """
@@ -20,6 +20,7 @@ import alert  # noqa: E402
 import install  # noqa: E402
 import inventory  # noqa: E402
 import load  # noqa: E402
+import page  # noqa: E402
 import parser as log_parser  # noqa: E402
 import report  # noqa: E402
 import start  # noqa: E402
@@ -33,6 +34,7 @@ PARTS = {
     "start": start.measure,
     "inventory": inventory.measure,
     "alert": alert.measure,
+    "page": page.measure,
 }
 
 

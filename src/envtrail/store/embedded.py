@@ -175,7 +175,9 @@ class EmbeddedStore:
             runs=self._count("runs"),
             sessions=self._count("sessions"),
             environments=self._count("environments WHERE NOT gone"),
-            unexplained=int(self._database.execute("SELECT coalesce(sum(unexplained), 0) FROM operations").fetchone()[0]),
+            unexplained=int(
+                self._database.execute("SELECT coalesce(sum(unexplained), 0) FROM operations WHERE unexplained > 0").fetchone()[0]
+            ),
             gaps=self._count("gaps"),
             findings=self._count("findings WHERE status = 'open'"),
             requests=self._count("requests WHERE status = 'pending'"),

@@ -1,4 +1,4 @@
-"""What the trail knows of the life of each environment, in a few passes over the state."""
+"""What the trail knows of the life of each environment."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from envtrail.model.run import Use
 _LAST_SNAPSHOT = """
 SELECT s.prefix, c.count, c.size_bytes FROM snapshots s JOIN contents c USING (digest)
 WHERE s.time_ms = (SELECT max(time_ms) FROM snapshots WHERE prefix = s.prefix)"""
-# SQLite gives the other columns of the row that has the max(): https://www.sqlite.org/lang_select.html#bareagg
-_CREATED = "SELECT prefix, max(id), user FROM operations WHERE kind = 'create' AND outcome = 'success' GROUP BY prefix"
-_CHANGED = """
-SELECT prefix, max(id), coalesce(ended, started), user FROM operations
-WHERE id IN (SELECT operation FROM changes) GROUP BY prefix"""
-_USED = "SELECT prefix, max(started), user FROM runs WHERE prefix IS NOT NULL AND kind != 'system' GROUP BY prefix"
+# Each of these ends at the first row of an index that covers it, however long the environment's history is.
+_CREATED = "SELECT user FROM operations WHERE prefix = ? AND kind = 'create' AND outcome = 'success' ORDER BY id DESC LIMIT 1"
+_CHANGED = "SELECT coalesce(ended, started), user FROM operations WHERE prefix = ? AND changes > 0 ORDER BY id DESC LIMIT 1"
+_USED = "SELECT started, user FROM runs WHERE prefix = ? AND kind != 'system' ORDER BY id DESC LIMIT 1"
 _DRIFT = "SELECT prefix, sum(unexplained) FROM operations WHERE unexplained > 0 GROUP BY prefix"
 _NAMES = "SELECT uid, name, max(since_ms) FROM names GROUP BY uid"
 
@@ -27,24 +25,22 @@ _NAMES = "SELECT uid, name, max(since_ms) FROM names GROUP BY uid"
 def summarise_environments(database: sqlite3.Connection) -> Iterator[EnvironmentSummary]:
     """The environments that are there, sorted by prefix."""
     contents = {row[0]: row[1:] for row in database.execute(_LAST_SNAPSHOT)}
-    created = {row[0]: row[2] for row in database.execute(_CREATED)}
-    changed = {row[0]: row[2:] for row in database.execute(_CHANGED)}
-    used = {row[0]: row[1:] for row in database.execute(_USED)}
     drift = dict(database.execute(_DRIFT).fetchall())
     names = {row[0]: row[1] for row in database.execute(_NAMES)}
-    for (doc,) in database.execute("SELECT doc FROM environments WHERE NOT gone ORDER BY prefix"):
+    for (doc,) in database.execute("SELECT doc FROM environments WHERE NOT gone ORDER BY prefix").fetchall():
         environment = msgspec.json.decode(doc, type=Environment)
         prefix = environment.prefix
+        created = database.execute(_CREATED, (prefix,)).fetchone()
         packages, size_bytes = contents.get(prefix, (None, None))
-        last_change, last_change_by = changed.get(prefix, (None, None))
-        last_use, last_use_by = used.get(prefix, (None, None))
+        last_change, last_change_by = database.execute(_CHANGED, (prefix,)).fetchone() or (None, None)
+        last_use, last_use_by = database.execute(_USED, (prefix,)).fetchone() or (None, None)
         owner = names.get(environment.owner_uid) if environment.owner_uid is not None else None
         yield EnvironmentSummary(
             environment=environment,
             packages=packages,
             size_bytes=size_bytes,
-            creator=created.get(prefix) or owner,
-            creator_is_owner=prefix not in created,
+            creator=(created[0] if created else None) or owner,
+            creator_is_owner=created is None,
             last_change=last_change,
             last_change_by=last_change_by,
             last_use=last_use,

@@ -32,7 +32,8 @@ CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, ended TEXT, prefix T
   method TEXT, changes INTEGER, installs INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE INDEX operations_activity ON operations (id, started, method, user, uid, auid, prefix, outcome, changes, installs);
 CREATE INDEX operations_granted ON operations (granted) WHERE granted IS NOT NULL;
-CREATE INDEX operations_prefix ON operations (prefix, id);
+CREATE INDEX operations_prefix ON operations (prefix, id, kind, outcome, changes, user, started, ended);
+CREATE INDEX operations_unexplained ON operations (prefix, unexplained) WHERE unexplained > 0;
 CREATE INDEX operations_user ON operations (user, id);
 CREATE TABLE changes (name TEXT, operation TEXT, PRIMARY KEY (name, operation)) WITHOUT ROWID;
 CREATE TABLE runs (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, outcome TEXT, user TEXT, uid INTEGER, auid INTEGER,
