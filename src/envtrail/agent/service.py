@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,9 +15,9 @@ from msgspec import Struct
 from envtrail import __version__
 from envtrail.agent.asking import make_deciding
 from envtrail.agent.build import Opened, open_trail
+from envtrail.agent.children import Child
 from envtrail.agent.importing import carry
 from envtrail.agent.inbox import Inbox
-from envtrail.agent.notifying import NotifierChild
 from envtrail.agent.overseer import Overseer
 from envtrail.agent.pipeline import Result
 from envtrail.agent.survey import Survey
@@ -66,7 +66,7 @@ def serve(
     on_result: Callable[[Result], None] | None = None,
     on_fault: Callable[[EnvtrailError], None] | None = None,
     on_reading: Callable[[int, int], None] | None = None,
-    with_notifier: bool = True,
+    children: Sequence[Child] = (),
 ) -> bool:
     """Watch this machine until SIGTERM, SIGINT or the end of the source; gives whether SIGINT (Ctrl-C) ended it.
 
@@ -77,7 +77,7 @@ def serve(
         on_result: Told of each operation, run and session.
         on_fault: Told of what is wrong while the watch goes on (a full disk).
         on_reading: Told of the first reading of what is in the environments: done, and of how many.
-        with_notifier: People are told by a child of this process.
+        children: What is to run beside it, in processes of their own.
 
     Raises:
         CannotRunError: nothing can be captured here, or another agent writes this trail.
@@ -94,8 +94,8 @@ def serve(
         inbox = Inbox()
         server = open_socket(config, inbox)
         agent: Agent | None = None
-        notifier = NotifierChild(config, is_wanted=with_notifier)
-        stack.callback(notifier.close)
+        for child in children:
+            stack.callback(child.close)
         try:
             environments = find_environments(config)
             rules = RuleKeeper(config, environments)
@@ -107,7 +107,7 @@ def serve(
                 on_start(
                     Started(source=source.name, folder=str(config.data_dir), rules=rules.status(), environments=len(environments))
                 )
-            return agent.run(notifier.keep)
+            return agent.run(children)
         finally:
             if server is not None:
                 server.close()
@@ -208,12 +208,8 @@ class Agent:
         self._pipeline.observe(self._overseer.begin(now_ms), now_ms)
         self._losses.poll(now_ms)
 
-    def run(self, beside: Callable[[int], None] = lambda _: None) -> bool:
-        """Run until stopped or until the source has ended; everything read is then on disk. Gives whether SIGINT ended it.
-
-        Args:
-            beside: Called each turn with the time in ms.
-        """
+    def run(self, children: Sequence[Child]) -> bool:
+        """Run until stopped or until the source has ended; everything read is then on disk. Gives whether SIGINT ended it."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         interval_ms = self._config.number("store.write_interval_ms")
@@ -225,7 +221,8 @@ class Agent:
                 self._pipeline.take(block, _clock_ms())
                 self._oversee(_clock_ms())
                 self._keep_house(_clock_ms())
-                beside(_clock_ms())
+                for child in children:
+                    child.keep(_clock_ms())
                 if block.ended:
                     break
                 if block.records or block.processes:

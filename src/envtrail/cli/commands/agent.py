@@ -17,8 +17,9 @@ def command(context: Context, source: str | None, no_notify: bool) -> None:
     The rules that it loads stay in the kernel when it ends, so that a restart loses as little as the kernel's queue holds;
     `envtrail rules remove` takes them out.
     """
+    from envtrail.agent.children import notifier
     from envtrail.agent.service import serve
     from envtrail.cli.feed import Feed
 
     config = context.config.replaced("--source", capture__source=source) if source else context.config
-    serve(config, keep_rules=True, on_fault=Feed.warn, with_notifier=not no_notify)
+    serve(config, keep_rules=True, on_fault=Feed.warn, children=() if no_notify else (notifier(config),))

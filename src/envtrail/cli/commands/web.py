@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from envtrail.cli.context import Context
 from envtrail.errors import CannotRunError, UsageError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -21,8 +27,11 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 @click.option("--name", "names", multiple=True, help="Another name under which the page is reached (behind a proxy, say).")
 @click.option("--certificate", type=click.Path(path_type=Path, exists=True), help="TLS: the certificate chain, PEM.")
 @click.option("--key", type=click.Path(path_type=Path, exists=True), help="TLS: its private key, PEM.")
+@click.option("--parent", type=int, hidden=True, help="End when this process is not the parent any more.")
 @click.pass_obj
-def command(context: Context, host: str, port: int, names: tuple[str, ...], certificate: Path | None, key: Path | None) -> None:
+def command(
+    context: Context, host: str, port: int, names: tuple[str, ...], certificate: Path | None, key: Path | None, parent: int | None
+) -> None:
     """The page: serve it until Ctrl-C. The link that is printed works once, and opens a session of twelve hours."""
     if host not in _LOOPBACK and certificate is None:
         raise UsageError(
@@ -61,4 +70,13 @@ def command(context: Context, host: str, port: int, names: tuple[str, ...], cert
         f"open {address}/login?token={doors.link}\nCtrl-C ends it; for programs: Authorization: Bearer {doors.api_token}",
         err=True,
     )
+    if parent is not None:
+        threading.Thread(target=_follow, args=(server, parent), daemon=True).start()
     server.run()
+
+
+def _follow(server: uvicorn.Server, parent: int) -> None:
+    """End with the agent, however it ends."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    server.should_exit = True

@@ -1,0 +1,68 @@
+"""What runs beside the loop in processes of its own: who tells people, and the page. The loop never waits for them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from envtrail.config import Config
+
+_LOOK_INTERVAL_MS = 2_000
+_AGAIN_MS = 10_000
+_STOP_S = 8
+
+
+class Child:
+    """A process that is started again when it ends, and ends with this one.
+
+    Args:
+        config: For the trail's folder.
+        words: Of the command, after `envtrail`; it is told of its parent by `--parent`.
+        variables: For its environment.
+        is_wanted: Whether it should run now.
+    """
+
+    def __init__(self, config: Config, words: list[str], variables: Mapping[str, str], is_wanted: Callable[[], bool]) -> None:
+        self._words = ["--data-dir", str(config.data_dir), *words, "--parent", str(os.getpid())]
+        self._variables = variables
+        self._is_wanted = is_wanted
+        self._process: subprocess.Popen[bytes] | None = None
+        self._looked_ms = 0
+        self._not_before_ms = 0
+
+    def keep(self, now_ms: int) -> None:
+        """Start it where it should run and does not."""
+        if now_ms - self._looked_ms < _LOOK_INTERVAL_MS:
+            return
+        self._looked_ms = now_ms
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None
+            self._not_before_ms = now_ms + _AGAIN_MS
+        if self._process is None and now_ms >= self._not_before_ms and self._is_wanted():
+            command = [sys.executable, "-m", "envtrail", *self._words]
+            self._process = subprocess.Popen(command, env={**os.environ, **self._variables}, stdin=subprocess.DEVNULL)
+
+    def close(self) -> None:
+        """End it; it is given a moment to end what it does."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def notifier(config: Config) -> Child:
+    """Tells people, while there is a file of channels."""
+    path = config.text("notify.path")
+    return Child(config, ["notify", "run"], {"ENVTRAIL_NOTIFY_PATH": path}, lambda: Path(path).exists())
+
+
+def page(config: Config, port: int) -> Child:
+    """The page, on loopback; its link is printed by itself."""
+    return Child(config, ["web", "--port", str(port)], {}, lambda: True)
