@@ -153,6 +153,13 @@ class TestStore:
         assert list(store.environments()) == []
         assert list(store.environments(with_gone=True)) == [msgspec.structs.replace(made, gone=True)]
 
+    def test_one_that_is_half_removed_stays_what_it_was(self, state: State) -> None:
+        state.put_environment(Environment(prefix="/v", kind="venv"), seen_ms=NOW)
+        state.put_environment(Environment(prefix="/v", kind="target"), seen_ms=NOW + 1)
+        state.put_environment(Environment(prefix="/t", kind="target"), seen_ms=NOW)
+        known = EmbeddedStore(state.path.parent).environments()
+        assert {item.prefix: item.kind for item in known} == {"/v": "venv", "/t": "target"}
+
     def test_a_summary_tells_of_changes_and_drift(self, state: State) -> None:
         state.put_environment(Environment(prefix="/v", kind="venv", owner_uid=7), seen_ms=NOW)
         state.put_name(7, "alice", since_ms=1)

@@ -13,13 +13,12 @@ from notify_lab import finding
 
 from envtrail.core import redact_argv
 from envtrail.model.approval import Approval, GrantId, Request, RequestId, RequestStatus, Terms
-from envtrail.model.finding import Level
+from envtrail.model.finding import Level, mute_command
+from envtrail.model.patterns import as_pattern
 from envtrail.model.text import is_safe
 from envtrail.notify.messages import (
     Digest,
     Group,
-    as_pattern,
-    mute_command,
     tell_decision,
     tell_digest,
     tell_finding,

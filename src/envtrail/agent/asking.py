@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import time
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from envtrail.agent.inbox import myself
 from envtrail.agent.overseer import Overseer
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config
-from envtrail.detect.facts import name_of_uid
+from envtrail.detect.facts import name_of_uid, uid_of_name
 from envtrail.detect.signatures import ServiceKey
 from envtrail.errors import CannotRunError
 from envtrail.model.decision import Decided, Decision
@@ -48,22 +47,11 @@ def ask_agent(config: Config, decision: Decision) -> Decided:
 
 def make_deciding(config: Config, state: State) -> Deciding:
     """What decides, for this trail."""
-
-    def uid_of(name: str) -> int | None:
-        try:
-            return pwd.getpwnam(name).pw_uid
-        except KeyError:
-            return None
-
-    def owner_of(prefix: str) -> str | None:
-        known = state.environment(prefix)
-        return name_of_uid(known.owner_uid) if known else None
-
     return Deciding(
         state,
         node=config.node,
         key=ServiceKey(config.data_dir, config.node),
         allowed_signers=Path(config.text("policy.allowed_signers")),
-        uid_of=uid_of,
-        owner_of=owner_of,
+        uid_of=uid_of_name,
+        owner_of=lambda prefix: name_of_uid(state.owner_uid(prefix)),
     )

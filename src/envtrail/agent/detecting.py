@@ -171,6 +171,10 @@ class Detecting:
     def look(self, now_ms: int, *, is_last: bool = False) -> Iterator[Finding]:
         """What was noticed since the last look, where it is time for one."""
         is_due = now_ms - self._looked_ms >= self._interval_ms or self._held_rows > _MOST_HELD_ROWS or is_last
+        if self._detector is None and self._reader is None:
+            # There is nobody to ask them, without the extra, or on a Python older than pySigma's.
+            for held in self._rows.values():
+                held.clear()
         if self._detector is None or not is_due:
             return
         self._looked_ms = now_ms

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import pwd
 import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
+from envtrail.agent.world import name_of
 from envtrail.detect.facts import groups_of
 from envtrail.errors import CannotRunError, EnvtrailError
 from envtrail.model.decision import Decided, Decision, Person
@@ -90,8 +90,9 @@ class Inbox:
 def person_of(uid: int, pid: int, *, is_admin: bool) -> Person:
     """Who a process acts for: the login that it keeps through su and sudo, and what it has become."""
     login = _login_uid(pid, uid)
-    name = _name_of(login if login is not None else uid)
-    groups = groups_of(name) | groups_of(_name_of(uid))
+    number = login if login is not None else uid
+    name = name_of(number) or str(number)
+    groups = groups_of(name) | groups_of(name_of(uid) or str(uid))
     return Person(uid=uid, login_uid=login, name=name, groups=groups, is_admin=is_admin)
 
 
@@ -109,10 +110,3 @@ def myself() -> Person:
     """Who runs this process."""
     uid = os.geteuid()
     return person_of(uid, os.getpid(), is_admin=uid == 0)
-
-
-def _name_of(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

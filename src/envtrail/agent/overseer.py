@@ -56,7 +56,7 @@ class Overseer:
         self._advisories_of: tuple[str, float] | None = None
         self._waiting: dict[str, tuple[int, Operation]] = {}
         """By id: (since when, the operation)."""
-        self.detecting = Detecting(config, state, is_alive=is_alive, owner_of=self._owner_of)
+        self.detecting = Detecting(config, state, is_alive=is_alive, owner_of=lambda prefix: name_of_uid(state.owner_uid(prefix)))
         self._looked_ms = 0
         self._people_ms = 0
 
@@ -177,18 +177,11 @@ class Overseer:
 
     def _finder(self) -> FactFinder:
         return FactFinder(
-            owner_uid_of=self._owner_uid,
+            owner_uid_of=self._state.owner_uid,
             snapshot_of=self._state.snapshot,
             advisories=self._known_advisories(),
             born_ms_of=self._ages.born_ms if self._ages is not None and self.policy.judges_age else None,
         )
-
-    def _owner_of(self, prefix: str) -> str | None:
-        return name_of_uid(self._owner_uid(prefix))
-
-    def _owner_uid(self, prefix: str) -> int | None:
-        environment = self._state.environment(prefix)
-        return environment.owner_uid if environment else None
 
     def _known_advisories(self) -> Advisories | None:
         """Read anew when the export has changed; only where a rule asks for malware."""
@@ -216,7 +209,7 @@ def _finding_of(operation: Operation, decision: Decision, reasons: list[str], st
         host=operation.host,
         reason=decision.reason,
         user=operation.actor.name,
-        uid=operation.actor.auid if operation.actor.auid is not None else operation.actor.uid,
+        uid=operation.actor.number,
         prefix=operation.environment.prefix,
         package=decision.package,
         argv=operation.argv,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from envtrail.detect.facts import uid_of_name
 from envtrail.detect.files import Loaded, load_policy, parse_policy
 from envtrail.detect.policy import FileGrant, FileSuppression, Policy
 from envtrail.errors import InputError
@@ -145,7 +146,7 @@ def _terms(item: FileGrant) -> Terms:
     return Terms(
         prefix=item.environment.rstrip("/"),
         user=item.user,
-        uid=_uid_of(item.user),
+        uid=uid_of_name(item.user),
         action=item.action,
         packages=item.packages,
         dependencies=item.dependencies,
@@ -198,10 +199,3 @@ def _git(folder: Path, *words: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
-
-
-def _uid_of(name: str) -> int | None:
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        return None

@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 
 from envtrail.cli.context import Context
-from envtrail.cli.times import parse_time, show_ms
+from envtrail.cli.times import parse_time
 from envtrail.errors import InputError, UsageError
 from envtrail.model.environment import Environment, Snapshot
+from envtrail.model.times import show_ms
 from envtrail.store.store import Store
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from typing import TypeVar
 
 from envtrail.cli.render import command_line, safe, style
-from envtrail.cli.times import show_ms
 from envtrail.errors import InputError
-from envtrail.model.approval import Approval, Grant, GrantKind, Request, RequestStatus, Terms
-from envtrail.model.finding import Finding, Level
+from envtrail.model.approval import Grant, GrantKind, Request, RequestStatus, Terms
+from envtrail.model.finding import Finding, Level, mute_command
+from envtrail.model.times import show_ms
 from envtrail.store.store import Query, Store
 
 _COLOURS = {Level.HIGH: "red", Level.CRITICAL: "red", Level.MEDIUM: "yellow"}
@@ -88,18 +87,10 @@ def whole_finding(finding: Finding) -> Iterator[str]:
     if finding.operation:
         yield f"operation {finding.operation}: `envtrail show {finding.operation[:12]}`"
     if finding.status.value == "open":
-        yield "\nto silence exactly this:  " + mute_command(finding)
+        yield "\nto silence exactly this:  " + command_line(mute_command(finding))
         if finding.source == "policy" and finding.operation:
             yield f"to approve it late:       envtrail approve --operation {finding.operation} --why …"
         yield f"to say that you saw it:   envtrail ack {finding.id} --why …"
-
-
-def mute_command(finding: Finding) -> str:
-    """What silences exactly this finding, and those like it."""
-    words = ["envtrail", "mute", finding.detection]
-    for option, value in (("--user", finding.user), ("--environment", finding.prefix), ("--package", finding.package)):
-        words += [option, value] if value else []
-    return safe(shlex.join([*words, "--until", "30d"])) + " --why …"
 
 
 def request_row(request: Request) -> tuple[str, ...]:
@@ -151,9 +142,3 @@ def show_terms(terms: Terms) -> str:
     more = " and what it needs" if terms.packages and terms.dependencies and terms.action == "install" else ""
     uses = f", {terms.uses} times" if terms.uses is not None and terms.uses != 1 else ", once" if terms.uses == 1 else ""
     return f"{terms.action} {packages}{more} in {safe(terms.prefix)}{uses}"
-
-
-def show_approval(approval: Approval) -> str:
-    """Who, how and when."""
-    key = f" {approval.key[:19]}" if approval.key else ""
-    return f"{safe(approval.name)} by {approval.method}{key}, {show_ms(approval.time_ms)[:19]}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from envtrail.cli.render import command_line, safe, style
-from envtrail.cli.times import show_duration, show_time
+from envtrail.cli.times import show_duration
 from envtrail.model.operation import Change, Operation, PackageState
+from envtrail.model.times import show_time
 
 _COLOURS = {"success": "green", "failure": "red", "killed": "red", "unknown": "yellow"}
 
@@ -19,7 +20,7 @@ def who(operation: Operation, names: Mapping[int, str | None] | None = None) -> 
         names: Those of now: a uid that was renamed or given to somebody else shows both.
     """
     actor = operation.actor
-    number = actor.auid if actor.auid is not None else actor.uid
+    number = actor.number
     name = safe(actor.name) if actor.name else f"uid {number}"
     details = [f"uid {actor.uid}"] if actor.uid is not None and actor.name else []
     if names and number is not None and actor.method in {"auid", "uid", "unit"} and names.get(number, actor.name) != actor.name:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from envtrail.cli.render import command_line, safe
-from envtrail.cli.times import show_duration, show_time
+from envtrail.cli.times import show_duration
 from envtrail.model.environment import Snapshot
 from envtrail.model.run import STILL_RUNNING, Run
+from envtrail.model.times import show_time
 
 
 def outcome_of(run: Run) -> str:

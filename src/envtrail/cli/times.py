@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 from envtrail.errors import UsageError
+from envtrail.model.times import to_ms
 
 _UNITS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "d": 86400, "day": 86400, "w": 604800, "week": 604800, "month": 2592000, "year": 31536000}  # fmt: skip
 _AGO = re.compile(r"^(\d+)\s*([a-z]+?)s?(?:\s+ago)?$")
@@ -59,23 +60,11 @@ def parse_until(text: str, now_ms: int) -> int:
     return until_ms
 
 
-def show_time(text: str) -> str:
-    """RFC 3339 UTC → local time with its offset, for people."""
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone()
-    return moment.strftime("%Y-%m-%d %H:%M:%S %z")
-
-
-def show_ms(time_ms: int) -> str:
-    """Ms since the epoch → local time with its offset."""
-    return datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
-
-
 def show_duration(started: str, ended: str | None) -> str:
     """Human length between two moments; empty while it lasts."""
     if ended is None:
         return ""
-    first, last = (datetime.fromisoformat(text.replace("Z", "+00:00")) for text in (started, ended))
-    seconds = (last - first).total_seconds()
+    seconds = (to_ms(ended) - to_ms(started)) / 1000
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -93,6 +93,14 @@ def groups_of(name: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def uid_of_name(name: str) -> int | None:
+    """The uid of a name on this machine."""
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
+
+
 @lru_cache(maxsize=1024)
 def name_of_uid(uid: int | None) -> str | None:
     """The name of a uid on this machine."""

@@ -11,6 +11,7 @@ from envtrail.model.approval import Grant, Terms
 from envtrail.model.environment import normalise_name
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.operation import Change, EnvironmentRef, Operation, OperationKind
+from envtrail.model.patterns import environment_names, fits_any
 from envtrail.model.times import to_ms
 
 _ACTIONS = {
@@ -50,8 +51,7 @@ def why_not_covered(grant: Grant, operation: Operation, decision: Decision, *, u
     if grant.operation is not None:
         return None if grant.operation == operation.id else "it was given for another operation"
     started_ms = to_ms(operation.started)
-    person = operation.actor.auid if operation.actor.auid is not None else operation.actor.uid
-    is_their_own = terms.uid == person if terms.uid is not None else terms.user == operation.actor.name
+    is_their_own = terms.uid == operation.actor.number if terms.uid is not None else terms.user == operation.actor.name
     checks: tuple[tuple[bool, str], ...] = (
         (terms.prefix == operation.environment.prefix, "it is for another environment"),
         (is_their_own, f"it is for {terms.user}"),
@@ -105,18 +105,14 @@ def find_suppression(suppressions: Iterable[Suppression], finding: Finding, pack
         finding: As it would be told.
         packages: Of the operation, by name: all of them must fit, so that none hides behind another.
     """
-    names = [finding.prefix or "", (finding.prefix or "").rpartition("/")[2]]
+    names = environment_names(finding.prefix or "")
     changed = [normalise_name(name) for name in packages]
     for item in suppressions:
         if (
             fnmatchcase(finding.detection, item.detection)
-            and _fits(item.users, [finding.user or ""])
-            and _fits(item.environments, names)
-            and (not item.packages or (bool(changed) and all(_fits(item.packages, [name]) for name in changed)))
+            and fits_any(item.users, [finding.user or ""])
+            and fits_any(item.environments, names)
+            and (not item.packages or (bool(changed) and all(fits_any(item.packages, [name]) for name in changed)))
         ):
             return item
     return None
-
-
-def _fits(patterns: list[str], values: list[str]) -> bool:
-    return not patterns or any(fnmatchcase(value, pattern) for value in values for pattern in patterns)

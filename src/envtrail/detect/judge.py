@@ -12,6 +12,7 @@ from envtrail.detect.policy import Policy, Rule, Verdict, What, Where, Who, pars
 from envtrail.environments.impact import Target, parse_spec
 from envtrail.model.environment import Package, normalise_name
 from envtrail.model.operation import Change, EnvironmentRef, Operation, PackageState
+from envtrail.model.patterns import environment_names, fits_any
 from envtrail.model.times import to_ms
 
 _MUST_JUDGE = frozenset({"create", "delete", "tamper"})
@@ -129,7 +130,7 @@ def _not_who(who: Who, operation: Operation, facts: Facts) -> str | None:
 
 def not_where(where: Where, environment: EnvironmentRef, owner: str | None, tags: Mapping[str, list[str]]) -> str | None:
     """Why an environment does not fit; null when it does."""
-    names = [environment.prefix, environment.prefix.rpartition("/")[2]]
+    names = environment_names(environment.prefix)
     borne = [tag for tag, patterns in tags.items() if _none_of("", patterns or ["-"], names) is None]
     return (
         _none_of("environment", where.environments, names)
@@ -214,6 +215,6 @@ def _target(pattern: str) -> Target | None:
 
 def _none_of(what: str, patterns: Iterable[str], values: Iterable[str]) -> str | None:
     patterns, values = list(patterns), list(values)
-    if not patterns or any(fnmatchcase(value, pattern) for value in values for pattern in patterns):
+    if fits_any(patterns, values):
         return None
     return f"{what} is {' or '.join(values) or 'not known'}"

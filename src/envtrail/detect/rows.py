@@ -163,8 +163,7 @@ def _read_names(lines: Iterable[str]) -> Iterator[str]:
 
 def _user(actor: Actor) -> str | None:
     """The name; of somebody who has none, the number."""
-    number = actor.auid if actor.auid is not None else actor.uid
-    return actor.name or (str(number) if number is not None else None)
+    return actor.name or (str(actor.number) if actor.number is not None else None)
 
 
 def _action(change: Change) -> str:

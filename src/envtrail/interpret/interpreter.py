@@ -21,6 +21,7 @@ from envtrail.interpret.siblings import Siblings
 from envtrail.interpret.tool import Intention, Invocation, Tool
 from envtrail.interpret.tools import RUN_HINTS, TOOLS
 from envtrail.interpret.writes import Writes
+from envtrail.model.environment import settled_kind
 from envtrail.model.ids import EventId
 from envtrail.model.observation import (
     AgentStarted,
@@ -99,8 +100,7 @@ class Interpreter:
         is_made: bool = False,
     ) -> list[Emission]:
         """The world has answered a `SnapshotWanted`: what was open is done, or is looked for elsewhere."""
-        write = self._writes.close(image, prefix)
-        if write is not None:
+        if (write := self._writes.close(image, prefix)) is not None:
             if changes is not None:
                 changes = leave_to_tools(changes, self._at_work_in(prefix))
             if not is_before_known and not write.first.is_new:
@@ -200,8 +200,8 @@ class Interpreter:
             case NameResolved():
                 self._people.take_name(observation)
                 return [*self._runs.take_name(observation.uid, observation.name)]
-            case EnvironmentSeen():
-                self._kinds[observation.environment.prefix] = observation.environment.kind
+            case EnvironmentSeen(environment=seen):
+                self._kinds[seen.prefix] = settled_kind(self._kinds.get(seen.prefix), seen.kind)
             case AgentStarted() if observation.boot_id != self._boot_id:
                 known, self._boot_id = self._boot_id, observation.boot_id
                 return self.finish(now_ms=now_ms) if known is not None else []

@@ -78,9 +78,8 @@ def began_ms(run: Run) -> int:
 
 
 def _key(run: Run) -> _Key:
-    person = run.actor.auid if run.actor.auid is not None else run.actor.uid
     prefix = run.environment.prefix if run.environment else None
-    return (run.host, run.program, tuple(run.argv), prefix, person, run.actor.uid, run.cwd, run.exit_code, run.signal)
+    return (run.host, run.program, tuple(run.argv), prefix, run.actor.number, run.actor.uid, run.cwd, run.exit_code, run.signal)
 
 
 def _grown(loop: Run, run: Run) -> Run:

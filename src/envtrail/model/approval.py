@@ -121,7 +121,7 @@ def terms_of(operation: Operation, why: str) -> Terms:
     return Terms(
         prefix=operation.environment.prefix,
         user=operation.actor.name or "",
-        uid=operation.actor.auid if operation.actor.auid is not None else operation.actor.uid,
+        uid=operation.actor.number,
         action="any",
         packages=[f"{name}=={state.version}" for name, state in states if state],
         dependencies=False,

@@ -34,6 +34,11 @@ class Environment(Struct, frozen=True, kw_only=True):
     """It is no longer there; the rest is as it was last seen."""
 
 
+def settled_kind(known: str | None, seen: str) -> str:
+    """What an environment is, after another look: one that is being removed may look like a `--target` folder, its marks being gone first."""
+    return known if known is not None and seen == "target" else seen
+
+
 class Package(Struct, frozen=True, kw_only=True, order=True):
     """One installed package."""
 

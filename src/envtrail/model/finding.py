@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from envtrail.model.ids import OperationId, make_ulid
 from envtrail.model.operation import Evidence
+from envtrail.model.patterns import as_pattern
 
 FindingId = NewType("FindingId", str)
 
@@ -78,6 +79,14 @@ class Finding(Struct, frozen=True, kw_only=True):
     """Who triaged it, or the suppression that muted it."""
     status_why: str | None = None
     assignee: str | None = None
+
+
+def mute_command(finding: Finding) -> list[str]:
+    """The words of the command that silences a finding's like, and nothing beside it."""
+    words = ["envtrail", "mute", finding.detection]
+    for option, value in (("--environment", finding.prefix), ("--user", finding.user), ("--package", finding.package)):
+        words += [option, as_pattern(value)] if value else []
+    return [*words, "--until", "30d", "--why", "…"]
 
 
 def make_finding_id(detection: str, subject: str, time_ms: int) -> FindingId:

@@ -25,9 +25,18 @@ class When(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     holidays: list[date] = []
     """Days on which it does not hold, whatever the rest says."""
 
+    @property
+    def place(self) -> ZoneInfo | None:
+        """The zone; null: this machine's.
+
+        Raises:
+            ValueError: this machine knows none of this name.
+        """
+        return parse_zone(self.zone) if self.zone else None
+
     def holds_at(self, time_ms: int) -> bool:
         """Whether a moment lies within."""
-        moment = datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).astimezone(parse_zone(self.zone) if self.zone else None)
+        moment = datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).astimezone(self.place)
         if moment.date() in self.holidays or (self.days and moment.weekday() not in parse_days(self.days)):
             return False
         if not self.hours:

@@ -98,6 +98,11 @@ class Actor(Struct, frozen=True, kw_only=True):
     program: str | None = None
     """The AI agent's program, where `class` is `agent`."""
 
+    @property
+    def number(self) -> int | None:
+        """The login uid; of somebody who has none, the uid."""
+        return self.auid if self.auid is not None else self.uid
+
 
 class PackageState(Struct, frozen=True, kw_only=True):
     """One package on one side of a change."""

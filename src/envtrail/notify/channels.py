@@ -10,7 +10,6 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ from msgspec import Meta, Struct
 from envtrail.errors import CannotRunError, ConfigError, InputError
 from envtrail.i18n import LANGUAGES
 from envtrail.model.finding import Finding, Level
+from envtrail.model.patterns import environment_names, fits_any
 from envtrail.notify.services import Service
 
 if sys.version_info >= (3, 11):
@@ -54,13 +54,13 @@ class Channel(Struct, frozen=True, kw_only=True):
         return (
             "finding" in self.kinds
             and finding.level.rank >= self.level.rank
-            and _fits(self.detections, [finding.detection])
+            and fits_any(self.detections, [finding.detection])
             and self.wants_environment(finding.prefix)
         )
 
     def wants_environment(self, prefix: str | None) -> bool:
         """Whether what concerns an environment is told here."""
-        return _fits(self.environments, [prefix, prefix.rstrip("/").rpartition("/")[2]] if prefix else [])
+        return fits_any(self.environments, environment_names(prefix) if prefix else ())
 
 
 class ChannelFault(Struct, frozen=True, kw_only=True):
@@ -238,7 +238,3 @@ def _read_secret(path: Path) -> str:
             return file.read()
         except UnicodeDecodeError:
             raise InputError(f"`{path}` is not UTF-8 text") from None
-
-
-def _fits(patterns: tuple[str, ...], values: list[str]) -> bool:
-    return not patterns or any(fnmatchcase(value, pattern) for value in values for pattern in patterns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
@@ -12,8 +11,9 @@ from msgspec import Struct
 from envtrail.core import redact_text
 from envtrail.i18n import marked, translator
 from envtrail.model.approval import Request, RequestStatus, Terms
-from envtrail.model.finding import Finding, Level
-from envtrail.model.text import safe, unsafe_as
+from envtrail.model.finding import Finding, Level, mute_command
+from envtrail.model.text import safe
+from envtrail.model.times import show_ms
 
 _LONGEST = 300
 _LONGEST_TITLE = 120
@@ -78,7 +78,7 @@ def tell_finding(finding: Finding, language: str) -> Message:
         _line(_("Where"), _("{environment} on {host}").format(environment=_clean(finding.prefix), host=_clean(finding.host)))
         if finding.prefix
         else _line(_("Where"), finding.host),
-        _line(_("When"), show_time(finding.time_ms)),
+        _line(_("When"), show_ms(finding.time_ms)),
         _line(_("Command"), shlex.join(finding.argv)),
         _line(_("Package"), finding.package),
         _line(_("Detection"), f"{finding.detection} ({finding.source}, {level})"),
@@ -133,8 +133,8 @@ def tell_digest(digest: Digest, language: str) -> Message:
     total = sum(group.count for group in digest.groups)
     title = _("[digest] {host}: {count} more that were not told one by one").format(host=_clean(digest.host), count=total)
     lines = [
-        _line(_("From"), show_time(digest.since_ms)),
-        _line(_("To"), show_time(digest.until_ms)),
+        _line(_("From"), show_ms(digest.since_ms)),
+        _line(_("To"), show_ms(digest.until_ms)),
         *(_group_line(_, group) for group in digest.groups[:_MOST_GROUPS]),
     ]
     rest = digest.groups[_MOST_GROUPS:]
@@ -152,35 +152,9 @@ def tell_test(name: str, host: str, now_ms: int, language: str) -> Message:
     title = _("[test] {host}: Envtrail can reach this channel").format(host=_clean(host))
     lines = [
         _("This is a test of the channel {name}. Nothing has happened.").format(name=_clean(name)),
-        _line(_("When"), show_time(now_ms)),
+        _line(_("When"), show_ms(now_ms)),
     ]
     return _message(f"test-{now_ms}", title, lines, [], Level.INFORMATIONAL)
-
-
-def mute_command(finding: Finding) -> list[str]:
-    """The words of the command that silences a finding's like, and nothing beside it."""
-    words = ["envtrail", "mute", finding.detection]
-    if finding.prefix:
-        words += ["--environment", as_pattern(finding.prefix)]
-    if finding.user:
-        words += ["--user", as_pattern(finding.user)]
-    if finding.package:
-        words += ["--package", as_pattern(finding.package)]
-    return [*words, "--until", "30d", "--why", "…"]
-
-
-def as_pattern(text: str) -> str:
-    """A pattern that fits this text alone: somebody may have named a folder `*`. An unsafe character becomes `?`.
-
-    References:
-        https://docs.python.org/3/library/fnmatch.html
-    """
-    return unsafe_as(re.sub(r"([*?[])", r"[\1]", text), "?")
-
-
-def show_time(time_ms: int) -> str:
-    """Local time of this machine with its offset."""
-    return datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
 
 
 def _terms_lines(_: Callable[[str], str], request: Request) -> Iterator[str]:
@@ -190,10 +164,10 @@ def _terms_lines(_: Callable[[str], str], request: Request) -> Iterator[str]:
     yield _line(_("What"), _(_ACTIONS[terms.action]) if terms.action in _ACTIONS else terms.action)
     yield _line(_("Packages"), " ".join(terms.packages) or _("any"))
     yield _line(_("Dependencies"), _("covered") if terms.dependencies else _("not covered"))
-    yield _line(_("Until"), show_time(terms.until_ms))
+    yield _line(_("Until"), show_ms(terms.until_ms))
     yield _line(_("Uses"), str(terms.uses) if terms.uses is not None else _("any number"))
     yield _line(_("Why"), terms.why)
-    yield _line(_("Asked"), show_time(request.time_ms))
+    yield _line(_("Asked"), show_ms(request.time_ms))
 
 
 def _group_line(_: Callable[[str], str], group: Group) -> str:

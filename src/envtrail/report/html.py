@@ -6,8 +6,9 @@ from pathlib import Path
 
 from envtrail.errors import CannotRunError
 from envtrail.model.text import safe
+from envtrail.model.times import show_ms
 from envtrail.report.content import Report
-from envtrail.report.sections import Translate, make_sections, show_time
+from envtrail.report.sections import Translate, make_sections
 
 _TEMPLATE = Path(__file__).parent / "report.html"
 
@@ -28,10 +29,10 @@ def render_html(report: Report, translate: Translate, language: str) -> str:
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         language={"zh": "zh-Hans"}.get(language, language),
         title=_("What happened to the Python environments"),
-        period=_("{since} to {until}").format(since=show_time(report.since_ms), until=show_time(report.until_ms)),
+        period=_("{since} to {until}").format(since=show_ms(report.since_ms), until=show_ms(report.until_ms)),
         hosts=_("Machines: {hosts}").format(hosts=", ".join(report.hosts) or "–"),
         about=_("Environment: {environment}").format(environment=report.environment) if report.environment else "",
-        made=_("Made by Envtrail {version} on {time}").format(version=report.version, time=show_time(report.made_ms)),
+        made=_("Made by Envtrail {version} on {time}").format(version=report.version, time=show_ms(report.made_ms)),
         contents=_("Contents"),
         sections=make_sections(report, translate),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from datetime import datetime
 
 from msgspec import Struct
 
@@ -12,7 +11,7 @@ from envtrail.i18n import marked
 from envtrail.model.approval import Approval, Grant, Request, Terms
 from envtrail.model.finding import Finding
 from envtrail.model.operation import Change, Operation
-from envtrail.model.times import to_ms
+from envtrail.model.times import show_ms, show_time
 from envtrail.report.content import Report
 
 Translate = Callable[[str], str]
@@ -106,7 +105,7 @@ def make_sections(report: Report, _: Translate) -> list[Section]:
             title=_("Gaps in the trail"),
             note=_("Spans in which something is known to be missing, with the cause."),
             columns=[_("Since"), _("Until"), _("Cause"), _("Records"), _("Detail")],
-            rows=[[show_time(item.since_ms), show_time(item.until_ms), item.cause.value, "" if item.records is None else str(item.records), item.detail] for item in report.gaps],
+            rows=[[show_ms(item.since_ms), show_ms(item.until_ms), item.cause.value, "" if item.records is None else str(item.records), item.detail] for item in report.gaps],
             empty=_("No gap is known."),
         ),
         Section(
@@ -114,7 +113,7 @@ def make_sections(report: Report, _: Translate) -> list[Section]:
             title=_("Outside office hours"),
             note="",
             columns=[_("Person"), _("Environment"), _("Operations"), _("Changes"), _("Last")],
-            rows=[[item.user, item.prefix, str(item.operations), str(item.changes), show_time(to_ms(item.last))] for item in report.off_hours],
+            rows=[[item.user, item.prefix, str(item.operations), str(item.changes), show_time(item.last)] for item in report.off_hours],
             empty=nothing,
         ),
         Section(
@@ -122,7 +121,7 @@ def make_sections(report: Report, _: Translate) -> list[Section]:
             title=_("What ran most"),
             note="",
             columns=[_("Program"), _("Runs"), _("Variants"), _("People"), _("Last")],
-            rows=[[item.program, str(item.runs), str(item.contents), ", ".join(item.people), show_time(to_ms(item.last))] for item in report.scripts],
+            rows=[[item.program, str(item.runs), str(item.contents), ", ".join(item.people), show_time(item.last)] for item in report.scripts],
             empty=nothing,
         ),
         Section(
@@ -178,7 +177,7 @@ def _finding(item: Finding, _: Translate) -> list[str]:
     what = f"{item.title}: {item.reason}" if item.reason else item.title
     about = item.package and f" ({item.package})"
     return [
-        show_time(item.time_ms),
+        show_ms(item.time_ms),
         _(item.level.value),
         what + (about or ""),
         item.user or ("" if item.uid is None else f"uid {item.uid}"),
@@ -196,7 +195,7 @@ def _operation(item: Operation, _: Translate) -> list[str]:
     missing = _("not recorded") if item.changes is None else ""
     actor = item.actor
     return [
-        show_time(to_ms(item.started)),
+        show_time(item.started),
         actor.name or ("" if actor.uid is None else f"uid {actor.uid}"),
         item.environment.prefix,
         shlex.join(item.argv),
@@ -217,17 +216,17 @@ def _change(item: Change) -> str:
 
 def _request(item: Request, _: Translate) -> list[str]:
     decided = f"{item.denied_by}: {item.denied_why or ''}" if item.denied_by else ", ".join(map(_approval, item.approvals))
-    return [show_time(item.time_ms), item.terms.user, _terms(item.terms), item.terms.why, _(item.status.value), decided]
+    return [show_ms(item.time_ms), item.terms.user, _terms(item.terms), item.terms.why, _(item.status.value), decided]
 
 
 def _grant(item: Grant, _: Translate) -> list[str]:
-    until = show_time(item.terms.until_ms)
+    until = show_ms(item.terms.until_ms)
     if item.revoked_ms is not None:
         until = _("revoked {time} by {person}: {why}").format(
-            time=show_time(item.revoked_ms), person=item.revoked_by, why=item.revoked_why or ""
+            time=show_ms(item.revoked_ms), person=item.revoked_by, why=item.revoked_why or ""
         )
     approved = ", ".join(map(_approval, item.approvals))
-    return [show_time(item.since_ms), _(item.kind.value), item.terms.user, _terms(item.terms), item.terms.why, until, approved]
+    return [show_ms(item.since_ms), _(item.kind.value), item.terms.user, _terms(item.terms), item.terms.why, until, approved]
 
 
 def _terms(terms: Terms) -> str:
@@ -245,8 +244,3 @@ def _left_out(report: Report, name: str, _: Translate) -> str:
     return _("{count} of {total} are left out here; the JSON Lines of `envtrail log` and `envtrail findings` hold all.").format(
         count=part.left_out, total=part.total
     )
-
-
-def show_time(time_ms: int) -> str:
-    """Local, with its offset."""
-    return datetime.fromtimestamp(time_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")

@@ -9,6 +9,7 @@ from typing import Any
 from envtrail.model.ids import lowest_id
 from envtrail.model.operation import Activity
 from envtrail.model.run import ProgramUse
+from envtrail.store.conditions import environment_condition, user_condition
 from envtrail.store.store import Query
 
 
@@ -48,10 +49,11 @@ def _within(query: Query) -> tuple[str, list[Any]]:
         conditions.append("id < ?")
         values.append(lowest_id(query.until_ms + 1))
     if query.environment is not None:
-        name = query.environment.rstrip("/")
-        conditions.append("(prefix = ? OR prefix LIKE '%/' || ?)" if not name.startswith("/") else "prefix = ?")
-        values += [name, name] if not name.startswith("/") else [name]
+        condition, bound = environment_condition(query.environment)
+        conditions.append(condition)
+        values += bound
     if query.user is not None:
-        conditions.append("(user = ? OR CAST(coalesce(auid, uid) AS TEXT) = ?)")
-        values += [query.user, query.user]
+        condition, bound = user_condition(query.user)
+        conditions.append(condition)
+        values += bound
     return " AND ".join(conditions), values

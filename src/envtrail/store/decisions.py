@@ -23,6 +23,7 @@ from envtrail.model.observation import (
     SuppressionSet,
 )
 from envtrail.model.operation import Operation
+from envtrail.store.conditions import environment_condition, user_condition
 from envtrail.store.store import Query
 
 _T = TypeVar("_T")
@@ -222,10 +223,11 @@ def find_findings(database: sqlite3.Connection, query: Query, *, operation: str 
     if operation is not None:
         add("operation = ?", operation)
     if query.environment is not None:
-        name = query.environment.rstrip("/")
-        add("(prefix = ? OR prefix LIKE '%/' || ?)", name, name)
+        condition, bound = environment_condition(query.environment)
+        add(condition, *bound)
     if query.user is not None:
-        add("(user = ? OR CAST(uid AS TEXT) = ?)", query.user, query.user)
+        condition, bound = user_condition(query.user, uid="uid")
+        add(condition, *bound)
     if query.since_ms is not None:
         add("time_ms >= ?", query.since_ms)
     if query.until_ms is not None:

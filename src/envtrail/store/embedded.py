@@ -16,6 +16,7 @@ from envtrail.model.gap import Gap
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
 from envtrail.model.times import to_ms, to_rfc3339
+from envtrail.store.conditions import environment_condition, escape_like, user_condition
 from envtrail.store.counts import count_activity, count_programs
 from envtrail.store.decisions import find_findings, find_grants, find_requests, find_suppressions
 from envtrail.store.layout import RECORDS, ZST, Layout
@@ -231,17 +232,11 @@ def _conditions(query: Query, table: str) -> tuple[list[str], list[Any]]:
         values.extend(bound)
 
     if query.environment is not None and table != "sessions":
-        name = query.environment.rstrip("/")
-        if name.startswith("/"):
-            add("prefix = ?", name)
-        else:
-            add("(prefix = ? OR prefix LIKE ? ESCAPE '\\')", name, f"%/{_escape(name)}")
+        condition, bound = environment_condition(query.environment)
+        add(condition, *bound)
     if query.user is not None:
-        if query.user.isdigit():
-            uid = "auid = ?" if table == "sessions" else "coalesce(auid, uid) = ?"
-            add(f"(user = ? OR {uid})", query.user, int(query.user))
-        else:
-            add("user = ?", query.user)
+        condition, bound = user_condition(query.user, uid="auid" if table == "sessions" else "coalesce(auid, uid)")
+        add(condition, *bound)
     if query.since_ms is not None:
         add("started >= ?", to_rfc3339(query.since_ms))
     if query.until_ms is not None:
@@ -249,7 +244,7 @@ def _conditions(query: Query, table: str) -> tuple[list[str], list[Any]]:
     if query.outcome is not None and table != "sessions":
         add("outcome = ?", query.outcome)
     if query.text is not None and table != "sessions":
-        add("command LIKE ? ESCAPE '\\'", f"%{_escape(query.text)}%")
+        add("command LIKE ? ESCAPE '\\'", f"%{escape_like(query.text)}%")
     if table == "operations":
         _add_of_operations(query, add)
     if table == "runs":
@@ -281,12 +276,8 @@ def _add_of_runs(query: Query, add: Callable[..., None]) -> None:
         add("part_of IS NULL")
     if query.program is not None:
         name = query.program.rstrip("/")
-        add("(program = ? OR program LIKE ? ESCAPE '\\')", name, f"%/{_escape(name)}")
+        add("(program = ? OR program LIKE ? ESCAPE '\\')", name, f"%/{escape_like(name)}")
     if query.sha256 is not None:
-        add("sha256 LIKE ? ESCAPE '\\'", f"{_escape(query.sha256.lower())}%")
+        add("sha256 LIKE ? ESCAPE '\\'", f"{escape_like(query.sha256.lower())}%")
     if query.snapshot is not None:
-        add("snapshot LIKE ? ESCAPE '\\'", f"sha256:{_escape(query.snapshot.lower().removeprefix('sha256:'))}%")
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        add("snapshot LIKE ? ESCAPE '\\'", f"sha256:{escape_like(query.snapshot.lower().removeprefix('sha256:'))}%")

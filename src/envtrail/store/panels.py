@@ -65,6 +65,21 @@ class Hour(Struct, frozen=True, kw_only=True):
     operations: int
 
 
+class Week(Struct, frozen=True, kw_only=True):
+    """Today, and the seven days before it."""
+
+    since_ms: int
+    first: date
+    last: date
+
+
+def last_week(now_ms: int, zone: ZoneInfo | None) -> Week:
+    """As the calendar of a zone has it; of this machine's, without one."""
+    now = datetime.fromtimestamp(now_ms / 1000, tz=timezone.utc).astimezone(zone)
+    first = (now - timedelta(days=7)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return Week(since_ms=round(first.timestamp() * 1000), first=first.date(), last=now.date())
+
+
 def installs_by_day(activity: Iterable[Activity], *, first: date, last: date, zone: ZoneInfo | None) -> list[Day]:
     """Each day of a span, those without anything too."""
     installs: Counter[date] = Counter()

@@ -214,8 +214,7 @@ def _is_own(item: Operation | Run | Session | EventRow, viewer: Viewer) -> bool:
         return True
     match item:
         case Operation() | Run():
-            person = item.actor.auid if item.actor.auid is not None else item.actor.uid
-            return person == viewer.uid and item.actor.method != "owner"
+            return item.actor.number == viewer.uid and item.actor.method != "owner"
         case Session():
             return item.auid == viewer.uid
         case EventRow():

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError
-from envtrail.model.environment import Environment, Package, Snapshot, normalise_name
+from envtrail.model.environment import Environment, Package, Snapshot, normalise_name, settled_kind
 from envtrail.model.gap import Gap
 from envtrail.model.ids import lowest_id
 from envtrail.model.operation import Operation
@@ -190,8 +190,11 @@ class State:
 
     def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None:
         """Note that an environment was seen, or seen gone: then what it was is kept."""
-        known = (self.environment(environment.prefix) if gone else None) or environment
-        self._put("environments", environment.prefix, seen_ms, int(gone), _encode(msgspec.structs.replace(known, gone=gone)))
+        known = self.environment(environment.prefix)
+        shown = known if gone and known is not None else environment
+        kind = settled_kind(known.kind if known is not None else None, shown.kind)
+        settled = msgspec.structs.replace(shown, kind=kind, gone=gone)
+        self._put("environments", environment.prefix, seen_ms, int(gone), _encode(settled))
 
     def put_snapshot(
         self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None, digest: str | None = None
@@ -272,6 +275,11 @@ class State:
         """When an environment was made, as its own marks tell."""
         environment = self.environment(prefix)
         return environment.created_ms if environment else None
+
+    def owner_uid(self, prefix: str) -> int | None:
+        """Whose an environment is."""
+        environment = self.environment(prefix)
+        return environment.owner_uid if environment else None
 
     def environment(self, prefix: str) -> Environment | None:
         """An environment as it was last seen."""

@@ -176,7 +176,7 @@ def _one(answer: Any) -> Response:
 
 
 async def _live(reading: Reading, request: Request) -> AsyncIterator[bytes]:
-    """Each as `event: operation|finding` with its document; a comment each few seconds keeps the connection."""
+    """Each as `event: operation|finding` with its document; a comment at each look keeps the connection."""
     seen: set[str] = set()
 
     def newest(store: Store) -> list[tuple[str, Any]]:

@@ -8,7 +8,7 @@ import msgspec
 from envtrail.cli.context import Context
 from envtrail.cli.options import moment, span_options
 from envtrail.cli.render import command_line, emit_text, found_nothing, listing, safe
-from envtrail.cli.times import show_ms
+from envtrail.model.times import show_ms
 from envtrail.store.store import EventRow, Query
 
 

@@ -7,7 +7,7 @@ import click
 from envtrail.cli.context import Context
 from envtrail.cli.options import moment, span_options
 from envtrail.cli.render import listing
-from envtrail.cli.times import show_ms
+from envtrail.model.times import show_ms
 from envtrail.store.store import Query
 
 

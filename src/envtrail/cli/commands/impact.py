@@ -10,7 +10,6 @@ import click
 
 from envtrail.cli.context import Context
 from envtrail.cli.render import listing, safe
-from envtrail.cli.times import show_ms
 from envtrail.environments.advisories import Advisories, Advisory, read_advisories
 from envtrail.environments.impact import (
     Exposure,
@@ -26,6 +25,7 @@ from envtrail.environments.impact import (
 from envtrail.errors import InputError, UsageError
 from envtrail.model.environment import Holding, normalise_name
 from envtrail.model.operation import Operation
+from envtrail.model.times import show_ms
 from envtrail.store.store import Query, Store
 
 _MOST_FAULTS = 10

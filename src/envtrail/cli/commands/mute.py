@@ -7,10 +7,11 @@ import click
 from envtrail.cli.context import Context
 from envtrail.cli.deciding import decide
 from envtrail.cli.render import listing, safe
-from envtrail.cli.times import parse_until, show_ms
+from envtrail.cli.times import parse_until
 from envtrail.errors import InputError, UsageError
 from envtrail.model.decision import Mute, Unmute
 from envtrail.model.finding import Suppression
+from envtrail.model.times import show_ms
 
 _COLUMNS = ("mute", "until", "detection", "users", "environments", "packages", "owner", "reason")
 

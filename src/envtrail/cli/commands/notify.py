@@ -13,8 +13,8 @@ import click
 
 from envtrail.cli.context import Context
 from envtrail.cli.render import emit_json, emit_text, safe, style
-from envtrail.cli.times import show_ms
 from envtrail.errors import ExitCode, InputError
+from envtrail.model.times import show_ms
 
 if TYPE_CHECKING:
     from envtrail.notify.channels import Channel

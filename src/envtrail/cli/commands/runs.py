@@ -10,8 +10,9 @@ from envtrail.cli.context import Context
 from envtrail.cli.options import moment, span_options
 from envtrail.cli.render import listing
 from envtrail.cli.runs import outcome_of
-from envtrail.cli.times import show_duration, show_time
+from envtrail.cli.times import show_duration
 from envtrail.model.run import Run
+from envtrail.model.times import show_time
 from envtrail.store.store import Query
 
 _DEEPEST = 20

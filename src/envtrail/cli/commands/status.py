@@ -9,7 +9,7 @@ import msgspec
 
 from envtrail.cli.context import Context
 from envtrail.cli.render import emit_json, emit_text
-from envtrail.cli.times import show_ms
+from envtrail.model.times import show_ms
 from envtrail.store.agent_status import AgentStatus, read_status
 from envtrail.store.store import StoreStatus
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -12,8 +11,8 @@ import click
 from envtrail.cli.context import Context
 from envtrail.cli.options import moment
 from envtrail.cli.render import listing, safe
-from envtrail.cli.times import show_time
-from envtrail.model.hours import DAYS, parse_zone
+from envtrail.model.hours import DAYS
+from envtrail.model.times import show_time
 from envtrail.store.office import office_hours
 from envtrail.store.panels import (
     Day,
@@ -23,13 +22,12 @@ from envtrail.store.panels import (
     Script,
     by_hour,
     installs_by_day,
+    last_week,
     most_active,
     off_hours,
     top_scripts,
 )
 from envtrail.store.store import Query
-
-_WEEK = timedelta(days=7)
 
 
 @click.group("top")
@@ -66,14 +64,11 @@ def _query(context: Context, since: str, until: str | None, environment: str | N
 @click.pass_obj
 def installs(context: Context, environment: str | None, user: str | None, as_csv: bool, as_json: bool) -> None:
     """Packages that came or changed, today and on each day of the week before."""
-    zone = context.config.text("office.zone")
-    now = datetime.fromtimestamp(context.now_ms / 1000).astimezone(parse_zone(zone) if zone else None)
-    first = (now - _WEEK).replace(hour=0, minute=0, second=0, microsecond=0)
-    query = Query(since_ms=int(first.timestamp() * 1000), environment=environment, user=user)
+    zone = office_hours(context.config).place
+    week = last_week(context.now_ms, zone)
     with context.store() as store:
-        days = installs_by_day(
-            store.activity(query), first=first.date(), last=now.date(), zone=parse_zone(zone) if zone else None
-        )
+        activity = store.activity(Query(since_ms=week.since_ms, environment=environment, user=user))
+        days = installs_by_day(activity, first=week.first, last=week.last, zone=zone)
 
     def row(item: Day) -> tuple[str, ...]:
         return (f"{item.day} {DAYS[item.day.weekday()]}", str(item.installs), str(item.operations))
@@ -174,13 +169,13 @@ def hours(
     as_json: bool,
 ) -> None:
     """The hours of the week in which most is changed."""
-    zone = context.config.text("office.zone")
+    zone = office_hours(context.config).place
 
     def row(item: Hour) -> tuple[str, ...]:
         return (DAYS[item.weekday], f"{item.hour:02d}:00", str(item.operations))
 
     with context.store() as store:
-        found = by_hour(store.activity(_query(context, since, until, environment, user)), parse_zone(zone) if zone else None)
+        found = by_hour(store.activity(_query(context, since, until, environment, user)), zone)
     most = sorted(found, key=lambda item: -item.operations)[:limit]
     listing(
         most,

@@ -73,12 +73,13 @@ class Watch:
         for detection in detections:
             if detection.correlation is None:
                 self._by_table.setdefault(detection.table, []).append(detection)
+        self._asks_parents = False
         for table, asked in self._by_table.items():
             text = statement(table, asked)
+            self._asks_parents |= "LEFT JOIN parents" in text
             self._database.execute(f"PREPARE look_{table} AS {text}")
             used = sorted(set(_COLUMN.findall(text))) if table == "events" else []
             self._columns[table] = ", ".join(map(name_of, used)) or "*"
-        self._asks_parents = "LEFT JOIN parents" in statement("events", self._by_table.get("events", []))
         self._asks_exits = any(
             _ABOUT_ENDS & {name.split()[0] for name in item.columns} for item in self._by_table.get("events", [])
         )

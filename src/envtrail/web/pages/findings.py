@@ -7,7 +7,7 @@ import shlex
 from nicegui import ui
 
 from envtrail.i18n import marked
-from envtrail.model.finding import Finding
+from envtrail.model.finding import Finding, mute_command
 from envtrail.model.text import safe
 from envtrail.store.store import Query
 from envtrail.web.access import Session
@@ -121,18 +121,7 @@ def _standing(until_ms: int, revoked_by: str | None, now_ms: int, _: Translate) 
 
 
 def _commands(found: Finding) -> list[str]:
-    about = [("--user", found.user), ("--environment", found.prefix), ("--package", found.package)]
-    words = [
-        "envtrail",
-        "mute",
-        found.detection,
-        *(word for option, value in about if value for word in (option, value)),
-        "--until",
-        "30d",
-        "--why",
-        "…",
-    ]
-    lines = [f"envtrail ack {found.id} --why …", shlex.join(words)]
+    lines = [f"envtrail ack {found.id} --why …", shlex.join(mute_command(found))]
     if found.source == "policy" and found.operation:
         lines.insert(0, f"envtrail approve --operation {found.operation} --why …")
     return lines

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from nicegui import ui
 
 from envtrail.i18n import marked
-from envtrail.model.hours import parse_zone
 from envtrail.model.operation import Operation
 from envtrail.model.text import safe
 from envtrail.store.agent_status import AgentStatus, read_status
@@ -21,6 +19,7 @@ from envtrail.store.panels import (
     Script,
     by_hour,
     installs_by_day,
+    last_week,
     most_active,
     off_hours,
     top_scripts,
@@ -84,12 +83,10 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
 
 def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) -> Figures:
     config = reading.config
-    name = config.text("office.zone")
-    zone = parse_zone(name) if name else None
-    now = datetime.fromtimestamp(now_ms / 1000).astimezone(zone)
-    first = (now - timedelta(days=7)).replace(hour=0, minute=0, second=0, microsecond=0)
+    office = office_hours(config)
+    week = last_week(now_ms, office.place)
     query = query_of(given, now_ms)
-    week = Query(environment=query.environment, user=query.user, since_ms=int(first.timestamp() * 1000))
+    of_week = Query(environment=query.environment, user=query.user, since_ms=week.since_ms)
     activity, programs = list(store.activity(query)), list(store.programs(query))
     newest = [
         item
@@ -97,11 +94,11 @@ def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) ->
         if item.actor.method != "owner"
     ]
     return Figures(
-        days=installs_by_day(store.activity(week), first=first.date(), last=now.date(), zone=zone),
+        days=installs_by_day(store.activity(of_week), first=week.first, last=week.last, zone=office.place),
         people=most_active(activity, programs),
         scripts=top_scripts(programs),
-        off_hours=off_hours(activity, office_hours(config)),
-        hours=by_hour(activity, zone),
+        off_hours=off_hours(activity, office),
+        hours=by_hour(activity, office.place),
         status=store.status(),
         agent=read_status(config.data_dir, now_ms),
         newest=newest,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 
+from envtrail.model import times
 from envtrail.model.approval import Terms
 from envtrail.model.finding import Finding
 from envtrail.model.operation import Actor, Change, Operation
@@ -40,8 +40,7 @@ def query_of(given: Mapping[str, str], now_ms: int, *, limit: int | None = None,
 
 def person(actor: Actor) -> str:
     """The name; of somebody without one, the number; how far it is to be believed, where that is not certain."""
-    number = actor.auid if actor.auid is not None else actor.uid
-    name = actor.name or (f"uid {number}" if number is not None else "?")
+    name = actor.name or (f"uid {actor.number}" if actor.number is not None else "?")
     return name if actor.confidence.value == "certain" else f"{name} ({actor.confidence.value})"
 
 
@@ -92,20 +91,15 @@ def terms_of(terms: Terms) -> str:
 
 
 def show_ms(time_ms: int) -> str:
-    """Local time, to the second."""
-    return datetime.fromtimestamp(time_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """Local time, to the second, without the offset."""
+    return times.show_ms(time_ms)[:19]
 
 
 def show_time(text: str | None) -> str:
     """RFC 3339 → local time."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone().strftime("%Y-%m-%d %H:%M:%S") if text else ""
+    return show_ms(times.to_ms(text)) if text else ""
 
 
 def show_span(started: str, ended: str | None) -> str:
     """How long it took."""
-    if ended is None:
-        return ""
-    span: timedelta = datetime.fromisoformat(ended.replace("Z", "+00:00")) - datetime.fromisoformat(
-        started.replace("Z", "+00:00")
-    )
-    return f"{span.total_seconds():.1f} s"
+    return "" if ended is None else f"{(times.to_ms(ended) - times.to_ms(started)) / 1000:.1f} s"

@@ -11,10 +11,10 @@ from envtrail.cli.context import Context
 from envtrail.cli.environments import find_environment, parse_point, snapshot_at
 from envtrail.cli.operations import whole
 from envtrail.cli.render import command_line, emit_json, emit_text, found_nothing, listing, safe
-from envtrail.cli.times import show_time
 from envtrail.environments.blame import Blame, blame_packages
 from envtrail.model.environment import normalise_name
 from envtrail.model.operation import Operation
+from envtrail.model.times import show_time
 from envtrail.store.store import Query
 
 _COLUMNS = ("package", "version", "operation", "who", "when", "how", "command")

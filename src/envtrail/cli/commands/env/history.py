@@ -12,9 +12,9 @@ from envtrail.cli.environments import find_environment
 from envtrail.cli.operations import summary
 from envtrail.cli.options import moment, span_options
 from envtrail.cli.render import command_line, listing
-from envtrail.cli.times import show_time
 from envtrail.model.environment import SnapshotRef
 from envtrail.model.operation import Operation
+from envtrail.model.times import show_time
 from envtrail.store.store import Query, Store
 
 _COLUMNS = ("operation", "when", "who", "what", "outcome", "changes", "packages", "command")

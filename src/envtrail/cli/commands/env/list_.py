@@ -6,8 +6,8 @@ import click
 
 from envtrail.cli.context import Context
 from envtrail.cli.render import listing, safe, show_bytes
-from envtrail.cli.times import show_time
 from envtrail.model.environment import EnvironmentSummary
+from envtrail.model.times import show_time
 
 _COLUMNS = ("prefix", "kind", "python", "packages", "size", "creator", "last change", "last use", "drift")
 

@@ -9,9 +9,9 @@ import click
 from envtrail.cli.context import Context
 from envtrail.cli.options import moment
 from envtrail.cli.render import emit_json, emit_table, found_nothing, safe, show_bytes
-from envtrail.cli.times import show_ms, show_time
 from envtrail.environments.unused import Duplicate, find_duplicates, find_unused
 from envtrail.model.environment import EnvironmentSummary
+from envtrail.model.times import show_ms, show_time
 
 _UNUSED = ("prefix", "kind", "size", "creator", "last use", "last change")
 _DUPLICATES = ("package", "version", "size", "copies", "to get back", "in")

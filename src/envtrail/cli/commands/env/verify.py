@@ -11,11 +11,11 @@ import msgspec
 from envtrail.cli.context import Context
 from envtrail.cli.environments import find_environment
 from envtrail.cli.render import emit_json, emit_text, safe, show_bytes, style
-from envtrail.cli.times import show_ms
 from envtrail.environments.find import identify
 from envtrail.environments.verify import FileFinding, Verification, attribute, verify_environment
 from envtrail.errors import ExitCode, InputError
 from envtrail.model.environment import normalise_name
+from envtrail.model.times import show_ms
 from envtrail.store.store import Query
 
 _COLOURS = {"added": "yellow", "changed": "red", "missing": "red", "unreadable": "yellow", "half-removed": "yellow"}
