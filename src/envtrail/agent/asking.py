@@ -12,10 +12,10 @@ from envtrail.agent.inbox import myself
 from envtrail.agent.overseer import Overseer
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config
-from envtrail.detect.facts import name_of_uid, uid_of_name
 from envtrail.detect.signatures import ServiceKey
 from envtrail.errors import CannotRunError
 from envtrail.model.decision import Decided, Decision
+from envtrail.store.directory import name_of_uid, uid_of_name
 from envtrail.store.layout import Layout
 from envtrail.store.opening import is_answered, socket_path
 from envtrail.store.remote import RemoteStore

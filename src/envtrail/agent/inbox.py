@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from envtrail.agent.world import name_of
-from envtrail.detect.facts import groups_of
 from envtrail.errors import CannotRunError, EnvtrailError
 from envtrail.model.decision import Decided, Decision, Person
 from envtrail.model.ids import UNSET
+from envtrail.store.directory import groups_of
 from envtrail.store.store import Viewer
 
 _WAIT_S = 20

@@ -11,7 +11,7 @@ from envtrail.agent.detecting import Detecting
 from envtrail.agent.policy_keeper import PolicyKeeper
 from envtrail.config import Config
 from envtrail.detect.ages import IndexAges
-from envtrail.detect.facts import FactFinder, forget_people, name_of_uid
+from envtrail.detect.facts import FactFinder
 from envtrail.detect.grants import find_cover, find_suppression
 from envtrail.detect.judge import Decision, judge
 from envtrail.detect.policy import Policy, Verdict
@@ -23,6 +23,7 @@ from envtrail.model.observation import FindingMade, Observation, OperationJudged
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
 from envtrail.model.times import to_ms
+from envtrail.store.directory import forget_people, name_of_uid
 from envtrail.store.state import State
 
 _LEVELS = {Verdict.NOTIFY: Level.LOW, Verdict.REQUIRE_APPROVAL: Level.MEDIUM, Verdict.DENY: Level.HIGH}

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from envtrail.detect.facts import uid_of_name
 from envtrail.detect.files import Loaded, load_policy, parse_policy
 from envtrail.detect.policy import FileGrant, FileSuppression, Policy
 from envtrail.errors import InputError
 from envtrail.model.approval import Approval, Grant, GrantKind, Terms, make_grant_id
 from envtrail.model.finding import Finding, Level, Suppression, make_finding_id
 from envtrail.model.observation import FindingMade, GrantGiven, GrantRevoked, Observation, PolicyLoaded, SuppressionSet
+from envtrail.store.directory import uid_of_name
 from envtrail.store.state import State
 
 _GIT_TIMEOUT_S = 10

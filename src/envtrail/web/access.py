@@ -20,6 +20,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from envtrail.model.identity import Identity
+
 COOKIE = "envtrail_session"
 SESSION_S = 12 * 3600
 IDLE_S = 2 * 3600
@@ -47,6 +49,7 @@ class Session(Struct, kw_only=True):
     """Somebody who has come in."""
 
     id: str
+    identity: Identity
     made_s: float
     seen_s: float
     language: str = "en"
@@ -58,11 +61,13 @@ class Doors:
     """Sessions and tokens, in memory: a restart ends them all.
 
     Args:
+        owner: Who started the page: the link is theirs.
         clock: Seconds that only go on.
         on_used: Told of the next link when one was used.
     """
 
-    def __init__(self, *, clock: Any = time.monotonic, on_used: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, *, owner: Identity, clock: Any = time.monotonic, on_used: Callable[[str], None] = lambda _: None) -> None:
+        self._owner = owner
         self._clock = clock
         self._on_used = on_used
         self._sessions: dict[str, Session] = {}
@@ -85,11 +90,16 @@ class Doors:
             self._wrong.append(now)
             return None
         self._link = secrets.token_urlsafe(32)
-        session = Session(id=secrets.token_urlsafe(32), made_s=now, seen_s=now)
+        self._on_used(self._link)
+        return self.begin(self._owner)
+
+    def begin(self, identity: Identity) -> Session:
+        """A session with a new number for somebody who is known."""
+        now = self._clock()
+        session = Session(id=secrets.token_urlsafe(32), identity=identity, made_s=now, seen_s=now)
         if len(self._sessions) >= _MOST_SESSIONS:
             del self._sessions[min(self._sessions, key=lambda id_: self._sessions[id_].seen_s)]
         self._sessions[session.id] = session
-        self._on_used(self._link)
         return session
 
     def find(self, headers: Headers) -> Session | None:

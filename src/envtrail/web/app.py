@@ -13,6 +13,8 @@ from nicegui import ui
 from envtrail import __version__
 from envtrail.config import Config
 from envtrail.i18n import LANGUAGES
+from envtrail.model.identity import Identity, Role
+from envtrail.store.directory import name_of_uid
 from envtrail.web.access import COOKIE, SESSION_S, Doors, Gate, Session
 from envtrail.web.api import add_api
 from envtrail.web.pages import environments, findings, operations, overview, people, runs, system
@@ -38,7 +40,8 @@ def make_app(
         on_used: Told of the next link's token when one was used.
     """
     app = FastAPI(title="Envtrail", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
-    doors = Doors(on_used=on_used)
+    owner = Identity(name=name_of_uid(uid) or str(uid), role=Role.ADMIN, uid=uid, method="link")
+    doors = Doors(owner=owner, on_used=on_used)
     reading = Reading(config, uid=uid)
     add_api(app, reading, _now_ms)
     _add_doors(app, doors, is_secure=is_secure)
