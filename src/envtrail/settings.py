@@ -242,6 +242,18 @@ SETTINGS: tuple[Setting, ...] = (
         "Channels over which people are told; it holds secrets, so only its owner may read it.",
     ),
     Setting(
+        "web.account",
+        "envtrail-web",
+        "account",
+        "As whom the page runs where it is not root: besides root, it alone may say who is before it.",
+    ),
+    Setting(
+        "web.separate_administrators",
+        False,
+        "",
+        "The page's administrators have parts of the rights each: `admin` sees settings and health, `security` decides, `auditor` reads.",
+    ),
+    Setting(
         "policy.allowed_signers",
         "/etc/envtrail/allowed_signers",
         "path",

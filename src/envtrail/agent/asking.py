@@ -8,22 +8,29 @@ from pathlib import Path
 
 from envtrail.agent.build import open_trail
 from envtrail.agent.deciding import Deciding
-from envtrail.agent.inbox import myself
+from envtrail.agent.inbox import myself, person_behind
 from envtrail.agent.overseer import Overseer
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config
 from envtrail.detect.signatures import ServiceKey
 from envtrail.errors import CannotRunError
 from envtrail.model.decision import Decided, Decision
+from envtrail.model.identity import Identity
 from envtrail.store.directory import name_of_uid, uid_of_name
 from envtrail.store.layout import Layout
 from envtrail.store.opening import is_answered, socket_path
 from envtrail.store.remote import RemoteStore
 from envtrail.store.state import State
+from envtrail.store.viewing import viewer_for
 
 
-def ask_agent(config: Config, decision: Decision) -> Decided:
+def ask_agent(config: Config, decision: Decision, *, on_behalf: Identity | None = None) -> Decided:
     """Have a decision written down.
+
+    Args:
+        config: Where the trail is.
+        decision: What is decided.
+        on_behalf: Who decides, where the page asks for somebody; null: whoever runs this process.
 
     Raises:
         CannotRunError: no agent answers, and this user may not write the trail.
@@ -31,7 +38,7 @@ def ask_agent(config: Config, decision: Decision) -> Decided:
     """
     path = socket_path(config)
     if is_answered(path):
-        return RemoteStore(str(path)).decide(decision)
+        return RemoteStore(str(path), on_behalf=on_behalf).decide(decision)
     if not Layout(config.data_dir).exists() or not os.access(config.data_dir, os.W_OK):
         raise CannotRunError(f"no agent answers on `{path}`", hint="`envtrail up`, or `systemctl start envtrail`")
     now_ms = int(time.time() * 1000)
@@ -40,7 +47,11 @@ def ask_agent(config: Config, decision: Decision) -> Decided:
         deciding = make_deciding(config, opened.state)
         opened.pipeline.observe(overseer.look(now_ms), now_ms)
         deciding.policy = overseer.policy
-        observations, decided = deciding.decide(decision, myself(), now_ms)
+        person = myself()
+        if on_behalf is not None:
+            viewer = viewer_for(on_behalf, is_separated=config.flag("web.separate_administrators"))
+            person = person_behind(viewer, os.getpid())
+        observations, decided = deciding.decide(decision, person, now_ms)
         opened.pipeline.observe(overseer.muted(observations, now_ms), now_ms)
     return decided
 

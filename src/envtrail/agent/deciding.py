@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 from typing_extensions import assert_never
 
+from envtrail.agent.triaging import need_reason, note_looks, triage
 from envtrail.detect.grants import approval_rule
 from envtrail.detect.policy import ApprovalRule, Policy, parse_span
 from envtrail.detect.signatures import ServiceKey, verify
@@ -35,24 +35,22 @@ from envtrail.model.decision import (
     Decided,
     Decision,
     Deny,
+    Looked,
     Mute,
     Person,
     Revoke,
     Triage,
     Unmute,
 )
-from envtrail.model.finding import Finding, Level, Suppression, make_finding_id
-from envtrail.model.ids import make_ulid
+from envtrail.model.finding import Finding, Level, make_finding_id
 from envtrail.model.observation import (
     FindingMade,
-    FindingTriaged,
     GrantGiven,
     GrantRevoked,
     Observation,
     RequestApproved,
     RequestDenied,
     RequestMade,
-    SuppressionSet,
 )
 from envtrail.model.operation import EnvironmentRef
 from envtrail.store.state import State
@@ -98,6 +96,10 @@ class Deciding:
             InputError: what it is about is not there, or does not stand so.
             UsageError: words that mean nothing.
         """
+        if not by.may_decide and not isinstance(decision, Looked):
+            raise CannotRunError(
+                f"{by.name} reads, and decides nothing", hint="roles: `web.admins`, `web.security`, `web.auditors`"
+            )
         match decision:
             case Ask():
                 return self._ask(decision, by, now_ms)
@@ -112,7 +114,9 @@ class Deciding:
             case BreakGlass():
                 return self._break_glass(decision, by, now_ms)
             case Triage() | Mute() | Unmute():
-                return self._triage(decision, by, now_ms)
+                return triage(decision, by, now_ms, self._state)
+            case Looked():
+                return note_looks(decision, by, now_ms)
             case _:
                 assert_never(decision)
 
@@ -124,7 +128,7 @@ class Deciding:
         return _holds(self._rule(prefix).approvers.holds, by)
 
     def _ask(self, ask: Ask, by: Person, now_ms: int) -> _ANSWER:
-        _need_reason(ask.why)
+        need_reason(ask.why)
         if ask.action not in ACTIONS:
             raise UsageError(f"`{ask.action}` is no action", hint=", ".join(ACTIONS))
         for spec in ask.packages:
@@ -183,7 +187,7 @@ class Deciding:
         )
 
     def _approve_late(self, approve: Approve, by: Person, now_ms: int) -> _ANSWER:
-        _need_reason(approve.why)
+        need_reason(approve.why)
         operation = self._state.operation(approve.operation or "")
         if operation is None:
             raise InputError(f"there is no operation `{approve.operation}`", hint="`envtrail log` lists them")
@@ -209,7 +213,7 @@ class Deciding:
         )
 
     def _deny(self, deny: Deny, by: Person, now_ms: int) -> _ANSWER:
-        _need_reason(deny.why)
+        need_reason(deny.why)
         request = self._pending(deny.request, now_ms)
         self._may_approve(request.terms, by, is_no=True)
         return [RequestDenied(time_ms=now_ms, request=request.id, by=by.name, why=deny.why)], Decided(
@@ -217,7 +221,7 @@ class Deciding:
         )
 
     def _revoke(self, revoke: Revoke, by: Person, now_ms: int) -> _ANSWER:
-        _need_reason(revoke.why)
+        need_reason(revoke.why)
         grant = self._state.decisions.grant(revoke.grant)
         if grant is None:
             raise InputError(f"there is no grant `{revoke.grant}`", hint="`envtrail grants` lists them")
@@ -235,7 +239,7 @@ class Deciding:
         )
 
     def _break_glass(self, taken: BreakGlass, by: Person, now_ms: int) -> _ANSWER:
-        _need_reason(taken.why)
+        need_reason(taken.why)
         rule = self._rule(taken.prefix)
         if not _holds(rule.break_glass.holds, by):
             raise CannotRunError(
@@ -277,46 +281,6 @@ class Deciding:
         return [GrantGiven(time_ms=now_ms, grant=grant), FindingMade(time_ms=now_ms, finding=finding)], Decided(
             what="grant", id=grant.id, said=f"grant {grant.id[:10]} stands for {rule.break_glass_for}; those who watch are told"
         )
-
-    def _triage(self, decision: Triage | Mute | Unmute, by: Person, now_ms: int) -> _ANSWER:
-        if not by.is_admin:
-            raise CannotRunError("only root and the service's group may triage findings", hint="`service.group` names the group")
-        _need_reason(decision.why)
-        match decision:
-            case Triage():
-                found = self._state.decisions.finding(decision.finding)
-                if found is None:
-                    raise InputError(f"there is no finding `{decision.finding}`", hint="`envtrail findings` lists them")
-                triaged = FindingTriaged(
-                    time_ms=now_ms,
-                    finding=found.id,
-                    status=decision.status,
-                    by=by.name,
-                    why=decision.why,
-                    assignee=decision.assignee,
-                )
-                return [triaged], Decided(what="triage", id=found.id, said=f"finding {found.id[:10]} is {decision.status.value}")
-            case Mute():
-                item = Suppression(
-                    id=make_ulid(now_ms, "suppression", decision.detection, by.name, decision.why),
-                    detection=decision.detection,
-                    reason=decision.why,
-                    owner=decision.owner or by.name,
-                    until_ms=decision.until_ms,
-                    users=decision.users,
-                    environments=decision.environments,
-                    packages=decision.packages,
-                    made_ms=now_ms,
-                )
-                said = f"{decision.detection} is muted, as {item.id[:10]}"
-                return [SuppressionSet(time_ms=now_ms, suppression=item)], Decided(what="mute", id=item.id, said=said)
-            case Unmute():
-                standing = {item.id: item for item in self._state.decisions.suppressions(now_ms)}
-                if decision.suppression not in standing:
-                    raise InputError(f"no mute `{decision.suppression}` stands", hint="`envtrail mute --list` lists them")
-                ended = msgspec.structs.replace(standing[decision.suppression], ended_ms=now_ms)
-                said = f"{ended.detection} is told again"
-                return [SuppressionSet(time_ms=now_ms, suppression=ended)], Decided(what="unmute", id=ended.id, said=said)
 
     def _pending(self, id_: str, now_ms: int) -> Request:
         request = self._state.decisions.request(RequestId(id_))
@@ -369,13 +333,16 @@ class Deciding:
         signature = None
         with contextlib.suppress(CannotRunError):
             signature = self._key.sign(signed_bytes(terms))
-        return Approval(name=by.name, uid=by.uid, time_ms=now_ms, method="service", why=why, signature=signature)
+        return Approval(
+            name=by.name,
+            uid=by.uid if by.uid >= 0 else None,
+            time_ms=now_ms,
+            method="service",
+            why=why,
+            signature=signature,
+            known_by=by.known_by,
+        )
 
 
 def _holds(holds: Callable[[str | None, frozenset[str]], bool], by: Person) -> bool:
     return any(holds(name, by.groups) for name in by.names)
-
-
-def _need_reason(why: str) -> None:
-    if not why.strip():
-        raise UsageError("a reason is needed", hint="`--why …`")

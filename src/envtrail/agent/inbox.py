@@ -9,9 +9,12 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from envtrail.agent.world import name_of
 from envtrail.errors import CannotRunError, EnvtrailError
 from envtrail.model.decision import Decided, Decision, Person
+from envtrail.model.identity import Right
 from envtrail.model.ids import UNSET
 from envtrail.store.directory import groups_of
 from envtrail.store.store import Viewer
@@ -59,7 +62,7 @@ class Inbox:
             EnvtrailError: what the loop says.
             CannotRunError: the agent does not answer.
         """
-        letter = Letter(decision, person_of(viewer.uid, pid, is_admin=viewer.sees_everything))
+        letter = Letter(decision, person_behind(viewer, pid))
         if self._is_closed:
             raise CannotRunError("the agent is ending", hint="try again when it runs")
         self._letters.put(letter)
@@ -70,7 +73,7 @@ class Inbox:
 
     def asks_about(self, viewer: Viewer, pid: int, prefix: str) -> bool:
         """Whether whoever runs a process may decide about an environment."""
-        return self.may_decide(person_of(viewer.uid, pid, is_admin=viewer.sees_everything), prefix)
+        return self.may_decide(person_behind(viewer, pid), prefix)
 
     def take(self) -> Iterator[Letter]:
         """What has come since the last call."""
@@ -85,6 +88,23 @@ class Inbox:
         self._is_closed = True
         for letter in self.take():
             letter.answer.set_exception(CannotRunError("the agent is ending", hint="try again when it runs"))
+
+
+def person_behind(viewer: Viewer, pid: int) -> Person:
+    """Who decides: somebody whom the page knows, else whoever runs the process at the other end."""
+    identity = viewer.identity
+    if identity is None:
+        person = person_of(viewer.uid, pid, is_admin=viewer.sees_everything)
+        return msgspec.structs.replace(person, is_page=viewer.may_speak)
+    return Person(
+        uid=viewer.uid,
+        login_uid=identity.uid,
+        name=identity.name,
+        groups=groups_of(identity.name),
+        is_admin=Right.TRIAGE in viewer.rights,
+        may_decide=Right.DECIDE in viewer.rights,
+        known_by=identity.method,
+    )
 
 
 def person_of(uid: int, pid: int, *, is_admin: bool) -> Person:
@@ -107,6 +127,6 @@ def _login_uid(pid: int, uid: int) -> int | None:
 
 
 def myself() -> Person:
-    """Who runs this process."""
+    """Who runs this process, and writes the trail by itself."""
     uid = os.geteuid()
-    return person_of(uid, os.getpid(), is_admin=uid == 0)
+    return msgspec.structs.replace(person_of(uid, os.getpid(), is_admin=uid == 0), is_page=True)

@@ -29,6 +29,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "sessions": "Logins.",
         "events": "Search the raw trail.",
         "gaps": "The loss ledger: what is known to be missing.",
+        "looks": "Who looked at whose data on the page.",
     },
     "Decide": {
         "request": "Ask to change an environment.",

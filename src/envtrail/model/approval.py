@@ -52,6 +52,8 @@ class Approval(Struct, frozen=True, kw_only=True):
     """Armoured SSHSIG over the grant's terms (PROTOCOL.sshsig)."""
     key: str | None = None
     """Fingerprint of the key that signed."""
+    known_by: str | None = None
+    """How the page knew them (`link`, `local`, `pam`, `oidc`, `proxy`), where it was given there."""
 
 
 class Terms(Struct, frozen=True, kw_only=True):

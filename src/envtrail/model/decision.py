@@ -7,6 +7,7 @@ from typing import Union
 from msgspec import Struct
 
 from envtrail.model.finding import Status
+from envtrail.model.look import Look
 
 
 class _Decision(Struct, frozen=True, kw_only=True, tag_field="do", forbid_unknown_fields=True):
@@ -81,11 +82,17 @@ class Unmute(_Decision, frozen=True, kw_only=True, tag="unmute"):
     suppression: str
 
 
-Decision = Union[Ask, Approve, Deny, Revoke, BreakGlass, Triage, Mute, Unmute]
+class Looked(_Decision, frozen=True, kw_only=True, tag="looked"):
+    """The page showed somebody what is not their own."""
+
+    looks: list[Look]
+
+
+Decision = Union[Ask, Approve, Deny, Revoke, BreakGlass, Triage, Mute, Unmute, Looked]
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """Who is at the other end, as the kernel says."""
+    """Who decides, as the kernel says; where the page asks for somebody, as the page knows them."""
 
     uid: int
     login_uid: int | None = None
@@ -94,7 +101,13 @@ class Person(Struct, frozen=True, kw_only=True):
     """Of the login uid, else of the uid."""
     groups: frozenset[str] = frozenset()
     is_admin: bool = False
-    """Root, or a member of the service's group."""
+    """Root, or a member of the service's group; of the page's people those who may triage."""
+    may_decide: bool = True
+    """An auditor changes nothing."""
+    known_by: str | None = None
+    """How the page knew them; null: the kernel says who they are."""
+    is_page: bool = False
+    """The page itself, which tells who looked."""
 
     @property
     def names(self) -> list[str]:

@@ -81,11 +81,17 @@ class Finding(Struct, frozen=True, kw_only=True):
     assignee: str | None = None
 
 
+def patterns_of(finding: Finding) -> dict[str, list[str]]:
+    """What a suppression of a finding's like, and of nothing beside it, names: `environments`, `users`, `packages`."""
+    named = (("environments", finding.prefix), ("users", finding.user), ("packages", finding.package))
+    return {name: [as_pattern(value)] if value else [] for name, value in named}
+
+
 def mute_command(finding: Finding) -> list[str]:
     """The words of the command that silences a finding's like, and nothing beside it."""
     words = ["envtrail", "mute", finding.detection]
-    for option, value in (("--environment", finding.prefix), ("--user", finding.user), ("--package", finding.package)):
-        words += [option, as_pattern(value)] if value else []
+    for name, patterns in patterns_of(finding).items():
+        words += [word for pattern in patterns for word in (f"--{name[:-1]}", pattern)]
     return [*words, "--until", "30d", "--why", "…"]
 
 

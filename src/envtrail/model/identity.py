@@ -29,25 +29,23 @@ class Right(str, Enum):
     """What a page or a button asks for."""
 
     SEE_ALL = "see_all"
-    """Operations, runs, sessions and findings of others."""
-    SEE_RECORDS = "see_records"
-    """The trail: events, with the kernel's records."""
+    """What others did: operations, runs, sessions, findings, and the kernel's records."""
     SEE_LOOKS = "see_looks"
     """Who looked at whose data."""
     SEE_SETTINGS = "see_settings"
     DECIDE = "decide"
-    """Approve, deny, revoke, where the policy makes them an approver."""
+    """Ask for changes; approve, deny and revoke where the policy makes them an approver."""
     TRIAGE = "triage"
     """Acknowledge, assign and mute findings."""
 
 
 _EVERYTHING = frozenset(Right)
-_AUDIT = frozenset({Right.SEE_ALL, Right.SEE_RECORDS, Right.SEE_LOOKS, Right.SEE_SETTINGS})
+_AUDIT = frozenset({Right.SEE_ALL, Right.SEE_LOOKS, Right.SEE_SETTINGS})
 _RIGHTS = {
     Role.ADMIN: _EVERYTHING,
-    Role.SECURITY: frozenset({Right.SEE_ALL, Right.SEE_RECORDS, Right.DECIDE, Right.TRIAGE}),
+    Role.SECURITY: frozenset({Right.SEE_ALL, Right.DECIDE, Right.TRIAGE}),
     Role.AUDITOR: _AUDIT,
-    Role.MEMBER: frozenset(),
+    Role.MEMBER: frozenset({Right.DECIDE}),
 }
 _RIGHTS_SEPARATED = {**_RIGHTS, Role.ADMIN: frozenset({Right.SEE_SETTINGS})}
 """Three administrators: who runs the machine neither decides nor reads what others did."""

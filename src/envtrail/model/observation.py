@@ -16,6 +16,7 @@ from envtrail.model.environment import Environment, Package
 from envtrail.model.finding import Finding, FindingId, Status, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.ids import OperationId
+from envtrail.model.look import Look
 from envtrail.model.operation import FileChange
 
 
@@ -235,6 +236,12 @@ class FindingTriaged(_Observation, frozen=True, tag="finding_triaged"):
     assignee: str | None = None
 
 
+class LooksMade(_Observation, frozen=True, tag="looks_made"):
+    """The page showed people what is not their own."""
+
+    looks: list[Look]
+
+
 class SuppressionSet(_Observation, frozen=True, tag="suppression_set"):
     """A person muted a detection, or ended that before its time."""
 
@@ -302,6 +309,7 @@ Observation = Union[
     RulesApplied,
     ScriptSeen,
     SnapshotTaken,
+    LooksMade,
     SuppressionSet,
 ]
 

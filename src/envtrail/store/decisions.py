@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeVar, Union, get_args
 
 import msgspec
 
 from envtrail.model.approval import Approval, Grant, Request, RequestStatus
 from envtrail.model.finding import Finding, Level, Status, Suppression
+from envtrail.model.ids import lowest_id
+from envtrail.model.look import Look
 from envtrail.model.observation import (
     FindingMade,
     FindingTriaged,
     GrantGiven,
     GrantRevoked,
+    LooksMade,
     OperationJudged,
     PolicyLoaded,
     RequestApproved,
@@ -35,6 +39,7 @@ Decided = Union[
     FindingMade,
     FindingTriaged,
     SuppressionSet,
+    LooksMade,
     RequestMade,
     RequestApproved,
     RequestDenied,
@@ -83,6 +88,9 @@ class Decisions:
                 self._database.execute(
                     "INSERT OR REPLACE INTO suppressions VALUES (?, ?, ?)", (item.id, item.until_ms, _encode(item))
                 )
+            case LooksMade():
+                rows = [(look.id, _encode(look)) for look in observation.looks]
+                self._database.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?)", rows)
             case RequestMade():
                 self._put_request(observation.request)
             case RequestApproved() | RequestDenied():
@@ -264,6 +272,16 @@ def find_grants(database: sqlite3.Connection, query: Query) -> Iterator[Grant]:
 def find_suppressions(database: sqlite3.Connection) -> Iterator[Suppression]:
     """Every one that was ever set, those that end last first."""
     yield from _decoded(database.execute("SELECT doc FROM suppressions ORDER BY until_ms DESC"), Suppression)
+
+
+def find_looks(database: sqlite3.Connection, query: Query) -> Iterator[Look]:
+    """Newest first unless asked otherwise; of `query.user`: who looked."""
+    rows = database.execute(
+        f"SELECT doc FROM looks WHERE id >= ? AND id < ? ORDER BY id {'ASC' if query.oldest_first else 'DESC'}",
+        (lowest_id(query.since_ms or 0), query.before_id or (lowest_id(query.until_ms + 1) if query.until_ms else "~")),
+    )
+    found = (look for look in _decoded(rows, Look) if query.user in {None, look.by.name, str(look.by.uid)})
+    yield from islice(found, query.limit)
 
 
 def find_request(database: sqlite3.Connection, id_: str) -> Request | None:

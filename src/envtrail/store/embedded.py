@@ -13,12 +13,13 @@ from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
+from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
 from envtrail.model.times import to_ms, to_rfc3339
 from envtrail.store.conditions import environment_condition, escape_like, user_condition
 from envtrail.store.counts import count_activity, count_programs
-from envtrail.store.decisions import find_findings, find_grants, find_requests, find_suppressions
+from envtrail.store.decisions import find_findings, find_grants, find_looks, find_requests, find_suppressions
 from envtrail.store.layout import RECORDS, ZST, Layout
 from envtrail.store.lives import find_holdings, find_uses, summarise_environments
 from envtrail.store.state import connect, find_snapshot
@@ -149,6 +150,9 @@ class EmbeddedStore:
     def grants(self, query: Query) -> Iterator[Grant]:
         """Grants; newest first unless asked otherwise."""
         return find_grants(self._database, query)
+
+    def looks(self, query: Query) -> Iterator[Look]:
+        return find_looks(self._database, query)
 
     def suppressions(self) -> Iterator[Suppression]:
         """Mutes, those that end last first."""

@@ -8,9 +8,13 @@ from pathlib import Path
 
 from envtrail.config import Config
 from envtrail.errors import CannotRunError, InputError
+from envtrail.model.identity import Identity
+from envtrail.store.asked import OnAsk
+from envtrail.store.directory import uid_of_name
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.layout import Layout
 from envtrail.store.store import Store
+from envtrail.store.viewing import ViewedStore, viewer_for
 
 
 def socket_path(config: Config) -> Path:
@@ -30,8 +34,14 @@ def is_answered(path: Path) -> bool:
         return True
 
 
-def open_store(config: Config, *, uid: int) -> Store:
+def open_store(config: Config, *, uid: int, on_behalf: Identity | None = None, on_ask: OnAsk | None = None) -> Store:
     """Open the trail for reading.
+
+    Args:
+        config: Where it is.
+        uid: Of this process.
+        on_behalf: For whom the page reads: they see what is theirs to see. Null: this process, for itself.
+        on_ask: Told of each question, where `on_behalf` is given.
 
     Raises:
         InputError: there is none.
@@ -43,7 +53,7 @@ def open_store(config: Config, *, uid: int) -> Store:
     if not chosen and uid != 0 and os.path.exists(service):
         from envtrail.store.remote import RemoteStore
 
-        return RemoteStore(service)
+        return RemoteStore(service, on_behalf=on_behalf if speaks_for_others(config, uid) else None, on_ask=on_ask or _nobody)
     if not os.access(folder, os.R_OK | os.X_OK) and folder.exists():
         raise CannotRunError(
             f"`{folder}` can be read by its owner only", hint="without --data-dir the service is asked, where one runs"
@@ -53,4 +63,24 @@ def open_store(config: Config, *, uid: int) -> Store:
             f"no trail in `{folder}` yet",
             hint="`envtrail up` watches this machine, `envtrail import FILE` reads a log, `envtrail demo` plays one",
         )
-    return EmbeddedStore(folder)
+    store = EmbeddedStore(folder)
+    if on_behalf is None:
+        return store
+    viewer = viewer_for(on_behalf, is_separated=config.flag("web.separate_administrators"))
+    path = socket_path(config)
+    if not viewer.sees_everything and speaks_for_others(config, uid) and is_answered(path):
+        # The agent knows more of them: whether the policy in force makes them an approver.
+        from envtrail.store.remote import RemoteStore
+
+        store.close()
+        return RemoteStore(str(path), on_behalf=on_behalf, on_ask=on_ask or _nobody)
+    return ViewedStore(store, viewer, on_ask or _nobody)
+
+
+def speaks_for_others(config: Config, uid: int) -> bool:
+    """Whether a process of this user may be the page of several people."""
+    return uid in {0, uid_of_name(config.text("web.account"))}
+
+
+def _nobody(*_: object) -> None:
+    return

@@ -24,7 +24,7 @@ from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.store.decisions import Decisions
 
-SCHEMA = 6
+SCHEMA = 7
 
 _TABLES = """
 CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, ended TEXT, prefix TEXT, tool TEXT, kind TEXT, outcome TEXT,
@@ -59,6 +59,7 @@ CREATE INDEX findings_time ON findings (time_ms);
 CREATE TABLE suppressions (id TEXT PRIMARY KEY, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE TABLE requests (id TEXT PRIMARY KEY, status TEXT, uid INTEGER, prefix TEXT, doc BLOB) WITHOUT ROWID;
 CREATE TABLE grants (id TEXT PRIMARY KEY, prefix TEXT, uid INTEGER, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE looks (id TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
 CREATE TABLE redactions (kind TEXT PRIMARY KEY, count INTEGER) WITHOUT ROWID;
 CREATE TABLE cursors (source TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
 """

@@ -11,6 +11,8 @@ from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
+from envtrail.model.identity import Identity, Right
+from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
 
@@ -60,8 +62,14 @@ class Viewer(Struct, frozen=True, kw_only=True):
     """Who is asking."""
 
     uid: int
+    """-1 for somebody who has no account on this machine."""
     sees_everything: bool
-    """Root, and members of group `envtrail`."""
+    """Root, and members of group `envtrail`; of the page's people those whose role says so."""
+    identity: Identity | None = None
+    """Where the page asks for somebody; null: the process at the other end asks for itself."""
+    rights: frozenset[Right] = frozenset(Right)
+    may_speak: bool = False
+    """The page's own process, which says who is before it."""
 
 
 class EventRow(Struct, frozen=True, kw_only=True):
@@ -159,6 +167,10 @@ class Store(Protocol):
 
     def requests(self, query: Query) -> Iterator[Request]: ...
     def grants(self, query: Query) -> Iterator[Grant]: ...
+    def looks(self, query: Query) -> Iterator[Look]:
+        """Who looked at whose data, newest first."""
+        ...
+
     def suppressions(self) -> Iterator[Suppression]: ...
     def status(self) -> StoreStatus: ...
     def close(self) -> None: ...

@@ -116,6 +116,10 @@ class Doors:
         session.seen_s = now
         return session
 
+    def is_open(self, session: Session) -> bool:
+        """Whether a session still stands."""
+        return self._sessions.get(session.id) is session and self._clock() - session.made_s <= SESSION_S
+
     def leave(self, session: Session) -> None:
         """End a session."""
         self._sessions.pop(session.id, None)

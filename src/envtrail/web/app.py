@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
+from nicegui import app as served
 from nicegui import ui
 
 from envtrail import __version__
 from envtrail.config import Config
 from envtrail.i18n import LANGUAGES
-from envtrail.model.identity import Identity, Role
-from envtrail.store.directory import name_of_uid
+from envtrail.model.identity import Identity, Right
 from envtrail.web.access import COOKIE, SESSION_S, Doors, Gate, Session
 from envtrail.web.api import add_api
-from envtrail.web.pages import environments, findings, operations, overview, people, runs, system
+from envtrail.web.desk import Decide, Desk
+from envtrail.web.looks import Looks
+from envtrail.web.pages import environments, findings, looked, operations, overview, people, requests, runs, system
+from envtrail.web.parts import refused
 from envtrail.web.reading import Reading
 
 _LOGIN = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Envtrail</title>
@@ -28,24 +32,37 @@ _LOGIN = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>En
 
 
 def make_app(
-    config: Config, *, uid: int, hosts: frozenset[str], is_secure: bool, on_used: Callable[[str], None]
+    config: Config,
+    *,
+    uid: int,
+    owner: Identity,
+    hosts: frozenset[str],
+    is_secure: bool,
+    on_used: Callable[[str], None],
+    decide: Decide,
 ) -> tuple[Gate, Doors]:
     """The whole application, and who may come in.
 
     Args:
         config: Where the trail is.
-        uid: As whom it is read.
+        uid: As whom this process reads.
+        owner: Who started it: the one-time link and the token are theirs.
         hosts: Names under which the page may be asked for.
         is_secure: It is reached by TLS: the cookie is then never sent without.
         on_used: Told of the next link's token when one was used.
+        decide: Has the agent write down what somebody decides; null as who: the page itself.
     """
     app = FastAPI(title="Envtrail", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
-    owner = Identity(name=name_of_uid(uid) or str(uid), role=Role.ADMIN, uid=uid, method="link")
     doors = Doors(owner=owner, on_used=on_used)
-    reading = Reading(config, uid=uid)
-    add_api(app, reading, _now_ms)
+    looks = Looks(lambda looked: decide(looked, None), _now_ms)
+
+    def reading_of(identity: Identity, is_open: Callable[[], bool] = lambda: True) -> Reading:
+        return Reading(config, uid=uid, identity=identity, on_ask=partial(looks.note, identity), is_open=is_open)
+
+    add_api(app, Reading(config, uid=uid), _now_ms)
     _add_doors(app, doors, is_secure=is_secure)
-    _add_pages(doors, reading)
+    _add_pages(doors, lambda session: reading_of(session.identity, lambda: doors.is_open(session)), decide)
+    served.on_startup(looks.keep_writing)
     ui.run_with(app, title="Envtrail", favicon="🧾", dark=None, show_welcome_message=False)
     return Gate(app, doors, hosts), doors
 
@@ -91,37 +108,56 @@ def _within(path: str) -> str:
     return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
 
 
-def _add_pages(doors: Doors, reading: Reading) -> None:
+class Visit(NamedTuple):
+    """One page that somebody opens."""
+
+    session: Session
+    reading: Reading
+    """What is theirs to see."""
+    desk: Desk
+    given: dict[str, str]
+    """The address's query."""
+    path: dict[str, str]
+    """The address's own parts."""
+
+
+def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: Decide) -> None:
     """One line a page."""
 
-    def session_of(request: Request) -> Session:
-        found = doors.find(request.headers)
-        if found is None:
+    def visit_of(request: Request) -> Visit:
+        session = doors.find(request.headers)
+        if session is None:
             raise PermissionError("no session")
-        return found
+        reading = reading_of(session)
+        desk = Desk(session.identity, reading.rights, decide, lambda: doors.is_open(session))
+        given = {name: value[:500] for name, value in request.query_params.items()}
+        return Visit(session, reading, desk, given, dict(request.path_params))
 
-    def given(request: Request) -> dict[str, str]:
-        return {name: value[:500] for name, value in request.query_params.items()}
-
-    def add(path: str, build: Callable[[Session, Request], Awaitable[Any]]) -> None:
+    def add(path: str, build: Callable[[Visit], Awaitable[Any]], *, needs: Right | None = None) -> None:
         @ui.page(path, response_timeout=30)
         async def page(request: Request) -> None:
-            await build(session_of(request), request)
+            visit = visit_of(request)
+            if needs is not None and needs not in visit.reading.rights:
+                refused(visit.session, path)
+            else:
+                await build(visit)
 
-    add("/", lambda session, request: overview.page(session, reading, given(request), _now_ms()))
-    add("/operations", lambda session, request: operations.page(session, reading, given(request), _now_ms()))
-    add("/operations/{id}", lambda session, request: operations.one(session, reading, request.path_params["id"]))
-    add("/environments", lambda session, _: environments.page(session, reading))
-    add("/environment", lambda session, request: environments.one(session, reading, given(request)))
-    add("/people", lambda session, request: people.page(session, reading, given(request), _now_ms()))
-    add("/people/{name}", lambda session, request: people.one(session, reading, request.path_params["name"]))
-    add("/runs", lambda session, request: runs.page(session, reading, given(request), _now_ms()))
-    add("/findings", lambda session, request: findings.page(session, reading, given(request), _now_ms()))
-    add("/findings/{id}", lambda session, request: findings.one(session, reading, request.path_params["id"]))
-    add("/requests", lambda session, request: findings.requests(session, reading, given(request), _now_ms()))
-    add("/trail", lambda session, request: system.trail(session, reading, given(request), _now_ms()))
-    add("/health", lambda session, _: system.health(session, reading, _now_ms()))
-    add("/settings", lambda session, _: system.settings(session, reading))
+    add("/", lambda v: overview.page(v.session, v.reading, v.given, _now_ms()))
+    add("/operations", lambda v: operations.page(v.session, v.reading, v.given, _now_ms()))
+    add("/operations/{id}", lambda v: operations.one(v.session, v.reading, v.path["id"]))
+    add("/environments", lambda v: environments.page(v.session, v.reading))
+    add("/environment", lambda v: environments.one(v.session, v.reading, v.given))
+    add("/people", lambda v: people.page(v.session, v.reading, v.given, _now_ms()))
+    add("/people/{name}", lambda v: people.one(v.session, v.reading, v.path["name"]))
+    add("/runs", lambda v: runs.page(v.session, v.reading, v.given, _now_ms()))
+    add("/findings", lambda v: findings.page(v.session, v.reading, v.given, _now_ms()))
+    add("/findings/{id}", lambda v: findings.one(v.session, v.reading, v.desk, v.path["id"], _now_ms()))
+    add("/requests", lambda v: requests.page(v.session, v.reading, v.given, _now_ms()))
+    add("/requests/{id}", lambda v: requests.one(v.session, v.reading, v.desk, v.path["id"], _now_ms()))
+    add("/looks", lambda v: looked.page(v.session, v.reading, v.given, _now_ms()))
+    add("/trail", lambda v: system.trail(v.session, v.reading, v.given, _now_ms()))
+    add("/health", lambda v: system.health(v.session, v.reading, _now_ms()))
+    add("/settings", lambda v: system.settings(v.session, v.reading), needs=Right.SEE_SETTINGS)
 
 
 def _now_ms() -> int:

@@ -21,6 +21,7 @@ NAVIGATION = (
     ("/findings", marked("Findings"), "report"),
     ("/requests", marked("Requests"), "approval"),
     ("/trail", marked("Trail"), "receipt_long"),
+    ("/looks", marked("Looks"), "visibility"),
     ("/health", marked("Health"), "monitor_heart"),
     ("/settings", marked("Settings"), "tune"),
 )
@@ -167,3 +168,9 @@ def lines(texts: Sequence[str]) -> None:
     """Text as it was written, line by line."""
     with ui.element("pre").classes("w-full").props("tabindex=0"):
         ui.label("\n".join(map(safe, texts)))
+
+
+def refused(session: Session, path: str) -> None:
+    """A page that somebody's role does not show."""
+    with frame(marked("Not yours to see"), session, path) as _:
+        ui.label(_("Your role does not show this page.")).classes("soft")

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from envtrail.config import Config
+from envtrail.model.identity import Identity, Right
+from envtrail.store.asked import OnAsk
 from envtrail.store.opening import open_store
 from envtrail.store.store import Store
 
@@ -19,17 +21,44 @@ class Reading:
 
     Args:
         config: Where it is.
-        uid: As whom it is read.
+        uid: Of this process.
+        identity: Who reads: they see what is theirs to see. Null: the page itself, for figures that are nobody's.
+        on_ask: Told of each question.
+        is_open: Whether they may still ask: a page that is left open outlives its session.
     """
 
-    def __init__(self, config: Config, *, uid: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        uid: int,
+        identity: Identity | None = None,
+        on_ask: OnAsk | None = None,
+        is_open: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.config = config
+        self.identity = identity
         self._uid = uid
+        self._on_ask = on_ask
+        self._is_open = is_open
+
+    @property
+    def rights(self) -> frozenset[Right]:
+        """What whoever reads may do."""
+        if self.identity is None:
+            return frozenset()
+        return self.identity.rights(is_separated=self.config.flag("web.separate_administrators"))
 
     @contextmanager
     def store(self) -> Iterator[Store]:
-        """The trail."""
-        store = open_store(self.config, uid=self._uid)
+        """The trail, as far as it is theirs to see.
+
+        Raises:
+            PermissionError: the session has ended.
+        """
+        if not self._is_open():
+            raise PermissionError("the session has ended")
+        store = open_store(self.config, uid=self._uid, on_behalf=self.identity, on_ask=self._on_ask)
         try:
             yield store
         finally:

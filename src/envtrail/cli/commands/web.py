@@ -12,6 +12,7 @@ import click
 
 from envtrail.cli.context import Context
 from envtrail.errors import CannotRunError, UsageError
+from envtrail.model.identity import Identity, Role
 
 if TYPE_CHECKING:
     import uvicorn
@@ -41,15 +42,19 @@ def command(
     try:
         import uvicorn
 
+        from envtrail.agent.asking import ask_agent
+        from envtrail.store.opening import speaks_for_others
         from envtrail.web.app import make_app
     except ImportError:
         raise CannotRunError("the page needs NiceGUI", hint="pip install 'envtrail[web]'") from None
-    with context.store():
-        pass
+    owner = _owner(context)
+    speaks = speaks_for_others(context.config, os.geteuid())
     address = f"{'https' if certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
     app, doors = make_app(
         context.config,
         uid=os.geteuid(),
+        owner=owner,
+        decide=lambda decision, identity: ask_agent(context.config, decision, on_behalf=identity if speaks else None),
         hosts=_LOOPBACK | {host, *names},
         is_secure=certificate is not None,
         on_used=lambda token: click.echo(f"that link is used; the next one: {address}/login?token={token}", err=True),
@@ -73,6 +78,20 @@ def command(
     if parent is not None:
         threading.Thread(target=_follow, args=(server, parent), daemon=True).start()
     server.run()
+
+
+def _owner(context: Context) -> Identity:
+    """Whoever starts the page: their own trail, or what the service shows them."""
+    from envtrail.agent.inbox import myself
+    from envtrail.store.embedded import EmbeddedStore
+
+    person = myself()
+    with context.store() as store:
+        is_admin = isinstance(store, EmbeddedStore) or context.config.text("service.group") in person.groups
+    role = Role.ADMIN if is_admin else Role.MEMBER
+    return Identity(
+        name=person.name, role=role, uid=person.login_uid if person.login_uid is not None else person.uid, method="link"
+    )
 
 
 def _follow(server: uvicorn.Server, parent: int) -> None:

@@ -1,23 +1,29 @@
-"""Findings, requests and grants: what was noticed, who asked, who decided."""
+"""Findings: what was noticed, and what somebody does about it."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Mapping
 
 from nicegui import ui
 
+from envtrail.errors import UsageError
 from envtrail.i18n import marked
-from envtrail.model.finding import Finding, mute_command
+from envtrail.model.decision import Approve, Decision, Mute, Triage
+from envtrail.model.finding import Finding, Status, mute_command, patterns_of
+from envtrail.model.identity import Right
 from envtrail.model.text import safe
 from envtrail.store.store import Query
 from envtrail.web.access import Session
-from envtrail.web.pages.words import command_of, query_of, reason_of, show_ms, terms_of
+from envtrail.web.desk import Desk
+from envtrail.web.pages.words import command_of, query_of, reason_of, show_ms
 from envtrail.web.parts import Translate, card, filters, frame, lines, pairs, table
 from envtrail.web.reading import Reading
 
 FINDINGS = marked("Findings")
-REQUESTS = marked("Requests")
 _MOST = 300
+_MOST_DAYS = 366
+_DAY_MS = 86_400_000
 
 
 async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
@@ -49,8 +55,8 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
         table(columns, rows, empty=_("Nothing was noticed in this time."), links={3: lambda at: f"/findings/{found[at].id}"})
 
 
-async def one(session: Session, reading: Reading, id_: str) -> None:
-    """One finding, with the commands that do something about it."""
+async def one(session: Session, reading: Reading, desk: Desk, id_: str, now_ms: int) -> None:
+    """One finding, with what can be done about it."""
     found = await reading.ask(lambda store: next(store.findings(Query(id_prefix=id_, limit=1)), None))
     with frame(marked("Finding"), session, "/findings") as _:
         if found is None:
@@ -73,51 +79,44 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
             if found.operation:
                 ui.link(_("The operation"), f"/operations/{found.operation}").classes("plain")
         with card(_("What can be done")).classes("w-full"):
-            lines(_commands(found))
+            with ui.row().classes("q-my-sm"):
+                _buttons(found, desk, now_ms, _)
+            with ui.expansion(_("As commands")).classes("w-full"):
+                lines(_commands(found))
 
 
-async def requests(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
-    """Who asked for what, and what stands."""
-    query = Query(environment=given.get("environment") or None, user=given.get("user") or None)
-    asked, granted = await reading.ask(lambda store: (list(store.requests(query))[:_MOST], list(store.grants(query))[:_MOST]))
-    with frame(REQUESTS, session, "/requests") as _:
-        filters("/requests", given, [("environment", _("Environment")), ("user", _("Person"))], _, spans=False)
-        with card(_("Requests")).classes("w-full q-mb-md"):
-            rows = [
-                [
-                    show_ms(item.time_ms),
-                    item.terms.user,
-                    terms_of(item.terms),
-                    item.terms.why,
-                    _(item.status.value),
-                    f"{len(item.approvals)}/{item.needed}",
-                    item.id[:12],
-                ]
-                for item in asked
-            ]
-            columns = [_("When"), _("Person"), _("What"), _("Why"), _("State"), _("Yes"), _("Id")]
-            table(columns, rows, empty=_("Nobody has asked for anything: `envtrail request install …`."))
-        with card(_("Approvals")).classes("w-full"):
-            rows = [
-                [
-                    show_ms(item.since_ms),
-                    _(item.kind.value),
-                    item.terms.user,
-                    terms_of(item.terms),
-                    item.terms.why,
-                    ", ".join(one.name for one in item.approvals),
-                    _standing(item.terms.until_ms, item.revoked_by, now_ms, _),
-                ]
-                for item in granted
-            ]
-            columns = [_("Since"), _("Kind"), _("Person"), _("What"), _("Why"), _("Approved by"), _("Until")]
-            table(columns, rows, empty=_("No approval was given."))
+def _buttons(found: Finding, desk: Desk, now_ms: int, _: Translate) -> None:
+    if found.source == "policy" and found.operation and found.status is Status.OPEN and Right.DECIDE in desk.rights:
+        desk.button(_("Approve it afterwards"), lambda why, _given: Approve(operation=found.operation, why=why), _)
+    if Right.TRIAGE not in desk.rights:
+        return
+    whose = {"assignee": (_("Assigned to"), found.assignee or desk.identity.name)}
+
+    def triage(status: Status) -> Callable[[str, Mapping[str, str]], Decision]:
+        return lambda why, given: Triage(finding=found.id, status=status, why=why, assignee=given.get("assignee") or None)
+
+    if found.status is Status.OPEN:
+        desk.button(_("Acknowledge"), triage(Status.ACKNOWLEDGED), _, fields=whose)
+    else:
+        desk.button(_("Open it again"), triage(Status.OPEN), _)
+    desk.button(_("Assign"), triage(found.status), _, fields=whose)
+    desk.button(
+        _("Mute its like"), lambda why, given: _mute(found, given["days"], why, now_ms), _, fields={"days": (_("For days"), "30")}
+    )
 
 
-def _standing(until_ms: int, revoked_by: str | None, now_ms: int, _: Translate) -> str:
-    if revoked_by is not None:
-        return _("revoked by {person}").format(person=revoked_by)
-    return show_ms(until_ms) if until_ms > now_ms else _("expired")
+def _mute(found: Finding, days: str, why: str, now_ms: int) -> Mute:
+    if not days.isdecimal() or not 0 < int(days) <= _MOST_DAYS:
+        raise UsageError(f"`{days}` is no number of days from 1 to {_MOST_DAYS}", hint="30, say")
+    named = patterns_of(found)
+    return Mute(
+        detection=found.detection,
+        until_ms=now_ms + int(days) * _DAY_MS,
+        why=why,
+        users=named["users"],
+        environments=named["environments"],
+        packages=named["packages"],
+    )
 
 
 def _commands(found: Finding) -> list[str]:

@@ -1,0 +1,183 @@
+"""What somebody may see: root and the service's group everything, a member what is theirs.
+
+That is their own operations, runs and sessions, what others did to environments they own, the contents of those they can read,
+and the figures.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar, Union
+
+import msgspec
+
+from envtrail.errors import EnvtrailError
+from envtrail.model.approval import Terms
+from envtrail.model.decision import Decision
+from envtrail.model.identity import Identity, Right
+from envtrail.model.look import Look
+from envtrail.model.operation import Operation
+from envtrail.model.run import Run, Session
+from envtrail.store.access import can_read
+from envtrail.store.asked import AskedStore, OnAsk
+from envtrail.store.embedded import EmbeddedStore
+from envtrail.store.store import EventRow, Query, Viewer
+
+_T = TypeVar("_T")
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be asked."""
+
+    method: str
+    query: Query = Query()
+    with_records: bool = False
+    with_gone: bool = False
+    past: bool = True
+    text: str = ""
+    at_ms: int | None = None
+    decision: Union[Decision, None] = None
+    on_behalf: Union[Identity, None] = None
+    """Of whom the page asks; taken from its own account and from root only."""
+
+
+def answer(
+    store: EmbeddedStore, request: Request, viewer: Viewer, may_decide: Callable[[str], bool] = lambda _: False
+) -> Iterator[Any]:
+    """The items that this viewer may see."""
+
+    def is_theirs(terms: Terms) -> bool:
+        return viewer.sees_everything or terms.uid == viewer.uid or may_decide(terms.prefix)
+
+    owned = set() if viewer.sees_everything else _owned_by(store, viewer, request.query.environment)
+    is_of_people = request.method in {"operations", "runs", "sessions", "events", "activity", "programs"} and not owned
+    if (is_of_people or request.method == "findings") and not viewer.sees_everything and request.query.user is None:
+        # In the query, so that its limit counts what is theirs.
+        request = msgspec.structs.replace(request, query=msgspec.structs.replace(request.query, user=str(viewer.uid)))
+    can_read_it = functools.cache(lambda prefix: _can_read(prefix, viewer))
+    methods: dict[str, Callable[[], Iterator[Any]]] = {
+        "operations": lambda: (item for item in store.operations(request.query) if _may_see(item, viewer, owned)),
+        "operation": lambda: (
+            item
+            for item in [store.operation(request.text)]
+            if item is not None and _may_see(item, viewer, _owned_by(store, viewer, item.environment.prefix))
+        ),
+        "run": lambda: (item for item in [store.run(request.text)] if item is not None and _is_own(item, viewer)),
+        "runs": lambda: (item for item in store.runs(request.query) if _is_own(item, viewer)),
+        "sessions": lambda: (item for item in store.sessions(request.query) if _is_own(item, viewer)),
+        "events": lambda: (
+            item for item in store.events(request.query, with_records=request.with_records) if _is_own(item, viewer)
+        ),
+        "environments": lambda: (
+            item for item in store.environments(with_gone=request.with_gone) if _can_read(item.prefix, viewer)
+        ),
+        "summaries": lambda: (item for item in store.summaries() if _can_read(item.environment.prefix, viewer)),
+        "snapshot": lambda: (
+            item
+            for item in ([store.snapshot(request.text, request.at_ms)] if _can_read(request.text, viewer) else [])
+            if item is not None
+        ),
+        "snapshots": lambda: (item for item in store.snapshots(request.text or None) if can_read_it(item.prefix)),
+        "holdings": lambda: (
+            item for item in store.holdings(request.text or None, past=request.past) if can_read_it(item.prefix)
+        ),
+        "uses": lambda: store.uses(
+            request.text,
+            since_ms=request.query.since_ms,
+            until_ms=request.query.until_ms,
+            uid=None if viewer.sees_everything else viewer.uid,
+        ),
+        "activity": lambda: (item for item in store.activity(request.query) if viewer.sees_everything or item.uid == viewer.uid),
+        "programs": lambda: (item for item in store.programs(request.query) if viewer.sees_everything or item.uid == viewer.uid),
+        "names": lambda: iter([store.names()]),
+        "gaps": lambda: store.gaps(request.query),
+        "findings": lambda: (
+            item
+            for item in store.findings(request.query, operation=request.text or None)
+            if viewer.sees_everything or item.uid == viewer.uid
+        ),
+        "requests": lambda: (item for item in store.requests(request.query) if is_theirs(item.terms)),
+        "grants": lambda: (item for item in store.grants(request.query) if is_theirs(item.terms)),
+        "looks": lambda: (item for item in store.looks(request.query) if _may_see_look(item, viewer, store)),
+        "suppressions": store.suppressions,
+        "status": lambda: iter([store.status()]),
+    }
+    method = methods.get(request.method)
+    if method is None:
+        raise EnvtrailError(f"the service has no method `{request.method[:40]}`")
+    return method()
+
+
+class ViewedStore(AskedStore):
+    """A store as somebody may see it.
+
+    Args:
+        store: All of it.
+        viewer: Who.
+        on_ask: Told of each question.
+    """
+
+    def __init__(self, store: EmbeddedStore, viewer: Viewer, on_ask: OnAsk = lambda *_: None) -> None:
+        super().__init__(on_ask)
+        self._store = store
+        self._viewer = viewer
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self._store.close()
+
+    def _answer(self, kind: type[_T], method: str, **words: Any) -> Iterator[_T]:  # noqa: ARG002 - they are of that kind already
+        return answer(self._store, Request(method=method, **words), self._viewer)
+
+
+def viewer_for(identity: Identity, *, is_separated: bool) -> Viewer:
+    """Somebody whom the page knows."""
+    rights = identity.rights(is_separated=is_separated)
+    uid = identity.uid if identity.uid is not None else -1
+    return Viewer(uid=uid, sees_everything=Right.SEE_ALL in rights, identity=identity, rights=rights)
+
+
+def _may_see_look(look: Look, viewer: Viewer, store: EmbeddedStore) -> bool:
+    """Who may see them all does; everybody sees who looked at what is theirs."""
+    if Right.SEE_LOOKS in viewer.rights and viewer.sees_everything:
+        return True
+    if look.user is not None:
+        return look.user in {str(viewer.uid), store.names().get(viewer.uid)}
+    seen = (
+        (store.operation(look.item) or store.run(look.item))
+        if look.item is not None and look.what in {"operations", "runs"}
+        else None
+    )
+    return seen is None or _is_own(seen, msgspec.structs.replace(viewer, sees_everything=False))
+
+
+def _owned_by(store: EmbeddedStore, viewer: Viewer, name: str | None) -> set[str]:
+    """The environments of this name, when all of them are the viewer's own: who works in somebody's environment is told to them."""
+    if name is None:
+        return set()
+    named = [item for item in store.environments(with_gone=True) if f"/{item.prefix}".endswith("/" + name.strip("/"))]
+    return {item.prefix for item in named} if all(item.owner_uid == viewer.uid for item in named) else set()
+
+
+def _may_see(operation: Operation, viewer: Viewer, owned: set[str]) -> bool:
+    return _is_own(operation, viewer) or operation.environment.prefix in owned
+
+
+def _is_own(item: Operation | Run | Session | EventRow, viewer: Viewer) -> bool:
+    if viewer.sees_everything:
+        return True
+    match item:
+        case Operation() | Run():
+            return item.actor.number == viewer.uid and item.actor.method != "owner"
+        case Session():
+            return item.auid == viewer.uid
+        case EventRow():
+            values = item.values
+            person = values["auid"] if values["auid"] is not None else values["uid"]
+            return bool(person == viewer.uid)
+
+
+def _can_read(prefix: str, viewer: Viewer) -> bool:
+    return viewer.sees_everything or can_read(Path(prefix), viewer.uid)

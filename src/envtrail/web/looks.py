@@ -1,0 +1,86 @@
+"""Looks at somebody else's data are themselves written into the trail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from envtrail.errors import EnvtrailError
+from envtrail.model.decision import Looked
+from envtrail.model.identity import Identity
+from envtrail.model.look import Look, make_look
+from envtrail.store.store import Query
+
+AGAIN_MS = 600_000
+"""Who looks at the same once more within this time has looked once: a page asks each second what is new."""
+_WRITE_S = 2.0
+_MOST_WAITING = 10_000
+_MOST_AT_ONCE = 100
+_ABOUT_PEOPLE = {
+    "operations": "operations",
+    "operation": "operations",
+    "activity": "operations",
+    "runs": "runs",
+    "run": "runs",
+    "programs": "runs",
+    "uses": "runs",
+    "sessions": "sessions",
+    "events": "events",
+    "findings": "findings",
+    "requests": "requests",
+    "grants": "grants",
+}
+_OF_ONE = frozenset({"operation", "run", "uses"})
+
+
+class Looks:
+    """What was looked at, until it is written.
+
+    Args:
+        write: Has the agent write it down; raises EnvtrailError where that cannot be.
+        clock_ms: Now.
+    """
+
+    def __init__(self, write: Callable[[Looked], Any], clock_ms: Callable[[], int]) -> None:
+        self._write = write
+        self._clock_ms = clock_ms
+        self._waiting: list[Look] = []
+        self._seen: dict[tuple[str, ...], int] = {}
+        self.fault: str | None = None
+        """Why the last attempt to write failed; null: it did not."""
+
+    def note(self, by: Identity, method: str, query: Query, text: str) -> None:
+        """Somebody asked the trail something; what is about nobody, or about themselves, is no look."""
+        what = _ABOUT_PEOPLE.get(method)
+        if what is None or (query.user is not None and query.user in {by.name, str(by.uid)}):
+            return
+        now_ms = self._clock_ms()
+        item = text if method in _OF_ONE else query.id_prefix
+        key = (by.name, by.method, what, query.user or "", query.environment or "", item or "")
+        if now_ms - self._seen.get(key, -AGAIN_MS) < AGAIN_MS:
+            return
+        self._seen = {known: ms for known, ms in self._seen.items() if now_ms - ms < AGAIN_MS} | {key: now_ms}
+        self._waiting.append(make_look(by, what, now_ms, user=query.user, environment=query.environment, item=item))
+        del self._waiting[:-_MOST_WAITING]
+
+    def write(self) -> None:
+        """Write what waits; what cannot be written waits on."""
+        while self._waiting:
+            looks = self._waiting[:_MOST_AT_ONCE]
+            try:
+                self._write(Looked(looks=looks))
+            except EnvtrailError as fault:
+                self.fault = fault.message
+                return
+            self.fault = None
+            del self._waiting[: len(looks)]
+
+    async def keep_writing(self) -> None:
+        """Until it is cancelled; what waits is then written once more."""
+        try:
+            while True:
+                await asyncio.sleep(_WRITE_S)
+                await asyncio.to_thread(self.write)
+        finally:
+            self.write()

@@ -1,0 +1,37 @@
+"""Who looked at whose data: the page's own trail."""
+
+from __future__ import annotations
+
+from nicegui import ui
+
+from envtrail.i18n import marked
+from envtrail.web.access import Session
+from envtrail.web.pages.words import query_of, show_ms
+from envtrail.web.parts import filters, frame, table
+from envtrail.web.reading import Reading
+
+LOOKS = marked("Looks")
+_MOST = 300
+
+
+async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+    """Newest first; who may not see them all sees who looked at what is theirs."""
+    query = query_of(given, now_ms, limit=_MOST, span="30d")
+    found = await reading.ask(lambda store: list(store.looks(query)))
+    with frame(LOOKS, session, "/looks") as _:
+        ui.label(_("Whenever this page shows somebody what is not their own, that is recorded.")).classes("soft q-mb-md")
+        filters("/looks", given, [("user", _("Who looked"))], _)
+        rows = [
+            [
+                show_ms(item.time_ms),
+                item.by.name,
+                f"{_(item.by.role.value)}, {item.by.method}",
+                _(item.what),
+                item.user or (_("everybody") if item.item is None else ""),
+                item.environment or "",
+                item.item or "",
+            ]
+            for item in found
+        ]
+        columns = [_("When"), _("Who looked"), _("As"), _("At what"), _("Of whom"), _("Environment"), _("Item")]
+        table(columns, rows, empty=_("Nobody has looked at anybody else's data in this time."))
