@@ -144,7 +144,8 @@ def _may_see_look(look: Look, viewer: Viewer, store: EmbeddedStore) -> bool:
     if Right.SEE_LOOKS in viewer.rights and viewer.sees_everything:
         return True
     if look.user is not None:
-        return look.user in {str(viewer.uid), store.names().get(viewer.uid)}
+        name = viewer.identity.name if viewer.identity is not None and viewer.identity.uid is not None else None
+        return look.user in {str(viewer.uid), name, store.names().get(viewer.uid)}
     seen = (
         (store.operation(look.item) or store.run(look.item))
         if look.item is not None and look.what in {"operations", "runs"}
