@@ -145,7 +145,7 @@ class TestWhoDecides:
 
         def asked_as(uid: int) -> str:
             for folder in (trail, *trail.parents):
-                folder.chmod(folder.stat().st_mode | 0o001)
+                folder.chmod(folder.stat().st_mode | 0o011)
             words = [sys.executable, "-c", code, str(path), str(uid)]
             return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
