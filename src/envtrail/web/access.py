@@ -20,7 +20,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from envtrail.model.identity import Identity
+from envtrail.model.identity import Identity, Right
 
 COOKIE = "envtrail_session"
 SESSION_S = 12 * 3600
@@ -50,6 +50,7 @@ class Session(Struct, kw_only=True):
 
     id: str
     identity: Identity
+    rights: frozenset[Right]
     made_s: float
     seen_s: float
     language: str = "en"
@@ -62,12 +63,21 @@ class Doors:
 
     Args:
         owner: Who started the page: the link is theirs.
+        is_separated: `web.separate_administrators`.
         clock: Seconds that only go on.
         on_used: Told of the next link when one was used.
     """
 
-    def __init__(self, *, owner: Identity, clock: Any = time.monotonic, on_used: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        *,
+        owner: Identity,
+        is_separated: bool = False,
+        clock: Any = time.monotonic,
+        on_used: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._owner = owner
+        self._is_separated = is_separated
         self._clock = clock
         self._on_used = on_used
         self._sessions: dict[str, Session] = {}
@@ -96,7 +106,8 @@ class Doors:
     def begin(self, identity: Identity) -> Session:
         """A session with a new number for somebody who is known."""
         now = self._clock()
-        session = Session(id=secrets.token_urlsafe(32), identity=identity, made_s=now, seen_s=now)
+        rights = identity.rights(is_separated=self._is_separated)
+        session = Session(id=secrets.token_urlsafe(32), identity=identity, rights=rights, made_s=now, seen_s=now)
         if len(self._sessions) >= _MOST_SESSIONS:
             del self._sessions[min(self._sessions, key=lambda id_: self._sessions[id_].seen_s)]
         self._sessions[session.id] = session

@@ -53,7 +53,7 @@ def make_app(
         decide: Has the agent write down what somebody decides; null as who: the page itself.
     """
     app = FastAPI(title="Envtrail", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
-    doors = Doors(owner=owner, on_used=on_used)
+    doors = Doors(owner=owner, is_separated=config.flag("web.separate_administrators"), on_used=on_used)
     looks = Looks(lambda looked: decide(looked, None), _now_ms)
 
     def reading_of(identity: Identity, is_open: Callable[[], bool] = lambda: True) -> Reading:
@@ -129,7 +129,7 @@ def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: D
         if session is None:
             raise PermissionError("no session")
         reading = reading_of(session)
-        desk = Desk(session.identity, reading.rights, decide, lambda: doors.is_open(session))
+        desk = Desk(session, decide, lambda: doors.is_open(session))
         given = {name: value[:500] for name, value in request.query_params.items()}
         return Visit(session, reading, desk, given, dict(request.path_params))
 
@@ -137,7 +137,7 @@ def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: D
         @ui.page(path, response_timeout=30)
         async def page(request: Request) -> None:
             visit = visit_of(request)
-            if needs is not None and needs not in visit.reading.rights:
+            if needs is not None and needs not in visit.session.rights:
                 refused(visit.session, path)
             else:
                 await build(visit)

@@ -9,8 +9,9 @@ from nicegui import ui
 
 from envtrail.errors import EnvtrailError
 from envtrail.model.decision import Decided, Decision
-from envtrail.model.identity import Identity, Right
+from envtrail.model.identity import Identity
 from envtrail.model.text import safe
+from envtrail.web.access import Session
 from envtrail.web.parts import Translate
 
 Decide = Callable[[Decision, "Identity | None"], Decided]
@@ -21,15 +22,14 @@ class Desk:
     """At which one person decides.
 
     Args:
-        identity: Who.
-        rights: What their role lets them do.
+        session: Of whoever decides.
         decide: Has the agent write a decision down; the agent checks once more who may.
         is_open: Whether their session still stands.
     """
 
-    def __init__(self, identity: Identity, rights: frozenset[Right], decide: Decide, is_open: Callable[[], bool]) -> None:
-        self.identity = identity
-        self.rights = rights
+    def __init__(self, session: Session, decide: Decide, is_open: Callable[[], bool]) -> None:
+        self.identity = session.identity
+        self.rights = session.rights
         self._decide = decide
         self._is_open = is_open
 

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from nicegui import ui
 
 from envtrail.i18n import LANGUAGES, marked, translator
+from envtrail.model.identity import Right
 from envtrail.model.text import safe
 from envtrail.web.access import Session
 
@@ -62,6 +63,8 @@ def frame(title: str, session: Session, path: str) -> Iterator[Translate]:
         ui.element("nav").props(f'aria-label="{_("Pages")}"'),
     ):
         for target, name, icon in NAVIGATION:
+            if target == "/settings" and Right.SEE_SETTINGS not in session.rights:
+                continue
             is_here = target == path
             with ui.link(target=target).classes("row items-center no-wrap q-pa-sm plain w-full"):
                 ui.icon(icon).classes("q-mr-sm").props("aria-hidden=true")
@@ -78,6 +81,7 @@ def frame(title: str, session: Session, path: str) -> Iterator[Translate]:
                 ui.link(name, f"/language/{language}?back={path}").classes("text-white q-mr-md")
         dark = _("Dark") if not session.is_dark else _("Light")
         ui.link(dark, f"/colour/{'light' if session.is_dark else 'dark'}?back={path}").classes("text-white q-mr-md")
+        ui.label(safe(f"{session.identity.name} ({_(session.identity.role.value)})")).classes("q-mr-md gt-xs")
         ui.link(_("Leave"), "/leave").classes("text-white")
     with ui.element("main").classes("w-full q-pa-md").style("max-width: 90rem; margin: 0 auto"):
         with ui.element("h1").classes("text-h5 q-my-sm"):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from envtrail.config import Config
-from envtrail.model.identity import Identity, Right
+from envtrail.model.identity import Identity
 from envtrail.store.asked import OnAsk
 from envtrail.store.opening import open_store
 from envtrail.store.store import Store
@@ -37,17 +37,10 @@ class Reading:
         is_open: Callable[[], bool] = lambda: True,
     ) -> None:
         self.config = config
-        self.identity = identity
+        self._identity = identity
         self._uid = uid
         self._on_ask = on_ask
         self._is_open = is_open
-
-    @property
-    def rights(self) -> frozenset[Right]:
-        """What whoever reads may do."""
-        if self.identity is None:
-            return frozenset()
-        return self.identity.rights(is_separated=self.config.flag("web.separate_administrators"))
 
     @contextmanager
     def store(self) -> Iterator[Store]:
@@ -58,7 +51,7 @@ class Reading:
         """
         if not self._is_open():
             raise PermissionError("the session has ended")
-        store = open_store(self.config, uid=self._uid, on_behalf=self.identity, on_ask=self._on_ask)
+        store = open_store(self.config, uid=self._uid, on_behalf=self._identity, on_ask=self._on_ask)
         try:
             yield store
         finally:

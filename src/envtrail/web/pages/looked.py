@@ -12,6 +12,11 @@ from envtrail.web.reading import Reading
 
 LOOKS = marked("Looks")
 _MOST = 300
+_WORDS = (
+    *(marked("admin"), marked("security"), marked("auditor"), marked("member")),
+    *(marked("operations"), marked("runs"), marked("sessions"), marked("events"), marked("requests"), marked("grants")),
+)
+"""Roles, and what can be looked at."""
 
 
 async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
