@@ -130,7 +130,7 @@ class TestWhoDecides:
             return Decided(what="x", id="y", said="z")
 
         path = trail / "s.sock"
-        server = StoreServer(path, trail, group="envtrail", page_uid=65532, decide=decide)
+        server = StoreServer(path, trail, group="envtrail", page_account="nobody", decide=decide)
         code = (
             "import os, sys\n"
             "from envtrail.model.identity import Identity, Role\n"
@@ -150,7 +150,7 @@ class TestWhoDecides:
             return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
         try:
-            assert asked_as(65532) == "['alice', 'bob']", "the page's own account"
+            assert asked_as(65534) == "['alice', 'bob']", "the page's own account"
             assert asked_as(65533) == "only the page may ask for somebody else"
             who = someone(Role.SECURITY, "sofia", None)
             RemoteStore(str(path), on_behalf=who).decide(Looked(looks=[]))

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from envtrail.config import Config
+from envtrail.store.access import can_read
+from envtrail.store.directory import uid_of_name
 
 _LOOK_INTERVAL_MS = 2_000
 _AGAIN_MS = 10_000
@@ -23,12 +25,23 @@ class Child:
         words: Of the command, after `envtrail`; it is told of its parent by `--parent`.
         variables: For its environment.
         is_wanted: Whether it should run now.
+        account: As whom it runs, and asks the trail over the service's socket; null: as this process.
     """
 
-    def __init__(self, config: Config, words: list[str], variables: Mapping[str, str], is_wanted: Callable[[], bool]) -> None:
-        self._words = ["--data-dir", str(config.data_dir), *words, "--parent", str(os.getpid())]
+    def __init__(
+        self,
+        config: Config,
+        words: list[str],
+        variables: Mapping[str, str],
+        is_wanted: Callable[[], bool],
+        *,
+        account: str | None = None,
+    ) -> None:
+        folder = ["--data-dir", str(config.data_dir)] if account is None else []
+        self._words = [*folder, *words, "--parent", str(os.getpid())]
         self._variables = variables
         self._is_wanted = is_wanted
+        self._account = account
         self._process: subprocess.Popen[bytes] | None = None
         self._looked_ms = 0
         self._not_before_ms = 0
@@ -43,7 +56,19 @@ class Child:
             self._not_before_ms = now_ms + _AGAIN_MS
         if self._process is None and now_ms >= self._not_before_ms and self._is_wanted():
             command = [sys.executable, "-m", "envtrail", *self._words]
-            self._process = subprocess.Popen(command, env={**os.environ, **self._variables}, stdin=subprocess.DEVNULL)
+            variables = {**os.environ, **self._variables}
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    env=variables,
+                    stdin=subprocess.DEVNULL,
+                    user=self._account,
+                    group=self._account,
+                    extra_groups=None if self._account is None else [],
+                    cwd=None if self._account is None else "/",
+                )
+            except OSError:
+                self._not_before_ms = now_ms + _AGAIN_MS
 
     def close(self) -> None:
         """End it; it is given a moment to end what it does."""
@@ -64,5 +89,10 @@ def notifier(config: Config) -> Child:
 
 
 def page(config: Config, port: int) -> Child:
-    """The page, on loopback; its link is printed by itself."""
-    return Child(config, ["web", "--port", str(port)], {}, lambda: True)
+    """The page, on loopback; its link is printed by itself. It runs as its own account, where there is one that can."""
+    account: str | None = config.text("web.account")
+    uid = uid_of_name(account or "")
+    is_service = os.geteuid() == 0 and config.origin("data_dir") == "default"
+    if not is_service or uid is None or not can_read(Path(sys.executable), uid):
+        account = None
+    return Child(config, ["web", "--port", str(port)], {}, lambda: True, account=account)

@@ -13,7 +13,8 @@ from msgspec import Struct
 from envtrail.errors import CannotRunError
 
 FOLDER = "etc/systemd/system"
-UNITS = ("envtrail.service", "envtrail-notify.service")
+UNITS = ("envtrail.service", "envtrail-notify.service", "envtrail-web.service")
+ACCOUNTS = "etc/sysusers.d/envtrail.conf"
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -42,6 +43,7 @@ def plan_uninstall(root: Path) -> list[Step]:
         Step(what="stop them", command=["systemctl", "disable", "--now", *UNITS]),
         Step(what="take its rules out of the kernel", command=[sys.executable, "-m", "envtrail", "rules", "remove"]),
         *(Step(what="remove the unit file", path=root / FOLDER / name) for name in UNITS),
+        Step(what="remove the list of accounts; the accounts stay", path=root / ACCOUNTS),
         Step(what="let systemd forget them", command=["systemctl", "daemon-reload"]),
     ]
 
@@ -49,8 +51,13 @@ def plan_uninstall(root: Path) -> list[Step]:
 def _written(root: Path) -> list[Step]:
     beside = Path(sys.executable).parent / "envtrail"
     program = str(beside) if beside.exists() else shutil.which("envtrail") or "envtrail"
-    texts = {name: files("envtrail").joinpath(f"agent/units/{name}").read_text() for name in UNITS}
+    units = files("envtrail").joinpath("agent/units")
+    texts = {name: units.joinpath(name).read_text() for name in UNITS}
     return [
+        Step(what="name the accounts", path=root / ACCOUNTS, text=units.joinpath("envtrail.sysusers").read_text()),
+        Step(
+            what="make the page's account, and the group that sees everything", command=["systemd-sysusers", str(root / ACCOUNTS)]
+        ),
         *(
             Step(what="write the unit file", path=root / FOLDER / name, text=text.replace("@ENVTRAIL@", program))
             for name, text in texts.items()

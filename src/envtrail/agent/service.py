@@ -38,7 +38,6 @@ from envtrail.model.gap import Gap
 from envtrail.model.observation import AgentStarted, GapFound, Observation, RulesApplied
 from envtrail.model.operation import Operation, OperationKind
 from envtrail.store.agent_status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
-from envtrail.store.directory import uid_of_name
 from envtrail.store.opening import is_answered, socket_path
 from envtrail.store.server import StoreServer
 
@@ -143,7 +142,7 @@ def open_socket(config: Config, inbox: Inbox) -> StoreServer | None:
             path,
             config.data_dir,
             group=config.text("service.group"),
-            page_uid=uid_of_name(config.text("web.account")),
+            page_account=config.text("web.account"),
             is_separated=config.flag("web.separate_administrators"),
             decide=inbox.submit,
             may_decide=inbox.asks_about,

@@ -12,6 +12,7 @@ from envtrail.model.gap import Gap
 from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
+from envtrail.store.agent_status import AgentStatus
 from envtrail.store.store import EventRow, Query, StoreStatus
 
 _T = TypeVar("_T")
@@ -90,6 +91,9 @@ class AskedStore:
 
     def status(self) -> StoreStatus:
         return next(self._ask(StoreStatus, "status"))
+
+    def agent(self) -> AgentStatus | None:
+        return next(self._ask(AgentStatus, "agent"), None)
 
     def looks(self, query: Query) -> Iterator[Look]:
         return self._ask(Look, "looks", query=query)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
 from envtrail.model.times import to_ms, to_rfc3339
+from envtrail.store.agent_status import AgentStatus, read_status
 from envtrail.store.conditions import environment_condition, escape_like, user_condition
 from envtrail.store.counts import count_activity, count_programs
 from envtrail.store.decisions import find_findings, find_grants, find_looks, find_requests, find_suppressions
@@ -157,6 +159,10 @@ class EmbeddedStore:
     def suppressions(self) -> Iterator[Suppression]:
         """Mutes, those that end last first."""
         return find_suppressions(self._database)
+
+    def agent(self) -> AgentStatus | None:
+        """How the agent is, by the file that it writes each few seconds."""
+        return read_status(self.layout.folder, int(time.time() * 1000))
 
     def status(self) -> StoreStatus:
         """Figures for `status`."""

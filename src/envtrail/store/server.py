@@ -22,6 +22,7 @@ import msgspec
 from envtrail.errors import CannotRunError, EnvtrailError
 from envtrail.model.decision import Decided, Decision
 from envtrail.model.identity import Identity
+from envtrail.store.directory import uid_of_name
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.store import Viewer
 from envtrail.store.viewing import Request, answer, viewer_for
@@ -40,7 +41,7 @@ class StoreServer:
         path: Of the socket; made for everybody to connect to.
         folder: The data folder.
         group: Whose members see everything.
-        page_uid: As whom the page runs, besides root; null: nobody.
+        page_account: As whom the page runs, besides root.
         is_separated: The page's administrators have parts of the rights each (`web.separate_administrators`).
         decide: Writes down what somebody (viewer, pid) decides; null where nothing may be written.
         may_decide: Whether somebody (viewer, pid) may decide about an environment: then they are told of its requests and grants.
@@ -55,7 +56,7 @@ class StoreServer:
         folder: Path,
         *,
         group: str,
-        page_uid: int | None = None,
+        page_account: str = "",
         is_separated: bool = False,
         decide: Decide | None = None,
         may_decide: MayDecide = lambda *_: False,
@@ -75,7 +76,7 @@ class StoreServer:
                 line = self.rfile.readline(MAX_REQUEST_BYTES)
                 try:
                     request = msgspec.json.decode(line, type=Request)
-                    viewer, pid = viewer_of(self.connection, group, page_uid)
+                    viewer, pid = viewer_of(self.connection, group, page_account)
                     if request.on_behalf is not None:
                         viewer = _spoken_for(request.on_behalf, viewer, is_separated)
                     if request.decision is not None:
@@ -126,10 +127,10 @@ def _spoken_for(identity: Identity, page: Viewer, is_separated: bool) -> Viewer:
     return viewer_for(identity, is_separated=is_separated)
 
 
-def viewer_of(connection: socket.socket, group: str, page_uid: int | None) -> tuple[Viewer, int]:
+def viewer_of(connection: socket.socket, group: str, page_account: str) -> tuple[Viewer, int]:
     """Who is at the other end, as the kernel says, and in which process."""
     pid, uid, gid = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    may_speak = uid in {0, page_uid}
+    may_speak = uid == 0 or (page_account != "" and uid == uid_of_name(page_account))
     return Viewer(uid=uid, sees_everything=may_speak or _is_member(uid, gid, group), may_speak=may_speak), pid
 
 

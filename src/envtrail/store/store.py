@@ -15,6 +15,7 @@ from envtrail.model.identity import Identity, Right
 from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
+from envtrail.store.agent_status import AgentStatus
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -173,4 +174,8 @@ class Store(Protocol):
 
     def suppressions(self) -> Iterator[Suppression]: ...
     def status(self) -> StoreStatus: ...
+    def agent(self) -> AgentStatus | None:
+        """How the agent that writes the trail is; null when none runs."""
+        ...
+
     def close(self) -> None: ...

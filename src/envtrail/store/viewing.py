@@ -102,6 +102,7 @@ def answer(
         "grants": lambda: (item for item in store.grants(request.query) if is_theirs(item.terms)),
         "looks": lambda: (item for item in store.looks(request.query) if _may_see_look(item, viewer, store)),
         "suppressions": store.suppressions,
+        "agent": lambda: (item for item in [store.agent()] if item is not None),
         "status": lambda: iter([store.status()]),
     }
     method = methods.get(request.method)

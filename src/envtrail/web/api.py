@@ -28,7 +28,7 @@ from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session
-from envtrail.store.agent_status import read_status
+from envtrail.store.agent_status import AgentStatus
 from envtrail.store.store import Query, Store, StoreStatus
 from envtrail.web.reading import Reading
 
@@ -85,7 +85,7 @@ class Filter(BaseModel):
     limit: Annotated[int, Field(ge=1, le=MOST)] = 100
 
 
-def add_api(app: FastAPI, reading: Reading, clock_ms: Callable[[], int]) -> None:
+def add_api(app: FastAPI, reading: Reading) -> None:
     """Mount `/api/v1`, `/metrics` and `/healthz`."""
     router = APIRouter(prefix="/api/v1", tags=["trail"])
 
@@ -125,16 +125,15 @@ def add_api(app: FastAPI, reading: Reading, clock_ms: Callable[[], int]) -> None
     async def healthz() -> Response:
         """Whether this process can read the trail, and whether an agent writes it; says nothing else to anybody."""
         try:
-            await reading.ask(lambda store: store.names())
+            agent = await reading.ask(lambda store: store.agent()) is not None
         except EnvtrailError:
             return Response('{"trail":false}\n', status_code=503, media_type="application/json")
-        agent = read_status(reading.config.data_dir, clock_ms()) is not None
         return Response(f'{{"trail":true,"agent":{str(agent).lower()}}}\n', media_type="application/json")
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        figures = await reading.ask(lambda store: store.status())
-        return Response(_metrics(figures, reading, clock_ms()), media_type="text/plain; version=0.0.4; charset=utf-8")
+        status, agent = await reading.ask(lambda store: (store.status(), store.agent()))
+        return Response(_metrics(status, agent), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     _describe(app)
 
@@ -195,7 +194,7 @@ async def _live(reading: Reading, request: Request) -> AsyncIterator[bytes]:
         await asyncio.sleep(_LOOK_S)
 
 
-def _metrics(status: StoreStatus, reading: Reading, now_ms: int) -> bytes:
+def _metrics(status: StoreStatus, agent: AgentStatus | None) -> bytes:
     registry = CollectorRegistry()
 
     def gauge(name: str, text: str, value: float) -> None:
@@ -205,7 +204,6 @@ def _metrics(status: StoreStatus, reading: Reading, now_ms: int) -> bytes:
         gauge(name, f"{name} in the trail", getattr(status, name))
     gauge("disk_bytes", "bytes of the trail on disk", status.disk_bytes)
     gauge("records_bytes", "bytes of records kept, as the kernel wrote them", status.records_bytes)
-    agent = read_status(reading.config.data_dir, now_ms)
     gauge("agent_up", "whether an agent writes the trail", agent is not None)
     if agent is not None:
         gauge("agent_lag_seconds", "age of the newest event when it was read", agent.lag_ms / 1000)

@@ -59,9 +59,9 @@ def make_app(
     def reading_of(identity: Identity, is_open: Callable[[], bool] = lambda: True) -> Reading:
         return Reading(config, uid=uid, identity=identity, on_ask=partial(looks.note, identity), is_open=is_open)
 
-    add_api(app, Reading(config, uid=uid), _now_ms)
+    add_api(app, Reading(config, uid=uid))
     _add_doors(app, doors, is_secure=is_secure)
-    _add_pages(doors, lambda session: reading_of(session.identity, lambda: doors.is_open(session)), decide)
+    _add_pages(doors, lambda session: reading_of(session.identity, lambda: doors.is_open(session)), decide, looks)
     served.on_startup(looks.keep_writing)
     ui.run_with(app, title="Envtrail", favicon="🧾", dark=None, show_welcome_message=False)
     return Gate(app, doors, hosts), doors
@@ -121,7 +121,7 @@ class Visit(NamedTuple):
     """The address's own parts."""
 
 
-def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: Decide) -> None:
+def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: Decide, looks: Looks) -> None:
     """One line a page."""
 
     def visit_of(request: Request) -> Visit:
@@ -156,7 +156,7 @@ def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: D
     add("/requests/{id}", lambda v: requests.one(v.session, v.reading, v.desk, v.path["id"], _now_ms()))
     add("/looks", lambda v: looked.page(v.session, v.reading, v.given, _now_ms()))
     add("/trail", lambda v: system.trail(v.session, v.reading, v.given, _now_ms()))
-    add("/health", lambda v: system.health(v.session, v.reading, _now_ms()))
+    add("/health", lambda v: system.health(v.session, v.reading, looks.fault))
     add("/settings", lambda v: system.settings(v.session, v.reading), needs=Right.SEE_SETTINGS)
 
 

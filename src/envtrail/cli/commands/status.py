@@ -10,7 +10,7 @@ import msgspec
 from envtrail.cli.context import Context
 from envtrail.cli.render import emit_json, emit_text
 from envtrail.model.times import show_ms
-from envtrail.store.agent_status import AgentStatus, read_status
+from envtrail.store.agent_status import AgentStatus
 from envtrail.store.store import StoreStatus
 
 
@@ -19,9 +19,8 @@ from envtrail.store.store import StoreStatus
 @click.pass_obj
 def command(context: Context, as_json: bool) -> None:
     """Rules, capture, lag, losses, disk, and what the trail holds."""
-    agent = read_status(context.config.data_dir, context.now_ms)
     with context.store() as store:
-        trail = store.status()
+        trail, agent = store.status(), store.agent()
     if as_json:
         emit_json([{"agent": msgspec.to_builtins(agent), "trail": msgspec.to_builtins(trail)}])
     else:

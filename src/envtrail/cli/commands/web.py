@@ -47,8 +47,8 @@ def command(
         from envtrail.web.app import make_app
     except ImportError:
         raise CannotRunError("the page needs NiceGUI", hint="pip install 'envtrail[web]'") from None
-    owner = _owner(context)
     speaks = speaks_for_others(context.config, os.geteuid())
+    owner = _owner(context, is_page=speaks)
     address = f"{'https' if certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
     app, doors = make_app(
         context.config,
@@ -80,14 +80,14 @@ def command(
     server.run()
 
 
-def _owner(context: Context) -> Identity:
-    """Whoever starts the page: their own trail, or what the service shows them."""
+def _owner(context: Context, *, is_page: bool) -> Identity:
+    """Whoever starts the page: everything of the page's own account and of a trail of their own, else what the service shows them."""
     from envtrail.agent.inbox import myself
     from envtrail.store.embedded import EmbeddedStore
 
     person = myself()
     with context.store() as store:
-        is_admin = isinstance(store, EmbeddedStore) or context.config.text("service.group") in person.groups
+        is_admin = is_page or isinstance(store, EmbeddedStore) or context.config.text("service.group") in person.groups
     role = Role.ADMIN if is_admin else Role.MEMBER
     return Identity(
         name=person.name, role=role, uid=person.login_uid if person.login_uid is not None else person.uid, method="link"

@@ -9,7 +9,7 @@ from nicegui import ui
 from envtrail.i18n import marked
 from envtrail.model.operation import Operation
 from envtrail.model.text import safe
-from envtrail.store.agent_status import AgentStatus, read_status
+from envtrail.store.agent_status import AgentStatus
 from envtrail.store.office import office_hours
 from envtrail.store.panels import (
     Day,
@@ -100,7 +100,7 @@ def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) ->
         off_hours=off_hours(activity, office),
         hours=by_hour(activity, office.place),
         status=store.status(),
-        agent=read_status(config.data_dir, now_ms),
+        agent=store.agent(),
         newest=newest,
     )
 

@@ -7,7 +7,6 @@ from nicegui import ui
 from envtrail.i18n import marked
 from envtrail.model.text import safe
 from envtrail.settings import SETTINGS
-from envtrail.store.agent_status import read_status
 from envtrail.store.store import Query
 from envtrail.web.access import Session
 from envtrail.web.pages.overview import health_pairs
@@ -49,12 +48,13 @@ async def trail(session: Session, reading: Reading, given: dict[str, str], now_m
         table(columns, rows, empty=_("No event fits. Take a longer time, or fewer words."))
 
 
-async def health(session: Session, reading: Reading, now_ms: int) -> None:
-    """Rules, capture, losses, disk."""
-    status, gaps = await reading.ask(lambda store: (store.status(), list(store.gaps(Query(limit=_MOST)))))
-    agent = read_status(reading.config.data_dir, now_ms)
+async def health(session: Session, reading: Reading, unwritten: str | None) -> None:
+    """Rules, capture, losses, disk; why looks cannot be written, where they cannot."""
+    status, agent, gaps = await reading.ask(lambda store: (store.status(), store.agent(), list(store.gaps(Query(limit=_MOST)))))
     with frame(HEALTH, session, "/health") as _:
         with card(_("Agent and trail")).classes("w-full q-mb-md"):
+            if unwritten is not None:
+                ui.label(safe(_("Looks cannot be written into the trail: {why}").format(why=unwritten))).classes("bad")
             health_pairs(agent, status, _)
         with card(_("Gaps in the trail")).classes("w-full"):
             rows = [
