@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -126,6 +127,19 @@ class Doors:
             return None
         session.seen_s = now
         return session
+
+    def who(self, headers: Headers) -> tuple[Identity, Callable[[], bool]]:
+        """Whose session or token a request carries, and whether it still stands.
+
+        Raises:
+            PermissionError: it carries neither.
+        """
+        session = self.find(headers)
+        if session is not None:
+            return session.identity, lambda: self.is_open(session)
+        if self.has_token(headers):
+            return replace(self._owner, method="token"), lambda: True
+        raise PermissionError("no session, and no token")
 
     def is_open(self, session: Session) -> bool:
         """Whether a session still stands."""

@@ -14,9 +14,10 @@ from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Path, Request, Response
 from fastapi import Query as Parameter
-from fastapi.responses import StreamingResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,10 +27,12 @@ from envtrail.model.approval import Request as Asked
 from envtrail.model.environment import EnvironmentSummary, Snapshot
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
+from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session
 from envtrail.store.agent_status import AgentStatus
 from envtrail.store.store import Query, Store, StoreStatus
+from envtrail.web.access import COOKIE
 from envtrail.web.reading import Reading
 
 MOST = 1000
@@ -42,6 +45,7 @@ _KINDS: tuple[Any, ...] = (
     Asked,
     Grant,
     Gap,
+    Look,
     EnvironmentSummary,
     Snapshot,
     StoreStatus,
@@ -59,119 +63,179 @@ _LISTS: dict[str, tuple[Any, str, Callable[[Store, Query], Iterator[Any]]]] = {
     "grants": (Grant, "Who may change what, newest first.", lambda store, query: store.grants(query)),
     "gaps": (Gap, "The loss ledger, newest first.", lambda store, query: store.gaps(query)),
     "activity": (Activity, "Operations counted by minute, person and environment.", lambda store, query: store.activity(query)),
+    "looks": (Look, "Who looked at whose data on the page, newest first.", lambda store, query: store.looks(query)),
     "programs": (ProgramUse, "Runs counted by program, content and person.", lambda store, query: store.programs(query)),
 }
+
+
+_SINGLES: dict[str, tuple[Any, str, Callable[[Store, str], Any]]] = {
+    "operations": (Operation, "One operation.", lambda store, id_: store.operation(id_)),
+    "runs": (Run, "One run.", lambda store, id_: store.run(id_)),
+    "findings": (Finding, "One finding.", lambda store, id_: next(store.findings(Query(id_prefix=id_, limit=1)), None)),
+    "requests": (Asked, "One request.", lambda store, id_: next(store.requests(Query(id_prefix=id_, limit=1)), None)),
+    "grants": (Grant, "One approval.", lambda store, id_: next(store.grants(Query(id_prefix=id_, limit=1)), None)),
+}
+_ID = "^[0-9A-HJKMNP-TV-Z]{26}$"
+"""A ULID (https://github.com/ulid/spec): Crockford's base 32."""
+_FAULT = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["id", "message", "hint"],
+            "properties": {"id": {"type": "string"}, "message": {"type": "string"}, "hint": {"type": ["string", "null"]}},
+        }
+    },
+}
+ReadingOf = Callable[[Request], Reading]
+"""What whoever asks may read."""
 
 
 class Filter(BaseModel):
     """What every listing takes; every condition that is given must hold."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     environment: str | None = None
     """A prefix, or the last part of one."""
     user: str | None = None
+    """Name or uid."""
     tool: str | None = None
     package: str | None = None
     outcome: str | None = None
     kind: str | None = None
     program: str | None = None
+    """Path of a script, or the last part of one, or name of a module (runs)."""
     text: str | None = None
+    """Part of the command line."""
     status: str | None = None
+    """Of findings and requests."""
     detection: str | None = None
+    """Name or id of the rule (findings)."""
     before_id: str | None = None
+    """Keyset paging: only what is older than this id."""
     since_ms: Annotated[int | None, Field(ge=0, le=1 << 53)] = None
+    """Unix time in ms."""
     until_ms: Annotated[int | None, Field(ge=0, le=1 << 53)] = None
+    """Unix time in ms."""
     limit: Annotated[int, Field(ge=1, le=MOST)] = 100
 
 
-def add_api(app: FastAPI, reading: Reading) -> None:
-    """Mount `/api/v1`, `/metrics` and `/healthz`."""
+def add_api(app: FastAPI, own: Reading, reading_of: ReadingOf) -> None:
+    """Mount `/api/v1`, `/metrics` and `/healthz`.
+
+    Args:
+        app: Where.
+        own: For figures that are nobody's.
+        reading_of: For everything else.
+    """
     router = APIRouter(prefix="/api/v1", tags=["trail"])
 
     for name, (kind, summary, read) in _LISTS.items():
         router.add_api_route(
             f"/{name}",
-            _listing(reading, read),
+            _listing(reading_of, read),
             methods=["GET"],
             summary=summary,
             name=name,
+            response_class=JSONResponse,
             responses=_answers(kind, is_list=True),
         )
-
-    @router.get("/operations/{id}", summary="One operation.", responses=_answers(Operation))
-    async def operation(id: str) -> Response:  # noqa: A002 - the path's word
-        return _one(await _asked(reading, lambda store: store.operation(id) if len(id) == 26 else None))
+    for name, (kind, summary, find) in _SINGLES.items():
+        router.add_api_route(
+            f"/{name}/{{id}}",
+            _single(reading_of, find),
+            methods=["GET"],
+            summary=summary,
+            name=f"one of {name}",
+            response_class=JSONResponse,
+            responses=_answers(kind),
+        )
 
     @router.get("/environments", summary="The environments that are there.", responses=_answers(EnvironmentSummary, is_list=True))
-    async def environments() -> Response:
-        return _json(await _asked(reading, lambda store: list(store.summaries())))
+    async def environments(request: Request) -> Response:
+        return await _answered(reading_of(request), lambda store: list(store.summaries()))
 
     @router.get("/snapshot", summary="What an environment held at a moment (now, without one).", responses=_answers(Snapshot))
-    async def snapshot(prefix: str, at_ms: Annotated[int | None, Parameter(ge=0, le=1 << 53)] = None) -> Response:
-        return _one(await _asked(reading, lambda store: store.snapshot(prefix, at_ms)))
+    async def snapshot(
+        request: Request, prefix: str, at_ms: Annotated[int | None, Parameter(ge=0, le=1 << 53)] = None
+    ) -> Response:
+        return await _answered(reading_of(request), lambda store: store.snapshot(prefix, at_ms))
 
     @router.get("/status", summary="Figures of the trail.", responses=_answers(StoreStatus))
-    async def status() -> Response:
-        return _json(await _asked(reading, lambda store: store.status()))
+    async def status(request: Request) -> Response:
+        return await _answered(reading_of(request), lambda store: store.status())
 
-    @router.get("/live", summary="New operations and findings, as server-sent events, within a second.")
+    @router.get(
+        "/live",
+        summary="New operations and findings, as server-sent events, within a second.",
+        response_class=StreamingResponse,
+        responses={
+            200: {"content": {"text/event-stream": {}}, "description": "`event: operation|finding`, `data:` its document."}
+        },
+    )
     async def live(request: Request) -> StreamingResponse:
-        return StreamingResponse(_live(reading, request), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        headers = {"X-Accel-Buffering": "no"}
+        return StreamingResponse(_live(reading_of(request), request), media_type="text/event-stream", headers=headers)
 
     app.include_router(router)
+    _add_figures(app, own)
+    app.add_exception_handler(RequestValidationError, _refuse)
+    _describe(app)
 
+
+def _add_figures(app: FastAPI, own: Reading) -> None:
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
         """Whether this process can read the trail, and whether an agent writes it; says nothing else to anybody."""
         try:
-            agent = await reading.ask(lambda store: store.agent()) is not None
+            agent = await own.ask(lambda store: store.agent()) is not None
         except EnvtrailError:
             return Response('{"trail":false}\n', status_code=503, media_type="application/json")
         return Response(f'{{"trail":true,"agent":{str(agent).lower()}}}\n', media_type="application/json")
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        status, agent = await reading.ask(lambda store: (store.status(), store.agent()))
+        status, agent = await own.ask(lambda store: (store.status(), store.agent()))
         return Response(_metrics(status, agent), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    _describe(app)
 
-
-def _listing(reading: Reading, read: Callable[[Store, Query], Iterator[Any]]) -> Callable[..., Any]:
-    async def listing(query: Annotated[Filter, Parameter()]) -> Response:
+def _listing(reading_of: ReadingOf, read: Callable[[Store, Query], Iterator[Any]]) -> Callable[..., Any]:
+    async def listing(request: Request, query: Annotated[Filter, Parameter()]) -> Response:
         asked = Query(**query.model_dump())
-        return _json(await _asked(reading, lambda store: list(islice(read(store, asked), query.limit))))
+        return await _answered(reading_of(request), lambda store: list(islice(read(store, asked), query.limit)))
 
     return listing
 
 
-async def _asked(reading: Reading, question: Callable[[Store], Any]) -> Any:
+def _single(reading_of: ReadingOf, find: Callable[[Store, str], Any]) -> Callable[..., Any]:
+    async def single(request: Request, id: Annotated[str, Path(pattern=_ID)]) -> Response:  # noqa: A002 - the path's word
+        return await _answered(reading_of(request), lambda store: find(store, id))
+
+    return single
+
+
+async def _answered(reading: Reading, question: Callable[[Store], Any]) -> Response:
     try:
-        return await reading.ask(question)
+        answer = await reading.ask(question)
     except EnvtrailError as fault:
-        return fault
-
-
-def _json(answer: Any) -> Response:
-    if isinstance(answer, EnvtrailError):
-        code = 400 if isinstance(answer, UsageError) else 503
-        return Response(
-            msgspec.json.encode({"error": {"id": answer.id, "message": answer.message, "hint": answer.hint}}),
-            code,
-            media_type="application/json",
-        )
+        return _fault(400 if isinstance(fault, UsageError) else 503, fault.id, fault.message, fault.hint)
+    if answer is None:
+        return _fault(404, "input", "there is none, or it is not yours to see", None)
     return Response(msgspec.json.encode(answer), media_type="application/json")
 
 
-def _one(answer: Any) -> Response:
-    if answer is None:
-        return Response(
-            b'{"error":{"id":"input","message":"there is none, or it is not yours to see","hint":null}}',
-            404,
-            media_type="application/json",
-        )
-    return _json(answer)
+def _fault(code: int, id_: str, message: str, hint: str | None) -> Response:
+    body = msgspec.json.encode({"error": {"id": id_, "message": message, "hint": hint}})
+    return Response(body, code, media_type="application/json")
+
+
+async def _refuse(_: Request, fault: Exception) -> Response:
+    """FastAPI's own words for a wrong question, in the form of all others."""
+    errors = fault.errors() if isinstance(fault, RequestValidationError) else []
+    said = "; ".join(f"`{error['loc'][-1]}`: {error['msg']}" for error in errors)
+    return _fault(422, "usage", said or "no such question", "/api/openapi.json says what may be asked")
 
 
 async def _live(reading: Reading, request: Request) -> AsyncIterator[bytes]:
@@ -184,7 +248,10 @@ async def _live(reading: Reading, request: Request) -> AsyncIterator[bytes]:
 
     is_first = True
     while not await request.is_disconnected():
-        found = await reading.ask(newest)
+        try:
+            found = await reading.ask(newest)
+        except (EnvtrailError, PermissionError):
+            return
         for kind, item in reversed(found):
             if item.id not in seen and not is_first:
                 yield f"event: {kind}\nid: {item.id}\ndata: ".encode() + msgspec.json.encode(item) + b"\n\n"
@@ -222,22 +289,31 @@ def _metrics(status: StoreStatus, agent: AgentStatus | None) -> bytes:
 
 def _answers(kind: Any, *, is_list: bool = False) -> dict[int | str, dict[str, Any]]:
     schema = {"type": "array", "items": _SCHEMA_OF[kind]} if is_list else _SCHEMA_OF[kind]
-    fault = {"description": "What is wrong, and what to do.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    fault = {
+        "description": "What is wrong, and what to do.",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Fault"}}},
+    }
+    said = {"description": "No session, and no token.", "content": {"text/plain": {"schema": {"type": "string"}}}}
     return {
         200: {"content": {"application/json": {"schema": schema}}, "description": "As documented."},
-        400: fault,
-        404: fault,
-        503: fault,
+        **dict.fromkeys((400, 404, 422, 503), fault),
+        401: said,
     }
 
 
 def _describe(app: FastAPI) -> None:
-    """Add the documents' own schemas, which come from the values themselves."""
+    """Add the documents' own schemas, which come from the values themselves, and how one comes in."""
     generated = app.openapi
 
     def described() -> dict[str, Any]:
         document = generated()
-        document.setdefault("components", {}).setdefault("schemas", {}).update(_PARTS)
+        parts = document.setdefault("components", {})
+        parts.setdefault("schemas", {}).update(_PARTS, Fault=_FAULT)
+        parts["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer"},
+            "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+        }
+        document["security"] = [{"token": []}, {"session": []}]
         return document
 
     app.openapi = described  # type: ignore[method-assign]

@@ -59,7 +59,7 @@ def make_app(
     def reading_of(identity: Identity, is_open: Callable[[], bool] = lambda: True) -> Reading:
         return Reading(config, uid=uid, identity=identity, on_ask=partial(looks.note, identity), is_open=is_open)
 
-    add_api(app, Reading(config, uid=uid))
+    add_api(app, Reading(config, uid=uid), lambda request: reading_of(*doors.who(request.headers)))
     _add_doors(app, doors, is_secure=is_secure)
     _add_pages(doors, lambda session: reading_of(session.identity, lambda: doors.is_open(session)), decide, looks)
     served.on_startup(looks.keep_writing)

@@ -1,0 +1,80 @@
+"""The API against its own description: any question that can be asked gets an answer of the documented shape, and none fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from web_lab import Page, serve_page
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    folder = tmp_path_factory.mktemp("api")
+    subprocess.run(
+        [sys.executable, "-m", "envtrail", "--data-dir", str(folder), "demo", "--fast"], check=True, capture_output=True
+    )
+    with serve_page(folder / "demo") as served:
+        yield served
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_every_question_gets_a_documented_answer(page: Page, mode: GenerationMode) -> None:
+    bearer = {"Authorization": f"Bearer {page.token}"}
+    status, _, text = page.ask("/api/openapi.json", **bearer)
+    assert status == 200
+    document = json.loads(text)
+    # It never ends.
+    del document["paths"]["/api/v1/live"]
+    schema = schemathesis.openapi.from_dict(document)
+    asked = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+
+        @given(case=operation.as_strategy(generation_mode=mode))
+        @settings(
+            max_examples=25,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        def ask(case: schemathesis.Case) -> None:
+            nonlocal asked
+            case.call_and_validate(base_url=page.address, headers=bearer, checks=CHECKS)
+            asked += 1
+
+        ask()
+    assert asked > 100
+
+
+@given(id_=st.text(max_size=40))
+@settings(max_examples=30, deadline=None, database=None)
+def test_any_id_is_answered(page: Page, id_: str) -> None:
+    from urllib.parse import quote
+
+    status, _, text = page.ask(f"/api/v1/operations/{quote(id_, safe='')}", Authorization=f"Bearer {page.token}")
+    assert status in {404, 422} or json.loads(text)
