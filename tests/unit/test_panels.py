@@ -23,6 +23,7 @@ from envtrail.store.layout import Layout
 from envtrail.store.panels import by_hour, installs_by_day, most_active, off_hours, top_scripts
 from envtrail.store.state import State
 from envtrail.store.store import Query
+from envtrail.web.figures import Figures
 
 START = to_ms("2026-01-05T00:00:00Z")
 OFFICE = When(days=["mon-fri"], hours=["08:00-19:00"], zone="UTC")
@@ -179,3 +180,41 @@ def test_days_are_those_of_the_zone() -> None:
     shanghai = installs_by_day([late], first=date(2026, 1, 5), last=date(2026, 1, 6), zone=ZoneInfo("Asia/Shanghai"))
     assert [day.installs for day in shanghai] == [0, 1]
     assert timedelta(days=1) == shanghai[1].day - shanghai[0].day
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 40 * 24 * 60), st.sampled_from(["al", "bo"]), st.sampled_from(["a", "b"])), max_size=30),
+    st.lists(st.tuples(st.integers(0, 40 * 24 * 60), st.sampled_from(["al", "bo"]), st.integers(1, 3)), max_size=15),
+    st.integers(0, 30),
+    st.sampled_from([None, "al"]),
+)
+def test_counts_that_are_kept_give_the_panels_that_fresh_ones_give(
+    tmp_path_factory: pytest.TempPathFactory,
+    did: list[tuple[int, str, str]],
+    ran: list[tuple[int, str, int]],
+    since_day: int,
+    user: str | None,
+) -> None:
+    operations = [operation(at, who, env, ["x==1"], Outcome.SUCCESS, number) for number, (at, who, env) in enumerate(did)]
+    store = store_of(
+        tmp_path_factory.mktemp("kept", numbered=True),
+        operations,
+        [run(at, who, "/p.py", count, number) for number, (at, who, count) in enumerate(ran)],
+    )
+    now_ms = START + 40 * 24 * 3_600_000
+    query = Query(since_ms=START + since_day * 86_400_000, user=user)
+    figures = Figures(OFFICE)
+    for _ in range(2):
+        kept = figures.count(store, query, now_ms, is_all=True)
+        activity, programs = list(store.activity(query)), list(store.programs(query))
+        assert most_active(kept.people, kept.programs) == most_active(activity, programs)
+        assert off_hours(kept.people, OFFICE) == off_hours(activity, OFFICE)
+        assert by_hour(kept.hours, None) == by_hour(activity, None)
+        assert top_scripts(kept.programs) == top_scripts(programs)
+        assert (store.status().operations, store.status().runs) == (len(did), len(ran))
+        state = State(store.layout.state)
+        for item in operations[:3]:
+            state.put_operation(msgspec.structs.replace(item, changes=[]))
+        state.close()
+    store.close()

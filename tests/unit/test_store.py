@@ -17,7 +17,8 @@ from envtrail.model.observation import GapFound, Observation
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.layout import Layout
 from envtrail.store.reader import iterate_steps
-from envtrail.store.state import SCHEMA, State
+from envtrail.store.schema import SCHEMA
+from envtrail.store.state import State
 from envtrail.store.store import Query
 from envtrail.store.verify import verify
 from envtrail.store.writer import TrailWriter

@@ -49,5 +49,13 @@ def lowest_id(time_ms: int) -> str:
     return _spell(max(0, time_ms) << 80)
 
 
+def time_of(id_: str) -> int:
+    """When what an id names began, in ms."""
+    number = 0
+    for letter in id_[:10]:
+        number = number << 5 | _CROCKFORD.index(letter)
+    return number
+
+
 def _spell(number: int) -> str:
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))

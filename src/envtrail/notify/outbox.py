@@ -25,7 +25,7 @@ from envtrail.errors import StoreError
 from envtrail.model.finding import Level
 from envtrail.notify.messages import Digest, Group, Message
 from envtrail.notify.services import Answer
-from envtrail.store.state import in_transaction
+from envtrail.store.schema import in_transaction
 
 FORMAT = 1
 DAY_MS = 86_400_000

@@ -18,7 +18,7 @@ from envtrail.model.approval import Request
 from envtrail.model.finding import Finding
 from envtrail.model.ids import lowest_id
 from envtrail.store.decisions import find_finding, find_request
-from envtrail.store.state import connect
+from envtrail.store.schema import connect
 
 
 class Arrivals:

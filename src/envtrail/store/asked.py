@@ -71,6 +71,9 @@ class AskedStore:
     def programs(self, query: Query) -> Iterator[ProgramUse]:
         return self._ask(ProgramUse, "programs", query=query)
 
+    def weeks(self) -> dict[int, int]:
+        return next(self._ask(dict[int, int], "weeks"))
+
     def names(self) -> dict[int, str | None]:
         return next(self._ask(dict[int, Union[str, None]], "names"))
 

@@ -1,4 +1,4 @@
-"""The two counts that every panel is made of, from covering indexes of state.sqlite: no document is read."""
+"""The two counts that every panel is made of, from indexes of state.sqlite."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ from envtrail.store.store import Query
 def count_activity(database: sqlite3.Connection, query: Query) -> Iterator[Activity]:
     """Operations by minute, person and environment, oldest first."""
     where, values = _within(query)
+    index = "operations_activity"
+    if query.environment is not None and query.environment.startswith("/"):
+        index = "operations_prefix"
+    elif query.user is not None and not query.user.isdecimal():
+        index = "operations_user"
     rows = database.execute(
         "SELECT substr(started, 1, 16) AS minute, user, coalesce(auid, uid), prefix, count(*), sum(changes), "
-        "sum(CASE WHEN outcome = 'success' THEN installs ELSE 0 END) FROM operations INDEXED BY operations_activity "
+        "sum(CASE WHEN outcome = 'success' THEN installs ELSE 0 END) "
+        f"FROM operations INDEXED BY {index} "
         f"WHERE method != 'owner' AND {where} GROUP BY minute, user, coalesce(auid, uid), prefix ORDER BY minute",
         values,
     )
@@ -31,8 +37,10 @@ def count_activity(database: sqlite3.Connection, query: Query) -> Iterator[Activ
 def count_programs(database: sqlite3.Connection, query: Query) -> Iterator[ProgramUse]:
     """Runs by program, content and person, those that ran most first."""
     where, values = _within(query)
+    index = "runs_prefix" if query.environment is not None and query.environment.startswith("/") else "runs_programs"
     rows = database.execute(
-        "SELECT program, kind, sha256, user, coalesce(auid, uid), sum(count), max(started) FROM runs INDEXED BY runs_programs "
+        "SELECT program, kind, sha256, user, coalesce(auid, uid), sum(count), max(started) "
+        f"FROM runs INDEXED BY {index} "
         f"WHERE part_of IS NULL AND kind != 'system' AND {where} GROUP BY program, kind, sha256, user, coalesce(auid, uid) "
         "ORDER BY sum(count) DESC",
         values,

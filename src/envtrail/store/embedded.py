@@ -24,7 +24,8 @@ from envtrail.store.counts import count_activity, count_programs
 from envtrail.store.decisions import find_findings, find_grants, find_looks, find_requests, find_suppressions
 from envtrail.store.layout import RECORDS, ZST, Layout
 from envtrail.store.lives import find_holdings, find_uses, summarise_environments
-from envtrail.store.state import connect, find_snapshot
+from envtrail.store.schema import connect
+from envtrail.store.state import find_snapshot
 from envtrail.store.store import EventRow, Query, StoreStatus
 
 _decode_operation = msgspec.json.Decoder(Operation).decode
@@ -123,6 +124,9 @@ class EmbeddedStore:
         """Runs counted by program, content and person."""
         return count_programs(self._database, query)
 
+    def weeks(self) -> dict[int, int]:
+        return dict(self._database.execute("SELECT week, version FROM weeks").fetchall())
+
     def names(self) -> dict[int, str | None]:
         """The newest name of each uid that was seen."""
         return dict(self._database.execute("SELECT uid, name FROM names ORDER BY since_ms").fetchall())
@@ -173,7 +177,10 @@ class EmbeddedStore:
         kept = [seal for seal in seals if (self.layout.segment(seal.number) / (RECORDS + ZST)).exists()]
         hot = self.layout.hot / RECORDS
         hot_bytes = hot.stat().st_size if hot.exists() else 0
-        span = self._database.execute("SELECT min(started), max(started) FROM operations").fetchone()
+        span = self._database.execute(
+            "SELECT (SELECT started FROM operations ORDER BY id LIMIT 1), (SELECT started FROM operations ORDER BY id DESC LIMIT 1)"
+        ).fetchone()
+        totals = dict(self._database.execute("SELECT name, count FROM totals").fetchall())
         return StoreStatus(
             folder=str(self.layout.folder),
             format=1,
@@ -182,8 +189,8 @@ class EmbeddedStore:
             sealed_until_ms=kept[-1].last_ms if kept else None,
             records_bytes=hot_bytes + sum(seal.records.bytes for seal in kept),
             disk_bytes=sum(path.stat().st_size for path in self.layout.folder.rglob("*") if path.is_file()),
-            operations=self._count("operations"),
-            runs=self._count("runs"),
+            operations=totals["operations"],
+            runs=totals["runs"],
             sessions=self._count("sessions"),
             environments=self._count("environments WHERE NOT gone"),
             unexplained=int(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 from msgspec import Struct
 
 from envtrail.model.hours import When
@@ -140,7 +142,7 @@ def top_scripts(programs: Iterable[ProgramUse]) -> list[Script]:
 def off_hours(activity: Iterable[Activity], office: When) -> list[OffHours]:
     """What began outside office hours."""
     found: defaultdict[tuple[str, str], list[Activity]] = defaultdict(list)
-    is_office = lru_cache(maxsize=1 << 16)(lambda minute: office.holds_at(_to_ms(minute)))
+    is_office = _is_office(office)
     for item in activity:
         if not is_office(item.minute):
             found[name_of(item), item.prefix].append(item)
@@ -157,6 +159,17 @@ def off_hours(activity: Iterable[Activity], office: When) -> list[OffHours]:
     return sorted(listed, key=lambda one: (-one.operations, one.user, one.prefix))
 
 
+def _is_office(office: When) -> Callable[[str], bool]:
+    """Of a minute; what was asked before is remembered."""
+    return _minutes_of(msgspec.json.encode(office))
+
+
+@lru_cache(maxsize=4)
+def _minutes_of(encoded: bytes) -> Callable[[str], bool]:
+    office = msgspec.json.decode(encoded, type=When)
+    return lru_cache(maxsize=1 << 17)(lambda minute: office.holds_at(_to_ms(minute)))
+
+
 def by_hour(activity: Iterable[Activity], zone: ZoneInfo | None) -> list[Hour]:
     """The hours of the week in which something began, in order."""
     found: Counter[tuple[int, int]] = Counter()
@@ -164,6 +177,37 @@ def by_hour(activity: Iterable[Activity], zone: ZoneInfo | None) -> list[Hour]:
         moment = _local(item.minute, zone)
         found[moment.weekday(), moment.hour] += item.operations
     return [Hour(weekday=weekday, hour=hour, operations=count) for (weekday, hour), count in sorted(found.items())]
+
+
+def condense(activity: Iterable[Activity], office: When) -> tuple[list[Activity], list[Activity]]:
+    """Fewer rows of which the panels are made as well: those of people and off hours of the first, those of the hours of the second.
+
+    A row stands for others of the same person and environment inside, or outside, office hours; or of the same hour of the week.
+    """
+    people: dict[tuple[Any, ...], Activity] = {}
+    hours: dict[tuple[Any, ...], Activity] = {}
+    is_office = _is_office(office)
+    for item in activity:
+        moment = _local(item.minute, office.place)
+        _add(people, (item.user, item.uid, item.prefix, is_office(item.minute)), item)
+        _add(hours, (moment.weekday(), moment.hour), item)
+    return list(people.values()), list(hours.values())
+
+
+def _add(rows: dict[tuple[Any, ...], Activity], key: tuple[Any, ...], item: Activity) -> None:
+    known = rows.get(key)
+    if known is None:
+        rows[key] = item
+        return
+    rows[key] = Activity(
+        minute=max(known.minute, item.minute),
+        user=known.user,
+        uid=known.uid,
+        prefix=known.prefix,
+        operations=known.operations + item.operations,
+        changes=known.changes + item.changes,
+        installs=known.installs + item.installs,
+    )
 
 
 def name_of(item: Activity | ProgramUse) -> str:

@@ -157,6 +157,10 @@ class Store(Protocol):
         """Runs counted by program, content and person; none of the distribution's own programs."""
         ...
 
+    def weeks(self) -> dict[int, int]:
+        """How often operations and runs of a week that is over were written since; weeks (`schema.WEEK_MS`) that are not named: never."""
+        ...
+
     def names(self) -> dict[int, str | None]:
         """The newest name of each uid that was seen; null where the uid has none any more."""
         ...

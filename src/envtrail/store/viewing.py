@@ -91,6 +91,7 @@ def answer(
         ),
         "activity": lambda: (item for item in store.activity(request.query) if viewer.sees_everything or item.uid == viewer.uid),
         "programs": lambda: (item for item in store.programs(request.query) if viewer.sees_everything or item.uid == viewer.uid),
+        "weeks": lambda: iter([store.weeks()]),
         "names": lambda: iter([store.names()]),
         "gaps": lambda: store.gaps(request.query),
         "findings": lambda: (

@@ -16,9 +16,11 @@ from envtrail import __version__
 from envtrail.config import Config
 from envtrail.i18n import LANGUAGES
 from envtrail.model.identity import Identity, Right
+from envtrail.store.office import office_hours
 from envtrail.web.access import COOKIE, SESSION_S, Doors, Gate, Session
 from envtrail.web.api import add_api
 from envtrail.web.desk import Decide, Desk
+from envtrail.web.figures import Figures
 from envtrail.web.looks import Looks
 from envtrail.web.pages import environments, findings, looked, operations, overview, people, requests, runs, system
 from envtrail.web.parts import refused
@@ -53,11 +55,21 @@ def make_app(
         decide: Has the agent write down what somebody decides; null as who: the page itself.
     """
     app = FastAPI(title="Envtrail", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
-    doors = Doors(owner=owner, is_separated=config.flag("web.separate_administrators"), on_used=on_used)
+    figures = Figures(office_hours(config))
+    is_separated = config.flag("web.separate_administrators")
+    doors = Doors(owner=owner, is_separated=is_separated, on_used=on_used)
     looks = Looks(lambda looked: decide(looked, None), _now_ms)
 
     def reading_of(identity: Identity, is_open: Callable[[], bool] = lambda: True) -> Reading:
-        return Reading(config, uid=uid, identity=identity, on_ask=partial(looks.note, identity), is_open=is_open)
+        return Reading(
+            config,
+            uid=uid,
+            identity=identity,
+            on_ask=partial(looks.note, identity),
+            figures=figures,
+            sees_all=Right.SEE_ALL in identity.rights(is_separated=is_separated),
+            is_open=is_open,
+        )
 
     add_api(app, Reading(config, uid=uid), lambda request: reading_of(*doors.who(request.headers)))
     _add_doors(app, doors, is_secure=is_secure)

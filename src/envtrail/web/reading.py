@@ -10,8 +10,10 @@ from typing import TypeVar
 from envtrail.config import Config
 from envtrail.model.identity import Identity
 from envtrail.store.asked import OnAsk
+from envtrail.store.office import office_hours
 from envtrail.store.opening import open_store
-from envtrail.store.store import Store
+from envtrail.store.store import Query, Store
+from envtrail.web.figures import Counted, Figures
 
 _T = TypeVar("_T")
 
@@ -24,6 +26,8 @@ class Reading:
         uid: Of this process.
         identity: Who reads: they see what is theirs to see. Null: the page itself, for figures that are nobody's.
         on_ask: Told of each question.
+        figures: Counts that are kept, for who sees everything.
+        sees_all: They do.
         is_open: Whether they may still ask: a page that is left open outlives its session.
     """
 
@@ -34,12 +38,16 @@ class Reading:
         uid: int,
         identity: Identity | None = None,
         on_ask: OnAsk | None = None,
+        figures: Figures | None = None,
+        sees_all: bool = False,
         is_open: Callable[[], bool] = lambda: True,
     ) -> None:
         self.config = config
         self._identity = identity
         self._uid = uid
         self._on_ask = on_ask
+        self._figures = figures or Figures(office_hours(config))
+        self._sees_all = sees_all
         self._is_open = is_open
 
     @contextmanager
@@ -56,6 +64,10 @@ class Reading:
             yield store
         finally:
             store.close()
+
+    def count(self, store: Store, query: Query, now_ms: int) -> Counted:
+        """What the panels are made of."""
+        return self._figures.count(store, query, now_ms, is_all=self._sees_all)
 
     async def ask(self, question: Callable[[Store], _T]) -> _T:
         """One question, in a thread."""

@@ -87,7 +87,7 @@ def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) ->
     week = last_week(now_ms, office.place)
     query = query_of(given, now_ms)
     of_week = Query(environment=query.environment, user=query.user, since_ms=week.since_ms)
-    activity, programs = list(store.activity(query)), list(store.programs(query))
+    counted = reading.count(store, query, now_ms)
     newest = [
         item
         for item in store.operations(Query(environment=query.environment, user=query.user, limit=_MOST_FED))
@@ -95,10 +95,10 @@ def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) ->
     ]
     return Figures(
         days=installs_by_day(store.activity(of_week), first=week.first, last=week.last, zone=office.place),
-        people=most_active(activity, programs),
-        scripts=top_scripts(programs),
-        off_hours=off_hours(activity, office),
-        hours=by_hour(activity, office.place),
+        people=most_active(counted.people, counted.programs),
+        scripts=top_scripts(counted.programs),
+        off_hours=off_hours(counted.people, office),
+        hours=by_hour(counted.hours, office.place),
         status=store.status(),
         agent=store.agent(),
         newest=newest,

@@ -10,7 +10,7 @@ from envtrail.i18n import marked
 from envtrail.model.operation import Operation
 from envtrail.model.run import Session as Login
 from envtrail.model.text import safe
-from envtrail.store.panels import Script, most_active, top_scripts
+from envtrail.store.panels import PersonActivity, Script, most_active, top_scripts
 from envtrail.store.store import Query, Store
 from envtrail.web.access import Session
 from envtrail.web.pages.words import command_of, query_of, show_time, summary
@@ -23,7 +23,12 @@ TITLE = marked("People")
 async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """All who did or ran something."""
     query = query_of(given, now_ms, span="30d")
-    found = await reading.ask(lambda store: most_active(store.activity(query), store.programs(query)))
+
+    def read(store: Store) -> list[PersonActivity]:
+        counted = reading.count(store, query, now_ms)
+        return most_active(counted.people, counted.programs)
+
+    found = await reading.ask(read)
     with frame(TITLE, session, "/people") as _:
         filters("/people", given, [("environment", _("Environment"))], _)
         rows = [[one.user, str(one.operations), str(one.changes), str(one.environments), str(one.runs)] for one in found]

@@ -1,0 +1,112 @@
+"""The tables of state.sqlite, and opening it.
+
+References:
+    https://www.sqlite.org/wal.html
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError
+
+SCHEMA = 7
+WEEK_MS = 7 * 86_400_000
+"""Weeks are counted from 1970-01-01T00:00Z."""
+
+_TABLES = """
+CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, ended TEXT, prefix TEXT, tool TEXT, kind TEXT, outcome TEXT,
+  user TEXT, uid INTEGER, auid INTEGER, command TEXT, unexplained INTEGER, verdict TEXT, granted TEXT,
+  method TEXT, changes INTEGER, installs INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE INDEX operations_activity ON operations (id, started, method, user, uid, auid, prefix, outcome, changes, installs);
+CREATE INDEX operations_granted ON operations (granted) WHERE granted IS NOT NULL;
+CREATE INDEX operations_prefix ON operations (prefix, id, kind, outcome, changes, user, started, ended);
+CREATE INDEX operations_unexplained ON operations (prefix, unexplained) WHERE unexplained > 0;
+CREATE INDEX operations_user ON operations (user, id);
+CREATE TABLE changes (name TEXT, operation TEXT, PRIMARY KEY (name, operation)) WITHOUT ROWID;
+CREATE TABLE runs (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, outcome TEXT, user TEXT, uid INTEGER, auid INTEGER,
+  command TEXT, kind TEXT, program TEXT, sha256 TEXT, snapshot TEXT, part_of TEXT, count INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE INDEX runs_programs ON runs (id, kind, part_of, program, sha256, prefix, user, uid, auid, count, started);
+CREATE INDEX runs_prefix ON runs (prefix, id, kind, part_of, user, auid, uid, count, started);
+CREATE TABLE sessions (id TEXT PRIMARY KEY, started TEXT, user TEXT, auid INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE environments (prefix TEXT PRIMARY KEY, seen_ms INTEGER, gone INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE packages (id INTEGER PRIMARY KEY, name TEXT, version TEXT, digest BLOB UNIQUE, doc BLOB);
+CREATE INDEX packages_name ON packages (name);
+CREATE TABLE contents (digest TEXT PRIMARY KEY, count INTEGER, size_bytes INTEGER, members BLOB) WITHOUT ROWID;
+CREATE TABLE snapshots (prefix TEXT, time_ms INTEGER, digest TEXT, kind TEXT, reason TEXT, image INTEGER, faults BLOB,
+  PRIMARY KEY (prefix, time_ms, digest)) WITHOUT ROWID;
+CREATE TABLE holdings (package INTEGER, prefix TEXT, since_ms INTEGER, until_ms INTEGER, PRIMARY KEY (package, prefix, since_ms))
+  WITHOUT ROWID;
+CREATE TABLE gaps (id TEXT PRIMARY KEY, since_ms INTEGER, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE names (uid INTEGER, since_ms INTEGER, name TEXT, PRIMARY KEY (uid, since_ms)) WITHOUT ROWID;
+CREATE TABLE policies (since_ms INTEGER PRIMARY KEY, digest TEXT, doc BLOB);
+CREATE TABLE findings (number INTEGER PRIMARY KEY, id TEXT UNIQUE, time_ms INTEGER, detection TEXT, level INTEGER, status TEXT,
+  operation TEXT, prefix TEXT, user TEXT, uid INTEGER, doc BLOB);
+CREATE INDEX findings_operation ON findings (operation);
+CREATE INDEX findings_time ON findings (time_ms);
+CREATE TABLE suppressions (id TEXT PRIMARY KEY, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE requests (id TEXT PRIMARY KEY, status TEXT, uid INTEGER, prefix TEXT, doc BLOB) WITHOUT ROWID;
+CREATE TABLE grants (id TEXT PRIMARY KEY, prefix TEXT, uid INTEGER, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE totals (name TEXT PRIMARY KEY, count INTEGER) WITHOUT ROWID;
+INSERT INTO totals VALUES ('operations', 0), ('runs', 0);
+CREATE TRIGGER operations_made AFTER INSERT ON operations BEGIN UPDATE totals SET count = count + 1 WHERE name = 'operations'; END;
+CREATE TRIGGER runs_made AFTER INSERT ON runs BEGIN UPDATE totals SET count = count + 1 WHERE name = 'runs'; END;
+CREATE TABLE weeks (week INTEGER PRIMARY KEY, version INTEGER);
+CREATE TABLE looks (id TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
+CREATE TABLE redactions (kind TEXT PRIMARY KEY, count INTEGER) WITHOUT ROWID;
+CREATE TABLE cursors (source TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
+"""
+
+
+def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Open the state; made when it is not there and may be written.
+
+    Raises:
+        NewerFormatError: a newer Envtrail made it.
+        DamagedStoreError: it is no SQLite database, or a damaged one.
+    """
+    mode = "ro" if read_only else "rwc"
+    try:
+        database = sqlite3.connect(
+            f"file:{path}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=10
+        )
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA:
+            raise NewerFormatError(
+                f"`{path}` has schema {version}, made by a newer Envtrail; this one knows {SCHEMA}",
+                hint="upgrade Envtrail, or `envtrail rebuild` makes it again from the segments",
+            )
+        if 0 < version < SCHEMA:
+            raise DamagedStoreError(
+                f"`{path}` has schema {version}, of an older Envtrail; this one knows {SCHEMA}",
+                hint="`envtrail rebuild` makes it again from the segments",
+            )
+        if version == 0 and not read_only:
+            database.executescript(f"PRAGMA journal_mode=WAL; BEGIN; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
+        database.execute("PRAGMA synchronous=NORMAL")
+        if not read_only:
+            path.chmod(0o600)
+    except sqlite3.DatabaseError as fault:
+        if "unable to open" in str(fault):
+            raise CannotRunError(
+                f"`{path}` cannot be opened: {fault}", hint="`envtrail rebuild` makes it from the segments"
+            ) from None
+        raise DamagedStoreError(
+            f"`{path}` is damaged: {fault}", hint="`envtrail rebuild` makes it again from the segments"
+        ) from None
+    return database
+
+
+@contextmanager
+def in_transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """All that is written inside is there together or not at all; nobody else writes meanwhile."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")

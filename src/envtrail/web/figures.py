@@ -1,0 +1,86 @@
+"""What the panels are made of: weeks that are over are counted once, and again only where they were written to since."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import NamedTuple
+
+from envtrail.model.hours import When
+from envtrail.model.operation import Activity
+from envtrail.model.run import ProgramUse
+from envtrail.store.panels import condense
+from envtrail.store.schema import WEEK_MS
+from envtrail.store.store import Query, Store
+
+
+class Counted(NamedTuple):
+    """Of a span of time."""
+
+    people: list[Activity]
+    """For what people did, and outside which hours."""
+    hours: list[Activity]
+    """For the hours of the week."""
+    programs: list[ProgramUse]
+
+
+class Figures:
+    """Counts of one page process, for those who see everything.
+
+    Args:
+        office: Days and hours of work.
+    """
+
+    def __init__(self, office: When) -> None:
+        self._office = office
+        self._lock = Lock()
+        self._weeks: dict[int, tuple[int, Counted]] = {}
+
+    def count(self, store: Store, query: Query, now_ms: int, *, is_all: bool) -> Counted:
+        """Of the time of a query, and of its environment and its person.
+
+        Args:
+            store: What is asked.
+            query: `since_ms`, `until_ms`, `environment`, `user`.
+            now_ms: Weeks that end before it are over.
+            is_all: The store tells of everybody.
+        """
+        if not is_all or query.environment is not None or query.since_ms is None:
+            return self._ask(store, query)
+        activity = list(store.activity(query)) if query.user is not None else None
+        counted = Counted([], [], [])
+        versions = store.weeks()
+        for part, week in _parts(query, now_ms):
+            found = self._of_week(store, week, versions) if week is not None else self._ask(store, part)
+            counted.people.extend(found.people)
+            counted.hours.extend(found.hours)
+            counted.programs.extend(found.programs)
+        if activity is None:
+            return counted
+        named = {query.user}
+        programs = [use for use in counted.programs if use.user in named or str(use.uid) in named]
+        return Counted(*condense(activity, self._office), programs)
+
+    def _of_week(self, store: Store, week: int, versions: dict[int, int]) -> Counted:
+        version = versions.get(week, 0)
+        with self._lock:
+            known = self._weeks.get(week)
+            if known is None or known[0] != version:
+                found = self._ask(store, Query(since_ms=week * WEEK_MS, until_ms=(week + 1) * WEEK_MS - 1))
+                known = self._weeks[week] = version, found
+        return known[1]
+
+    def _ask(self, store: Store, query: Query) -> Counted:
+        return Counted(*condense(store.activity(query), self._office), list(store.programs(query)))
+
+
+def _parts(query: Query, now_ms: int) -> list[tuple[Query, int | None]]:
+    """The weeks that are over and lie within whole, and what is left of the span before and after them."""
+    since_ms, until_ms = query.since_ms or 0, min(query.until_ms if query.until_ms is not None else now_ms, now_ms)
+    first, last = -(-since_ms // WEEK_MS), (until_ms + 1) // WEEK_MS
+    if first >= last:
+        return [(Query(since_ms=since_ms, until_ms=query.until_ms), None)]
+    parts: list[tuple[Query, int | None]] = [(Query(), week) for week in range(first, last)]
+    if since_ms < first * WEEK_MS:
+        parts.append((Query(since_ms=since_ms, until_ms=first * WEEK_MS - 1), None))
+    parts.append((Query(since_ms=last * WEEK_MS, until_ms=query.until_ms), None))
+    return parts
