@@ -9,15 +9,15 @@ from typing import Any
 from envtrail.model.ids import lowest_id
 from envtrail.model.operation import Activity
 from envtrail.model.run import ProgramUse
-from envtrail.store.conditions import environment_condition, user_condition
+from envtrail.store.conditions import prefixes_named, user_condition
 from envtrail.store.store import Query
 
 
 def count_activity(database: sqlite3.Connection, query: Query) -> Iterator[Activity]:
     """Operations by minute, person and environment, oldest first."""
-    where, values = _within(query)
+    where, values = _within(database, "operations", query)
     index = "operations_activity"
-    if query.environment is not None and query.environment.startswith("/"):
+    if query.environment is not None:
         index = "operations_prefix"
     elif query.user is not None and not query.user.isdecimal():
         index = "operations_user"
@@ -36,8 +36,8 @@ def count_activity(database: sqlite3.Connection, query: Query) -> Iterator[Activ
 
 def count_programs(database: sqlite3.Connection, query: Query) -> Iterator[ProgramUse]:
     """Runs by program, content and person, those that ran most first."""
-    where, values = _within(query)
-    index = "runs_prefix" if query.environment is not None and query.environment.startswith("/") else "runs_programs"
+    where, values = _within(database, "runs", query)
+    index = "runs_prefix" if query.environment is not None else "runs_programs"
     rows = database.execute(
         "SELECT program, kind, sha256, user, coalesce(auid, uid), sum(count), max(started) "
         f"FROM runs INDEXED BY {index} "
@@ -49,7 +49,7 @@ def count_programs(database: sqlite3.Connection, query: Query) -> Iterator[Progr
         yield ProgramUse(program=program, kind=kind, sha256=sha256, user=user, uid=uid, runs=runs, last=last)
 
 
-def _within(query: Query) -> tuple[str, list[Any]]:
+def _within(database: sqlite3.Connection, table: str, query: Query) -> tuple[str, list[Any]]:
     """Ids begin with the time at which something began."""
     conditions: list[str] = ["id >= ?"]
     values: list[Any] = [lowest_id(query.since_ms or 0)]
@@ -57,9 +57,9 @@ def _within(query: Query) -> tuple[str, list[Any]]:
         conditions.append("id < ?")
         values.append(lowest_id(query.until_ms + 1))
     if query.environment is not None:
-        condition, bound = environment_condition(query.environment)
-        conditions.append(condition)
-        values += bound
+        prefixes = prefixes_named(database, table, query.environment)
+        conditions.append(f"prefix IN ({','.join('?' * len(prefixes))})")
+        values += prefixes
     if query.user is not None:
         condition, bound = user_condition(query.user)
         conditions.append(condition)

@@ -33,6 +33,7 @@ from envtrail.model.run import ProgramUse, Run, Session
 from envtrail.store.agent_status import AgentStatus
 from envtrail.store.store import Query, Store, StoreStatus
 from envtrail.web.access import COOKIE
+from envtrail.web.feed import Feed
 from envtrail.web.reading import Reading
 
 MOST = 1000
@@ -122,13 +123,14 @@ class Filter(BaseModel):
     limit: Annotated[int, Field(ge=1, le=MOST)] = 100
 
 
-def add_api(app: FastAPI, own: Reading, reading_of: ReadingOf) -> None:
+def add_api(app: FastAPI, own: Reading, reading_of: ReadingOf, feed: Feed) -> None:
     """Mount `/api/v1`, `/metrics` and `/healthz`.
 
     Args:
         app: Where.
         own: For figures that are nobody's.
         reading_of: For everything else.
+        feed: What comes now.
     """
     router = APIRouter(prefix="/api/v1", tags=["trail"])
 
@@ -177,7 +179,7 @@ def add_api(app: FastAPI, own: Reading, reading_of: ReadingOf) -> None:
     )
     async def live(request: Request) -> StreamingResponse:
         headers = {"X-Accel-Buffering": "no"}
-        return StreamingResponse(_live(reading_of(request), request), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(_live(feed, reading_of(request), request), media_type="text/event-stream", headers=headers)
 
     app.include_router(router)
     _add_figures(app, own)
@@ -238,25 +240,14 @@ async def _refuse(_: Request, fault: Exception) -> Response:
     return _fault(422, "usage", said or "no such question", "/api/openapi.json says what may be asked")
 
 
-async def _live(reading: Reading, request: Request) -> AsyncIterator[bytes]:
+async def _live(feed: Feed, reading: Reading, request: Request) -> AsyncIterator[bytes]:
     """Each as `event: operation|finding` with its document; a comment at each look keeps the connection."""
-    seen: set[str] = set()
-
-    def newest(store: Store) -> list[tuple[str, Any]]:
-        operations = (item for item in store.operations(Query(limit=50)) if item.actor.method != "owner")
-        return [("operation", item) for item in operations] + [("finding", item) for item in store.findings(Query(limit=50))]
-
-    is_first = True
+    number = feed.begin()
     while not await request.is_disconnected():
-        try:
-            found = await reading.ask(newest)
-        except (EnvtrailError, PermissionError):
-            return
-        for kind, item in reversed(found):
-            if item.id not in seen and not is_first:
-                yield f"event: {kind}\nid: {item.id}\ndata: ".encode() + msgspec.json.encode(item) + b"\n\n"
-        seen = {item.id for _, item in found}
-        is_first = False
+        for at, item in feed.after(number, reading):
+            kind = "operation" if isinstance(item, Operation) else "finding"
+            yield f"event: {kind}\nid: {item.id}\ndata: ".encode() + msgspec.json.encode(item) + b"\n\n"
+            number = at
         yield b": still here\n\n"
         await asyncio.sleep(_LOOK_S)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -14,18 +16,22 @@ from nicegui import ui
 
 from envtrail import __version__
 from envtrail.config import Config
+from envtrail.errors import EnvtrailError
 from envtrail.i18n import LANGUAGES
 from envtrail.model.identity import Identity, Right
 from envtrail.store.office import office_hours
+from envtrail.store.schema import WEEK_MS
 from envtrail.web.access import COOKIE, SESSION_S, Doors, Gate, Session
 from envtrail.web.api import add_api
 from envtrail.web.desk import Decide, Desk
+from envtrail.web.feed import Feed
 from envtrail.web.figures import Figures
 from envtrail.web.looks import Looks
 from envtrail.web.pages import environments, findings, looked, operations, overview, people, requests, runs, system
 from envtrail.web.parts import refused
 from envtrail.web.reading import Reading
 
+_REST_S = 0.2
 _LOGIN = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Envtrail</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"></head>
 <body style="font:16px/1.5 system-ui,sans-serif;max-width:36rem;margin:4rem auto;padding:0 1rem">
@@ -71,10 +77,14 @@ def make_app(
             is_open=is_open,
         )
 
-    add_api(app, Reading(config, uid=uid), lambda request: reading_of(*doors.who(request.headers)))
+    own = Reading(config, uid=uid)
+    feed = Feed(own)
+    add_api(app, own, lambda request: reading_of(*doors.who(request.headers)), feed)
     _add_doors(app, doors, is_secure=is_secure)
-    _add_pages(doors, lambda session: reading_of(session.identity, lambda: doors.is_open(session)), decide, looks)
+    _add_pages(doors, lambda session: reading_of(session.identity, lambda: doors.is_open(session)), decide, looks, feed)
     served.on_startup(looks.keep_writing)
+    if Right.SEE_ALL in owner.rights(is_separated=is_separated):
+        served.on_startup(partial(_warm, figures, own))
     ui.run_with(app, title="Envtrail", favicon="🧾", dark=None, show_welcome_message=False)
     return Gate(app, doors, hosts), doors
 
@@ -133,7 +143,7 @@ class Visit(NamedTuple):
     """The address's own parts."""
 
 
-def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: Decide, looks: Looks) -> None:
+def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: Decide, looks: Looks, feed: Feed) -> None:
     """One line a page."""
 
     def visit_of(request: Request) -> Visit:
@@ -154,7 +164,7 @@ def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: D
             else:
                 await build(visit)
 
-    add("/", lambda v: overview.page(v.session, v.reading, v.given, _now_ms()))
+    add("/", lambda v: overview.page(v.session, v.reading, feed, v.given, _now_ms()))
     add("/operations", lambda v: operations.page(v.session, v.reading, v.given, _now_ms()))
     add("/operations/{id}", lambda v: operations.one(v.session, v.reading, v.path["id"]))
     add("/environments", lambda v: environments.page(v.session, v.reading))
@@ -170,6 +180,16 @@ def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: D
     add("/trail", lambda v: system.trail(v.session, v.reading, v.given, _now_ms()))
     add("/health", lambda v: system.health(v.session, v.reading, looks.fault))
     add("/settings", lambda v: system.settings(v.session, v.reading), needs=Right.SEE_SETTINGS)
+
+
+async def _warm(figures: Figures, own: Reading) -> None:
+    """The weeks of the trail, newest first, a little at a time."""
+    with contextlib.suppress(EnvtrailError):
+        oldest_ms = (await own.ask(lambda store: store.status())).oldest_ms
+        this = _now_ms() // WEEK_MS
+        for week in range(this - 1, (oldest_ms // WEEK_MS if oldest_ms is not None else this) - 1, -1):
+            await asyncio.sleep(_REST_S)
+            await own.ask(partial(figures.warm, week=week))
 
 
 def _now_ms() -> int:

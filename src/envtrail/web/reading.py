@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from envtrail.config import Config
+from envtrail.model.finding import Finding
 from envtrail.model.identity import Identity
+from envtrail.model.operation import Operation
 from envtrail.store.asked import OnAsk
 from envtrail.store.office import office_hours
 from envtrail.store.opening import open_store
@@ -65,9 +67,25 @@ class Reading:
         finally:
             store.close()
 
+    @property
+    def is_over(self) -> bool:
+        """Their session has ended."""
+        return not self._is_open()
+
     def count(self, store: Store, query: Query, now_ms: int) -> Counted:
         """What the panels are made of."""
         return self._figures.count(store, query, now_ms, is_all=self._sees_all)
+
+    def may_see(self, item: Operation | Finding) -> bool:
+        """Whether something that has just come is theirs to see; it is then seen."""
+        if not self._is_open():
+            return False
+        whose = item.actor.number if isinstance(item, Operation) else item.uid
+        if self._identity is not None and whose is not None and whose == self._identity.uid:
+            return True
+        if self._sees_all and self._on_ask is not None:
+            self._on_ask("operations" if isinstance(item, Operation) else "findings", Query(), "")
+        return self._sees_all
 
     async def ask(self, question: Callable[[Store], _T]) -> _T:
         """One question, in a thread."""

@@ -26,6 +26,7 @@ from envtrail.store.panels import (
 )
 from envtrail.store.store import Query, Store, StoreStatus
 from envtrail.web.access import Session
+from envtrail.web.feed import Feed
 from envtrail.web.pages.words import command_of, person, query_of, show_time, summary
 from envtrail.web.parts import Translate, card, filters, frame, pairs, table
 from envtrail.web.reading import Reading
@@ -48,7 +49,7 @@ class Figures(NamedTuple):
     newest: list[Operation]
 
 
-async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+async def page(session: Session, reading: Reading, feed: Feed, given: dict[str, str], now_ms: int) -> None:
     """Build it."""
     figures = await reading.ask(lambda store: _read(store, reading, given, now_ms))
     with frame(TITLE, session, "/") as _:
@@ -78,7 +79,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
         with card(_("When environments are changed")).classes("w-full q-mb-md"):
             _week(figures.hours, _)
         with card(_("Now")).classes("w-full"):
-            _feed(figures.newest, reading, given, _)
+            _feed(figures.newest, reading, feed, given, _)
 
 
 def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) -> Figures:
@@ -170,8 +171,9 @@ def _week(hours: list[Hour], _: Translate) -> None:
     ).classes("w-full").style("height: 13rem")
 
 
-def _feed(newest: list[Operation], reading: Reading, given: dict[str, str], _: Translate) -> None:
+def _feed(newest: list[Operation], reading: Reading, feed: Feed, given: dict[str, str], _: Translate) -> None:
     """The newest operations; new ones appear within a second."""
+    number = feed.begin()
     seen = {item.id for item in newest}
     with ui.column().classes("w-full q-gutter-none").props('role="log" aria-live="polite"') as column:
         for item in newest:
@@ -179,16 +181,24 @@ def _feed(newest: list[Operation], reading: Reading, given: dict[str, str], _: T
         if not newest:
             ui.label(_("Nothing yet: `pip install` something.")).classes("soft")
 
-    async def look() -> None:
-        query = Query(environment=given.get("environment") or None, user=given.get("user") or None, limit=_MOST_FED)
-        found = await reading.ask(lambda store: list(store.operations(query)))
-        new = [item for item in found if item.id not in seen and item.actor.method != "owner"]
-        seen.update(item.id for item in new)
-        with column:
-            for item in reversed(new):
-                _line(item).move(target_index=0)
+    def look() -> None:
+        nonlocal number
+        if reading.is_over:
+            ui.navigate.to("/login")
+        for at, item in feed.after(number, reading):
+            number = at
+            if isinstance(item, Operation) and item.id not in seen and _fits(item, given):
+                seen.add(item.id)
+                with column:
+                    _line(item).move(target_index=0)
 
     ui.timer(_FEED_S, look)
+
+
+def _fits(item: Operation, given: dict[str, str]) -> bool:
+    environment, user = given.get("environment", "").rstrip("/"), given.get("user", "")
+    is_there = not environment or item.environment.prefix == environment or item.environment.prefix.endswith(f"/{environment}")
+    return is_there and (not user or user in {item.actor.name, str(item.actor.number)})
 
 
 def _line(item: Operation) -> ui.element:
