@@ -15,6 +15,9 @@ from envtrail.errors import CannotRunError
 FOLDER = "etc/systemd/system"
 UNITS = ("envtrail.service", "envtrail-notify.service", "envtrail-web.service")
 ACCOUNTS = "etc/sysusers.d/envtrail.conf"
+PAM = "etc/pam.d/envtrail"
+_PAM_FILES = (("common-auth", "common-account"), ("system-auth", "system-auth"), ("password-auth", "password-auth"))
+"""Of Debian; of Red Hat, Arch; of Red Hat for services. In the order in which they are looked for."""
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -44,6 +47,7 @@ def plan_uninstall(root: Path) -> list[Step]:
         Step(what="take its rules out of the kernel", command=[sys.executable, "-m", "envtrail", "rules", "remove"]),
         *(Step(what="remove the unit file", path=root / FOLDER / name) for name in UNITS),
         Step(what="remove the list of accounts; the accounts stay", path=root / ACCOUNTS),
+        Step(what="remove the page's file of PAM", path=root / PAM),
         Step(what="let systemd forget them", command=["systemctl", "daemon-reload"]),
     ]
 
@@ -55,6 +59,7 @@ def _written(root: Path) -> list[Step]:
     texts = {name: units.joinpath(name).read_text() for name in UNITS}
     return [
         Step(what="name the accounts", path=root / ACCOUNTS, text=units.joinpath("envtrail.sysusers").read_text()),
+        Step(what="say how PAM checks who comes in", path=root / PAM, text=_pam_text(root)),
         Step(
             what="make the page's account, and the group that sees everything", command=["systemd-sysusers", str(root / ACCOUNTS)]
         ),
@@ -64,6 +69,14 @@ def _written(root: Path) -> list[Step]:
         ),
         Step(what="let systemd read them", command=["systemctl", "daemon-reload"]),
     ]
+
+
+def _pam_text(root: Path) -> str:
+    """What the machine's other services ask (pam.d(5))."""
+    folder = root / "etc/pam.d"
+    auth, account = next((pair for pair in _PAM_FILES if (folder / pair[0]).exists()), _PAM_FILES[0])
+    include = "@include {name}" if auth.startswith("common-") else "{kind} include {name}"
+    return "".join(f"{include.format(kind=kind, name=name)}\n" for kind, name in (("auth", auth), ("account", account)))
 
 
 def carry_out(steps: list[Step], *, root: Path) -> None:

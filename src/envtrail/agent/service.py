@@ -19,6 +19,7 @@ from envtrail.agent.children import Child
 from envtrail.agent.importing import carry
 from envtrail.agent.inbox import Inbox
 from envtrail.agent.overseer import Overseer
+from envtrail.agent.pam import PamCheck
 from envtrail.agent.pipeline import Result
 from envtrail.agent.survey import Survey
 from envtrail.agent.upkeep import RuleKeeper
@@ -145,6 +146,7 @@ def open_socket(config: Config, inbox: Inbox) -> StoreServer | None:
             page_account=config.text("web.account"),
             is_separated=config.flag("web.separate_administrators"),
             decide=inbox.submit,
+            check=PamCheck(config.text("web.pam_service")).check if config.flag("web.pam") else None,
             may_decide=inbox.asks_about,
         )
     except OSError:

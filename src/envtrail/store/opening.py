@@ -53,7 +53,13 @@ def open_store(config: Config, *, uid: int, on_behalf: Identity | None = None, o
     if not chosen and uid != 0 and os.path.exists(service):
         from envtrail.store.remote import RemoteStore
 
-        return RemoteStore(service, on_behalf=on_behalf if speaks_for_others(config, uid) else None, on_ask=on_ask or _nobody)
+        if not speaks_for_others(config, uid):
+            if on_behalf is not None and on_behalf.method not in {"link", "token"}:
+                raise CannotRunError(
+                    "this page may not ask for others", hint="`web.account` names the account that it must run as"
+                )
+            on_behalf = None
+        return RemoteStore(service, on_behalf=on_behalf, on_ask=on_ask or _nobody)
     if not os.access(folder, os.R_OK | os.X_OK) and folder.exists():
         raise CannotRunError(
             f"`{folder}` can be read by its owner only", hint="without --data-dir the service is asked, where one runs"

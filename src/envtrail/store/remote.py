@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from envtrail.errors import CannotRunError, InputError, StoreError, UsageError
+from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.decision import Decided, Decision
 from envtrail.model.identity import Identity
 from envtrail.store.asked import AskedStore, OnAsk
@@ -38,6 +39,14 @@ class RemoteStore(AskedStore):
             EnvtrailError: what the agent says.
         """
         return next(self._ask(Decided, "decide", decision=decision))
+
+    def check(self, credentials: Credentials) -> Checked:
+        """Have the agent ask PAM.
+
+        Raises:
+            EnvtrailError: what the agent says.
+        """
+        return next(self._ask(Checked, "check", credentials=credentials))
 
     def _answer(self, kind: type[_T], method: str, **words: Any) -> Iterator[_T]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from envtrail.errors import CannotRunError, EnvtrailError
+from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.decision import Decided, Decision
 from envtrail.model.identity import Identity
 from envtrail.store.directory import uid_of_name
@@ -28,6 +29,7 @@ from envtrail.store.store import Viewer
 from envtrail.store.viewing import Request, answer, viewer_for
 
 Decide = Callable[[Decision, Viewer, int], Decided]
+Check = Callable[[Credentials], Checked]
 MayDecide = Callable[[Viewer, int, str], bool]
 MAX_REQUEST_BYTES = 64 * 1024
 _TIMEOUT_S = 30
@@ -44,6 +46,7 @@ class StoreServer:
         page_account: As whom the page runs, besides root.
         is_separated: The page's administrators have parts of the rights each (`web.separate_administrators`).
         decide: Writes down what somebody (viewer, pid) decides; null where nothing may be written.
+        check: Whether a name and a password are those of an account of this machine; null where that is not asked here.
         may_decide: Whether somebody (viewer, pid) may decide about an environment: then they are told of its requests and grants.
 
     Raises:
@@ -59,6 +62,7 @@ class StoreServer:
         page_account: str = "",
         is_separated: bool = False,
         decide: Decide | None = None,
+        check: Check | None = None,
         may_decide: MayDecide = lambda *_: False,
     ) -> None:
         self._path = path
@@ -79,7 +83,9 @@ class StoreServer:
                     viewer, pid = viewer_of(self.connection, group, page_account)
                     if request.on_behalf is not None:
                         viewer = _spoken_for(request.on_behalf, viewer, is_separated)
-                    if request.decision is not None:
+                    if request.credentials is not None:
+                        self._say(_checked(check, request.credentials, viewer))
+                    elif request.decision is not None:
                         self._say(_decided(decide, request.decision, viewer, pid))
                     else:
                         self._tell(request, viewer, pid)
@@ -119,6 +125,16 @@ def _decided(decide: Decide | None, decision: Decision, viewer: Viewer, pid: int
     if decide is None:
         raise CannotRunError("nothing may be decided over this socket", hint="ask the service's")
     return decide(decision, viewer, pid)
+
+
+def _checked(check: Check | None, given: Credentials, page: Viewer) -> Checked:
+    if not page.may_speak:
+        raise CannotRunError(
+            "only the page may ask for passwords to be checked", hint="`web.account` names the account that it runs as"
+        )
+    if check is None:
+        raise CannotRunError("the machine's accounts may not come in", hint="`web.pam = true`")
+    return check(given)
 
 
 def _spoken_for(identity: Identity, page: Viewer, is_separated: bool) -> Viewer:

@@ -15,6 +15,7 @@ import msgspec
 
 from envtrail.errors import EnvtrailError
 from envtrail.model.approval import Terms
+from envtrail.model.credentials import Credentials
 from envtrail.model.decision import Decision
 from envtrail.model.identity import Identity, Right
 from envtrail.model.look import Look
@@ -39,6 +40,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     text: str = ""
     at_ms: int | None = None
     decision: Union[Decision, None] = None
+    credentials: Union[Credentials, None] = None
+    """Are they right? Taken from the page only."""
     on_behalf: Union[Identity, None] = None
     """Of whom the page asks; taken from its own account and from root only."""
 

@@ -29,7 +29,8 @@ IDLE_S = 2 * 3600
 _MOST_SESSIONS = 200
 _TRIES = 20
 """Wrong tokens in a minute, from anybody, before everybody waits."""
-_OPEN = ("/healthz", "/login")
+_OPEN = ("/healthz", "/login", "/login/oidc", "/login/oidc/done")
+_LONGEST_NAME = 64
 # What the toolkit cannot do without is allowed by name: it compiles its templates in the browser and sets styles in place.
 _CSP = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -155,6 +156,30 @@ class Doors:
         return kind.lower() == "bearer" and hmac.compare_digest(token.encode(), self.api_token.encode())
 
 
+class Proxy(Struct, frozen=True, kw_only=True):
+    """A reverse proxy that says who somebody is."""
+
+    addresses: frozenset[str]
+    """From which it is believed; everybody else's headers mean nothing."""
+    user_header: str
+    groups_header: str
+    """Names separated by commas; empty: none are taken."""
+    identify: Callable[[str, frozenset[str]], Identity | None]
+
+    def identity(self, scope: Scope, headers: Headers) -> Identity | None:
+        """Who it says is there; null: nobody who may come in."""
+        name = headers.get(self.user_header, "")
+        if not self.is_from(scope) or not name or len(name) > _LONGEST_NAME or not name.isprintable():
+            return None
+        groups = headers.get(self.groups_header, "") if self.groups_header else ""
+        return self.identify(name, frozenset(word.strip() for word in groups.split(",") if word.strip()))
+
+    def is_from(self, scope: Scope) -> bool:
+        """Whether a request comes from it."""
+        client = scope.get("client")
+        return client is not None and client[0] in self.addresses
+
+
 class Gate:
     """Before everything: no session, no page, no socket.
 
@@ -162,9 +187,11 @@ class Gate:
         app: What lies behind.
         doors: Who may come in.
         hosts: Names under which the page may be asked for: another one is a rebinding attack.
+        proxy: Who says who somebody is; null: nobody.
     """
 
-    def __init__(self, app: ASGIApp, doors: Doors, hosts: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, doors: Doors, hosts: frozenset[str], *, proxy: Proxy | None = None) -> None:
+        self._proxy = proxy
         self._app = app
         self._doors = doors
         self._hosts = hosts
@@ -174,6 +201,7 @@ class Gate:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
+        made = self._through_proxy(scope)
         headers = Headers(scope=scope)
         refused = self._why_not(scope, headers)
         if scope["type"] == "websocket":
@@ -188,6 +216,10 @@ class Gate:
                 answer = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     answer[name] = value
+                if made is not None:
+                    answer.append("Set-Cookie", f"{COOKIE}={made.id}; Path=/; Max-Age={SESSION_S}; HttpOnly; SameSite=strict")
+                if scope["scheme"] == "https":
+                    answer["Strict-Transport-Security"] = "max-age=31536000"
                 if "cache-control" not in answer:
                     answer["Cache-Control"] = "no-store"
             await send(message)
@@ -199,6 +231,22 @@ class Gate:
         else:
             code = {"login": 401, "host": 421}.get(refused, 403)
             await PlainTextResponse(_SAID[refused], status_code=code)(scope, receive, guarded)
+
+    def _through_proxy(self, scope: Scope) -> Session | None:
+        """A new session where the proxy names somebody else than the session's; theirs is then the one that the request carries."""
+        if self._proxy is None or not self._proxy.is_from(scope):
+            return None
+        headers = MutableHeaders(scope=scope)
+        session, named = self._doors.find(headers), self._proxy.identity(scope, headers)
+        if session is not None and (session.identity.method != "proxy" or session.identity == named):
+            return None
+        if session is not None:
+            self._doors.leave(session)
+        if named is None or scope["type"] != "http":
+            return None
+        made = self._doors.begin(named)
+        headers["cookie"] = f"{COOKIE}={made.id}"
+        return made
 
     def _why_not(self, scope: Scope, headers: Headers) -> str | None:
         host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")

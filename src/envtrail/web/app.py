@@ -9,21 +9,20 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi import FastAPI, Request
 from nicegui import app as served
 from nicegui import ui
 
 from envtrail import __version__
 from envtrail.config import Config
 from envtrail.errors import EnvtrailError
-from envtrail.i18n import LANGUAGES
 from envtrail.model.identity import Identity, Right
 from envtrail.store.office import office_hours
 from envtrail.store.schema import WEEK_MS
-from envtrail.web.access import COOKIE, SESSION_S, Doors, Gate, Session
+from envtrail.web.access import Doors, Gate, Proxy, Session
 from envtrail.web.api import add_api
 from envtrail.web.desk import Decide, Desk
+from envtrail.web.entrance import Check, Entrance, vouched_identity
 from envtrail.web.feed import Feed
 from envtrail.web.figures import Figures
 from envtrail.web.looks import Looks
@@ -32,34 +31,37 @@ from envtrail.web.parts import refused
 from envtrail.web.reading import Reading
 
 _REST_S = 0.2
-_LOGIN = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Envtrail</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"></head>
-<body style="font:16px/1.5 system-ui,sans-serif;max-width:36rem;margin:4rem auto;padding:0 1rem">
-<h1>Envtrail</h1><p>Open the link that <code>envtrail web</code> printed. It works once; the command prints the next one.</p>
-<p lang="zh-Hans">请打开 <code>envtrail web</code> 打印的链接。每个链接只能使用一次。</p></body></html>"""
 
 
-def make_app(
-    config: Config,
-    *,
-    uid: int,
-    owner: Identity,
-    hosts: frozenset[str],
-    is_secure: bool,
-    on_used: Callable[[str], None],
-    decide: Decide,
-) -> tuple[Gate, Doors]:
+class Serving(NamedTuple):
+    """How the page is served."""
+
+    uid: int
+    """As whom this process reads."""
+    owner: Identity
+    """Who started it: the one-time link and the token are theirs."""
+    hosts: frozenset[str]
+    """Names under which the page may be asked for."""
+    is_secure: bool
+    """It is reached by TLS: the cookie is then never sent without."""
+    has_link: bool
+    """The one-time link opens it."""
+    check: Check | None
+    """Whether a name and a password are those of an account of this machine; null: those may not come in."""
+    tell: Callable[[str], None]
+    """Told in a line who came in, and who did not."""
+
+
+def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Callable[[str], None]) -> tuple[Gate, Doors]:
     """The whole application, and who may come in.
 
     Args:
         config: Where the trail is.
-        uid: As whom this process reads.
-        owner: Who started it: the one-time link and the token are theirs.
-        hosts: Names under which the page may be asked for.
-        is_secure: It is reached by TLS: the cookie is then never sent without.
-        on_used: Told of the next link's token when one was used.
+        serving: How it is served.
         decide: Has the agent write down what somebody decides; null as who: the page itself.
+        on_used: Told of the next link's token when one was used.
     """
+    uid, owner = serving.uid, serving.owner
     app = FastAPI(title="Envtrail", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     figures = Figures(office_hours(config))
     is_separated = config.flag("web.separate_administrators")
@@ -80,54 +82,16 @@ def make_app(
     own = Reading(config, uid=uid)
     feed = Feed(own)
     add_api(app, own, lambda request: reading_of(*doors.who(request.headers)), feed)
-    _add_doors(app, doors, is_secure=is_secure)
+    entrance = Entrance(
+        config, doors, check=serving.check, is_secure=serving.is_secure, has_link=serving.has_link, tell=serving.tell
+    )
+    entrance.add_to(app)
     _add_pages(doors, lambda session: reading_of(session.identity, lambda: doors.is_open(session)), decide, looks, feed)
     served.on_startup(looks.keep_writing)
     if Right.SEE_ALL in owner.rights(is_separated=is_separated):
         served.on_startup(partial(_warm, figures, own))
     ui.run_with(app, title="Envtrail", favicon="🧾", dark=None, show_welcome_message=False)
-    return Gate(app, doors, hosts), doors
-
-
-def _add_doors(app: FastAPI, doors: Doors, *, is_secure: bool) -> None:
-    @app.get("/login", include_in_schema=False)
-    async def login(token: str = "") -> Response:
-        if not token:
-            return HTMLResponse(_LOGIN)
-        session = doors.enter(token)
-        if session is None:
-            return HTMLResponse(_LOGIN, status_code=403)
-        answer = RedirectResponse("/", status_code=303)
-        answer.set_cookie(COOKIE, session.id, max_age=SESSION_S, httponly=True, samesite="strict", secure=is_secure)
-        return answer
-
-    @app.get("/leave", include_in_schema=False)
-    async def leave(request: Request) -> Response:
-        session = doors.find(request.headers)
-        if session is not None:
-            doors.leave(session)
-        answer = RedirectResponse("/login", status_code=303)
-        answer.delete_cookie(COOKIE)
-        return answer
-
-    @app.get("/language/{language}", include_in_schema=False)
-    async def language(request: Request, language: str, back: str = "/") -> Response:
-        session = doors.find(request.headers)
-        if session is not None and language in LANGUAGES:
-            session.language = language
-        return RedirectResponse(_within(back), status_code=303)
-
-    @app.get("/colour/{colour}", include_in_schema=False)
-    async def colour(request: Request, colour: str, back: str = "/") -> Response:
-        session = doors.find(request.headers)
-        if session is not None:
-            session.is_dark = {"dark": True, "light": False}.get(colour)
-        return RedirectResponse(_within(back), status_code=303)
-
-
-def _within(path: str) -> str:
-    """A path of this page; an address of somebody else's is none."""
-    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
+    return Gate(app, doors, serving.hosts, proxy=_proxy_of(config)), doors
 
 
 class Visit(NamedTuple):
@@ -180,6 +144,18 @@ def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: D
     add("/trail", lambda v: system.trail(v.session, v.reading, v.given, _now_ms()))
     add("/health", lambda v: system.health(v.session, v.reading, looks.fault))
     add("/settings", lambda v: system.settings(v.session, v.reading), needs=Right.SEE_SETTINGS)
+
+
+def _proxy_of(config: Config) -> Proxy | None:
+    addresses = frozenset(config.names("web.proxy_from"))
+    if not addresses:
+        return None
+    return Proxy(
+        addresses=addresses,
+        user_header=config.text("web.proxy_user_header"),
+        groups_header=config.text("web.proxy_groups_header"),
+        identify=lambda name, groups: vouched_identity(name, groups, "proxy", config),
+    )
 
 
 async def _warm(figures: Figures, own: Reading) -> None:

@@ -28,10 +28,18 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 @click.option("--name", "names", multiple=True, help="Another name under which the page is reached (behind a proxy, say).")
 @click.option("--certificate", type=click.Path(path_type=Path, exists=True), help="TLS: the certificate chain, PEM.")
 @click.option("--key", type=click.Path(path_type=Path, exists=True), help="TLS: its private key, PEM.")
+@click.option("--no-link", is_flag=True, help="No one-time link: people come in by accounts, PAM, a provider or a proxy alone.")
 @click.option("--parent", type=int, hidden=True, help="End when this process is not the parent any more.")
 @click.pass_obj
 def command(
-    context: Context, host: str, port: int, names: tuple[str, ...], certificate: Path | None, key: Path | None, parent: int | None
+    context: Context,
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    certificate: Path | None,
+    key: Path | None,
+    no_link: bool,
+    parent: int | None,
 ) -> None:
     """The page: serve it until Ctrl-C. The link that is printed works once, and opens a session of twelve hours."""
     if host not in _LOOPBACK and certificate is None:
@@ -43,20 +51,27 @@ def command(
         import uvicorn
 
         from envtrail.agent.asking import ask_agent
-        from envtrail.store.opening import speaks_for_others
-        from envtrail.web.app import make_app
+        from envtrail.store.opening import socket_path, speaks_for_others
+        from envtrail.store.remote import RemoteStore
+        from envtrail.web.app import Serving, make_app
     except ImportError:
         raise CannotRunError("the page needs NiceGUI", hint="pip install 'envtrail[web]'") from None
     speaks = speaks_for_others(context.config, os.geteuid())
     owner = _owner(context, is_page=speaks)
     address = f"{'https' if certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    agent = RemoteStore(str(socket_path(context.config)))
     app, doors = make_app(
         context.config,
-        uid=os.geteuid(),
-        owner=owner,
+        Serving(
+            uid=os.geteuid(),
+            owner=owner,
+            hosts=_LOOPBACK | {host, *names},
+            is_secure=certificate is not None,
+            has_link=not no_link,
+            check=agent.check if context.config.flag("web.pam") else None,
+            tell=lambda text: click.echo(text, err=True),
+        ),
         decide=lambda decision, identity: ask_agent(context.config, decision, on_behalf=identity if speaks else None),
-        hosts=_LOOPBACK | {host, *names},
-        is_secure=certificate is not None,
         on_used=lambda token: click.echo(f"that link is used; the next one: {address}/login?token={token}", err=True),
     )
     server = uvicorn.Server(
@@ -66,15 +81,15 @@ def command(
             port=port,
             log_level="warning",
             server_header=False,
+            # Whom a request comes from is the socket's word; `web.proxy_from` says which proxy is believed.
+            proxy_headers=False,
             ssl_certfile=certificate,
             ssl_keyfile=key,
             timeout_graceful_shutdown=2,
         )
     )
-    click.echo(
-        f"open {address}/login?token={doors.link}\nCtrl-C ends it; for programs: Authorization: Bearer {doors.api_token}",
-        err=True,
-    )
+    way = f"{address}/login" if no_link else f"{address}/login?token={doors.link}"
+    click.echo(f"open {way}\nCtrl-C ends it; for programs: Authorization: Bearer {doors.api_token}", err=True)
     if parent is not None:
         threading.Thread(target=_follow, args=(server, parent), daemon=True).start()
     server.run()

@@ -1,0 +1,62 @@
+"""The machine's accounts, checked for the page: its own process needs no root for that.
+
+References:
+    pam(3), pam_authenticate(3), pam_acct_mgmt(3)
+"""
+
+from __future__ import annotations
+
+import pwd
+import threading
+import time
+
+from envtrail.errors import CannotRunError
+from envtrail.model.credentials import Checked, Credentials
+from envtrail.model.tries import Tries, keys_of
+
+_MOST_BYTES = 1024
+
+
+class PamCheck:
+    """Asks PAM, one at a time, and slows down who guesses.
+
+    Args:
+        service: Name of the file in /etc/pam.d.
+    """
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._tries = Tries(time.monotonic)
+        # libpam's modules need not be safe for threads.
+        self._lock = threading.Lock()
+
+    def check(self, given: Credentials) -> Checked:
+        """Whether this is the password of an account that may come in now.
+
+        Raises:
+            CannotRunError: PAM cannot be asked here.
+        """
+        keys = keys_of(given.name, given.address)
+        with self._lock:
+            wait_s = self._tries.wait_s(keys)
+            if wait_s > 0:
+                return Checked(is_right=False, wait_s=wait_s)
+            uid = self._ask(given)
+            if uid is None:
+                self._tries.note_wrong(keys)
+                return Checked(is_right=False)
+            self._tries.note_right(keys[:1])
+            return Checked(is_right=True, uid=uid)
+
+    def _ask(self, given: Credentials) -> int | None:
+        try:
+            import pamela
+        except (ImportError, OSError) as fault:
+            raise CannotRunError(f"PAM cannot be asked: {fault}", hint="pip install 'envtrail[web]', and libpam") from None
+        if not given.name or "\0" in given.name + given.password or len(given.password.encode()) > _MOST_BYTES:
+            return None
+        try:
+            pamela.authenticate(given.name, given.password, service=self._service)
+            return pwd.getpwnam(given.name).pw_uid
+        except (pamela.PAMError, KeyError, UnicodeEncodeError):
+            return None

@@ -1,0 +1,134 @@
+"""The page's own accounts: a file of names, roles and argon2id hashes.
+
+References:
+    https://www.rfc-editor.org/rfc/rfc9106 (Argon2)
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import msgspec
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from msgspec import Struct
+
+from envtrail.errors import CannotRunError, InputError, UsageError
+from envtrail.model.identity import Identity, Role
+from envtrail.store.directory import uid_of_name
+
+SHORTEST = 12
+"""Characters of a password (NIST SP 800-63B asks 8, and 15 where it is all there is)."""
+_HASHER = PasswordHasher()
+
+
+class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody who may come in with a password of the page's own."""
+
+    name: str
+    role: Role
+    machine_account: str | None = None
+    """Whose operations are theirs."""
+    hash: str
+    """PHC string."""
+
+
+class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    version: int
+    accounts: list[Account]
+
+
+class Accounts:
+    """The file.
+
+    Args:
+        path: Of it; it may not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._dummy = _HASHER.hash("nobody's")
+
+    def read(self) -> list[Account]:
+        """All of them, by name.
+
+        Raises:
+            CannotRunError: others may read or write the file.
+            InputError: it holds something else.
+        """
+        try:
+            with self._path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                text = file.read()
+        except FileNotFoundError:
+            return []
+        except OSError as fault:
+            raise CannotRunError(
+                f"`{self._path}` cannot be read: {fault.strerror}", hint="chown it to the page's account"
+            ) from None
+        if status.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
+            raise CannotRunError(f"`{self._path}` is open to others than its owner", hint=f"chmod 640 {self._path}")
+        try:
+            found = msgspec.json.decode(text, type=_File)
+        except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+            raise InputError(f"`{self._path}` is no file of accounts: {fault}", hint="`envtrail account add` writes it") from None
+        if found.version != 1:
+            raise InputError(f"`{self._path}` has version {found.version}; this Envtrail knows 1", hint="upgrade Envtrail")
+        return sorted(found.accounts, key=lambda account: account.name)
+
+    def put(self, name: str, password: str, role: Role, machine_account: str | None) -> None:
+        """Add somebody, or change them.
+
+        Raises:
+            UsageError: a name or a password that will not do.
+            CannotRunError: the file cannot be written.
+        """
+        if not name or len(name) > 64 or not name.isprintable() or name != name.strip() or name == "root":
+            raise UsageError(f"`{name}` will not do as a name", hint="1 to 64 printable characters, and not `root`")
+        if len(password) < SHORTEST:
+            raise UsageError("the password is too short", hint=f"{SHORTEST} characters at least")
+        made = Account(name=name, role=role, machine_account=machine_account, hash=_HASHER.hash(password))
+        self._write([*(item for item in self.read() if item.name != name), made])
+
+    def remove(self, name: str) -> None:
+        """Take somebody out.
+
+        Raises:
+            InputError: there is nobody of this name.
+        """
+        accounts = self.read()
+        left = [item for item in accounts if item.name != name]
+        if len(left) == len(accounts):
+            raise InputError(f"there is no account `{name}`", hint="`envtrail account list`")
+        self._write(left)
+
+    def check(self, name: str, password: str) -> Identity | None:
+        """Whoever has this name and password; a name that is not there takes as long."""
+        account = next((item for item in self.read() if item.name == name), None)
+        try:
+            _HASHER.verify(account.hash if account is not None else self._dummy, password)
+        except (VerificationError, InvalidHashError, UnicodeEncodeError):
+            return None
+        if account is None:
+            return None
+        uid = uid_of_name(account.machine_account) if account.machine_account else None
+        return Identity(name=account.name, role=account.role, uid=uid, method="local")
+
+    def _write(self, accounts: list[Account]) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            owner = self._path.stat() if self._path.exists() else None
+            handle, part = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
+            with os.fdopen(handle, "wb") as file:
+                os.fchmod(handle, stat.S_IMODE(owner.st_mode) if owner is not None else 0o600)
+                if owner is not None and os.geteuid() == 0:
+                    os.fchown(handle, owner.st_uid, owner.st_gid)
+                file.write(msgspec.json.format(msgspec.json.encode(_File(version=1, accounts=accounts)), indent=2) + b"\n")
+                file.flush()
+                os.fsync(handle)
+            os.replace(part, self._path)
+        except OSError as fault:
+            raise CannotRunError(f"`{self._path}` cannot be written: {fault.strerror}", hint="sudo envtrail account …") from None

@@ -1,0 +1,258 @@
+"""Coming in: the one-time link, a password, an OpenID provider; going out; language and colours."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from envtrail.config import Config
+from envtrail.errors import CannotRunError, EnvtrailError
+from envtrail.i18n import LANGUAGES, translator
+from envtrail.model.credentials import Checked, Credentials
+from envtrail.model.identity import Identity
+from envtrail.model.text import safe
+from envtrail.model.tries import Tries, keys_of
+from envtrail.store.directory import groups_of, uid_of_name
+from envtrail.web.access import COOKIE, SESSION_S, Doors, Session
+from envtrail.web.accounts import Accounts
+from envtrail.web.oidc import Provider
+from envtrail.web.roles import role_of
+
+_STATE_COOKIE = "envtrail_state"
+_WRONG_S = 1.0
+"""Every wrong answer takes this long at least: how long it took says nothing of what was wrong."""
+_MOST_CHARACTERS = 1024
+_PAGE = """<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>Envtrail</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">{more}
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:24rem;margin:4rem auto;padding:0 1rem}}
+label{{display:block;margin:.75rem 0 .25rem}}input,button,.button{{font:inherit;box-sizing:border-box;width:100%;padding:.5rem}}
+button,.button{{margin-top:1rem;background:#0b4f8a;color:#fff;border:0;border-radius:4px;text-align:center;text-decoration:none;display:block}}
+.said{{border-left:4px solid #b42318;padding-left:.75rem}}:focus-visible{{outline:3px solid #79c0ff;outline-offset:2px}}</style></head>
+<body><main><h1>Envtrail</h1>{body}</main></body></html>"""
+
+Check = Callable[[Credentials], Checked]
+
+
+class Entrance:
+    """The routes that need no session.
+
+    Args:
+        config: `web.*`.
+        doors: Where sessions begin.
+        check: Asks the agent for an account of this machine; null: those may not come in.
+        is_secure: The page is reached by TLS.
+        has_link: The one-time link works.
+        tell: Told in a line who came in, and who did not.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        doors: Doors,
+        *,
+        check: Check | None,
+        is_secure: bool,
+        has_link: bool,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._tell = tell
+        self._config = config
+        self._doors = doors
+        self._check = check
+        self._is_secure = is_secure
+        self._has_link = has_link
+        self._accounts = Accounts(Path(config.text("web.accounts")))
+        self._provider = provider_of(config)
+        self._tries = Tries(time.monotonic)
+
+    def add_to(self, app: FastAPI) -> None:
+        """Mount them."""
+        app.add_api_route("/login", self.show, methods=["GET"], include_in_schema=False)
+        app.add_api_route("/login", self.take, methods=["POST"], include_in_schema=False)
+        app.add_api_route("/login/oidc", self.send_away, methods=["GET"], include_in_schema=False)
+        app.add_api_route("/login/oidc/done", self.take_back, methods=["GET"], include_in_schema=False)
+        app.add_api_route("/leave", self.leave, methods=["GET"], include_in_schema=False)
+        app.add_api_route("/language/{language}", self.language, methods=["GET"], include_in_schema=False)
+        app.add_api_route("/colour/{colour}", self.colour, methods=["GET"], include_in_schema=False)
+
+    async def show(self, request: Request, token: str = "") -> Response:
+        """The page; with the link's token: come in."""
+        if token and self._has_link:
+            session = self._doors.enter(token)
+            if session is not None:
+                return self._welcome(request, RedirectResponse("/", status_code=303), session)
+        return self._page(request, code=403 if token else 200)
+
+    async def take(self, request: Request) -> Response:
+        """A name and a password."""
+        started = time.monotonic()
+        form = await request.form(max_files=0, max_fields=4)
+        name, password = (str(form.get(field) or "")[:_MOST_CHARACTERS] for field in ("name", "password"))
+        address = request.client.host if request.client else ""
+        keys = keys_of(name, address)
+        wait_s = self._tries.wait_s(keys)
+        identity: Identity | None = None
+        fault: str | None = None
+        if wait_s <= 0:
+            try:
+                identity, wait_s = await asyncio.to_thread(self._known, name, password, address)
+            except EnvtrailError as raised:
+                fault = f"{raised.message}. {raised.hint or ''}"
+        if identity is not None:
+            self._tries.note_right(keys[:1])
+            return self._welcome(request, RedirectResponse("/", status_code=303), self._doors.begin(identity))
+        self._tell(f"{safe(name[:64])} did not come in, from {address}")
+        if wait_s <= 0 and fault is None:
+            self._tries.note_wrong(keys)
+        await asyncio.sleep(max(0.0, started + _WRONG_S - time.monotonic()))
+        return self._page(request, code=429 if wait_s > 0 else 403, wait_s=wait_s, fault=fault, is_wrong=True)
+
+    async def send_away(self, request: Request) -> Response:
+        """To the provider."""
+        if self._provider is None:
+            return self._page(request, code=404)
+        try:
+            address, state = await self._provider.begin(f"{request.url.scheme}://{request.headers['host']}/login/oidc/done")
+        except EnvtrailError as fault:
+            return self._page(request, code=503, fault=fault.message)
+        answer = RedirectResponse(address, status_code=303)
+        # Lax: the provider sends the browser back here from its own site.
+        answer.set_cookie(
+            _STATE_COOKIE, state, max_age=600, path="/login", httponly=True, samesite="lax", secure=self._is_behind_tls(request)
+        )
+        return answer
+
+    async def take_back(self, request: Request, code: str = "", state: str = "") -> Response:
+        """From the provider."""
+        if self._provider is None:
+            return self._page(request, code=404)
+        try:
+            vouched = await self._provider.finish(code=code, state=state, cookie=request.cookies.get(_STATE_COOKIE, ""))
+        except EnvtrailError as fault:
+            return self._page(request, code=403, fault=fault.message)
+        identity = vouched_identity(vouched.name, vouched.groups, "oidc", self._config)
+        if identity is None:
+            return self._page(request, code=403, is_wrong=True)
+        # Not a redirect: a strict cookie is not sent along a chain that began at the provider's site.
+        text = _PAGE.format(
+            language="en", more='<meta http-equiv="refresh" content="0;url=/">', body='<a class="button" href="/">Envtrail</a>'
+        )
+        answer = self._welcome(request, HTMLResponse(text), self._doors.begin(identity))
+        answer.delete_cookie(_STATE_COOKIE, path="/login")
+        return answer
+
+    async def leave(self, request: Request) -> Response:
+        """End the session."""
+        session = self._doors.find(request.headers)
+        if session is not None:
+            self._doors.leave(session)
+        answer = RedirectResponse("/login", status_code=303)
+        answer.delete_cookie(COOKIE)
+        return answer
+
+    async def language(self, request: Request, language: str, back: str = "/") -> Response:
+        """Speak another one."""
+        session = self._doors.find(request.headers)
+        if session is not None and language in LANGUAGES:
+            session.language = language
+        return RedirectResponse(within(back), status_code=303)
+
+    async def colour(self, request: Request, colour: str, back: str = "/") -> Response:
+        """Dark or light."""
+        session = self._doors.find(request.headers)
+        if session is not None:
+            session.is_dark = {"dark": True, "light": False}.get(colour)
+        return RedirectResponse(within(back), status_code=303)
+
+    def _known(self, name: str, password: str, address: str) -> tuple[Identity | None, float]:
+        """Whoever this is, or null; and how long to wait, where PAM would not even look."""
+        identity = self._accounts.check(name, password)
+        if identity is not None or self._check is None or any(account.name == name for account in self._accounts.read()):
+            return identity, 0.0
+        checked = self._check(Credentials(name=name, password=password, address=address))
+        role = role_of(name, groups_of(name), self._config) if checked.is_right else None
+        if role is None:
+            return None, checked.wait_s
+        return Identity(name=name, role=role, uid=checked.uid, method="pam"), 0.0
+
+    def _welcome(self, request: Request, answer: Response, session: Session) -> Response:
+        known = session.identity
+        address = request.client.host if request.client else "?"
+        self._tell(f"{safe(known.name)} came in as {known.role.value}, known by {known.method}, from {address}")
+        answer.set_cookie(COOKIE, session.id, max_age=SESSION_S, httponly=True, samesite="strict", secure=self._is_secure)
+        return answer
+
+    def _is_behind_tls(self, request: Request) -> bool:
+        return self._is_secure or request.url.scheme == "https"
+
+    def _page(
+        self, request: Request, *, code: int, wait_s: float = 0, fault: str | None = None, is_wrong: bool = False
+    ) -> Response:
+        language = "zh" if request.headers.get("accept-language", "").lower().startswith("zh") else "en"
+        _ = translator(language)
+        said = []
+        if wait_s > 0:
+            said.append(_("Too many tries. Wait {seconds} seconds.").format(seconds=round(wait_s + 0.5)))
+        elif fault is not None:
+            said.append(fault)
+        elif is_wrong:
+            said.append(_("That name and password do not open this page."))
+        body = "".join(f'<p class="said" role="alert">{html.escape(text)}</p>' for text in said)
+        if self._check is not None or Path(self._config.text("web.accounts")).exists():
+            body += (
+                f'<form method="post" action="/login"><label for="name">{_("Name")}</label>'
+                '<input id="name" name="name" autocomplete="username" required autofocus maxlength="64">'
+                f'<label for="password">{_("Password")}</label>'
+                '<input id="password" name="password" type="password" autocomplete="current-password" required maxlength="1024">'
+                f"<button>{_('Come in')}</button></form>"
+            )
+        if self._provider is not None:
+            host = html.escape(urlsplit(self._config.text("web.oidc_issuer")).netloc)
+            body += f'<a class="button" href="/login/oidc">{_("Come in through {provider}").format(provider=host)}</a>'
+        if self._has_link:
+            body += f"<p>{_('Open the link that `envtrail web` printed. It works once; the command prints the next one.')}</p>"
+        page = _PAGE.format(language={"zh": "zh-Hans"}.get(language, language), more="", body=body)
+        headers = {"Retry-After": str(round(wait_s + 0.5))} if wait_s > 0 else None
+        return HTMLResponse(page, status_code=code, headers=headers)
+
+
+def vouched_identity(name: str, groups: frozenset[str], method: str, config: Config) -> Identity | None:
+    """Somebody whom another one vouches for; null: they may not come in. Nobody is root by somebody else's word."""
+    uid = uid_of_name(name)
+    role = role_of(name, groups | groups_of(name), config) if name != "root" and uid != 0 else None
+    return Identity(name=name, role=role, uid=uid, method=method) if role is not None else None
+
+
+def within(path: str) -> str:
+    """A path of this page; an address of somebody else's is none."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
+
+
+def provider_of(config: Config) -> Provider | None:
+    """The OpenID provider of the settings; null: none.
+
+    Raises:
+        CannotRunError: it is reached without TLS, or its secret cannot be read.
+    """
+    issuer = config.text("web.oidc_issuer")
+    if not issuer:
+        return None
+    path = config.text("web.oidc_client_secret_file")
+    try:
+        secret = Path(path).read_text().strip() if path else None
+    except OSError as fault:
+        raise CannotRunError(f"`{path}` cannot be read: {fault.strerror}", hint="`web.oidc_client_secret_file`") from None
+    return Provider(
+        issuer=issuer,
+        client_id=config.text("web.oidc_client_id"),
+        secret=secret,
+        name_claim=config.text("web.oidc_name_claim"),
+        groups_claim=config.text("web.oidc_groups_claim"),
+    )

@@ -1,0 +1,23 @@
+"""Which role somebody has, by the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from envtrail.config import Config
+from envtrail.model.identity import Role, highest
+
+_SETTINGS = {Role.ADMIN: "web.admins", Role.SECURITY: "web.security", Role.AUDITOR: "web.auditors", Role.MEMBER: "web.members"}
+
+
+def role_of(name: str, groups: Iterable[str], config: Config) -> Role | None:
+    """The highest that a name or a group of theirs is given; null: they may not come in.
+
+    Args:
+        name: As the machine, or the one who vouches for them, calls them.
+        groups: Likewise.
+        config: `web.admins`, `web.security`, `web.auditors`, `web.members`: names, `@group`, or `*` for everybody.
+    """
+    words = {name, "*", *(f"@{group}" for group in groups)}
+    given = [role for role, key in _SETTINGS.items() if words.intersection(config.names(key))]
+    return highest(given) if given else None
