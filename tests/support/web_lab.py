@@ -36,7 +36,9 @@ class Page:
         connection.request(method, path, body=body, headers={name: value for name, value in sent.items() if value})
         answer = connection.getresponse()
         text = answer.read().decode("utf-8", "replace")
-        found = {name.lower(): value for name, value in answer.getheaders()}
+        found: dict[str, str] = {}
+        for name, value in answer.getheaders():
+            found[name.lower()] = f"{found[name.lower()]}, {value}" if name.lower() in found else value
         connection.close()
         return answer.status, found, text
 

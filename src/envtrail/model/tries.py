@@ -54,7 +54,7 @@ class Tries:
         count, last = self._wrong.get(key, (0, now))
         if count < limit.free or now - last >= _FORGET_S:
             return 0.0
-        wait = min(limit.longest_s, 2.0 ** min(count - limit.free, 30))
+        wait = min(limit.longest_s, 2.0 ** min(1 + count - limit.free, 30))
         return max(0.0, last + wait - now)
 
 

@@ -37,6 +37,10 @@ button,.button{{margin-top:1rem;background:#0b4f8a;color:#fff;border:0;border-ra
 .said{{border-left:4px solid #b42318;padding-left:.75rem}}:focus-visible{{outline:3px solid #79c0ff;outline-offset:2px}}</style></head>
 <body><main><h1>Envtrail</h1>{body}</main></body></html>"""
 
+_FORM = """<form method="post" action="/login"><label for="name">{name}</label>
+<input id="name" name="name" autocomplete="username" required autofocus maxlength="64"><label for="password">{password}</label>
+<input id="password" name="password" type="password" autocomplete="current-password" required maxlength="1024">
+<button>{button}</button></form>"""
 Check = Callable[[Credentials], Checked]
 
 
@@ -206,18 +210,13 @@ class Entrance:
             said.append(_("That name and password do not open this page."))
         body = "".join(f'<p class="said" role="alert">{html.escape(text)}</p>' for text in said)
         if self._check is not None or Path(self._config.text("web.accounts")).exists():
-            body += (
-                f'<form method="post" action="/login"><label for="name">{_("Name")}</label>'
-                '<input id="name" name="name" autocomplete="username" required autofocus maxlength="64">'
-                f'<label for="password">{_("Password")}</label>'
-                '<input id="password" name="password" type="password" autocomplete="current-password" required maxlength="1024">'
-                f"<button>{_('Come in')}</button></form>"
-            )
+            body += _FORM.format(name=_("Name"), password=_("Password"), button=_("Come in"))
         if self._provider is not None:
-            host = html.escape(urlsplit(self._config.text("web.oidc_issuer")).netloc)
-            body += f'<a class="button" href="/login/oidc">{_("Come in through {provider}").format(provider=host)}</a>'
+            through = _("Come in through {provider}").format(provider=urlsplit(self._config.text("web.oidc_issuer")).netloc)
+            body += f'<a class="button" href="/login/oidc">{html.escape(through)}</a>'
         if self._has_link:
-            body += f"<p>{_('Open the link that `envtrail web` printed. It works once; the command prints the next one.')}</p>"
+            how = _("Open the link that `envtrail web` printed. It works once; the command prints the next one.")
+            body += f"<p>{how}</p>"
         page = _PAGE.format(language={"zh": "zh-Hans"}.get(language, language), more="", body=body)
         headers = {"Retry-After": str(round(wait_s + 0.5))} if wait_s > 0 else None
         return HTMLResponse(page, status_code=code, headers=headers)

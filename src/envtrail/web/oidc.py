@@ -191,6 +191,11 @@ class Provider:
                 answer = await client.request(method, address, headers={"Accept": "application/json"}, **words)
                 answer.raise_for_status()
                 return msgspec.json.decode(answer.content, type=dict[str, Any])
+        except httpx.HTTPStatusError as fault:
+            raise CannotRunError(
+                f"`{urlsplit(address).netloc}` answers with status {fault.response.status_code}",
+                hint="`web.oidc_client_id`, `web.oidc_client_secret_file`",
+            ) from None
         except (httpx.HTTPError, msgspec.DecodeError) as fault:
             raise CannotRunError(f"`{urlsplit(address).netloc}` does not answer: {fault}", hint="`web.oidc_issuer`") from None
 
