@@ -12,7 +12,7 @@ from envtrail.model.gap import Gap, GapCause
 from envtrail.rules.kernel import ApplyReport, Ledger, apply_rules, remove_rules
 from envtrail.rules.landscape import survey
 from envtrail.rules.plan import Plan, plan_rules
-from envtrail.store.agent_status import RulesStatus
+from envtrail.store.agent_status import RulesStatus, read_proofs
 
 
 class RuleKeeper:
@@ -93,6 +93,7 @@ class RuleKeeper:
             loaded=self.report.present,
             locked=self.report.locked,
             faults=self.report.faults[:20],
+            proofs=read_proofs(self._config.data_dir),
         )
 
     def _raise_backlog(self, control: AuditControl) -> None:

@@ -26,10 +26,10 @@ from cyclonedx.schema import OutputFormat, SchemaVersion
 from cyclonedx.validation import make_schemabased_validator
 
 from envtrail import __version__
-from envtrail.environments.blame import Blame
+from envtrail.environments.blame import Blame, blame_packages, settled_by
 from envtrail.environments.dependencies import find_python, read_dependencies
 from envtrail.environments.purls import purl_of
-from envtrail.model.environment import Environment, Package, Snapshot, normalise_name
+from envtrail.model.environment import Environment, Package, Snapshot, SnapshotRef, normalise_name
 from envtrail.model.operation import Operation
 
 SCHEMA = SchemaVersion.V1_6
@@ -105,6 +105,30 @@ def make_bom(
     ]
     bom.register_dependency(root, [components[_reference(package)] for package in tops or snapshot.packages])
     return bom
+
+
+def bill_of(
+    environment: Environment,
+    snapshot: Snapshot,
+    taken: list[SnapshotRef],
+    seen: Iterable[Operation],
+    *,
+    host: str,
+    operation: Operation | None = None,
+) -> Bom:
+    """The bill of an environment as a snapshot shows it.
+
+    Args:
+        environment: Whose.
+        snapshot: The last one of `taken`.
+        taken: Its history up to then, oldest first.
+        seen: The operations on it up to then, newest first.
+        host: Where it is.
+        operation: After which it was read, where it is asked for by that.
+    """
+    until_ms = taken[-1].time_ms
+    blames = blame_packages(snapshot, settled_by(seen, taken, until_ms), python=find_python(snapshot, environment))
+    return make_bom(environment, snapshot, blames, host=host, time_ms=until_ms, operation=operation)
 
 
 def render_bom(bom: Bom, form: str) -> str:

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from envtrail.core import Assembler, AuditSocket
 from envtrail.errors import CannotRunError
+from envtrail.model.proof import Proof
 from envtrail.rules import calls
 from envtrail.rules.plan import Plan
 from envtrail.rules.rule import Rule
@@ -27,15 +28,6 @@ _UNSET = 4294967295
 _NOBODY = 65534
 _ARCHES = {"b64": 0xC000003E, "b32": 0x40000003}
 _EXECVE_32, _MKDIR_32, _EXIT_GROUP_32 = 11, 39, 252
-
-
-class Proof(Struct, frozen=True, kw_only=True):
-    """What a canary said of one rule."""
-
-    result: str
-    """`proven`, `not proven`, or `unknown` when no canary could be sent."""
-    rule: str
-    how: str
 
 
 class _Canary(Struct, frozen=True):

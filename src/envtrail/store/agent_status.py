@@ -8,7 +8,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from envtrail.model.proof import Proofs
+
 FILE_NAME = "agent.json"
+_PROOFS = "proofs.json"
 STALE_AFTER_MS = 15_000
 
 
@@ -20,6 +23,7 @@ class RulesStatus(Struct, frozen=True, kw_only=True):
     loaded: int
     locked: bool
     faults: list[str] = []
+    proofs: Proofs | None = None
 
 
 class KernelFigures(Struct, frozen=True, kw_only=True):
@@ -64,6 +68,21 @@ def read_status(folder: Path, now_ms: int, *, running_only: bool = True) -> Agen
         return status
     alive = Path(f"/proc/{status.pid}").exists()
     return status if alive and now_ms - status.updated_ms < STALE_AFTER_MS else None
+
+
+def write_proofs(folder: Path, proofs: Proofs) -> None:
+    """Keep what the canaries said, for the status."""
+    part = folder / (_PROOFS + ".part")
+    part.write_bytes(msgspec.json.encode(proofs))
+    part.replace(folder / _PROOFS)
+
+
+def read_proofs(folder: Path) -> Proofs | None:
+    """What they last said; null: none were sent, or what they said cannot be read."""
+    try:
+        return msgspec.json.decode((folder / _PROOFS).read_bytes(), type=Proofs)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def read_own_usage() -> tuple[float, int]:

@@ -116,6 +116,8 @@ def _conditions(query: Query) -> tuple[str, list[Any]]:
         add("list_contains(keys, ?)", query.key)
     if query.pid is not None:
         add("pid = ?", query.pid)
+    if query.session is not None:
+        add("ses = ?", query.session)
     if query.kind is not None:
         add("kind = ?", query.kind)
     if query.tracked_image is not None:

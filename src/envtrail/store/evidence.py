@@ -18,6 +18,19 @@ class Step(NamedTuple):
     argv: list[str]
 
 
+class Process(NamedTuple):
+    """One program of a session."""
+
+    level: int
+    """Below how many others."""
+    time_ms: int
+    pid: int
+    image: int
+    argv: list[str]
+    exit_code: int | None
+    """Null while it runs, where its end was not seen, and where it became another program."""
+
+
 def events_of(store: Store, operation: Operation, *, with_records: bool) -> Iterator[EventRow]:
     """The events between its beginning and its end that belong to its processes or are its evidence, oldest first."""
     times = [item.time_ms for item in operation.evidence]
@@ -43,3 +56,26 @@ def unfold(operation: Operation, events: Iterable[EventRow]) -> Iterator[Step]:
         level = 0 if values["image"] == operation.image else depth.get(values["parent_image"], 0) + 1
         depth[values["image"]] = level
         yield Step(level, values["pid"], values["argv"] or [values["exe"] or "?"])
+
+
+def unfold_session(events: Iterable[EventRow]) -> list[Process]:
+    """A session's programs as they began, each below its parent, with how they ended.
+
+    Args:
+        events: Of the session, oldest first.
+    """
+    depth: dict[int, int] = {}
+    found: dict[int, Process] = {}
+    for event in events:
+        values = event.values
+        image = values["image"]
+        if image is None:
+            continue
+        if values["kind"] == "exec":
+            above = values["parent_image"]
+            depth[image] = depth[above] + 1 if above in depth else 0
+            argv = values["argv"] or [values["exe"] or "?"]
+            found[image] = Process(depth[image], values["time"], values["pid"], image, argv, None)
+        elif values["kind"] == "exit" and image in found:
+            found[image] = found[image]._replace(exit_code=values["exit_code"])
+    return list(found.values())

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -54,6 +54,17 @@ class OffHours(Struct, frozen=True, kw_only=True):
     prefix: str
     operations: int
     changes: int
+    last: str
+    """RFC 3339, UTC, to the minute."""
+
+
+class Changed(Struct, frozen=True, kw_only=True):
+    """One environment that was changed; where most was changed comes first."""
+
+    prefix: str
+    operations: int
+    changes: int
+    people: list[str]
     last: str
     """RFC 3339, UTC, to the minute."""
 
@@ -139,6 +150,25 @@ def top_scripts(programs: Iterable[ProgramUse]) -> list[Script]:
     return sorted(scripts, key=lambda one: (-one.runs, one.program))
 
 
+def environments_changed(activity: Iterable[Activity]) -> list[Changed]:
+    """Environments by how many changes they saw, those without any left out."""
+    found: defaultdict[str, list[Activity]] = defaultdict(list)
+    for item in activity:
+        if item.changes:
+            found[item.prefix].append(item)
+    listed = [
+        Changed(
+            prefix=prefix,
+            operations=sum(item.operations for item in items),
+            changes=sum(item.changes for item in items),
+            people=sorted({name_of(item) for item in items}),
+            last=max(item.minute for item in items) + "Z",
+        )
+        for prefix, items in found.items()
+    ]
+    return sorted(listed, key=lambda one: (-one.changes, one.prefix))
+
+
 def off_hours(activity: Iterable[Activity], office: When) -> list[OffHours]:
     """What began outside office hours."""
     found: defaultdict[tuple[str, str], list[Activity]] = defaultdict(list)
@@ -179,19 +209,29 @@ def by_hour(activity: Iterable[Activity], zone: ZoneInfo | None) -> list[Hour]:
     return [Hour(weekday=weekday, hour=hour, operations=count) for (weekday, hour), count in sorted(found.items())]
 
 
-def condense(activity: Iterable[Activity], office: When) -> tuple[list[Activity], list[Activity]]:
-    """Fewer rows of which the panels are made as well: those of people and off hours of the first, those of the hours of the second.
+class Condensed(NamedTuple):
+    """Fewer rows, of which the panels are made as well."""
 
-    A row stands for others of the same person and environment inside, or outside, office hours; or of the same hour of the week.
-    """
+    people: list[Activity]
+    """One for each person and environment inside, and one outside, office hours: for people, environments and off hours."""
+    hours: list[Activity]
+    """One for each hour of the week."""
+    days: list[Activity]
+    """One for each day."""
+
+
+def condense(activity: Iterable[Activity], office: When) -> Condensed:
+    """Put together what no panel tells apart; the newest minute stands for all."""
     people: dict[tuple[Any, ...], Activity] = {}
     hours: dict[tuple[Any, ...], Activity] = {}
+    days: dict[tuple[Any, ...], Activity] = {}
     is_office = _is_office(office)
     for item in activity:
         moment = _local(item.minute, office.place)
         _add(people, (item.user, item.uid, item.prefix, is_office(item.minute)), item)
         _add(hours, (moment.weekday(), moment.hour), item)
-    return list(people.values()), list(hours.values())
+        _add(days, (moment.date(),), item)
+    return Condensed(list(people.values()), list(hours.values()), list(days.values()))
 
 
 def _add(rows: dict[tuple[Any, ...], Activity], key: tuple[Any, ...], item: Activity) -> None:

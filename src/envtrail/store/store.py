@@ -52,6 +52,8 @@ class Query(Struct, frozen=True, kw_only=True):
     everything: bool = False
     """The distribution's own programs, and each run of a loop, too (runs)."""
     pid: int | None = None
+    session: int | None = None
+    """The kernel's `ses` (events)."""
     tracked_image: int | None = None
     limit: int | None = None
     before_id: str | None = None

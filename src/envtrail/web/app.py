@@ -22,11 +22,25 @@ from envtrail.store.schema import WEEK_MS
 from envtrail.web.access import Doors, Gate, Proxy, Session
 from envtrail.web.api import add_api
 from envtrail.web.desk import Decide, Desk
+from envtrail.web.downloads import add_downloads
 from envtrail.web.entrance import Check, Entrance, vouched_identity
 from envtrail.web.feed import Feed
 from envtrail.web.figures import Figures
 from envtrail.web.looks import Looks
-from envtrail.web.pages import environments, findings, looked, operations, overview, people, requests, runs, system
+from envtrail.web.pages import (
+    environment,
+    environments,
+    findings,
+    health,
+    looked,
+    operations,
+    overview,
+    people,
+    requests,
+    runs,
+    sessions,
+    system,
+)
 from envtrail.web.parts import refused
 from envtrail.web.reading import Reading
 
@@ -82,6 +96,7 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
     own = Reading(config, uid=uid)
     feed = Feed(own)
     add_api(app, own, lambda request: reading_of(*doors.who(request.headers)), feed)
+    add_downloads(app, lambda request: reading_of(*doors.who(request.headers)))
     entrance = Entrance(
         config, doors, check=serving.check, is_secure=serving.is_secure, has_link=serving.has_link, tell=serving.tell
     )
@@ -132,17 +147,20 @@ def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: D
     add("/operations", lambda v: operations.page(v.session, v.reading, v.given, _now_ms()))
     add("/operations/{id}", lambda v: operations.one(v.session, v.reading, v.path["id"]))
     add("/environments", lambda v: environments.page(v.session, v.reading))
-    add("/environment", lambda v: environments.one(v.session, v.reading, v.given))
+    add("/environment", lambda v: environment.page(v.session, v.reading, v.given))
     add("/people", lambda v: people.page(v.session, v.reading, v.given, _now_ms()))
     add("/people/{name}", lambda v: people.one(v.session, v.reading, v.path["name"]))
     add("/runs", lambda v: runs.page(v.session, v.reading, v.given, _now_ms()))
+    add("/runs/{id}", lambda v: runs.one(v.session, v.reading, v.path["id"]))
+    add("/sessions", lambda v: sessions.page(v.session, v.reading, v.given, _now_ms()))
+    add("/session", lambda v: sessions.one(v.session, v.reading, v.given, _now_ms()))
     add("/findings", lambda v: findings.page(v.session, v.reading, v.given, _now_ms()))
     add("/findings/{id}", lambda v: findings.one(v.session, v.reading, v.desk, v.path["id"], _now_ms()))
     add("/requests", lambda v: requests.page(v.session, v.reading, v.given, _now_ms()))
     add("/requests/{id}", lambda v: requests.one(v.session, v.reading, v.desk, v.path["id"], _now_ms()))
     add("/looks", lambda v: looked.page(v.session, v.reading, v.given, _now_ms()))
     add("/trail", lambda v: system.trail(v.session, v.reading, v.given, _now_ms()))
-    add("/health", lambda v: system.health(v.session, v.reading, looks.fault))
+    add("/health", lambda v: health.page(v.session, v.reading, looks.fault, _now_ms()))
     add("/settings", lambda v: system.settings(v.session, v.reading), needs=Right.SEE_SETTINGS)
 
 

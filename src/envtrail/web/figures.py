@@ -17,9 +17,9 @@ class Counted(NamedTuple):
     """Of a span of time."""
 
     people: list[Activity]
-    """For what people did, and outside which hours."""
     hours: list[Activity]
-    """For the hours of the week."""
+    days: list[Activity]
+    """As `panels.Condensed`."""
     programs: list[ProgramUse]
 
 
@@ -47,12 +47,13 @@ class Figures:
         if not is_all or query.environment is not None or query.since_ms is None:
             return self._ask(store, query)
         activity = list(store.activity(query)) if query.user is not None else None
-        counted = Counted([], [], [])
+        counted = Counted([], [], [], [])
         versions = store.weeks()
         for part, week in _parts(query, now_ms):
             found = self._of_week(store, week, versions) if week is not None else self._ask(store, part)
             counted.people.extend(found.people)
             counted.hours.extend(found.hours)
+            counted.days.extend(found.days)
             counted.programs.extend(found.programs)
         if activity is None:
             return counted

@@ -19,6 +19,7 @@ NAVIGATION = (
     ("/environments", marked("Environments"), "inventory_2"),
     ("/people", marked("People"), "group"),
     ("/runs", marked("Runs"), "play_circle"),
+    ("/sessions", marked("Sessions"), "login"),
     ("/findings", marked("Findings"), "report"),
     ("/requests", marked("Requests"), "approval"),
     ("/trail", marked("Trail"), "receipt_long"),
@@ -36,6 +37,9 @@ a.plain { color: #0550ae; text-decoration: none; } .body--dark a.plain { color: 
 :focus-visible { outline: 2px solid #0969da; outline-offset: 2px; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .25rem 0; font-size: .85rem; }
 .bad { color: #b42318; } .body--dark .bad { color: #ffa198; }
+.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem; width: 100%; }
+.panels > * { min-width: 0; }
+.nicegui-echart text { fill: #57606a !important; } .body--dark .nicegui-echart text { fill: #c9d1d9 !important; }
 .pairs { display: grid; grid-template-columns: minmax(7rem, 11rem) 1fr; gap: .15rem .75rem; margin: 0; }
 .pairs dd { margin: 0; overflow-wrap: anywhere; }
 """
@@ -156,6 +160,11 @@ def card(title: str) -> ui.card:
     with panel, ui.element("h2").classes("text-subtitle1 text-bold q-my-none"):
         ui.label(title)
     return panel
+
+
+def panels() -> ui.element:
+    """Cards beside each other, as many as there is room for."""
+    return ui.element("div").classes("panels q-mb-md")
 
 
 def pairs(items: Sequence[tuple[str, str]]) -> None:

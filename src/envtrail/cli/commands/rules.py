@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,9 @@ from envtrail.cli.context import Context
 from envtrail.cli.render import emit_json, emit_table, emit_text, found_nothing
 from envtrail.config import Config
 from envtrail.errors import ExitCode
+from envtrail.model.proof import Proofs
 from envtrail.rules.kernel import ApplyReport, Ledger, apply_rules, remove_rules
+from envtrail.store.agent_status import write_proofs
 
 RULES_FILE = Path("/etc/audit/rules.d/10-python-security.rules")
 
@@ -144,6 +147,8 @@ def check(context: Context, profile: str | None, root: tuple[str, ...], as_json:
     from envtrail.rules.check import prove
 
     results = prove(make_plan(_config(context, profile, root)))
+    if os.access(context.config.data_dir, os.W_OK):
+        write_proofs(context.config.data_dir, Proofs(time_ms=context.now_ms, results=results))
     if as_json:
         emit_json(results)
     else:

@@ -10,8 +10,6 @@ import click
 from envtrail.cli.context import Context
 from envtrail.cli.environments import find_environment, parse_point
 from envtrail.cli.render import emit_json, emit_text, safe, style
-from envtrail.environments.blame import blame_packages, settled_by
-from envtrail.environments.dependencies import find_python
 from envtrail.errors import CannotRunError, EnvtrailError, ExitCode, InputError
 from envtrail.store.store import Query, Store
 
@@ -96,7 +94,7 @@ def diff(context: Context, first: str, second: str, as_json: bool) -> None:
 
 
 def _bom(context: Context, store: Store, what: str, at: str | None) -> Bom:
-    from envtrail.environments.sbom import make_bom
+    from envtrail.environments.sbom import bill_of
 
     try:
         operation = store.operation(what) if at is None else None
@@ -111,11 +109,9 @@ def _bom(context: Context, store: Store, what: str, at: str | None) -> Bom:
         raise InputError(
             f"what was in `{environment.prefix}` then is not known", hint=f"`envtrail env history {environment.prefix}`"
         )
-    until_ms = taken[-1].time_ms
-    seen = store.operations(Query(environment=environment.prefix, until_ms=until_ms))
-    blames = blame_packages(snapshot, settled_by(seen, taken, until_ms), python=find_python(snapshot, environment))
+    seen = store.operations(Query(environment=environment.prefix, until_ms=taken[-1].time_ms))
     host = operation.host if operation else context.config.node
-    return make_bom(environment, snapshot, blames, host=host, time_ms=until_ms, operation=operation)
+    return bill_of(environment, snapshot, taken, seen, host=host, operation=operation)
 
 
 def _split(name: str) -> tuple[str, str | None]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from itertools import islice
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from nicegui import ui
 
 from envtrail.i18n import marked
 from envtrail.model.finding import Finding
 from envtrail.model.operation import Operation
+from envtrail.model.run import Session as Login
 from envtrail.model.text import safe
+from envtrail.model.times import to_ms
 from envtrail.store.evidence import events_of, unfold
 from envtrail.store.store import EventRow, Query, Store
 from envtrail.web.access import Session
-from envtrail.web.pages.words import change_of, command_of, person, query_of, show_span, show_time, summary, verdict_of
+from envtrail.web.pages.words import address, change_of, command_of, person, query_of, show_span, show_time, summary, verdict_of
 from envtrail.web.parts import card, filters, frame, lines, pairs, table
 from envtrail.web.reading import Reading
 
@@ -65,7 +67,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
 
 async def one(session: Session, reading: Reading, id_: str) -> None:
     """One operation whole."""
-    operation, events, findings = await reading.ask(lambda store: _read(store, id_))
+    operation, events, findings, login = await reading.ask(lambda store: _read(store, id_))
     with frame(ONE, session, "/operations") as _:
         if operation is None:
             ui.label(_("There is no such operation, or it is not yours to see.")).classes("soft")
@@ -87,6 +89,14 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
                         (_("Approval"), operation.grant or "–"),
                     ]
                 )
+                with ui.row().classes("q-gutter-md"):
+                    ui.link(_("The environment"), address(operation.environment.prefix)).classes("plain")
+                    whose = operation.actor.name or str(operation.actor.number)
+                    ui.link(_("The person"), f"/people/{quote(whose, safe='')}").classes("plain")
+                    if login is not None:
+                        ui.link(_("The session"), f"/session?id={quote(login.id, safe='')}").classes("plain")
+                    if operation.grant is not None:
+                        ui.link(_("The approval"), f"/requests/{operation.grant}").classes("plain")
             with card(_("Packages")).style("flex: 1 1 24rem"):
                 if operation.changes:
                     lines([change_of(change) for change in operation.changes[:300]])
@@ -118,12 +128,13 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
                     lines(event.records.splitlines())
 
 
-def _read(store: Store, id_: str) -> tuple[Operation | None, list[EventRow], list[Finding]]:
+def _read(store: Store, id_: str) -> tuple[Operation | None, list[EventRow], list[Finding], Login | None]:
     operation = store.operation(id_) if len(id_) == 26 else None
     if operation is None:
-        return None, [], []
-    return (
-        operation,
-        list(islice(events_of(store, operation, with_records=True), _MOST_EVENTS)),
-        list(store.findings(Query(), operation=operation.id)),
-    )
+        return None, [], [], None
+    events = list(islice(events_of(store, operation, with_records=True), _MOST_EVENTS))
+    number = next((event.values["ses"] for event in events if event.values["ses"] is not None), None)
+    whose = Query(user=str(operation.actor.auid), until_ms=to_ms(operation.started))
+    logins = store.sessions(whose) if number is not None and operation.actor.auid is not None else iter(())
+    login = next((item for item in logins if item.session == number and item.host == operation.host), None)
+    return operation, events, list(store.findings(Query(), operation=operation.id)), login

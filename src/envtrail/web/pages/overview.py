@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
+from urllib.parse import quote, urlencode
 
 from nicegui import ui
 
@@ -12,12 +14,14 @@ from envtrail.model.text import safe
 from envtrail.store.agent_status import AgentStatus
 from envtrail.store.office import office_hours
 from envtrail.store.panels import (
+    Changed,
     Day,
     Hour,
     OffHours,
     PersonActivity,
     Script,
     by_hour,
+    environments_changed,
     installs_by_day,
     last_week,
     most_active,
@@ -26,14 +30,17 @@ from envtrail.store.panels import (
 )
 from envtrail.store.store import Query, Store, StoreStatus
 from envtrail.web.access import Session
+from envtrail.web.charts import BLUE, bars, calendar, heat
 from envtrail.web.feed import Feed
-from envtrail.web.pages.words import command_of, person, query_of, show_time, summary
-from envtrail.web.parts import Translate, card, filters, frame, pairs, table
+from envtrail.web.pages.words import address, command_of, person, query_of, show_time, summary
+from envtrail.web.parts import Translate, card, filters, frame, panels, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Overview")
 _FEED_S = 1.0
 _MOST_FED = 30
+_YEAR_DAYS = 364
+_DAY_MS = 86_400_000
 
 
 class Figures(NamedTuple):
@@ -41,6 +48,7 @@ class Figures(NamedTuple):
 
     days: list[Day]
     people: list[PersonActivity]
+    changed: list[Changed]
     scripts: list[Script]
     off_hours: list[OffHours]
     hours: list[Hour]
@@ -55,36 +63,57 @@ async def page(session: Session, reading: Reading, feed: Feed, given: dict[str, 
     with frame(TITLE, session, "/") as _:
         filters("/", given, [("environment", _("Environment")), ("user", _("Person"))], _)
         _headline(figures, _)
-        with ui.row().classes("w-full items-stretch q-gutter-md q-mb-md"):
-            with card(_("Package installs")).style("flex: 1 1 24rem"):
+        with panels():
+            with card(_("Package installs")):
                 _installs(figures.days, _)
-            with card(_("Most active people")).style("flex: 1 1 24rem"):
-                rows = [[one.user, str(one.operations), str(one.changes), str(one.runs)] for one in figures.people[:8]]
-                columns = [_("Person"), _("Operations"), _("Changes"), _("Runs")]
+            with card(_("Most active people")):
+                people = figures.people[:8]
                 table(
-                    columns,
-                    rows,
+                    [_("Person"), _("Operations"), _("Changes"), _("Runs")],
+                    [[one.user, str(one.operations), str(one.changes), str(one.runs)] for one in people],
                     empty=_("Nobody did anything in this time."),
-                    links={0: lambda at: f"/people/{_quote(figures.people[at].user)}"},
+                    links={0: lambda at: f"/people/{quote(people[at].user, safe='')}"},
                 )
-        with ui.row().classes("w-full items-stretch q-gutter-md q-mb-md"):
-            with card(_("Top 10 scripts")).style("flex: 1 1 24rem"):
-                rows = [[one.program, str(one.runs), ", ".join(one.people[:4])] for one in figures.scripts[:10]]
-                table([_("Program"), _("Runs"), _("People")], rows, empty=_("Nothing ran in this time."))
-            with card(_("Outside office hours")).style("flex: 1 1 24rem"):
-                rows = [[one.user, one.prefix, str(one.operations)] for one in figures.off_hours[:10]]
+            with card(_("Top 10 scripts")):
+                scripts = figures.scripts[:10]
                 table(
-                    [_("Person"), _("Environment"), _("Operations")], rows, empty=_("Nothing was changed outside office hours.")
+                    [_("Program"), _("Runs"), _("People")],
+                    [[one.program, str(one.runs), ", ".join(one.people[:4])] for one in scripts],
+                    empty=_("Nothing ran in this time."),
+                    links={
+                        0: lambda at: "/runs?" + urlencode({"program": scripts[at].program, "since": given.get("since", "7d")})
+                    },
                 )
-        with card(_("When environments are changed")).classes("w-full q-mb-md"):
-            _week(figures.hours, _)
+            with card(_("Outside office hours")):
+                late = figures.off_hours[:10]
+                table(
+                    [_("Person"), _("Environment"), _("Operations")],
+                    [[one.user, one.prefix, str(one.operations)] for one in late],
+                    empty=_("Nothing was changed outside office hours."),
+                    links={
+                        0: lambda at: f"/people/{quote(late[at].user, safe='')}",
+                        1: lambda at: address(late[at].prefix),
+                    },
+                )
+            with card(_("Environments changed")):
+                changed = figures.changed[:10]
+                table(
+                    [_("Environment"), _("Changes"), _("People"), _("Last")],
+                    [[one.prefix, str(one.changes), ", ".join(one.people[:4]), show_time(one.last)[:16]] for one in changed],
+                    empty=_("No package came, went or changed in this time."),
+                    links={0: lambda at: address(changed[at].prefix)},
+                )
+            with card(_("When environments are changed")):
+                _week(figures.hours, _)
+        with card(_("Changes by day, for a year")).classes("w-full q-mb-md") as year:
+            # Counted after the rest stands: a year that was never asked for takes seconds.
+            ui.timer(0.1, lambda: _year(year, session, reading, given, now_ms, _), once=True)
         with card(_("Now")).classes("w-full"):
             _feed(figures.newest, reading, feed, given, _)
 
 
 def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) -> Figures:
-    config = reading.config
-    office = office_hours(config)
+    office = office_hours(reading.config)
     week = last_week(now_ms, office.place)
     query = query_of(given, now_ms)
     of_week = Query(environment=query.environment, user=query.user, since_ms=week.since_ms)
@@ -97,6 +126,7 @@ def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) ->
     return Figures(
         days=installs_by_day(store.activity(of_week), first=week.first, last=week.last, zone=office.place),
         people=most_active(counted.people, counted.programs),
+        changed=environments_changed(counted.people),
         scripts=top_scripts(counted.programs),
         off_hours=off_hours(counted.people, office),
         hours=by_hour(counted.hours, office.place),
@@ -107,9 +137,9 @@ def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) ->
 
 
 def _headline(figures: Figures, _: Translate) -> None:
-    status = figures.status
+    status, agent = figures.status, figures.agent
     shown = (
-        (_("open findings"), status.findings, "/findings"),
+        (_("open findings"), status.findings, "/findings?status=open"),
         (_("pending requests"), status.requests, "/requests"),
         (_("unexplained changes"), status.unexplained, "/operations?kind=tamper&since=400d"),
         (_("gaps in the trail"), status.gaps, "/health"),
@@ -120,55 +150,62 @@ def _headline(figures: Figures, _: Translate) -> None:
             with ui.link(target=target).classes("plain"), ui.card().classes("q-pa-md").props("flat bordered"):
                 ui.label(f"{count:,}").classes("figure")
                 ui.label(name).classes("soft")
-        with ui.card().classes("q-pa-md").props("flat bordered"):
-            ui.label(_("watching") if figures.agent else _("not watching")).classes("figure")
-            ui.label(
-                _("`envtrail up` begins") if figures.agent is None else f"{figures.agent.source}, {figures.agent.lag_ms} ms"
-            ).classes("soft")
+        with ui.link(target="/health").classes("plain"), ui.card().classes("q-pa-md").props("flat bordered"):
+            ui.label(_("watching") if agent else _("not watching")).classes("figure")
+            ui.label(_health(agent, _)).classes("soft")
+
+
+def _health(agent: AgentStatus | None, _: Translate) -> str:
+    if agent is None:
+        return _("`envtrail up` begins")
+    rules = f"{agent.rules.loaded}/{agent.rules.expected}" if agent.rules else "–"
+    lost = agent.kernel.lost if agent.kernel else 0
+    return _("{source}, rules {rules}, {lag} ms behind, {lost} lost").format(
+        source=agent.source, rules=rules, lag=agent.lag_ms, lost=lost
+    )
 
 
 def _installs(days: list[Day], _: Translate) -> None:
     today = days[-1]
     ui.label(f"{today.installs:,}").classes("figure")
     ui.label(_("packages came or changed today, by {count} operations").format(count=today.operations)).classes("soft")
-    ui.echart(
-        {
-            "animation": False,
-            "aria": {"enabled": True},
-            "grid": {"left": 40, "right": 8, "top": 12, "bottom": 24},
-            "tooltip": {"trigger": "axis"},
-            "xAxis": {"type": "category", "data": [day.day.strftime("%m-%d") for day in days]},
-            "yAxis": {"type": "value", "minInterval": 1},
-            "series": [{"type": "bar", "name": _("packages"), "data": [day.installs for day in days], "color": "#0969da"}],
-        }
-    ).classes("w-full").style("height: 11rem")
+    bars(
+        _("Package installs"),
+        [day.day.strftime("%m-%d") for day in days],
+        {_("packages"): (BLUE, [day.installs for day in days])},
+    )
 
 
 def _week(hours: list[Hour], _: Translate) -> None:
     """The hours of the week, darker where more began."""
-    most = max((hour.operations for hour in hours), default=0)
-    if not most:
+    if not hours:
         ui.label(_("Nobody did anything in this time.")).classes("soft")
         return
     days = [_("Mon"), _("Tue"), _("Wed"), _("Thu"), _("Fri"), _("Sat"), _("Sun")]
-    ui.echart(
-        {
-            "animation": False,
-            "aria": {"enabled": True},
-            "grid": {"left": 48, "right": 8, "top": 8, "bottom": 24},
-            "tooltip": {"position": "top"},
-            "xAxis": {"type": "category", "data": [f"{hour:02d}" for hour in range(24)]},
-            "yAxis": {"type": "category", "data": days, "inverse": True},
-            "visualMap": {"min": 0, "max": most, "show": False, "inRange": {"color": ["#ddf4ff", "#0969da", "#0a3069"]}},
-            "series": [
-                {
-                    "type": "heatmap",
-                    "name": _("operations"),
-                    "data": [[hour.hour, hour.weekday, hour.operations] for hour in hours],
-                }
-            ],
-        }
-    ).classes("w-full").style("height: 13rem")
+    cells = [(hour.hour, hour.weekday, hour.operations) for hour in hours]
+    heat(_("operations by hour of the week"), [f"{hour:02d}" for hour in range(24)], days, cells)
+
+
+async def _year(place: ui.card, session: Session, reading: Reading, given: dict[str, str], now_ms: int, _: Translate) -> None:
+    zone = office_hours(reading.config).place
+    last = datetime.fromtimestamp(now_ms / 1000, tz=timezone.utc).astimezone(zone).date()
+    first = last - timedelta(days=_YEAR_DAYS)
+    query = Query(
+        environment=given.get("environment") or None, user=given.get("user") or None, since_ms=now_ms - (_YEAR_DAYS + 1) * _DAY_MS
+    )
+
+    def read(store: Store) -> list[Day]:
+        return installs_by_day(reading.count(store, query, now_ms).days, first=first, last=last, zone=zone)
+
+    days = await reading.ask(read)
+    with place:
+        calendar(
+            _("operations by day"),
+            first.isoformat(),
+            last.isoformat(),
+            [(day.day.isoformat(), day.operations) for day in days],
+            language=session.language,
+        )
 
 
 def _feed(newest: list[Operation], reading: Reading, feed: Feed, given: dict[str, str], _: Translate) -> None:
@@ -209,41 +246,3 @@ def _line(item: Operation) -> ui.element:
         ui.label(f"→ {safe(item.environment.prefix)}").classes("soft")
         ui.label(f"[{summary(item)}] {item.outcome.value}")
     return line
-
-
-def _quote(text: str) -> str:
-    from urllib.parse import quote
-
-    return quote(text, safe="")
-
-
-def health_pairs(agent: AgentStatus | None, status: StoreStatus, _: Translate) -> None:
-    """What the health page begins with."""
-    if agent is None:
-        ui.label(
-            _("No agent is running: what happens now is not recorded. `envtrail up`, or `envtrail service install`.")
-        ).classes("bad q-mb-sm")
-    else:
-        rules = agent.rules
-        pairs(
-            [
-                (_("Source"), agent.source),
-                (_("Rules"), f"{rules.loaded} / {rules.expected} ({rules.profile})" if rules else "–"),
-                (_("Lag"), f"{agent.lag_ms} ms"),
-                (_("Kernel's losses"), str(agent.kernel.lost) if agent.kernel else "–"),
-                (_("Memory"), f"{agent.rss_bytes // 2**20} MiB"),
-                (_("Processor"), f"{agent.cpu_s:.1f} s"),
-                *((_("fault"), fault) for fault in (rules.faults if rules else [])),
-            ]
-        )
-    pairs(
-        [
-            (_("Trail"), status.folder),
-            (_("Operations"), f"{status.operations:,}"),
-            (_("Runs"), f"{status.runs:,}"),
-            (_("Sealed segments"), f"{status.segments:,}"),
-            (_("Disk"), f"{status.disk_bytes / 2**20:.1f} MiB"),
-            (_("Records"), f"{status.records_bytes / 2**20:.1f} MiB"),
-            (_("Secrets replaced"), ", ".join(f"{count} {kind}" for kind, count in status.redactions.items()) or "0"),
-        ]
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from nicegui import ui
 
@@ -13,6 +13,7 @@ from envtrail.model.text import safe
 from envtrail.store.panels import PersonActivity, Script, most_active, top_scripts
 from envtrail.store.store import Query, Store
 from envtrail.web.access import Session
+from envtrail.web.pages.sessions import show
 from envtrail.web.pages.words import command_of, query_of, show_time, summary
 from envtrail.web.parts import card, filters, frame, table
 from envtrail.web.reading import Reading
@@ -61,11 +62,12 @@ async def one(session: Session, reading: Reading, name: str) -> None:
             columns = [_("When"), _("Environment"), _("Command"), _("Outcome"), _("Packages")]
             table(columns, rows, empty=_("No operation by this name."), links={2: lambda at: f"/operations/{operations[at].id}"})
         with card(_("Logins")).classes("w-full q-mb-md"):
-            rows = [
-                [show_time(item.started), show_time(item.ended), item.service or "", item.remote or "", str(item.session)]
-                for item in sessions
-            ]
-            table([_("When"), _("Ended"), _("Through"), _("From"), _("Session")], rows, empty=_("No login was recorded."))
+            show(sessions, _)
         with card(_("What they run")).classes("w-full"):
             rows = [[item.program, str(item.runs), show_time(item.last)[:16]] for item in scripts[:50]]
-            table([_("Program"), _("Runs"), _("Last")], rows, empty=_("Nothing ran in this time."))
+            table(
+                [_("Program"), _("Runs"), _("Last")],
+                rows,
+                empty=_("Nothing ran in this time."),
+                links={0: lambda at: "/runs?" + urlencode({"program": scripts[at].program, "user": user, "since": "400d"})},
+            )

@@ -6,14 +6,20 @@ from urllib.parse import urlencode
 
 from nicegui import ui
 
+from envtrail.environments.changes import diff_snapshots
 from envtrail.i18n import marked
+from envtrail.model.operation import Change
+from envtrail.model.run import Run
+from envtrail.model.text import safe
+from envtrail.store.store import Store
 from envtrail.web.access import Session
-from envtrail.web.pages.words import command_of, person, query_of, show_span, show_time
-from envtrail.web.parts import filters, frame, table
+from envtrail.web.pages.words import address, change_of, command_of, person, query_of, show_span, show_time
+from envtrail.web.parts import card, filters, frame, lines, pairs, panels, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Runs")
 PAGE = 100
+_ID_LENGTH = 26
 
 
 async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
@@ -55,6 +61,58 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
             _("Content"),
             _("Snapshot"),
         ]
-        table(columns, rows, empty=_("No run fits. Take a longer time, or fewer words."))
+        table(
+            columns,
+            rows,
+            empty=_("No run fits. Take a longer time, or fewer words."),
+            links={2: lambda at: f"/runs/{shown[at].id}"},
+        )
         if len(found) > PAGE:
             ui.link(_("Older"), "/runs?" + urlencode({**given, "before": shown[-1].id})).classes("plain q-mt-md")
+
+
+async def one(session: Session, reading: Reading, id_: str) -> None:
+    """One run: what ran, on what, and what has changed there since."""
+    seen = await reading.ask(lambda store: _read(store, id_))
+    with frame(marked("Run"), session, "/runs") as _:
+        if seen is None:
+            ui.label(_("There is no such run, or it is not yours to see.")).classes("soft")
+            return
+        run, changes = seen
+        lines([command_of(run.argv)])
+        with panels():
+            with card(_("What")):
+                pairs(
+                    [
+                        (_("Person"), f"{person(run.actor)}: {run.actor.method}"),
+                        (_("From"), run.actor.remote or "–"),
+                        (_("When"), show_time(run.started)),
+                        (_("Took"), show_span(run.started, run.ended)),
+                        (_("Outcome"), run.outcome.value),
+                        (_("Program"), f"{run.program} ({run.kind})"),
+                        (_("Folder"), run.cwd or "–"),
+                        (_("Content"), run.script_sha256 or run.absent.get("script_sha256", "–")),
+                        (_("Snapshot"), run.snapshot or run.absent.get("snapshot", "–")),
+                        (_("Times"), str(run.count)),
+                    ]
+                )
+                if run.environment is not None:
+                    ui.link(safe(run.environment.prefix), address(run.environment.prefix)).classes("plain")
+            with card(_("What has changed in its environment since")):
+                if changes is None:
+                    ui.label(_("What it ran on is not known.")).classes("soft")
+                elif not changes:
+                    ui.label(_("No difference.")).classes("soft")
+                else:
+                    lines([change_of(change) for change in changes[:500]])
+
+
+def _read(store: Store, id_: str) -> tuple[Run, list[Change] | None] | None:
+    run = store.run(id_) if len(id_) == _ID_LENGTH else None
+    if run is None:
+        return None
+    if run.environment is None or run.snapshot is None:
+        return run, None
+    before = store.snapshot(run.environment.prefix, run.image >> 20)
+    after = store.snapshot(run.environment.prefix)
+    return run, diff_snapshots(before, after) if before is not None and after is not None else None

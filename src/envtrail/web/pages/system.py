@@ -1,21 +1,20 @@
-"""Trail, health and settings: the raw events, whether all is well, and what is in force."""
+"""Trail and settings: the raw events, and what is in force."""
 
 from __future__ import annotations
+
+from urllib.parse import urlencode
 
 from nicegui import ui
 
 from envtrail.i18n import marked
 from envtrail.model.text import safe
 from envtrail.settings import SETTINGS
-from envtrail.store.store import Query
 from envtrail.web.access import Session
-from envtrail.web.pages.overview import health_pairs
 from envtrail.web.pages.words import command_of, query_of, show_ms
-from envtrail.web.parts import card, filters, frame, table
+from envtrail.web.parts import filters, frame, table
 from envtrail.web.reading import Reading
 
 TRAIL = marked("Trail")
-HEALTH = marked("Health")
 SETTINGS_TITLE = marked("Settings")
 _MOST = 200
 
@@ -46,28 +45,10 @@ async def trail(session: Session, reading: Reading, given: dict[str, str], now_m
         ]
         columns = [_("When"), _("Serial"), _("Kind"), _("Uid"), _("Command"), _("Key"), _("What the kernel wrote")]
         table(columns, rows, empty=_("No event fits. Take a longer time, or fewer words."))
-
-
-async def health(session: Session, reading: Reading, unwritten: str | None) -> None:
-    """Rules, capture, losses, disk; why looks cannot be written, where they cannot."""
-    status, agent, gaps = await reading.ask(lambda store: (store.status(), store.agent(), list(store.gaps(Query(limit=_MOST)))))
-    with frame(HEALTH, session, "/health") as _:
-        with card(_("Agent and trail")).classes("w-full q-mb-md"):
-            if unwritten is not None:
-                ui.label(safe(_("Looks cannot be written into the trail: {why}").format(why=unwritten))).classes("bad")
-            health_pairs(agent, status, _)
-        with card(_("Gaps in the trail")).classes("w-full"):
-            rows = [
-                [
-                    show_ms(item.since_ms),
-                    show_ms(item.until_ms),
-                    item.cause.value,
-                    "" if item.records is None else str(item.records),
-                    item.detail,
-                ]
-                for item in gaps
-            ]
-            table([_("Since"), _("Until"), _("Cause"), _("Records"), _("Detail")], rows, empty=_("No gap is known."))
+        if len(found) == _MOST:
+            # Those of the same moment are shown once more: a moment may hold more events than a page.
+            older = {**given, "until": str(found[-1].values["time"])}
+            ui.link(_("Older"), "/trail?" + urlencode(older)).classes("plain q-mt-md")
 
 
 async def settings(session: Session, reading: Reading) -> None:

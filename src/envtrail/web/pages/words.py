@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from envtrail.model import times
 from envtrail.model.approval import Terms
@@ -34,8 +35,15 @@ def query_of(given: Mapping[str, str], now_ms: int, *, limit: int | None = None,
         "status",
         "level",
     )
+    until = given.get("until", "")
+    until_ms = min(int(until), 1 << 53) if until.isdecimal() else None
     words = {name: given[name] for name in names if given.get(name)}
-    return Query(since_ms=since_ms, before_id=given.get("before") or None, limit=limit, **words)  # type: ignore[arg-type]
+    return Query(since_ms=since_ms, until_ms=until_ms, before_id=given.get("before") or None, limit=limit, **words)  # type: ignore[arg-type]
+
+
+def address(prefix: str) -> str:
+    """Of an environment's page."""
+    return f"/environment?prefix={quote(prefix, safe='')}"
 
 
 def person(actor: Actor) -> str:
