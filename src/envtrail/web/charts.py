@@ -8,6 +8,7 @@ from typing import Any
 from nicegui import ui
 
 BLUE, GREEN, RED, ORANGE = "#0969da", "#1a7f37", "#cf222e", "#bc4c00"
+_LINES = {"lineStyle": {"color": "#8b949e55"}}
 _SCALE = ["#ddf4ff", "#54aeff", "#0969da", "#0a3069"]
 
 
@@ -41,7 +42,7 @@ def bars(
         "legend": {"show": len(series) > 1, "top": 0},
         "tooltip": {"trigger": "axis", "confine": True},
         "xAxis": {"type": "category", "data": list(names)},
-        "yAxis": {"type": "value", "minInterval": 1},
+        "yAxis": {"type": "value", "minInterval": 1, "splitLine": _LINES},
         "series": [
             {"type": "bar", "stack": "all", "name": name, "data": list(values), "color": colour, "barMaxWidth": 48}
             for name, (colour, values) in series.items()
@@ -125,7 +126,7 @@ def timeline(title: str, points: Sequence[tuple[int, int]], *, first: int, last:
         "grid": {"left": 44, "right": 16, "top": 12, "bottom": 64},
         "tooltip": {"trigger": "axis", "confine": True},
         "xAxis": {"type": "time"},
-        "yAxis": {"type": "value", "minInterval": 1, "scale": True},
+        "yAxis": {"type": "value", "minInterval": 1, "scale": True, "splitLine": _LINES},
         "dataZoom": [
             {
                 "type": "slider",

@@ -67,7 +67,8 @@ class Desk:
                         lambda: make(reason.value or "", {name: entry.value or "" for name, entry in entries.items()}), said, _
                     ),
                 ).props("color=negative" if is_grave else "")
-        ui.button(label, on_click=dialog.open).props("outline color=negative" if is_grave else "outline")
+        # Without one of Quasar's colours, which are not to be read on a dark ground.
+        ui.button(label, on_click=dialog.open, color=None).props("outline").classes("grave" if is_grave else "action")
 
     async def _submit(self, make: Callable[[], Decision], said: ui.label, _: Translate) -> None:
         if not self._is_open():

@@ -30,7 +30,13 @@ NAVIGATION = (
 SPANS = {"24h": marked("last 24 hours"), "7d": marked("last 7 days"), "30d": marked("last 30 days"), "400d": marked("everything")}
 _STYLE = """
 :root { --nicegui-default-padding: 1rem; }
-.q-table th { font-weight: 600; } .q-table td { white-space: normal; overflow-wrap: anywhere; vertical-align: top; }
+.q-table th { font-weight: 600; vertical-align: bottom; } .q-table td { white-space: normal; vertical-align: top; }
+.q-table td.long { overflow-wrap: anywhere; min-width: 8rem; } .q-table td.short { white-space: nowrap; }
+.action { color: #0550ae; } .body--dark .action { color: #79c0ff; } .grave { color: #b42318; } .body--dark .grave { color: #ffa198; }
+.skip { position: absolute; left: -999px; top: 0; z-index: 9999; padding: .5rem 1rem; background: #fff; color: #0550ae; }
+.skip:focus { left: 0; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1rem; width: 100%; }
+.news { gap: 0 .75rem; padding: .3rem 0; overflow-wrap: anywhere; }
 .figure { font-size: 1.75rem; font-weight: 600; line-height: 1.2; }
 .soft { color: #57606a; } .body--dark .soft { color: #a9b4c0; }
 a.plain { color: #0550ae; text-decoration: none; } .body--dark a.plain { color: #79c0ff; } a.plain:hover { text-decoration: underline; }
@@ -42,6 +48,23 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .25rem 0; font-siz
 .nicegui-echart text { fill: #57606a !important; } .body--dark .nicegui-echart text { fill: #c9d1d9 !important; }
 .pairs { display: grid; grid-template-columns: minmax(7rem, 11rem) 1fr; gap: .15rem .75rem; margin: 0; }
 .pairs dd { margin: 0; overflow-wrap: anywhere; }
+"""
+# On a phone each row is a card. Vue escapes what is between braces; addresses are made by us.
+_CARD = """<div class="col-12 q-py-xs"><q-card flat bordered><dl class="pairs q-pa-sm"><template v-for="col in props.cols" :key="col.name">
+<dt class="soft">{{ col.label }}</dt><dd><a v-if="props.row['l' + col.name.slice(1)]" class="plain"
+:href="props.row['l' + col.name.slice(1)]">{{ col.value }}</a><span v-else>{{ col.value }}</span></dd></template></dl></q-card></div>"""
+_SHORT = 19
+"""As long as a moment to the second."""
+_LONG = 24
+# `/` goes to the first filter, as in many tools; Escape leaves it.
+_KEYS = """
+document.addEventListener('keydown', event => {
+  const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName ?? '');
+  if (event.key === '/' && !typing && !event.ctrlKey && !event.metaKey) {
+    const first = document.querySelector('main input');
+    if (first) { event.preventDefault(); first.focus(); }
+  } else if (event.key === 'Escape' && typing) { document.activeElement.blur(); }
+});
 """
 Translate = Callable[[str], str]
 
@@ -62,6 +85,7 @@ def frame(title: str, session: Session, path: str) -> Iterator[Translate]:
     ui.colors(primary="#0b4f8a")
     ui.dark_mode(session.is_dark)
     ui.query("html").props(f'lang="{"zh-Hans" if session.language == "zh" else "en"}"')
+    ui.add_head_html(f"<script>{_KEYS}</script>")
     with (
         ui.left_drawer(value=None).classes("q-pa-sm").props("width=210 bordered breakpoint=900") as drawer,
         ui.element("nav").props(f'aria-label="{_("Pages")}"'),
@@ -76,6 +100,7 @@ def frame(title: str, session: Session, path: str) -> Iterator[Translate]:
                 if is_here:
                     label.classes("text-bold").props("aria-current=page")
     with ui.header().classes("items-center q-px-md q-py-sm").props("bordered"):
+        ui.link(_("To the content"), "#content").classes("skip")
         ui.button(icon="menu", on_click=drawer.toggle).props(f'flat dense color=white aria-label="{_("Menu")}"')
         ui.label("Envtrail").classes("text-h6")
         ui.space()
@@ -87,7 +112,9 @@ def frame(title: str, session: Session, path: str) -> Iterator[Translate]:
         ui.link(dark, f"/colour/{'light' if session.is_dark else 'dark'}?back={path}").classes("text-white q-mr-md")
         ui.label(safe(f"{session.identity.name} ({_(session.identity.role.value)})")).classes("q-mr-md gt-xs")
         ui.link(_("Leave"), "/leave").classes("text-white")
-    with ui.element("main").classes("w-full q-pa-md").style("max-width: 90rem; margin: 0 auto"):
+    with (
+        ui.element("main").classes("w-full q-pa-md").props('id="content" tabindex="-1"').style("max-width: 90rem; margin: 0 auto")
+    ):
         with ui.element("h1").classes("text-h5 q-my-sm"):
             ui.label(_(title))
         yield _
@@ -108,7 +135,14 @@ def table(
         ui.label(empty).classes("soft q-my-md")
         return
     described = [
-        {"name": f"c{at}", "label": title, "field": f"c{at}", "align": "left", "sortable": True}
+        {
+            "name": f"c{at}",
+            "label": title,
+            "field": f"c{at}",
+            "align": "left",
+            "sortable": True,
+            "classes": _width_of([row[at] for row in rows]),
+        }
         for at, title in enumerate(columns)
     ]
     values = [
@@ -122,13 +156,22 @@ def table(
     shown = (
         ui.table(columns=described, rows=values, row_key="id", pagination={"rowsPerPage": 0})
         .classes("w-full")
-        .props("flat bordered dense wrap-cells hide-pagination")
+        .props('flat bordered dense wrap-cells hide-pagination :grid="window.innerWidth < 600"')
     )
+    shown.add_slot("item", _CARD)
     for at in links or {}:
         # The slot prints text between braces: Vue escapes it, and the address is made by us.
         shown.add_slot(
-            f"body-cell-c{at}", f'<q-td :props="props"><a class="plain" :href="props.row.l{at}">{{{{ props.value }}}}</a></q-td>'
+            f"body-cell-c{at}",
+            f'<q-td :props="props"><a v-if="props.row.l{at}" class="plain" :href="props.row.l{at}">{{{{ props.value }}}}</a>'
+            "<span v-else>{{ props.value }}</span></q-td>",
         )
+
+
+def _width_of(cells: Sequence[str]) -> str:
+    """Short words stay in one line, long ones break where they must: else one path makes every other column narrow."""
+    longest = max(map(len, cells), default=0)
+    return "short" if longest <= _SHORT else "long" if any(len(word) > _LONG for cell in cells for word in cell.split()) else ""
 
 
 def filters(path: str, given: Mapping[str, str], fields: Sequence[tuple[str, str]], _: Translate, *, spans: bool = True) -> None:

@@ -145,7 +145,7 @@ def _headline(figures: Figures, _: Translate) -> None:
         (_("gaps in the trail"), status.gaps, "/health"),
         (_("environments"), status.environments, "/environments"),
     )
-    with ui.row().classes("w-full q-gutter-md q-mb-md"):
+    with ui.element("div").classes("figures q-mb-md"):
         for name, count, target in shown:
             with ui.link(target=target).classes("plain"), ui.card().classes("q-pa-md").props("flat bordered"):
                 ui.label(f"{count:,}").classes("figure")
@@ -212,7 +212,7 @@ def _feed(newest: list[Operation], reading: Reading, feed: Feed, given: dict[str
     """The newest operations; new ones appear within a second."""
     number = feed.begin()
     seen = {item.id for item in newest}
-    with ui.column().classes("w-full q-gutter-none").props('role="log" aria-live="polite"') as column:
+    with ui.column().classes("w-full gap-0").props('role="log" aria-live="polite"') as column:
         for item in newest:
             _line(item)
         if not newest:
@@ -239,7 +239,7 @@ def _fits(item: Operation, given: dict[str, str]) -> bool:
 
 
 def _line(item: Operation) -> ui.element:
-    with ui.row().classes("items-baseline q-gutter-sm q-py-xs") as line:
+    with ui.row().classes("news items-baseline") as line:
         ui.label(show_time(item.started)).classes("soft")
         ui.label(safe(person(item.actor))).classes("text-bold")
         ui.link(safe(command_of(item.argv)), f"/operations/{item.id}").classes("plain")
