@@ -187,7 +187,7 @@ def pages_of(trail: Path) -> dict[str, str]:
         "environments": "/environments",
         "environment": f"/environment?prefix={quote(environment.prefix, safe='')}",
         "people": "/people?since=400d",
-        "person": f"/people/{operation.actor.name}",
+        "person": f"/person?name={operation.actor.name}",
         "runs": "/runs?since=400d",
         "run": f"/runs/{run.id}",
         "sessions": "/sessions?since=400d",

@@ -149,7 +149,7 @@ def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: D
     add("/environments", lambda v: environments.page(v.session, v.reading))
     add("/environment", lambda v: environment.page(v.session, v.reading, v.given))
     add("/people", lambda v: people.page(v.session, v.reading, v.given, _now_ms()))
-    add("/people/{name}", lambda v: people.one(v.session, v.reading, v.path["name"]))
+    add("/person", lambda v: people.one(v.session, v.reading, v.given.get("name", "")))
     add("/runs", lambda v: runs.page(v.session, v.reading, v.given, _now_ms()))
     add("/runs/{id}", lambda v: runs.one(v.session, v.reading, v.path["id"]))
     add("/sessions", lambda v: sessions.page(v.session, v.reading, v.given, _now_ms()))

@@ -113,7 +113,7 @@ def frame(title: str, session: Session, path: str) -> Iterator[Translate]:
         ui.label(safe(f"{session.identity.name} ({_(session.identity.role.value)})")).classes("q-mr-md gt-xs")
         ui.link(_("Leave"), "/leave").classes("text-white")
     with (
-        ui.element("main").classes("w-full q-pa-md").props('id="content" tabindex="-1"').style("max-width: 90rem; margin: 0 auto")
+        ui.element("div").classes("w-full q-pa-md").props('id="content" tabindex="-1"').style("max-width: 90rem; margin: 0 auto")
     ):
         with ui.element("h1").classes("text-h5 q-my-sm"):
             ui.label(_(title))

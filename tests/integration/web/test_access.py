@@ -26,7 +26,7 @@ from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.state import State
 from envtrail.web.pages.words import change_of
 
-PATHS = ["/", "/operations", "/environments", "/environment?prefix=/opt", "/people", "/people/alice", "/runs", "/findings", "/requests", "/trail", "/health", "/settings"]  # fmt: skip
+PATHS = ["/", "/operations", "/environments", "/environment?prefix=/opt", "/people", "/person?name=alice", "/runs", "/findings", "/requests", "/trail", "/health", "/settings"]  # fmt: skip
 API = ["/api/v1/operations", "/api/v1/status", "/api/openapi.json", "/metrics"]
 
 

@@ -29,7 +29,7 @@ def test_looks_are_sealed_verified_and_survive_a_rebuild(trail: Path) -> None:
     assert envtrail(trail, "looks", "--json", code=1) == ""
     with serve_page(trail) as page:
         page.enter()
-        for path in ("/operations?user=alice", "/operations?user=alice", "/environments", "/settings", "/people/bob"):
+        for path in ("/operations?user=alice", "/operations?user=alice", "/environments", "/settings", "/person?name=bob"):
             assert page.ask(path)[0] == 200
     # The page writes what waits when it ends, at the latest.
     found = [json.loads(line) for line in envtrail(trail, "looks", "--json").splitlines()]

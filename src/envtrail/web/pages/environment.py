@@ -67,7 +67,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str]) -> Non
                 _packages(seen.blames, _)
             with card(_("Who uses it")):
                 rows = [[use.user or f"uid {use.uid}", str(use.runs), show_time(use.last)[:16]] for use in seen.uses]
-                links = {0: lambda at: f"/people/{quote(seen.uses[at].user or str(seen.uses[at].uid), safe='')}"}
+                links = {0: lambda at: f"/person?name={quote(seen.uses[at].user or str(seen.uses[at].uid), safe='')}"}
                 table([_("Person"), _("Runs"), _("Last")], rows, empty=_("Nobody ran anything in it."), links=links)
 
 

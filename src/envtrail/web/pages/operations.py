@@ -92,7 +92,7 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
                 with ui.row().classes("q-gutter-md"):
                     ui.link(_("The environment"), address(operation.environment.prefix)).classes("plain")
                     whose = operation.actor.name or str(operation.actor.number)
-                    ui.link(_("The person"), f"/people/{quote(whose, safe='')}").classes("plain")
+                    ui.link(_("The person"), f"/person?name={quote(whose, safe='')}").classes("plain")
                     if login is not None:
                         ui.link(_("The session"), f"/session?id={quote(login.id, safe='')}").classes("plain")
                     if operation.grant is not None:

@@ -72,7 +72,7 @@ async def page(session: Session, reading: Reading, feed: Feed, given: dict[str, 
                     [_("Person"), _("Operations"), _("Changes"), _("Runs")],
                     [[one.user, str(one.operations), str(one.changes), str(one.runs)] for one in people],
                     empty=_("Nobody did anything in this time."),
-                    links={0: lambda at: f"/people/{quote(people[at].user, safe='')}"},
+                    links={0: lambda at: f"/person?name={quote(people[at].user, safe='')}"},
                 )
             with card(_("Top 10 scripts")):
                 scripts = figures.scripts[:10]
@@ -91,7 +91,7 @@ async def page(session: Session, reading: Reading, feed: Feed, given: dict[str, 
                     [[one.user, one.prefix, str(one.operations)] for one in late],
                     empty=_("Nothing was changed outside office hours."),
                     links={
-                        0: lambda at: f"/people/{quote(late[at].user, safe='')}",
+                        0: lambda at: f"/person?name={quote(late[at].user, safe='')}",
                         1: lambda at: address(late[at].prefix),
                     },
                 )

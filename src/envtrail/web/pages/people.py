@@ -38,7 +38,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
             columns,
             rows,
             empty=_("Nobody did anything in this time."),
-            links={0: lambda at: f"/people/{quote(found[at].user, safe='')}"},
+            links={0: lambda at: f"/person?name={quote(found[at].user, safe='')}"},
         )
 
 

@@ -82,7 +82,9 @@ async def one(session: Session, reading: Reading, given: dict[str, str], now_ms:
                     (_("Session"), str(login.session)),
                 ]
             )
-            ui.link(_("What else this person did"), f"/people/{quote(login.user or str(login.auid), safe='')}").classes("plain")
+            ui.link(_("What else this person did"), f"/person?name={quote(login.user or str(login.auid), safe='')}").classes(
+                "plain"
+            )
         with card(_("Processes as they began")).classes("w-full q-mb-md"):
             if seen.processes:
                 lines([_line(item, seen.processes[0].time_ms) for item in seen.processes])
