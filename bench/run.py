@@ -2,7 +2,7 @@
 
     python bench/run.py [--quick] [parser install watch load start inventory alert page]
 
-`install`, `watch`, `load` and `alert` need root and the kernel's audit; their rules are bounded to one test uid.
+`install`, `watch`, `load`, `alert` and `page` need root and the kernel's audit; their rules are bounded to one test uid.
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ def main() -> None:
     for name in chosen.parts or PARTS:
         with tempfile.TemporaryDirectory(prefix="envtrail-bench-", dir="/tmp") as folder:
             os.chmod(folder, 0o755)
-            tables.append(PARTS[name](Path(folder), quick=chosen.quick))
-        print(tables[-1].render(), flush=True)
+            measured = PARTS[name](Path(folder), quick=chosen.quick)
+        for table in measured if isinstance(measured, list) else [measured]:
+            tables.append(table)
+            print(table.render(), flush=True)
     if not chosen.quick and not chosen.parts:
         report.write(tables)
 

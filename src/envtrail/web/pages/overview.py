@@ -30,7 +30,7 @@ from envtrail.store.panels import (
 )
 from envtrail.store.store import Query, Store, StoreStatus
 from envtrail.web.access import Session
-from envtrail.web.charts import BLUE, bars, calendar, heat
+from envtrail.web.charts import BLUE, afterwards, bars, calendar, fetch_library, heat
 from envtrail.web.feed import Feed
 from envtrail.web.pages.words import address, command_of, person, query_of, show_time, summary
 from envtrail.web.parts import Translate, card, filters, frame, panels, table
@@ -61,11 +61,12 @@ async def page(session: Session, reading: Reading, feed: Feed, given: dict[str, 
     """Build it."""
     figures = await reading.ask(lambda store: _read(store, reading, given, now_ms))
     with frame(TITLE, session, "/") as _:
+        fetch_library()
         filters("/", given, [("environment", _("Environment")), ("user", _("Person"))], _)
         _headline(figures, _)
         with panels():
-            with card(_("Package installs")):
-                _installs(figures.days, _)
+            with card(_("Package installs")) as installs:
+                _installs(installs, figures.days, _)
             with card(_("Most active people")):
                 people = figures.people[:8]
                 table(
@@ -103,8 +104,8 @@ async def page(session: Session, reading: Reading, feed: Feed, given: dict[str, 
                     empty=_("No package came, went or changed in this time."),
                     links={0: lambda at: address(changed[at].prefix)},
                 )
-            with card(_("When environments are changed")):
-                _week(figures.hours, _)
+            with card(_("When environments are changed")) as week:
+                _week(week, figures.hours, _)
         with card(_("Changes by day, for a year")).classes("w-full q-mb-md") as year:
             # Counted after the rest stands: a year that was never asked for takes seconds.
             ui.timer(0.1, lambda: _year(year, session, reading, given, now_ms, _), once=True)
@@ -165,25 +166,23 @@ def _health(agent: AgentStatus | None, _: Translate) -> str:
     )
 
 
-def _installs(days: list[Day], _: Translate) -> None:
+def _installs(place: ui.card, days: list[Day], _: Translate) -> None:
     today = days[-1]
     ui.label(f"{today.installs:,}").classes("figure")
     ui.label(_("packages came or changed today, by {count} operations").format(count=today.operations)).classes("soft")
-    bars(
-        _("Package installs"),
-        [day.day.strftime("%m-%d") for day in days],
-        {_("packages"): (BLUE, [day.installs for day in days])},
-    )
+    names, counts = [day.day.strftime("%m-%d") for day in days], [day.installs for day in days]
+    afterwards(place, lambda: bars(_("Package installs"), names, {_("packages"): (BLUE, counts)}), height="11rem")
 
 
-def _week(hours: list[Hour], _: Translate) -> None:
+def _week(place: ui.card, hours: list[Hour], _: Translate) -> None:
     """The hours of the week, darker where more began."""
     if not hours:
         ui.label(_("Nobody did anything in this time.")).classes("soft")
         return
     days = [_("Mon"), _("Tue"), _("Wed"), _("Thu"), _("Fri"), _("Sat"), _("Sun")]
     cells = [(hour.hour, hour.weekday, hour.operations) for hour in hours]
-    heat(_("operations by hour of the week"), [f"{hour:02d}" for hour in range(24)], days, cells)
+    hours_of_day = [f"{hour:02d}" for hour in range(24)]
+    afterwards(place, lambda: heat(_("operations by hour of the week"), hours_of_day, days, cells), height="13rem")
 
 
 async def _year(place: ui.card, session: Session, reading: Reading, given: dict[str, str], now_ms: int, _: Translate) -> None:
