@@ -1,6 +1,6 @@
-"""Pictures of every page of a recorded trail: `python docs/screenshots.py [FOLDER] [--all]`.
+"""Pictures of every page of a recorded trail, in both languages and themes, and three of them on a phone: `python docs/screenshots.py [FOLDER]`.
 
-Without `--all`: each page in light English, and three of them in the other language, in dark, and at the width of a phone.
+Those that docs/screenshots.md shows are kept in the repository.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ LOOKS = [(language, theme, width) for language in ("en", "zh") for theme in ("li
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=HERE / "screenshots")
-    parser.add_argument("--all", action="store_true", help="Every page in every language, theme and width.")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work, chromium() as browser:
@@ -33,9 +32,8 @@ def main() -> None:
             served.enter()
             for language, theme, width in LOOKS:
                 tab = Tab(browser, served, width=width, language=language, theme=theme)
-                is_plain = (language, theme, width) == LOOKS[0]
                 for name, path in pages_of(trail).items():
-                    if given.all or is_plain or name in MAIN:
+                    if width == LOOKS[0][2] or name in MAIN:
                         page = tab.open(path)
                         page.wait_for_timeout(700)
                         size = "" if width == LOOKS[0][2] else f"-{width}"
@@ -43,7 +41,7 @@ def main() -> None:
                         page.screenshot(
                             path=given.folder / f"{name}-{language}-{theme}{size}.jpg",
                             type="jpeg",
-                            quality=70,
+                            quality=60,
                             full_page=True,
                             clip={"x": 0, "y": 0, "width": width, "height": height},
                         )

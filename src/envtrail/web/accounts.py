@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -46,11 +47,16 @@ class Accounts:
 
     Args:
         path: Of it; it may not be there yet.
+        reader: Group of the page's own account, which may read a file that root makes; null: there is none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, reader: int | None = None) -> None:
+        self._reader = reader
         self._path = path
-        self._dummy = _HASHER.hash("nobody's")
+
+    @cached_property
+    def _dummy(self) -> str:
+        return _HASHER.hash("nobody's")
 
     def read(self) -> list[Account]:
         """All of them, by name.
@@ -67,7 +73,8 @@ class Accounts:
             return []
         except OSError as fault:
             raise CannotRunError(
-                f"`{self._path}` cannot be read: {fault.strerror}", hint="chown it to the page's account"
+                f"`{self._path}` cannot be read: {fault.strerror}",
+                hint="its group must be that of the page's account (`web.account`)",
             ) from None
         if status.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
             raise CannotRunError(f"`{self._path}` is open to others than its owner", hint=f"chmod 640 {self._path}")
@@ -120,12 +127,16 @@ class Accounts:
     def _write(self, accounts: list[Account]) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            owner = self._path.stat() if self._path.exists() else None
+            known = self._path.stat() if self._path.exists() else None
             handle, part = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
             with os.fdopen(handle, "wb") as file:
-                os.fchmod(handle, stat.S_IMODE(owner.st_mode) if owner is not None else 0o600)
-                if owner is not None and os.geteuid() == 0:
-                    os.fchown(handle, owner.st_uid, owner.st_gid)
+                if known is not None:
+                    os.fchmod(handle, stat.S_IMODE(known.st_mode))
+                    if os.geteuid() == 0:
+                        os.fchown(handle, known.st_uid, known.st_gid)
+                elif self._reader is not None and os.geteuid() == 0:
+                    os.fchown(handle, 0, self._reader)
+                    os.fchmod(handle, 0o640)
                 file.write(msgspec.json.format(msgspec.json.encode(_File(version=1, accounts=accounts)), indent=2) + b"\n")
                 file.flush()
                 os.fsync(handle)

@@ -18,6 +18,9 @@ def role_of(name: str, groups: Iterable[str], config: Config) -> Role | None:
         groups: Likewise.
         config: `web.admins`, `web.security`, `web.auditors`, `web.members`: names, `@group`, or `*` for everybody.
     """
+    if name.startswith("@") or name == "*":
+        # A provider's users may be called anything: not what stands for a group, or for everybody, here.
+        return None
     words = {name, "*", *(f"@{group}" for group in groups)}
     given = [role for role, key in _SETTINGS.items() if words.intersection(config.names(key))]
     return highest(given) if given else None

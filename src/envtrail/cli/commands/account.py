@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import pwd
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,7 +86,11 @@ def _accounts(context: Context) -> Accounts:
         from envtrail.web.accounts import Accounts
     except ImportError:
         raise CannotRunError("accounts need argon2-cffi", hint="pip install 'envtrail[web]'") from None
-    return Accounts(Path(context.config.text("web.accounts")))
+    try:
+        reader = pwd.getpwnam(context.config.text("web.account")).pw_gid
+    except KeyError:
+        reader = None
+    return Accounts(Path(context.config.text("web.accounts")), reader=reader)
 
 
 def _password(from_stdin: bool) -> str:
