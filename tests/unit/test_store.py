@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from envtrail.model.observation import GapFound, Observation
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.layout import Layout
 from envtrail.store.reader import iterate_steps
-from envtrail.store.schema import SCHEMA
+from envtrail.store.schema import BUSY_TIMEOUT_S, SCHEMA, connect
 from envtrail.store.state import State
 from envtrail.store.store import Query
 from envtrail.store.verify import verify
@@ -197,6 +198,28 @@ def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "s2.sqlite").write_bytes(b"no database at all" * 100)
     with pytest.raises(DamagedStoreError):
         State(tmp_path / "s2.sqlite")
+
+
+def test_a_reader_in_the_middle_of_a_slow_question_is_waited_for_by_nobody(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.sqlite")
+    with state.transaction():
+        state.put_cursor("before", {"at": 1})
+    reader = connect(tmp_path / "state.sqlite", read_only=True)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM cursors").fetchone() == (1,)
+    state._database.execute("PRAGMA busy_timeout=0")  # what would have waited fails
+    for number in range(3000):
+        with state.transaction():
+            state.put_cursor(f"source {number}", {"text": "x" * 2000})
+    state._database.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+    began = time.monotonic()
+    state.close()
+    assert time.monotonic() - began < BUSY_TIMEOUT_S / 2
+    assert reader.execute("SELECT count(*) FROM cursors").fetchone() == (1,), "the reader keeps the moment it began with"
+    reader.close()
+    again = State(tmp_path / "state.sqlite")
+    assert again.cursor("source 2999") is not None
+    again.close()
 
 
 def test_events_are_found_sealed_and_open(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError
 
 SCHEMA = 7
+BUSY_TIMEOUT_S = 10
+"""How long one waits for another who writes."""
 WEEK_MS = 7 * 86_400_000
 """Weeks are counted from 1970-01-01T00:00Z."""
 
@@ -71,7 +73,7 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     mode = "ro" if read_only else "rwc"
     try:
         database = sqlite3.connect(
-            f"file:{path}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=10
+            f"file:{path}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S
         )
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA:

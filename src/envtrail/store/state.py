@@ -230,7 +230,8 @@ class State:
         return not self._database.execute("SELECT 1 FROM environments UNION SELECT 1 FROM operations LIMIT 1").fetchone()
 
     def close(self) -> None:
-        """Close the database; the WAL is folded in."""
+        """Close the database; the WAL is folded in, unless somebody reads just then: nobody is waited for."""
+        self._database.execute("PRAGMA busy_timeout=0")
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._database.close()
 
