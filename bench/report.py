@@ -20,6 +20,7 @@ class Table:
     columns: list[str]
     rows: list[list[str | int | float]]
     not_run: list[str] = field(default_factory=list)
+    measured: str = field(default_factory=lambda: datetime.now(tz=timezone.utc).strftime("%Y-%m-%d"))
 
     def render(self) -> str:
         lines = [f"## {self.title}", "", self.what, ""]
@@ -27,19 +28,24 @@ class Table:
         lines += [
             "| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row) + " |" for row in self.rows
         ]
+        lines += [f"\nMeasured {self.measured}."]
         lines += [f"\nNot run: {name}" for name in self.not_run]
         return "\n".join(lines) + "\n"
 
 
 def write(tables: list[Table]) -> None:
-    machine = f"{os.cpu_count()} cores, {_processor()}, kernel {platform.release()}, Python {platform.python_version()}"
+    """Write the figures; a table that was not measured now keeps those that it had, and their day."""
     results = HERE / "results"
     results.mkdir(exist_ok=True)
-    moment = datetime.now(tz=timezone.utc).strftime("%Y-%m-%d")
-    document = {"date": moment, "machine": machine, "tables": [asdict(table) for table in tables]}
+    newest = max(results.glob("*.json"), default=None)
+    kept = [Table(**table) for table in json.loads(newest.read_text())["tables"]] if newest else []
+    merged = {table.title: table for table in [*kept, *tables]}
+    machine = f"{os.cpu_count()} cores, {_processor()}, kernel {platform.release()}, Python {platform.python_version()}"
+    moment = max(table.measured for table in merged.values())
+    document = {"date": moment, "machine": machine, "tables": [asdict(table) for table in merged.values()]}
     (results / f"{moment}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     head = f"# Figures of {moment}\n\nMachine: {machine}. Compare within one table: absolute figures belong to this machine.\n\n"
-    (results / "latest.md").write_text(head + "\n".join(table.render() for table in tables))
+    (results / "latest.md").write_text(head + "\n".join(table.render() for table in merged.values()))
 
 
 def _processor() -> str:

@@ -41,7 +41,7 @@ PARTS = {
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--quick", action="store_true", help="fewer rounds and a tenth of the events; writes nothing")
-    arguments.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which parts; all of them by default")
+    arguments.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which parts; the others keep the figures they had; all of them by default")
     chosen = arguments.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     tables = []
@@ -52,7 +52,7 @@ def main() -> None:
         for table in measured if isinstance(measured, list) else [measured]:
             tables.append(table)
             print(table.render(), flush=True)
-    if not chosen.quick and not chosen.parts:
+    if not chosen.quick:
         report.write(tables)
 
 
