@@ -30,8 +30,9 @@ NAVIGATION = (
 SPANS = {"24h": marked("last 24 hours"), "7d": marked("last 7 days"), "30d": marked("last 30 days"), "400d": marked("everything")}
 _STYLE = """
 :root { --nicegui-default-padding: 1rem; }
-.q-table th { font-weight: 600; vertical-align: bottom; } .q-table td { white-space: normal; vertical-align: top; }
+.q-table th { font-weight: 600; vertical-align: bottom; white-space: nowrap; } .q-table td { white-space: normal; vertical-align: top; }
 .q-table td.long { overflow-wrap: anywhere; min-width: 8rem; } .q-table td.short { white-space: nowrap; }
+.q-table td.broken { white-space: pre-line; }
 .action { color: #0550ae; } .body--dark .action { color: #79c0ff; } .grave { color: #b42318; } .body--dark .grave { color: #ffa198; }
 .skip { position: absolute; left: -999px; top: 0; z-index: 9999; padding: .5rem 1rem; background: #fff; color: #0550ae; }
 .skip:focus { left: 0; }
@@ -121,7 +122,12 @@ def frame(title: str, session: Session, path: str) -> Iterator[Translate]:
 
 
 def table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str, links: Mapping[int, Callable[[int], str]] | None = None
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    empty: str,
+    links: Mapping[int, Callable[[int], str]] | None = None,
+    broken: int | None = None,
 ) -> None:
     """A table to read; what it says where there is nothing tells what to do.
 
@@ -130,6 +136,7 @@ def table(
         rows: Text by column.
         empty: Said without rows.
         links: Column → row number → address.
+        broken: Column whose line breaks are ours, and stay.
     """
     if not rows:
         ui.label(empty).classes("soft q-my-md")
@@ -141,14 +148,14 @@ def table(
             "field": f"c{at}",
             "align": "left",
             "sortable": True,
-            "classes": _width_of([row[at] for row in rows]),
+            "classes": _width_of([row[at] for row in rows]) + (" broken" if at == broken else ""),
         }
         for at, title in enumerate(columns)
     ]
     values = [
         {
             "id": number,
-            **{f"c{at}": safe(cell) for at, cell in enumerate(row)},
+            **{f"c{at}": "\n".join(map(safe, cell.split("\n") if at == broken else [cell])) for at, cell in enumerate(row)},
             **{f"l{at}": make(number) for at, make in (links or {}).items()},
         }
         for number, row in enumerate(rows)

@@ -16,7 +16,18 @@ from envtrail.model.times import to_ms
 from envtrail.store.evidence import events_of, unfold
 from envtrail.store.store import EventRow, Query, Store
 from envtrail.web.access import Session
-from envtrail.web.pages.words import address, change_of, command_of, person, query_of, show_span, show_time, summary, verdict_of
+from envtrail.web.pages.words import (
+    address,
+    change_of,
+    command_of,
+    person,
+    query_of,
+    reason_of,
+    show_span,
+    show_time,
+    summary,
+    verdict_of,
+)
 from envtrail.web.parts import card, filters, frame, lines, pairs, table
 from envtrail.web.reading import Reading
 
@@ -109,9 +120,7 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
         if findings:
             with card(_("Findings")).classes("w-full q-mb-md"):
                 for finding in findings:
-                    ui.link(safe(f"{finding.level.value}: {finding.title}: {finding.reason}"), f"/findings/{finding.id}").classes(
-                        "plain"
-                    )
+                    ui.link(safe(f"{finding.level.value}: {reason_of(finding)}"), f"/findings/{finding.id}").classes("plain")
         with card(_("Processes")).classes("w-full q-mb-md"):
             tree = [f"{'  ' * step.level}{step.pid}  {command_of(step.argv)}" for step in unfold(operation, events)]
             if tree:

@@ -39,12 +39,12 @@ async def trail(session: Session, reading: Reading, given: dict[str, str], now_m
                 ),
                 command_of(item.values["argv"] or [item.values["exe"] or item.values["type"] or ""]),
                 ", ".join(item.values["keys"] or []),
-                (item.records or "")[:2000],
+                (item.records or "").rstrip()[:2000],
             ]
             for item in found
         ]
         columns = [_("When"), _("Serial"), _("Kind"), _("Uid"), _("Command"), _("Key"), _("What the kernel wrote")]
-        table(columns, rows, empty=_("No event fits. Take a longer time, or fewer words."))
+        table(columns, rows, empty=_("No event fits. Take a longer time, or fewer words."), broken=6)
         if len(found) == _MOST:
             # Those of the same moment are shown once more: a moment may hold more events than a page.
             older = {**given, "until": str(found[-1].values["time"])}
