@@ -95,7 +95,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     subprocess.run(["chown", "-R", f"{AUID}:{AUID}", str(home)], check=True)
     (folder / "policy.d").mkdir()
     (folder / "policy.d" / "10.yaml").write_text(POLICY)
-    variables = {"ENVTRAIL_POLICY_PATH": str(folder / "policy.d"), "ENVTRAIL_POLICY_INTERVAL_S": "1"}
+    variables = {
+        "ENVTRAIL_POLICY_PATH": str(folder / "policy.d"),
+        "ENVTRAIL_POLICY_INTERVAL_S": "1",
+        # At whatever hour the tests are run, it is one of work.
+        "ENVTRAIL_OFFICE_DAYS": "mon:tue:wed:thu:fri:sat:sun",
+        "ENVTRAIL_OFFICE_HOURS": "00:00-24:00",
+    }
     with running_agent(folder, AUID, roots=[home], **variables) as agent:
         wait_until(lambda: agent.ask("env", "list").stdout.count(str(home)) >= 3, "the environments to be known")
         yield Lab(folder, agent, home)
