@@ -44,8 +44,8 @@ run: setup ## Watch this machine, with a live feed; where it cannot, say why and
 
 test: setup ## Pass the whole test suite, Rust and Python
 	cargo test -q --release --workspace
-	$(BIN)/python -m pytest -q -n 2 -m "not kernel and not auditd and not conda and not browser"
-	$(BIN)/python -m pytest -q -p no:randomly -m "kernel or auditd or conda or browser"
+	$(BIN)/python -m pytest -q -n 2 -m "not kernel and not auditd and not conda and not browser and not search"
+	$(BIN)/python -m pytest -q -p no:randomly -m "kernel or auditd or conda or browser or search"
 
 lint: setup ## ruff, mypy, stubtest, import-linter, rustfmt, clippy
 	$(BIN)/ruff check .

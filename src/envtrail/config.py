@@ -67,6 +67,15 @@ class Config:
         assert isinstance(value, list)  # noqa: S101 - the table's default decides the type
         return value
 
+    def variables(self, section: str) -> dict[str, str]:
+        """The settings of a section as environment variables, for a process that is started."""
+        chosen = [setting for setting in SETTINGS if setting.key.startswith(f"{section}.")]
+        values = {setting: self.value(setting.key) for setting in chosen if self.origin(setting.key) != "default"}
+        return {
+            setting.variable: _separator(setting).join(value) if isinstance(value, list) else str(value)
+            for setting, value in values.items()
+        }
+
     def replaced(self, origin: str, **values: Value) -> Config:
         """A copy with some values set; keys are written with `__` for the dot."""
         changed = {key.replace("__", "."): Resolved(value, origin) for key, value in values.items()}
@@ -155,10 +164,14 @@ def _from_text(setting: Setting, text: str) -> object:
         case int():
             return int(text) if text.lstrip("-").isdigit() else text
         case list():
-            # Hours have colons of their own.
-            return [part for part in text.split("," if setting.unit == "hours" else ":") if part]
+            return [part for part in text.split(_separator(setting)) if part]
         case _:
             return text
+
+
+def _separator(setting: Setting) -> str:
+    """Hours and addresses have colons of their own."""
+    return "," if setting.unit in {"hours", "addresses"} else ":"
 
 
 def _read_toml(path: Path, *, required: bool) -> dict[str, Any]:

@@ -7,6 +7,7 @@ EnvtrailError                  4 failed
 │   └── InputError               a file, a log, an identifier that was named
 ├── CannotRunError             3 this host or this user cannot do it
 │   └── RulesLockedError         the kernel's rules are locked until reboot (-e 2)
+├── SearchError                4 a search server's answer, or none
 └── StoreError                 4 the data folder
     ├── DamagedStoreError        bytes that are not what was written
     ├── NewerFormatError         written by a newer Envtrail
@@ -105,3 +106,36 @@ class StoreFullError(StoreError):
     """There is no space left where the data folder lives."""
 
     id = "store_full"
+
+
+class SearchError(EnvtrailError):
+    """A search server did not do what it was asked.
+
+    Args:
+        message: What happened.
+        hint: The next step.
+        status: Of HTTP; null without an answer.
+        is_uncertain: What was asked may have been done all the same.
+        wait_s: How long the server asks us to wait (`Retry-After`).
+    """
+
+    id = "search-server"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        status: int | None = None,
+        is_uncertain: bool = False,
+        wait_s: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.is_uncertain = is_uncertain
+        self.wait_s = wait_s
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same may be taken later: no answer, overload, a full disk."""
+        return self.status is None or self.status in {408, 429} or self.status >= 500

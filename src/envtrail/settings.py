@@ -241,6 +241,25 @@ SETTINGS: tuple[Setting, ...] = (
         "path",
         "Channels over which people are told; it holds secrets, so only its owner may read it.",
     ),
+    Setting("elastic.urls", [], "addresses", "Servers of one Elasticsearch or OpenSearch cluster; empty: nothing is shipped."),
+    Setting(
+        "elastic.namespace", "default", "name", "Last part of the data streams' names, as in `logs-envtrail.operation-default`."
+    ),
+    Setting("elastic.api_key_file", "", "path", "File with an API key of Elasticsearch, encoded; empty: none."),
+    Setting("elastic.user", "", "name", "Account on the cluster, where there is no API key."),
+    Setting("elastic.password_file", "", "path", "File with its password."),
+    Setting("elastic.ca_file", "", "path", "Authority of the servers' certificates (PEM); empty: the system's."),
+    Setting("elastic.client_cert", "", "path", "Certificate that we show (PEM); empty: none."),
+    Setting("elastic.client_key", "", "path", "Its key (PEM)."),
+    Setting(
+        "elastic.streams",
+        ["operation", "change", "run", "finding", "gap", "event"],
+        "names",
+        "What is shipped; `event` is most of the volume, and comes once its segment is sealed (`store.segment_age_s`).",
+    ),
+    Setting("elastic.retention_days", 400, "days", "How long the cluster keeps it (ILM or ISM); 0: for ever."),
+    Setting("elastic.bulk_bytes", 5 * 1024 * 1024, "bytes", "Size of a bulk before it is compressed."),
+    Setting("elastic.bulk_documents", 2000, "", "Documents in a bulk."),
     Setting(
         "web.account",
         "envtrail-web",

@@ -1,4 +1,4 @@
-"""What runs beside the loop in processes of its own: who tells people, and the page. The loop never waits for them."""
+"""What runs beside the loop in processes of its own: who tells people, who ships documents, and the page. The loop never waits for them."""
 
 from __future__ import annotations
 
@@ -86,6 +86,11 @@ def notifier(config: Config) -> Child:
     """Tells people, while there is a file of channels."""
     path = config.text("notify.path")
     return Child(config, ["notify", "run"], {"ENVTRAIL_NOTIFY_PATH": path}, lambda: Path(path).exists())
+
+
+def shipper(config: Config) -> Child:
+    """Sends what is written to a search cluster, where one is named."""
+    return Child(config, ["elastic", "ship"], config.variables("elastic"), lambda: bool(config.names("elastic.urls")))
 
 
 def page(config: Config, port: int) -> Child:

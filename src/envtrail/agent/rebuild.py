@@ -9,7 +9,7 @@ from msgspec import Struct
 from envtrail.agent.build import make_pipeline
 from envtrail.config import Config
 from envtrail.errors import InputError
-from envtrail.store.layout import Layout, WriterLock
+from envtrail.store.layout import Layout, writer_lock
 from envtrail.store.reader import iterate_steps
 from envtrail.store.state import State
 
@@ -33,7 +33,7 @@ def rebuild_state(config: Config, *, on_progress: Callable[[int], None] | None =
     if not layout.exists():
         raise InputError(f"no trail in `{config.data_dir}`", hint="`envtrail up` begins one")
     layout.check_format()
-    lock = WriterLock(layout.folder)
+    lock = writer_lock(layout.folder)
     fresh = layout.folder / "state.sqlite.new"
     try:
         for suffix in ("", "-wal", "-shm"):

@@ -54,6 +54,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "agent": "Watch this machine, for the service manager.",
         "rules": "Audit rules: plan, apply, check, diff, remove, export.",
         "notify": "Tell people: test, check, status of the channels.",
+        "elastic": "Ship to Elasticsearch or OpenSearch: setup, check, ship, status.",
         "service": "Install, upgrade or uninstall the system service.",
         "status": "Rules, capture, lag, losses, disk, budgets.",
         "doctor": "What is wrong on this host, and the command that mends it.",

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from envtrail.config import Config
-from envtrail.errors import CannotRunError, EnvtrailError
+from envtrail.errors import EnvtrailError
 from envtrail.notify.channels import open_channels
 from envtrail.notify.notifier import Notifier
+from envtrail.store.layout import ProcessLock, lock_holder
 
 _LOOK_AT_FILE_S = 1.0
 _AFTER_FAULT_S = 5.0
@@ -43,7 +43,7 @@ def run(
         CannotRunError: another process tells people of this trail.
     """
     path = Path(config.text("notify.path"))
-    with _only_one(folder):
+    with closing(ProcessLock(folder / "notify.lock", "tells people of")):
         loop = _Loop(folder, path, stop, on_fault)
         try:
             loop.run(parent)
@@ -53,16 +53,7 @@ def run(
 
 def running_pid(folder: Path) -> int | None:
     """The process that tells people of a trail."""
-    try:
-        with (folder / "notify.lock").open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                text = file.read().strip()
-                return int(text) if text.isdigit() else None
-    except OSError:
-        pass
-    return None
+    return lock_holder(folder / "notify.lock")
 
 
 class _Loop:
@@ -130,24 +121,6 @@ class _Loop:
         if fault != self._told:
             self._told = fault
             self._on_fault(fault)
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder / "notify.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise CannotRunError(
-                f"process {running_pid(folder) or 'unknown'} tells people of the trail in `{folder}` already",
-                hint="stop it first",
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

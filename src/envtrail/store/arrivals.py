@@ -1,4 +1,4 @@
-"""What has newly been noticed or decided, for who tells people: a look costs microseconds while nothing is written.
+"""What has newly come or changed, for who tells people or ships documents: a look costs microseconds while nothing is written.
 
 References:
     https://www.sqlite.org/pragma.html#pragma_data_version
@@ -16,9 +16,15 @@ import msgspec
 from envtrail.errors import CannotRunError
 from envtrail.model.approval import Request
 from envtrail.model.finding import Finding
+from envtrail.model.gap import Gap
 from envtrail.model.ids import lowest_id
+from envtrail.model.operation import Operation
+from envtrail.model.run import Run
 from envtrail.store.decisions import find_finding, find_request
 from envtrail.store.schema import connect
+
+ITEMS: dict[str, type[Operation | Run | Finding | Gap]] = {"operation": Operation, "run": Run, "finding": Finding, "gap": Gap}
+"""What is logged as it is written (`schema`), by the name it is logged under."""
 
 
 class Arrivals:
@@ -92,6 +98,38 @@ class Arrivals:
     def request(self, id_: str) -> Request | None:
         """A request by its whole id."""
         return find_request(self._database, id_) if self._database else None
+
+    def identity(self) -> str | None:
+        """Of the file: another one (`envtrail rebuild`) has another; null while there is none."""
+        return self._database.execute("SELECT id FROM identity").fetchone()[0] if self._database else None
+
+    def span_written(self) -> tuple[int, int]:
+        """Numbers of the oldest writing that is remembered and of the newest; (1, 0) while nothing was written."""
+        if self._database is None:
+            return 1, 0
+        return tuple(self._database.execute("SELECT coalesce(min(number), 1), coalesce(max(number), 0) FROM written").fetchone())
+
+    def written(self, after: int, limit: int) -> list[tuple[int, str, str]]:
+        """(number, kind, id) of what was written, oldest first; what was written twice is there twice."""
+        if self._database is None:
+            return []
+        return self._database.execute(
+            "SELECT number, kind, id FROM written WHERE number > ? ORDER BY number LIMIT ?", (after, limit)
+        ).fetchall()
+
+    def ids(self, kind: str, after: str, limit: int) -> list[str]:
+        """Ids of all items of a kind, in their order."""
+        if self._database is None:
+            return []
+        rows = self._database.execute(f"SELECT id FROM {kind}s WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+        return [id_ for (id_,) in rows]
+
+    def item(self, kind: str, id_: str) -> Operation | Run | Finding | Gap | None:
+        """One item, as it is now."""
+        if self._database is None:
+            return None
+        row = self._database.execute(f"SELECT doc FROM {kind}s WHERE id = ?", (id_,)).fetchone()
+        return msgspec.json.decode(row[0], type=ITEMS[kind]) if row else None
 
     def close(self) -> None:
         """Close the database; the next look opens it again."""

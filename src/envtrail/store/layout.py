@@ -90,22 +90,26 @@ class Layout:
             )
 
 
-class WriterLock:
-    """The right to write, held until closed or until the process ends.
+class ProcessLock:
+    """The right of one process to do something with a trail, held until closed or until the process ends.
+
+    Args:
+        path: Of the lock's file; it holds the pid.
+        doing: What only one may do, as in "is writing".
 
     Raises:
         CannotRunError: another process has it, and which.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def __init__(self, path: Path, doing: str) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             holder = os.read(self._descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(self._descriptor)
             raise CannotRunError(
-                f"process {holder} is writing the trail in `{folder}`",
+                f"process {holder} {doing} the trail in `{path.parent}`",
                 hint="stop it first, or name another --data-dir",
             ) from None
         os.ftruncate(self._descriptor, 0)
@@ -114,6 +118,25 @@ class WriterLock:
     def close(self) -> None:
         """Give it back."""
         os.close(self._descriptor)
+
+
+def lock_holder(path: Path) -> int | None:
+    """The process that has a lock; null when nobody has it."""
+    try:
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                text = file.read().strip()
+                return int(text) if text.isdigit() else None
+    except OSError:
+        pass
+    return None
+
+
+def writer_lock(folder: Path) -> ProcessLock:
+    """The right to write a trail."""
+    return ProcessLock(folder / "lock", "is writing")
 
 
 def translate(fault: OSError, path: Path) -> StoreError | CannotRunError | InputError:

@@ -13,13 +13,16 @@ from pathlib import Path
 
 from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError
 
-SCHEMA = 7
+SCHEMA = 8
 BUSY_TIMEOUT_S = 10
 """How long one waits for another who writes."""
 WEEK_MS = 7 * 86_400_000
 """Weeks are counted from 1970-01-01T00:00Z."""
 
-_TABLES = """
+WRITTEN_KEPT = 200_000
+"""How many of the newest writings are remembered; who has missed more of them compares everything."""
+
+_TABLES = f"""
 CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, ended TEXT, prefix TEXT, tool TEXT, kind TEXT, outcome TEXT,
   user TEXT, uid INTEGER, auid INTEGER, command TEXT, unexplained INTEGER, verdict TEXT, granted TEXT,
   method TEXT, changes INTEGER, installs INTEGER, doc BLOB) WITHOUT ROWID;
@@ -57,10 +60,20 @@ INSERT INTO totals VALUES ('operations', 0), ('runs', 0);
 CREATE TRIGGER operations_made AFTER INSERT ON operations BEGIN UPDATE totals SET count = count + 1 WHERE name = 'operations'; END;
 CREATE TRIGGER runs_made AFTER INSERT ON runs BEGIN UPDATE totals SET count = count + 1 WHERE name = 'runs'; END;
 CREATE TABLE weeks (week INTEGER PRIMARY KEY, version INTEGER);
+CREATE TABLE written (number INTEGER PRIMARY KEY, kind TEXT, id TEXT);
+CREATE TRIGGER written_enough AFTER INSERT ON written WHEN new.number % 1000 = 0
+  BEGIN DELETE FROM written WHERE number <= new.number - {WRITTEN_KEPT}; END;
+CREATE TABLE identity (id TEXT);
+INSERT INTO identity VALUES (hex(randomblob(16)));
 CREATE TABLE looks (id TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
 CREATE TABLE redactions (kind TEXT PRIMARY KEY, count INTEGER) WITHOUT ROWID;
 CREATE TABLE cursors (source TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
-"""
+""" + "".join(
+    f"CREATE TRIGGER {kind}_{event.lower()}_written AFTER {event} ON {kind}s BEGIN "
+    f"INSERT INTO written (kind, id) VALUES ('{kind}', new.id); END;\n"
+    for kind in ("operation", "run", "finding", "gap")
+    for event in ("INSERT", "UPDATE")
+)
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:

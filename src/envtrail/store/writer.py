@@ -12,7 +12,7 @@ from envtrail.config import Config
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.observation import Observation
 from envtrail.store.hot import HotSegment, new_header
-from envtrail.store.layout import RECORDS, Layout, WriterLock
+from envtrail.store.layout import RECORDS, Layout, writer_lock
 from envtrail.store.seal import Seal, read_seal, seal_folder
 
 
@@ -33,7 +33,7 @@ class TrailWriter:
         self.layout.create()
         self._config = config
         self._hints = hints
-        self._lock = WriterLock(self.layout.folder)
+        self._lock = writer_lock(self.layout.folder)
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seal")
         self._pending: Future[Seal] | None = None
         shutil.rmtree(self.layout.sealed, ignore_errors=True)

@@ -1,0 +1,217 @@
+"""`envtrail elastic`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from envtrail.cli.context import Context
+from envtrail.cli.render import emit_json, emit_text, safe, style
+from envtrail.config import Config
+from envtrail.errors import CannotRunError, ExitCode
+from envtrail.model.times import show_ms
+
+if TYPE_CHECKING:
+    from envtrail.export.client import SearchClient
+    from envtrail.export.templates import Step, Templates
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_COLOURS = {"fine": "green", "made": "green", "updated": "green", "removed": "green"}
+
+
+def _urls(command: _F) -> _F:
+    return click.option("--url", "urls", multiple=True, help="Of a server, instead of `elastic.urls`.")(command)
+
+
+def _json(what: str) -> Callable[[_F], _F]:
+    return click.option("--json", "as_json", is_flag=True, help=f"JSON lines: {what}.")
+
+
+@click.group("elastic")
+def command() -> None:
+    """Ship the trail to Elasticsearch or OpenSearch, where a fleet's trails are together."""
+
+
+@command.command()
+@_urls
+@_json("a step each")
+@click.pass_obj
+def setup(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
+    """Make the templates and the retention, or bring them up to date. Done twice, it does nothing the second time."""
+    config = _config(context, urls)
+    with closing(_client(config)) as client:
+        _show(_templates(client, config).setup(), as_json=as_json)
+
+
+@command.command()
+@_urls
+@_json("a step each")
+@click.pass_obj
+def check(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
+    """Is the cluster as it should be? Exit code 1 when it is not."""
+    config = _config(context, urls)
+    with closing(_client(config)) as client:
+        states = _show(_templates(client, config).check(), as_json=as_json)
+    if states - {"fine", "impossible", "newer"}:
+        raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+
+
+@command.command()
+@_urls
+@click.option("--data", "with_data", is_flag=True, help="The documents too.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_json("a step each")
+@click.pass_obj
+def teardown(context: Context, urls: tuple[str, ...], with_data: bool, yes: bool, as_json: bool) -> None:
+    """Take away what `setup` made. The cluster keeps the documents, unless --data says otherwise."""
+    config = _config(context, urls)
+    if with_data and not yes:
+        namespace = config.text("elastic.namespace")
+        click.confirm(
+            f"Delete every document of namespace `{namespace}` on {', '.join(config.names('elastic.urls'))}?", abort=True
+        )
+    with closing(_client(config)) as client:
+        _show(_templates(client, config).teardown(with_data=with_data), as_json=as_json)
+
+
+@command.command()
+@_urls
+@click.option("--once", is_flag=True, help="End when all that is final was sent.")
+@click.option("--parent", type=int, hidden=True, help="End when this process is not the parent any more.")
+@click.pass_obj
+def ship(context: Context, urls: tuple[str, ...], once: bool, parent: int | None) -> None:
+    """Send what the trail holds, and what comes, until Ctrl-C. `envtrail up` and the service do it where elastic.urls is set."""
+    _need_httpx()
+    from envtrail.export.process import run
+
+    stop = threading.Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    config = _config(context, urls)
+    run(
+        config.data_dir,
+        config,
+        stop,
+        once=once,
+        parent=parent,
+        on_fault=lambda fault: click.echo(f"elastic: {safe(fault)}", err=True),
+    )
+
+
+@command.command()
+@_json("one object")
+@click.pass_obj
+def status(context: Context, as_json: bool) -> None:
+    """How shipping fares: what was sent, what waits, what was refused, the last fault."""
+    from envtrail.export.book import read_shipping
+    from envtrail.export.process import running_pid
+
+    folder = context.config.data_dir
+    shipping = read_shipping(folder / "elastic.sqlite")
+    pid = running_pid(folder)
+    if as_json:
+        emit_json([] if shipping is None else [shipping])
+        return
+    click.echo(f"shipper    running, pid {pid}" if pid else "shipper    not running: nothing is sent")
+    if shipping is None:
+        return
+    for count in shipping.counts:
+        there = f", {count.there:,} there already" if count.there else ""
+        click.echo(f"{count.stream:10} {count.sent:,} sent{there}")
+    click.echo(f"waiting    {shipping.outbox:,} documents; {shipping.changed:,} items that are not final yet")
+    if shipping.refused:
+        click.echo(style(f"refused    {shipping.refused:,} documents: `envtrail elastic refused` tells why", fg="red"))
+    last = show_ms(shipping.success_ms) if shipping.success_ms is not None else "never"
+    click.echo(f"last success {last}")
+    if shipping.fault is not None and shipping.fault_ms is not None:
+        again = f"; next try {show_ms(shipping.next_ms)}" if shipping.next_ms is not None else ""
+        click.echo(
+            style(
+                f"last fault {show_ms(shipping.fault_ms)}, {shipping.failures} in a row{again}: {safe(shipping.fault)}", fg="red"
+            )
+        )
+
+
+@command.command()
+@click.option("--retry", is_flag=True, help="Offer them once more, after what was wrong is mended.")
+@click.option("-n", "limit", default=20, show_default=True, type=click.IntRange(1), help="The most to show.")
+@_json("a document each")
+@click.pass_obj
+def refused(context: Context, retry: bool, limit: int, as_json: bool) -> None:
+    """Documents that the cluster did not take, and why; they are kept here. Exit code 1 when there is none."""
+    from envtrail.export.book import Book, read_refused
+    from envtrail.export.process import running_pid
+
+    folder = context.config.data_dir
+    path = folder / "elastic.sqlite"
+    found = read_refused(path, limit)
+    if not found:
+        click.echo("nothing was refused", err=True)
+        raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+    if retry:
+        if pid := running_pid(folder):
+            raise CannotRunError(f"the shipper runs (pid {pid})", hint="stop it first; it takes them up when it starts")
+        with closing(Book(path)) as book:
+            click.echo(f"{book.retry_refused()} documents wait to be sent again")
+        return
+    if as_json:
+        emit_json(found)
+    else:
+        emit_text(f"{show_ms(item.time_ms)}  {item.stream:10} {item.id}  {safe(item.reason)}" for item in found)
+
+
+@command.command(hidden=True)
+@click.pass_obj
+def wanted(context: Context) -> None:
+    """Exit code 1 where no server is named; for the service manager."""
+    if not context.config.names("elastic.urls"):
+        raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+
+
+def _config(context: Context, urls: tuple[str, ...]) -> Config:
+    return context.config.replaced("--url", elastic__urls=list(urls)) if urls else context.config
+
+
+def _client(config: Config) -> SearchClient:
+    _need_httpx()
+    from envtrail.export.client import SearchClient, connection_of
+
+    return SearchClient(connection_of(config))
+
+
+def _templates(client: SearchClient, config: Config) -> Templates:
+    from envtrail.export.templates import Templates, look_at
+
+    cluster = look_at(client)
+    days = config.number("elastic.retention_days")
+    return Templates(client, cluster, namespace=config.text("elastic.namespace"), retention_days=days)
+
+
+def _show(steps: Iterable[Step], *, as_json: bool) -> set[str]:
+    """Each step as it is done; gives the states that were met."""
+    states = set()
+    for step in steps:
+        states.add(step.state)
+        if as_json:
+            emit_json([step])
+        else:
+            hint = f"  ({step.hint})" if step.hint else ""
+            click.echo(f"{style(step.state.ljust(10), fg=_COLOURS.get(step.state, 'yellow'))} {step.what}{hint}")
+    return states
+
+
+def _need_httpx() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("httpx") is None:
+        raise CannotRunError("httpx is not installed", hint="pip install 'envtrail[elastic]'")

@@ -1,0 +1,245 @@
+"""A search server over plain HTTP: the few calls that are needed, alike for Elasticsearch 8 and 9 and for OpenSearch.
+
+Neither official client is used: each refuses the other product's servers, and Elasticsearch's refuses its own of another major version.
+
+References:
+    https://www.elastic.co/docs/api/doc/elasticsearch; https://docs.opensearch.org/latest/api-reference
+    RFC 9110 section 10.2.3 (Retry-After)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import ipaddress
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from envtrail.config import Config
+from envtrail.errors import ConfigError, SearchError
+
+CONNECT_S = 5.0
+ANSWER_S = 60.0
+_GZIP_LEVEL = 1
+_NEXT_ENDPOINT = {502, 503, 504}
+_LONGEST_REASON = 500
+
+
+class Connection(Struct, frozen=True, kw_only=True):
+    """Where the servers are and how to come in."""
+
+    urls: list[str]
+    """Of one cluster; the next one is asked where one does not answer."""
+    api_key: str | None = None
+    user: str | None = None
+    password: str | None = None
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+
+
+def connection_of(config: Config) -> Connection:
+    """What the settings say.
+
+    Raises:
+        ConfigError: no server is named, one is no address, a secret would go over plain HTTP, or a file cannot be read.
+    """
+    urls = [url.rstrip("/") for url in config.names("elastic.urls")]
+    if not urls:
+        raise ConfigError(
+            "no search server is named", hint="set elastic.urls, as in `--set elastic.urls=https://es.example:9200`"
+        )
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ConfigError(f"elastic.urls: `{url}` is no http or https address", hint="https://es.example:9200")
+        if parts.username or parts.password:
+            raise ConfigError(
+                f"elastic.urls: the address of {parts.hostname} holds a secret",
+                hint="elastic.user with elastic.password_file, or elastic.api_key_file",
+            )
+        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise ConfigError(
+                f"elastic.urls: `{url}` would tell everything to whoever listens", hint="https, or a loopback address"
+            )
+    user = config.text("elastic.user") or None
+    return Connection(
+        urls=urls,
+        api_key=_secret(config, "elastic.api_key_file"),
+        user=user,
+        password=_secret(config, "elastic.password_file") if user else None,
+        ca_file=config.text("elastic.ca_file") or None,
+        client_cert=config.text("elastic.client_cert") or None,
+        client_key=config.text("elastic.client_key") or None,
+    )
+
+
+class SearchClient:
+    """Asks one cluster; not for several threads.
+
+    Args:
+        connection: Where, and as whom.
+        answer_s: How long an answer is awaited.
+
+    Raises:
+        ConfigError: a certificate or a key cannot be used.
+    """
+
+    def __init__(self, connection: Connection, *, answer_s: float = ANSWER_S) -> None:
+        headers = {"Accept": "application/json"}
+        if connection.api_key is not None:
+            headers["Authorization"] = f"ApiKey {connection.api_key}"
+        auth = (connection.user, connection.password or "") if connection.user and connection.api_key is None else None
+        self._urls = connection.urls
+        self._at = 0
+        self._http = httpx.Client(
+            headers=headers,
+            auth=auth,
+            verify=_tls(connection),
+            timeout=httpx.Timeout(answer_s, connect=CONNECT_S),
+            trust_env=False,
+        )
+
+    def ask(self, method: str, path: str, body: Any = None, *, fine: Sequence[int] = ()) -> Any:
+        """One request; of several servers the next one is asked where one is not there.
+
+        Args:
+            method: Of HTTP.
+            path: With its query.
+            body: Becomes JSON; bytes are lines of JSON already.
+            fine: Statuses beside 2xx that are answers: their document is given.
+
+        Raises:
+            SearchError: the server refuses, fails, or none answers.
+        """
+        content, headers = _encode(body)
+        fault: SearchError | None = None
+        for _ in self._urls:
+            url = self._urls[self._at]
+            try:
+                answer = self._http.request(method, url + path, content=content, headers=headers)
+            except httpx.HTTPError as problem:
+                fault = _no_answer(url, problem)
+            else:
+                if answer.is_success or answer.status_code in fine:
+                    return _document(answer)
+                fault = _refusal(url, method, path, answer)
+                if answer.status_code not in _NEXT_ENDPOINT:
+                    raise fault
+            self._at = (self._at + 1) % len(self._urls)
+            if fault.is_uncertain and method == "POST":
+                raise fault
+        assert fault is not None  # noqa: S101 - there is at least one address
+        raise fault
+
+    def exists(self, path: str) -> bool:
+        """Whether there is something."""
+        return bool(self.ask("GET", path, fine=(404,)).get("status") != 404)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+
+def _encode(body: Any) -> tuple[bytes | None, dict[str, str]]:
+    if body is None:
+        return None, {}
+    if isinstance(body, bytes):
+        return gzip.compress(body, _GZIP_LEVEL), {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
+    return msgspec.json.encode(body), {"Content-Type": "application/json"}
+
+
+def _document(answer: httpx.Response) -> Any:
+    if not answer.content:
+        return {}
+    try:
+        return msgspec.json.decode(answer.content)
+    except msgspec.DecodeError:
+        raise SearchError(
+            f"{answer.url.copy_with(query=None)} answers no JSON: {answer.text[:80]!r}",
+            hint="is this a search server, or something before it?",
+            status=answer.status_code,
+            is_uncertain=True,
+        ) from None
+
+
+def _no_answer(url: str, problem: httpx.HTTPError) -> SearchError:
+    # Before a connection stands nothing can have been taken.
+    is_certain = isinstance(problem, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+    said = str(problem) or type(problem).__name__
+    hint = (
+        "elastic.ca_file names the authority of its certificate"
+        if "CERTIFICATE" in said.upper()
+        else "is it running, and is the address right?"
+    )
+    return SearchError(f"{url} does not answer: {said}", hint=hint, is_uncertain=not is_certain)
+
+
+def _refusal(url: str, method: str, path: str, answer: httpx.Response) -> SearchError:
+    reason = answer.text[:_LONGEST_REASON]
+    with contextlib.suppress(msgspec.DecodeError, AttributeError):
+        error = msgspec.json.decode(answer.content).get("error")
+        reason = reason_of(error) if error else reason
+    status = answer.status_code
+    hint = {
+        401: "elastic.api_key_file, or elastic.user with elastic.password_file, is not accepted",
+        403: "this key or user may not do this: docs/elastic.md lists what it needs",
+        413: "http.max_content_length of the server is smaller than elastic.bulk_bytes",
+    }.get(status)
+    wait = answer.headers.get("retry-after", "")
+    return SearchError(
+        f"{method} {url}{path.partition('?')[0]}: {status} {reason}",
+        hint=hint,
+        status=status,
+        is_uncertain=status >= 500,
+        wait_s=float(wait) if wait.isdigit() else None,
+    )
+
+
+def reason_of(error: Any) -> str:
+    """What a server's error document says, in a line."""
+    if not isinstance(error, dict):
+        return str(error)[:_LONGEST_REASON]
+    cause = error.get("caused_by")
+    below = f": {cause.get('reason')}" if isinstance(cause, dict) and cause.get("reason") else ""
+    return f"{error.get('type')}: {error.get('reason')}{below}"[:_LONGEST_REASON]
+
+
+def _tls(connection: Connection) -> ssl.SSLContext | bool:
+    if connection.ca_file is None and connection.client_cert is None:
+        return True
+    try:
+        context = ssl.create_default_context(cafile=connection.ca_file)
+        if connection.client_cert is not None:
+            context.load_cert_chain(connection.client_cert, connection.client_key)
+    except (OSError, ssl.SSLError) as fault:
+        raise ConfigError(
+            f"elastic.ca_file, elastic.client_cert or elastic.client_key cannot be used: {fault}", hint="PEM files are needed"
+        ) from None
+    return context
+
+
+def _secret(config: Config, key: str) -> str | None:
+    path = config.text(key)
+    if not path:
+        return None
+    try:
+        return Path(path).read_text().strip()
+    except OSError as fault:
+        raise ConfigError(
+            f"{key}: `{path}` cannot be read: {fault.strerror}", hint="a file that holds nothing but the secret"
+        ) from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,371 @@
+"""What the trail holds, as ECS documents: pure functions, each giving documents that say where they belong.
+
+The document of the domain stands whole below `envtrail.<kind>`, under the names that `--json` uses, so that it can be read back as it
+was; ECS's fields beside it are what dashboards and other tools look at.
+
+References:
+    https://www.elastic.co/docs/reference/ecs/ecs-allowed-values-event-kind and the pages beside it
+    https://www.elastic.co/docs/reference/ecs/ecs-process, ecs-user, ecs-package, ecs-related
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import PurePosixPath
+from typing import Any, Union
+
+import msgspec
+from msgspec import Struct
+
+from envtrail.export.fields import ECS_VERSION
+from envtrail.model.finding import Finding
+from envtrail.model.gap import Gap
+from envtrail.model.ids import make_ulid, time_of
+from envtrail.model.operation import Actor, Change, EnvironmentRef, Operation, OperationKind, Outcome
+from envtrail.model.run import Run
+from envtrail.model.times import to_ms, to_rfc3339
+
+_VERSION = version("envtrail")
+Item = Union[Operation, Run, Finding, Gap]
+_TYPES = {
+    OperationKind.INSTALL: ["installation"],
+    OperationKind.REMOVE: ["deletion"],
+    OperationKind.UPDATE: ["change"],
+    OperationKind.CREATE: ["installation"],
+    OperationKind.DELETE: ["deletion"],
+    OperationKind.LOCK: ["info"],
+    OperationKind.SYNC: ["change"],
+    OperationKind.TAMPER: ["change"],
+}
+_OUTCOMES = {Outcome.SUCCESS: "success", Outcome.FAILURE: "failure", Outcome.KILLED: "failure", Outcome.UNKNOWN: "unknown"}
+# (category, type); kinds that ECS has no category for have none.
+_EVENTS: dict[str, tuple[list[str], list[str]]] = {
+    "exec": (["process"], ["start"]),
+    "exit": (["process"], ["end"]),
+    "file": (["file"], ["change"]),
+    "user": (["authentication"], ["info"]),
+    "config": (["configuration"], ["change"]),
+    "daemon": (["configuration"], ["info"]),
+}
+# Column of the typed event → ECS field; what is not named here stands below `envtrail.event`.
+EVENT_FIELDS = {
+    "exit_code": "process.exit_code",
+    "pid": "process.pid",
+    "ppid": "process.parent.pid",
+    "auid": "user.audit.id",
+    "uid": "user.id",
+    "euid": "user.effective.id",
+    "gid": "group.id",
+    "ses": "envtrail.session",
+    "comm": "process.name",
+    "exe": "process.executable",
+    "argc": "process.args_count",
+    "argv": "process.args",
+    "cwd": "process.working_directory",
+}
+_IDS = {"auid", "uid", "euid", "gid"}
+"""Numbers that ECS has as keywords."""
+_OTHERWHERE = {"time", "node", "kind"}
+
+
+class Document(Struct, frozen=True, kw_only=True):
+    """One document on its way."""
+
+    stream: str
+    """Kind of its data stream (`fields.STREAMS`)."""
+    id: str
+    """The same whenever it is made again."""
+    body: dict[str, Any]
+
+
+def kind_of(item: Item) -> str:
+    """`operation`, `run`, `finding` or `gap`."""
+    return type(item).__name__.lower()
+
+
+def digest_of(item: Item) -> str:
+    """Of all that an item says: another digest, another content."""
+    return hashlib.sha256(msgspec.json.encode(item)).hexdigest()[:32]
+
+
+def documents_of(item: Item, namespace: str) -> list[Document]:
+    """An item's own document, and of an operation one for each package that changed."""
+    own = Document(stream=kind_of(item), id=document_id(item), body=_body(kind_of(item), item, namespace))
+    if not isinstance(item, Operation):
+        return [own]
+    return [own, *(_change_document(item, change, namespace) for change in item.changes or ())]
+
+
+def amendment_of(item: Item, namespace: str, made_ms: int) -> Document:
+    """What an item says since it was sent: whole, and with the name of what it takes the place of."""
+    kind = kind_of(item)
+    body = _body(kind, item, namespace)
+    body["data_stream"]["dataset"] = body["event"]["dataset"] = "envtrail.amendment"
+    body["event"]["created"] = to_rfc3339(made_ms)
+    body["envtrail"]["amends"] = {"kind": kind, "id": document_id(item), "made": to_rfc3339(made_ms)}
+    return Document(stream="amendment", id=make_ulid(made_ms, "amendment", document_id(item), digest_of(item)), body=body)
+
+
+def document_id(item: Item) -> str:
+    """The `_id` of an item; of two machines it is never the same."""
+    return make_ulid(_time_of(item), "document", kind_of(item), item.host, item.id)
+
+
+def event_document(row: Mapping[str, Any], segment: int, namespace: str) -> Document:
+    """A typed event.
+
+    Args:
+        row: By column of `model.schema`; `time` in ms since the epoch.
+        segment: Number of its segment.
+        namespace: Of the data stream.
+    """
+    node, time_ms, kind = str(row["node"]), int(row["time"]), str(row["kind"])
+    category, types = _EVENTS.get(kind, ([], ["info"]))
+    rest = {
+        name: value
+        for name, value in row.items()
+        if name not in EVENT_FIELDS and name not in _OTHERWHERE and value is not None and value not in ([], {})
+    }
+    # What the agent's own node is called: a log of another machine that was imported names that one.
+    body = _frame("event", node, time_ms, namespace)
+    body["event"] |= {
+        "kind": "event",
+        "category": category,
+        "type": types,
+        "action": row["type"],
+        "outcome": {True: "success", False: "failure"}.get(row["success"], "unknown"),
+        "sequence": row["serial"],
+    }
+    body["envtrail"] |= {"kind": "event", "event": rest | {"segment": segment, "kind": kind}}
+    for column, field in EVENT_FIELDS.items():
+        value = row[column]
+        if value is not None and value != []:
+            _put(body, field, str(value) if column in _IDS else value)
+    if row["argv"]:
+        body["process"]["command_line"] = " ".join(row["argv"])
+    if row["auid"] is not None:
+        body["related"]["user"] = [str(row["auid"])]
+    if (address := _address(row["address"])) is not None:
+        body["source"] = {"ip": address}
+        body["related"]["ip"] = [address]
+    return Document(stream="event", id=make_ulid(time_ms, "event", node, str(row["serial"])), body=body)
+
+
+def _body(kind: str, item: Item, namespace: str) -> dict[str, Any]:
+    body = _frame(kind, item.host, _time_of(item), namespace)
+    body["event"]["id"] = item.id
+    body["envtrail"] |= {"id": item.id, "kind": kind, "digest": digest_of(item), kind: msgspec.to_builtins(item)}
+    match item:
+        case Operation():
+            _tell_operation(body, item)
+        case Run():
+            _tell_run(body, item)
+        case Finding():
+            _tell_finding(body, item)
+        case Gap():
+            _tell_gap(body, item)
+    return body
+
+
+def _tell_operation(body: dict[str, Any], item: Operation) -> None:
+    changes = item.changes or ()
+    command = " ".join(item.argv)
+    body["message"] = f"{item.actor.name or item.actor.number}: {command} in {item.environment.prefix}: {item.outcome.value}"
+    body["event"] |= {"kind": "event", "category": ["package"], "type": _TYPES[item.kind], "action": item.kind.value}
+    if names := sorted({change.name for change in changes}):
+        body["package"] = {"name": names}
+    if item.policy_rule is not None:
+        body["rule"] = {"name": item.policy_rule, "ruleset": "envtrail.policy"}
+    own = body["envtrail"]["operation"]
+    own["changed"] = len(changes)
+    own["installed"] = sum(change.after is not None for change in changes)
+    _tell_what_ran(body, item, command)
+    _tell_environment(body, item.environment)
+
+
+def _tell_run(body: dict[str, Any], item: Run) -> None:
+    command = " ".join(item.argv)
+    body["message"] = f"{item.actor.name or item.actor.number}: {command}: {item.outcome.value}"
+    body["event"] |= {
+        "kind": "event",
+        "category": ["process"],
+        "type": ["start", "end"] if item.ended else ["start"],
+        "action": "run",
+    }
+    _tell_what_ran(body, item, command)
+    if item.script_sha256 is not None:
+        body["process"]["hash"] = {"sha256": item.script_sha256}
+        body["related"]["hash"] = [item.script_sha256]
+    if item.environment is not None:
+        _tell_environment(body, item.environment)
+
+
+def _tell_finding(body: dict[str, Any], item: Finding) -> None:
+    body["message"] = f"{item.title}: {item.reason}" if item.reason else item.title
+    body["event"] |= {"kind": "alert", "type": ["info"], "action": item.detection, "severity": item.level.rank * 20 + 1}
+    if item.reason:
+        body["event"]["reason"] = item.reason
+    body["rule"] = {"id": item.detection, "name": item.title, "ruleset": f"envtrail.{item.source}"}
+    techniques = [tag[len("attack.") :].upper() for tag in item.tags if tag[:8] == "attack.t" and tag[8:9].isdigit()]
+    if techniques:
+        body["threat"] = {"technique": {"id": techniques}}
+    _tell_user(body, item.user, item.uid)
+    if item.argv:
+        body["process"] = {"args": item.argv, "args_count": len(item.argv), "command_line": " ".join(item.argv)}
+    if item.package is not None:
+        body["package"] = {"name": [item.package]}
+    if item.prefix is not None:
+        body["envtrail"]["environment"] = {"prefix": item.prefix, "name": PurePosixPath(item.prefix).name}
+
+
+def _tell_gap(body: dict[str, Any], item: Gap) -> None:
+    body["message"] = f"{item.cause.value}: {item.detail}"
+    body["event"] |= {
+        "kind": "pipeline_error",
+        "type": ["info"],
+        "action": item.cause.value,
+        "start": to_rfc3339(item.since_ms),
+        "end": to_rfc3339(item.until_ms),
+        "duration": max(0, item.until_ms - item.since_ms) * 1_000_000,
+    }
+
+
+def _tell_what_ran(body: dict[str, Any], item: Operation | Run, command: str) -> None:
+    """Time, outcome, process and person, which operations and runs tell alike."""
+    event = body["event"]
+    event["outcome"] = _OUTCOMES[item.outcome]
+    event["start"] = item.started
+    if item.ended is not None:
+        event["end"] = item.ended
+        event["duration"] = max(0, to_ms(item.ended) - to_ms(item.started)) * 1_000_000
+    if isinstance(item, Operation) and item.reason is not None:
+        event["reason"] = item.reason
+    process = {
+        "pid": item.pid,
+        "args": item.argv,
+        "args_count": len(item.argv),
+        "command_line": command,
+        "working_directory": item.cwd,
+        "exit_code": item.exit_code,
+    }
+    body["process"] = {name: value for name, value in process.items() if value is not None}
+    _tell_actor(body, item.actor)
+
+
+def _tell_actor(body: dict[str, Any], actor: Actor) -> None:
+    _tell_user(body, actor.name, actor.number)
+    if actor.auid is not None:
+        body["user"]["audit"] = {"id": str(actor.auid)}
+    if actor.uid is not None:
+        body["user"]["effective"] = {"id": str(actor.uid)}
+    body["envtrail"]["actor"] = {"class": actor.kind, "method": actor.method, "confidence": actor.confidence.value}
+    if actor.session is not None:
+        body["envtrail"]["session"] = actor.session
+    if (address := _address(actor.remote)) is not None:
+        body["source"] = {"ip": address}
+        body["related"]["ip"] = [address]
+        body["process"]["entry_leader"] = {"entry_meta": {"source": {"ip": address}}}
+    if actor.chain:
+        body["related"]["user"] = sorted({*actor.chain, *body["related"].get("user", [])})
+    if actor.container is not None:
+        body["container"] = {"id": actor.container.id, "runtime": actor.container.engine}
+        if actor.container.image is not None:
+            body["container"]["image"] = {"name": actor.container.image}
+
+
+def _tell_user(body: dict[str, Any], name: str | None, number: int | None) -> None:
+    user = {"name": name, "id": None if number is None else str(number)}
+    body["user"] = {key: value for key, value in user.items() if value is not None}
+    if name is not None:
+        body["related"]["user"] = [name]
+
+
+def _tell_environment(body: dict[str, Any], environment: EnvironmentRef) -> None:
+    prefix = environment.prefix
+    body["envtrail"]["environment"] = {"prefix": prefix, "name": PurePosixPath(prefix).name, "kind": environment.kind}
+
+
+def _change_document(operation: Operation, change: Change, namespace: str) -> Document:
+    action = "added" if change.before is None else "removed" if change.after is None else "changed"
+    body = _frame("change", operation.host, time_of(operation.id), namespace)
+    body["message"] = (
+        f"{change.name} {_version(change, 'before')} → {_version(change, 'after')} in {operation.environment.prefix}"
+    )
+    types = {"added": "installation", "removed": "deletion", "changed": "change"}
+    body["event"] |= {
+        "id": operation.id,
+        "kind": "event",
+        "category": ["package"],
+        "type": [types[action]],
+        "action": action,
+        "outcome": _OUTCOMES[operation.outcome],
+    }
+    state = change.after or change.before
+    body["package"] = {"name": [change.name], "type": change.ecosystem}
+    if state is not None:
+        body["package"]["version"] = state.version
+        if state.source is not None:
+            body["package"]["reference"] = state.source
+    own = msgspec.to_builtins(change) | {"operation": operation.id, "action": action}
+    body["envtrail"] |= {"id": operation.id, "kind": "change", "change": own}
+    body["process"] = {"args": operation.argv, "command_line": " ".join(operation.argv)}
+    _tell_actor(body, operation.actor)
+    _tell_environment(body, operation.environment)
+    id_ = make_ulid(time_of(operation.id), "change", operation.host, operation.id, change.ecosystem, change.name)
+    return Document(stream="change", id=id_, body=body)
+
+
+def _version(change: Change, side: str) -> str:
+    state = change.before if side == "before" else change.after
+    return state.version if state is not None else "∅"
+
+
+def _frame(kind: str, host: str, time_ms: int, namespace: str) -> dict[str, Any]:
+    """What every document has."""
+    dataset = f"envtrail.{kind}"
+    return {
+        "@timestamp": to_rfc3339(time_ms),
+        "ecs": {"version": ECS_VERSION},
+        "data_stream": {"type": "logs", "dataset": dataset, "namespace": namespace},
+        "agent": {"type": "envtrail", "version": _VERSION},
+        "host": {"name": host, "hostname": host},
+        "event": {"module": "envtrail", "dataset": dataset},
+        "related": {"hosts": [host]},
+        "envtrail": {},
+    }
+
+
+def _time_of(item: Item) -> int:
+    match item:
+        case Operation() | Run():
+            return to_ms(item.started)
+        case Finding():
+            return item.time_ms
+        case Gap():
+            return item.since_ms
+
+
+def _address(text: str | None) -> str | None:
+    try:
+        return str(ipaddress.ip_address((text or "").partition("%")[0]))
+    except ValueError:
+        return None
+
+
+def _put(body: dict[str, Any], field: str, value: Any) -> None:
+    *parents, leaf = field.split(".")
+    for parent in parents:
+        body = body.setdefault(parent, {})
+    body[leaf] = value
+
+
+def leaves_of(body: Mapping[str, Any], above: str = "") -> Iterable[str]:
+    """The dotted name of every field that a document holds."""
+    for name, value in body.items():
+        if isinstance(value, Mapping):
+            yield from leaves_of(value, f"{above}{name}.")
+        else:
+            yield above + name

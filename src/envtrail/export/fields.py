@@ -1,0 +1,166 @@
+"""The one table of indexed fields. Their number is constant: what a document holds beyond them is kept and not indexed.
+
+References:
+    https://www.elastic.co/docs/reference/ecs/ecs-field-reference
+    https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/dynamic (`false`: kept in `_source`, not indexed)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+ECS_VERSION = "8.17.0"
+OWN = ("operation", "change", "run", "finding", "gap", "event")
+"""Kinds of documents; each has its own fields below `envtrail.<kind>`, under the names that `--json` uses."""
+STREAMS = (*OWN, "amendment")
+
+_LONGEST_TERM = 8_191
+"""Characters: in UTF-8 no more than Lucene's 32,766 bytes."""
+
+# By type. A name is ECS's, or below `envtrail`.
+_KEYWORDS = [
+    "ecs.version",
+    "data_stream.type",
+    "data_stream.dataset",
+    "data_stream.namespace",
+    "agent.type",
+    "agent.version",
+    "event.kind",
+    "event.category",
+    "event.type",
+    "event.action",
+    "event.outcome",
+    "event.module",
+    "event.dataset",
+    "event.id",
+    "event.code",
+    "host.name",
+    "host.hostname",
+    "user.name",
+    "user.id",
+    "user.audit.id",
+    "user.audit.name",
+    "user.effective.id",
+    "group.id",
+    "process.name",
+    "process.executable",
+    "process.args",
+    "process.working_directory",
+    "process.hash.sha256",
+    "process.entry_leader.entry_meta.type",
+    "container.id",
+    "container.runtime",
+    "container.image.name",
+    "file.path",
+    "file.name",
+    "file.directory",
+    "package.name",
+    "package.version",
+    "package.type",
+    "package.license",
+    "package.reference",
+    "rule.id",
+    "rule.name",
+    "rule.ruleset",
+    "threat.technique.id",
+    "related.user",
+    "related.hosts",
+    "related.ip",
+    "related.hash",
+    "envtrail.id",
+    "envtrail.kind",
+    "envtrail.digest",
+    "envtrail.environment.prefix",
+    "envtrail.environment.name",
+    "envtrail.environment.kind",
+    "envtrail.amends.kind",
+    "envtrail.amends.id",
+    "envtrail.actor.class",
+    "envtrail.actor.method",
+    "envtrail.actor.confidence",
+    "envtrail.operation.id",
+    "envtrail.operation.kind",
+    "envtrail.operation.tool",
+    "envtrail.operation.verdict",
+    "envtrail.operation.grant",
+    "envtrail.operation.policy_rule",
+    "envtrail.operation.group",
+    "envtrail.change.operation",
+    "envtrail.change.action",
+    "envtrail.change.before.version",
+    "envtrail.change.after.version",
+    "envtrail.change.after.source",
+    "envtrail.run.kind",
+    "envtrail.run.program",
+    "envtrail.run.snapshot",
+    "envtrail.run.parent",
+    "envtrail.finding.detection",
+    "envtrail.finding.source",
+    "envtrail.finding.level",
+    "envtrail.finding.status",
+    "envtrail.finding.operation",
+    "envtrail.finding.assignee",
+    "envtrail.gap.cause",
+    "envtrail.event.type",
+    "envtrail.event.keys",
+    "envtrail.event.hint",
+    "envtrail.event.node",
+]
+_LONGS = [
+    "event.duration",
+    "event.severity",
+    "event.sequence",
+    "process.pid",
+    "process.args_count",
+    "process.exit_code",
+    "process.parent.pid",
+    "process.entry_leader.entry_meta.source.port",
+    "envtrail.session",
+    "envtrail.operation.processes",
+    "envtrail.operation.changed",
+    "envtrail.operation.installed",
+    "envtrail.operation.signal",
+    "envtrail.run.count",
+    "envtrail.gap.records",
+    "envtrail.event.serial",
+    "envtrail.event.segment",
+    "envtrail.event.syscall",
+    "envtrail.event.image",
+    "envtrail.event.parent_image",
+    "envtrail.event.tracked_image",
+]
+_BOOLEANS = ["envtrail.operation.explained", "envtrail.operation.complete", "envtrail.change.requested", "envtrail.event.success"]
+_DATES = ["@timestamp", "event.start", "event.end", "event.created", "envtrail.amends.made"]
+_ADDRESSES = ["source.ip", "process.entry_leader.entry_meta.source.ip"]
+_TEXTS = ["message", "event.reason", "rule.description"]
+_LONG_KEYWORDS = ["process.command_line"]
+
+FIELDS: dict[str, dict[str, Any]] = {
+    **{name: {"type": "keyword", "ignore_above": 1024} for name in _KEYWORDS},
+    **{name: {"type": "long"} for name in _LONGS},
+    **{name: {"type": "boolean"} for name in _BOOLEANS},
+    **{name: {"type": "date"} for name in _DATES},
+    **{name: {"type": "ip"} for name in _ADDRESSES},
+    **{name: {"type": "text"} for name in _TEXTS},
+    **{name: {"type": "keyword", "ignore_above": _LONGEST_TERM, "fields": {"text": {"type": "text"}}} for name in _LONG_KEYWORDS},
+}
+
+
+def mapping(*, dynamic: str = "false") -> dict[str, Any]:
+    """The mapping of every data stream.
+
+    Args:
+        dynamic: What becomes of a field that the table does not name, at the root and in ECS's fields; `strict` refuses the document.
+            Below `envtrail.<kind>` it is always kept and not indexed.
+    """
+    root: dict[str, Any] = {"dynamic": dynamic, "properties": {}}
+    for name, described in sorted(FIELDS.items()):
+        *parents, leaf = name.split(".")
+        at = root
+        for parent in parents:
+            at = at["properties"].setdefault(parent, {"properties": {}})
+        at["properties"][leaf] = described
+    own = root["properties"]["envtrail"]["properties"]
+    for kind in OWN:
+        own[kind]["dynamic"] = "false"
+    return root

@@ -1,0 +1,72 @@
+"""Typed events of the sealed segments, as documents: any of them can be made again, so that only a place has to be remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from envtrail.export.book import Parcel, encode
+from envtrail.export.ecs import event_document
+from envtrail.store.layout import EVENTS, Layout
+
+
+class SegmentReader:
+    """Reads on from a place: number of a segment, and a row in it.
+
+    Args:
+        layout: Of the trail.
+        namespace: Of the data streams.
+    """
+
+    def __init__(self, layout: Layout, namespace: str) -> None:
+        self._layout = layout
+        self._namespace = namespace
+        self._number = -1
+        self._table: pa.Table | None = None
+
+    def read(self, number: int, row: int, limit: int, *, until: int | None = None) -> list[Parcel]:
+        """Documents of the next rows; none where no segment is sealed that was not sent.
+
+        Args:
+            number: Of the segment, as `position` gave it; one that is gone is passed over.
+            row: The first.
+            limit: The most.
+            until: Row before which to end.
+        """
+        at, start = self.position(number, row)
+        table = self._open(at)
+        if table is None:
+            return []
+        count = until - row if until is not None and (at, start) == (number, row) else limit
+        return list(self._parcels(at, table.slice(start, count)))
+
+    def position(self, number: int, row: int) -> tuple[int, int]:
+        """The same place, or the beginning of the next segment that has events where this one is at its end, or gone."""
+        table = self._open(number)
+        if table is not None and row < table.num_rows:
+            return number, row
+        for following in self._layout.numbers():
+            if following > number:
+                table = self._open(following)
+                if table is not None and table.num_rows:
+                    return following, 0
+        return number, row
+
+    def _open(self, number: int) -> pa.Table | None:
+        if number != self._number:
+            path = self._layout.segment(number) / EVENTS
+            try:
+                table = pq.read_table(path)
+            except FileNotFoundError:
+                return None
+            at = table.schema.get_field_index("time")
+            self._table = table.set_column(at, "time", table.column("time").cast(pa.int64()))
+            self._number = number
+        return self._table
+
+    def _parcels(self, number: int, rows: pa.Table) -> Iterator[Parcel]:
+        for row in rows.to_pylist(maps_as_pydicts="lossy"):
+            document = event_document(row, number, self._namespace)
+            yield Parcel(stream=document.stream, id=document.id, body=encode(document))
