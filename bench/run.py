@@ -41,7 +41,9 @@ PARTS = {
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--quick", action="store_true", help="fewer rounds and a tenth of the events; writes nothing")
-    arguments.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which parts; the others keep the figures they had; all of them by default")
+    arguments.add_argument(
+        "parts", nargs="*", choices=[*PARTS, []], help="which parts; the others keep the figures they had; all of them by default"
+    )
     chosen = arguments.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     tables = []

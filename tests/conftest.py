@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 import audit_lab
+import search_lab
 
 
 def _why_not(marker: str) -> str | None:
@@ -19,6 +20,8 @@ def _why_not(marker: str) -> str | None:
         return audit_lab.why_no_kernel()
     if marker == "browser":
         return None if shutil.which("chromium") else "chromium is not installed"
+    if marker == "search":
+        return search_lab.why_no_server()
     if marker == "auditd":
         return audit_lab.why_no_kernel() or (
             None if shutil.which("auditd", path="/usr/sbin:/sbin") else "auditd is not installed"
@@ -29,7 +32,7 @@ def _why_not(marker: str) -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons: dict[str, str | None] = {}
     for item in items:
-        for marker in ("kernel", "auditd", "browser"):
+        for marker in ("kernel", "auditd", "browser", "search"):
             if item.get_closest_marker(marker) is None:
                 continue
             reason = reasons.setdefault(marker, _why_not(marker))

@@ -13,7 +13,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -26,9 +25,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from notify_lab import free_port
+
 CENTRAL = "https://repo1.maven.org/maven2"
 # Not below /root, which nobody may read.
-CACHE = Path("/var/cache" if os.geteuid() == 0 else os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "envtrail-search"
+CACHE = (
+    Path("/var/cache" if os.geteuid() == 0 else os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "envtrail-search"
+)
 START_S = 90
 STOP_S = 60
 
@@ -170,22 +173,23 @@ class SearchServer:
         (conf / "jvm.options").write_text("\n".join(self._options()) + "\n")
         if os.geteuid() == 0:
             subprocess.run(["chown", "-R", "nobody:nogroup", str(self.folder)], check=True)
-        self.process = subprocess.Popen(
-            [*_as_nobody(), *self._command(java, home)],
-            cwd=self.folder,
-            env={
-                "PATH": f"{java}/bin:/usr/bin:/bin",
-                "HOME": str(self.folder),
-                "JAVA_HOME": str(java),
-                "ES_JAVA_HOME": str(java),
-                "ES_PATH_CONF": str(conf),
-                "ES_TMPDIR": str(self.folder / "tmp"),
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=(self.folder / "out.log").open("ab"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with (self.folder / "out.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*_as_nobody(), *self._command(java, home)],
+                cwd=self.folder,
+                env={
+                    "PATH": f"{java}/bin:/usr/bin:/bin",
+                    "HOME": str(self.folder),
+                    "JAVA_HOME": str(java),
+                    "ES_JAVA_HOME": str(java),
+                    "ES_PATH_CONF": str(conf),
+                    "ES_TMPDIR": str(self.folder / "tmp"),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         if wait:
             self.wait()
 
@@ -197,7 +201,10 @@ class SearchServer:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.release.product} ended: {self._last_words()}")
             with contextlib.suppress(OSError, ValueError):
-                if self.call("GET", "/_cluster/health?wait_for_status=yellow&timeout=5s", timeout=10)["status"] in {"yellow", "green"}:
+                if self.call("GET", "/_cluster/health?wait_for_status=yellow&timeout=5s", timeout=10)["status"] in {
+                    "yellow",
+                    "green",
+                }:
                     return
             time.sleep(0.25)
         raise RuntimeError(f"{self.release.product} did not answer in {START_S} s: {self._last_words()}")
@@ -298,13 +305,6 @@ def search_server(product: str, **settings: Any) -> Iterator[SearchServer]:
             yield server
         finally:
             server.kill()
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _as_nobody() -> list[str]:

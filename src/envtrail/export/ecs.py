@@ -314,7 +314,9 @@ def _change_document(operation: Operation, change: Change, namespace: str) -> Do
     body["process"] = {"args": operation.argv, "command_line": " ".join(operation.argv)}
     _tell_actor(body, operation.actor)
     _tell_environment(body, operation.environment)
-    id_ = make_ulid(time_of(operation.id), "change", operation.host, operation.id, change.ecosystem, change.name)
+    # A system's Python may hold two versions of one package, in two folders.
+    versions = (_version(change, "before"), _version(change, "after"))
+    id_ = make_ulid(time_of(operation.id), "change", operation.host, operation.id, change.ecosystem, change.name, *versions)
     return Document(stream="change", id=id_, body=body)
 
 

@@ -43,7 +43,7 @@ class Step(Struct, frozen=True, kw_only=True):
 
     what: str
     state: str
-    """`fine`, `made`, `updated`, `removed`, `missing`, `older`, `newer`, `different` or `impossible`."""
+    """`fine`, `made`, `updated`, `removed`, `missing`, `older`, `newer`, `different`, `in use` or `impossible`."""
     hint: str = ""
 
 
@@ -130,12 +130,20 @@ class Templates:
                     yield Step(what=name, state="removed")
         for path, _ in reversed(list(self._wanted())):
             if self._client.exists(path):
-                # A template that a data stream still needs cannot be taken away; the server says so.
-                self._client.ask("DELETE", path)
-                yield Step(what=path, state="removed")
+                yield self._remove(path)
         if self._cluster.lifecycle is not None and self._client.exists(self._policy_path()):
             self._client.ask("DELETE", self._policy_path())
             yield Step(what=self._policy_path(), state="removed")
+
+    def _remove(self, path: str) -> Step:
+        try:
+            self._client.ask("DELETE", path)
+        except SearchError as fault:
+            # What a data stream, or a template, still needs cannot be taken away.
+            if fault.status != 400:
+                raise
+            return Step(what=path, state="in use", hint="documents need it: --data deletes them too")
+        return Step(what=path, state="removed")
 
     def _wanted(self) -> Iterator[tuple[str, dict[str, Any]]]:
         settings: dict[str, Any] = {"codec": "best_compression", "mapping": {"ignore_malformed": True}}

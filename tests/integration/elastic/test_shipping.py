@@ -1,0 +1,335 @@
+"""Shipping to real servers: everything arrives, once, whatever happens to the line, the server or the shipper."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from faulty_proxy import faulty_proxy
+from search_lab import RELEASES, SearchServer, search_server
+
+from envtrail.config import Config, load_config
+from envtrail.export.book import Book, read_refused, read_shipping
+from envtrail.export.client import Connection, SearchClient
+from envtrail.export.ecs import Document, document_id
+from envtrail.export.fields import mapping
+from envtrail.export.shipper import Shipper
+from envtrail.export.templates import Templates, look_at, stream_name
+from envtrail.model.finding import Finding
+from envtrail.model.gap import Gap
+from envtrail.model.operation import Operation
+from envtrail.model.run import Run
+from envtrail.store.embedded import EmbeddedStore
+from envtrail.store.layout import Layout
+from envtrail.store.state import State
+from envtrail.store.store import Query
+
+pytestmark = [pytest.mark.search, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module", params=list(RELEASES))
+def server(request: pytest.FixtureRequest) -> Iterator[SearchServer]:
+    with search_server(request.param) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recorded")
+    subprocess.run(
+        [sys.executable, "-m", "envtrail", "--data-dir", str(folder), "demo", "--fast"], check=True, capture_output=True
+    )
+    return folder / "demo"
+
+
+@pytest.fixture
+def trail(recorded: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(recorded, tmp_path / "trail"))
+
+
+class Cluster:
+    """A namespace of its own on a server, and a clock that goes as the test wants."""
+
+    def __init__(self, server: SearchServer, trail: Path, namespace: str) -> None:
+        self.server, self.trail, self.namespace = server, trail, namespace
+        self.now_ms = int(time.time() * 1000)
+
+    def config(self, **settings: Any) -> Config:
+        flags = {"data_dir": str(self.trail), "elastic.namespace": self.namespace, "elastic.urls": [self.server.url]}
+        return load_config(environ={}, flags=flags | {f"elastic.{name}": value for name, value in settings.items()})
+
+    def client(self, url: str | None = None, *, answer_s: float = 60) -> SearchClient:
+        return SearchClient(Connection(urls=[url or self.server.url]), answer_s=answer_s)
+
+    def templates(self, client: SearchClient) -> Templates:
+        return Templates(client, look_at(client), namespace=self.namespace, retention_days=0)
+
+    def setup(self) -> None:
+        with closing(self.client()) as client:
+            list(self.templates(client).setup())
+
+    def ship(
+        self, *, url: str | None = None, answer_s: float = 60, after: Callable[[], None] = lambda: None, **settings: Any
+    ) -> None:
+        """Until all was sent; the clock goes on by a second each step."""
+        with (
+            closing(self.client(url, answer_s=answer_s)) as client,
+            closing(Shipper(self.trail, client, self.config(**settings), lambda: self.now_ms, jitter=lambda: 0.0)) as shipper,
+        ):
+            for _ in range(2000):
+                shipper.step()
+                after()
+                if shipper.fault is None and shipper.is_done():
+                    return
+                self.now_ms += 1000
+            raise AssertionError(shipper.fault)
+
+    def documents(self, kind: str) -> list[dict[str, Any]]:
+        name = stream_name(kind, self.namespace)
+        with closing(self.client()) as client:
+            client.ask("POST", f"/{name}/_refresh", fine=(404,))
+            answer = client.ask("POST", f"/{name}/_search", {"size": 10_000}, fine=(404,))
+        return [hit["_source"] | {"_id": hit["_id"]} for hit in answer.get("hits", {}).get("hits", ())]
+
+    def of_domain(self, kind: str, type_: type[Any]) -> dict[str, Any]:
+        """What was shipped, read back."""
+        bodies = [document["envtrail"][kind] for document in self.documents(kind)]
+        return {item.id: item for item in (msgspec.convert(body, type_) for body in bodies)}
+
+    def counts(self) -> dict[str, int]:
+        kinds = ("operation", "change", "run", "finding", "gap", "event", "amendment")
+        return {kind: len(self.documents(kind)) for kind in kinds}
+
+
+@pytest.fixture
+def cluster(server: SearchServer, trail: Path, request: pytest.FixtureRequest) -> Cluster:
+    namespace = f"{abs(hash(request.node.name)):x}"[:12]
+    return Cluster(server, trail, namespace)
+
+
+@pytest.fixture
+def lonely(trail: Path) -> Iterator[Cluster]:
+    """On a server where nobody else has templates."""
+    with search_server("opensearch") as started:
+        yield Cluster(started, trail, "default")
+
+
+def held(trail: Path) -> EmbeddedStore:
+    return EmbeddedStore(trail)
+
+
+def test_all_that_the_trail_holds_arrives_and_reads_back_as_it_was(cluster: Cluster) -> None:
+    cluster.setup()
+    cluster.ship()
+    store = held(cluster.trail)
+    operations = {item.id: item for item in store.operations(Query())}
+    assert cluster.of_domain("operation", Operation) == operations
+    runs = {
+        item.id: item for item in store.runs(Query(everything=True)) if item.part_of is None and "running" not in str(item.absent)
+    }
+    assert cluster.of_domain("run", Run) == runs
+    assert cluster.of_domain("finding", Finding) == {item.id: item for item in store.findings(Query())}
+    assert cluster.of_domain("gap", Gap) == {item.id: item for item in store.gaps(Query())}
+    changes = Counter((item.id, change.name) for item in operations.values() for change in item.changes or ())
+    shipped = Counter((body["envtrail"]["id"], body["package"]["name"][0]) for body in cluster.documents("change"))
+    assert shipped == changes
+    rows = {(row.values["time"], row.values["serial"]): row.values for row in store.events(Query()) if row.segment == 1}
+    events = {body["event"]["sequence"]: body for body in cluster.documents("event")}
+    assert len(events) == len(rows) > 100
+    for (_, serial), row in rows.items():
+        body = events[serial]
+        assert body["process"].get("args", []) == (row["argv"] or [])
+        assert body["process"].get("pid") == row["pid"]
+        assert body["envtrail"]["event"].get("keys", []) == (row["keys"] or [])
+
+
+def test_a_strict_server_knows_every_field(cluster: Cluster) -> None:
+    """The table of fields is whole: a server that refuses what it does not know takes every document."""
+    cluster.setup()
+    with closing(cluster.client()) as client:
+        for kind in ("operation", "change", "run", "finding", "gap", "event", "amendment"):
+            template = {
+                "index_patterns": [stream_name(kind, cluster.namespace)],
+                "data_stream": {},
+                "priority": 900,
+                "template": {"mappings": mapping(dynamic="strict")},
+            }
+            client.ask("PUT", f"/_index_template/logs-envtrail.{kind}-{cluster.namespace}", template)
+    cluster.ship()
+    assert not read_refused(cluster.trail / "elastic.sqlite", 10)
+    assert cluster.counts()["operation"] > 10
+
+
+def test_what_a_server_has_is_not_sent_twice_even_when_the_book_is_lost(cluster: Cluster) -> None:
+    cluster.setup()
+    cluster.ship()
+    before = cluster.counts()
+    cluster.ship()
+    assert cluster.counts() == before
+    for path in cluster.trail.glob("elastic.sqlite*"):
+        path.unlink()
+    cluster.ship()
+    assert cluster.counts() == before
+    shipping = read_shipping(cluster.trail / "elastic.sqlite")
+    assert shipping is not None
+    assert {count.stream: count.there for count in shipping.counts} == {kind: n for kind, n in before.items() if n}
+
+
+def test_a_change_after_it_was_sent_is_an_amendment(cluster: Cluster) -> None:
+    cluster.setup()
+    cluster.ship()
+    before = cluster.counts()
+    operation = next(iter(held(cluster.trail).operations(Query())))
+
+    def change(**fields: Any) -> None:
+        state = State(Layout(cluster.trail).state)
+        with state.transaction():
+            state.put_operation(msgspec.structs.replace(operation, **fields))
+        state.close()
+
+    change(grant="G1")
+    cluster.ship()
+    change(grant="G2")
+    # The book is lost as well: the server has the document, and says 409; what it says since is not swallowed.
+    for path in cluster.trail.glob("elastic.sqlite*"):
+        path.unlink()
+    cluster.ship()
+    assert cluster.counts() == before | {"amendment": 2}
+    amendments = sorted(cluster.documents("amendment"), key=lambda body: str(body["envtrail"]["amends"]["made"]))
+    assert [body["envtrail"]["operation"]["grant"] for body in amendments] == ["G1", "G2"]
+    assert {body["envtrail"]["amends"]["id"] for body in amendments} == {document_id(operation)}
+    cluster.ship()
+    assert cluster.counts()["amendment"] == 2
+
+
+def test_a_document_that_no_server_takes_holds_up_nothing(cluster: Cluster) -> None:
+    cluster.setup()
+    with closing(Book(cluster.trail / "elastic.sqlite")) as book:
+        body = {"@timestamp": "2026-01-01T00:00:00.000Z", "host": "not an object"}
+        book.put(Document(stream="operation", id="poison", body=body))
+    cluster.ship()
+    assert cluster.counts()["operation"] == len(list(held(cluster.trail).operations(Query())))
+    (refused,) = read_refused(cluster.trail / "elastic.sqlite", 10)
+    assert (refused.id, refused.stream) == ("poison", "operation")
+    assert refused.reason.startswith("400 ")
+    assert "host" in refused.reason
+
+
+def test_a_bulk_whose_answer_was_lost_is_asked_for_before_it_is_sent_again(cluster: Cluster) -> None:
+    """Even when a new backing index came in between, which would take the same `_id` once more."""
+    cluster.setup()
+    lost = 0
+
+    def fate(method: str, path: str) -> str:
+        nonlocal lost
+        if method == "POST" and path.startswith("/_bulk") and lost < 8:
+            lost += 1
+            return "swallow" if lost % 2 else "cut"
+        return "pass"
+
+    rolled = 0
+
+    def roll_over() -> None:
+        nonlocal rolled
+        if rolled < lost:
+            rolled = lost
+            for kind in ("operation", "change", "event"):
+                # One that has no document yet cannot be rolled over.
+                with contextlib.suppress(urllib.error.HTTPError):
+                    cluster.server.call("POST", f"/{stream_name(kind, cluster.namespace)}/_rollover")
+
+    with faulty_proxy(cluster.server.url, fate) as url:
+        cluster.ship(url=url, after=roll_over, bulk_documents=100)
+    assert lost == 8
+    store = held(cluster.trail)
+    assert len(cluster.documents("operation")) == len(list(store.operations(Query())))
+    ids = Counter(body["_id"] for kind in ("operation", "change", "event") for body in cluster.documents(kind))
+    assert set(ids.values()) == {1}
+    shipping = read_shipping(cluster.trail / "elastic.sqlite")
+    assert shipping is not None
+    assert sum(count.sent + count.there for count in shipping.counts) == sum(cluster.counts().values())
+
+
+def test_without_its_templates_nothing_is_sent(lonely: Cluster) -> None:
+    lonely.setup()
+    with closing(lonely.client()) as client:
+        client.ask("DELETE", "/_index_template/logs-envtrail.run")
+        config = lonely.config()
+        with closing(Shipper(lonely.trail, client, config, lambda: lonely.now_ms, jitter=lambda: 0.0)) as shipper:
+            for _ in range(3):
+                shipper.step()
+                lonely.now_ms += 1000
+            assert shipper.fault == "/_index_template/logs-envtrail.run is not there, and 0 more; envtrail elastic setup"
+        states = {step.what: step.state for step in lonely.templates(client).check()}
+        assert states.pop("/_index_template/logs-envtrail.run") == "missing"
+        assert set(states.values()) == {"fine"}
+    assert sum(lonely.counts().values()) == 0
+    lonely.setup()
+    lonely.ship()
+    assert lonely.counts()["run"] > 0
+
+
+def test_setup_brings_up_to_date_and_leaves_what_is_newer(lonely: Cluster) -> None:
+    lonely.setup()
+    path = "/_component_template/envtrail-mappings"
+    with closing(lonely.client()) as client:
+        lonely.ship()
+        told = client.ask("GET", path)["component_templates"][0]["component_template"]
+        held_now = {name: told[name] for name in ("template", "version", "_meta")}
+        older = copy.deepcopy(held_now) | {"version": 0}
+        del older["template"]["mappings"]["properties"]["rule"]
+        client.ask("PUT", path, older)
+        states = {step.what: step.state for step in lonely.templates(client).setup()}
+        assert states[path] == "updated"
+        assert states[stream_name("operation", lonely.namespace)] == "updated"
+        assert {step.state for step in lonely.templates(client).setup()} == {"fine"}
+        client.ask("PUT", path, held_now | {"version": 99})
+        assert {step.what: step.state for step in lonely.templates(client).setup()}[path] == "newer"
+        client.ask("PUT", path, held_now)
+        assert {step.state for step in lonely.templates(client).check()} == {"fine"}
+
+
+def test_the_commands(cluster: Cluster) -> None:
+    def ask(*words: str, code: int = 0) -> list[dict[str, Any]]:
+        command = [sys.executable, "-m", "envtrail", "--data-dir", str(cluster.trail), "elastic", *words, "--json"]
+        if words[0] == "ship":
+            command.pop()
+        variables = {"ENVTRAIL_ELASTIC_NAMESPACE": cluster.namespace, "ENVTRAIL_ELASTIC_URLS": cluster.server.url}
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, check=False)
+        assert done.returncode == code, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    ask("setup")
+    assert {step["state"] for step in ask("setup")} == {"fine", "impossible"}
+    assert {step["state"] for step in ask("check")} == {"fine", "impossible"}
+    ask("ship", "--once")
+    (status,) = ask("status")
+    counts = {kind: n for kind, n in cluster.counts().items() if n}
+    assert {count["stream"]: count["sent"] for count in status["counts"]} == counts
+    assert (status["outbox"], status["changed"], status["refused"], status["fault"]) == (0, 0, 0, None)
+    ask("refused", code=1)
+
+
+def test_teardown_takes_away_what_setup_made(lonely: Cluster) -> None:
+    lonely.setup()
+    lonely.ship()
+    with closing(lonely.client()) as client:
+        assert "in use" in {step.state for step in lonely.templates(client).teardown(with_data=False)}
+        assert lonely.counts()["operation"] > 0
+        assert {step.state for step in lonely.templates(client).teardown(with_data=True)} == {"removed"}
+        assert {step.state for step in lonely.templates(client).check()} == {"missing"}
+    assert sum(lonely.counts().values()) == 0
