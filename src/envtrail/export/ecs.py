@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import PurePosixPath
@@ -96,7 +97,14 @@ def documents_of(item: Item, namespace: str) -> list[Document]:
     own = Document(stream=kind_of(item), id=document_id(item), body=_body(kind_of(item), item, namespace))
     if not isinstance(item, Operation):
         return [own]
-    return [own, *(_change_document(item, change, namespace) for change in item.changes or ())]
+    # The same may be there twice: a system's Python holds a package in two folders.
+    met: Counter[tuple[str, ...]] = Counter()
+    changes = []
+    for change in item.changes or ():
+        key = (change.ecosystem, change.name, _version(change, "before"), _version(change, "after"))
+        changes.append(_change_document(item, change, (*key, str(met[key])), namespace))
+        met[key] += 1
+    return [own, *changes]
 
 
 def amendment_of(item: Item, namespace: str, made_ms: int) -> Document:
@@ -288,7 +296,7 @@ def _tell_environment(body: dict[str, Any], environment: EnvironmentRef) -> None
     body["envtrail"]["environment"] = {"prefix": prefix, "name": PurePosixPath(prefix).name, "kind": environment.kind}
 
 
-def _change_document(operation: Operation, change: Change, namespace: str) -> Document:
+def _change_document(operation: Operation, change: Change, key: tuple[str, ...], namespace: str) -> Document:
     action = "added" if change.before is None else "removed" if change.after is None else "changed"
     body = _frame("change", operation.host, time_of(operation.id), namespace)
     body["message"] = (
@@ -314,9 +322,7 @@ def _change_document(operation: Operation, change: Change, namespace: str) -> Do
     body["process"] = {"args": operation.argv, "command_line": " ".join(operation.argv)}
     _tell_actor(body, operation.actor)
     _tell_environment(body, operation.environment)
-    # A system's Python may hold two versions of one package, in two folders.
-    versions = (_version(change, "before"), _version(change, "after"))
-    id_ = make_ulid(time_of(operation.id), "change", operation.host, operation.id, change.ecosystem, change.name, *versions)
+    id_ = make_ulid(time_of(operation.id), "change", operation.host, operation.id, *key)
     return Document(stream="change", id=id_, body=body)
 
 
