@@ -7,11 +7,11 @@ BENCH_DEBIAN := libclang-dev libacl1-dev
 DEBIAN := auditd audispd-plugins python3-venv build-essential systemd zstd chromium
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test lint bench docs fuzz clean debian rust
+.PHONY: help setup run test lint bench opensearch elasticsearch docs fuzz clean debian rust
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 15
 
 setup: debian rust $(VENV)/.core ## Set up .venv with everything in it, the compiled core included
 
@@ -60,6 +60,12 @@ lint: setup ## ruff, mypy, stubtest, import-linter, rustfmt, clippy
 bench: DEBIAN += $(BENCH_DEBIAN)
 bench: setup ## Measure, beside the peers; writes bench/results/ (laurel's build needs libclang and libacl)
 	$(BIN)/python bench/run.py
+
+opensearch: setup ## A real OpenSearch on 127.0.0.1:9200, fetched on first use, until Ctrl-C (needs a JDK of 21 or newer)
+	@$(BIN)/python tools/search_server.py opensearch
+
+elasticsearch: setup ## A real Elasticsearch likewise
+	@$(BIN)/python tools/search_server.py elasticsearch
 
 docs: setup ## Write the reference pages from the code
 	$(BIN)/python docs/generate.py

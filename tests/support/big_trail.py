@@ -53,7 +53,7 @@ def fill_events(work: Path, trail: Path, count: int) -> int:
         for name in (RECORDS + ZST, OBSERVATIONS + ZST):
             shutil.copy(source / name, folder / name)
         until_ms = begin_ms + number * step_ms
-        there = msgspec.structs.replace(seal, number=number, first_ms=until_ms - step_ms, last_ms=until_ms)
+        there = msgspec.structs.replace(seal, number=number, first_ms=until_ms - step_ms, last_ms=until_ms - 1)
         (folder / SEAL).write_bytes(msgspec.json.encode(there))
     return segments * repeats * table.num_rows
 

@@ -1,33 +1,25 @@
-"""The loop that sends: what was written becomes documents, documents become bulks, and nothing is forgotten before a server has it.
+"""The loop that ships: what was written becomes documents once it is final, and nothing is forgotten before a server has it.
 
-A document has the same `_id` whenever it is made, and is sent with `create`: a server that has it says 409. Where nothing is known of a
-bulk (no answer, a failure after it was sent) the data stream is asked which of its documents it has before any is sent again: the same
-`_id` would be taken once more by a new backing index.
-
-References:
-    https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
-    https://www.elastic.co/docs/reference/query-languages/query-dsl/query-dsl-ids-query
-    https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter (full jitter)
+A document has the same `_id` whenever it is made, and is sent with `create`: a server that has it says 409. What an item says later is an
+amendment, a document of its own.
 """
 
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from envtrail.config import Config
-from envtrail.errors import ConfigError, SearchError
+from envtrail.errors import ConfigError
 from envtrail.export.book import Book, Parcel
-from envtrail.export.client import SearchClient, reason_of
-from envtrail.export.ecs import Item, amendment_of, digest_of, documents_of
+from envtrail.export.client import SearchClient
+from envtrail.export.ecs import Document, Item, amendment_of, digest_of, documents_of
 from envtrail.export.fields import OWN
 from envtrail.export.segments import SegmentReader
-from envtrail.export.templates import Templates, look_at, stream_name
+from envtrail.export.sender import Sender
 from envtrail.model.run import STILL_RUNNING, Run
 from envtrail.store.arrivals import ITEMS, Arrivals
 from envtrail.store.layout import Layout
@@ -41,9 +33,6 @@ LONGEST_LOOP_MS = 3_600_000
 MOST_WAITING = 10_000
 """Documents in the outbox: no more are made while so many wait."""
 _TAKE = 2_000
-_CHECK_MS = 600_000
-_FIRST_WAIT_MS = 1_000
-_LONGEST_WAIT_MS = 60_000
 
 
 class Shipper:
@@ -78,37 +67,39 @@ class Shipper:
         self._book = Book(folder / "elastic.sqlite")
         self._arrivals = Arrivals(layout.state)
         self._segments = SegmentReader(layout, self._namespace) if "event" in streams else None
-        self._client = client
         self._streams = frozenset(streams) | {"amendment"}
         self._kinds = [kind for kind in ITEMS if kind in self._streams or (kind == "operation" and "change" in self._streams)]
-        self._days = config.number("elastic.retention_days")
-        self._most_bytes = self._bulk_bytes = config.number("elastic.bulk_bytes")
         self._bulk_documents = config.number("elastic.bulk_documents")
         self._clock = clock
-        self._jitter = jitter
-        self._checked_ms: int | None = None
-        self._next_ms = 0
-        """Not before this, after a failure."""
-        self.fault: str | None = None
+        self._sender = Sender(
+            self._book,
+            client,
+            namespace=self._namespace,
+            retention_days=config.number("elastic.retention_days"),
+            bulk_bytes=config.number("elastic.bulk_bytes"),
+            advance=self._advance,
+            amend=self._amend,
+            jitter=jitter,
+        )
+
+    @property
+    def fault(self) -> str | None:
         """What went wrong last; null since a bulk was taken."""
+        return self._sender.fault
 
     def step(self) -> int:
         """Do what is to be done now; gives when to come again at the latest (ms)."""
         now_ms = self._clock()
         self._take(now_ms)
         self._make(now_ms)
-        if now_ms < self._next_ms:
-            return min(self._next_ms, now_ms + LOOK_MS)
+        if now_ms < self._sender.next_ms:
+            return min(self._sender.next_ms, now_ms + LOOK_MS)
         parcels = self._next_bulk()
-        if not parcels:
-            ready = self._book.next_ready_ms()
-            return now_ms + LOOK_MS if ready is None else max(now_ms, min(now_ms + LOOK_MS, ready))
-        try:
-            self._check(now_ms)
-            self._send(parcels, now_ms)
-        except SearchError as fault:
-            self._fail(fault, now_ms)
-        return self._next_ms
+        if parcels:
+            self._sender.send(parcels, now_ms)
+            return self._sender.next_ms
+        ready = self._book.next_ready_ms()
+        return now_ms + LOOK_MS if ready is None else max(now_ms, min(now_ms + LOOK_MS, ready))
 
     def is_done(self) -> bool:
         """Whether all that is final was sent."""
@@ -219,87 +210,13 @@ class Shipper:
         size = 0
         for at, parcel in enumerate(parcels):
             size += len(parcel.body) + 100
-            if size > self._bulk_bytes and at:
+            if size > self._sender.bulk_bytes and at:
                 return parcels[:at]
         return parcels
 
-    def _send(self, parcels: list[Parcel], now_ms: int) -> None:
-        uncertain = [parcel for parcel in parcels if parcel.is_uncertain]
-        found = self._find(uncertain) if uncertain else set()
-        missing = [parcel for parcel in parcels if (parcel.stream, parcel.id) not in found]
-        with self._book.transaction():
-            self._book.mark(missing, uncertain=True)
-            if _are_events(parcels):
-                self._advance(0)
-                self._book.keep("events_to", self._book.number("row") + len(parcels))
-        answers = self._bulk(missing) if missing else []
-        known = [parcel for parcel in parcels if (parcel.stream, parcel.id) in found]
-        self._settle(parcels, known, list(zip(missing, answers, strict=True)), now_ms)
-
-    def _bulk(self, parcels: list[Parcel]) -> list[dict[str, Any]]:
-        lines = bytearray()
-        for parcel in parcels:
-            action = {"create": {"_index": stream_name(parcel.stream, self._namespace), "_id": parcel.id}}
-            lines += msgspec.json.encode(action) + b"\n" + parcel.body + b"\n"
-        try:
-            answer = self._client.ask("POST", "/_bulk", bytes(lines))
-        except SearchError as fault:
-            if not fault.is_uncertain:
-                with self._book.transaction():
-                    self._book.mark(parcels, uncertain=False)
-                    if _are_events(parcels):
-                        self._book.keep("events_to", None)
-            if fault.status == 413:
-                self._shrink(parcels, fault)
-            raise
-        items = [item["create"] for item in answer.get("items", ())]
-        if len(items) != len(parcels):
-            raise SearchError(f"_bulk answers for {len(items)} of {len(parcels)} documents", is_uncertain=True)
-        return items
-
-    def _settle(
-        self, parcels: list[Parcel], known: list[Parcel], answered: list[tuple[Parcel, dict[str, Any]]], now_ms: int
-    ) -> None:
-        """Let each document's answer take effect: taken, there already, to be offered again, or refused for good."""
-        taken: list[Parcel] = []
-        there: list[Parcel] = []
-        again: list[tuple[Parcel, SearchError]] = []
-        refused: list[tuple[Parcel, str]] = []
-        for parcel, answer in answered:
-            status = int(answer["status"])
-            if status in {200, 201}:
-                taken.append(parcel)
-            elif status == 409:
-                there.append(parcel)
-            else:
-                fault = SearchError(f"{status} {reason_of(answer.get('error'))}", status=status, is_uncertain=status >= 500)
-                if fault.is_passing or _is_blocked(answer):
-                    again.append((parcel, fault))
-                else:
-                    refused.append((parcel, fault.message))
-        outdated = self._outdated([parcel for parcel in there if parcel.digest is not None and not parcel.is_uncertain])
-        with self._book.transaction():
-            self._book.settle([*known, *taken], there=False)
-            self._book.settle(there, there=True)
-            for parcel, reason in refused:
-                self._book.refuse(parcel, reason, now_ms)
-            for parcel, fault in again:
-                if parcel.number is None:
-                    # An event goes on by itself, so that its segment can.
-                    self._book.put_parcel(msgspec.structs.replace(parcel, is_uncertain=fault.is_uncertain))
-                else:
-                    self._book.mark([parcel], uncertain=fault.is_uncertain)
-            for parcel in outdated:
-                item = self._arrivals.item(parcel.kind or "", parcel.item or "")
-                if item is not None:
-                    self._book.put(amendment_of(item, self._namespace, now_ms))
-            if _are_events(parcels):
-                self._advance(len(parcels))
-            if not again:
-                self._succeed(now_ms)
-        if again:
-            fault = again[0][1]
-            self._fail(SearchError(f"{len(again)} of {len(parcels)} documents: {fault.message}", status=fault.status), now_ms)
+    def _amend(self, parcel: Parcel, now_ms: int) -> Document | None:
+        item = self._arrivals.item(parcel.kind or "", parcel.item or "")
+        return amendment_of(item, self._namespace, now_ms) if item is not None else None
 
     def _advance(self, rows: int) -> None:
         """Events of the open bulk are settled: on, to the next segment where this one is at its end."""
@@ -308,102 +225,3 @@ class Shipper:
         self._book.keep("segment", segment)
         self._book.keep("row", row)
         self._book.keep("events_to", None)
-
-    def _find(self, parcels: Sequence[Parcel]) -> set[tuple[str, str]]:
-        """Which documents the data streams have, whatever became of the bulk that they were in."""
-        found = set()
-        by_stream: dict[str, list[str]] = defaultdict(list)
-        for parcel in parcels:
-            by_stream[parcel.stream].append(parcel.id)
-        for stream, ids in by_stream.items():
-            found |= {(stream, hit["_id"]) for hit in self._search(stream, {"ids": {"values": ids}}, len(ids), source=False)}
-        return found
-
-    def _outdated(self, parcels: Sequence[Parcel]) -> list[Parcel]:
-        """Those that a server has with another content: the book was lost, and the item has changed since it was sent."""
-        held: dict[str, str] = {}
-        by_stream: dict[str, list[str]] = defaultdict(list)
-        for parcel in parcels:
-            by_stream[parcel.stream].append(parcel.id)
-        for stream, ids in by_stream.items():
-            for hit in self._search(stream, {"ids": {"values": ids}}, len(ids), source=["envtrail.digest"]):
-                held[hit["_id"]] = hit["_source"]["envtrail"]["digest"]
-        if held:
-            newest = [{"envtrail.amends.made": "desc"}]
-            amending = {"terms": {"envtrail.amends.id": list(held)}}
-            fields = ["envtrail.digest", "envtrail.amends.id"]
-            for hit in reversed(self._search("amendment", amending, MOST_WAITING, source=fields, sort=newest)):
-                held[hit["_source"]["envtrail"]["amends"]["id"]] = hit["_source"]["envtrail"]["digest"]
-        return [parcel for parcel in parcels if held.get(parcel.id, parcel.digest) != parcel.digest]
-
-    def _search(self, stream: str, query: Any, size: int, *, source: Any, sort: Any = None) -> list[dict[str, Any]]:
-        name = stream_name(stream, self._namespace)
-        # A document that was taken a moment ago is found after a refresh only.
-        self._client.ask("POST", f"/{name}/_refresh", fine=(404,))
-        body = {"query": query, "size": size, "_source": source} | ({"sort": sort} if sort else {})
-        answer = self._client.ask("POST", f"/{name}/_search", body, fine=(404,))
-        failed = answer.get("_shards", {}).get("failed", 0)
-        if failed:
-            raise SearchError(f"{failed} shards of {name} do not answer", status=503)
-        return list(answer.get("hits", {}).get("hits", ()))
-
-    def _check(self, now_ms: int) -> None:
-        """Without its templates a server would guess what the fields are: nothing is sent before they are there."""
-        if self._checked_ms is not None and now_ms - self._checked_ms < _CHECK_MS:
-            return
-        templates = Templates(self._client, look_at(self._client), namespace=self._namespace, retention_days=self._days)
-        try:
-            missing = [step.what for step in templates.check() if step.state == "missing" and "_template" in step.what]
-        except SearchError as fault:
-            if fault.status != 403:
-                raise
-            missing = []  # a key that may only write cannot look
-        if missing:
-            raise SearchError(
-                f"{missing[0]} is not there, and {len(missing) - 1} more", hint="envtrail elastic setup", status=404
-            )
-        self._checked_ms = now_ms
-
-    def _shrink(self, parcels: list[Parcel], fault: SearchError) -> None:
-        """The bulk is larger than the server takes: send less, and what is too large alone not at all."""
-        if len(parcels) > 1:
-            self._bulk_bytes = max(1, min(self._bulk_bytes, sum(len(parcel.body) for parcel in parcels)) // 2)
-            return
-        with self._book.transaction():
-            self._book.refuse(parcels[0], fault.message, self._clock())
-            if _are_events(parcels):
-                self._advance(1)
-
-    def _succeed(self, now_ms: int) -> None:
-        self._book.keep("success_ms", now_ms)
-        for name in ("fault", "failures", "next_ms"):
-            self._book.keep(name, None)
-        self.fault = None
-        self._next_ms = 0
-        self._bulk_bytes = min(self._most_bytes, self._bulk_bytes * 2)
-
-    def _fail(self, fault: SearchError, now_ms: int) -> None:
-        failures = self._book.number("failures") + 1
-        wait_ms = min(_LONGEST_WAIT_MS, _FIRST_WAIT_MS << min(failures - 1, 10)) * self._jitter()
-        if fault.wait_s is not None:
-            wait_ms = max(wait_ms, fault.wait_s * 1000)
-        if fault.status == 413:
-            wait_ms = 0
-        self._next_ms = now_ms + int(wait_ms)
-        self.fault = f"{fault.message}; {fault.hint}" if fault.hint else fault.message
-        with self._book.transaction():
-            self._book.keep("failures", failures)
-            self._book.keep("fault", self.fault)
-            self._book.keep("fault_ms", now_ms)
-            self._book.keep("next_ms", self._next_ms)
-
-
-def _are_events(parcels: Sequence[Parcel]) -> bool:
-    """A bulk is of the outbox, or of a segment."""
-    return parcels[0].number is None
-
-
-def _is_blocked(answer: dict[str, Any]) -> bool:
-    """An index that is read-only because the disk is full says 403 as well; it passes."""
-    error = answer.get("error")
-    return isinstance(error, dict) and error.get("type") == "cluster_block_exception"

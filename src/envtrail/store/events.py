@@ -5,12 +5,13 @@ The open segment's events are made from its records when they are asked for: a f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import duckdb
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from envtrail.store.hot import HotHeader
 from envtrail.store.layout import EVENTS, OBSERVATIONS, RECORDS, ZST, Layout
@@ -30,14 +31,43 @@ _BATCH_ROWS = 1000
 
 def find_events(layout: Layout, query: Query, *, with_records: bool) -> Iterator[EventRow]:
     """Events that meet every condition, newest first unless asked otherwise."""
-    records: dict[int, bytes] = {}
     database = connect_events()
-    sources = list(event_relations(layout, query, database))
-    if not sources:
-        return
+    spans = list(_spans(layout, query, database))
+    # All of a large trail is never sorted at once: what does not overlap in time is asked for by itself.
+    for group in _groups(spans, oldest_first=query.oldest_first) if query.limit is None else [spans]:
+        if group:
+            yield from _find_in(layout, group, query, database, with_records=with_records)
+
+
+class _Span(NamedTuple):
+    """A segment that holds events of a time."""
+
+    segment: int
+    relation: str
+    first_ms: int
+    last_ms: int
+
+
+def _groups(spans: Sequence[_Span], *, oldest_first: bool) -> list[list[_Span]]:
+    """Those whose times overlap, together."""
+    groups: list[list[_Span]] = []
+    last_ms = 0
+    for span in sorted(spans, key=lambda span: span.first_ms):
+        if groups and span.first_ms <= last_ms:
+            groups[-1].append(span)
+        else:
+            groups.append([span])
+        last_ms = max(last_ms, span.last_ms)
+    return groups if oldest_first else groups[::-1]
+
+
+def _find_in(
+    layout: Layout, spans: Sequence[_Span], query: Query, database: duckdb.DuckDBPyConnection, *, with_records: bool
+) -> Iterator[EventRow]:
+    records: dict[int, bytes] = {}
     where, values = _conditions(query)
     direction = "ASC" if query.oldest_first else "DESC"
-    sql = " UNION ALL BY NAME ".join(f"SELECT {number} AS segment, * FROM {relation}" for number, relation in sources)
+    sql = " UNION ALL BY NAME ".join(f"SELECT {span.segment} AS segment, * FROM {span.relation}" for span in spans)
     limit = f"LIMIT {query.limit}" if query.limit is not None else ""
     cursor = database.execute(
         f"SELECT * REPLACE (epoch_ms(time) AS time) FROM ({sql}) {where} ORDER BY time {direction}, serial {direction} {limit}",
@@ -64,11 +94,15 @@ def connect_events() -> duckdb.DuckDBPyConnection:
 
 def event_relations(layout: Layout, query: Query, database: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, str]]:
     """Segments that may hold events of a query's time, each as (number, relation) with the columns of `model.schema`."""
+    yield from ((span.segment, span.relation) for span in _spans(layout, query, database))
+
+
+def _spans(layout: Layout, query: Query, database: duckdb.DuckDBPyConnection) -> Iterator[_Span]:
     yield from _sealed(layout, query)
     yield from _open(layout, database)
 
 
-def _sealed(layout: Layout, query: Query) -> Iterator[tuple[int, str]]:
+def _sealed(layout: Layout, query: Query) -> Iterator[_Span]:
     for number in layout.numbers():
         folder = layout.segment(number)
         seal = read_seal(folder)
@@ -77,10 +111,10 @@ def _sealed(layout: Layout, query: Query) -> Iterator[tuple[int, str]]:
         )
         if not outside and (folder / EVENTS).exists():
             path = str(folder / EVENTS).replace("'", "''")
-            yield number, f"read_parquet('{path}')"
+            yield _Span(number, f"read_parquet('{path}')", seal.first_ms or 0, seal.last_ms or 0)
 
 
-def _open(layout: Layout, database: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, str]]:
+def _open(layout: Layout, database: duckdb.DuckDBPyConnection) -> Iterator[_Span]:
     for folder in (layout.sealing, layout.hot):
         if not (folder / "segment.json").exists():
             continue
@@ -90,7 +124,8 @@ def _open(layout: Layout, database: duckdb.DuckDBPyConnection) -> Iterator[tuple
         events = parse_segment(header, whole_lines(read_file(folder, RECORDS)), whole_lines(read_file(folder, OBSERVATIONS)))
         name = f"open_{header.number}"
         database.register(name, pa.Table.from_batches([events]))
-        yield header.number, name
+        times = pc.min_max(events.column("time").cast(pa.int64())).as_py()
+        yield _Span(header.number, name, times["min"] or 0, times["max"] or 0)
 
 
 def _records_of(layout: Layout, number: int) -> bytes:

@@ -1,0 +1,257 @@
+"""One bulk at a time to a server, and what becomes of each document in it.
+
+Where nothing is known of a bulk (no answer, a failure after it was sent) the data stream is asked which of its documents it has before any
+is sent again: the same `_id` would be taken once more by a new backing index.
+
+References:
+    https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
+    https://www.elastic.co/docs/reference/query-languages/query-dsl/query-dsl-ids-query
+    https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter (full jitter)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from envtrail.errors import SearchError
+from envtrail.export.book import Book, Parcel
+from envtrail.export.client import SearchClient, reason_of
+from envtrail.export.ecs import Document
+from envtrail.export.templates import Templates, look_at, stream_name
+
+_CHECK_MS = 600_000
+_FIRST_WAIT_MS = 1_000
+_LONGEST_WAIT_MS = 60_000
+_MOST_AMENDMENTS = 10_000
+"""Hits of one search (`index.max_result_window`)."""
+
+
+class Sender:
+    """Hands bulks to one cluster.
+
+    Args:
+        book: Where it is kept what was taken, refused, and is on its way.
+        client: Of the cluster.
+        namespace: Last part of the data streams' names.
+        retention_days: As `Templates` has it.
+        bulk_bytes: The largest bulk, before it is compressed.
+        advance: Events of a segment are settled, so many: go on after them; called inside of a transaction.
+        amend: The amendment of an item that a server has with another content, given its own document.
+        jitter: Between 0 and 1, anew for each call.
+    """
+
+    def __init__(
+        self,
+        book: Book,
+        client: SearchClient,
+        *,
+        namespace: str,
+        retention_days: int,
+        bulk_bytes: int,
+        advance: Callable[[int], None],
+        amend: Callable[[Parcel, int], Document | None],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._book = book
+        self._client = client
+        self._namespace = namespace
+        self._days = retention_days
+        self._most_bytes = self.bulk_bytes = bulk_bytes
+        self._advance = advance
+        self._amend = amend
+        self._jitter = jitter
+        self._checked_ms: int | None = None
+        self.next_ms = 0
+        """Not before this, after a failure."""
+        self.fault: str | None = None
+        """What went wrong last; null since a bulk was taken."""
+
+    def send(self, parcels: list[Parcel], now_ms: int) -> None:
+        """Send a bulk, of the outbox or of one segment; what fails is told in `fault`, and is offered again."""
+        try:
+            self._check(now_ms)
+            self._send(parcels, now_ms)
+        except SearchError as fault:
+            self._fail(fault, now_ms)
+
+    def _send(self, parcels: list[Parcel], now_ms: int) -> None:
+        uncertain = [parcel for parcel in parcels if parcel.is_uncertain]
+        found = self._find(uncertain) if uncertain else set()
+        missing = [parcel for parcel in parcels if (parcel.stream, parcel.id) not in found]
+        with self._book.transaction():
+            self._book.mark(missing, uncertain=True)
+            if are_events(parcels):
+                self._advance(0)
+                self._book.keep("events_to", self._book.number("row") + len(parcels))
+        answers = self._bulk(missing, now_ms) if missing else []
+        known = [parcel for parcel in parcels if (parcel.stream, parcel.id) in found]
+        self._settle(parcels, known, list(zip(missing, answers, strict=True)), now_ms)
+
+    def _bulk(self, parcels: list[Parcel], now_ms: int) -> list[dict[str, Any]]:
+        lines = bytearray()
+        for parcel in parcels:
+            action = {"create": {"_index": stream_name(parcel.stream, self._namespace), "_id": parcel.id}}
+            lines += msgspec.json.encode(action) + b"\n" + parcel.body + b"\n"
+        try:
+            answer = self._client.ask("POST", "/_bulk", bytes(lines))
+        except SearchError as fault:
+            if not fault.is_uncertain:
+                with self._book.transaction():
+                    self._book.mark(parcels, uncertain=False)
+                    if are_events(parcels):
+                        self._book.keep("events_to", None)
+            if fault.status == 413:
+                self._shrink(parcels, fault, now_ms)
+            raise
+        items = [item["create"] for item in answer.get("items", ())]
+        if len(items) != len(parcels):
+            raise SearchError(f"_bulk answers for {len(items)} of {len(parcels)} documents", is_uncertain=True)
+        return items
+
+    def _settle(
+        self, parcels: list[Parcel], known: list[Parcel], answered: list[tuple[Parcel, dict[str, Any]]], now_ms: int
+    ) -> None:
+        """Let each document's answer take effect: taken, there already, to be offered again, or refused for good."""
+        taken: list[Parcel] = []
+        there: list[Parcel] = []
+        again: list[tuple[Parcel, SearchError]] = []
+        refused: list[tuple[Parcel, str]] = []
+        for parcel, answer in answered:
+            status = int(answer["status"])
+            if status in {200, 201}:
+                taken.append(parcel)
+            elif status == 409:
+                there.append(parcel)
+            else:
+                fault = SearchError(f"{status} {reason_of(answer.get('error'))}", status=status, is_uncertain=status >= 500)
+                if fault.is_passing or _is_blocked(answer):
+                    again.append((parcel, fault))
+                else:
+                    refused.append((parcel, fault.message))
+        outdated = self._outdated([parcel for parcel in there if parcel.digest is not None and not parcel.is_uncertain])
+        with self._book.transaction():
+            self._book.settle([*known, *taken], there=False)
+            self._book.settle(there, there=True)
+            for parcel, reason in refused:
+                self._book.refuse(parcel, reason, now_ms)
+            for parcel, fault in again:
+                if parcel.number is None:
+                    # An event goes on by itself, so that its segment can.
+                    self._book.put_parcel(msgspec.structs.replace(parcel, is_uncertain=fault.is_uncertain))
+                else:
+                    self._book.mark([parcel], uncertain=fault.is_uncertain)
+            for parcel in outdated:
+                amendment = self._amend(parcel, now_ms)
+                if amendment is not None:
+                    self._book.put(amendment)
+            if are_events(parcels):
+                self._advance(len(parcels))
+            if not again:
+                self._succeed(now_ms)
+        if again:
+            fault = again[0][1]
+            self._fail(SearchError(f"{len(again)} of {len(parcels)} documents: {fault.message}", status=fault.status), now_ms)
+
+    def _find(self, parcels: Sequence[Parcel]) -> set[tuple[str, str]]:
+        """Which documents the data streams have, whatever became of the bulk that they were in."""
+        return {
+            (stream, hit["_id"])
+            for stream, ids in _by_stream(parcels).items()
+            for hit in self._search(stream, {"ids": {"values": ids}}, len(ids), source=False)
+        }
+
+    def _outdated(self, parcels: Sequence[Parcel]) -> list[Parcel]:
+        """Those that a server has with another content: the book was lost, and the item has changed since it was sent."""
+        held: dict[str, str] = {}
+        for stream, ids in _by_stream(parcels).items():
+            for hit in self._search(stream, {"ids": {"values": ids}}, len(ids), source=["envtrail.digest"]):
+                held[hit["_id"]] = hit["_source"]["envtrail"]["digest"]
+        if held:
+            newest_first = [{"envtrail.amends.made": "desc"}]
+            amending = {"terms": {"envtrail.amends.id": list(held)}}
+            fields = ["envtrail.digest", "envtrail.amends.id"]
+            for hit in reversed(self._search("amendment", amending, _MOST_AMENDMENTS, source=fields, sort=newest_first)):
+                held[hit["_source"]["envtrail"]["amends"]["id"]] = hit["_source"]["envtrail"]["digest"]
+        return [parcel for parcel in parcels if held.get(parcel.id, parcel.digest) != parcel.digest]
+
+    def _search(self, stream: str, query: Any, size: int, *, source: Any, sort: Any = None) -> list[dict[str, Any]]:
+        name = stream_name(stream, self._namespace)
+        # A document that was taken a moment ago is found after a refresh only.
+        self._client.ask("POST", f"/{name}/_refresh", fine=(404,))
+        body = {"query": query, "size": size, "_source": source} | ({"sort": sort} if sort else {})
+        answer = self._client.ask("POST", f"/{name}/_search", body, fine=(404,))
+        if failed := answer.get("_shards", {}).get("failed", 0):
+            raise SearchError(f"{failed} shards of {name} do not answer", status=503)
+        return list(answer.get("hits", {}).get("hits", ()))
+
+    def _check(self, now_ms: int) -> None:
+        """Without its templates a server would guess what the fields are: nothing is sent before they are there."""
+        if self._checked_ms is not None and now_ms - self._checked_ms < _CHECK_MS:
+            return
+        templates = Templates(self._client, look_at(self._client), namespace=self._namespace, retention_days=self._days)
+        try:
+            missing = [step.what for step in templates.check() if step.state == "missing" and "_template" in step.what]
+        except SearchError as fault:
+            if fault.status != 403:
+                raise
+            missing = []  # a key that may only write cannot look
+        if missing:
+            raise SearchError(
+                f"{missing[0]} is not there, and {len(missing) - 1} more", hint="envtrail elastic setup", status=404
+            )
+        self._checked_ms = now_ms
+
+    def _shrink(self, parcels: list[Parcel], fault: SearchError, now_ms: int) -> None:
+        """The bulk is larger than the server takes: send less, and what is too large alone not at all."""
+        if len(parcels) > 1:
+            self.bulk_bytes = max(1, min(self.bulk_bytes, sum(len(parcel.body) for parcel in parcels)) // 2)
+            return
+        with self._book.transaction():
+            self._book.refuse(parcels[0], fault.message, now_ms)
+            if are_events(parcels):
+                self._advance(1)
+
+    def _succeed(self, now_ms: int) -> None:
+        self._book.keep("success_ms", now_ms)
+        for name in ("fault", "failures", "next_ms"):
+            self._book.keep(name, None)
+        self.fault = None
+        self.next_ms = 0
+        self.bulk_bytes = min(self._most_bytes, self.bulk_bytes * 2)
+
+    def _fail(self, fault: SearchError, now_ms: int) -> None:
+        failures = self._book.number("failures") + 1
+        wait_ms = min(_LONGEST_WAIT_MS, _FIRST_WAIT_MS << min(failures - 1, 10)) * self._jitter()
+        if fault.wait_s is not None:
+            wait_ms = max(wait_ms, fault.wait_s * 1000)
+        if fault.status == 413:
+            wait_ms = 0
+        self.next_ms = now_ms + int(wait_ms)
+        self.fault = f"{fault.message}; {fault.hint}" if fault.hint else fault.message
+        with self._book.transaction():
+            self._book.keep("failures", failures)
+            self._book.keep("fault", self.fault)
+            self._book.keep("fault_ms", now_ms)
+            self._book.keep("next_ms", self.next_ms)
+
+
+def are_events(parcels: Sequence[Parcel]) -> bool:
+    """A bulk is of the outbox, or of a segment."""
+    return parcels[0].number is None
+
+
+def _by_stream(parcels: Sequence[Parcel]) -> dict[str, list[str]]:
+    ids: dict[str, list[str]] = defaultdict(list)
+    for parcel in parcels:
+        ids[parcel.stream].append(parcel.id)
+    return ids
+
+
+def _is_blocked(answer: dict[str, Any]) -> bool:
+    """An index that is read-only because the disk is full says 403 as well; it passes."""
+    error = answer.get("error")
+    return isinstance(error, dict) and error.get("type") == "cluster_block_exception"

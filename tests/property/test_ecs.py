@@ -1,0 +1,197 @@
+"""Whatever was typed becomes a document that JSON can say, whose fields are those of the table and no others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envtrail.export.ecs import EVENT_FIELDS, amendment_of, documents_of, event_document, leaves_of
+from envtrail.export.fields import FIELDS, OWN, STREAMS, mapping
+from envtrail.model.finding import Finding, FindingId, Level, Status
+from envtrail.model.gap import Gap, GapCause
+from envtrail.model.ids import EventId, make_operation_id
+from envtrail.model.operation import (
+    Actor,
+    Change,
+    Confidence,
+    Container,
+    EnvironmentRef,
+    Operation,
+    OperationKind,
+    Outcome,
+    PackageState,
+)
+from envtrail.model.run import Run
+from envtrail.model.schema import EVENT_COLUMNS
+from envtrail.model.times import to_rfc3339
+
+# What the trail holds is JSON already: no lone surrogates.
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+names = st.none() | texts
+moments = st.integers(0, 4_000_000_000_000)
+numbers = st.none() | st.integers(0, 2**32 - 1)
+actors = st.builds(
+    Actor,
+    name=names,
+    uid=numbers,
+    auid=numbers,
+    method=texts,
+    confidence=st.sampled_from(Confidence),
+    kind=names,
+    session=numbers,
+    remote=names | st.ip_addresses().map(str),
+    chain=st.lists(texts, max_size=3),
+    container=st.none() | st.builds(Container, id=texts, engine=texts, image=names),
+)
+states = st.none() | st.builds(PackageState, version=texts, source=names)
+changes = st.builds(Change, ecosystem=texts, name=texts, requested=st.none() | st.booleans(), before=states, after=states)
+environments = st.builds(EnvironmentRef, prefix=texts, kind=texts)
+
+
+@st.composite
+def operations(draw: st.DrawFn) -> Operation:
+    started, took = draw(moments), draw(st.none() | st.integers(0, 10**9))
+    return Operation(
+        id=make_operation_id(EventId(node="n", time_ms=started, serial=1), "x"),
+        kind=draw(st.sampled_from(OperationKind)),
+        tool=draw(texts),
+        via=[],
+        argv=draw(st.lists(texts, max_size=4)),
+        host=draw(texts),
+        environment=draw(environments),
+        actor=draw(actors),
+        started=to_rfc3339(started),
+        ended=None if took is None else to_rfc3339(started + took),
+        outcome=draw(st.sampled_from(Outcome)),
+        reason=draw(names),
+        exit_code=draw(st.none() | st.integers(0, 255)),
+        signal=None,
+        changes=draw(st.none() | st.lists(changes, max_size=4)),
+        processes=1,
+        explained=None,
+        grant=draw(names),
+        complete=True,
+        absent=draw(st.dictionaries(texts, texts, max_size=3)),
+        evidence=[],
+        policy_rule=draw(names),
+        why=draw(st.dictionaries(texts, texts, max_size=3)),
+    )
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Run:
+    started = draw(moments)
+    return Run(
+        id=make_operation_id(EventId(node="n", time_ms=started, serial=1), "r"),
+        kind="script",
+        program=draw(texts),
+        argv=draw(st.lists(texts, max_size=4)),
+        host=draw(texts),
+        environment=draw(st.none() | environments),
+        actor=draw(actors),
+        started=to_rfc3339(started),
+        ended=draw(st.sampled_from([None, to_rfc3339(started)])),
+        outcome=draw(st.sampled_from(Outcome)),
+        exit_code=None,
+        signal=None,
+        snapshot=None,
+        cwd=draw(names),
+        pid=1,
+        image=1,
+        absent={},
+        evidence=[],
+        script_sha256=draw(names),
+    )
+
+
+findings = st.builds(
+    Finding,
+    id=texts.map(FindingId),
+    detection=texts,
+    source=texts,
+    title=texts,
+    level=st.sampled_from(Level),
+    time_ms=moments,
+    host=texts,
+    reason=texts,
+    user=names,
+    uid=numbers,
+    prefix=names,
+    package=names,
+    argv=st.lists(texts, max_size=3),
+    operation=st.none(),
+    values=st.dictionaries(texts, texts, max_size=3),
+    tags=st.lists(st.sampled_from(["attack.t1059", "attack.t1195.002", "attack.execution", "attack.t", "x"]), max_size=3),
+    status=st.sampled_from(Status),
+)
+gaps = st.builds(
+    Gap,
+    id=texts,
+    cause=st.sampled_from(GapCause),
+    host=texts,
+    since_ms=moments,
+    until_ms=moments,
+    records=st.none() | st.integers(0, 2**63 - 1),
+    detail=texts,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(item=operations() | runs() | findings | gaps)
+def test_every_document_is_of_the_table_and_reads_back(item: Any) -> None:
+    documents = documents_of(item, "default")
+    for document in [*documents, amendment_of(item, "default", 5)]:
+        assert document.stream in STREAMS
+        check(document.body)
+    own = documents[0]
+    assert msgspec.convert(_without_counts(own.body["envtrail"][own.stream]), type(item)) == item
+    assert len({(document.stream, document.id) for document in documents}) == len(documents)
+    assert [document.id for document in documents_of(item, "default")] == [document.id for document in documents]
+
+
+values: dict[str, st.SearchStrategy[Any]] = {
+    "string": names,
+    "bool": st.none() | st.booleans(),
+    "list<item: string>": st.none() | st.lists(texts, max_size=3),
+    "map<string, string>": st.none() | st.dictionaries(texts, texts, max_size=3),
+}
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for column in EVENT_COLUMNS:
+        kind = "string" if column.arrow.startswith("dictionary") else column.arrow
+        row[column.name] = draw(values.get(kind, numbers if "int" in kind else st.none()))
+    return row | {"time": draw(moments), "serial": draw(st.integers(0, 2**64 - 1)), "node": draw(texts), "kind": draw(texts)}
+
+
+@settings(max_examples=100, deadline=None)
+@given(row=rows())
+def test_every_event_is_a_document(row: dict[str, Any]) -> None:
+    check(event_document(row, 1, "default").body)
+
+
+def test_what_an_event_has_in_ecs_is_a_column_of_it() -> None:
+    assert set(EVENT_FIELDS) <= {column.name for column in EVENT_COLUMNS}
+
+
+def test_the_number_of_fields_is_constant_and_within_the_servers_limit() -> None:
+    def leaves(properties: dict[str, Any]) -> int:
+        return sum(1 + leaves(below.get("properties", {})) for below in properties.values())
+
+    assert len(FIELDS) < leaves(mapping()["properties"]) < 1000  # index.mapping.total_fields.limit
+
+
+def check(body: dict[str, Any]) -> None:
+    """It is JSON; what is not below `envtrail.<kind>` is a field of the table."""
+    assert msgspec.json.decode(msgspec.json.encode(body)) == body
+    kept = tuple(f"envtrail.{kind}." for kind in OWN)
+    assert {name for name in leaves_of(body) if not name.startswith(kept)} <= set(FIELDS)
+
+
+def _without_counts(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name not in {"changed", "installed"}}
