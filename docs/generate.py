@@ -38,7 +38,7 @@ def _help(parent: click.Context, name: str, command: click.Command) -> Iterator[
 
 
 def settings() -> Iterator[str]:
-    yield "# Settings\n\nWritten by `docs/generate.py` from the one table in `settings.py`. TOML file, then environment variable, then flag; the later wins. A list in a variable is separated by colons, one of hours by commas.\n"
+    yield "# Settings\n\nWritten by `docs/generate.py` from the one table in `settings.py`. TOML file, then environment variable, then flag; the later wins. A list in a variable is separated by colons, one of hours or addresses by commas.\n"
     yield "| setting | default | unit | variable | what |\n| --- | --- | --- | --- | --- |"
     for setting in SETTINGS:
         default = ", ".join(setting.default) if isinstance(setting.default, list) else str(setting.default)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from envtrail.export.ecs import EVENT_FIELDS, amendment_of, documents_of, event_document, leaves_of
 from envtrail.export.fields import FIELDS, OWN, STREAMS, mapping
+from envtrail.export.heartbeat import heartbeat_document, heartbeat_of
 from envtrail.model.finding import Finding, FindingId, Level, Status
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.ids import EventId, make_operation_id
@@ -152,6 +153,11 @@ def test_every_document_is_of_the_table_and_reads_back(item: Any) -> None:
     assert [document.id for document in documents_of(item, "default")] == [document.id for document in documents]
 
 
+def test_a_heartbeat_is_of_the_table() -> None:
+    beat = heartbeat_of("h", 1, None, outbox=1, refused=2)
+    check(heartbeat_document(beat, "default").body)
+
+
 values: dict[str, st.SearchStrategy[Any]] = {
     "string": names,
     "bool": st.none() | st.booleans(),
@@ -189,7 +195,7 @@ def test_the_number_of_fields_is_constant_and_within_the_servers_limit() -> None
 def check(body: dict[str, Any]) -> None:
     """It is JSON; what is not below `envtrail.<kind>` is a field of the table."""
     assert msgspec.json.decode(msgspec.json.encode(body)) == body
-    kept = tuple(f"envtrail.{kind}." for kind in OWN)
+    kept = tuple(f"envtrail.{kind}." for kind in (*OWN, "heartbeat"))
     assert {name for name in leaves_of(body) if not name.startswith(kept)} <= set(FIELDS)
 
 

@@ -55,6 +55,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "rules": "Audit rules: plan, apply, check, diff, remove, export.",
         "notify": "Tell people: test, check, status of the channels.",
         "elastic": "Ship to Elasticsearch or OpenSearch: setup, check, ship, status.",
+        "fleet": "The machines that ship to one cluster.",
         "service": "Install, upgrade or uninstall the system service.",
         "status": "Rules, capture, lag, losses, disk, budgets.",
         "doctor": "What is wrong on this host, and the command that mends it.",

@@ -188,6 +188,10 @@ class Book:
         """Documents that wait to be sent."""
         return int(self._database.execute("SELECT count(*) FROM outbox").fetchone()[0])
 
+    def refused_size(self) -> int:
+        """Documents that servers refused."""
+        return int(self._database.execute("SELECT count(*) FROM refused").fetchone()[0])
+
     def next_parcels(self, limit: int) -> list[Parcel]:
         """The oldest that wait."""
         rows = self._database.execute(

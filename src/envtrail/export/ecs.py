@@ -138,7 +138,7 @@ def event_document(row: Mapping[str, Any], segment: int, namespace: str) -> Docu
         if name not in EVENT_FIELDS and name not in _OTHERWHERE and value is not None and value not in ([], {})
     }
     # What the agent's own node is called: a log of another machine that was imported names that one.
-    body = _frame("event", node, time_ms, namespace)
+    body = frame("event", node, time_ms, namespace)
     body["event"] |= {
         "kind": "event",
         "category": category,
@@ -154,6 +154,8 @@ def event_document(row: Mapping[str, Any], segment: int, namespace: str) -> Docu
             _put(body, field, str(value) if column in _IDS else value)
     if row["argv"]:
         body["process"]["command_line"] = " ".join(row["argv"])
+    if kind == "file" and row["paths"]:
+        body["file"] = {"path": [path["name"] for path in row["paths"] if path["name"] is not None]}
     if row["auid"] is not None:
         body["related"]["user"] = [str(row["auid"])]
     if (address := _address(row["address"])) is not None:
@@ -163,7 +165,7 @@ def event_document(row: Mapping[str, Any], segment: int, namespace: str) -> Docu
 
 
 def _body(kind: str, item: Item, namespace: str) -> dict[str, Any]:
-    body = _frame(kind, item.host, _time_of(item), namespace)
+    body = frame(kind, item.host, _time_of(item), namespace)
     body["event"]["id"] = item.id
     body["envtrail"] |= {"id": item.id, "kind": kind, "digest": digest_of(item), kind: msgspec.to_builtins(item)}
     match item:
@@ -298,7 +300,7 @@ def _tell_environment(body: dict[str, Any], environment: EnvironmentRef) -> None
 
 def _change_document(operation: Operation, change: Change, key: tuple[str, ...], namespace: str) -> Document:
     action = "added" if change.before is None else "removed" if change.after is None else "changed"
-    body = _frame("change", operation.host, time_of(operation.id), namespace)
+    body = frame("change", operation.host, time_of(operation.id), namespace)
     body["message"] = (
         f"{change.name} {_version(change, 'before')} → {_version(change, 'after')} in {operation.environment.prefix}"
     )
@@ -331,7 +333,7 @@ def _version(change: Change, side: str) -> str:
     return state.version if state is not None else "∅"
 
 
-def _frame(kind: str, host: str, time_ms: int, namespace: str) -> dict[str, Any]:
+def frame(kind: str, host: str, time_ms: int, namespace: str) -> dict[str, Any]:
     """What every document has."""
     dataset = f"envtrail.{kind}"
     return {

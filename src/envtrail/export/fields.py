@@ -12,7 +12,7 @@ from typing import Any
 ECS_VERSION = "8.17.0"
 OWN = ("operation", "change", "run", "finding", "gap", "event")
 """Kinds of documents; each has its own fields below `envtrail.<kind>`, under the names that `--json` uses."""
-STREAMS = (*OWN, "amendment")
+STREAMS = (*OWN, "amendment", "heartbeat")
 
 _LONGEST_TERM = 8_191
 """Characters: in UTF-8 no more than Lucene's 32,766 bytes."""
@@ -33,13 +33,11 @@ _KEYWORDS = [
     "event.module",
     "event.dataset",
     "event.id",
-    "event.code",
     "host.name",
     "host.hostname",
     "user.name",
     "user.id",
     "user.audit.id",
-    "user.audit.name",
     "user.effective.id",
     "group.id",
     "process.name",
@@ -47,17 +45,13 @@ _KEYWORDS = [
     "process.args",
     "process.working_directory",
     "process.hash.sha256",
-    "process.entry_leader.entry_meta.type",
     "container.id",
     "container.runtime",
     "container.image.name",
     "file.path",
-    "file.name",
-    "file.directory",
     "package.name",
     "package.version",
     "package.type",
-    "package.license",
     "package.reference",
     "rule.id",
     "rule.name",
@@ -104,7 +98,7 @@ _KEYWORDS = [
     "envtrail.event.type",
     "envtrail.event.keys",
     "envtrail.event.hint",
-    "envtrail.event.node",
+    "envtrail.heartbeat.version",
 ]
 _LONGS = [
     "event.duration",
@@ -114,7 +108,6 @@ _LONGS = [
     "process.args_count",
     "process.exit_code",
     "process.parent.pid",
-    "process.entry_leader.entry_meta.source.port",
     "envtrail.session",
     "envtrail.operation.processes",
     "envtrail.operation.changed",
@@ -128,11 +121,23 @@ _LONGS = [
     "envtrail.event.image",
     "envtrail.event.parent_image",
     "envtrail.event.tracked_image",
+    "envtrail.heartbeat.rules_loaded",
+    "envtrail.heartbeat.rules_expected",
+    "envtrail.heartbeat.lag_ms",
+    "envtrail.heartbeat.lost",
+    "envtrail.heartbeat.outbox",
+    "envtrail.heartbeat.refused",
 ]
-_BOOLEANS = ["envtrail.operation.explained", "envtrail.operation.complete", "envtrail.change.requested", "envtrail.event.success"]
+_BOOLEANS = [
+    "envtrail.operation.explained",
+    "envtrail.operation.complete",
+    "envtrail.change.requested",
+    "envtrail.event.success",
+    "envtrail.heartbeat.watching",
+]
 _DATES = ["@timestamp", "event.start", "event.end", "event.created", "envtrail.amends.made"]
 _ADDRESSES = ["source.ip", "process.entry_leader.entry_meta.source.ip"]
-_TEXTS = ["message", "event.reason", "rule.description"]
+_TEXTS = ["message", "event.reason"]
 _LONG_KEYWORDS = ["process.command_line"]
 
 FIELDS: dict[str, dict[str, Any]] = {
@@ -161,6 +166,6 @@ def mapping(*, dynamic: str = "false") -> dict[str, Any]:
             at = at["properties"].setdefault(parent, {"properties": {}})
         at["properties"][leaf] = described
     own = root["properties"]["envtrail"]["properties"]
-    for kind in OWN:
+    for kind in (*OWN, "heartbeat"):
         own[kind]["dynamic"] = "false"
     return root

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from envtrail.errors import SearchError
-from envtrail.export.book import Book, Parcel
+from envtrail.export.book import Book, Parcel, encode
 from envtrail.export.client import SearchClient, reason_of
 from envtrail.export.ecs import Document
 from envtrail.export.templates import Templates, look_at, stream_name
@@ -75,6 +75,15 @@ class Sender:
         try:
             self._check(now_ms)
             self._send(parcels, now_ms)
+        except SearchError as fault:
+            self._fail(fault, now_ms)
+
+    def tell(self, document: Document, now_ms: int) -> None:
+        """Send something that is worth nothing later: it is not offered again."""
+        try:
+            self._check(now_ms)
+            action = {"create": {"_index": stream_name(document.stream, self._namespace), "_id": document.id}}
+            self._client.ask("POST", "/_bulk", msgspec.json.encode(action) + b"\n" + encode(document) + b"\n")
         except SearchError as fault:
             self._fail(fault, now_ms)
 

@@ -18,9 +18,11 @@ from envtrail.export.book import Book, Parcel
 from envtrail.export.client import SearchClient
 from envtrail.export.ecs import Document, Item, amendment_of, digest_of, documents_of
 from envtrail.export.fields import OWN
+from envtrail.export.heartbeat import INTERVAL_MS, heartbeat_document, heartbeat_of
 from envtrail.export.segments import SegmentReader
 from envtrail.export.sender import Sender
 from envtrail.model.run import STILL_RUNNING, Run
+from envtrail.store.agent_status import read_status
 from envtrail.store.arrivals import ITEMS, Arrivals
 from envtrail.store.layout import Layout
 
@@ -63,6 +65,9 @@ class Shipper:
         if unknown := set(streams) - set(OWN):
             raise ConfigError(f"elastic.streams: there is no `{min(unknown)}`", hint=f"there are: {', '.join(OWN)}")
         layout = Layout(folder)
+        self._folder = folder
+        self._host = config.node
+        self._beat_ms = 0
         self._namespace = config.text("elastic.namespace")
         self._book = Book(folder / "elastic.sqlite")
         self._arrivals = Arrivals(layout.state)
@@ -94,8 +99,10 @@ class Shipper:
         self._make(now_ms)
         if now_ms < self._sender.next_ms:
             return min(self._sender.next_ms, now_ms + LOOK_MS)
+        if now_ms - self._beat_ms >= INTERVAL_MS:
+            self._beat(now_ms)
         parcels = self._next_bulk()
-        if parcels:
+        if parcels and now_ms >= self._sender.next_ms:
             self._sender.send(parcels, now_ms)
             return self._sender.next_ms
         ready = self._book.next_ready_ms()
@@ -114,6 +121,14 @@ class Shipper:
         """End; what is on its way is asked for at the next start."""
         self._arrivals.close()
         self._book.close()
+
+    def _beat(self, now_ms: int) -> None:
+        """Say that this machine is there."""
+        self._beat_ms = now_ms
+        agent = read_status(self._folder, now_ms)
+        waiting, refused = self._book.outbox_size(), self._book.refused_size()
+        beat = heartbeat_of(self._host, now_ms, agent, outbox=waiting, refused=refused)
+        self._sender.tell(heartbeat_document(beat, self._namespace), now_ms)
 
     def _take(self, now_ms: int) -> None:
         """Note what was written since the last look; where more was than is remembered, go through everything."""

@@ -26,13 +26,15 @@ from envtrail.config import Config, load_config
 from envtrail.export.book import Book, read_refused, read_shipping
 from envtrail.export.client import Connection, SearchClient
 from envtrail.export.ecs import Document, document_id
-from envtrail.export.fields import mapping
+from envtrail.export.fields import STREAMS, mapping
+from envtrail.export.heartbeat import faults_of, last_heartbeats
 from envtrail.export.shipper import Shipper
 from envtrail.export.templates import Templates, look_at, stream_name
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
+from envtrail.store.agent_status import AgentStatus, KernelFigures, RulesStatus, write_status
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.layout import Layout
 from envtrail.store.state import State
@@ -161,7 +163,7 @@ def test_a_strict_server_knows_every_field(cluster: Cluster) -> None:
     """The table of fields is whole: a server that refuses what it does not know takes every document."""
     cluster.setup()
     with closing(cluster.client()) as client:
-        for kind in ("operation", "change", "run", "finding", "gap", "event", "amendment"):
+        for kind in STREAMS:
             template = {
                 "index_patterns": [stream_name(kind, cluster.namespace)],
                 "data_stream": {},
@@ -172,6 +174,7 @@ def test_a_strict_server_knows_every_field(cluster: Cluster) -> None:
     cluster.ship()
     assert not read_refused(cluster.trail / "elastic.sqlite", 10)
     assert cluster.counts()["operation"] > 10
+    assert cluster.documents("heartbeat")
 
 
 def test_what_a_server_has_is_not_sent_twice_even_when_the_book_is_lost(cluster: Cluster) -> None:
@@ -322,6 +325,44 @@ def test_the_commands(cluster: Cluster) -> None:
     assert {count["stream"]: count["sent"] for count in status["counts"]} == counts
     assert (status["outbox"], status["changed"], status["refused"], status["fault"]) == (0, 0, 0, None)
     ask("refused", code=1)
+
+
+def test_a_machine_that_is_not_watched_or_not_heard_of_is_told(cluster: Cluster) -> None:
+    cluster.setup()
+    with closing(cluster.client()) as client:
+        assert last_heartbeats(client, cluster.namespace) == []
+        cluster.ship()
+        host = cluster.config().node
+        client.ask("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_refresh")
+        (beat,) = last_heartbeats(client, cluster.namespace)
+        assert (beat.host, beat.watching, beat.refused) == (host, False, 0)
+        assert faults_of(beat, beat.time_ms + 59_000) == ["agent not running"]
+        assert faults_of(beat, beat.time_ms + 61_000) == ["silent"]
+        watching = AgentStatus(
+            pid=os.getpid(),
+            version="1",
+            started_ms=0,
+            updated_ms=cluster.now_ms + 30_000,
+            source="netlink",
+            rules=RulesStatus(profile="lean", expected=9, loaded=9, locked=False),
+            kernel=KernelFigures(lost=0, backlog=0, backlog_limit=1),
+            counters={},
+            lag_ms=7,
+            cpu_s=0,
+            rss_bytes=0,
+        )
+        write_status(cluster.trail, watching)
+        cluster.now_ms += 30_000
+        cluster.ship()
+        client.ask("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_refresh")
+        (beat,) = last_heartbeats(client, cluster.namespace)
+        assert (beat.watching, beat.rules_loaded, beat.lag_ms, beat.lost) == (True, 9, 7, 0)
+        assert faults_of(beat, beat.time_ms + 1000) == []
+        assert faults_of(beat, beat.time_ms - 20_000) == ["its clock is 20 s ahead"]
+    words = ["--data-dir", str(cluster.trail), "fleet", "status", "--url", cluster.server.url, "--json"]
+    variables = os.environ | {"ENVTRAIL_ELASTIC_NAMESPACE": cluster.namespace}
+    done = subprocess.run([sys.executable, "-m", "envtrail", *words], capture_output=True, text=True, env=variables, check=False)
+    assert [json.loads(line)["host"] for line in done.stdout.splitlines()] == [host], done.stderr
 
 
 def test_teardown_takes_away_what_setup_made(lonely: Cluster) -> None:

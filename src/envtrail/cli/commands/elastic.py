@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from envtrail.cli.context import Context
+from envtrail.cli.elastic import client_of, config_with, need_httpx, urls_option
 from envtrail.cli.render import emit_json, emit_text, safe, style
 from envtrail.config import Config
 from envtrail.errors import CannotRunError, ExitCode
@@ -25,10 +26,6 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _COLOURS = {"fine": "green", "made": "green", "updated": "green", "removed": "green"}
 
 
-def _urls(command: _F) -> _F:
-    return click.option("--url", "urls", multiple=True, help="Of a server, instead of `elastic.urls`.")(command)
-
-
 def _json(what: str) -> Callable[[_F], _F]:
     return click.option("--json", "as_json", is_flag=True, help=f"JSON lines: {what}.")
 
@@ -39,55 +36,55 @@ def command() -> None:
 
 
 @command.command()
-@_urls
+@urls_option
 @_json("a step each")
 @click.pass_obj
 def setup(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
     """Make the templates and the retention, or bring them up to date. Done twice, it does nothing the second time."""
-    config = _config(context, urls)
-    with closing(_client(config)) as client:
+    config = config_with(context, urls)
+    with closing(client_of(config)) as client:
         _show(_templates(client, config).setup(), as_json=as_json)
 
 
 @command.command()
-@_urls
+@urls_option
 @_json("a step each")
 @click.pass_obj
 def check(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
     """Is the cluster as it should be? Exit code 1 when it is not."""
-    config = _config(context, urls)
-    with closing(_client(config)) as client:
+    config = config_with(context, urls)
+    with closing(client_of(config)) as client:
         states = _show(_templates(client, config).check(), as_json=as_json)
     if states - {"fine", "impossible", "newer"}:
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
 
 
 @command.command()
-@_urls
+@urls_option
 @click.option("--data", "with_data", is_flag=True, help="The documents too.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_json("a step each")
 @click.pass_obj
 def teardown(context: Context, urls: tuple[str, ...], with_data: bool, yes: bool, as_json: bool) -> None:
     """Take away what `setup` made. The cluster keeps the documents, unless --data says otherwise."""
-    config = _config(context, urls)
+    config = config_with(context, urls)
     if with_data and not yes:
         namespace = config.text("elastic.namespace")
         click.confirm(
             f"Delete every document of namespace `{namespace}` on {', '.join(config.names('elastic.urls'))}?", abort=True
         )
-    with closing(_client(config)) as client:
+    with closing(client_of(config)) as client:
         _show(_templates(client, config).teardown(with_data=with_data), as_json=as_json)
 
 
 @command.command()
-@_urls
+@urls_option
 @click.option("--once", is_flag=True, help="End when all that is final was sent.")
 @click.option("--parent", type=int, hidden=True, help="End when this process is not the parent any more.")
 @click.pass_obj
 def ship(context: Context, urls: tuple[str, ...], once: bool, parent: int | None) -> None:
     """Send what the trail holds, and what comes, until Ctrl-C. `envtrail up` and the service do it where elastic.urls is set."""
-    _need_httpx()
+    need_httpx()
     from envtrail.export.process import run
 
     stop = threading.Event()
@@ -97,7 +94,7 @@ def ship(context: Context, urls: tuple[str, ...], once: bool, parent: int | None
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    config = _config(context, urls)
+    config = config_with(context, urls)
     run(
         config.data_dir,
         config,
@@ -178,17 +175,6 @@ def wanted(context: Context) -> None:
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
 
 
-def _config(context: Context, urls: tuple[str, ...]) -> Config:
-    return context.config.replaced("--url", elastic__urls=list(urls)) if urls else context.config
-
-
-def _client(config: Config) -> SearchClient:
-    _need_httpx()
-    from envtrail.export.client import SearchClient, connection_of
-
-    return SearchClient(connection_of(config))
-
-
 def _templates(client: SearchClient, config: Config) -> Templates:
     from envtrail.export.templates import Templates, look_at
 
@@ -208,10 +194,3 @@ def _show(steps: Iterable[Step], *, as_json: bool) -> set[str]:
             hint = f"  ({step.hint})" if step.hint else ""
             click.echo(f"{style(step.state.ljust(10), fg=_COLOURS.get(step.state, 'yellow'))} {step.what}{hint}")
     return states
-
-
-def _need_httpx() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("httpx") is None:
-        raise CannotRunError("httpx is not installed", hint="pip install 'envtrail[elastic]'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,17 @@ _COLUMNS = ("id", "started", "ended", "user", "uid", "tool", "kind", "outcome", 
 
 
 @click.command("export")
-@click.option("--format", "form", type=click.Choice(["json", "csv", "parquet"]), default="json", show_default=True)
+@click.option("--format", "form", type=click.Choice(["json", "ecs", "csv", "parquet"]), default="json", show_default=True)
 @click.option("--what", type=click.Choice(["operations", "events"]), default="operations", show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A file instead of standard output; needed for parquet.")
 @click.option("--since", help="Since a moment.")
 @click.option("--until", help="Until a moment.")
 @click.pass_obj
 def command(context: Context, form: str, what: str, output: Path | None, since: str | None, until: str | None) -> None:
-    """Write operations or events as JSON lines, CSV or Parquet, oldest first."""
+    """Write operations or events as JSON lines, ECS documents, CSV or Parquet, oldest first.
+
+    `ecs` is for a shipper of your own (Filebeat, Elastic Agent, Vector, Fluent Bit): the documents that `elastic ship` sends, a line each.
+    """
     if form == "parquet" and output is None:
         raise UsageError("parquet needs a file", hint="-o FILE")
     query = Query(oldest_first=True, since_ms=moment(context, since), until_ms=moment(context, until))
@@ -38,6 +42,10 @@ def command(context: Context, form: str, what: str, output: Path | None, since: 
             return
         if output is not None:
             sys.stdout = output.open("w", encoding="utf-8", newline="")
+        if form == "ecs":
+            emit_json(_ecs(store, query, what, context.config.text("elastic.namespace")))
+            sys.stdout.flush()
+            return
         documents = store.operations(query) if what == "operations" else (msgspec.to_builtins(row) for row in store.events(query))
         if form == "json":
             emit_json(documents)
@@ -46,6 +54,17 @@ def command(context: Context, form: str, what: str, output: Path | None, since: 
         else:
             raise UsageError("events have lists in them, which CSV has not", hint="--format json or parquet")
         sys.stdout.flush()
+
+
+def _ecs(store: Store, query: Query, what: str, namespace: str) -> Iterator[dict[str, Any]]:
+    from envtrail.export.ecs import documents_of, event_document
+
+    if what == "operations":
+        for operation in store.operations(query):
+            yield from (document.body for document in documents_of(operation, namespace))
+    else:
+        for row in store.events(query):
+            yield event_document(row.values, row.segment, namespace).body
 
 
 def _row(operation: Operation) -> tuple[Any, ...]:

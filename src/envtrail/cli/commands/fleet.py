@@ -1,0 +1,59 @@
+"""`envtrail fleet`."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import click
+import msgspec
+
+from envtrail.cli.context import Context
+from envtrail.cli.elastic import client_of, config_with, urls_option
+from envtrail.cli.render import emit_json, emit_table, found_nothing
+from envtrail.errors import ExitCode
+from envtrail.model.times import show_ms
+
+
+@click.group("fleet")
+def command() -> None:
+    """The machines that ship to one cluster."""
+
+
+@command.command()
+@urls_option
+@click.option("--json", "as_json", is_flag=True, help="JSON lines: a machine each, with what is wrong with it.")
+@click.pass_obj
+def status(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
+    """Each machine: is it watched, which rules, lag, losses, when it was last heard of. Exit code 1 when one is not as it should be."""
+    from envtrail.export.heartbeat import faults_of, last_heartbeats
+
+    config = config_with(context, urls)
+    with closing(client_of(config)) as client:
+        beats = last_heartbeats(client, config.text("elastic.namespace"))
+    now_ms = context.now_ms
+    faults = {beat.host: faults_of(beat, now_ms) for beat in beats}
+    if as_json:
+        emit_json([msgspec.to_builtins(beat) | {"faults": faults[beat.host]} for beat in beats])
+    elif not beats:
+        found_nothing("no machine has told anything yet (`envtrail elastic ship` on each)")
+    else:
+        rows = [
+            [
+                beat.host,
+                _of(beat.version),
+                f"{_of(beat.rules_loaded)}/{_of(beat.rules_expected)}",
+                f"{_of(beat.lag_ms)} ms",
+                _of(beat.lost),
+                str(beat.outbox),
+                show_ms(beat.time_ms),
+                ", ".join(faults[beat.host]) or "fine",
+            ]
+            for beat in beats
+        ]
+        emit_table(["machine", "version", "rules", "lag", "lost", "waiting", "last heard of", "state"], rows)
+    if not beats or any(faults.values()):
+        raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+
+
+def _of(value: object) -> str:
+    return "?" if value is None else str(value)
