@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A real search server on loopback, to try Envtrail with: fetched from Maven Central, pinned, run as nobody until Ctrl-C.
 
-    make opensearch        # or: make elasticsearch
+make opensearch        # or: make elasticsearch
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests/support"))
 
-from search_lab import RELEASES, SearchServer, why_no_server  # noqa: E402
+from search_lab import RELEASES, SearchServer, why_no_server
 
 
 def main() -> None:
