@@ -2,15 +2,10 @@
 
 `DATA/elastic.sqlite`; one writer, the shipper. Every change of it is durable before what follows from it is done. Without the file
 everything is offered again: servers know what they have by its `_id`.
-
-References:
-    https://www.sqlite.org/pragma.html#pragma_synchronous (FULL: a commit survives a loss of power)
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -19,8 +14,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from envtrail.errors import StoreError
 from envtrail.export.ecs import Document
+from envtrail.store.ledger import open_ledger, reading_ledger
 from envtrail.store.schema import in_transaction
 
 FORMAT = 1
@@ -103,17 +98,7 @@ class Book:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._database = _connect(path, "rw")
-            version = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self._database.executescript(f"PRAGMA journal_mode=WAL; BEGIN; {_TABLES} PRAGMA user_version={FORMAT}; COMMIT;")
-            self._database.execute("PRAGMA synchronous=FULL")
-        except (sqlite3.Error, OSError) as fault:
-            raise StoreError(f"`{path}` cannot be used: {fault}", hint=_HINT) from None
-        if version > FORMAT:
-            raise StoreError(f"`{path}` was made by a newer Envtrail", hint="upgrade Envtrail, or delete the file")
+        self._database = open_ledger(path, tables=_TABLES, version=FORMAT, synchronous="FULL", hint=_HINT)
 
     def transaction(self) -> AbstractContextManager[None]:
         """All that is changed inside is there together or not at all."""
@@ -252,14 +237,10 @@ def read_shipping(path: Path) -> Shipping | None:
     """
     if not path.exists():
         return None
-    try:
-        database = _connect(path, "ro")
+    with reading_ledger(path, hint=_HINT) as database:
         facts = dict(database.execute("SELECT name, value FROM facts").fetchall())
         counts = database.execute("SELECT stream, sent, there FROM counts ORDER BY stream").fetchall()
         sizes = [database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("changed", "outbox", "refused")]
-        database.close()
-    except sqlite3.Error as fault:
-        raise StoreError(f"`{path}` cannot be read: {fault}", hint=_HINT) from None
 
     def number(name: str) -> int | None:
         return int(facts[name]) if name in facts else None
@@ -286,19 +267,11 @@ def read_refused(path: Path, limit: int) -> list[Refused]:
     """
     if not path.exists():
         return []
-    try:
-        database = _connect(path, "ro")
+    with reading_ledger(path, hint=_HINT) as database:
         rows = database.execute(
             "SELECT stream, id, time_ms, reason, body FROM refused ORDER BY number DESC LIMIT ?", (limit,)
         ).fetchall()
-        database.close()
-    except sqlite3.Error as fault:
-        raise StoreError(f"`{path}` cannot be read: {fault}", hint=_HINT) from None
     return [
         Refused(stream=stream, id=id_, time_ms=time_ms, reason=reason, body=bytes(body).decode(errors="replace"))
         for stream, id_, time_ms, reason, body in rows
     ]
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{path}?mode={mode}", uri=True, isolation_level=None, timeout=10)

@@ -11,9 +11,7 @@ References:
 
 from __future__ import annotations
 
-import os
 import random
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,10 +19,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from envtrail.errors import StoreError
 from envtrail.model.finding import Level
 from envtrail.notify.messages import Digest, Group, Message
 from envtrail.notify.services import Answer
+from envtrail.store.ledger import open_ledger, reading_ledger
 from envtrail.store.schema import in_transaction
 
 FORMAT = 1
@@ -106,17 +104,7 @@ class Outbox:
 
     def __init__(self, path: Path, *, jitter: Callable[[], float] = random.random) -> None:
         self._jitter = jitter
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._database = _connect(path, "rw")
-            version = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self._database.executescript(f"PRAGMA journal_mode=WAL; BEGIN; {_TABLES} PRAGMA user_version={FORMAT}; COMMIT;")
-            self._database.execute("PRAGMA synchronous=NORMAL")
-        except (sqlite3.Error, OSError) as fault:
-            raise StoreError(f"`{path}` cannot be used: {fault}", hint=_HINT) from None
-        if version > FORMAT:
-            raise StoreError(f"`{path}` was made by a newer Envtrail", hint="upgrade Envtrail, or delete the file")
+        self._database = open_ledger(path, tables=_TABLES, version=FORMAT, synchronous="NORMAL", hint=_HINT)
 
     def transaction(self) -> AbstractContextManager[None]:
         """All that is put inside is there together or not at all."""
@@ -322,8 +310,7 @@ def read_states(path: Path) -> list[ChannelState]:
     """
     if not path.exists():
         return []
-    try:
-        database = _connect(path, "ro")
+    with reading_ledger(path, hint=_HINT) as database:
         counts: dict[str, dict[str, int]] = {}
         for channel, state, count in database.execute(
             "SELECT channel, state, count(*) FROM letters WHERE kind != 'digest' GROUP BY 1, 2"
@@ -332,9 +319,6 @@ def read_states(path: Path) -> list[ChannelState]:
         rows = database.execute(
             "SELECT name, failures, next_ms, success_ms, fault_ms, fault, permanent FROM channels ORDER BY name"
         ).fetchall()
-        database.close()
-    except sqlite3.Error as fault:
-        raise StoreError(f"`{path}` cannot be read: {fault}", hint=_HINT) from None
     return [_state(row, counts.get(row[0], {})) for row in rows]
 
 
@@ -350,7 +334,3 @@ def _state(row: Sequence[object], counts: dict[str, int]) -> ChannelState:
         "given_up": counts.get("given up", 0),
     }
     return msgspec.convert(values, ChannelState, strict=False)
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{path}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=10)
