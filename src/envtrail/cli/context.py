@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 class Context:
     """Made once a call; settings are read when first asked for."""
 
-    def __init__(self, *, data_dir: Path | None, config_file: Path | None, verbose: bool) -> None:
+    def __init__(
+        self, *, data_dir: Path | None, config_file: Path | None, verbose: bool, store_urls: tuple[str, ...] = ()
+    ) -> None:
         self._data_dir = data_dir
+        self._store_urls = store_urls
         self._config_file = config_file
         self.verbose = verbose
         self._config: Config | None = None
@@ -39,14 +42,24 @@ class Context:
 
     @contextmanager
     def store(self) -> Iterator[Store]:
-        """The trail, for reading."""
-        from envtrail.store.opening import open_store
-
-        store = open_store(self.config, uid=os.geteuid())
+        """The trail, for reading: this machine's, or with `--store` a fleet's."""
+        store = self._open_cluster() if self._store_urls else self._open_trail()
         try:
             yield store
         finally:
             store.close()
+
+    def _open_trail(self) -> Store:
+        from envtrail.store.opening import open_store
+
+        return open_store(self.config, uid=os.geteuid())
+
+    def _open_cluster(self) -> Store:
+        from envtrail.cli.elastic import client_of
+        from envtrail.export.cluster import ClusterStore
+
+        config = self.config.replaced("--store", elastic__urls=list(self._store_urls))
+        return ClusterStore(client_of(config), config.text("elastic.namespace"), ", ".join(self._store_urls))
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:

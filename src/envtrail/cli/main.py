@@ -85,12 +85,19 @@ _MODULES = {"import": "import_", "break-glass": "break_glass"}
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path), help="Settings file instead of /etc/envtrail/envtrail.toml."
 )
+@click.option(
+    "--store",
+    "store_urls",
+    multiple=True,
+    metavar="URL",
+    help="Read a fleet's trails from this cluster instead of this machine's.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show the trace of an internal error.")
 @click.version_option(__version__, message="envtrail %(version)s")
 @click.pass_context
-def cli(ctx: click.Context, data_dir: Path | None, config_file: Path | None, verbose: bool) -> None:
+def cli(ctx: click.Context, data_dir: Path | None, config_file: Path | None, store_urls: tuple[str, ...], verbose: bool) -> None:
     """Git log for the Python environments of a shared machine, written by the kernel."""
-    ctx.obj = Context(data_dir=data_dir, config_file=config_file, verbose=verbose)
+    ctx.obj = Context(data_dir=data_dir, config_file=config_file, store_urls=store_urls, verbose=verbose)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -67,7 +67,7 @@ EVENT_FIELDS = {
     "argv": "process.args",
     "cwd": "process.working_directory",
 }
-_IDS = {"auid", "uid", "euid", "gid"}
+NUMBERS_AS_TEXT = {"auid", "uid", "euid", "gid"}
 """Numbers that ECS has as keywords."""
 _OTHERWHERE = {"time", "node", "kind"}
 
@@ -151,7 +151,7 @@ def event_document(row: Mapping[str, Any], segment: int, namespace: str) -> Docu
     for column, field in EVENT_FIELDS.items():
         value = row[column]
         if value is not None and value != []:
-            _put(body, field, str(value) if column in _IDS else value)
+            _put(body, field, str(value) if column in NUMBERS_AS_TEXT else value)
     if row["argv"]:
         body["process"]["command_line"] = " ".join(row["argv"])
     if kind == "file" and row["paths"]:

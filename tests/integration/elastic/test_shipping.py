@@ -9,27 +9,25 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from cluster_lab import Cluster
 from faulty_proxy import faulty_proxy
-from search_lab import RELEASES, SearchServer, search_server
+from search_lab import SearchServer, search_server
 
-from envtrail.config import Config, load_config
 from envtrail.export.book import Book, read_refused, read_shipping
-from envtrail.export.client import Connection, SearchClient
 from envtrail.export.ecs import Document, document_id
 from envtrail.export.fields import STREAMS, mapping
 from envtrail.export.heartbeat import faults_of, last_heartbeats
 from envtrail.export.shipper import Shipper
-from envtrail.export.templates import Templates, look_at, stream_name
+from envtrail.export.templates import stream_name
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
@@ -43,78 +41,9 @@ from envtrail.store.store import Query
 pytestmark = [pytest.mark.search, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module", params=list(RELEASES))
-def server(request: pytest.FixtureRequest) -> Iterator[SearchServer]:
-    with search_server(request.param) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("recorded")
-    subprocess.run(
-        [sys.executable, "-m", "envtrail", "--data-dir", str(folder), "demo", "--fast"], check=True, capture_output=True
-    )
-    return folder / "demo"
-
-
 @pytest.fixture
 def trail(recorded: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(recorded, tmp_path / "trail"))
-
-
-class Cluster:
-    """A namespace of its own on a server, and a clock that goes as the test wants."""
-
-    def __init__(self, server: SearchServer, trail: Path, namespace: str) -> None:
-        self.server, self.trail, self.namespace = server, trail, namespace
-        self.now_ms = int(time.time() * 1000)
-
-    def config(self, **settings: Any) -> Config:
-        flags = {"data_dir": str(self.trail), "elastic.namespace": self.namespace, "elastic.urls": [self.server.url]}
-        return load_config(environ={}, flags=flags | {f"elastic.{name}": value for name, value in settings.items()})
-
-    def client(self, url: str | None = None, *, answer_s: float = 60) -> SearchClient:
-        return SearchClient(Connection(urls=[url or self.server.url]), answer_s=answer_s)
-
-    def templates(self, client: SearchClient) -> Templates:
-        return Templates(client, look_at(client), namespace=self.namespace, retention_days=0)
-
-    def setup(self) -> None:
-        with closing(self.client()) as client:
-            list(self.templates(client).setup())
-
-    def ship(
-        self, *, url: str | None = None, answer_s: float = 60, after: Callable[[], None] = lambda: None, **settings: Any
-    ) -> None:
-        """Until all was sent; the clock goes on by a second each step."""
-        with (
-            closing(self.client(url, answer_s=answer_s)) as client,
-            closing(Shipper(self.trail, client, self.config(**settings), lambda: self.now_ms, jitter=lambda: 0.0)) as shipper,
-        ):
-            for _ in range(2000):
-                shipper.step()
-                after()
-                if shipper.fault is None and shipper.is_done():
-                    return
-                self.now_ms += 1000
-            raise AssertionError(shipper.fault)
-
-    def documents(self, kind: str) -> list[dict[str, Any]]:
-        name = stream_name(kind, self.namespace)
-        with closing(self.client()) as client:
-            client.ask("POST", f"/{name}/_refresh", fine=(404,))
-            answer = client.ask("POST", f"/{name}/_search", {"size": 10_000}, fine=(404,))
-        return [hit["_source"] | {"_id": hit["_id"]} for hit in answer.get("hits", {}).get("hits", ())]
-
-    def of_domain(self, kind: str, type_: type[Any]) -> dict[str, Any]:
-        """What was shipped, read back."""
-        bodies = [document["envtrail"][kind] for document in self.documents(kind)]
-        return {item.id: item for item in (msgspec.convert(body, type_) for body in bodies)}
-
-    def counts(self) -> dict[str, int]:
-        kinds = ("operation", "change", "run", "finding", "gap", "event", "amendment")
-        return {kind: len(self.documents(kind)) for kind in kinds}
 
 
 @pytest.fixture

@@ -1,0 +1,304 @@
+"""A cluster answers what the embedded store answers, row by row: the same trail, shipped, with all that was amended since."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from big_trail import fill
+from cluster_lab import Cluster
+from search_lab import SearchServer
+
+from envtrail.detect.cases import operation_of
+from envtrail.detect.policy import Case
+from envtrail.errors import CannotRunError, InputError
+from envtrail.export.client import Connection, SearchClient
+from envtrail.export.cluster import ClusterStore
+from envtrail.model.finding import Finding, Level, Status, make_finding_id
+from envtrail.model.gap import Gap, GapCause
+from envtrail.model.ids import EventId, make_operation_id
+from envtrail.model.observation import FindingMade, FindingTriaged
+from envtrail.model.times import to_ms
+from envtrail.store.embedded import EmbeddedStore
+from envtrail.store.layout import Layout
+from envtrail.store.state import State
+from envtrail.store.store import Query
+
+pytestmark = [pytest.mark.search, pytest.mark.timeout(300)]
+
+
+class Both:
+    def __init__(self, trail: Path, cluster: Cluster) -> None:
+        self.trail, self.cluster = trail, cluster
+        self.held = EmbeddedStore(trail)
+        self.fleet = ClusterStore(SearchClient(Connection(urls=[cluster.server.url])), cluster.namespace, cluster.server.url)
+
+    def ask(self, question: str, *words: Any, **more: Any) -> tuple[list[Any], list[Any]]:
+        return list(getattr(self.held, question)(*words, **more)), list(getattr(self.fleet, question)(*words, **more))
+
+
+@pytest.fixture(scope="module", params=["recorded", "made"])
+def both(
+    request: pytest.FixtureRequest, server: SearchServer, recorded: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Both]:
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "recorded":
+        trail = Path(shutil.copytree(recorded, folder / "trail"))
+    else:
+        trail = fill(folder / "trail", 2_500, 2_500)
+    _notice(trail)
+    cluster = Cluster(server, trail, request.param)
+    cluster.setup()
+    cluster.ship()
+    _amend(trail)
+    cluster.ship()
+    for kind in ("operation", "run", "finding", "gap", "event", "amendment"):
+        cluster.documents(kind)  # refreshed
+    both = Both(trail, cluster)
+    yield both
+    both.held.close()
+    both.fleet.close()
+
+
+def _notice(trail: Path) -> None:
+    state = State(Layout(trail).state)
+    with state.transaction():
+        for at, level in enumerate(Level):
+            found = Finding(
+                id=make_finding_id("rule", str(at), 1_795_000_000_000 + at),
+                detection=f"rule-{at % 2}",
+                source="sigma",
+                title=f"Noticed {at}",
+                level=level,
+                time_ms=1_795_000_000_000 + at,
+                host="h",
+                user="alice" if at % 2 else None,
+                uid=1001,
+                prefix="/srv/envs/e1",
+            )
+            state.decisions.put(FindingMade(time_ms=found.time_ms, finding=found))
+        for at in range(3):
+            gap = Gap(
+                id=f"gap {at}",
+                cause=GapCause.RESTART,
+                host="h",
+                since_ms=1_795_000_000_000 + at * 1000,
+                until_ms=1_795_000_000_500 + at * 1000,
+                records=None,
+                detail="the agent was not running",
+            )
+            state.put_gap(gap)
+    state.close()
+
+
+def _amend(trail: Path) -> None:
+    """What is judged, explained and triaged after it was shipped."""
+    store = EmbeddedStore(trail)
+    some = list(store.operations(Query(limit=40)))[::2]
+    findings = list(store.findings(Query()))
+    store.close()
+    state = State(Layout(trail).state)
+    with state.transaction():
+        for operation in some:
+            state.put_operation(
+                msgspec.structs.replace(operation, verdict="deny", explained=False, outcome=type(operation.outcome).KILLED)
+            )
+        for at, finding in enumerate(findings[::2]):
+            status = Status.ACKNOWLEDGED if at % 2 else Status.MUTED
+            state.decisions.put(
+                FindingTriaged(time_ms=finding.time_ms + 1, finding=finding.id, status=status, by="sue", why="seen")
+            )
+    state.close()
+
+
+def _moments(both: Both) -> tuple[int, int]:
+    started = [to_ms(item.started) for item in both.held.operations(Query(oldest_first=True))]
+    return started[len(started) // 4], started[3 * len(started) // 4]
+
+
+OPERATIONS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "oldest first": {"oldest_first": True},
+    "some": {"limit": 7},
+    "a person": {"user": "alice"},
+    "a made person": {"user": "user7"},
+    "a number": {"user": "1001"},
+    "an environment": {"environment": "ml-exp"},
+    "the end of one": {"environment": "envs/e7"},
+    "a whole prefix": {"environment": "/srv/envs/e7"},
+    "a tool": {"tool": "pip"},
+    "failed": {"outcome": "failure"},
+    "killed, since": {"outcome": "killed"},
+    "succeeded": {"outcome": "success", "limit": 15},
+    "a kind": {"kind": "install"},
+    "a package": {"package": "six"},
+    "words": {"text": "INSTALL"},
+    "odd words": {"text": "*[?]\\"},
+    "a made package": {"text": "package-77"},
+}
+
+
+@pytest.mark.parametrize("name", list(OPERATIONS))
+def test_operations(both: Both, name: str) -> None:
+    held, fleet = both.ask("operations", Query(**OPERATIONS[name]))
+    assert fleet == held
+
+
+def test_operations_of_a_time_and_before_one(both: Both) -> None:
+    since_ms, until_ms = _moments(both)
+    held, fleet = both.ask("operations", Query(since_ms=since_ms, until_ms=until_ms))
+    assert fleet == held
+    assert held
+    held, fleet = both.ask("operations", Query(before_id=held[len(held) // 2].id, limit=5))
+    assert fleet == held
+
+
+def test_one_operation(both: Both) -> None:
+    operation = next(iter(both.held.operations(Query())))
+    assert both.fleet.operation(operation.id) == both.held.operation(operation.id) == operation
+    assert both.fleet.operation("01ZZZZ") is None
+    with pytest.raises(InputError, match="more than one"):
+        both.fleet.operation("01")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {},
+        {"limit": 3},
+        {"user": "alice"},
+        {"program": "train.py"},
+        {"program": "train7.py"},
+        {"text": "train"},
+        {"outcome": "success"},
+    ],
+)
+def test_runs(both: Both, words: dict[str, Any]) -> None:
+    held, fleet = both.ask("runs", Query(**words))
+    assert fleet == held
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {},
+        {"status": "open"},
+        {"status": "acknowledged"},
+        {"level": "high"},
+        {"detection": "rule-1"},
+        {"user": "alice"},
+        {"limit": 2},
+    ],
+)
+def test_findings(both: Both, words: dict[str, Any]) -> None:
+    held, fleet = both.ask("findings", Query(**words))
+    assert fleet == held
+
+
+@pytest.mark.parametrize("words", [{}, {"oldest_first": True}, {"since_ms": 1_795_000_001_200}, {"until_ms": 1_795_000_000_900}])
+def test_gaps(both: Both, words: dict[str, Any]) -> None:
+    held, fleet = both.ask("gaps", Query(**words))
+    assert fleet == held
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {},
+        {"limit": 10},
+        {"key": "python_script_exec"},
+        {"kind": "exec"},
+        {"user": "1001"},
+        {"text": "pip"},
+        {"oldest_first": True},
+    ],
+)
+def test_events(both: Both, words: dict[str, Any]) -> None:
+    held, fleet = both.ask("events", Query(**words))
+    shipped = {(row.segment, row.values["serial"]) for row in fleet}
+    # The open segment is not shipped yet.
+    sealed = [row for row in held if row.segment in both.held.layout.numbers()]
+    assert shipped == {(row.segment, row.values["serial"]) for row in sealed}
+    assert [_values(row) for row in fleet] == [_values(row) for row in sealed]
+
+
+def _values(row: Any) -> dict[str, Any]:
+    return {name: value or None for name, value in row.values.items() if name != "paths"}
+
+
+@pytest.mark.parametrize("words", [{}, {"user": "alice"}, {"user": "user7"}, {"environment": "e7"}, {"environment": "ml-exp"}])
+def test_what_the_panels_count(both: Both, words: dict[str, Any]) -> None:
+    since_ms, until_ms = _moments(both)
+    for query in (Query(**words), Query(since_ms=since_ms, until_ms=until_ms, **words)):
+        held, fleet = both.ask("activity", query)
+        assert sorted(fleet, key=repr) == sorted(held, key=repr)
+        assert [item.minute for item in fleet] == [item.minute for item in held]
+        held, fleet = both.ask("programs", query)
+        assert sorted(fleet, key=repr) == sorted(held, key=repr)
+        assert [item.runs for item in fleet] == [item.runs for item in held]
+
+
+def test_the_figures(both: Both) -> None:
+    held, fleet = both.held.status(), both.fleet.status()
+    for name in ("operations", "findings", "gaps", "oldest_ms", "newest_ms"):
+        assert getattr(fleet, name) == getattr(held, name), name
+
+
+def test_what_stays_on_the_machine_is_said(both: Both) -> None:
+    with pytest.raises(CannotRunError, match="ask the machine itself"):
+        both.fleet.environments()
+
+
+def test_the_command_line(both: Both) -> None:
+    def ask(*words: str) -> list[Any]:
+        variables = os.environ | {"ENVTRAIL_ELASTIC_NAMESPACE": both.cluster.namespace}
+        done = subprocess.run(
+            [sys.executable, "-m", "envtrail", *words, "--json"], capture_output=True, text=True, env=variables, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    there = ("--store", both.cluster.server.url)
+    here = ("--data-dir", str(both.trail))
+    for words in (
+        ("log", "-n", "20"),
+        ("runs",),
+        ("findings", "--all"),
+        ("gaps",),
+        ("top", "people"),
+        ("top", "scripts"),
+        ("top", "installs"),
+        ("top", "off-hours"),
+    ):
+        assert ask(*there, *words) == ask(*here, *words), words
+
+
+def test_two_machines_are_one_fleet(both: Both, tmp_path: Path) -> None:
+    """The same things on two machines are two things."""
+    state_folder = tmp_path / "other"
+    Layout(state_folder).create()
+    state = State(Layout(state_folder).state)
+    model = operation_of(Case(packages=["six==1.17.0"]))
+    with state.transaction():
+        for host in ("one", "two"):
+            state.put_operation(
+                msgspec.structs.replace(
+                    model, host=host, id=make_operation_id(EventId(node=host, time_ms=to_ms(model.started), serial=1), "x")
+                )
+            )
+    state.close()
+    other = Cluster(both.cluster.server, state_folder, f"{both.cluster.namespace}-two")
+    other.setup()
+    other.ship()
+    other.documents("operation")
+    with closing(ClusterStore(SearchClient(Connection(urls=[other.server.url])), other.namespace, "")) as fleet:
+        assert {item.host for item in fleet.operations(Query())} == {"one", "two"}
