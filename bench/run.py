@@ -1,8 +1,9 @@
 """Measure Envtrail beside its peers; writes bench/results/.
 
-    python bench/run.py [--quick] [parser install watch load start inventory alert page]
+    python bench/run.py [--quick] [parser install watch load start inventory alert page ship]
 
-`install`, `watch`, `load`, `alert` and `page` need root and the kernel's audit; their rules are bounded to one test uid.
+`install`, `watch`, `load`, `alert` and `page` need root and the kernel's audit; their rules are bounded to one test uid. `ship`
+needs a JDK of 21 or newer.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import load  # noqa: E402
 import page  # noqa: E402
 import parser as log_parser  # noqa: E402
 import report  # noqa: E402
+import ship  # noqa: E402
 import start  # noqa: E402
 import watch  # noqa: E402
 
@@ -35,6 +37,7 @@ PARTS = {
     "inventory": inventory.measure,
     "alert": alert.measure,
     "page": page.measure,
+    "ship": ship.measure,
 }
 
 
