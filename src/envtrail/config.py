@@ -67,13 +67,12 @@ class Config:
         assert isinstance(value, list)  # noqa: S101 - the table's default decides the type
         return value
 
-    def variables(self, section: str) -> dict[str, str]:
-        """The settings of a section as environment variables, for a process that is started."""
-        chosen = [setting for setting in SETTINGS if setting.key.startswith(f"{section}.")]
-        values = {setting: self.value(setting.key) for setting in chosen if self.origin(setting.key) != "default"}
+    def variables(self) -> dict[str, str]:
+        """What is not the default, as environment variables, for a process that is started."""
         return {
-            setting.variable: _separator(setting).join(value) if isinstance(value, list) else str(value)
-            for setting, value in values.items()
+            setting.variable: _as_text(setting, self.value(setting.key))
+            for setting in SETTINGS
+            if self.origin(setting.key) != "default"
         }
 
     def replaced(self, origin: str, **values: Value) -> Config:
@@ -167,6 +166,10 @@ def _from_text(setting: Setting, text: str) -> object:
             return [part for part in text.split(_separator(setting)) if part]
         case _:
             return text
+
+
+def _as_text(setting: Setting, value: Value) -> str:
+    return _separator(setting).join(value) if isinstance(value, list) else str(value)
 
 
 def _separator(setting: Setting) -> str:

@@ -90,7 +90,7 @@ def notifier(config: Config) -> Child:
 
 def shipper(config: Config) -> Child:
     """Sends what is written to a search cluster, where one is named."""
-    return Child(config, ["elastic", "ship"], config.variables("elastic"), lambda: bool(config.names("elastic.urls")))
+    return Child(config, ["elastic", "ship"], config.variables(), lambda: bool(config.names("elastic.urls")))
 
 
 def page(config: Config, port: int) -> Child:
