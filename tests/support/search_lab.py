@@ -5,6 +5,7 @@ The Elasticsearch zip is under the Elastic License: it is fetched when it is nee
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -13,6 +14,7 @@ import re
 import secrets
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
@@ -154,11 +156,16 @@ class SearchServer:
     port: int
     settings: dict[str, Any] = field(default_factory=dict)
     heap_mb: int = 512
+    files: dict[str, str] = field(default_factory=dict)
+    """Beside its settings: accounts, roles, keys."""
+    tls: ssl.SSLContext | None = None
+    """How the test itself comes in, where the server has a certificate."""
+    account: tuple[str, str] | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it answers."""
@@ -169,6 +176,8 @@ class SearchServer:
         for name in ("conf", "data", "logs", "tmp"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (conf / f"{self.release.product}.yml").write_text(json.dumps(self._settings()))
+        for name, text in self.files.items():
+            (conf / name).write_text(text)
         (conf / "log4j2.properties").write_text(_LOG4J)
         (conf / "jvm.options").write_text("\n".join(self._options()) + "\n")
         if os.geteuid() == 0:
@@ -212,8 +221,11 @@ class SearchServer:
     def call(self, method: str, path: str, body: Any = None, *, timeout: float = 30) -> Any:
         """One request; the answer's document."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, method=method, headers={"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
+        headers = {"Content-Type": "application/json"}
+        if self.account is not None:
+            headers["Authorization"] = "Basic " + base64.b64encode(":".join(self.account).encode()).decode()
+        request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=timeout, context=self.tls) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 
@@ -295,11 +307,18 @@ class SearchServer:
 
 
 @contextmanager
-def search_server(product: str, **settings: Any) -> Iterator[SearchServer]:
+def search_server(
+    product: str,
+    *,
+    files: dict[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
+    account: tuple[str, str] | None = None,
+    **settings: Any,
+) -> Iterator[SearchServer]:
     """A node of its own, gone at the end."""
     with tempfile.TemporaryDirectory(prefix=f"envtrail-{product}-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         os.chmod(folder, 0o755)
-        server = SearchServer(RELEASES[product], Path(folder), free_port(), settings)
+        server = SearchServer(RELEASES[product], Path(folder), free_port(), settings, files=files or {}, tls=tls, account=account)
         try:
             server.start()
             yield server
