@@ -20,6 +20,7 @@ from search_lab import SearchServer, search_server
 from envtrail.config import load_config
 from envtrail.export.book import Book, Parcel
 from envtrail.export.client import Connection, SearchClient
+from envtrail.export.ecs import Site
 from envtrail.export.segments import SegmentReader
 from envtrail.export.sender import Sender
 from envtrail.export.templates import Templates, look_at, stream_name
@@ -62,7 +63,7 @@ def measure(work: Path, *, quick: bool) -> Table:
 
 
 def _parcels(trail: Path) -> Iterable[Parcel]:
-    reader = SegmentReader(Layout(trail), "default")
+    reader = SegmentReader(Layout(trail), Site())
     segment = row = 0
     while parcels := reader.read(segment, row, BULK):
         yield from parcels

@@ -10,7 +10,6 @@ References:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NoReturn, TypeVar
@@ -19,9 +18,10 @@ import msgspec
 
 from envtrail.errors import CannotRunError, InputError
 from envtrail.export.client import SearchClient
-from envtrail.export.ecs import EVENT_FIELDS, NUMBERS_AS_TEXT
+from envtrail.export.ecs_events import EVENT_FIELDS, NUMBERS_AS_TEXT
+from envtrail.export.filters import Filter, between, counted, of_events, of_findings, of_operations, of_runs
 from envtrail.export.templates import stream_name
-from envtrail.model.finding import Finding, Level
+from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run
@@ -32,7 +32,6 @@ from envtrail.store.store import EventRow, Query, StoreStatus
 
 _PAGE = 1000
 _T = TypeVar("_T")
-Filter = dict[str, Any]
 
 
 def _stays(what: str) -> Callable[..., Any]:
@@ -60,32 +59,32 @@ class ClusterStore:
 
     def operations(self, query: Query) -> Iterator[Operation]:
         """Newest first unless asked otherwise."""
-        return self._items("operation", Operation, _of_operations(query), query)
+        return self._items("operation", Operation, of_operations(query), query)
 
     def operation(self, id_prefix: str) -> Operation | None:
         return self._one("operation", Operation, id_prefix)
 
     def runs(self, query: Query) -> Iterator[Run]:
         """Newest first unless asked otherwise; the single runs of a loop are not shipped."""
-        return self._items("run", Run, _of_runs(query), query)
+        return self._items("run", Run, of_runs(query), query)
 
     def run(self, id_prefix: str) -> Run | None:
         return self._one("run", Run, id_prefix)
 
     def findings(self, query: Query, *, operation: str | None = None) -> Iterator[Finding]:
         """Newest first unless asked otherwise."""
-        return self._items("finding", Finding, _of_findings(query, operation), query, order=("@timestamp", "envtrail.id"))
+        return self._items("finding", Finding, of_findings(query, operation), query, order=("@timestamp", "envtrail.id"))
 
     def gaps(self, query: Query) -> Iterator[Gap]:
         """Newest first unless asked otherwise."""
-        within = [_range("event.end", gte=query.since_ms or 0)]
+        within = [between("event.end", gte=query.since_ms or 0)]
         if query.until_ms is not None:
-            within.append(_range("event.start", lte=query.until_ms))
+            within.append(between("event.start", lte=query.until_ms))
         return self._items("gap", Gap, within, query, order=("event.end", "envtrail.id"))
 
     def events(self, query: Query, *, with_records: bool = False) -> Iterator[EventRow]:  # noqa: ARG002 - they are not shipped
         """Newest first unless asked otherwise; the records stay on the machine that wrote them."""
-        hits = self._hits(["event"], _of_events(query), order=("@timestamp", "event.sequence", "host.name"), query=query)
+        hits = self._hits(["event"], of_events(query), order=("@timestamp", "event.sequence", "host.name"), query=query)
         for hit in islice(hits, query.limit):
             source = hit["_source"]
             yield EventRow(segment=source["envtrail"]["event"]["segment"], values=_row_of(source), records=None)
@@ -105,7 +104,7 @@ class ClusterStore:
                 "aggs": {"installs": {"sum": {"field": "envtrail.operation.installed"}}},
             },
         }
-        filters = [*_of_operations(_counted(query)), {"bool": {"must_not": {"term": {"envtrail.actor.method": "owner"}}}}]
+        filters = [*of_operations(counted(query)), {"bool": {"must_not": {"term": {"envtrail.actor.method": "owner"}}}}]
         for bucket in self._buckets("operation", filters, parts, sums):
             key = bucket["key"]
             yield Activity(
@@ -129,7 +128,7 @@ class ClusterStore:
         }
         sums: dict[str, Filter] = {"runs": {"sum": {"field": "envtrail.run.count"}}, "last": {"max": {"field": "@timestamp"}}}
         found = []
-        for bucket in self._buckets("run", _of_runs(_counted(query)), parts, sums):
+        for bucket in self._buckets("run", of_runs(counted(query)), parts, sums):
             key = bucket["key"]
             uid = None if key["uid"] is None else int(key["uid"])
             last = to_rfc3339(int(bucket["last"]["value"]))
@@ -198,7 +197,7 @@ class ClusterStore:
     ) -> Iterator[_T]:
         chosen = [{"term": {"envtrail.kind": kind}}, *filters]
         if query.before_id is not None:
-            chosen.append(_range("envtrail.id", lt=query.before_id))
+            chosen.append(between("envtrail.id", lt=query.before_id))
         if query.id_prefix is not None:
             chosen.append({"prefix": {"envtrail.id": query.id_prefix.upper()}})
         hits = self._hits([kind, "amendment"], chosen, order=(*order, "host.name", "envtrail.digest"), query=query)
@@ -298,122 +297,6 @@ def _amended(hit: Mapping[str, Any]) -> str | None:
     """The `_id` of what an amendment is of; null for what is no amendment."""
     amends = hit["_source"]["envtrail"].get("amends")
     return amends["id"] if amends else None
-
-
-def _of_operations(query: Query) -> list[Filter]:
-    filters = _of_both(query)
-    if query.outcome is not None:
-        filters.append({"term": {"envtrail.operation.outcome": query.outcome}})
-    if query.tool is not None:
-        filters.append({"term": {"envtrail.operation.tool": query.tool}})
-    if query.kind is not None:
-        filters.append({"term": {"envtrail.operation.kind": query.kind}})
-    if query.package is not None:
-        filters.append({"term": {"package.name": query.package.lower()}})
-    return filters
-
-
-def _of_runs(query: Query) -> list[Filter]:
-    filters = _of_both(query)
-    if query.outcome is not None:
-        filters.append({"term": {"envtrail.run.outcome": query.outcome}})
-    if query.kind is not None:
-        filters.append({"term": {"envtrail.run.kind": query.kind}})
-    elif not query.everything:
-        filters.append({"bool": {"must_not": {"term": {"envtrail.run.kind": "system"}}}})
-    if query.program is not None:
-        filters.append(_named("envtrail.run.program", query.program))
-    if query.sha256 is not None:
-        filters.append({"prefix": {"process.hash.sha256": query.sha256.lower()}})
-    if query.snapshot is not None:
-        filters.append({"prefix": {"envtrail.run.snapshot": "sha256:" + query.snapshot.lower().removeprefix("sha256:")}})
-    return filters
-
-
-def _of_findings(query: Query, operation: str | None) -> list[Filter]:
-    filters = _of_all(query)
-    if operation is not None:
-        filters.append({"term": {"envtrail.finding.operation": operation}})
-    if query.detection is not None:
-        filters.append({"term": {"envtrail.finding.detection": query.detection}})
-    if query.status is not None:
-        filters.append({"term": {"envtrail.finding.status": query.status}})
-    if query.level is not None:
-        levels = [level.value for level in Level if level.rank >= Level(query.level).rank]
-        filters.append({"terms": {"envtrail.finding.level": levels}})
-    return filters
-
-
-def _of_events(query: Query) -> list[Filter]:
-    filters = _of_time(query)
-    for field, value in (
-        ("envtrail.event.keys", query.key),
-        ("process.pid", query.pid),
-        ("envtrail.session", query.session),
-        ("envtrail.event.kind", query.kind),
-        ("envtrail.event.tracked_image", query.tracked_image),
-    ):
-        if value is not None:
-            filters.append({"term": {field: value}})
-    if query.user is not None:
-        nobody = {"bool": {"filter": {"term": {"user.id": query.user}}, "must_not": {"exists": {"field": "user.audit.id"}}}}
-        filters.append(_any({"term": {"user.audit.id": query.user}}, nobody))
-    if query.text is not None:
-        fields = ("process.command_line", "process.executable", "process.name")
-        filters.append(_any(*({"wildcard": {field: {"value": f"*{_escaped(query.text)}*"}}} for field in fields)))
-    return filters
-
-
-def _of_both(query: Query) -> list[Filter]:
-    filters = _of_all(query)
-    if query.text is not None:
-        filters.append(_wildcard("process.command_line", f"*{_escaped(query.text)}*"))
-    return filters
-
-
-def _of_all(query: Query) -> list[Filter]:
-    filters = _of_time(query)
-    if query.environment is not None:
-        filters.append(_named("envtrail.environment.prefix", query.environment))
-    if query.user is not None:
-        named = {"term": {"user.name": query.user}}
-        filters.append(_any(named, {"term": {"user.id": query.user}}) if query.user.isdecimal() else named)
-    return filters
-
-
-def _of_time(query: Query) -> list[Filter]:
-    bounds = {"gte": query.since_ms, "lte": query.until_ms}
-    given = {name: value for name, value in bounds.items() if value is not None}
-    return [_range("@timestamp", **given)] if given else []
-
-
-def _named(field: str, path: str) -> Filter:
-    """By the whole path, or by the end of it."""
-    name = path.rstrip("/")
-    whole = {"term": {field: name}}
-    return whole if name.startswith("/") else _any(whole, _wildcard(field, f"*/{_escaped(name)}"))
-
-
-def _any(*filters: Filter) -> Filter:
-    return {"bool": {"should": list(filters), "minimum_should_match": 1}}
-
-
-def _wildcard(field: str, pattern: str) -> Filter:
-    return {"wildcard": {field: {"value": pattern, "case_insensitive": True}}}
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\*?])", r"\\\1", text)
-
-
-def _range(field: str, **bounds: Any) -> Filter:
-    formatted = {"format": "epoch_millis"} if all(isinstance(bound, int) for bound in bounds.values()) else {}
-    return {"range": {field: bounds | formatted}}
-
-
-def _counted(query: Query) -> Query:
-    """What the counts look at."""
-    return Query(environment=query.environment, user=query.user, since_ms=query.since_ms, until_ms=query.until_ms)
 
 
 def _row_of(source: Mapping[str, Any]) -> dict[str, Any]:

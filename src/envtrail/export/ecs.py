@@ -21,13 +21,16 @@ from typing import Any, Union
 import msgspec
 from msgspec import Struct
 
+from envtrail.config import Config
 from envtrail.export.fields import ECS_VERSION
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
+from envtrail.model.hours import When
 from envtrail.model.ids import make_ulid, time_of
 from envtrail.model.operation import Actor, Change, EnvironmentRef, Operation, OperationKind, Outcome
 from envtrail.model.run import Run
 from envtrail.model.times import to_ms, to_rfc3339
+from envtrail.store.office import office_hours
 
 _VERSION = version("envtrail")
 Item = Union[Operation, Run, Finding, Gap]
@@ -42,34 +45,24 @@ _TYPES = {
     OperationKind.TAMPER: ["change"],
 }
 _OUTCOMES = {Outcome.SUCCESS: "success", Outcome.FAILURE: "failure", Outcome.KILLED: "failure", Outcome.UNKNOWN: "unknown"}
-# (category, type); kinds that ECS has no category for have none.
-_EVENTS: dict[str, tuple[list[str], list[str]]] = {
-    "exec": (["process"], ["start"]),
-    "exit": (["process"], ["end"]),
-    "file": (["file"], ["change"]),
-    "user": (["authentication"], ["info"]),
-    "config": (["configuration"], ["change"]),
-    "daemon": (["configuration"], ["info"]),
-}
-# Column of the typed event → ECS field; what is not named here stands below `envtrail.event`.
-EVENT_FIELDS = {
-    "exit_code": "process.exit_code",
-    "pid": "process.pid",
-    "ppid": "process.parent.pid",
-    "auid": "user.audit.id",
-    "uid": "user.id",
-    "euid": "user.effective.id",
-    "gid": "group.id",
-    "ses": "envtrail.session",
-    "comm": "process.name",
-    "exe": "process.executable",
-    "argc": "process.args_count",
-    "argv": "process.args",
-    "cwd": "process.working_directory",
-}
-NUMBERS_AS_TEXT = {"auid", "uid", "euid", "gid"}
-"""Numbers that ECS has as keywords."""
-_OTHERWHERE = {"time", "node", "kind"}
+
+
+class Site(Struct, frozen=True, kw_only=True):
+    """What the settings say of every document."""
+
+    namespace: str = "default"
+    """Last part of the data streams' names."""
+    office: When = When()
+    """Hours of work."""
+
+
+def site_of(config: Config) -> Site:
+    """As the settings have it.
+
+    Raises:
+        ConfigError: `office.*` means no hours.
+    """
+    return Site(namespace=config.text("elastic.namespace"), office=office_hours(config))
 
 
 class Document(Struct, frozen=True, kw_only=True):
@@ -92,9 +85,9 @@ def digest_of(item: Item) -> str:
     return hashlib.sha256(msgspec.json.encode(item)).hexdigest()[:32]
 
 
-def documents_of(item: Item, namespace: str) -> list[Document]:
+def documents_of(item: Item, site: Site) -> list[Document]:
     """An item's own document, and of an operation one for each package that changed."""
-    own = Document(stream=kind_of(item), id=document_id(item), body=_body(kind_of(item), item, namespace))
+    own = Document(stream=kind_of(item), id=document_id(item), body=_body(kind_of(item), item, site))
     if not isinstance(item, Operation):
         return [own]
     # The same may be there twice: a system's Python holds a package in two folders.
@@ -102,15 +95,15 @@ def documents_of(item: Item, namespace: str) -> list[Document]:
     changes = []
     for change in item.changes or ():
         key = (change.ecosystem, change.name, _version(change, "before"), _version(change, "after"))
-        changes.append(_change_document(item, change, (*key, str(met[key])), namespace))
+        changes.append(_change_document(item, change, (*key, str(met[key])), site))
         met[key] += 1
     return [own, *changes]
 
 
-def amendment_of(item: Item, namespace: str, made_ms: int) -> Document:
+def amendment_of(item: Item, site: Site, made_ms: int) -> Document:
     """What an item says since it was sent: whole, and with the name of what it takes the place of."""
     kind = kind_of(item)
-    body = _body(kind, item, namespace)
+    body = _body(kind, item, site)
     body["data_stream"]["dataset"] = body["event"]["dataset"] = "envtrail.amendment"
     body["event"]["created"] = to_rfc3339(made_ms)
     body["envtrail"]["amends"] = {"kind": kind, "id": document_id(item), "made": to_rfc3339(made_ms)}
@@ -122,55 +115,13 @@ def document_id(item: Item) -> str:
     return make_ulid(_time_of(item), "document", kind_of(item), item.host, item.id)
 
 
-def event_document(row: Mapping[str, Any], segment: int, namespace: str) -> Document:
-    """A typed event.
-
-    Args:
-        row: By column of `model.schema`; `time` in ms since the epoch.
-        segment: Number of its segment.
-        namespace: Of the data stream.
-    """
-    node, time_ms, kind = str(row["node"]), int(row["time"]), str(row["kind"])
-    category, types = _EVENTS.get(kind, ([], ["info"]))
-    rest = {
-        name: value
-        for name, value in row.items()
-        if name not in EVENT_FIELDS and name not in _OTHERWHERE and value is not None and value not in ([], {})
-    }
-    # What the agent's own node is called: a log of another machine that was imported names that one.
-    body = frame("event", node, time_ms, namespace)
-    body["event"] |= {
-        "kind": "event",
-        "category": category,
-        "type": types,
-        "action": row["type"],
-        "outcome": {True: "success", False: "failure"}.get(row["success"], "unknown"),
-        "sequence": row["serial"],
-    }
-    body["envtrail"] |= {"kind": "event", "event": rest | {"segment": segment, "kind": kind}}
-    for column, field in EVENT_FIELDS.items():
-        value = row[column]
-        if value is not None and value != []:
-            _put(body, field, str(value) if column in NUMBERS_AS_TEXT else value)
-    if row["argv"]:
-        body["process"]["command_line"] = " ".join(row["argv"])
-    if kind == "file" and row["paths"]:
-        body["file"] = {"path": [path["name"] for path in row["paths"] if path["name"] is not None]}
-    if row["auid"] is not None:
-        body["related"]["user"] = [str(row["auid"])]
-    if (address := _address(row["address"])) is not None:
-        body["source"] = {"ip": address}
-        body["related"]["ip"] = [address]
-    return Document(stream="event", id=make_ulid(time_ms, "event", node, str(row["serial"])), body=body)
-
-
-def _body(kind: str, item: Item, namespace: str) -> dict[str, Any]:
-    body = frame(kind, item.host, _time_of(item), namespace)
+def _body(kind: str, item: Item, site: Site) -> dict[str, Any]:
+    body = frame(kind, item.host, _time_of(item), site)
     body["event"]["id"] = item.id
     body["envtrail"] |= {"id": item.id, "kind": kind, "digest": digest_of(item), kind: msgspec.to_builtins(item)}
     match item:
         case Operation():
-            _tell_operation(body, item)
+            _tell_operation(body, item, site.office)
         case Run():
             _tell_run(body, item)
         case Finding():
@@ -180,7 +131,7 @@ def _body(kind: str, item: Item, namespace: str) -> dict[str, Any]:
     return body
 
 
-def _tell_operation(body: dict[str, Any], item: Operation) -> None:
+def _tell_operation(body: dict[str, Any], item: Operation, office: When) -> None:
     changes = item.changes or ()
     command = " ".join(item.argv)
     body["message"] = f"{item.actor.name or item.actor.number}: {command} in {item.environment.prefix}: {item.outcome.value}"
@@ -192,6 +143,7 @@ def _tell_operation(body: dict[str, Any], item: Operation) -> None:
     own = body["envtrail"]["operation"]
     own["changed"] = len(changes)
     own["installed"] = sum(change.after is not None for change in changes)
+    own["off_hours"] = not office.holds_at(to_ms(item.started))
     _tell_what_ran(body, item, command)
     _tell_environment(body, item.environment)
 
@@ -274,7 +226,7 @@ def _tell_actor(body: dict[str, Any], actor: Actor) -> None:
     body["envtrail"]["actor"] = {"class": actor.kind, "method": actor.method, "confidence": actor.confidence.value}
     if actor.session is not None:
         body["envtrail"]["session"] = actor.session
-    if (address := _address(actor.remote)) is not None:
+    if (address := address_of(actor.remote)) is not None:
         body["source"] = {"ip": address}
         body["related"]["ip"] = [address]
         body["process"]["entry_leader"] = {"entry_meta": {"source": {"ip": address}}}
@@ -298,9 +250,9 @@ def _tell_environment(body: dict[str, Any], environment: EnvironmentRef) -> None
     body["envtrail"]["environment"] = {"prefix": prefix, "name": PurePosixPath(prefix).name, "kind": environment.kind}
 
 
-def _change_document(operation: Operation, change: Change, key: tuple[str, ...], namespace: str) -> Document:
+def _change_document(operation: Operation, change: Change, key: tuple[str, ...], site: Site) -> Document:
     action = "added" if change.before is None else "removed" if change.after is None else "changed"
-    body = frame("change", operation.host, time_of(operation.id), namespace)
+    body = frame("change", operation.host, time_of(operation.id), site)
     body["message"] = (
         f"{change.name} {_version(change, 'before')} → {_version(change, 'after')} in {operation.environment.prefix}"
     )
@@ -333,13 +285,13 @@ def _version(change: Change, side: str) -> str:
     return state.version if state is not None else "∅"
 
 
-def frame(kind: str, host: str, time_ms: int, namespace: str) -> dict[str, Any]:
+def frame(kind: str, host: str, time_ms: int, site: Site) -> dict[str, Any]:
     """What every document has."""
     dataset = f"envtrail.{kind}"
     return {
         "@timestamp": to_rfc3339(time_ms),
         "ecs": {"version": ECS_VERSION},
-        "data_stream": {"type": "logs", "dataset": dataset, "namespace": namespace},
+        "data_stream": {"type": "logs", "dataset": dataset, "namespace": site.namespace},
         "agent": {"type": "envtrail", "version": _VERSION},
         "host": {"name": host, "hostname": host},
         "event": {"module": "envtrail", "dataset": dataset},
@@ -358,18 +310,12 @@ def _time_of(item: Item) -> int:
             return item.since_ms
 
 
-def _address(text: str | None) -> str | None:
+def address_of(text: str | None) -> str | None:
+    """An IP address without its zone; null for what is none, as a host's name."""
     try:
         return str(ipaddress.ip_address((text or "").partition("%")[0]))
     except ValueError:
         return None
-
-
-def _put(body: dict[str, Any], field: str, value: Any) -> None:
-    *parents, leaf = field.split(".")
-    for parent in parents:
-        body = body.setdefault(parent, {})
-    body[leaf] = value
 
 
 def leaves_of(body: Mapping[str, Any], above: str = "") -> Iterable[str]:

@@ -133,6 +133,7 @@ _LONGS = [
 ]
 _BOOLEANS = [
     "envtrail.operation.explained",
+    "envtrail.operation.off_hours",
     "envtrail.operation.complete",
     "envtrail.change.requested",
     "envtrail.event.success",

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.export.client import SearchClient
-from envtrail.export.ecs import Document, frame
+from envtrail.export.ecs import Document, Site, frame
 from envtrail.export.templates import stream_name
 from envtrail.model.ids import make_ulid
 from envtrail.store.agent_status import AgentStatus
@@ -55,9 +55,9 @@ def heartbeat_of(host: str, now_ms: int, agent: AgentStatus | None, *, outbox: i
     )
 
 
-def heartbeat_document(beat: Heartbeat, namespace: str) -> Document:
+def heartbeat_document(beat: Heartbeat, site: Site) -> Document:
     """A heartbeat in ECS."""
-    body = frame("heartbeat", beat.host, beat.time_ms, namespace)
+    body = frame("heartbeat", beat.host, beat.time_ms, site)
     body["event"] |= {"kind": "metric", "category": ["host"], "type": ["info"], "action": "heartbeat"}
     body["message"] = f"{beat.host} is watched" if beat.watching else f"{beat.host} ships, and its agent does not run"
     body["envtrail"] |= {"kind": "heartbeat", "heartbeat": msgspec.to_builtins(beat)}

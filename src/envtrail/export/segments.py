@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from envtrail.export.book import Parcel, encode
-from envtrail.export.ecs import event_document
+from envtrail.export.ecs import Site
+from envtrail.export.ecs_events import event_document
 from envtrail.store.layout import EVENTS, Layout
 
 
@@ -17,12 +18,12 @@ class SegmentReader:
 
     Args:
         layout: Of the trail.
-        namespace: Of the data streams.
+        site: Whose documents they are.
     """
 
-    def __init__(self, layout: Layout, namespace: str) -> None:
+    def __init__(self, layout: Layout, site: Site) -> None:
         self._layout = layout
-        self._namespace = namespace
+        self._site = site
         self._number = -1
         self._table: pa.Table | None = None
 
@@ -68,5 +69,5 @@ class SegmentReader:
 
     def _parcels(self, number: int, rows: pa.Table) -> Iterator[Parcel]:
         for row in rows.to_pylist(maps_as_pydicts="lossy"):
-            document = event_document(row, number, self._namespace)
+            document = event_document(row, number, self._site)
             yield Parcel(stream=document.stream, id=document.id, body=encode(document))

@@ -16,7 +16,7 @@ from envtrail.config import Config
 from envtrail.errors import ConfigError
 from envtrail.export.book import Book, Parcel
 from envtrail.export.client import SearchClient
-from envtrail.export.ecs import Document, Item, amendment_of, digest_of, documents_of
+from envtrail.export.ecs import Document, Item, amendment_of, digest_of, documents_of, site_of
 from envtrail.export.fields import OWN
 from envtrail.export.heartbeat import INTERVAL_MS, heartbeat_document, heartbeat_of
 from envtrail.export.segments import SegmentReader
@@ -68,10 +68,10 @@ class Shipper:
         self._folder = folder
         self._host = config.node
         self._beat_ms = 0
-        self._namespace = config.text("elastic.namespace")
+        self._site = site_of(config)
         self._book = Book(folder / "elastic.sqlite")
         self._arrivals = Arrivals(layout.state)
-        self._segments = SegmentReader(layout, self._namespace) if "event" in streams else None
+        self._segments = SegmentReader(layout, self._site) if "event" in streams else None
         self._streams = frozenset(streams) | {"amendment"}
         self._kinds = [kind for kind in ITEMS if kind in self._streams or (kind == "operation" and "change" in self._streams)]
         self._bulk_documents = config.number("elastic.bulk_documents")
@@ -79,7 +79,7 @@ class Shipper:
         self._sender = Sender(
             self._book,
             client,
-            namespace=self._namespace,
+            namespace=self._site.namespace,
             retention_days=config.number("elastic.retention_days"),
             bulk_bytes=config.number("elastic.bulk_bytes"),
             advance=self._advance,
@@ -128,7 +128,7 @@ class Shipper:
         agent = read_status(self._folder, now_ms)
         waiting, refused = self._book.outbox_size(), self._book.refused_size()
         beat = heartbeat_of(self._host, now_ms, agent, outbox=waiting, refused=refused)
-        self._sender.tell(heartbeat_document(beat, self._namespace), now_ms)
+        self._sender.tell(heartbeat_document(beat, self._site), now_ms)
 
     def _take(self, now_ms: int) -> None:
         """Note what was written since the last look; where more was than is remembered, go through everything."""
@@ -202,9 +202,9 @@ class Shipper:
         if before == digest:
             return
         if before is not None:
-            self._book.put(amendment_of(item, self._namespace, now_ms))
+            self._book.put(amendment_of(item, self._site, now_ms))
         else:
-            own, *others = documents_of(item, self._namespace)
+            own, *others = documents_of(item, self._site)
             if own.stream in self._streams:
                 self._book.put(own, kind=kind, item=item.id, digest=digest)
             for document in others:
@@ -231,7 +231,7 @@ class Shipper:
 
     def _amend(self, parcel: Parcel, now_ms: int) -> Document | None:
         item = self._arrivals.item(parcel.kind or "", parcel.item or "")
-        return amendment_of(item, self._namespace, now_ms) if item is not None else None
+        return amendment_of(item, self._site, now_ms) if item is not None else None
 
     def _advance(self, rows: int) -> None:
         """Events of the open bulk are settled: on, to the next segment where this one is at its end."""

@@ -26,7 +26,8 @@ from big_trail import fill, fill_events
 from search_lab import RELEASES, SearchServer, search_server
 
 from envtrail.export.book import read_refused, read_shipping
-from envtrail.export.ecs import documents_of, event_document
+from envtrail.export.ecs import Site, documents_of
+from envtrail.export.ecs_events import event_document
 from envtrail.export.templates import stream_name
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
@@ -184,9 +185,9 @@ def _expected(trail: Path) -> Iterator[tuple[str, str]]:
     store = EmbeddedStore(trail)
     items: list[Operation | Run] = [*store.operations(Query()), *store.runs(Query(everything=True))]
     for item in items:
-        yield from ((document.stream, document.id) for document in documents_of(item, "default"))
+        yield from ((document.stream, document.id) for document in documents_of(item, Site()))
     for row in store.events(Query()):
-        document = event_document(row.values, row.segment, "default")
+        document = event_document(row.values, row.segment, Site())
         yield document.stream, document.id
     store.close()
 

@@ -13,6 +13,7 @@ import msgspec
 from envtrail.cli.context import Context
 from envtrail.cli.options import moment
 from envtrail.cli.render import emit_csv, emit_json
+from envtrail.config import Config
 from envtrail.errors import UsageError
 from envtrail.model.operation import Operation
 from envtrail.store.store import Query, Store
@@ -43,7 +44,7 @@ def command(context: Context, form: str, what: str, output: Path | None, since: 
         if output is not None:
             sys.stdout = output.open("w", encoding="utf-8", newline="")
         if form == "ecs":
-            emit_json(_ecs(store, query, what, context.config.text("elastic.namespace")))
+            emit_json(_ecs(store, query, what, context.config))
             sys.stdout.flush()
             return
         documents = store.operations(query) if what == "operations" else (msgspec.to_builtins(row) for row in store.events(query))
@@ -56,15 +57,17 @@ def command(context: Context, form: str, what: str, output: Path | None, since: 
         sys.stdout.flush()
 
 
-def _ecs(store: Store, query: Query, what: str, namespace: str) -> Iterator[dict[str, Any]]:
-    from envtrail.export.ecs import documents_of, event_document
+def _ecs(store: Store, query: Query, what: str, config: Config) -> Iterator[dict[str, Any]]:
+    from envtrail.export.ecs import documents_of, site_of
+    from envtrail.export.ecs_events import event_document
 
+    site = site_of(config)
     if what == "operations":
         for operation in store.operations(query):
-            yield from (document.body for document in documents_of(operation, namespace))
+            yield from (document.body for document in documents_of(operation, site))
     else:
         for row in store.events(query):
-            yield event_document(row.values, row.segment, namespace).body
+            yield event_document(row.values, row.segment, site).body
 
 
 def _row(operation: Operation) -> tuple[Any, ...]:
