@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -165,6 +167,23 @@ def refused(context: Context, retry: bool, limit: int, as_json: bool) -> None:
         emit_json(found)
     else:
         emit_text(f"{show_ms(item.time_ms)}  {item.stream:10} {item.id}  {safe(item.reason)}" for item in found)
+
+
+@command.command()
+@click.option("--for", "program", type=click.Choice(["kibana", "opensearch", "grafana"]), default="kibana", show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file instead of standard output.")
+def dashboards(program: str, output: Path | None) -> None:
+    """Panels of the fleet, to be imported: NDJSON for Kibana and OpenSearch Dashboards, JSON for Grafana."""
+    from envtrail.export.dashboards import grafana, saved_objects
+
+    lines = [json.dumps(grafana(), indent=1)] if program == "grafana" else [json.dumps(item) for item in saved_objects()]
+    text = "\n".join(lines) + "\n"
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    output.write_text(text)
+    where = {"grafana": "Dashboards → New → Import"}.get(program, "Stack Management → Saved Objects → Import")
+    click.echo(f"written to {output}; {where}")
 
 
 @command.command(hidden=True)
