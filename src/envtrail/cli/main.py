@@ -50,7 +50,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Watch": {
         "up": "Watch this machine, with a live feed in the terminal.",
         "web": "The page: look instead of read.",
-        "account": "The page's own accounts: add, list, remove.",
+        "account": "The page's own accounts: add, token, list, remove.",
         "agent": "Watch this machine, for the service manager.",
         "rules": "Audit rules: plan, apply, check, diff, remove, export.",
         "notify": "Tell people: test, check, status of the channels.",

@@ -68,6 +68,7 @@ class Doors:
         is_separated: `web.separate_administrators`.
         clock: Seconds that only go on.
         on_used: Told of the next link when one was used.
+        of_token: Whose program carries a token; null: nobody's.
     """
 
     def __init__(
@@ -77,7 +78,9 @@ class Doors:
         is_separated: bool = False,
         clock: Any = time.monotonic,
         on_used: Callable[[str], None] = lambda _: None,
+        of_token: Callable[[str], Identity | None] = lambda _: None,
     ) -> None:
+        self._of_token = of_token
         self._owner = owner
         self._is_separated = is_separated
         self._clock = clock
@@ -138,8 +141,9 @@ class Doors:
         session = self.find(headers)
         if session is not None:
             return session.identity, lambda: self.is_open(session)
-        if self.has_token(headers):
-            return replace(self._owner, method="token"), lambda: True
+        identity = self.of_program(headers)
+        if identity is not None:
+            return identity, lambda: True
         raise PermissionError("no session, and no token")
 
     def is_open(self, session: Session) -> bool:
@@ -150,10 +154,14 @@ class Doors:
         """End a session."""
         self._sessions.pop(session.id, None)
 
-    def has_token(self, headers: Headers) -> bool:
-        """Whether a program carries the token of the API."""
+    def of_program(self, headers: Headers) -> Identity | None:
+        """Whose program asks: by the token printed at the start, or by an account's."""
         kind, _, token = headers.get("authorization", "").partition(" ")
-        return kind.lower() == "bearer" and hmac.compare_digest(token.encode(), self.api_token.encode())
+        if kind.lower() != "bearer":
+            return None
+        if hmac.compare_digest(token.encode(), self.api_token.encode()):
+            return replace(self._owner, method="token")
+        return self._of_token(token)
 
 
 class Proxy(Struct, frozen=True, kw_only=True):
@@ -260,7 +268,7 @@ class Gate:
         if path in _OPEN:
             return None
         if path.startswith("/api/") or path == "/metrics":
-            return None if self._doors.has_token(headers) or self._doors.find(headers) else "login"
+            return None if self._doors.of_program(headers) or self._doors.find(headers) else "login"
         return None if self._doors.find(headers) else "login"
 
 

@@ -6,7 +6,10 @@ References:
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
+import secrets
 import stat
 import tempfile
 from functools import cached_property
@@ -35,6 +38,8 @@ class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whose operations are theirs."""
     hash: str
     """PHC string."""
+    token: str | None = None
+    """SHA-256 of what their programs carry, in hexadecimal: it is too long to be guessed."""
 
 
 class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,8 +102,28 @@ class Accounts:
             raise UsageError(f"`{name}` will not do as a name", hint="1 to 64 printable characters, and not `root`")
         if len(password) < SHORTEST:
             raise UsageError("the password is too short", hint=f"{SHORTEST} characters at least")
-        made = Account(name=name, role=role, machine_account=machine_account, hash=_HASHER.hash(password))
-        self._write([*(item for item in self.read() if item.name != name), made])
+        accounts = self.read()
+        token = next((item.token for item in accounts if item.name == name), None)
+        made = Account(name=name, role=role, machine_account=machine_account, hash=_HASHER.hash(password), token=token)
+        self._write([*(item for item in accounts if item.name != name), made])
+
+    def give_token(self, name: str) -> str:
+        """What programs of theirs carry from now on; the one before is worth nothing any more.
+
+        Raises:
+            InputError: there is nobody of this name.
+        """
+        token = secrets.token_urlsafe(32)
+        self._change(name, token=_digest(token))
+        return token
+
+    def take_token(self, name: str) -> None:
+        """No program of theirs comes in any more.
+
+        Raises:
+            InputError: there is nobody of this name.
+        """
+        self._change(name, token=None)
 
     def remove(self, name: str) -> None:
         """Take somebody out.
@@ -119,10 +144,21 @@ class Accounts:
             _HASHER.verify(account.hash if account is not None else self._dummy, password)
         except (VerificationError, InvalidHashError, UnicodeEncodeError):
             return None
-        if account is None:
-            return None
-        uid = uid_of_name(account.machine_account) if account.machine_account else None
-        return Identity(name=account.name, role=account.role, uid=uid, method="local")
+        return _identity(account) if account is not None else None
+
+    def of_token(self, token: str) -> Identity | None:
+        """Whose program carries this."""
+        digest = _digest(token)
+        found = (item for item in self.read() if item.token is not None and hmac.compare_digest(item.token, digest))
+        account = next(found, None)
+        return _identity(account) if account is not None else None
+
+    def _change(self, name: str, *, token: str | None) -> None:
+        accounts = self.read()
+        if all(item.name != name for item in accounts):
+            raise InputError(f"there is no account `{name}`", hint="`envtrail account list`")
+        changed = [msgspec.structs.replace(item, token=token) if item.name == name else item for item in accounts]
+        self._write(changed)
 
     def _write(self, accounts: list[Account]) -> None:
         try:
@@ -143,3 +179,12 @@ class Accounts:
             os.replace(part, self._path)
         except OSError as fault:
             raise CannotRunError(f"`{self._path}` cannot be written: {fault.strerror}", hint="sudo envtrail account …") from None
+
+
+def _identity(account: Account) -> Identity:
+    uid = uid_of_name(account.machine_account) if account.machine_account else None
+    return Identity(name=account.name, role=account.role, uid=uid, method="local")
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

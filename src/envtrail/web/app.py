@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
@@ -20,6 +21,7 @@ from envtrail.model.identity import Identity, Right
 from envtrail.store.office import office_hours
 from envtrail.store.schema import WEEK_MS
 from envtrail.web.access import Doors, Gate, Proxy, Session
+from envtrail.web.accounts import Accounts
 from envtrail.web.api import add_api
 from envtrail.web.desk import Decide, Desk
 from envtrail.web.downloads import add_downloads
@@ -79,7 +81,8 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
     app = FastAPI(title="Envtrail", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     figures = Figures(office_hours(config))
     is_separated = config.flag("web.separate_administrators")
-    doors = Doors(owner=owner, is_separated=is_separated, on_used=on_used)
+    accounts = Accounts(Path(config.text("web.accounts")))
+    doors = Doors(owner=owner, is_separated=is_separated, on_used=on_used, of_token=accounts.of_token)
     looks = Looks(lambda looked: decide(looked, None), _now_ms)
 
     def reading_of(identity: Identity, is_open: Callable[[], bool] = lambda: True) -> Reading:

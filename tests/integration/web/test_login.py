@@ -67,6 +67,27 @@ def come_in(page: Page, name: str, password: str = PASSWORD, **headers: str) -> 
 
 
 class TestAccounts:
+    def test_programs_carry_a_token_of_their_account(self, page: Page, accounts: Path) -> None:
+        done = envtrail(accounts, "account", "token", "mia")
+        assert done.returncode == 0, done.stderr
+        token = done.stdout.strip()
+        assert token not in accounts.read_text()
+
+        def ask(token: str, path: str = "/api/v1/operations") -> tuple[int, str]:
+            visitor = Page(page.process, page.port, page.link, page.token)
+            status, _, text = visitor.ask(path, Authorization=f"Bearer {token}")
+            return status, text
+
+        assert ask(token) == (200, "[]"), "a member sees what is their own"
+        assert ask(token[:-1])[0] == ask("")[0] == ask("\xe9")[0] == 401
+        envtrail(accounts, "account", "password", "mia", "--password-stdin", given=PASSWORD + "\n")
+        assert ask(token)[0] == 200, "another password leaves it as it is"
+        newer = envtrail(accounts, "account", "token", "mia").stdout.strip()
+        assert (ask(token)[0], ask(newer)[0]) == (401, 200)
+        assert envtrail(accounts, "account", "token", "mia", "--revoke").returncode == 0
+        assert ask(newer)[0] == 401
+        assert envtrail(accounts, "account", "token", "nobody-here").returncode == 2
+
     def test_the_right_password_opens_and_each_role_sees_its_own(self, page: Page) -> None:
         seen = {}
         for name in ("audrey", "sofia", "mia", "ada"):

@@ -57,6 +57,21 @@ def password(context: Context, name: str, password_stdin: bool) -> None:
 
 @command.command()
 @click.argument("name")
+@click.option("--revoke", is_flag=True, help="The one they have is worth nothing any more.")
+@click.pass_obj
+def token(context: Context, name: str, revoke: bool) -> None:
+    """Give NAME's programs a token for the API; the one before is worth nothing any more. It is printed once."""
+    accounts = _accounts(context)
+    if revoke:
+        accounts.take_token(name)
+        click.echo(f"programs of {safe(name)} may not come in any more")
+    else:
+        click.echo(accounts.give_token(name))
+        click.echo("for programs: Authorization: Bearer …; it is shown no more", err=True)
+
+
+@command.command()
+@click.argument("name")
 @click.pass_obj
 def remove(context: Context, name: str) -> None:
     """Take NAME out; sessions that are open last until they end."""
@@ -71,12 +86,22 @@ def list_(context: Context, as_json: bool) -> None:
     """Who may come in with a password of the page's own."""
     listing(
         [
-            {"name": item.name, "role": item.role.value, "machine_account": item.machine_account}
+            {
+                "name": item.name,
+                "role": item.role.value,
+                "machine_account": item.machine_account,
+                "has_token": item.token is not None,
+            }
             for item in _accounts(context).read()
         ],
         as_json=as_json,
-        columns=("name", "role", "machine account"),
-        row=lambda item: (safe(item["name"] or ""), item["role"] or "", safe(item["machine_account"] or "")),
+        columns=("name", "role", "machine account", "token"),
+        row=lambda item: (
+            safe(str(item["name"])),
+            str(item["role"]),
+            safe(str(item["machine_account"] or "")),
+            "yes" if item["has_token"] else "",
+        ),
         nothing="there are no accounts: `envtrail account add NAME --role auditor`",
     )
 
