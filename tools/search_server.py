@@ -7,6 +7,7 @@ make opensearch        # or: make elasticsearch
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ def main() -> None:
     if why := why_no_server():
         sys.exit(f"error: {why}")
     release = RELEASES[chosen.product]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended like by Ctrl-C: the server ends too
     with tempfile.TemporaryDirectory(prefix=f"envtrail-{release.product}-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         server = SearchServer(release, chosen.data or Path(folder), chosen.port)

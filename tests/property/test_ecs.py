@@ -167,12 +167,16 @@ values: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+paths = st.fixed_dictionaries({"name": names, "nametype": st.sampled_from(["CREATE", "NORMAL", None]), "inode": numbers})
+
+
 @st.composite
 def rows(draw: st.DrawFn) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for column in EVENT_COLUMNS:
         kind = "string" if column.arrow.startswith("dictionary") else column.arrow
         row[column.name] = draw(values.get(kind, numbers if "int" in kind else st.none()))
+    row["paths"] = draw(st.none() | st.lists(paths, max_size=3))
     return row | {"time": draw(moments), "serial": draw(st.integers(0, 2**64 - 1)), "node": draw(texts), "kind": draw(texts)}
 
 

@@ -10,6 +10,8 @@ from envtrail.cli.context import Context
 from envtrail.errors import CannotRunError, InputError
 
 if TYPE_CHECKING:
+    from sigma.rule import SigmaRule
+
     from envtrail.detect.sigma.detection import Detection, Loaded
 
 
@@ -33,6 +35,31 @@ def paths_of(context: Context) -> list[Path]:
     from envtrail.detect.sigma.detector import detection_paths
 
     return detection_paths(pack=context.config.flag("detect.pack"), folder=Path(context.config.text("detect.path")))
+
+
+def read_rules_of(context: Context) -> list[SigmaRule]:
+    """The plain rules that are asked of this trail, as pySigma has them.
+
+    Raises:
+        CannotRunError: pySigma is not installed.
+    """
+    load(context, ())
+    from envtrail.detect.sigma.load import read_rules
+
+    return [rule for rule, _ in read_rules(paths_of(context))]
+
+
+def convert_to_lucene(rule: SigmaRule) -> tuple[str, None] | tuple[None, str]:
+    """A rule as a query over the documents that are shipped, or why it cannot be one."""
+    from envtrail.detect.sigma.load import source_of, translate_rule
+    from envtrail.detect.sigma.lucene import Lucene
+    from envtrail.detect.sigma.translate import RefusedError
+
+    try:
+        source = source_of(rule)
+        return f"{source.ecs_where} AND {translate_rule(rule, source, Lucene())}", None
+    except RefusedError as why:
+        return None, str(why)
 
 
 def find_detection(context: Context, rule: str) -> tuple[Detection, Loaded]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from envtrail.export.ecs import Document, Site, address_of, frame
+from envtrail.model.ecs import RECORD_FIELDS
 from envtrail.model.ids import make_ulid
 
 # (category, type); kinds that ECS has no category for have none.
@@ -36,6 +37,7 @@ EVENT_FIELDS = {
     "argc": "process.args_count",
     "argv": "process.args",
     "cwd": "process.working_directory",
+    "proctitle": "process.title",
 }
 NUMBERS_AS_TEXT = {"auid", "uid", "euid", "gid"}
 """Numbers that ECS has as keywords."""
@@ -74,8 +76,15 @@ def event_document(row: Mapping[str, Any], segment: int, site: Site) -> Document
             _put(body, field, str(value) if column in NUMBERS_AS_TEXT else value)
     if row["argv"]:
         body["process"]["command_line"] = " ".join(row["argv"])
-    if kind == "file" and row["paths"]:
-        body["file"] = {"path": [path["name"] for path in row["paths"] if path["name"] is not None]}
+    paths = row["paths"] or ()
+    if named := [path["name"] for path in paths if path["name"] is not None]:
+        body["file"] = {"path": named}
+    if created := [path["name"] for path in paths if path["nametype"] == "CREATE" and path["name"] is not None]:
+        body["envtrail"]["event"]["created"] = created
+    body["auditd"] = {"record_types": _record_types(row)}
+    fields = row["fields"] or {}
+    if told := {name: fields[name] for name in RECORD_FIELDS if fields.get(name) is not None}:
+        body["auditd"]["data"] = told
     if row["auid"] is not None:
         body["related"]["user"] = [str(row["auid"])]
     if (address := address_of(row["address"])) is not None:
@@ -89,3 +98,17 @@ def _put(body: dict[str, Any], field: str, value: Any) -> None:
     for parent in parents:
         body = body.setdefault(parent, {})
     body[leaf] = value
+
+
+def _record_types(row: Mapping[str, Any]) -> list[str]:
+    """The types of the records that an event was made of, as far as its columns tell."""
+    told = {
+        "SYSCALL": row["syscall"] is not None,
+        "EXECVE": row["argv"] is not None,
+        "PATH": bool(row["paths"]),
+        "CWD": row["cwd"] is not None,
+        "PROCTITLE": row["proctitle"] is not None,
+        "SOCKADDR": row["address"] is not None,
+    }
+    leading = str(row["type"])
+    return [leading, *(name for name, is_there in told.items() if is_there and name != leading)]

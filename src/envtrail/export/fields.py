@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from envtrail.model.ecs import CASELESS, CASELESS_SUFFIX, RECORD_FIELDS
+
 ECS_VERSION = "8.17.0"
 OWN = ("operation", "change", "run", "finding", "gap", "event")
 """Kinds of documents; each has its own fields below `envtrail.<kind>`, under the names that `--json` uses."""
@@ -33,6 +35,8 @@ _KEYWORDS = [
     "event.module",
     "event.dataset",
     "event.id",
+    "auditd.record_types",
+    *(f"auditd.data.{name}" for name in RECORD_FIELDS),
     "host.name",
     "host.hostname",
     "user.name",
@@ -44,6 +48,7 @@ _KEYWORDS = [
     "process.executable",
     "process.args",
     "process.working_directory",
+    "process.title",
     "process.hash.sha256",
     "container.id",
     "container.runtime",
@@ -80,6 +85,7 @@ _KEYWORDS = [
     "envtrail.operation.grant",
     "envtrail.operation.policy_rule",
     "envtrail.operation.group",
+    "envtrail.operation.files.path",
     "envtrail.change.operation",
     "envtrail.change.action",
     "envtrail.change.before.version",
@@ -100,6 +106,7 @@ _KEYWORDS = [
     "envtrail.event.kind",
     "envtrail.event.type",
     "envtrail.event.keys",
+    "envtrail.event.created",
     "envtrail.event.hint",
     "envtrail.heartbeat.version",
 ]
@@ -113,11 +120,13 @@ _LONGS = [
     "process.parent.pid",
     "envtrail.session",
     "envtrail.operation.processes",
+    "envtrail.operation.files_total",
     "envtrail.operation.changed",
     "envtrail.operation.installed",
     "envtrail.operation.signal",
     "envtrail.run.count",
     "envtrail.gap.records",
+    "envtrail.event.exit",
     "envtrail.event.serial",
     "envtrail.event.segment",
     "envtrail.event.syscall",
@@ -144,14 +153,22 @@ _ADDRESSES = ["source.ip", "process.entry_leader.entry_meta.source.ip"]
 _TEXTS = ["message", "event.reason"]
 _LONG_KEYWORDS = ["process.command_line"]
 
+
+def _keyword(name: str, longest: int) -> dict[str, Any]:
+    described: dict[str, Any] = {"type": "keyword", "ignore_above": longest}
+    if name not in CASELESS:
+        return described
+    return described | {"fields": {CASELESS_SUFFIX.lstrip("."): described | {"normalizer": "lowercase"}}}
+
+
 FIELDS: dict[str, dict[str, Any]] = {
-    **{name: {"type": "keyword", "ignore_above": 1024} for name in _KEYWORDS},
+    **{name: _keyword(name, 1024) for name in _KEYWORDS},
+    **{name: _keyword(name, _LONGEST_TERM) for name in _LONG_KEYWORDS},
     **{name: {"type": "long"} for name in _LONGS},
     **{name: {"type": "boolean"} for name in _BOOLEANS},
     **{name: {"type": "date"} for name in _DATES},
     **{name: {"type": "ip"} for name in _ADDRESSES},
     **{name: {"type": "text"} for name in _TEXTS},
-    **{name: {"type": "keyword", "ignore_above": _LONGEST_TERM, "fields": {"text": {"type": "text"}}} for name in _LONG_KEYWORDS},
 }
 
 

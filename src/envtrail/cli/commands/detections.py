@@ -8,7 +8,7 @@ import click
 
 from envtrail.cli.context import Context
 from envtrail.cli.render import emit_json, emit_table, listing, safe
-from envtrail.cli.sigma import find_detection, load
+from envtrail.cli.sigma import convert_to_lucene, find_detection, load, read_rules_of
 from envtrail.errors import ExitCode, UsageError
 
 
@@ -74,23 +74,19 @@ def convert(context: Context, rule: str, language: str) -> None:
             raise UsageError(f"`{rule}` counts hits of {', '.join(found.correlation.rules)}", hint="convert those")
         click.echo(statement(found.table, [found]))
         return
-    from envtrail.cli.sigma import paths_of
-    from envtrail.detect.sigma.load import read_rules, source_of, translate_rule
-    from envtrail.detect.sigma.lucene import Lucene
-    from envtrail.detect.sigma.translate import RefusedError
+    from envtrail.detect.sigma.load import read_rules
 
-    is_file = Path(rule).is_file()
-    rules = [
-        one for one, _ in read_rules([Path(rule)] if is_file else paths_of(context)) if is_file or rule in {one.name, str(one.id)}
-    ]
+    if Path(rule).is_file():
+        rules = [one for one, _ in read_rules([Path(rule)])]
+    else:
+        rules = [one for one in read_rules_of(context) if rule in {one.name, str(one.id)}]
     if not rules:
         raise UsageError(f"`{rule}` is no file and no detection", hint="`envtrail detections list` names them")
     for one in rules:
-        try:
-            source = source_of(one)
-            click.echo(f"{source.ecs_where} AND {translate_rule(one, source, Lucene())}")
-        except RefusedError as why:
-            raise UsageError(f"`{safe(one.title)}` cannot be said in Lucene: {why}", hint="`--to duckdb`") from None
+        query, why = convert_to_lucene(one)
+        if query is None:
+            raise UsageError(f"`{safe(one.title)}` cannot be said in Lucene: {why}", hint="`--to duckdb`")
+        click.echo(query)
 
 
 @command.command(hidden=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
@@ -18,9 +18,11 @@ from envtrail.cli.elastic import client_of, config_with, need_httpx, urls_option
 from envtrail.cli.render import emit_json, emit_text, safe, style
 from envtrail.config import Config
 from envtrail.errors import CannotRunError, ExitCode
+from envtrail.model.finding import Level
 from envtrail.model.times import show_ms
 
 if TYPE_CHECKING:
+    from envtrail.export.alerts import Alert
     from envtrail.export.client import SearchClient
     from envtrail.export.templates import Step, Templates
 
@@ -186,12 +188,61 @@ def dashboards(program: str, output: Path | None) -> None:
     click.echo(f"written to {output}; {where}")
 
 
+@command.command()
+@click.option("--for", "program", type=click.Choice(["elastic", "watcher", "opensearch"]), default="elastic", show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file instead of standard output.")
+@click.pass_obj
+def alerts(context: Context, program: str, output: Path | None) -> None:
+    """The detections as alert rules: for Elastic Security, or monitors for OpenSearch Alerting; `watcher`: a machine fell silent.
+
+    What cannot be said as a query there is told; it is found on the machines, and comes as a finding.
+    """
+    from envtrail.export.alerts import OWN, elastic_rules, opensearch_monitors, watch
+
+    if program == "watcher":
+        documents = [watch()]
+    else:
+        chosen = [*OWN, *_alerts(context)]
+        documents = list(elastic_rules(chosen) if program == "elastic" else opensearch_monitors(chosen))
+    text = "".join(json.dumps(item) + "\n" for item in documents)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text)
+        click.echo(f"{len(documents)} written to {output}", err=True)
+
+
 @command.command(hidden=True)
 @click.pass_obj
 def wanted(context: Context) -> None:
     """Exit code 1 where no server is named; for the service manager."""
     if not context.config.names("elastic.urls"):
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+
+
+def _alerts(context: Context) -> Iterator[Alert]:
+    """Each detection that can be said in Lucene; of the others, why not."""
+    from envtrail.cli.sigma import convert_to_lucene, load, read_rules_of
+    from envtrail.export.alerts import Alert
+
+    counted = {name for item in load(context, ()).detections if item.correlation for name in item.correlation.rules}
+    for rule in read_rules_of(context):
+        if rule.name in counted:
+            # One alone is nothing; what a correlation makes of them comes as a finding.
+            continue
+        query, why = convert_to_lucene(rule)
+        if query is None:
+            click.echo(f"left out: {safe(rule.title)}: {safe(why or '')}", err=True)
+        else:
+            yield Alert(
+                id=str(rule.id),
+                title=rule.title,
+                description=rule.description or rule.title,
+                level=Level(rule.level.name.lower() if rule.level else "medium"),
+                query=query,
+                tags=[str(tag) for tag in rule.tags],
+                false_positives=list(rule.falsepositives or ()),
+            )
 
 
 def _templates(client: SearchClient, config: Config) -> Templates:

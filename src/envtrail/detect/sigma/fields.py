@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from envtrail.model.ecs import RECORD_FIELDS
+
 
 class Shape(Enum):
     """What a field's value is."""
@@ -67,76 +69,61 @@ _EVERYTHING = (
     "array_to_string(map_values(e.fields), ' '))"
 )
 _NUMBER = Shape.NUMBER
-_SYSCALL = Field("list_filter([s.name, CAST(e.syscall AS VARCHAR)], lambda t: t IS NOT NULL)", Shape.TEXTS, "auditd.data.syscall")
+_SYSCALL = Field("list_filter([s.name, CAST(e.syscall AS VARCHAR)], lambda t: t IS NOT NULL)", Shape.TEXTS, None)
 
 _AUDITD: dict[str, Field] = {
     "type": Field(_TYPES, Shape.TEXTS, "auditd.record_types"),
     "comm": Field("e.comm", ecs="process.name"),
     "exe": Field("e.exe", ecs="process.executable"),
     "key": Field(
-        "list_concat(coalesce(e.keys, []), list_filter([e.fields['key']], lambda t: t IS NOT NULL))", Shape.TEXTS, "tags"
+        "list_concat(coalesce(e.keys, []), list_filter([e.fields['key']], lambda t: t IS NOT NULL))",
+        Shape.TEXTS,
+        "envtrail.event.keys",
     ),
     "name": Field(_PATHS, Shape.TEXTS, "file.path"),
-    "nametype": Field("list_transform(e.paths, lambda p: p.nametype)", Shape.TEXTS, "auditd.paths.nametype"),
+    "nametype": Field("list_transform(e.paths, lambda p: p.nametype)", Shape.TEXTS),
     "syscall": _SYSCALL,
     "SYSCALL": _SYSCALL,
-    "success": Field("CASE WHEN e.success THEN 'yes' WHEN NOT e.success THEN 'no' END", ecs="auditd.result"),
-    "exit": Field("e.exit", _NUMBER, "auditd.data.exit"),
+    "success": Field("CASE WHEN e.success THEN 'yes' WHEN NOT e.success THEN 'no' END"),
+    "exit": Field("e.exit", _NUMBER, "envtrail.event.exit"),
     "auid": Field("e.auid", _NUMBER, "user.audit.id"),
     "uid": Field("e.uid", _NUMBER, "user.id"),
     "euid": Field("e.euid", _NUMBER, "user.effective.id"),
-    "gid": Field("e.gid", _NUMBER, "user.group.id"),
+    "gid": Field("e.gid", _NUMBER, "group.id"),
     "pid": Field("e.pid", _NUMBER, "process.pid"),
     "ppid": Field("e.ppid", _NUMBER, "process.parent.pid"),
-    "ses": Field("e.ses", _NUMBER, "auditd.session"),
-    "tty": Field("e.tty", ecs="process.tty"),
+    "ses": Field("e.ses", _NUMBER, "envtrail.session"),
+    "tty": Field("e.tty"),
     "cwd": Field("e.cwd", ecs="process.working_directory"),
     "proctitle": Field("e.proctitle", ecs="process.title"),
     "argc": Field("e.argc", _NUMBER, "process.args_count"),
     "addr": Field("e.address", ecs="source.ip"),
     "saddr": Field("e.address", ecs="source.ip"),
-    "arch": Field("CASE e.arch WHEN 3221225534 THEN 'b64' WHEN 1073741827 THEN 'b32' END", ecs="auditd.data.arch"),
+    "arch": Field("CASE e.arch WHEN 3221225534 THEN 'b64' WHEN 1073741827 THEN 'b32' END"),
 }
-_OF_RECORDS = (
-    "acct",
-    "op",
-    "res",
-    "terminal",
-    "unit",
-    "hostname",
-    "grantors",
-    "old",
-    "new",
-    "list",
-    "subj",
-    "id",
-    "old-auid",
-    "old-ses",
-)
-_AUDITD.update({name: Field(f"e.fields['{name}']", ecs=f"auditd.data.{name}") for name in _OF_RECORDS})
-_AUDITD["audit_enabled"] = Field("e.fields['audit_enabled']", ecs="auditd.data.audit_enabled")
+_AUDITD.update({name: Field(f"e.fields['{name}']", ecs=f"auditd.data.{name}") for name in RECORD_FIELDS})
 
 _PROCESS: dict[str, Field] = {
     "Image": Field("e.exe", ecs="process.executable"),
     "CommandLine": Field(_COMMAND, ecs="process.command_line"),
     "CurrentDirectory": Field("e.cwd", ecs="process.working_directory"),
-    "User": Field(_USER, ecs="user.name"),
-    "LogonId": Field("CAST(e.ses AS VARCHAR)", ecs="auditd.session"),
+    "User": Field(_USER),
+    "LogonId": Field("CAST(e.ses AS VARCHAR)", ecs="envtrail.session"),
     "ProcessId": Field("e.pid", _NUMBER, "process.pid"),
     "ParentProcessId": Field("e.ppid", _NUMBER, "process.parent.pid"),
-    "ParentImage": Field("p.exe", ecs="process.parent.executable"),
-    "ParentCommandLine": Field("array_to_string(p.argv, ' ')", ecs="process.parent.command_line"),
+    "ParentImage": Field("p.exe"),
+    "ParentCommandLine": Field("array_to_string(p.argv, ' ')"),
 }
 _FILE: dict[str, Field] = {
-    "TargetFilename": Field(_CREATED, Shape.TEXTS, "file.path"),
+    "TargetFilename": Field(_CREATED, Shape.TEXTS, "envtrail.event.created"),
     "Image": Field("e.exe", ecs="process.executable"),
-    "User": Field(_USER, ecs="user.name"),
+    "User": Field(_USER),
     "ProcessId": Field("e.pid", _NUMBER, "process.pid"),
 }
 
 
-def _plain(names: Mapping[str, Shape], ecs: Mapping[str, str]) -> dict[str, Field]:
-    return {name: Field(f'e."{name}"', shape, ecs.get(name, f"envtrail.operation.{name}")) for name, shape in names.items()}
+def _plain(table: str) -> dict[str, Field]:
+    return {name: Field(f'e."{name}"', shape, _ECS[table].get(name)) for name, shape in COLUMNS[table].items()}
 
 
 def _as_text(name: str, shape: Shape) -> str:
@@ -183,18 +170,51 @@ GAP_COLUMNS: dict[str, Shape] = {
 }
 COLUMNS = {"operations": OPERATION_COLUMNS, "changes": CHANGE_COLUMNS, "runs": RUN_COLUMNS, "gaps": GAP_COLUMNS}
 """Our own rows: what `product: envtrail` can ask for."""
-_ECS = {
-    "user": "user.name",
-    "uid": "user.id",
-    "auid": "user.audit.id",
+_ECS_OF_ALL = {
+    "id": "envtrail.id",
     "host": "host.name",
-    "outcome": "event.outcome",
-    "command": "process.command_line",
-    "package": "package.name",
-    "version": "package.version",
-    "source": "package.reference",
+    "user": "user.name",
+    "uid": "user.effective.id",
+    "auid": "user.audit.id",
+    "class": "envtrail.actor.class",
+    "method": "envtrail.actor.method",
+    "confidence": "envtrail.actor.confidence",
     "remote": "source.ip",
+    "prefix": "envtrail.environment.prefix",
+    "environment_kind": "envtrail.environment.kind",
+    "argv": "process.args",
+    "command": "process.command_line",
 }
+_ECS: dict[str, dict[str, str]] = {
+    "operations": {
+        **_ECS_OF_ALL,
+        **{
+            name: f"envtrail.operation.{name}"
+            for name in ("kind", "tool", "outcome", "verdict", "policy_rule", "grant", "explained", "off_hours", "files_total")
+        },
+        "files": "envtrail.operation.files.path",
+        "packages": "envtrail.operation.changed",
+    },
+    "changes": {
+        **_ECS_OF_ALL,
+        "package": "package.name",
+        "ecosystem": "package.type",
+        "version": "package.version",
+        "source": "package.reference",
+        "before": "envtrail.change.before.version",
+        "action": "envtrail.change.action",
+        "requested": "envtrail.change.requested",
+    },
+    "runs": {
+        **_ECS_OF_ALL,
+        "kind": "envtrail.run.kind",
+        "program": "envtrail.run.program",
+        "outcome": "envtrail.run.outcome",
+        "sha256": "process.hash.sha256",
+    },
+    "gaps": {"id": "envtrail.id", "host": "host.name", "cause": "envtrail.gap.cause", "records": "envtrail.gap.records"},
+}
+"""Where documents have a column; a rule that asks for another one cannot be converted."""
 _NOT_KEPT = "the kernel's audit does not record it"
 _EXEC = "e.kind = 'exec'"
 _OWN = {"operation": "operations", "change": "changes", "run": "runs", "gap": "gaps"}
@@ -217,13 +237,13 @@ SOURCES: dict[tuple[str | None, str | None, str | None], Source] = {
         where=f"len({_CREATED}) > 0",
         fields=_FILE,
         everything=_EVERYTHING,
-        ecs_where="data_stream.dataset:envtrail.event AND event.category:file",
+        ecs_where="data_stream.dataset:envtrail.event AND _exists_:envtrail.event.created",
     ),
     **{
         ("envtrail", category, None): Source(
             table=table,
             where="true",
-            fields=_plain(COLUMNS[table], _ECS),
+            fields=_plain(table),
             everything=f"concat_ws(' ', {', '.join(_as_text(name, shape) for name, shape in COLUMNS[table].items())})",
             ecs_where=f"data_stream.dataset:envtrail.{category}",
         )

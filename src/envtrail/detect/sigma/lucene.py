@@ -12,10 +12,14 @@ from typing import Any
 
 from envtrail.detect.sigma.fields import Field
 from envtrail.detect.sigma.translate import ONE, Part, RefusedError
+from envtrail.model.ecs import CASELESS, CASELESS_SUFFIX
 
 _SPECIAL = re.compile(r'([+\-=&|><!(){}\[\]^"~*?:\\/ \t\n])')
 _RANGES = {"LT": "<", "LTE": "<=", "GT": ">", "GTE": ">="}
-_RE_SPECIAL = re.compile(r"\\[bBAZdDwWsS]|\(\?|\^|\$")
+_CLASSES = {"s": " \t", "d": "0-9", "w": "0-9A-Za-z_"}
+_BEGINS = re.compile(r"^\(\^\|([^()]*)\)")
+_ENDS = re.compile(r"\(([^()]*)\|\$\)$")
+_SIGN = re.compile(r"\\.|\[\^?\]?|\]|\(\?|.", re.DOTALL)
 
 
 class Lucene:
@@ -34,31 +38,32 @@ class Lucene:
         return f"(NOT {part})"
 
     def text(self, field: Field, pattern: Sequence[Part], *, cased: bool) -> str:
-        """Keyword fields compare with regard to case; `envtrail elastic setup` gives them a normalizer that folds it."""
+        """Without regard to case: of the folded twin where a field has one."""
         if cased:
-            raise RefusedError(f"`{field.name}|cased`: the fields are indexed without regard to case")
+            if not "".join(part or "*" for part in pattern):
+                return f'{_name(field)}:""'
+            return f"{_name(field)}:{''.join(_part(part) for part in pattern)}"
         if not "".join(part or "*" for part in pattern):
             return f'{_name(field)}:""'
-        return f"{_name(field)}:{''.join(_part(part) for part in pattern)}"
+        folded = [part if part is None else part.lower() for part in pattern]
+        return f"{_folded(field)}:{''.join(_part(part) for part in folded)}"
 
     def number(self, field: Field, operator: str, number: float) -> str:
         """A range, or the number."""
+        shown = str(number).replace("-", "\\-")
         if operator == "NEQ":
-            return f"(NOT {_name(field)}:{number})"
-        return f"{_name(field)}:{_RANGES.get(operator, '')}{number}"
+            return f"(NOT {_name(field)}:{shown})"
+        return f"{_name(field)}:{_RANGES.get(operator, '')}{shown}"
 
     def yes_no(self, field: Field, value: bool) -> str:
         """True or false."""
         return f"{_name(field)}:{str(value).lower()}"
 
     def regex(self, field: Field, pattern: str, flags: str) -> str:
-        """Lucene's expressions are of the whole value, and have neither anchors nor classes by letter."""
-        whole = pattern if pattern.startswith("^") else f".*{pattern}"
-        whole = whole if pattern.endswith("$") else f"{whole}.*"
-        whole = whole.removeprefix("^").removesuffix("$")
-        if flags or _RE_SPECIAL.search(whole):
-            raise RefusedError(f"the expression `{pattern}`: Lucene has no anchors inside, no classes by letter and no flags")
-        return f"{_name(field)}:/" + whole.replace("/", "\\/") + "/"
+        """Lucene's expressions are of the whole value, have neither anchors nor classes by letter, and more signs that mean something."""
+        if flags:
+            raise RefusedError(f"the expression `{pattern}`: Lucene has no flags")
+        return f"{_name(field)}:/" + _whole_value(pattern).replace("/", "\\/") + "/"
 
     def cidr(self, field: Field, network: Any) -> str:
         """Fields of the type `ip` take networks."""
@@ -79,10 +84,53 @@ class Lucene:
         return "".join(_part(part) for part in pattern).strip("*")
 
 
+def _whole_value(pattern: str) -> str:
+    """An expression that may begin and end anywhere, as one that fits the whole value.
+
+    References:
+        https://www.elastic.co/docs/reference/query-languages/query-dsl/regexp-syntax
+    """
+    before, after, inner = ".*", ".*", pattern
+    if found := _BEGINS.match(inner):
+        before, inner = f"(.*({_translated(found[1])}))?", inner[found.end() :]
+    elif inner.startswith("^"):
+        before, inner = "", inner[1:]
+    if found := _ENDS.search(inner):
+        after, inner = f"(({_translated(found[1])}).*)?", inner[: found.start()]
+    elif inner.endswith("\\b"):
+        after, inner = "([^0-9A-Za-z_].*)?", inner[:-2]
+    elif inner.endswith("$") and not inner.endswith("\\$"):
+        after, inner = "", inner[:-1]
+    return f"{before}({_translated(inner)}){after}"
+
+
+def _translated(pattern: str) -> str:
+    out = []
+    is_class = False
+    for sign in _SIGN.findall(pattern):
+        letter = sign[1:]
+        if sign.startswith("\\") and letter.lower() in _CLASSES and not (is_class and letter.isupper()):
+            members = _CLASSES[letter.lower()]
+            out.append(members if is_class else f"[{'^' if letter.isupper() else ''}{members}]")
+        elif (sign.startswith("\\") and letter.isalnum()) or sign == "(?" or (sign in "^$" and not is_class):
+            raise RefusedError(f"the expression `{pattern}`: Lucene has no anchors inside, no look-around and no `{sign}`")
+        elif sign in '@#&<>~"':
+            out.append("\\" + sign)
+        else:
+            is_class = sign.startswith("[") or (is_class and sign != "]")
+            out.append(sign)
+    return "".join(out)
+
+
 def _name(field: Field) -> str:
     if field.ecs is None:
         raise RefusedError(f"`{field.name}` has no field of its own in the documents")
     return field.ecs
+
+
+def _folded(field: Field) -> str:
+    name = _name(field)
+    return name + CASELESS_SUFFIX if name in CASELESS else name
 
 
 def _part(part: Part) -> str:
