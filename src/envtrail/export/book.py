@@ -213,6 +213,14 @@ class Book:
         )
         self._database.execute("DELETE FROM outbox WHERE number = ?", (parcel.number,))
 
+    def start_over(self) -> None:
+        """Forget what was sent: it was sent elsewhere."""
+        with self.transaction():
+            for table in ("changed", "sent", "outbox"):
+                self._database.execute(f"DELETE FROM {table}")
+            for name in ("identity", "written", "walk", "segment", "row", "events_to"):
+                self.keep(name, None)
+
     def retry_refused(self) -> int:
         """Offer what was refused once more; gives how many."""
         with self.transaction():

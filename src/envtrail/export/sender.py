@@ -73,8 +73,8 @@ class Sender:
     def send(self, parcels: list[Parcel], now_ms: int) -> None:
         """Send a bulk, of the outbox or of one segment; what fails is told in `fault`, and is offered again."""
         try:
-            self._check(now_ms)
-            self._send(parcels, now_ms)
+            if self._check(now_ms):
+                self._send(parcels, now_ms)
         except SearchError as fault:
             self._fail(fault, now_ms)
 
@@ -197,11 +197,15 @@ class Sender:
             raise SearchError(f"{failed} shards of {name} do not answer", status=503)
         return list(answer.get("hits", {}).get("hits", ()))
 
-    def _check(self, now_ms: int) -> None:
-        """Without its templates a server would guess what the fields are: nothing is sent before they are there."""
+    def _check(self, now_ms: int) -> bool:
+        """Whether this is where everything went before; on another cluster, or under another name, everything begins anew.
+
+        Without its templates a server would guess what the fields are: nothing is sent before they are there.
+        """
         if self._checked_ms is not None and now_ms - self._checked_ms < _CHECK_MS:
-            return
-        templates = Templates(self._client, look_at(self._client), namespace=self._namespace, retention_days=self._days)
+            return True
+        cluster = look_at(self._client)
+        templates = Templates(self._client, cluster, namespace=self._namespace, retention_days=self._days)
         try:
             missing = [step.what for step in templates.check() if step.state == "missing" and "_template" in step.what]
         except SearchError as fault:
@@ -213,6 +217,14 @@ class Sender:
                 f"{missing[0]} is not there, and {len(missing) - 1} more", hint="envtrail elastic setup", status=404
             )
         self._checked_ms = now_ms
+        target = f"{cluster.id} {self._namespace}"
+        before = self._book.fact("target")
+        if before == target:
+            return True
+        if before is not None:
+            self._book.start_over()
+        self._book.keep("target", target)
+        return before is None
 
     def _shrink(self, parcels: list[Parcel], fault: SearchError, now_ms: int) -> None:
         """The bulk is larger than the server takes: send less, and what is too large alone not at all."""

@@ -36,6 +36,8 @@ class Cluster(Struct, frozen=True, kw_only=True):
     """Empty where the server does not tell it."""
     lifecycle: str | None
     """`ilm`, `ism`, or null: it deletes nothing by itself."""
+    id: str = ""
+    """Another cluster has another one; empty where this account may not ask."""
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -69,7 +71,9 @@ def look_at(client: SearchClient) -> Cluster:
         if fault.status not in {400, 404, 405, 500}:
             raise
         lifecycle = None
-    return Cluster(product=product, version=str(told.get("number", "")), lifecycle=lifecycle)
+    named = client.ask("GET", "/_cluster/state/master_node?filter_path=cluster_uuid", fine=(401, 403))
+    uuid = str(named.get("cluster_uuid", ""))
+    return Cluster(product=product, version=str(told.get("number", "")), lifecycle=lifecycle, id=uuid)
 
 
 class Templates:

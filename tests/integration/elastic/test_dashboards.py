@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
@@ -44,11 +45,10 @@ class Shown:
 def shown(
     request: pytest.FixtureRequest, server: SearchServer, recorded: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Shown]:
-    trail = recorded if request.param == "recorded" else fill(tmp_path_factory.mktemp("panels") / "trail", 3_000, 3_000)
+    folder = tmp_path_factory.mktemp("panels") / "trail"
+    trail = Path(shutil.copytree(recorded, folder)) if request.param == "recorded" else fill(folder, 3_000, 3_000)
     cluster = Cluster(server, trail, f"panels-{request.param}")
     cluster.setup()
-    for path in trail.glob("elastic.sqlite*"):
-        path.unlink()
     cluster.ship()
     shown = Shown(cluster, trail)
     yield shown

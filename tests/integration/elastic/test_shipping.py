@@ -121,6 +121,16 @@ def test_what_a_server_has_is_not_sent_twice_even_when_the_book_is_lost(cluster:
     assert {count.stream: count.there for count in shipping.counts} == {kind: n for kind, n in before.items() if n}
 
 
+def test_another_place_gets_everything(cluster: Cluster) -> None:
+    cluster.setup()
+    cluster.ship()
+    before = cluster.counts()
+    elsewhere = Cluster(cluster.server, cluster.trail, f"{cluster.namespace}-else")
+    elsewhere.ship()
+    assert elsewhere.counts() == before
+    assert cluster.counts() == before
+
+
 def test_a_change_after_it_was_sent_is_an_amendment(cluster: Cluster) -> None:
     cluster.setup()
     cluster.ship()

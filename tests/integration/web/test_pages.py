@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from audit_lab import wait_until
 from browser_lab import Tab, chromium, filled_trail, pages_of
 from playwright.sync_api import Browser, expect
 from web_lab import Page, serve_page
@@ -68,8 +69,12 @@ def test_a_finding_is_acknowledged_assigned_and_muted_with_a_reason(tab: Tab, tr
     expect(tab.page.get_by_role("alert")).to_contain_text("a reason is needed")
     tab.page.keyboard.press("Escape")
     decide(tab, "Acknowledge", "looked at it", Assigned_to="carol")
-    tab.page.wait_for_timeout(1500)
-    found = next(item for item in told(trail, "findings", "--all") if item["id"] == id_)
+
+    def finding() -> dict[str, object]:
+        return next(item for item in told(trail, "findings", "--all") if item["id"] == id_)
+
+    wait_until(lambda: finding()["status"] != "open", "the acknowledgement to be in the trail")
+    found = finding()
     assert (found["status"], found["status_by"], found["status_why"], found["assignee"]) == (
         "acknowledged",
         "root",
@@ -77,7 +82,7 @@ def test_a_finding_is_acknowledged_assigned_and_muted_with_a_reason(tab: Tab, tr
         "carol",
     )
     decide(tab, "Mute its like", "a known robot", For_days="3")
-    tab.page.wait_for_timeout(1500)
+    wait_until(lambda: bool(told(trail, "mute", "--list")), "the mute to be in the trail")
     muted = told(trail, "mute", "--list")
     assert [(item["detection"], item["reason"], item["users"]) for item in muted] == [
         (found["detection"], "a known robot", [found["user"]])
@@ -86,10 +91,14 @@ def test_a_finding_is_acknowledged_assigned_and_muted_with_a_reason(tab: Tab, tr
 
 def test_a_request_is_approved_and_another_denied(tab: Tab, trail: Path) -> None:
     first, second = (str(item["id"]) for item in told(trail, "requests"))
+
+    def status_of(id_: str) -> object:
+        return next(item["status"] for item in told(trail, "requests") if item["id"] == id_)
+
     for id_, label in ((first, "Approve"), (second, "Deny")):
         tab.open(f"/requests/{id_}")
         decide(tab, label, "agreed in the meeting")
-        tab.page.wait_for_timeout(1500)
+        wait_until(lambda id_=id_: status_of(id_) != "pending", "the decision to be in the trail")
     states = {str(item["id"]): item["status"] for item in told(trail, "requests")}
     assert (states[first], states[second]) == ("granted", "denied")
     grant = next(item for item in told(trail, "grants") if item["request"] == first)
