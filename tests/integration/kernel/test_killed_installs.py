@@ -29,10 +29,18 @@ class Lab:
         self.agent = agent
         self.prefix = home / "env"
 
-    def start(self, version: str) -> subprocess.Popen[bytes]:
+    def start(self, version: str, *options: str) -> subprocess.Popen[bytes]:
         """Upgrade or downgrade a dozen packages in one command."""
         wanted = [f"member-{at:02}=={version}" for at in range(MEMBERS)]
-        words = [str(self.prefix / "bin/pip"), "install", "-q", "--no-index", f"--find-links={self.home}/wheels", *wanted]
+        words = [
+            str(self.prefix / "bin/pip"),
+            "install",
+            "-q",
+            "--no-index",
+            f"--find-links={self.home}/wheels",
+            *options,
+            *wanted,
+        ]
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.home), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         return subprocess.Popen(words, preexec_fn=become(AUID), env=environment, cwd=self.home, stderr=subprocess.DEVNULL)
 
@@ -86,13 +94,15 @@ def test_at_twenty_points_the_trail_says_what_the_disk_shows(lab: Lab) -> None:
         killed += code == -signal.SIGKILL
         wait_until(lambda count=point + 2: len(lab.operations()) == count, f"operation {point + 2}")  # type: ignore[misc]
         last = lab.operations()[-1]
-        assert (last["outcome"], last["signal"]) == (("killed", 9) if code else ("success", None)), point
+        # After a kill at the worst moment a package has no RECORD, and pip itself refuses to take it out.
+        expected = {-signal.SIGKILL: ("killed", 9), 0: ("success", None)}.get(code, ("failure", None))
+        assert (last["outcome"], last["signal"]) == expected, point
         assert lab.told() == lab.there(), point
     assert killed >= POINTS // 2
 
 
 def test_all_of_it_is_explained_and_the_last_word_is_right(lab: Lab) -> None:
-    assert lab.start("2.0").wait() == 0
+    assert lab.start("2.0", "--ignore-installed").wait() == 0
     wait_until(lambda: lab.operations()[-1]["outcome"] == "success", "the last install")
     assert lab.told() == lab.there()
     assert {(f"member-{at:02}", "2.0") for at in range(MEMBERS)} <= set(lab.there())
