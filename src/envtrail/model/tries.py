@@ -55,7 +55,7 @@ class Tries:
         if count < limit.free or now - last >= _FORGET_S:
             return 0.0
         wait = min(limit.longest_s, 2.0 ** min(1 + count - limit.free, 30))
-        return max(0.0, last + wait - now)
+        return max(0.0, wait - (now - last))
 
 
 _NAME = Limit(free=5, longest_s=60)
