@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,15 @@ def load(context: Context, paths: Sequence[Path]) -> Loaded:
     Raises:
         CannotRunError: pySigma is not installed.
     """
-    try:
-        from envtrail.detect.sigma.load import load_detections
-    except ImportError:
-        raise CannotRunError(
-            "Sigma rules need pySigma, and Python 3.11 or newer", hint="`pip install 'envtrail[detect]'`"
-        ) from None
+    _need_sigma()
+    from envtrail.detect.sigma.load import load_detections
+
     return load_detections(list(paths) or paths_of(context))
+
+
+def _need_sigma() -> None:
+    if find_spec("sigma") is None:
+        raise CannotRunError("Sigma rules need pySigma, and Python 3.11 or newer", hint="`pip install 'envtrail[detect]'`")
 
 
 def paths_of(context: Context) -> list[Path]:
@@ -43,7 +46,7 @@ def read_rules_of(context: Context) -> list[SigmaRule]:
     Raises:
         CannotRunError: pySigma is not installed.
     """
-    load(context, ())
+    _need_sigma()
     from envtrail.detect.sigma.load import read_rules
 
     return [rule for rule, _ in read_rules(paths_of(context))]

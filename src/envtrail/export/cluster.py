@@ -148,11 +148,13 @@ class ClusterStore:
 
     def status(self) -> StoreStatus:
         """What is there; what only a machine knows of itself is in `fleet status`."""
-        ends = {"oldest": {"min": {"field": "@timestamp"}}, "newest": {"max": {"field": "@timestamp"}}}
-        span = self._search(["operation"], {"size": 0, "aggs": ends}).get("aggregations", {})
+        asked = {
+            "oldest": {"min": {"field": "@timestamp"}},
+            "newest": {"max": {"field": "@timestamp"}},
+            "environments": {"cardinality": {"field": "envtrail.environment.prefix"}},
+        }
+        told = self._search(["operation"], {"size": 0, "aggs": asked}).get("aggregations", {})
         unexplained = [{"term": {"envtrail.operation.explained": False}}]
-        environments = {"size": 0, "aggs": {"n": {"cardinality": {"field": "envtrail.environment.prefix"}}}}
-        counted = self._search(["operation"], environments).get("aggregations", {})
         return StoreStatus(
             folder=self._where,
             format=1,
@@ -164,14 +166,14 @@ class ClusterStore:
             operations=self._count("operation", []),
             runs=self._count("run", []),
             sessions=0,
-            environments=int(counted.get("n", {}).get("value") or 0),
+            environments=_whole(told.get("environments")) or 0,
             unexplained=self._count("operation", unexplained),
             gaps=self._count("gap", []),
             findings=self._count("finding", [{"term": {"envtrail.finding.status": "open"}}]),
             requests=0,
             watched_since_ms=None,
-            oldest_ms=_whole(span.get("oldest")),
-            newest_ms=_whole(span.get("newest")),
+            oldest_ms=_whole(told.get("oldest")),
+            newest_ms=_whole(told.get("newest")),
             redactions={},
         )
 

@@ -43,6 +43,12 @@ class SegmentReader:
         count = until - row if until is not None and (at, start) == (number, row) else limit
         return list(self._parcels(at, table.slice(start, count)))
 
+    def has_rows(self, number: int, row: int) -> bool:
+        """Whether there is anything to be read from a place on; no document is made."""
+        number, row = self.position(number, row)
+        table = self._open(number)
+        return table is not None and row < table.num_rows
+
     def position(self, number: int, row: int) -> tuple[int, int]:
         """The same place, or the beginning of the next segment that has events where this one is at its end, or gone."""
         table = self._open(number)

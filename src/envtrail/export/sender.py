@@ -82,8 +82,7 @@ class Sender:
         """Send something that is worth nothing later: it is not offered again."""
         try:
             self._check(now_ms)
-            action = {"create": {"_index": stream_name(document.stream, self._namespace), "_id": document.id}}
-            self._client.ask("POST", "/_bulk", msgspec.json.encode(action) + b"\n" + encode(document) + b"\n")
+            self._client.ask("POST", "/_bulk", self._lines(document.stream, document.id, encode(document)))
         except SearchError as fault:
             self._fail(fault, now_ms)
 
@@ -103,8 +102,7 @@ class Sender:
     def _bulk(self, parcels: list[Parcel], now_ms: int) -> list[dict[str, Any]]:
         lines = bytearray()
         for parcel in parcels:
-            action = {"create": {"_index": stream_name(parcel.stream, self._namespace), "_id": parcel.id}}
-            lines += msgspec.json.encode(action) + b"\n" + parcel.body + b"\n"
+            lines += self._lines(parcel.stream, parcel.id, parcel.body)
         try:
             answer = self._client.ask("POST", "/_bulk", bytes(lines))
         except SearchError as fault:
@@ -120,6 +118,10 @@ class Sender:
         if len(items) != len(parcels):
             raise SearchError(f"_bulk answers for {len(items)} of {len(parcels)} documents", is_uncertain=True)
         return items
+
+    def _lines(self, stream: str, id_: str, body: bytes) -> bytes:
+        action = {"create": {"_index": stream_name(stream, self._namespace), "_id": id_}}
+        return msgspec.json.encode(action) + b"\n" + body + b"\n"
 
     def _settle(
         self, parcels: list[Parcel], known: list[Parcel], answered: list[tuple[Parcel, dict[str, Any]]], now_ms: int

@@ -114,7 +114,8 @@ class Shipper:
             self._book.next_ready_ms() is None
             and self._book.fact("walk") is None
             and self._book.number("written") >= self._arrivals.span_written()[1]
-            and not self._next_bulk()
+            and not self._book.outbox_size()
+            and not (self._segments and self._segments.has_rows(self._book.number("segment"), self._book.number("row")))
         )
 
     def close(self) -> None:

@@ -101,7 +101,7 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
     add_api(app, own, lambda request: reading_of(*doors.who(request.headers)), feed)
     add_downloads(app, lambda request: reading_of(*doors.who(request.headers)))
     entrance = Entrance(
-        config, doors, check=serving.check, is_secure=serving.is_secure, has_link=serving.has_link, tell=serving.tell
+        config, doors, accounts, check=serving.check, is_secure=serving.is_secure, has_link=serving.has_link, tell=serving.tell
     )
     entrance.add_to(app)
     _add_pages(doors, lambda session: reading_of(session.identity, lambda: doors.is_open(session)), decide, looks, feed)

@@ -50,6 +50,7 @@ class Entrance:
     Args:
         config: `web.*`.
         doors: Where sessions begin.
+        accounts: The page's own.
         check: Asks the agent for an account of this machine; null: those may not come in.
         is_secure: The page is reached by TLS.
         has_link: The one-time link works.
@@ -60,6 +61,7 @@ class Entrance:
         self,
         config: Config,
         doors: Doors,
+        accounts: Accounts,
         *,
         check: Check | None,
         is_secure: bool,
@@ -72,7 +74,7 @@ class Entrance:
         self._check = check
         self._is_secure = is_secure
         self._has_link = has_link
-        self._accounts = Accounts(Path(config.text("web.accounts")))
+        self._accounts = accounts
         self._provider = provider_of(config)
         self._tries = Tries(time.monotonic)
 

@@ -23,7 +23,7 @@ def command() -> None:
 def list_(context: Context, as_json: bool) -> None:
     """The detections that are asked: the pack's, and those of `detect.path`."""
     loaded = load(context, ())
-    counted = {name for item in loaded.detections if item.correlation for name in item.correlation.rules}
+    counted = loaded.counted
     listing(
         (item for item in loaded.detections if item.id not in counted),
         as_json=as_json,

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -16,6 +13,7 @@ import click
 from envtrail.cli.context import Context
 from envtrail.cli.elastic import client_of, config_with, need_httpx, urls_option
 from envtrail.cli.render import emit_json, emit_text, safe, style
+from envtrail.cli.signals import set_by_signals
 from envtrail.config import Config
 from envtrail.errors import CannotRunError, ExitCode
 from envtrail.model.finding import Level
@@ -91,13 +89,7 @@ def ship(context: Context, urls: tuple[str, ...], once: bool, parent: int | None
     need_httpx()
     from envtrail.export.process import run
 
-    stop = threading.Event()
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    stop = set_by_signals()
     config = config_with(context, urls)
     run(
         config.data_dir,
@@ -225,7 +217,7 @@ def _alerts(context: Context) -> Iterator[Alert]:
     from envtrail.cli.sigma import convert_to_lucene, load, read_rules_of
     from envtrail.export.alerts import Alert
 
-    counted = {name for item in load(context, ()).detections if item.correlation for name in item.correlation.rules}
+    counted = load(context, ()).counted
     for rule in read_rules_of(context):
         if rule.name in counted:
             # One alone is nothing; what a correlation makes of them comes as a finding.

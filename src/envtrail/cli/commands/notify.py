@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
 from envtrail.cli.context import Context
 from envtrail.cli.render import emit_json, emit_text, safe, style
+from envtrail.cli.signals import set_by_signals
 from envtrail.errors import ExitCode, InputError
 from envtrail.model.times import show_ms
 
@@ -101,13 +99,7 @@ def run(context: Context, parent: int | None) -> None:
     """Tell people until SIGTERM; started by the agent."""
     from envtrail.notify.process import run as run_notifier
 
-    stop = threading.Event()
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    stop = set_by_signals()
     run_notifier(
         context.config.data_dir,
         context.config,

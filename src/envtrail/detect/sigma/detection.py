@@ -71,3 +71,8 @@ class Loaded(Struct, frozen=True, kw_only=True):
 
     detections: list[Detection]
     refused: list[Refused]
+
+    @property
+    def counted(self) -> set[str]:
+        """Those that a correlation counts."""
+        return {name for item in self.detections if item.correlation for name in item.correlation.rules}

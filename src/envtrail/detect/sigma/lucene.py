@@ -39,14 +39,11 @@ class Lucene:
 
     def text(self, field: Field, pattern: Sequence[Part], *, cased: bool) -> str:
         """Without regard to case: of the folded twin where a field has one."""
-        if cased:
-            if not "".join(part or "*" for part in pattern):
-                return f'{_name(field)}:""'
-            return f"{_name(field)}:{''.join(_part(part) for part in pattern)}"
         if not "".join(part or "*" for part in pattern):
             return f'{_name(field)}:""'
-        folded = [part if part is None else part.lower() for part in pattern]
-        return f"{_folded(field)}:{''.join(_part(part) for part in folded)}"
+        if not cased:
+            pattern = [part if part is None else part.lower() for part in pattern]
+        return f"{_name(field) if cased else _folded(field)}:{''.join(map(_part, pattern))}"
 
     def number(self, field: Field, operator: str, number: float) -> str:
         """A range, or the number."""
