@@ -117,7 +117,7 @@ def _fill(folder: Path, operations: int) -> tuple[EmbeddedStore, list[str]]:
             state.put_snapshot(snapshot, time_ms=BEGAN_MS + at * 60, reason="operation", image=at)
         digests = [row[0] for row in state._database.execute("SELECT digest FROM contents ORDER BY digest")]
         state._database.executemany(
-            "INSERT INTO snapshots VALUES (?, ?, ?, 'venv', 'operation', ?, '[]')",
+            "INSERT INTO snapshots VALUES (NULL, ?, ?, ?, 'venv', 'operation', ?, '[]')",
             ((names[at % ENVIRONMENTS], BEGAN_MS + at * 60, digests[at % len(digests)], at) for at in range(real, operations)),
         )
         state._database.executemany(

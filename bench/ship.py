@@ -20,7 +20,7 @@ from search_lab import SearchServer, search_server
 from envtrail.config import load_config
 from envtrail.export.book import Book, Parcel
 from envtrail.export.client import Connection, SearchClient
-from envtrail.export.ecs import Site
+from envtrail.export.frame import Site
 from envtrail.export.segments import SegmentReader
 from envtrail.export.sender import Sender
 from envtrail.export.templates import Templates, look_at, stream_name

@@ -253,7 +253,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("elastic.client_key", "", "path", "Its key (PEM)."),
     Setting(
         "elastic.streams",
-        ["operation", "change", "run", "finding", "gap", "event"],
+        [
+            *["operation", "change", "run", "finding", "gap", "event", "login"],
+            *["request", "grant", "mute", "look", "environment", "package", "snapshot"],
+        ],
         "names",
         "What is shipped; `event` is most of the volume, and comes once its segment is sealed (`store.segment_age_s`).",
     ),

@@ -8,9 +8,10 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtrail.export.ecs import Site, amendment_of, documents_of, leaves_of
+from envtrail.export.ecs import amendment_of, documents_of
 from envtrail.export.ecs_events import EVENT_FIELDS, event_document
 from envtrail.export.fields import FIELDS, OWN, STREAMS, mapping
+from envtrail.export.frame import Site, leaves_of
 from envtrail.export.heartbeat import heartbeat_document, heartbeat_of
 from envtrail.model.finding import Finding, FindingId, Level, Status
 from envtrail.model.gap import Gap, GapCause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,19 +10,33 @@ import click
 
 from envtrail.cli.context import Context
 from envtrail.cli.times import parse_time
+from envtrail.store.store import Query
 
 
 def span_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--since`, `--until`, `-n`, `--reverse`, `--json`."""
+    """`--since`, `--until`, `-n`, `--reverse` and `--host`, as a `Query` by the name of `span`; and `--json`."""
+
+    @functools.wraps(function)
+    def with_span(
+        *, since: str | None, until: str | None, limit: int | None, reverse: bool, host: str | None, **rest: Any
+    ) -> Any:
+        context = click.get_current_context().obj
+        span = Query(
+            host=host, since_ms=moment(context, since), until_ms=moment(context, until), limit=limit, oldest_first=reverse
+        )
+        return function(span=span, **rest)
+
+    given = with_span
     for option in (
         click.option("--json", "as_json", is_flag=True, help="JSON lines."),
         click.option("--reverse", is_flag=True, help="Oldest first."),
         click.option("-n", "limit", type=click.IntRange(min=1), help="At most this many."),
+        click.option("--host", help="Of one machine (a fleet's, with `--store`)."),
         click.option("--until", help="Until a moment."),
         click.option("--since", help='Since a moment: "2h ago", "yesterday", "2026-11-20".'),
     ):
-        function = option(function)
-    return function
+        given = option(given)
+    return given
 
 
 def moment(context: Context, text: str | None) -> int | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from envtrail.export.ecs import Document
+from envtrail.export.frame import Document
 from envtrail.store.ledger import open_ledger, reading_ledger
 from envtrail.store.schema import in_transaction
 

@@ -10,30 +10,24 @@ References:
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from importlib.metadata import version
-from pathlib import PurePosixPath
-from typing import Any, Union
+from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-from envtrail.config import Config
-from envtrail.export.fields import ECS_VERSION
+from envtrail.export.ecs_state import tell_state
+from envtrail.export.fields import STANDING
+from envtrail.export.frame import OUTCOMES, Document, Site, address_of, frame, tell_environment, tell_user
+from envtrail.export.identity import digest_of, host_of, id_of, kind_of, moment_of
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
 from envtrail.model.hours import When
 from envtrail.model.ids import make_ulid, time_of
-from envtrail.model.operation import Actor, Change, EnvironmentRef, Operation, OperationKind, Outcome
+from envtrail.model.operation import Actor, Change, Operation, OperationKind
 from envtrail.model.run import Run
 from envtrail.model.times import to_ms, to_rfc3339
-from envtrail.store.office import office_hours
+from envtrail.store.arrivals import Item
 
-_VERSION = version("envtrail")
-Item = Union[Operation, Run, Finding, Gap]
 _TYPES = {
     OperationKind.INSTALL: ["installation"],
     OperationKind.REMOVE: ["deletion"],
@@ -44,50 +38,11 @@ _TYPES = {
     OperationKind.SYNC: ["change"],
     OperationKind.TAMPER: ["change"],
 }
-_OUTCOMES = {Outcome.SUCCESS: "success", Outcome.FAILURE: "failure", Outcome.KILLED: "failure", Outcome.UNKNOWN: "unknown"}
-
-
-class Site(Struct, frozen=True, kw_only=True):
-    """What the settings say of every document."""
-
-    namespace: str = "default"
-    """Last part of the data streams' names."""
-    office: When = When()
-    """Hours of work."""
-
-
-def site_of(config: Config) -> Site:
-    """As the settings have it.
-
-    Raises:
-        ConfigError: `office.*` means no hours.
-    """
-    return Site(namespace=config.text("elastic.namespace"), office=office_hours(config))
-
-
-class Document(Struct, frozen=True, kw_only=True):
-    """One document on its way."""
-
-    stream: str
-    """Kind of its data stream (`fields.STREAMS`)."""
-    id: str
-    """The same whenever it is made again."""
-    body: dict[str, Any]
-
-
-def kind_of(item: Item) -> str:
-    """`operation`, `run`, `finding` or `gap`."""
-    return type(item).__name__.lower()
-
-
-def digest_of(item: Item) -> str:
-    """Of all that an item says: another digest, another content."""
-    return hashlib.sha256(msgspec.json.encode(item)).hexdigest()[:32]
 
 
 def documents_of(item: Item, site: Site) -> list[Document]:
     """An item's own document, and of an operation one for each package that changed."""
-    own = Document(stream=kind_of(item), id=document_id(item), body=_body(kind_of(item), item, site))
+    own = Document(stream=kind_of(item), id=document_id(item, site), body=_body(item, site))
     if not isinstance(item, Operation):
         return [own]
     # The same may be there twice: a system's Python holds a package in two folders.
@@ -101,24 +56,30 @@ def documents_of(item: Item, site: Site) -> list[Document]:
 
 
 def amendment_of(item: Item, site: Site, made_ms: int) -> Document:
-    """What an item says since it was sent: whole, and with the name of what it takes the place of."""
+    """What an item says since it was sent: whole, and with the name of what it takes the place of.
+
+    Amendments of what stands are kept where it is kept, for as long.
+    """
     kind = kind_of(item)
-    body = _body(kind, item, site)
-    body["data_stream"]["dataset"] = body["event"]["dataset"] = "envtrail.amendment"
+    stream = kind if kind in STANDING else "amendment"
+    amended = document_id(item, site)
+    body = _body(item, site)
+    body["data_stream"]["dataset"] = body["event"]["dataset"] = f"envtrail.{stream}"
     body["event"]["created"] = to_rfc3339(made_ms)
-    body["envtrail"]["amends"] = {"kind": kind, "id": document_id(item), "made": to_rfc3339(made_ms)}
-    return Document(stream="amendment", id=make_ulid(made_ms, "amendment", document_id(item), digest_of(item)), body=body)
+    body["envtrail"]["amends"] = {"kind": kind, "id": amended, "made": to_rfc3339(made_ms)}
+    return Document(stream=stream, id=make_ulid(made_ms, "amendment", amended, digest_of(item)), body=body)
 
 
-def document_id(item: Item) -> str:
+def document_id(item: Item, site: Site) -> str:
     """The `_id` of an item; of two machines it is never the same."""
-    return make_ulid(_time_of(item), "document", kind_of(item), item.host, item.id)
+    return make_ulid(moment_of(item), "document", kind_of(item), host_of(item, site.host), id_of(item))
 
 
-def _body(kind: str, item: Item, site: Site) -> dict[str, Any]:
-    body = frame(kind, item.host, _time_of(item), site)
-    body["event"]["id"] = item.id
-    body["envtrail"] |= {"id": item.id, "kind": kind, "digest": digest_of(item), kind: msgspec.to_builtins(item)}
+def _body(item: Item, site: Site) -> dict[str, Any]:
+    kind = kind_of(item)
+    body = frame(kind, host_of(item, site.host), moment_of(item), site)
+    body["event"]["id"] = id_of(item)
+    body["envtrail"] |= {"id": id_of(item), "kind": kind, "digest": digest_of(item), kind: msgspec.to_builtins(item)}
     match item:
         case Operation():
             _tell_operation(body, item, site.office)
@@ -128,6 +89,8 @@ def _body(kind: str, item: Item, site: Site) -> dict[str, Any]:
             _tell_finding(body, item)
         case Gap():
             _tell_gap(body, item)
+        case _:
+            tell_state(body, item)
     return body
 
 
@@ -143,9 +106,10 @@ def _tell_operation(body: dict[str, Any], item: Operation, office: When) -> None
     own = body["envtrail"]["operation"]
     own["changed"] = len(changes)
     own["installed"] = sum(change.after is not None for change in changes)
+    own["unexplained"] = max(1, len(changes)) if item.explained is False else 0
     own["off_hours"] = not office.holds_at(to_ms(item.started))
     _tell_what_ran(body, item, command)
-    _tell_environment(body, item.environment)
+    tell_environment(body, item.environment.prefix, item.environment.kind)
 
 
 def _tell_run(body: dict[str, Any], item: Run) -> None:
@@ -162,7 +126,7 @@ def _tell_run(body: dict[str, Any], item: Run) -> None:
         body["process"]["hash"] = {"sha256": item.script_sha256}
         body["related"]["hash"] = [item.script_sha256]
     if item.environment is not None:
-        _tell_environment(body, item.environment)
+        tell_environment(body, item.environment.prefix, item.environment.kind)
 
 
 def _tell_finding(body: dict[str, Any], item: Finding) -> None:
@@ -174,13 +138,13 @@ def _tell_finding(body: dict[str, Any], item: Finding) -> None:
     techniques = [tag[len("attack.") :].upper() for tag in item.tags if tag[:8] == "attack.t" and tag[8:9].isdigit()]
     if techniques:
         body["threat"] = {"technique": {"id": techniques}}
-    _tell_user(body, item.user, item.uid)
+    tell_user(body, item.user, item.uid)
     if item.argv:
         body["process"] = {"args": item.argv, "args_count": len(item.argv), "command_line": " ".join(item.argv)}
     if item.package is not None:
         body["package"] = {"name": [item.package]}
     if item.prefix is not None:
-        body["envtrail"]["environment"] = {"prefix": item.prefix, "name": PurePosixPath(item.prefix).name}
+        tell_environment(body, item.prefix)
 
 
 def _tell_gap(body: dict[str, Any], item: Gap) -> None:
@@ -198,7 +162,7 @@ def _tell_gap(body: dict[str, Any], item: Gap) -> None:
 def _tell_what_ran(body: dict[str, Any], item: Operation | Run, command: str) -> None:
     """Time, outcome, process and person, which operations and runs tell alike."""
     event = body["event"]
-    event["outcome"] = _OUTCOMES[item.outcome]
+    event["outcome"] = OUTCOMES[item.outcome]
     event["start"] = item.started
     if item.ended is not None:
         event["end"] = item.ended
@@ -218,7 +182,7 @@ def _tell_what_ran(body: dict[str, Any], item: Operation | Run, command: str) ->
 
 
 def _tell_actor(body: dict[str, Any], actor: Actor) -> None:
-    _tell_user(body, actor.name, actor.number)
+    tell_user(body, actor.name, actor.number)
     if actor.auid is not None:
         body["user"]["audit"] = {"id": str(actor.auid)}
     if actor.uid is not None:
@@ -238,18 +202,6 @@ def _tell_actor(body: dict[str, Any], actor: Actor) -> None:
             body["container"]["image"] = {"name": actor.container.image}
 
 
-def _tell_user(body: dict[str, Any], name: str | None, number: int | None) -> None:
-    user = {"name": name, "id": None if number is None else str(number)}
-    body["user"] = {key: value for key, value in user.items() if value is not None}
-    if name is not None:
-        body["related"]["user"] = [name]
-
-
-def _tell_environment(body: dict[str, Any], environment: EnvironmentRef) -> None:
-    prefix = environment.prefix
-    body["envtrail"]["environment"] = {"prefix": prefix, "name": PurePosixPath(prefix).name, "kind": environment.kind}
-
-
 def _change_document(operation: Operation, change: Change, key: tuple[str, ...], site: Site) -> Document:
     action = "added" if change.before is None else "removed" if change.after is None else "changed"
     body = frame("change", operation.host, time_of(operation.id), site)
@@ -263,7 +215,7 @@ def _change_document(operation: Operation, change: Change, key: tuple[str, ...],
         "category": ["package"],
         "type": [types[action]],
         "action": action,
-        "outcome": _OUTCOMES[operation.outcome],
+        "outcome": OUTCOMES[operation.outcome],
     }
     state = change.after or change.before
     body["package"] = {"name": [change.name], "type": change.ecosystem}
@@ -275,7 +227,7 @@ def _change_document(operation: Operation, change: Change, key: tuple[str, ...],
     body["envtrail"] |= {"id": operation.id, "kind": "change", "change": own}
     body["process"] = {"args": operation.argv, "command_line": " ".join(operation.argv)}
     _tell_actor(body, operation.actor)
-    _tell_environment(body, operation.environment)
+    tell_environment(body, operation.environment.prefix, operation.environment.kind)
     id_ = make_ulid(time_of(operation.id), "change", operation.host, operation.id, *key)
     return Document(stream="change", id=id_, body=body)
 
@@ -283,45 +235,3 @@ def _change_document(operation: Operation, change: Change, key: tuple[str, ...],
 def _version(change: Change, side: str) -> str:
     state = change.before if side == "before" else change.after
     return state.version if state is not None else "∅"
-
-
-def frame(kind: str, host: str, time_ms: int, site: Site) -> dict[str, Any]:
-    """What every document has."""
-    dataset = f"envtrail.{kind}"
-    return {
-        "@timestamp": to_rfc3339(time_ms),
-        "ecs": {"version": ECS_VERSION},
-        "data_stream": {"type": "logs", "dataset": dataset, "namespace": site.namespace},
-        "agent": {"type": "envtrail", "version": _VERSION},
-        "host": {"name": host, "hostname": host},
-        "event": {"module": "envtrail", "dataset": dataset},
-        "related": {"hosts": [host]},
-        "envtrail": {},
-    }
-
-
-def _time_of(item: Item) -> int:
-    match item:
-        case Operation() | Run():
-            return to_ms(item.started)
-        case Finding():
-            return item.time_ms
-        case Gap():
-            return item.since_ms
-
-
-def address_of(text: str | None) -> str | None:
-    """An IP address without its zone; null for what is none, as a host's name."""
-    try:
-        return str(ipaddress.ip_address((text or "").partition("%")[0]))
-    except ValueError:
-        return None
-
-
-def leaves_of(body: Mapping[str, Any], above: str = "") -> Iterable[str]:
-    """The dotted name of every field that a document holds."""
-    for name, value in body.items():
-        if isinstance(value, Mapping):
-            yield from leaves_of(value, f"{above}{name}.")
-        else:
-            yield above + name

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from envtrail.export.ecs import Document, Site, address_of, frame
+from envtrail.export.frame import Document, Site, address_of, frame
 from envtrail.model.ecs import RECORD_FIELDS
 from envtrail.model.ids import make_ulid
 

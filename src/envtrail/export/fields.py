@@ -12,7 +12,9 @@ from typing import Any
 from envtrail.model.ecs import CASELESS, CASELESS_SUFFIX, RECORD_FIELDS
 
 ECS_VERSION = "8.17.0"
-OWN = ("operation", "change", "run", "finding", "gap", "event")
+STANDING = ("environment", "package", "snapshot")
+"""Kinds that tell what stands: they are not deleted with age."""
+OWN = ("operation", "change", "run", "finding", "gap", "event", "login", "request", "grant", "mute", "look", *STANDING)
 """Kinds of documents; each has its own fields below `envtrail.<kind>`, under the names that `--json` uses."""
 STREAMS = (*OWN, "amendment", "heartbeat")
 
@@ -58,6 +60,9 @@ _KEYWORDS = [
     "package.version",
     "package.type",
     "package.reference",
+    "package.build_version",
+    "package.checksum",
+    "package.license",
     "rule.id",
     "rule.name",
     "rule.ruleset",
@@ -72,6 +77,7 @@ _KEYWORDS = [
     "envtrail.environment.prefix",
     "envtrail.environment.name",
     "envtrail.environment.kind",
+    "envtrail.environment.python",
     "envtrail.amends.kind",
     "envtrail.amends.id",
     "envtrail.actor.class",
@@ -103,6 +109,11 @@ _KEYWORDS = [
     "envtrail.finding.operation",
     "envtrail.finding.assignee",
     "envtrail.gap.cause",
+    "envtrail.grant.kind",
+    "envtrail.package.name",
+    "envtrail.request.status",
+    "envtrail.snapshot.digest",
+    "envtrail.snapshot.reason",
     "envtrail.event.kind",
     "envtrail.event.type",
     "envtrail.event.keys",
@@ -123,9 +134,13 @@ _LONGS = [
     "envtrail.operation.files_total",
     "envtrail.operation.changed",
     "envtrail.operation.installed",
+    "envtrail.operation.unexplained",
     "envtrail.operation.signal",
     "envtrail.run.count",
     "envtrail.gap.records",
+    "envtrail.snapshot.packages",
+    "envtrail.snapshot.size_bytes",
+    "package.size",
     "envtrail.event.exit",
     "envtrail.event.serial",
     "envtrail.event.segment",
@@ -145,10 +160,11 @@ _BOOLEANS = [
     "envtrail.operation.off_hours",
     "envtrail.operation.complete",
     "envtrail.change.requested",
+    "envtrail.environment.gone",
     "envtrail.event.success",
     "envtrail.heartbeat.watching",
 ]
-_DATES = ["@timestamp", "event.start", "event.end", "event.created", "envtrail.amends.made"]
+_DATES = ["@timestamp", "event.start", "event.end", "event.created", "package.installed", "envtrail.amends.made"]
 _ADDRESSES = ["source.ip", "process.entry_leader.entry_meta.source.ip"]
 _TEXTS = ["message", "event.reason"]
 _LONG_KEYWORDS = ["process.command_line"]

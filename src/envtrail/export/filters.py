@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
+from envtrail.export.places import place_of
 from envtrail.model.finding import Level
 from envtrail.store.store import Query
 
@@ -49,7 +52,7 @@ def of_runs(query: Query) -> list[Filter]:
 
 def of_findings(query: Query, operation: str | None) -> list[Filter]:
     """Those of `findings`."""
-    filters = _of_all(query)
+    filters = of_all(query)
     if operation is not None:
         filters.append({"term": {"envtrail.finding.operation": operation}})
     if query.detection is not None:
@@ -64,7 +67,7 @@ def of_findings(query: Query, operation: str | None) -> list[Filter]:
 
 def of_events(query: Query) -> list[Filter]:
     """Those of `events`."""
-    filters = _of_time(query)
+    filters = _of_place(query)
     for field, value in (
         ("envtrail.event.keys", query.key),
         ("process.pid", query.pid),
@@ -84,20 +87,38 @@ def of_events(query: Query) -> list[Filter]:
 
 
 def _of_both(query: Query) -> list[Filter]:
-    filters = _of_all(query)
+    filters = of_all(query)
     if query.text is not None:
         filters.append(_wildcard("process.command_line", f"*{_escaped(query.text)}*"))
     return filters
 
 
-def _of_all(query: Query) -> list[Filter]:
-    filters = _of_time(query)
+def of_all(query: Query) -> list[Filter]:
+    """Where, when and whose: what every kind of items can be asked for."""
+    filters = _of_place(query)
     if query.environment is not None:
-        filters.append(_named("envtrail.environment.prefix", query.environment))
+        filters += in_environment(query.environment)
     if query.user is not None:
         named = {"term": {"user.name": query.user}}
         filters.append(_any(named, {"term": {"user.id": query.user}}) if query.user.isdecimal() else named)
     return filters
+
+
+def in_environment(name: str) -> list[Filter]:
+    """Of one environment, on the machine that its name names, or on any."""
+    host, prefix = place_of(name)
+    filters = [_named("envtrail.environment.prefix", prefix)]
+    return filters if host is None else [*filters, {"term": {"host.name": host}}]
+
+
+def of_people(query: Query) -> list[Filter]:
+    """Those of `sessions` and `looks`: whose, and when."""
+    return of_all(msgspec.structs.replace(query, environment=None))
+
+
+def _of_place(query: Query) -> list[Filter]:
+    filters = _of_time(query)
+    return filters if query.host is None else [*filters, {"term": {"host.name": query.host}}]
 
 
 def _of_time(query: Query) -> list[Filter]:
@@ -133,4 +154,6 @@ def between(field: str, **bounds: Any) -> Filter:
 
 def counted(query: Query) -> Query:
     """What the counts look at."""
-    return Query(environment=query.environment, user=query.user, since_ms=query.since_ms, until_ms=query.until_ms)
+    return Query(
+        host=query.host, environment=query.environment, user=query.user, since_ms=query.since_ms, until_ms=query.until_ms
+    )

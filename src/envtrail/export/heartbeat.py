@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.export.client import SearchClient
-from envtrail.export.ecs import Document, Site, frame
+from envtrail.export.frame import Document, Site, frame
 from envtrail.export.templates import stream_name
 from envtrail.model.ids import make_ulid
 from envtrail.store.agent_status import AgentStatus

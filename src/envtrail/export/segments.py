@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from envtrail.export.book import Parcel, encode
-from envtrail.export.ecs import Site
 from envtrail.export.ecs_events import event_document
+from envtrail.export.frame import Site
 from envtrail.store.layout import EVENTS, Layout
 
 

@@ -20,7 +20,8 @@ import msgspec
 from envtrail.errors import SearchError
 from envtrail.export.book import Book, Parcel, encode
 from envtrail.export.client import SearchClient, reason_of
-from envtrail.export.ecs import Document
+from envtrail.export.fields import STANDING
+from envtrail.export.frame import Document
 from envtrail.export.templates import Templates, look_at, stream_name
 
 _CHECK_MS = 600_000
@@ -185,8 +186,9 @@ class Sender:
             newest_first = [{"envtrail.amends.made": "desc"}]
             amending = {"terms": {"envtrail.amends.id": list(held)}}
             fields = ["envtrail.digest", "envtrail.amends.id"]
-            for hit in reversed(self._search("amendment", amending, _MOST_AMENDMENTS, source=fields, sort=newest_first)):
-                held[hit["_source"]["envtrail"]["amends"]["id"]] = hit["_source"]["envtrail"]["digest"]
+            for stream in {"amendment", *(set(_by_stream(parcels)) & set(STANDING))}:
+                for hit in reversed(self._search(stream, amending, _MOST_AMENDMENTS, source=fields, sort=newest_first)):
+                    held[hit["_source"]["envtrail"]["amends"]["id"]] = hit["_source"]["envtrail"]["digest"]
         return [parcel for parcel in parcels if held.get(parcel.id, parcel.digest) != parcel.digest]
 
     def _search(self, stream: str, query: Any, size: int, *, source: Any, sort: Any = None) -> list[dict[str, Any]]:

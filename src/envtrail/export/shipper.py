@@ -16,14 +16,16 @@ from envtrail.config import Config
 from envtrail.errors import ConfigError
 from envtrail.export.book import Book, Parcel
 from envtrail.export.client import SearchClient
-from envtrail.export.ecs import Document, Item, amendment_of, digest_of, documents_of, site_of
+from envtrail.export.ecs import amendment_of, document_id, documents_of
 from envtrail.export.fields import OWN
+from envtrail.export.frame import Document, site_of
 from envtrail.export.heartbeat import INTERVAL_MS, heartbeat_document, heartbeat_of
+from envtrail.export.identity import digest_of, id_of
 from envtrail.export.segments import SegmentReader
 from envtrail.export.sender import Sender
 from envtrail.model.run import STILL_RUNNING, Run
 from envtrail.store.agent_status import read_status
-from envtrail.store.arrivals import ITEMS, Arrivals
+from envtrail.store.arrivals import KINDS, Arrivals, Item
 from envtrail.store.layout import Layout
 
 LOOK_MS = 500
@@ -73,7 +75,7 @@ class Shipper:
         self._arrivals = Arrivals(layout.state)
         self._segments = SegmentReader(layout, self._site) if "event" in streams else None
         self._streams = frozenset(streams) | {"amendment"}
-        self._kinds = [kind for kind in ITEMS if kind in self._streams or (kind == "operation" and "change" in self._streams)]
+        self._kinds = [kind for kind in KINDS if kind in self._streams or (kind == "operation" and "change" in self._streams)]
         self._bulk_documents = config.number("elastic.bulk_documents")
         self._clock = clock
         self._sender = Sender(
@@ -173,7 +175,7 @@ class Shipper:
             self._book.postpone(kind, id_, due_ms)
             return
         if item is not None:
-            self._offer(kind, item, now_ms)
+            self._offer(kind, id_, item, now_ms)
         self._book.looked_at(kind, id_)
 
     def _walk(self, limit: int, now_ms: int) -> None:
@@ -187,19 +189,19 @@ class Shipper:
             for id_ in ids:
                 item = self._arrivals.item(kind, id_)
                 if item is not None:
-                    self._offer(kind, item, now_ms)
+                    self._offer(kind, id_, item, now_ms)
             if len(ids) == limit:
                 self._book.keep("walk", f"{kind} {ids[-1]}")
             else:
                 following = self._kinds[self._kinds.index(kind) + 1 :]
                 self._book.keep("walk", f"{following[0]} " if following else None)
 
-    def _offer(self, kind: str, item: Item, now_ms: int) -> None:
+    def _offer(self, kind: str, key: str, item: Item, now_ms: int) -> None:
         """Put an item into the outbox: as a document when it is new, as an amendment when it says something else since."""
         if isinstance(item, Run) and (item.part_of is not None or item.absent.get("ended") == STILL_RUNNING):
             return
         digest = digest_of(item)
-        before = self._book.sent_digest(kind, item.id)
+        before = self._book.sent_digest(kind, id_of(item))
         if before == digest:
             return
         if before is not None:
@@ -207,11 +209,11 @@ class Shipper:
         else:
             own, *others = documents_of(item, self._site)
             if own.stream in self._streams:
-                self._book.put(own, kind=kind, item=item.id, digest=digest)
+                self._book.put(own, kind=kind, item=key, digest=digest)
             for document in others:
                 if document.stream in self._streams:
                     self._book.put(document)
-        self._book.note_sent(kind, item.id, digest)
+        self._book.note_sent(kind, id_of(item), digest)
 
     def _next_bulk(self) -> list[Parcel]:
         """What goes next: items before events, and of these only what fits."""
@@ -232,7 +234,9 @@ class Shipper:
 
     def _amend(self, parcel: Parcel, now_ms: int) -> Document | None:
         item = self._arrivals.item(parcel.kind or "", parcel.item or "")
-        return amendment_of(item, self._site, now_ms) if item is not None else None
+        # A rebuild may have given its number to another one.
+        is_it = item is not None and document_id(item, self._site) == parcel.id
+        return amendment_of(item, self._site, now_ms) if item is not None and is_it else None
 
     def _advance(self, rows: int) -> None:
         """Events of the open bulk are settled: on, to the next segment where this one is at its end."""

@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from envtrail.errors import SearchError
 from envtrail.export.client import SearchClient
-from envtrail.export.fields import STREAMS, mapping
+from envtrail.export.fields import STANDING, STREAMS, mapping
 
-VERSION = 1
+VERSION = 2
 """Of all that is made here; it grows with each change of a mapping or a setting."""
 POLICY = "envtrail"
 _META = {"managed_by": "envtrail", "version": VERSION}
@@ -151,17 +151,18 @@ class Templates:
 
     def _wanted(self) -> Iterator[tuple[str, dict[str, Any]]]:
         settings: dict[str, Any] = {"codec": "best_compression", "mapping": {"ignore_malformed": True}}
-        if self._days and self._cluster.lifecycle == "ilm":
-            settings["lifecycle"] = {"name": POLICY}
         yield (
             f"/_component_template/{_SETTINGS}",
             {"version": VERSION, "_meta": _META, "template": {"settings": {"index": settings}}},
         )
         yield f"/_component_template/{_MAPPINGS}", {"version": VERSION, "_meta": _META, "template": {"mappings": mapping()}}
         for kind in STREAMS:
+            has_end = self._days and self._cluster.lifecycle == "ilm" and kind not in STANDING
+            own = {"template": {"settings": {"index": {"lifecycle": {"name": POLICY}}}}} if has_end else {}
             yield (
                 f"/_index_template/logs-envtrail.{kind}",
-                {
+                own
+                | {
                     "version": VERSION,
                     "_meta": _META,
                     "index_patterns": [f"logs-envtrail.{kind}-*"],
@@ -236,6 +237,7 @@ class Templates:
                 "delete": {"min_age": f"{self._days}d", "actions": {"delete": {}}},
             }
             return {"policy": {"phases": phases, "_meta": _META}}
+        patterns = [f"logs-envtrail.{kind}-*" for kind in STREAMS if kind not in STANDING]
         states = [
             {
                 "name": "hot",
@@ -249,7 +251,7 @@ class Templates:
                 "description": f"envtrail, version {VERSION}",
                 "default_state": "hot",
                 "states": states,
-                "ism_template": [{"index_patterns": ["logs-envtrail.*"], "priority": _PRIORITY}],
+                "ism_template": [{"index_patterns": patterns, "priority": _PRIORITY}],
             }
         }
 

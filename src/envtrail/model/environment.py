@@ -107,6 +107,8 @@ class SnapshotRef(Struct, frozen=True, kw_only=True):
     """How many."""
     size_bytes: int
     """Their sizes together, as their metadata tells."""
+    faults: list[str] = []
+    """As `Snapshot.faults`."""
 
 
 class Holding(Struct, frozen=True, kw_only=True):

@@ -8,22 +8,43 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Union
 
 import msgspec
 
 from envtrail.errors import CannotRunError
-from envtrail.model.approval import Request
-from envtrail.model.finding import Finding
+from envtrail.model.approval import Grant, Request
+from envtrail.model.environment import Environment, Holding, SnapshotRef
+from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.ids import lowest_id
+from envtrail.model.look import Look
 from envtrail.model.operation import Operation
-from envtrail.model.run import Run
+from envtrail.model.run import Run, Session
 from envtrail.store.decisions import find_finding, find_request
-from envtrail.store.schema import connect
+from envtrail.store.lives import find_holding, find_snapshot_ref
+from envtrail.store.schema import LOGGED, connect
 
-ITEMS: dict[str, type[Operation | Run | Finding | Gap]] = {"operation": Operation, "run": Run, "finding": Finding, "gap": Gap}
+Item = Union[Operation, Run, Finding, Gap, Session, Environment, Holding, SnapshotRef, Request, Grant, Suppression, Look]
+_DOCUMENTS: dict[str, Any] = {
+    "operation": Operation,
+    "run": Run,
+    "finding": Finding,
+    "gap": Gap,
+    "login": Session,
+    "environment": Environment,
+    "request": Request,
+    "grant": Grant,
+    "mute": Suppression,
+    "look": Look,
+}
+_ROWS: dict[str, Callable[[sqlite3.Connection, str], Holding | SnapshotRef | None]] = {
+    "package": find_holding,
+    "snapshot": find_snapshot_ref,
+}
+KINDS = tuple(LOGGED)
 """What is logged as it is written (`schema`), by the name it is logged under."""
 
 
@@ -118,18 +139,24 @@ class Arrivals:
         ).fetchall()
 
     def ids(self, kind: str, after: str, limit: int) -> list[str]:
-        """Ids of all items of a kind, in their order."""
+        """Keys of all items of a kind, in their order; what has a number instead of a name begins after 0."""
         if self._database is None:
             return []
-        rows = self._database.execute(f"SELECT id FROM {kind}s WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
-        return [id_ for (id_,) in rows]
+        table, key = LOGGED[kind]
+        begin: str | int = int(after or 0) if kind in _ROWS else after
+        rows = self._database.execute(f"SELECT {key} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?", (begin, limit))
+        return [str(found) for (found,) in rows]
 
-    def item(self, kind: str, id_: str) -> Operation | Run | Finding | Gap | None:
-        """One item, as it is now."""
+    def item(self, kind: str, id_: str) -> Item | None:
+        """One item by its key, as it is now."""
         if self._database is None:
             return None
-        row = self._database.execute(f"SELECT doc FROM {kind}s WHERE id = ?", (id_,)).fetchone()
-        return msgspec.json.decode(row[0], type=ITEMS[kind]) if row else None
+        if kind in _ROWS:
+            return _ROWS[kind](self._database, id_)
+        table, key = LOGGED[kind]
+        row = self._database.execute(f"SELECT doc FROM {table} WHERE {key} = ?", (id_,)).fetchone()
+        item: Item | None = msgspec.json.decode(row[0], type=_DOCUMENTS[kind]) if row else None
+        return item
 
     def close(self) -> None:
         """Close the database; the next look opens it again."""

@@ -60,6 +60,9 @@ def _within(database: sqlite3.Connection, table: str, query: Query) -> tuple[str
         prefixes = prefixes_named(database, table, query.environment)
         conditions.append(f"prefix IN ({','.join('?' * len(prefixes))})")
         values += prefixes
+    if query.host is not None:
+        conditions.append("doc ->> '$.host' = ?")
+        values.append(query.host)
     if query.user is not None:
         condition, bound = user_condition(query.user)
         conditions.append(condition)

@@ -230,6 +230,8 @@ def find_findings(database: sqlite3.Connection, query: Query, *, operation: str 
 
     if operation is not None:
         add("operation = ?", operation)
+    if query.host is not None:
+        add("doc ->> '$.host' = ?", query.host)
     if query.environment is not None:
         condition, bound = environment_condition(query.environment)
         add(condition, *bound)

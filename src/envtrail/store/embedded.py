@@ -23,7 +23,7 @@ from envtrail.store.conditions import environment_condition, escape_like, user_c
 from envtrail.store.counts import count_activity, count_programs
 from envtrail.store.decisions import find_findings, find_grants, find_looks, find_requests, find_suppressions
 from envtrail.store.layout import RECORDS, ZST, Layout
-from envtrail.store.lives import find_holdings, find_uses, summarise_environments
+from envtrail.store.lives import find_holdings, find_snapshots, find_uses, summarise_environments
 from envtrail.store.schema import connect
 from envtrail.store.state import find_snapshot
 from envtrail.store.store import EventRow, Query, StoreStatus
@@ -97,14 +97,7 @@ class EmbeddedStore:
 
     def snapshots(self, prefix: str | None = None) -> Iterator[SnapshotRef]:
         """Every stored snapshot of an environment (or of all of them), oldest first."""
-        where = "" if prefix is None else "WHERE prefix = ?"
-        rows = self._database.execute(
-            "SELECT prefix, time_ms, digest, kind, reason, image, count, size_bytes FROM snapshots JOIN contents USING (digest) "
-            f"{where} ORDER BY time_ms, digest",
-            () if prefix is None else (prefix,),
-        )
-        names = ("prefix", "time_ms", "digest", "kind", "reason", "image", "packages", "size_bytes")
-        yield from (SnapshotRef(**dict(zip(names, row, strict=True))) for row in rows)
+        return find_snapshots(self._database, prefix)
 
     def holdings(self, name: str | None = None, *, past: bool = True) -> Iterator[Holding]:
         """Which environments hold, or held, a package (normalised name) or any."""
@@ -135,10 +128,12 @@ class EmbeddedStore:
         """The loss ledger, newest first unless asked otherwise."""
         order = "ASC" if query.oldest_first else "DESC"
         rows = self._database.execute(
-            f"SELECT doc FROM gaps WHERE until_ms >= ? AND since_ms <= ? ORDER BY until_ms {order} LIMIT ?",
+            f"SELECT doc FROM gaps WHERE until_ms >= ? AND since_ms <= ? AND (?3 IS NULL OR doc ->> '$.host' = ?3) "
+            f"ORDER BY until_ms {order} LIMIT ?4",
             (
                 query.since_ms or 0,
                 query.until_ms if query.until_ms is not None else 1 << 62,
+                query.host,
                 query.limit or -1,
             ),
         )
@@ -248,6 +243,8 @@ def _conditions(query: Query, table: str) -> tuple[list[str], list[Any]]:
         conditions.append(condition)
         values.extend(bound)
 
+    if query.host is not None:
+        add("doc ->> '$.host' = ?", query.host)
     if query.environment is not None and table != "sessions":
         condition, bound = environment_condition(query.environment)
         add(condition, *bound)

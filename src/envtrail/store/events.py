@@ -147,6 +147,8 @@ def _conditions(query: Query) -> tuple[str, list[Any]]:
         add("time >= make_timestamptz(CAST(? AS BIGINT) * 1000)", query.since_ms)
     if query.until_ms is not None:
         add("time <= make_timestamptz(CAST(? AS BIGINT) * 1000)", query.until_ms)
+    if query.host is not None:
+        add("node = ?", query.host)
     if query.key is not None:
         add("list_contains(keys, ?)", query.key)
     if query.pid is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 
-from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Package
+from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Package, SnapshotRef
 from envtrail.model.ids import lowest_id
 from envtrail.model.run import Use
 
@@ -19,6 +20,14 @@ _CREATED = "SELECT user FROM operations WHERE prefix = ? AND kind = 'create' AND
 _CHANGED = "SELECT coalesce(ended, started), user FROM operations WHERE prefix = ? AND changes > 0 ORDER BY id DESC LIMIT 1"
 _USED = "SELECT started, user FROM runs WHERE prefix = ? AND kind != 'system' ORDER BY id DESC LIMIT 1"
 _DRIFT = "SELECT prefix, sum(unexplained) FROM operations WHERE unexplained > 0 GROUP BY prefix"
+_SNAPSHOTS = (
+    "SELECT prefix, time_ms, digest, kind, reason, image, count, size_bytes, faults FROM snapshots JOIN contents USING (digest)"
+)
+_HOLDINGS = (
+    "SELECT h.prefix, p.doc, h.since_ms, h.until_ms, s.image, u.image FROM packages p JOIN holdings h ON h.package = p.id "
+    "LEFT JOIN snapshots s ON s.prefix = h.prefix AND s.time_ms = h.since_ms "
+    "LEFT JOIN snapshots u ON u.prefix = h.prefix AND u.time_ms = h.until_ms"
+)
 _NAMES = "SELECT uid, name, max(since_ms) FROM names GROUP BY uid"
 
 
@@ -52,22 +61,57 @@ def summarise_environments(database: sqlite3.Connection) -> Iterator[Environment
 def find_holdings(database: sqlite3.Connection, name: str | None, *, past: bool) -> Iterator[Holding]:
     """Spans in which environments held a package (normalised name), or any; in order of name, prefix and time."""
     rows = database.execute(
-        "SELECT h.prefix, p.doc, h.since_ms, h.until_ms, s.image, u.image FROM packages p JOIN holdings h ON h.package = p.id "
-        "LEFT JOIN snapshots s ON s.prefix = h.prefix AND s.time_ms = h.since_ms "
-        "LEFT JOIN snapshots u ON u.prefix = h.prefix AND u.time_ms = h.until_ms "
-        f"WHERE {'p.name = ?' if name is not None else '1'} {'' if past else 'AND h.until_ms IS NULL'} "
+        f"{_HOLDINGS} WHERE {'p.name = ?' if name is not None else '1'} {'' if past else 'AND h.until_ms IS NULL'} "
         "ORDER BY p.name, h.prefix, h.since_ms, p.id",
         () if name is None else (name,),
     )
-    for prefix, doc, since_ms, until_ms, since_image, until_image in rows:
-        yield Holding(
-            prefix=prefix,
-            package=msgspec.json.decode(doc, type=Package),
-            since_ms=since_ms,
-            until_ms=until_ms,
-            since_image=since_image,
-            until_image=until_image,
-        )
+    yield from map(_holding, rows)
+
+
+def find_holding(database: sqlite3.Connection, number: str) -> Holding | None:
+    """One of them, by the number of its row."""
+    row = database.execute(f"{_HOLDINGS} WHERE h.id = ?", (number,)).fetchone()
+    return _holding(row) if row else None
+
+
+def find_snapshots(database: sqlite3.Connection, prefix: str | None) -> Iterator[SnapshotRef]:
+    """Every stored snapshot of an environment (or of all of them), oldest first."""
+    where = "" if prefix is None else "WHERE prefix = ?"
+    rows = database.execute(f"{_SNAPSHOTS} {where} ORDER BY time_ms, digest", () if prefix is None else (prefix,))
+    yield from map(_snapshot, rows)
+
+
+def find_snapshot_ref(database: sqlite3.Connection, number: str) -> SnapshotRef | None:
+    """One of them, by the number of its row."""
+    row = database.execute(f"{_SNAPSHOTS} WHERE snapshots.id = ?", (number,)).fetchone()
+    return _snapshot(row) if row else None
+
+
+def _holding(row: Sequence[Any]) -> Holding:
+    prefix, doc, since_ms, until_ms, since_image, until_image = row
+    return Holding(
+        prefix=prefix,
+        package=msgspec.json.decode(doc, type=Package),
+        since_ms=since_ms,
+        until_ms=until_ms,
+        since_image=since_image,
+        until_image=until_image,
+    )
+
+
+def _snapshot(row: Sequence[Any]) -> SnapshotRef:
+    prefix, time_ms, digest, kind, reason, image, packages, size_bytes, faults = row
+    return SnapshotRef(
+        prefix=prefix,
+        time_ms=time_ms,
+        digest=digest,
+        kind=kind,
+        reason=reason,
+        image=image,
+        packages=packages,
+        size_bytes=size_bytes,
+        faults=msgspec.json.decode(faults),
+    )
 
 
 def find_uses(

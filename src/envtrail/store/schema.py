@@ -13,12 +13,27 @@ from pathlib import Path
 
 from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError
 
-SCHEMA = 8
+SCHEMA = 9
 BUSY_TIMEOUT_S = 10
 """How long one waits for another who writes."""
 WEEK_MS = 7 * 86_400_000
 """Weeks are counted from 1970-01-01T00:00Z."""
 
+LOGGED = {
+    "operation": ("operations", "id"),
+    "run": ("runs", "id"),
+    "finding": ("findings", "id"),
+    "gap": ("gaps", "id"),
+    "login": ("sessions", "id"),
+    "environment": ("environments", "prefix"),
+    "package": ("holdings", "id"),
+    "snapshot": ("snapshots", "id"),
+    "request": ("requests", "id"),
+    "grant": ("grants", "id"),
+    "mute": ("suppressions", "id"),
+    "look": ("looks", "id"),
+}
+"""What is logged in `written` as it is written: kind → table and key."""
 WRITTEN_KEPT = 200_000
 """How many of the newest writings are remembered; who has missed more of them compares everything."""
 
@@ -41,10 +56,10 @@ CREATE TABLE environments (prefix TEXT PRIMARY KEY, seen_ms INTEGER, gone INTEGE
 CREATE TABLE packages (id INTEGER PRIMARY KEY, name TEXT, version TEXT, digest BLOB UNIQUE, doc BLOB);
 CREATE INDEX packages_name ON packages (name);
 CREATE TABLE contents (digest TEXT PRIMARY KEY, count INTEGER, size_bytes INTEGER, members BLOB) WITHOUT ROWID;
-CREATE TABLE snapshots (prefix TEXT, time_ms INTEGER, digest TEXT, kind TEXT, reason TEXT, image INTEGER, faults BLOB,
-  PRIMARY KEY (prefix, time_ms, digest)) WITHOUT ROWID;
-CREATE TABLE holdings (package INTEGER, prefix TEXT, since_ms INTEGER, until_ms INTEGER, PRIMARY KEY (package, prefix, since_ms))
-  WITHOUT ROWID;
+CREATE TABLE snapshots (id INTEGER PRIMARY KEY, prefix TEXT, time_ms INTEGER, digest TEXT, kind TEXT, reason TEXT, image INTEGER,
+  faults BLOB, UNIQUE (prefix, time_ms, digest));
+CREATE TABLE holdings (id INTEGER PRIMARY KEY, package INTEGER, prefix TEXT, since_ms INTEGER, until_ms INTEGER,
+  UNIQUE (package, prefix, since_ms));
 CREATE TABLE gaps (id TEXT PRIMARY KEY, since_ms INTEGER, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE TABLE names (uid INTEGER, since_ms INTEGER, name TEXT, PRIMARY KEY (uid, since_ms)) WITHOUT ROWID;
 CREATE TABLE policies (since_ms INTEGER PRIMARY KEY, digest TEXT, doc BLOB);
@@ -69,9 +84,9 @@ CREATE TABLE looks (id TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
 CREATE TABLE redactions (kind TEXT PRIMARY KEY, count INTEGER) WITHOUT ROWID;
 CREATE TABLE cursors (source TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
 """ + "".join(
-    f"CREATE TRIGGER {kind}_{event.lower()}_written AFTER {event} ON {kind}s BEGIN "
-    f"INSERT INTO written (kind, id) VALUES ('{kind}', new.id); END;\n"
-    for kind in ("operation", "run", "finding", "gap")
+    f"CREATE TRIGGER {kind}_{event.lower()}_written AFTER {event} ON {table} BEGIN "
+    f"INSERT INTO written (kind, id) VALUES ('{kind}', new.{key}); END;\n"
+    for kind, (table, key) in LOGGED.items()
     for event in ("INSERT", "UPDATE")
 )
 

@@ -124,7 +124,7 @@ class State:
             size_bytes = sum(package.size_bytes or 0 for package in snapshot.packages)
             self._put("contents", digest, len(members), size_bytes, members.tobytes())
         before = self._last_digest(snapshot.prefix)
-        self._put("snapshots", snapshot.prefix, time_ms, digest, snapshot.kind, reason, image, _encode(snapshot.faults))
+        self._put("snapshots", None, snapshot.prefix, time_ms, digest, snapshot.kind, reason, image, _encode(snapshot.faults))
         if before is None or (before[0] < time_ms and before[1] != digest):
             self._hold(snapshot.prefix, time_ms, before[1] if before else None, digest)
 
@@ -142,7 +142,7 @@ class State:
             [(time_ms, package, prefix) for package in sorted(old - new)],
         )
         self._database.executemany(
-            "INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, NULL)",
+            "INSERT OR REPLACE INTO holdings (package, prefix, since_ms) VALUES (?, ?, ?)",
             [(package, prefix, time_ms) for package in sorted(new - old)],
         )
 

@@ -21,8 +21,10 @@ from envtrail.store.agent_status import AgentStatus
 class Query(Struct, frozen=True, kw_only=True):
     """Which operations, runs, sessions or events; every condition that is given must hold."""
 
+    host: str | None = None
+    """Name of the machine."""
     environment: str | None = None
-    """A prefix, or the last part of one."""
+    """A prefix, or the last part of one; of a fleet also `HOST:PREFIX`."""
     user: str | None = None
     """Name or uid."""
     tool: str | None = None
@@ -116,7 +118,10 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """Read access; answered by the embedded store, by the service's socket, later by search servers."""
+    """Read access; answered by the embedded store, by the service's socket, and of a fleet by a search server.
+
+    Of a fleet an environment is named `HOST:PREFIX` wherever one machine's store says `prefix`.
+    """
 
     def operations(self, query: Query) -> Iterator[Operation]: ...
     def operation(self, id_prefix: str) -> Operation | None:

@@ -22,7 +22,8 @@ from envtrail.detect.sigma.load import read_rules, source_of, translate_rule
 from envtrail.detect.sigma.lucene import Lucene
 from envtrail.detect.sigma.translate import RefusedError
 from envtrail.export.alerts import OWN
-from envtrail.export.ecs import Document, Site, documents_of
+from envtrail.export.ecs import documents_of
+from envtrail.export.frame import Document, Site
 from envtrail.export.ecs_events import event_document
 from envtrail.export.templates import stream_name
 from envtrail.model.gap import Gap

@@ -23,7 +23,8 @@ from faulty_proxy import faulty_proxy
 from search_lab import SearchServer, search_server
 
 from envtrail.export.book import Book, read_refused, read_shipping
-from envtrail.export.ecs import Document, document_id
+from envtrail.export.ecs import document_id
+from envtrail.export.frame import Document
 from envtrail.export.fields import STREAMS, mapping
 from envtrail.export.heartbeat import faults_of, last_heartbeats
 from envtrail.export.shipper import Shipper

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from envtrail.cli.context import Context
-from envtrail.cli.options import moment, span_options
+from envtrail.cli.options import span_options
 from envtrail.cli.render import command_line, emit_text, found_nothing, listing, safe
 from envtrail.model.times import show_ms
 from envtrail.store.store import EventRow, Query
@@ -29,23 +29,17 @@ def command(
     pid: int | None,
     text: str | None,
     records: bool,
-    since: str | None,
-    until: str | None,
-    limit: int | None,
-    reverse: bool,
+    span: Query,
     as_json: bool,
 ) -> None:
     """Search the raw trail: every event that the kernel wrote, sealed or not."""
-    query = Query(
+    query = msgspec.structs.replace(
+        span,
         key=key,
         kind=kind,
         user=user,
         pid=pid,
         text=text,
-        limit=limit,
-        oldest_first=reverse,
-        since_ms=moment(context, since),
-        until_ms=moment(context, until),
     )
     with context.store() as store:
         found = store.events(query, with_records=records or as_json)

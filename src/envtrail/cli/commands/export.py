@@ -58,8 +58,9 @@ def command(context: Context, form: str, what: str, output: Path | None, since: 
 
 
 def _ecs(store: Store, query: Query, what: str, config: Config) -> Iterator[dict[str, Any]]:
-    from envtrail.export.ecs import documents_of, site_of
+    from envtrail.export.ecs import documents_of
     from envtrail.export.ecs_events import event_document
+    from envtrail.export.frame import site_of
 
     site = site_of(config)
     if what == "operations":

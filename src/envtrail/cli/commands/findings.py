@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from envtrail.cli.context import Context
 from envtrail.cli.findings import FINDING_COLUMNS, finding_row
-from envtrail.cli.options import moment, span_options
+from envtrail.cli.options import span_options
 from envtrail.cli.render import listing
 from envtrail.model.finding import Level, Status
 from envtrail.store.store import Query
@@ -31,23 +32,17 @@ def command(
     status: str | None,
     everything: bool,
     as_csv: bool,
-    since: str | None,
-    until: str | None,
-    limit: int | None,
-    reverse: bool,
+    span: Query,
     as_json: bool,
 ) -> None:
     """What the policy and the detections noticed, newest first. Exit code 1 when there is nothing."""
-    query = Query(
+    query = msgspec.structs.replace(
+        span,
         environment=environment,
         user=user,
         detection=detection,
         level=level,
         status=None if everything else status or Status.OPEN.value,
-        since_ms=moment(context, since),
-        until_ms=moment(context, until),
-        limit=limit,
-        oldest_first=reverse,
     )
     with context.store() as store:
         listing(

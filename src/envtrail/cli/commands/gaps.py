@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from envtrail.cli.context import Context
-from envtrail.cli.options import moment, span_options
+from envtrail.cli.options import span_options
 from envtrail.cli.render import listing
 from envtrail.model.times import show_ms
 from envtrail.store.store import Query
@@ -14,12 +14,11 @@ from envtrail.store.store import Query
 @click.command("gaps")
 @span_options
 @click.pass_obj
-def command(context: Context, since: str | None, until: str | None, limit: int | None, reverse: bool, as_json: bool) -> None:
+def command(context: Context, span: Query, as_json: bool) -> None:
     """The loss ledger: spans of the trail known to be missing, and why. None is good news (exit 1: nothing found)."""
-    query = Query(limit=limit, oldest_first=reverse, since_ms=moment(context, since), until_ms=moment(context, until))
     with context.store() as store:
         listing(
-            store.gaps(query),
+            store.gaps(span),
             as_json=as_json,
             columns=("since", "until", "cause", "records", "detail"),
             row=lambda gap: (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from envtrail.cli.context import Context
 from envtrail.cli.operations import one_line, whole
-from envtrail.cli.options import moment, span_options
+from envtrail.cli.options import span_options
 from envtrail.cli.render import emit_json, emit_text, found_nothing
 from envtrail.store.store import Query
 
@@ -34,14 +35,12 @@ def command(
     text: str | None,
     patch: bool,
     oneline: bool,
-    since: str | None,
-    until: str | None,
-    limit: int | None,
-    reverse: bool,
+    span: Query,
     as_json: bool,
 ) -> None:
     """Operations, newest first: who did what to which environment, when, and how it ended."""
-    query = Query(
+    query = msgspec.structs.replace(
+        span,
         environment=env,
         user=user,
         tool=tool,
@@ -49,10 +48,6 @@ def command(
         outcome=outcome,
         kind=kind,
         text=text,
-        limit=limit,
-        oldest_first=reverse,
-        since_ms=moment(context, since),
-        until_ms=moment(context, until),
     )
     with context.store() as store:
         operations = store.operations(query)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from envtrail.cli.context import Context
-from envtrail.cli.options import moment, span_options
+from envtrail.cli.options import span_options
 from envtrail.cli.render import listing, safe
 from envtrail.model.look import Look
 from envtrail.model.times import show_ms
@@ -16,11 +17,12 @@ from envtrail.store.store import Query
 @click.option("--user", help="Who looked.")
 @span_options
 @click.pass_obj
-def command(
-    context: Context, user: str | None, since: str | None, until: str | None, limit: int | None, reverse: bool, as_json: bool
-) -> None:
+def command(context: Context, user: str | None, span: Query, as_json: bool) -> None:
     """Who looked at whose data on the page; without root: who looked at yours."""
-    query = Query(user=user, limit=limit, oldest_first=reverse, since_ms=moment(context, since), until_ms=moment(context, until))
+    query = msgspec.structs.replace(
+        span,
+        user=user,
+    )
     with context.store() as store:
         listing(
             store.looks(query),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import click
+import msgspec
 
 from envtrail.cli.context import Context
-from envtrail.cli.options import moment, span_options
+from envtrail.cli.options import span_options
 from envtrail.cli.render import listing
 from envtrail.cli.runs import outcome_of
 from envtrail.cli.times import show_duration
@@ -43,14 +44,12 @@ def command(
     kind: str | None,
     tree: bool,
     everything: bool,
-    since: str | None,
-    until: str | None,
-    limit: int | None,
-    reverse: bool,
+    span: Query,
     as_json: bool,
 ) -> None:
     """Python scripts, modules, console scripts, Jupyter servers and kernels that ran, and how they ended."""
-    query = Query(
+    query = msgspec.structs.replace(
+        span,
         environment=env,
         user=user,
         outcome=outcome,
@@ -60,10 +59,6 @@ def command(
         snapshot=snapshot,
         kind=kind,
         everything=everything,
-        limit=limit,
-        oldest_first=reverse,
-        since_ms=moment(context, since),
-        until_ms=moment(context, until),
     )
     with context.store() as store:
         runs = as_tree(list(store.runs(query))) if tree else ((0, run) for run in store.runs(query))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from envtrail.cli.context import Context
-from envtrail.cli.options import moment, span_options
+from envtrail.cli.options import span_options
 from envtrail.cli.render import listing
 from envtrail.model.times import show_time
 from envtrail.store.store import Query
@@ -15,11 +16,12 @@ from envtrail.store.store import Query
 @click.option("--user", help="Name or uid.")
 @span_options
 @click.pass_obj
-def command(
-    context: Context, user: str | None, since: str | None, until: str | None, limit: int | None, reverse: bool, as_json: bool
-) -> None:
+def command(context: Context, user: str | None, span: Query, as_json: bool) -> None:
     """Logins: who, from where, by which service, until when."""
-    query = Query(user=user, limit=limit, oldest_first=reverse, since_ms=moment(context, since), until_ms=moment(context, until))
+    query = msgspec.structs.replace(
+        span,
+        user=user,
+    )
     with context.store() as store:
         listing(
             store.sessions(query),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
 import click
+import msgspec
 
 from envtrail.cli.context import Context
 from envtrail.cli.options import moment
@@ -35,39 +37,53 @@ def command() -> None:
     """Figures: installs by day, who does most, what runs most, what happens off hours."""
 
 
-def _options(since: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _options(since: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """What is counted, as a `Query`; `since`: null where the panel's time is its own."""
+
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_query(
+            *,
+            since: str | None = None,
+            until: str | None = None,
+            host: str | None,
+            environment: str | None,
+            user: str | None,
+            **rest: Any,
+        ) -> Any:
+            context = click.get_current_context().obj
+            since_ms, until_ms = moment(context, since), moment(context, until)
+            query = Query(since_ms=since_ms, until_ms=until_ms, host=host, environment=environment, user=user)
+            return function(context, query=query, **rest)
+
+        given = with_query
         for option in (
             click.option("--json", "as_json", is_flag=True, help="JSON lines."),
             click.option("--csv", "as_csv", is_flag=True, help="CSV."),
-            click.option("-n", "limit", type=click.IntRange(min=1), default=10, show_default=True, help="At most this many."),
             click.option("--user", help="Of one person."),
+            click.option("--host", help="Of one machine (a fleet's, with `--store`)."),
             click.option("--environment", "--env", help="Of one environment."),
-            click.option("--until", help="Until a moment."),
-            click.option("--since", default=since, show_default=True, help="Since a moment."),
         ):
-            function = option(function)
-        return click.pass_obj(function)
+            given = option(given)
+        if since is not None:
+            given = click.option(
+                "-n", "limit", type=click.IntRange(min=1), default=10, show_default=True, help="At most this many."
+            )(given)
+            given = click.option("--until", help="Until a moment.")(given)
+            given = click.option("--since", default=since, show_default=True, help="Since a moment.")(given)
+        return given
 
     return add
 
 
-def _query(context: Context, since: str, until: str | None, environment: str | None, user: str | None) -> Query:
-    return Query(since_ms=moment(context, since), until_ms=moment(context, until), environment=environment, user=user)
-
-
 @command.command()
-@click.option("--json", "as_json", is_flag=True, help="JSON lines.")
-@click.option("--csv", "as_csv", is_flag=True, help="CSV.")
-@click.option("--user", help="Of one person.")
-@click.option("--environment", "--env", help="Of one environment.")
-@click.pass_obj
-def installs(context: Context, environment: str | None, user: str | None, as_csv: bool, as_json: bool) -> None:
+@_options(None)
+def installs(context: Context, query: Query, as_csv: bool, as_json: bool) -> None:
     """Packages that came or changed, today and on each day of the week before."""
     zone = office_hours(context.config).place
     week = last_week(context.now_ms, zone)
     with context.store() as store:
-        activity = store.activity(Query(since_ms=week.since_ms, environment=environment, user=user))
+        activity = store.activity(msgspec.structs.replace(query, since_ms=week.since_ms))
         days = installs_by_day(activity, first=week.first, last=week.last, zone=zone)
 
     def row(item: Day) -> tuple[str, ...]:
@@ -78,18 +94,8 @@ def installs(context: Context, environment: str | None, user: str | None, as_csv
 
 @command.command()
 @_options("7d")
-def people(
-    context: Context,
-    since: str,
-    until: str | None,
-    environment: str | None,
-    user: str | None,
-    limit: int,
-    as_csv: bool,
-    as_json: bool,
-) -> None:
+def people(context: Context, query: Query, limit: int, as_csv: bool, as_json: bool) -> None:
     """Who did most to environments, and who ran most."""
-    query = _query(context, since, until, environment, user)
 
     def row(item: PersonActivity) -> tuple[str, ...]:
         return (safe(item.user), str(item.operations), str(item.changes), str(item.environments), str(item.runs))
@@ -102,18 +108,8 @@ def people(
 
 @command.command()
 @_options("7d")
-def scripts(
-    context: Context,
-    since: str,
-    until: str | None,
-    environment: str | None,
-    user: str | None,
-    limit: int,
-    as_csv: bool,
-    as_json: bool,
-) -> None:
+def scripts(context: Context, query: Query, limit: int, as_csv: bool, as_json: bool) -> None:
     """What ran most."""
-    query = _query(context, since, until, environment, user)
 
     def row(item: Script) -> tuple[str, ...]:
         names = ", ".join(map(safe, islice(item.people, 5))) + (" …" if len(item.people) > 5 else "")
@@ -127,18 +123,8 @@ def scripts(
 
 @command.command("off-hours")
 @_options("7d")
-def off_hours_(
-    context: Context,
-    since: str,
-    until: str | None,
-    environment: str | None,
-    user: str | None,
-    limit: int,
-    as_csv: bool,
-    as_json: bool,
-) -> None:
+def off_hours_(context: Context, query: Query, limit: int, as_csv: bool, as_json: bool) -> None:
     """What was changed outside office hours (`office.*` in the settings)."""
-    query = _query(context, since, until, environment, user)
 
     def row(item: OffHours) -> tuple[str, ...]:
         return (safe(item.user), safe(item.prefix), str(item.operations), str(item.changes), show_time(item.last)[:16])
@@ -158,16 +144,7 @@ def off_hours_(
 
 @command.command()
 @_options("30d")
-def hours(
-    context: Context,
-    since: str,
-    until: str | None,
-    environment: str | None,
-    user: str | None,
-    limit: int,
-    as_csv: bool,
-    as_json: bool,
-) -> None:
+def hours(context: Context, query: Query, limit: int, as_csv: bool, as_json: bool) -> None:
     """The hours of the week in which most is changed."""
     zone = office_hours(context.config).place
 
@@ -175,7 +152,7 @@ def hours(
         return (DAYS[item.weekday], f"{item.hour:02d}:00", str(item.operations))
 
     with context.store() as store:
-        found = by_hour(store.activity(_query(context, since, until, environment, user)), zone)
+        found = by_hour(store.activity(query), zone)
     most = sorted(found, key=lambda item: -item.operations)[:limit]
     listing(
         most,

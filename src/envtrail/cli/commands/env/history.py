@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import click
+import msgspec
 from msgspec import Struct
 
 from envtrail.cli.context import Context
 from envtrail.cli.environments import find_environment
 from envtrail.cli.operations import summary
-from envtrail.cli.options import moment, span_options
+from envtrail.cli.options import span_options
 from envtrail.cli.render import command_line, listing
 from envtrail.model.environment import SnapshotRef
 from envtrail.model.operation import Operation
@@ -36,10 +37,7 @@ class Entry(Struct, frozen=True, kw_only=True):
 def command(
     context: Context,
     environment: str,
-    since: str | None,
-    until: str | None,
-    limit: int | None,
-    reverse: bool,
+    span: Query,
     as_json: bool,
     everything: bool,
 ) -> None:
@@ -49,12 +47,9 @@ def command(
     """
     with context.store() as store:
         found = find_environment(store, environment)
-        query = Query(
+        query = msgspec.structs.replace(
+            span,
             environment=found.prefix,
-            since_ms=moment(context, since),
-            until_ms=moment(context, until),
-            limit=limit,
-            oldest_first=reverse,
         )
         listing(
             _entries(store, query, everything=everything),

@@ -1,0 +1,47 @@
+"""How a fleet names an environment: `HOST:PREFIX`, as scp names a file. One machine's store says `PREFIX`."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from envtrail.model.approval import Grant, Request
+from envtrail.model.environment import Environment, Holding, SnapshotRef
+from envtrail.model.finding import Finding
+from envtrail.model.look import Look
+from envtrail.model.operation import Operation
+from envtrail.model.run import Run
+
+_T = TypeVar("_T")
+_replace = msgspec.structs.replace
+
+
+def place(host: str, prefix: str) -> str:
+    """The name of an environment of a machine."""
+    return f"{host}:{prefix}"
+
+
+def place_of(name: str) -> tuple[str | None, str]:
+    """The machine, where one is named, and the prefix, or the last part of one."""
+    host, colon, prefix = name.partition(":")
+    return (host, prefix) if colon and "/" not in host else (None, name)
+
+
+def on_host(item: _T, host: str) -> _T:
+    """An item of a machine as a fleet tells it: its environment is named with the machine."""
+    match item:
+        case Operation():
+            return _replace(item, environment=_replace(item.environment, prefix=place(host, item.environment.prefix)))
+        case Run() if item.environment is not None:
+            return _replace(item, environment=_replace(item.environment, prefix=place(host, item.environment.prefix)))
+        case Finding() if item.prefix is not None:
+            return _replace(item, prefix=place(host, item.prefix))
+        case Environment() | Holding() | SnapshotRef():
+            return _replace(item, prefix=place(host, item.prefix))
+        case Request() | Grant():
+            return _replace(item, terms=_replace(item.terms, prefix=place(host, item.terms.prefix)))
+        case Look() if item.environment is not None:
+            return _replace(item, environment=place(host, item.environment))
+        case _:
+            return item

@@ -1,0 +1,159 @@
+"""Searches over the data streams of a fleet, in which the newest amendment of a document takes its place.
+
+Documents are never changed. A search asks for a kind and its amendments at once and gives of each document only the newest, so that a
+condition meets what holds now.
+
+References:
+    https://www.elastic.co/docs/reference/elasticsearch/rest-apis/paginate-search-results (search_after)
+    https://www.elastic.co/docs/reference/aggregations/search-aggregations-bucket-composite-aggregation
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+import msgspec
+
+from envtrail.errors import InputError
+from envtrail.export.client import SearchClient
+from envtrail.export.fields import STANDING
+from envtrail.export.filters import Filter, between
+from envtrail.export.places import on_host
+from envtrail.export.templates import stream_name
+from envtrail.store.store import Query
+
+_PAGE = 1000
+_T = TypeVar("_T")
+_LAST = {
+    "top_hits": {"size": 1, "sort": [{"envtrail.amends.made": "desc"}, {"envtrail.digest": "desc"}], "_source": False},
+}
+
+
+class Searching:
+    """Asks one cluster.
+
+    Args:
+        client: Of the cluster.
+        namespace: Last part of the data streams' names.
+    """
+
+    def __init__(self, client: SearchClient, namespace: str) -> None:
+        self.client = client
+        self.namespace = namespace
+
+    def items(
+        self, kind: str, type_: type[_T], filters: Sequence[Filter], query: Query, *, order: Sequence[str] = ("envtrail.id",)
+    ) -> Iterator[_T]:
+        """What is shipped of a kind, as the trail has it; newest first unless asked otherwise, by `order`."""
+        chosen = [{"term": {"envtrail.kind": kind}}, *filters]
+        if query.before_id is not None:
+            chosen.append(between("envtrail.id", lt=query.before_id))
+        if query.id_prefix is not None:
+            chosen.append({"prefix": {"envtrail.id": query.id_prefix.upper()}})
+        hits = self.hits(_streams(kind), chosen, order=(*order, "host.name", "envtrail.digest"), query=query)
+        for hit in islice(self._newest(kind, hits), query.limit):
+            source = hit["_source"]
+            yield on_host(msgspec.convert(source["envtrail"][kind], type_), source["host"]["name"])
+
+    def one(self, kind: str, type_: type[_T], id_prefix: str) -> _T | None:
+        """By its id, or an unambiguous beginning of it.
+
+        Raises:
+            InputError: more than one begins so.
+        """
+        found = list(self.items(kind, type_, [], Query(id_prefix=id_prefix, limit=2)))
+        if len(found) > 1:
+            raise InputError(f"more than one of the {kind}s begins with `{id_prefix}`", hint="give more characters of the id")
+        return found[0] if found else None
+
+    def hits(self, kinds: Sequence[str], filters: Sequence[Filter], *, order: Sequence[str], query: Query) -> Iterator[Any]:
+        """Page by page, so that a long listing holds nothing open on the cluster."""
+        direction = "asc" if query.oldest_first else "desc"
+        body: dict[str, Any] = {
+            "size": min(_PAGE, query.limit * 2) if query.limit else _PAGE,
+            "query": {"bool": {"filter": list(filters)}},
+            "sort": [{field: {"order": direction}} for field in order],
+        }
+        while True:
+            hits = self.search(kinds, body)["hits"]["hits"]
+            yield from hits
+            if len(hits) < body["size"]:
+                return
+            body["search_after"] = hits[-1]["sort"]
+
+    def count(self, kind: str, filters: Sequence[Filter]) -> int:
+        """How many hold now."""
+        body = {"size": 0, "track_total_hits": True, "query": self._within(kind, filters)}
+        return int(self.search(_streams(kind), body)["hits"]["total"]["value"])
+
+    def buckets(
+        self, kind: str, filters: Sequence[Filter], parts: Mapping[str, Filter], sums: Mapping[str, Filter]
+    ) -> Iterator[dict[str, Any]]:
+        """What holds now, counted by `parts`, with `sums` of each."""
+        composite: dict[str, Any] = {"size": _PAGE, "sources": [{name: source} for name, source in parts.items()]}
+        body = {
+            "size": 0,
+            "query": self._within(kind, filters),
+            "aggs": {"rows": {"composite": composite, "aggs": dict(sums)}},
+        }
+        while True:
+            rows = self.search(_streams(kind), body).get("aggregations", {}).get("rows", {"buckets": []})
+            yield from rows["buckets"]
+            if "after_key" not in rows:
+                return
+            composite["after"] = rows["after_key"]
+
+    def sums(self, kind: str, aggregations: Mapping[str, Filter]) -> dict[str, int | None]:
+        """Figures over all that hold now; null where there is nothing to be told."""
+        body = {"size": 0, "query": self._within(kind, []), "aggs": dict(aggregations)}
+        told = self.search(_streams(kind), body).get("aggregations", {})
+        values = {name: told.get(name, {}).get("value") for name in aggregations}
+        return {name: None if value is None else int(value) for name, value in values.items()}
+
+    def search(self, kinds: Sequence[str], body: Filter) -> Any:
+        """One search, as the cluster answers it; a stream that has no document yet is not there yet."""
+        names = ",".join(stream_name(kind, self.namespace) for kind in kinds)
+        return self.client.ask("POST", f"/{names}/_search?ignore_unavailable=true", body)
+
+    def _newest(self, kind: str, hits: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Of each document only what holds now: nothing that a later amendment took the place of."""
+        while page := list(islice(hits, _PAGE)):
+            ids = {_amended(hit) or hit["_id"] for hit in page}
+            body = {
+                "size": 0,
+                "query": {"terms": {"envtrail.amends.id": sorted(ids)}},
+                "aggs": {"of": {"terms": {"field": "envtrail.amends.id", "size": len(ids)}, "aggs": {"last": _LAST}}},
+            }
+            buckets = self.search(_streams(kind)[-1:], body).get("aggregations", {}).get("of", {}).get("buckets", ())
+            last = {bucket["key"]: bucket["last"]["hits"]["hits"][0]["_id"] for bucket in buckets}
+            yield from (hit for hit in page if last.get(_amended(hit) or hit["_id"], hit["_id"]) == hit["_id"])
+
+    def _outdated(self, kind: str) -> list[str]:
+        """The `_id` of each document, and of each amendment, that a later one took the place of."""
+        last: dict[str, str] = {}
+        outdated = []
+        order = ("envtrail.amends.made", "envtrail.amends.id", "envtrail.digest")
+        of_kind = [{"term": {"envtrail.amends.kind": kind}}]
+        for hit in self.hits(_streams(kind)[-1:], of_kind, order=order, query=Query(oldest_first=True)):
+            original = hit["_source"]["envtrail"]["amends"]["id"]
+            outdated.append(last.get(original, original))
+            last[original] = hit["_id"]
+        return outdated
+
+    def _within(self, kind: str, filters: Sequence[Filter]) -> Filter:
+        chosen = [{"term": {"envtrail.kind": kind}}, *filters]
+        outdated = self._outdated(kind)
+        return {"bool": {"filter": chosen, "must_not": [{"ids": {"values": outdated}}] if outdated else []}}
+
+
+def _streams(kind: str) -> list[str]:
+    """Where a kind is; the last of them is where its amendments are."""
+    return [kind] if kind in STANDING else [kind, "amendment"]
+
+
+def _amended(hit: Mapping[str, Any]) -> str | None:
+    """The `_id` of what an amendment is of; null for what is no amendment."""
+    amends = hit["_source"]["envtrail"].get("amends")
+    return amends["id"] if amends else None
