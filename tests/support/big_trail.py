@@ -94,7 +94,7 @@ def fill(folder: Path, operations: int, runs: int) -> Path:
                         kind="script",
                         program=f"/home/user{at % 50}/train{at % 500}.py",
                         argv=["train.py"],
-                        host="h",
+                        host=model.host,
                         environment=EnvironmentRef(prefix=f"/srv/envs/e{at % 200}", kind="venv"),
                         actor=actor,
                         started=to_rfc3339(time_ms),

@@ -20,12 +20,14 @@ from envtrail.export.templates import Templates, look_at, stream_name
 class Cluster:
     """A namespace of its own on a server, and a clock that goes as the test wants."""
 
-    def __init__(self, server: SearchServer, trail: Path, namespace: str) -> None:
+    def __init__(self, server: SearchServer, trail: Path, namespace: str, *, node: str = "") -> None:
         self.server, self.trail, self.namespace = server, trail, namespace
+        self.node = node
         self.now_ms = int(time.time() * 1000)
 
     def config(self, **settings: Any) -> Config:
         flags = {"data_dir": str(self.trail), "elastic.namespace": self.namespace, "elastic.urls": [self.server.url]}
+        flags["node"] = self.node
         return load_config(environ={}, flags=flags | {f"elastic.{name}": value for name, value in settings.items()})
 
     def client(self, url: str | None = None, *, answer_s: float = 60) -> SearchClient:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from envtrail.config import Config, load_config
 
 if TYPE_CHECKING:
+    from envtrail.export.cluster import ClusterStore
     from envtrail.store.store import Store
 
 
@@ -36,6 +37,11 @@ class Context:
         return self._config
 
     @property
+    def is_fleet(self) -> bool:
+        """`--store` was given: a fleet's trails are read, not this machine's."""
+        return bool(self._store_urls)
+
+    @property
     def now_ms(self) -> int:
         """Wall clock in ms since the epoch."""
         return int(time.time() * 1000)
@@ -43,7 +49,7 @@ class Context:
     @contextmanager
     def store(self) -> Iterator[Store]:
         """The trail, for reading: this machine's, or with `--store` a fleet's."""
-        store = self._open_cluster() if self._store_urls else self._open_trail()
+        store = self.open_cluster() if self.is_fleet else self._open_trail()
         try:
             yield store
         finally:
@@ -54,7 +60,8 @@ class Context:
 
         return open_store(self.config, uid=os.geteuid())
 
-    def _open_cluster(self) -> Store:
+    def open_cluster(self) -> ClusterStore:
+        """A connection to the fleet that `--store` names; not for several threads."""
         from envtrail.cli.elastic import client_of
         from envtrail.export.cluster import ClusterStore
 

@@ -11,12 +11,13 @@ from envtrail.cli.context import Context
 from envtrail.cli.times import parse_time
 from envtrail.errors import InputError, UsageError
 from envtrail.model.environment import Environment, Snapshot
+from envtrail.model.places import place_of
 from envtrail.model.times import show_ms
 from envtrail.store.store import Store
 
 
 def find_environment(store: Store, name: str) -> Environment:
-    """An environment by its prefix, a folder relative to here, or the last part of its prefix.
+    """An environment by its prefix, a folder relative to here, or the last part of its prefix; of a fleet with its machine: `HOST:NAME`.
 
     Raises:
         InputError: none is known by this name, or more than one.
@@ -25,7 +26,12 @@ def find_environment(store: Store, name: str) -> Environment:
     for prefix in (name.rstrip("/"), os.path.realpath(name)):
         if prefix in known:
             return known[prefix]
-    named = [environment for prefix, environment in known.items() if prefix.endswith("/" + name.strip("/"))]
+    host, end = place_of(name)
+    named = [
+        environment
+        for prefix, environment in known.items()
+        if prefix.endswith("/" + end.strip("/")) and host in {None, place_of(prefix)[0]}
+    ]
     if len(named) == 1:
         return named[0]
     if named:

@@ -13,9 +13,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from envtrail.export.heartbeat import SILENT_MS
 from envtrail.export.templates import stream_name
 from envtrail.model.finding import Level
+from envtrail.model.heartbeat import SILENT_MS
 
 _INDICES = stream_name("*", "*")
 _SCORES = {Level.INFORMATIONAL: 5, Level.LOW: 21, Level.MEDIUM: 47, Level.HIGH: 73, Level.CRITICAL: 99}

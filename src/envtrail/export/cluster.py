@@ -9,16 +9,17 @@ from typing import Any
 from envtrail.export.client import SearchClient
 from envtrail.export.ecs_events import EVENT_FIELDS, NUMBERS_AS_TEXT
 from envtrail.export.filters import Filter, between, counted, of_all, of_events, of_findings, of_operations, of_people, of_runs
-from envtrail.export.heartbeat import Heartbeat, last_heartbeats
+from envtrail.export.heartbeat import last_heartbeats
 from envtrail.export.inventory import Inventory
-from envtrail.export.places import place
 from envtrail.export.searching import Searching
 from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
+from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
+from envtrail.model.places import place
 from envtrail.model.run import ProgramUse, Run, Session, Use
 from envtrail.model.schema import EVENT_COLUMNS
 from envtrail.model.times import to_ms, to_rfc3339

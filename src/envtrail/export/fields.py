@@ -204,5 +204,5 @@ def mapping(*, dynamic: str = "false") -> dict[str, Any]:
         at["properties"][leaf] = described
     own = root["properties"]["envtrail"]["properties"]
     for kind in (*OWN, "heartbeat"):
-        own[kind]["dynamic"] = "false"
+        own.setdefault(kind, {"properties": {}})["dynamic"] = "false"
     return root

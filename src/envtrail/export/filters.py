@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from envtrail.export.places import place_of
 from envtrail.model.finding import Level
+from envtrail.model.places import place_of
 from envtrail.store.store import Query
 
 Filter = dict[str, Any]

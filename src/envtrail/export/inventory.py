@@ -7,9 +7,9 @@ from typing import Any
 
 from envtrail.errors import InputError
 from envtrail.export.filters import Filter, between, in_environment
-from envtrail.export.places import place, place_of
 from envtrail.export.searching import Searching
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
+from envtrail.model.places import place, place_of
 from envtrail.model.run import Use
 from envtrail.model.times import to_rfc3339
 from envtrail.store.store import Query

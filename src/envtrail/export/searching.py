@@ -20,8 +20,8 @@ from envtrail.errors import InputError
 from envtrail.export.client import SearchClient
 from envtrail.export.fields import STANDING
 from envtrail.export.filters import Filter, between
-from envtrail.export.places import on_host
 from envtrail.export.templates import stream_name
+from envtrail.model.places import on_host
 from envtrail.store.store import Query
 
 _PAGE = 1000

@@ -19,10 +19,11 @@ from envtrail.export.client import SearchClient
 from envtrail.export.ecs import amendment_of, document_id, documents_of
 from envtrail.export.fields import OWN
 from envtrail.export.frame import Document, site_of
-from envtrail.export.heartbeat import INTERVAL_MS, heartbeat_document, heartbeat_of
+from envtrail.export.heartbeat import heartbeat_document, heartbeat_of
 from envtrail.export.identity import digest_of, id_of
 from envtrail.export.segments import SegmentReader
 from envtrail.export.sender import Sender
+from envtrail.model.heartbeat import INTERVAL_MS
 from envtrail.model.run import STILL_RUNNING, Run
 from envtrail.store.agent_status import read_status
 from envtrail.store.arrivals import KINDS, Arrivals, Item

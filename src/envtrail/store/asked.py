@@ -9,6 +9,7 @@ from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
+from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
@@ -100,6 +101,9 @@ class AskedStore:
 
     def looks(self, query: Query) -> Iterator[Look]:
         return self._ask(Look, "looks", query=query)
+
+    def machines(self) -> list[Heartbeat]:
+        return []
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -14,6 +14,7 @@ from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
+from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
@@ -199,6 +200,9 @@ class EmbeddedStore:
             newest_ms=to_ms(span[1]) if span[1] else None,
             redactions=dict(self._database.execute("SELECT kind, count FROM redactions ORDER BY kind").fetchall()),
         )
+
+    def machines(self) -> list[Heartbeat]:
+        return []
 
     def close(self) -> None:
         """Close the database."""

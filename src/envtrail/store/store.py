@@ -11,6 +11,7 @@ from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
+from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.identity import Identity, Right
 from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
@@ -187,6 +188,10 @@ class Store(Protocol):
     def status(self) -> StoreStatus: ...
     def agent(self) -> AgentStatus | None:
         """How the agent that writes the trail is; null when none runs."""
+        ...
+
+    def machines(self) -> list[Heartbeat]:
+        """What each machine of a fleet told last; none where the trail is of one machine."""
         ...
 
     def close(self) -> None: ...

@@ -98,6 +98,8 @@ class Filter(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
+    host: str | None = None
+    """Name of the machine."""
     environment: str | None = None
     """A prefix, or the last part of one."""
     user: str | None = None

@@ -28,6 +28,7 @@ from envtrail.web.downloads import add_downloads
 from envtrail.web.entrance import Check, Entrance, vouched_identity
 from envtrail.web.feed import Feed
 from envtrail.web.figures import Figures
+from envtrail.web.fleet import Fleet
 from envtrail.web.looks import Looks
 from envtrail.web.pages import (
     environment,
@@ -62,6 +63,8 @@ class Serving(NamedTuple):
     """It is reached by TLS: the cookie is then never sent without."""
     has_link: bool
     """The one-time link opens it."""
+    fleet: Fleet | None
+    """Of whose trails the page is; null: this machine's."""
     check: Check | None
     """Whether a name and a password are those of an account of this machine; null: those may not come in."""
     tell: Callable[[str], None]
@@ -89,6 +92,7 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
         return Reading(
             config,
             uid=uid,
+            fleet=serving.fleet,
             identity=identity,
             on_ask=partial(looks.note, identity),
             figures=figures,
@@ -96,7 +100,8 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
             is_open=is_open,
         )
 
-    own = Reading(config, uid=uid)
+    decides = decide if serving.fleet is None else None
+    own = Reading(config, uid=uid, fleet=serving.fleet)
     feed = Feed(own)
     add_api(app, own, lambda request: reading_of(*doors.who(request.headers)), feed)
     add_downloads(app, lambda request: reading_of(*doors.who(request.headers)))
@@ -104,7 +109,7 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
         config, doors, accounts, check=serving.check, is_secure=serving.is_secure, has_link=serving.has_link, tell=serving.tell
     )
     entrance.add_to(app)
-    _add_pages(doors, lambda session: reading_of(session.identity, lambda: doors.is_open(session)), decide, looks, feed)
+    _add_pages(doors, lambda session: reading_of(session.identity, lambda: doors.is_open(session)), decides, looks, feed)
     served.on_startup(looks.keep_writing)
     if Right.SEE_ALL in owner.rights(is_separated=is_separated):
         served.on_startup(partial(_warm, figures, own))
@@ -125,7 +130,7 @@ class Visit(NamedTuple):
     """The address's own parts."""
 
 
-def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: Decide, looks: Looks, feed: Feed) -> None:
+def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: Decide | None, looks: Looks, feed: Feed) -> None:
     """One line a page."""
 
     def visit_of(request: Request) -> Visit:
@@ -141,7 +146,8 @@ def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: D
         @ui.page(path, response_timeout=30)
         async def page(request: Request) -> None:
             visit = visit_of(request)
-            if needs is not None and needs not in visit.session.rights:
+            of_fleet = frozenset({Right.SEE_ALL}) if visit.reading.fleet is not None else frozenset[Right]()
+            if not (of_fleet | ({needs} if needs else set())) <= visit.session.rights:
                 refused(visit.session, path)
             else:
                 await build(visit)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 from nicegui import ui
 
-from envtrail.errors import EnvtrailError
+from envtrail.errors import CannotRunError, EnvtrailError
 from envtrail.model.decision import Decided, Decision
-from envtrail.model.identity import Identity
+from envtrail.model.identity import Identity, Right
 from envtrail.model.text import safe
 from envtrail.web.access import Session
 from envtrail.web.parts import Translate
@@ -23,13 +23,13 @@ class Desk:
 
     Args:
         session: Of whoever decides.
-        decide: Has the agent write a decision down; the agent checks once more who may.
+        decide: Has the agent write a decision down; the agent checks once more who may. Null: nothing is decided here.
         is_open: Whether their session still stands.
     """
 
-    def __init__(self, session: Session, decide: Decide, is_open: Callable[[], bool]) -> None:
+    def __init__(self, session: Session, decide: Decide | None, is_open: Callable[[], bool]) -> None:
         self.identity = session.identity
-        self.rights = session.rights
+        self.rights = session.rights if decide is not None else frozenset[Right]()
         self._decide = decide
         self._is_open = is_open
 
@@ -75,9 +75,14 @@ class Desk:
             ui.navigate.to("/login")
             return
         try:
-            decided = await asyncio.to_thread(lambda: self._decide(make(), self.identity))
+            decided = await asyncio.to_thread(self._decided, make)
         except EnvtrailError as fault:
             said.set_text(safe(f"{fault.message}. {fault.hint or ''}"))
             return
         ui.notify(safe(decided.said), type="positive")
         ui.navigate.reload()
+
+    def _decided(self, make: Callable[[], Decision]) -> Decided:
+        if self._decide is None:
+            raise CannotRunError("nothing is decided about a fleet here", hint="by Git, or on the machine itself")
+        return self._decide(make(), self.identity)

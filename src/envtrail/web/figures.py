@@ -44,7 +44,7 @@ class Figures:
             now_ms: Weeks that end before it are over.
             is_all: The store tells of everybody.
         """
-        if not is_all or query.environment is not None or query.since_ms is None:
+        if not is_all or query.host is not None or query.environment is not None or query.since_ms is None:
             return self._ask(store, query)
         activity = list(store.activity(query)) if query.user is not None else None
         counted = Counted([], [], [], [])

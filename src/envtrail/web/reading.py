@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from envtrail.config import Config
+from envtrail.errors import CannotRunError
 from envtrail.model.finding import Finding
 from envtrail.model.identity import Identity
 from envtrail.model.operation import Operation
@@ -16,6 +17,7 @@ from envtrail.store.office import office_hours
 from envtrail.store.opening import open_store
 from envtrail.store.store import Query, Store
 from envtrail.web.figures import Counted, Figures
+from envtrail.web.fleet import Fleet, Noted
 
 _T = TypeVar("_T")
 
@@ -26,6 +28,7 @@ class Reading:
     Args:
         config: Where it is.
         uid: Of this process.
+        fleet: Of whose trails it reads instead of this machine's.
         identity: Who reads: they see what is theirs to see. Null: the page itself, for figures that are nobody's.
         on_ask: Told of each question.
         figures: Counts that are kept, for who sees everything.
@@ -38,6 +41,7 @@ class Reading:
         config: Config,
         *,
         uid: int,
+        fleet: Fleet | None = None,
         identity: Identity | None = None,
         on_ask: OnAsk | None = None,
         figures: Figures | None = None,
@@ -47,6 +51,7 @@ class Reading:
         self.config = config
         self._identity = identity
         self._uid = uid
+        self.fleet = fleet
         self._on_ask = on_ask
         self._figures = figures or Figures(office_hours(config))
         self._sees_all = sees_all
@@ -58,14 +63,29 @@ class Reading:
 
         Raises:
             PermissionError: the session has ended.
+            CannotRunError: it is a fleet's, where uids are of many machines and nothing is known to be theirs.
         """
         if not self._is_open():
             raise PermissionError("the session has ended")
+        if self.fleet is not None:
+            yield self._of_fleet(self.fleet)
+            return
         store = open_store(self.config, uid=self._uid, on_behalf=self._identity, on_ask=self._on_ask)
         try:
             yield store
         finally:
             store.close()
+
+    def _of_fleet(self, fleet: Fleet) -> Store:
+        if self._identity is None or self._on_ask is None:
+            return fleet.store()
+        if not self._sees_all:
+            raise CannotRunError("a fleet's page is for who may see everything", hint="the page of your own machine shows yours")
+        return cast("Store", Noted(fleet.store(), self._on_ask))
+
+    def fields(self, named: Sequence[tuple[str, str]], _: Callable[[str], str]) -> Sequence[tuple[str, str]]:
+        """Filters of a page: of a fleet by machine too."""
+        return named if self.fleet is None else [("host", _("Machine")), *named]
 
     @property
     def is_over(self) -> bool:
@@ -79,6 +99,8 @@ class Reading:
     def may_see(self, item: Operation | Finding) -> bool:
         """Whether something that has just come is theirs to see; it is then seen."""
         if not self._is_open():
+            return False
+        if self.fleet is not None and not self._sees_all:
             return False
         whose = item.actor.number if isinstance(item, Operation) else item.uid
         if self._identity is not None and whose is not None and whose == self._identity.uid:

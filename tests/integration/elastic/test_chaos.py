@@ -27,8 +27,8 @@ from search_lab import RELEASES, SearchServer, search_server
 
 from envtrail.export.book import read_refused, read_shipping
 from envtrail.export.ecs import documents_of
-from envtrail.export.frame import Site
 from envtrail.export.ecs_events import event_document
+from envtrail.export.frame import Site
 from envtrail.export.templates import stream_name
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run

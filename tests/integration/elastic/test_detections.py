@@ -23,8 +23,8 @@ from envtrail.detect.sigma.lucene import Lucene
 from envtrail.detect.sigma.translate import RefusedError
 from envtrail.export.alerts import OWN
 from envtrail.export.ecs import documents_of
-from envtrail.export.frame import Document, Site
 from envtrail.export.ecs_events import event_document
+from envtrail.export.frame import Document, Site
 from envtrail.export.templates import stream_name
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation

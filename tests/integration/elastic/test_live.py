@@ -15,8 +15,9 @@ from wheels import make_wheel
 
 from envtrail.export.client import Connection, SearchClient
 from envtrail.export.cluster import ClusterStore
-from envtrail.export.heartbeat import INTERVAL_MS, SILENT_MS, faults_of, last_heartbeats
+from envtrail.export.heartbeat import last_heartbeats
 from envtrail.export.templates import Templates, look_at
+from envtrail.model.heartbeat import INTERVAL_MS, SILENT_MS, faults_of
 from envtrail.model.operation import Operation
 from envtrail.store.store import Query
 

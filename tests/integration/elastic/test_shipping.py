@@ -24,13 +24,14 @@ from search_lab import SearchServer, search_server
 
 from envtrail.export.book import Book, read_refused, read_shipping
 from envtrail.export.ecs import document_id
-from envtrail.export.frame import Document
 from envtrail.export.fields import STREAMS, mapping
-from envtrail.export.heartbeat import faults_of, last_heartbeats
+from envtrail.export.frame import Document
+from envtrail.export.heartbeat import last_heartbeats
 from envtrail.export.shipper import Shipper
 from envtrail.export.templates import stream_name
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
+from envtrail.model.heartbeat import faults_of
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
 from envtrail.store.agent_status import AgentStatus, KernelFigures, RulesStatus, write_status

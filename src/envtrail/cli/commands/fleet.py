@@ -25,7 +25,8 @@ def command() -> None:
 @click.pass_obj
 def status(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
     """Each machine: is it watched, which rules, lag, losses, when it was last heard of. Exit code 1 when one is not as it should be."""
-    from envtrail.export.heartbeat import faults_of, last_heartbeats
+    from envtrail.export.heartbeat import last_heartbeats
+    from envtrail.model.heartbeat import faults_of
 
     config = config_with(context, urls)
     with closing(client_of(config)) as client:

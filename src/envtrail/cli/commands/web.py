@@ -17,6 +17,8 @@ from envtrail.model.identity import Identity, Role
 if TYPE_CHECKING:
     import uvicorn
 
+    from envtrail.web.fleet import Fleet
+
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -41,7 +43,10 @@ def command(
     no_link: bool,
     parent: int | None,
 ) -> None:
-    """The page: serve it until Ctrl-C. The link that is printed works once, and opens a session of twelve hours."""
+    """The page: serve it until Ctrl-C. The link that is printed works once, and opens a session of twelve hours.
+
+    With `--store` (before `web`) it is a fleet's: for who may see everything, and nothing is decided on it.
+    """
     if host not in _LOOPBACK and certificate is None:
         raise UsageError(
             f"`--host {host}` without TLS would show the trail to the network",
@@ -68,6 +73,7 @@ def command(
             hosts=_LOOPBACK | {host, *names},
             is_secure=certificate is not None,
             has_link=not no_link,
+            fleet=_fleet(context),
             check=agent.check if context.config.flag("web.pam") else None,
             tell=lambda text: click.echo(text, err=True),
         ),
@@ -95,6 +101,15 @@ def command(
     server.run()
 
 
+def _fleet(context: Context) -> Fleet | None:
+    from envtrail.web.fleet import Fleet
+
+    if not context.is_fleet:
+        return None
+    context.open_cluster().close()  # an address or a secret that is wrong is said now
+    return Fleet(context.open_cluster)
+
+
 def _owner(context: Context, *, is_page: bool) -> Identity:
     """Whoever starts the page: everything of the page's own account and of a trail of their own, else what the service shows them."""
     from envtrail.agent.inbox import myself
@@ -102,7 +117,12 @@ def _owner(context: Context, *, is_page: bool) -> Identity:
 
     person = myself()
     with context.store() as store:
-        is_admin = is_page or isinstance(store, EmbeddedStore) or context.config.text("service.group") in person.groups
+        is_admin = (
+            is_page
+            or context.is_fleet
+            or isinstance(store, EmbeddedStore)
+            or context.config.text("service.group") in person.groups
+        )
     role = Role.ADMIN if is_admin else Role.MEMBER
     return Identity(
         name=person.name, role=role, uid=person.login_uid if person.login_uid is not None else person.uid, method="link"

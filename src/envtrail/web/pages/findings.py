@@ -38,7 +38,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
             ("user", _("Person")),
             ("detection", _("Detection")),
         ]
-        filters("/findings", given, fields, _)
+        filters("/findings", given, reading.fields(fields, _), _)
         rows = [
             [
                 show_ms(item.time_ms),

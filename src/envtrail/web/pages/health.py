@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 from nicegui import ui
 
 from envtrail.i18n import marked
 from envtrail.model.gap import Gap
+from envtrail.model.heartbeat import Heartbeat, faults_of
 from envtrail.model.text import safe
 from envtrail.store.agent_status import AgentStatus
 from envtrail.store.store import Query, Store, StoreStatus
@@ -36,24 +38,28 @@ class Disk(NamedTuple):
 async def page(session: Session, reading: Reading, unwritten: str | None, now_ms: int) -> None:
     """Rules, capture, losses, cost, disk; why looks cannot be written, where they cannot."""
 
-    def read(store: Store) -> tuple[StoreStatus, AgentStatus | None, list[Gap]]:
-        return store.status(), store.agent(), list(store.gaps(Query(limit=_MOST)))
+    def read(store: Store) -> tuple[StoreStatus, AgentStatus | None, list[Gap], list[Heartbeat]]:
+        return store.status(), store.agent(), list(store.gaps(Query(limit=_MOST))), store.machines()
 
-    status, agent, gaps = await reading.ask(read)
+    status, agent, gaps, machines = await reading.ask(read)
     config = reading.config
     disk = forecast(status, now_ms, keep_free=config.number("store.min_free_bytes"), days=config.number("store.retention_days"))
     with frame(TITLE, session, "/health") as _:
         if unwritten is not None:
             ui.label(safe(_("Looks cannot be written into the trail: {why}").format(why=unwritten))).classes("bad")
-        with panels():
-            with card(_("Rules")):
-                _rules(agent, _)
-            with card(_("Capture")):
-                _capture(agent, _)
-            with card(_("Cost")):
-                _cost(agent, now_ms, _)
-            with card(_("Trail")):
-                _trail(status, disk, _)
+        if reading.fleet is not None:
+            with card(_("Machines")).classes("w-full q-mb-md"):
+                _machines(machines, now_ms, _)
+        else:
+            with panels():
+                with card(_("Rules")):
+                    _rules(agent, _)
+                with card(_("Capture")):
+                    _capture(agent, _)
+                with card(_("Cost")):
+                    _cost(agent, now_ms, _)
+                with card(_("Trail")):
+                    _trail(status, disk, _)
         with card(_("Gaps in the trail")).classes("w-full"):
             rows = [
                 [
@@ -66,6 +72,28 @@ async def page(session: Session, reading: Reading, unwritten: str | None, now_ms
                 for item in gaps
             ]
             table([_("Since"), _("Until"), _("Cause"), _("Records"), _("Detail")], rows, empty=_("No gap is known."))
+
+
+def _machines(machines: list[Heartbeat], now_ms: int, _: Translate) -> None:
+    def said(value: object) -> str:
+        return "–" if value is None else str(value)
+
+    columns = [_("Machine"), _("State"), _("Last heard of"), _("Version"), _("Rules"), _("Behind by"), _("Lost"), _("Waiting")]
+    rows = [
+        [
+            beat.host,
+            ", ".join(faults_of(beat, now_ms)) or _("fine"),
+            show_ms(beat.time_ms),
+            said(beat.version),
+            f"{said(beat.rules_loaded)} / {said(beat.rules_expected)}",
+            "–" if beat.lag_ms is None else f"{beat.lag_ms} ms",
+            said(beat.lost),
+            str(beat.outbox),
+        ]
+        for beat in machines
+    ]
+    empty = _("No machine has told anything yet: `envtrail elastic ship` on each.")
+    table(columns, rows, empty=empty, links={0: lambda at: "/operations?" + urlencode({"host": machines[at].host})})
 
 
 def forecast(status: StoreStatus, now_ms: int, *, keep_free: int, days: int) -> Disk:

@@ -52,7 +52,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
             ("kind", _("Kind")),
             ("text", _("Command")),
         ]
-        filters("/operations", given, fields, _)
+        filters("/operations", given, reading.fields(fields, _), _)
         columns = [_("When"), _("Person"), _("Environment"), _("Command"), _("Outcome"), _("Packages"), _("Policy")]
         rows = [
             [

@@ -9,7 +9,9 @@ from urllib.parse import quote, urlencode
 from nicegui import ui
 
 from envtrail.i18n import marked
+from envtrail.model.heartbeat import Heartbeat, faults_of
 from envtrail.model.operation import Operation
+from envtrail.model.places import place_of
 from envtrail.model.text import safe
 from envtrail.store.agent_status import AgentStatus
 from envtrail.store.office import office_hours
@@ -54,6 +56,8 @@ class Figures(NamedTuple):
     hours: list[Hour]
     status: StoreStatus
     agent: AgentStatus | None
+    machines: list[Heartbeat]
+    """Of a fleet."""
     newest: list[Operation]
 
 
@@ -62,8 +66,8 @@ async def page(session: Session, reading: Reading, feed: Feed, given: dict[str, 
     figures = await reading.ask(lambda store: _read(store, reading, given, now_ms))
     with frame(TITLE, session, "/") as _:
         fetch_library()
-        filters("/", given, [("environment", _("Environment")), ("user", _("Person"))], _)
-        _headline(figures, _)
+        filters("/", given, reading.fields([("environment", _("Environment")), ("user", _("Person"))], _), _)
+        _headline(figures, reading, now_ms, _)
         with panels():
             with card(_("Package installs")) as installs:
                 _installs(installs, figures.days, _)
@@ -117,11 +121,11 @@ def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) ->
     office = office_hours(reading.config)
     week = last_week(now_ms, office.place)
     query = query_of(given, now_ms)
-    of_week = Query(environment=query.environment, user=query.user, since_ms=week.since_ms)
+    of_week = Query(host=query.host, environment=query.environment, user=query.user, since_ms=week.since_ms)
     counted = reading.count(store, query, now_ms)
     newest = [
         item
-        for item in store.operations(Query(environment=query.environment, user=query.user, limit=_MOST_FED))
+        for item in store.operations(Query(host=query.host, environment=query.environment, user=query.user, limit=_MOST_FED))
         if item.actor.method != "owner"
     ]
     return Figures(
@@ -133,11 +137,12 @@ def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) ->
         hours=by_hour(counted.hours, office.place),
         status=store.status(),
         agent=store.agent(),
+        machines=store.machines(),
         newest=newest,
     )
 
 
-def _headline(figures: Figures, _: Translate) -> None:
+def _headline(figures: Figures, reading: Reading, now_ms: int, _: Translate) -> None:
     status, agent = figures.status, figures.agent
     shown = (
         (_("open findings"), status.findings, "/findings?status=open"),
@@ -152,8 +157,15 @@ def _headline(figures: Figures, _: Translate) -> None:
                 ui.label(f"{count:,}").classes("figure")
                 ui.label(name).classes("soft")
         with ui.link(target="/health").classes("plain"), ui.card().classes("q-pa-md").props("flat bordered"):
-            ui.label(_("watching") if agent else _("not watching")).classes("figure")
-            ui.label(_health(agent, _)).classes("soft")
+            if reading.fleet is not None:
+                wrong = sum(bool(faults_of(beat, now_ms)) for beat in figures.machines)
+                ui.label(f"{len(figures.machines):,}").classes("figure")
+                ui.label(_("machines, {count} of them not as they should be").format(count=wrong)).classes(
+                    "bad" if wrong else "soft"
+                )
+            else:
+                ui.label(_("watching") if agent else _("not watching")).classes("figure")
+                ui.label(_health(agent, _)).classes("soft")
 
 
 def _health(agent: AgentStatus | None, _: Translate) -> str:
@@ -189,9 +201,7 @@ async def _year(place: ui.card, session: Session, reading: Reading, given: dict[
     zone = office_hours(reading.config).place
     last = datetime.fromtimestamp(now_ms / 1000, tz=timezone.utc).astimezone(zone).date()
     first = last - timedelta(days=_YEAR_DAYS)
-    query = Query(
-        environment=given.get("environment") or None, user=given.get("user") or None, since_ms=now_ms - (_YEAR_DAYS + 1) * _DAY_MS
-    )
+    query = query_of({name: given.get(name, "") for name in ("host", "environment", "user")}, now_ms, span=f"{_YEAR_DAYS + 1}d")
 
     def read(store: Store) -> list[Day]:
         return installs_by_day(reading.count(store, query, now_ms).days, first=first, last=last, zone=zone)
@@ -232,9 +242,11 @@ def _feed(newest: list[Operation], reading: Reading, feed: Feed, given: dict[str
 
 
 def _fits(item: Operation, given: dict[str, str]) -> bool:
-    environment, user = given.get("environment", "").rstrip("/"), given.get("user", "")
-    is_there = not environment or item.environment.prefix == environment or item.environment.prefix.endswith(f"/{environment}")
-    return is_there and (not user or user in {item.actor.name, str(item.actor.number)})
+    host, name = place_of(given.get("environment", "").rstrip("/"))
+    there, prefix = place_of(item.environment.prefix)
+    hosts = {host, given.get("host") or None} - {None}
+    is_there = hosts <= {there, item.host} and (not name or prefix == name or prefix.endswith(f"/{name}"))
+    return is_there and given.get("user") in {None, "", item.actor.name, str(item.actor.number)}
 
 
 def _line(item: Operation) -> ui.element:

@@ -31,7 +31,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
 
     found = await reading.ask(read)
     with frame(TITLE, session, "/people") as _:
-        filters("/people", given, [("environment", _("Environment"))], _)
+        filters("/people", given, reading.fields([("environment", _("Environment"))], _), _)
         rows = [[one.user, str(one.operations), str(one.changes), str(one.environments), str(one.runs)] for one in found]
         columns = [_("Person"), _("Operations"), _("Changes"), _("Environments"), _("Runs")]
         table(

@@ -35,7 +35,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
             ("outcome", _("Outcome")),
             ("text", _("Command")),
         ]
-        filters("/runs", given, fields, _)
+        filters("/runs", given, reading.fields(fields, _), _)
         rows = [
             [
                 show_time(item.started),

@@ -40,7 +40,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
     query = query_of(given, now_ms, limit=_MOST, span="30d")
     found = await reading.ask(lambda store: list(store.sessions(query)))
     with frame(TITLE, session, "/sessions") as _:
-        filters("/sessions", given, [("user", _("Person"))], _)
+        filters("/sessions", given, reading.fields([("user", _("Person"))], _), _)
         show(found, _)
 
 

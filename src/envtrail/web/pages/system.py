@@ -24,7 +24,8 @@ async def trail(session: Session, reading: Reading, given: dict[str, str], now_m
     query = query_of(given, now_ms, limit=_MOST, span="24h")
     found = await reading.ask(lambda store: list(store.events(query, with_records=True)))
     with frame(TRAIL, session, "/trail") as _:
-        filters("/trail", given, [("text", _("Text")), ("key", _("Key")), ("user", _("Person")), ("kind", _("Kind"))], _)
+        fields = [("text", _("Text")), ("key", _("Key")), ("user", _("Person")), ("kind", _("Kind"))]
+        filters("/trail", given, reading.fields(fields, _), _)
         rows = [
             [
                 show_ms(item.values["time"]),

@@ -22,6 +22,7 @@ def query_of(given: Mapping[str, str], now_ms: int, *, limit: int | None = None,
     found = _SPAN.match(given.get("since", "")) or _SPAN.match(span)
     since_ms = now_ms - int(found[1]) * _UNITS[found[2]] if found else None
     names = (
+        "host",
         "environment",
         "user",
         "tool",
