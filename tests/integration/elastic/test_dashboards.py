@@ -1,7 +1,7 @@
 """What each product asks of a real server for its panels shows what the embedded store shows, row by row.
 
-Kibana, OpenSearch Dashboards and Grafana cannot be had here. Their files are read as they read them (`panel_searches`), the searches
-that come of it are run. The shape of the files: `test_dashboard_files.py`.
+Kibana, OpenSearch Dashboards and Grafana cannot be had here. Their files are read as they read them (`panel_searches`), and the
+searches that come of it are run. The shape of the files: `test_dashboard_files.py`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def shown(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Shown:
     name = request.param
-    if (server.port, name) not in kept:
+    if (id(server), name) not in kept:
         folder = tmp_path_factory.mktemp("panels") / "trail"
         trail = Path(shutil.copytree(recorded, folder)) if name == "recorded" else fill(folder, 3_000, 3_000)
         add_what_is_rare(trail)
@@ -70,8 +70,8 @@ def shown(
         cluster.ship()
         add_machines(cluster)
         cluster.server.call("POST", f"/{stream_name('*', cluster.namespace)}/_refresh")
-        kept[server.port, name] = Shown(cluster, trail)
-    return kept[server.port, name]
+        kept[id(server), name] = Shown(cluster, trail)
+    return kept[id(server), name]
 
 
 def _figures(rows: list[Row]) -> Any:
