@@ -1,9 +1,9 @@
-"""The saved objects that Kibana imports, as strictly as its own sources and published exports tell: no key beyond, none of another type.
+"""The saved objects that Kibana imports, as strictly as its sources and published exports tell: no key beyond, none of another type.
 
 It holds what Envtrail uses of them. Written after, and not copied from:
     https://github.com/elastic/kibana: the attributes of `lens` (`lensItemAttributesSchema`: unknowns forbidden) and `dashboard`
     (`dashboardAttributesSchema` of 8.9.0: unknowns forbidden), `DataViewAttributes`, the columns of the form-based data source
-    (operations/definitions/*), and the states `XYState`, `PieVisualizationState`, `DatatableVisualizationState`, `MetricVisualizationState`
+    (operations/definitions/*), and `XYState`, `PieVisualizationState`, `DatatableVisualizationState`, `MetricVisualizationState`
     https://github.com/elastic/integrations: packages/nginx/kibana/lens, packages/cisco_duo/kibana/dashboard
 """
 

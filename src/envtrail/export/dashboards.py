@@ -1,4 +1,4 @@
-"""The panels of a fleet, each defined once; `kibana`, `opensearch_dashboards` and `grafana` say them as each product imports them."""
+"""The panels of a fleet, each defined once; `kibana`, `opensearch_dashboards` and `grafana` say them as each product reads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from envtrail.export.templates import stream_name
 TITLE = "Envtrail"
 DESCRIPTION = "What was done to the Python environments of the fleet"
 DATA_VIEW = stream_name("*", "*")
-"""One for all panels: it has the fields of every stream as soon as there is one, so that a panel without documents is empty, not broken."""
+"""One for all panels: it has every field as soon as there is one stream, so that a panel without documents is empty, not broken."""
 TIME = "@timestamp"
 SINCE = "now-7d"
 COLUMNS = 48

@@ -2,7 +2,7 @@
 
 References:
     https://www.elastic.co/docs/api/doc/kibana/operation/operation-post-saved-objects-import
-    https://github.com/elastic/kibana/tree/main/src/platform/packages/shared/kbn-lens-common (states of the data source and the charts)
+    https://github.com/elastic/kibana/tree/main/src/platform/packages/shared/kbn-lens-common (the states)
     https://github.com/elastic/integrations (packages/*/kibana/lens and dashboard: objects as Kibana exports them)
 """
 
