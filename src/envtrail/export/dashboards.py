@@ -1,4 +1,4 @@
-"""The panels of a fleet, each defined once; `kibana`, `opensearch_dashboards` and `grafana` say them as each product reads them."""
+"""The panels of a fleet, each defined once; `kibana`, `opensearch_dashboards` and `grafana` say them as the products read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from envtrail.export.templates import stream_name
 TITLE = "Envtrail"
 DESCRIPTION = "What was done to the Python environments of the fleet"
 DATA_VIEW = stream_name("*", "*")
-"""One for all panels: it has every field as soon as there is one stream, so that a panel without documents is empty, not broken."""
+"""One for all panels: it has every field as soon as one stream is there, so that a panel without documents is just empty."""
 TIME = "@timestamp"
 SINCE = "now-7d"
 COLUMNS = 48
