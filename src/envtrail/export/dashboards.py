@@ -1,23 +1,20 @@
-"""The panels of a fleet, each defined once: as a search, and as what Kibana, OpenSearch Dashboards and Grafana import.
-
-References:
-    https://www.elastic.co/docs/api/doc/kibana/operation/operation-post-saved-objects-import (NDJSON; objects of 7.10 are migrated)
-    https://docs.opensearch.org/latest/dashboards/management/management-index
-    https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model
-"""
+"""The panels of a fleet, each defined once; `kibana`, `opensearch_dashboards` and `grafana` say them as the products read."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from envtrail.export.templates import stream_name
 
-_FORMAT = "7.10.0"
-"""The newest that both Kibana and OpenSearch Dashboards read."""
-_COLUMNS = 48
-_UNKNOWN = "unknown"
+TITLE = "Envtrail"
+DESCRIPTION = "What was done to the Python environments of the fleet"
+DATA_VIEW = stream_name("*", "*")
+"""One for all panels: it has every field as soon as one stream is there, so that a panel without documents is just empty."""
+TIME = "@timestamp"
+SINCE = "now-7d"
+COLUMNS = 48
+"""Of the grid that widths are told in."""
 
 
 class Measure(NamedTuple):
@@ -25,7 +22,7 @@ class Measure(NamedTuple):
 
     label: str
     kind: str
-    """`count`, `sum`, `max` or `cardinality`."""
+    """`count`, `sum`, `max`, `cardinality`, or `last`: what the newest document says, null where it does not."""
     field: str = ""
 
 
@@ -36,6 +33,8 @@ class Bucket(NamedTuple):
     field: str
     size: int = 0
     """The most values; 0: days of a field of time."""
+    optional: bool = False
+    """Documents may lack it; they are a row too."""
 
 
 class Panel(NamedTuple):
@@ -51,25 +50,66 @@ class Panel(NamedTuple):
     measures: tuple[Measure, ...]
     """The rows are ordered by the first of them."""
     chart: str = "table"
-    """`table` or `bars`."""
-    width: int = _COLUMNS // 2
+    """`table`, `bars` (the last bucket is their axis, one before it their colour), `pie`, or `metric` (no bucket)."""
+    width: int = COLUMNS // 2
+    height: int = 15
 
+    @property
+    def lucene(self) -> str:
+        """Its documents, among those of all streams."""
+        dataset = f'data_stream.dataset:"envtrail.{self.kind}"'
+        return f"{dataset} AND {self.query}" if self.query else dataset
+
+
+class Filter(NamedTuple):
+    """A choice that narrows every panel."""
+
+    id: str
+    label: str
+    field: str
+
+
+FILTERS = (
+    Filter("machine", "Machine", "host.name"),
+    Filter("person", "Person", "user.name"),
+    Filter("environment", "Environment", "envtrail.environment.prefix"),
+)
 
 _BY_PEOPLE = "NOT envtrail.actor.method:owner"
 """What a baseline tells was done by nobody."""
-_PERSON = Bucket("Person", "user.name", 10)
+_MACHINE = Bucket("Machine", "host.name", 20)
+_PERSON = Bucket("Person", "user.name", 10, optional=True)
 _ENVIRONMENT = Bucket("Environment", "envtrail.environment.prefix", 20)
+_DAY = Bucket("Day", TIME)
 _OPERATIONS = Measure("Operations", "count")
 _CHANGES = Measure("Changes", "sum", "envtrail.operation.changed")
-_LAST = Measure("Last", "max", "@timestamp")
+_MACHINES = Measure("Machines", "cardinality", "host.name")
+_PEOPLE = Measure("People", "cardinality", "user.name")
+_ENVIRONMENTS = Measure("Environments", "cardinality", "envtrail.environment.prefix")
+_LAST = Measure("Last", "max", TIME)
+
+
+def _figure(id_: str, title: str, kind: str, query: str, measure: Measure) -> Panel:
+    return Panel(id_, title, kind, query, (), (measure,), chart="metric", width=COLUMNS // 4, height=6)
+
 
 PANELS: tuple[Panel, ...] = (
+    _figure("machines-heard", "Machines heard of", "heartbeat", "", _MACHINES),
+    _figure("operations", "Operations", "operation", _BY_PEOPLE, _OPERATIONS),
+    _figure("unexplained", "Unexplained operations", "operation", "envtrail.operation.explained:false", _OPERATIONS),
+    _figure(
+        "findings-high",
+        "Findings, high and critical",
+        "finding",
+        "envtrail.finding.level:(high OR critical)",
+        Measure("Findings", "count"),
+    ),
     Panel(
         id="installs",
         title="Package installs by day",
         kind="operation",
         query=f"event.outcome:success AND {_BY_PEOPLE}",
-        buckets=(Bucket("Day", "@timestamp"),),
+        buckets=(_DAY,),
         measures=(Measure("Packages", "sum", "envtrail.operation.installed"),),
         chart="bars",
     ),
@@ -79,7 +119,7 @@ PANELS: tuple[Panel, ...] = (
         kind="operation",
         query=_BY_PEOPLE,
         buckets=(_PERSON,),
-        measures=(_OPERATIONS, _CHANGES, Measure("Environments", "cardinality", "envtrail.environment.prefix")),
+        measures=(_OPERATIONS, _CHANGES, _ENVIRONMENTS),
     ),
     Panel(
         id="scripts",
@@ -87,7 +127,7 @@ PANELS: tuple[Panel, ...] = (
         kind="run",
         query="NOT envtrail.run.kind:system",
         buckets=(Bucket("Program", "envtrail.run.program", 10),),
-        measures=(Measure("Runs", "sum", "envtrail.run.count"), Measure("People", "cardinality", "user.name"), _LAST),
+        measures=(Measure("Runs", "sum", "envtrail.run.count"), _PEOPLE, _LAST),
     ),
     Panel(
         id="off-hours",
@@ -98,12 +138,38 @@ PANELS: tuple[Panel, ...] = (
         measures=(_OPERATIONS, _CHANGES, _LAST),
     ),
     Panel(
+        id="changes-by-machine",
+        title="Changes by machine and day",
+        kind="operation",
+        query=_BY_PEOPLE,
+        buckets=(_MACHINE, _DAY),
+        measures=(_CHANGES,),
+        chart="bars",
+    ),
+    Panel(
+        id="tools",
+        title="Tools",
+        kind="operation",
+        query=_BY_PEOPLE,
+        buckets=(Bucket("Tool", "envtrail.operation.tool", 10),),
+        measures=(_OPERATIONS,),
+        chart="pie",
+    ),
+    Panel(
         id="environments",
         title="Environments changed",
         kind="operation",
         query=f"envtrail.operation.changed:>0 AND {_BY_PEOPLE}",
-        buckets=(_ENVIRONMENT, Bucket("Machine", "host.name", 10)),
-        measures=(_CHANGES, _OPERATIONS, Measure("People", "cardinality", "user.name"), _LAST),
+        buckets=(_ENVIRONMENT, _MACHINE),
+        measures=(_CHANGES, _OPERATIONS, _PEOPLE, _LAST),
+    ),
+    Panel(
+        id="packages",
+        title="Packages that changed most",
+        kind="change",
+        query=_BY_PEOPLE,
+        buckets=(Bucket("Package", "package.name", 20),),
+        measures=(Measure("Changes", "count"), _ENVIRONMENTS, _MACHINES, _PEOPLE, _LAST),
     ),
     Panel(
         id="findings",
@@ -111,14 +177,14 @@ PANELS: tuple[Panel, ...] = (
         kind="finding",
         query="",
         buckets=(Bucket("Level", "envtrail.finding.level", 5), Bucket("What", "rule.name", 20)),
-        measures=(Measure("Findings", "count"), _LAST),
+        measures=(Measure("Findings", "count"), _MACHINES, _LAST),
     ),
     Panel(
         id="gaps",
         title="Gaps in the trails",
         kind="gap",
         query="",
-        buckets=(Bucket("Machine", "host.name", 20), Bucket("Cause", "envtrail.gap.cause", 10)),
+        buckets=(_MACHINE, Bucket("Cause", "envtrail.gap.cause", 10)),
         measures=(Measure("Gaps", "count"), _LAST),
     ),
     Panel(
@@ -126,251 +192,26 @@ PANELS: tuple[Panel, ...] = (
         title="Machines",
         kind="heartbeat",
         query="",
-        buckets=(Bucket("Machine", "host.name", 100),),
+        buckets=(_MACHINE._replace(size=100),),
         measures=(
-            Measure("Last heard of", "max", "@timestamp"),
-            Measure("Lag, ms", "max", "envtrail.heartbeat.lag_ms"),
-            Measure("Records lost", "max", "envtrail.heartbeat.lost"),
-            Measure("Documents refused", "max", "envtrail.heartbeat.refused"),
+            Measure("Last heard of", "max", TIME),
+            Measure("Rules loaded", "last", "envtrail.heartbeat.rules_loaded"),
+            Measure("Rules expected", "last", "envtrail.heartbeat.rules_expected"),
+            Measure("Lag, ms", "last", "envtrail.heartbeat.lag_ms"),
+            Measure("Records lost", "last", "envtrail.heartbeat.lost"),
+            Measure("Documents waiting", "last", "envtrail.heartbeat.outbox"),
+            Measure("Documents refused", "last", "envtrail.heartbeat.refused"),
         ),
+        width=COLUMNS,
     ),
 )
 
 
-def search_of(panel: Panel) -> dict[str, Any]:
-    """The search whose answer the panel shows."""
-    measures = {str(at): {one.kind: {"field": one.field}} for at, one in enumerate(panel.measures, 1) if one.kind != "count"}
-    order = {"_count" if panel.measures[0].kind == "count" else "1": "desc"}
-    inner: dict[str, Any] = measures
-    for bucket in reversed(panel.buckets):
-        if bucket.size:
-            shape = {"terms": {"field": bucket.field, "size": bucket.size, "order": order, "missing": _UNKNOWN}}
-        else:
-            shape = {"date_histogram": {"field": bucket.field, "calendar_interval": "1d"}}
-        inner = {"rows": shape | {"aggs": inner | {name: measure for name, measure in measures.items() if name not in inner}}}
-    query = {"query_string": {"query": panel.query}} if panel.query else {"match_all": {}}
-    return {"size": 0, "query": query, "aggs": inner}
-
-
-def rows_of(panel: Panel, answer: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """The rows that a panel shows: a value of each bucket, then each measure."""
-
-    def below(aggregations: dict[str, Any], depth: int, above: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-        for bucket in aggregations["rows"]["buckets"]:
-            keys = (*above, bucket["key"])
-            if depth + 1 < len(panel.buckets):
-                yield from below(bucket, depth + 1, keys)
-            else:
-                figures = (
-                    bucket["doc_count"] if measure.kind == "count" else bucket[str(at)]["value"]
-                    for at, measure in enumerate(panel.measures, 1)
-                )
-                yield (*keys, *figures)
-
-    yield from below(answer["aggregations"], 0, ())
-
-
-def saved_objects() -> Iterator[dict[str, Any]]:
-    """Data views, a visualization of each panel, and the dashboard, for Kibana and OpenSearch Dashboards."""
-    for kind in sorted({panel.kind for panel in PANELS}):
-        yield _saved("index-pattern", kind, {"title": stream_name(kind, "*"), "timeFieldName": "@timestamp"})
+def places() -> Iterator[tuple[Panel, int, int]]:
+    """Where each panel stands: (panel, column, row). Panels of one height fill a row."""
+    x = y = height = 0
     for panel in PANELS:
-        index = "kibanaSavedObjectMeta.searchSourceJSON.index"
-        source = {"query": {"query": panel.query, "language": "lucene"}, "filter": [], "indexRefName": index}
-        attributes = {
-            "title": f"Envtrail: {panel.title}",
-            "visState": json.dumps(_vis_state(panel)),
-            "uiStateJSON": "{}",
-            "description": "",
-            "version": 1,
-            "kibanaSavedObjectMeta": {"searchSourceJSON": json.dumps(source)},
-        }
-        yield _saved("visualization", panel.id, attributes, [_reference(index, "index-pattern", panel.kind)])
-    grid = [
-        {
-            "version": _FORMAT,
-            "gridData": {"x": x, "y": y, "w": panel.width, "h": 15, "i": panel.id},
-            "panelIndex": panel.id,
-            "embeddableConfig": {},
-            "panelRefName": f"panel_{at}",
-        }
-        for at, (panel, x, y) in enumerate(_places(PANELS, _COLUMNS, 15))
-    ]
-    dashboard = {
-        "title": "Envtrail",
-        "description": "What was done to the Python environments of the fleet",
-        "panelsJSON": json.dumps(grid),
-        "optionsJSON": json.dumps({"useMargins": True, "hidePanelTitles": False}),
-        "version": 1,
-        "timeRestore": True,
-        "timeFrom": "now-7d",
-        "timeTo": "now",
-        "kibanaSavedObjectMeta": {"searchSourceJSON": json.dumps({"query": {"query": "", "language": "kuery"}, "filter": []})},
-    }
-    references = [_reference(f"panel_{at}", "visualization", panel.id) for at, panel in enumerate(PANELS)]
-    yield _saved("dashboard", "fleet", dashboard, references)
-
-
-def grafana() -> dict[str, Any]:
-    """A dashboard for Grafana, over a data source of Elasticsearch or OpenSearch whose index is `logs-envtrail.*`."""
-    source = {"type": "elasticsearch", "uid": "${DS_ENVTRAIL}"}
-    panels = []
-    for at, (panel, x, y) in enumerate(_places(PANELS, _COLUMNS, 10)):
-        dataset = f'data_stream.dataset:"envtrail.{panel.kind}"'
-        target = {
-            "refId": "A",
-            "datasource": source,
-            "query": f"{dataset} AND {panel.query}" if panel.query else dataset,
-            "timeField": "@timestamp",
-            "metrics": [
-                {"id": str(number), "type": one.kind} | ({"field": one.field} if one.field else {})
-                for number, one in enumerate(panel.measures, 1)
-            ],
-            "bucketAggs": [
-                {
-                    "id": str(100 + number),
-                    "type": "terms",
-                    "field": bucket.field,
-                    "settings": {
-                        "size": str(bucket.size),
-                        "order": "desc",
-                        "orderBy": _grafana_order(panel),
-                        "min_doc_count": "1",
-                    },
-                }
-                if bucket.size
-                else {"id": str(100 + number), "type": "date_histogram", "field": bucket.field, "settings": {"interval": "1d"}}
-                for number, bucket in enumerate(panel.buckets)
-            ],
-        }
-        panels.append(
-            {
-                "id": at + 1,
-                "title": panel.title,
-                "type": "barchart" if panel.chart == "bars" else "table",
-                "datasource": source,
-                "gridPos": {"x": x // 2, "y": y, "w": panel.width // 2, "h": 10},
-                "targets": [target],
-            }
-        )
-    wanted = {
-        "name": "DS_ENVTRAIL",
-        "label": "Envtrail",
-        "type": "datasource",
-        "pluginId": "elasticsearch",
-        "pluginName": "Elasticsearch",
-    }
-    return {
-        "__inputs": [wanted],
-        "title": "Envtrail",
-        "uid": "envtrail-fleet",
-        "schemaVersion": 39,
-        "time": {"from": "now-7d", "to": "now"},
-        "panels": panels,
-    }
-
-
-def _vis_state(panel: Panel) -> dict[str, Any]:
-    """A panel as an aggregation-based visualization."""
-    first = panel.measures[0]
-    aggs: list[dict[str, Any]] = [
-        {
-            "id": str(at),
-            "enabled": True,
-            "type": one.kind,
-            "schema": "metric",
-            "params": {"customLabel": one.label} | ({"field": one.field} if one.field else {}),
-        }
-        for at, one in enumerate(panel.measures, 1)
-    ]
-    for at, bucket in enumerate(panel.buckets, len(aggs) + 1):
-        if bucket.size:
-            params: dict[str, Any] = {
-                "field": bucket.field,
-                "size": bucket.size,
-                "order": "desc",
-                "orderBy": "1",
-                "missingBucket": True,
-                "missingBucketLabel": _UNKNOWN,
-                "otherBucket": False,
-                "otherBucketLabel": "Other",
-            }
-        else:
-            params = {"field": bucket.field, "interval": "d", "min_doc_count": 1, "drop_partials": False, "extended_bounds": {}}
-        aggs.append(
-            {
-                "id": str(at),
-                "enabled": True,
-                "type": "terms" if bucket.size else "date_histogram",
-                "schema": "segment" if panel.chart == "bars" else "bucket",
-                "params": params | {"customLabel": bucket.label},
-            }
-        )
-    if panel.chart == "table":
-        shown = {"perPage": 10, "showPartialRows": False, "showTotal": False, "totalFunc": "sum"}
-        return {"title": panel.title, "type": "table", "params": shown, "aggs": aggs}
-    bars = {
-        "type": "histogram",
-        "grid": {"categoryLines": False},
-        "categoryAxes": [
-            {
-                "id": "CategoryAxis-1",
-                "type": "category",
-                "position": "bottom",
-                "show": True,
-                "scale": {"type": "linear"},
-                "labels": {"show": True, "filter": True, "truncate": 100},
-                "title": {},
-            }
-        ],
-        "valueAxes": [
-            {
-                "id": "ValueAxis-1",
-                "name": "LeftAxis-1",
-                "type": "value",
-                "position": "left",
-                "show": True,
-                "scale": {"type": "linear", "mode": "normal"},
-                "labels": {"show": True, "rotate": 0, "filter": False, "truncate": 100},
-                "title": {"text": first.label},
-            }
-        ],
-        "seriesParams": [
-            {
-                "show": True,
-                "type": "histogram",
-                "mode": "stacked",
-                "data": {"label": first.label, "id": "1"},
-                "valueAxis": "ValueAxis-1",
-            }
-        ],
-        "addTooltip": True,
-        "addLegend": False,
-        "legendPosition": "right",
-    }
-    return {"title": panel.title, "type": "histogram", "params": bars, "aggs": aggs}
-
-
-def _saved(kind: str, name: str, attributes: dict[str, Any], references: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
-    migrated = {
-        "migrationVersion": {kind: "7.6.0" if kind == "index-pattern" else _FORMAT if kind == "visualization" else "7.9.3"}
-    }
-    return {"type": kind, "id": f"envtrail-{name}", "attributes": attributes, "references": list(references)} | migrated
-
-
-def _reference(name: str, kind: str, id_: str) -> dict[str, str]:
-    return {"name": name, "type": kind, "id": f"envtrail-{id_}"}
-
-
-def _grafana_order(panel: Panel) -> str:
-    return "_count" if panel.measures[0].kind == "count" else "1"
-
-
-def _places(panels: Sequence[Panel], columns: int, height: int) -> Iterator[tuple[Panel, int, int]]:
-    """Where each stands: (panel, column, row)."""
-    x = y = 0
-    for panel in panels:
-        if x + panel.width > columns:
+        if x + panel.width > COLUMNS:
             x, y = 0, y + height
         yield panel, x, y
-        x += panel.width
+        x, height = x + panel.width, panel.height

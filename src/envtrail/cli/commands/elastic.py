@@ -167,17 +167,24 @@ def refused(context: Context, retry: bool, limit: int, as_json: bool) -> None:
 @click.option("--for", "program", type=click.Choice(["kibana", "opensearch", "grafana"]), default="kibana", show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A file instead of standard output.")
 def dashboards(program: str, output: Path | None) -> None:
-    """Panels of the fleet, to be imported: NDJSON for Kibana and OpenSearch Dashboards, JSON for Grafana."""
-    from envtrail.export.dashboards import grafana, saved_objects
+    """Panels of the fleet, to be imported: Lens for Kibana, visualizations for OpenSearch Dashboards, JSON for Grafana."""
+    from envtrail.export import grafana, kibana, opensearch_dashboards
 
-    lines = [json.dumps(grafana(), indent=1)] if program == "grafana" else [json.dumps(item) for item in saved_objects()]
-    text = "\n".join(lines) + "\n"
+    if program == "grafana":
+        text = json.dumps(grafana.dashboard(), indent=1) + "\n"
+    else:
+        product = kibana if program == "kibana" else opensearch_dashboards
+        text = "".join(json.dumps(item) + "\n" for item in product.saved_objects())
     if output is None:
         click.echo(text, nl=False)
         return
     output.write_text(text)
-    where = {"grafana": "Dashboards → New → Import"}.get(program, "Stack Management → Saved Objects → Import")
-    click.echo(f"written to {output}; {where}")
+    where = {
+        "kibana": "Stack Management → Saved Objects → Import",
+        "opensearch": "Dashboards Management → Saved objects → Import",
+        "grafana": "Dashboards → New → Import",
+    }
+    click.echo(f"written to {output}; {where[program]}")
 
 
 @command.command()
