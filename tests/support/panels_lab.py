@@ -15,11 +15,12 @@ from envtrail.detect.cases import operation_of
 from envtrail.detect.policy import Case
 from envtrail.export import grafana, kibana, opensearch_dashboards
 from envtrail.export.dashboards import PANELS
-from envtrail.export.ecs import Site
-from envtrail.export.heartbeat import Heartbeat, heartbeat_document
+from envtrail.export.frame import Site
+from envtrail.export.heartbeat import heartbeat_document
 from envtrail.export.templates import stream_name
 from envtrail.model.finding import Finding, Level, make_finding_id
 from envtrail.model.gap import Gap, GapCause
+from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.observation import FindingMade
 from envtrail.model.operation import Operation

@@ -50,10 +50,10 @@ class Page:
 
 
 @contextmanager
-def serve_page(data_dir: Path, **variables: str) -> Iterator[Page]:
-    """Serve a trail until the end of the test."""
+def serve_page(data_dir: Path, *options: str, **variables: str) -> Iterator[Page]:
+    """Serve a trail, or with `--store` a fleet, until the end of the test."""
     port = free_port()
-    words = [sys.executable, "-m", "envtrail", "--data-dir", str(data_dir), "web", "--port", str(port)]
+    words = [sys.executable, "-m", "envtrail", "--data-dir", str(data_dir), *options, "web", "--port", str(port)]
     process = subprocess.Popen(words, env={**os.environ, **variables}, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     lines = []

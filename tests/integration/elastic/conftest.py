@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from big_trail import fill
+from cluster_lab import Cluster
 from search_lab import RELEASES, SearchServer, search_server
+from two_stores import Both, amend, notice
+
+from envtrail.export.fields import STREAMS
+from envtrail.store.embedded import EmbeddedStore
+from envtrail.store.store import Query
 
 
 @pytest.fixture(scope="session", params=list(RELEASES))
@@ -24,3 +33,28 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [sys.executable, "-m", "envtrail", "--data-dir", str(folder), "demo", "--fast"], check=True, capture_output=True
     )
     return folder / "demo"
+
+
+@pytest.fixture(scope="session", params=["recorded", "made"])
+def both(
+    request: pytest.FixtureRequest, server: SearchServer, recorded: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Both]:
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "recorded":
+        trail = Path(shutil.copytree(recorded, folder / "trail"))
+    else:
+        trail = fill(folder / "trail", 2_500, 2_500)
+    notice(trail)
+    with closing(EmbeddedStore(trail)) as held:
+        host = next(held.operations(Query(limit=1))).host
+    cluster = Cluster(server, trail, request.param, node=host)
+    cluster.setup()
+    cluster.ship()
+    amend(trail)
+    cluster.ship()
+    for kind in STREAMS:
+        cluster.documents(kind)  # refreshed
+    both = Both(trail, cluster)
+    yield both
+    both.held.close()
+    both.fleet.close()

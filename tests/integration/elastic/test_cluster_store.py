@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from big_trail import fill
 from cluster_lab import Cluster
-from search_lab import SearchServer
+from two_stores import Both, moments
 
 from envtrail.detect.cases import operation_of
 from envtrail.detect.policy import Case
 from envtrail.errors import InputError
 from envtrail.export.client import Connection, SearchClient
 from envtrail.export.cluster import ClusterStore
-from envtrail.export.fields import STREAMS
-from envtrail.model.approval import Grant, GrantKind, Request, Terms, make_grant_id, make_request_id
-from envtrail.model.environment import Environment, Package, Snapshot
-from envtrail.model.finding import Finding, Level, Status, Suppression, make_finding_id
-from envtrail.model.gap import Gap, GapCause
-from envtrail.model.identity import Identity, Role
 from envtrail.model.ids import EventId, make_operation_id
-from envtrail.model.look import make_look
-from envtrail.model.observation import (
-    FindingMade,
-    FindingTriaged,
-    GrantGiven,
-    LooksMade,
-    RequestDenied,
-    RequestMade,
-    SuppressionSet,
-)
-from envtrail.model.operation import Activity, Outcome
-from envtrail.model.places import on_host, place, place_of
-from envtrail.model.run import Session
-from envtrail.model.times import to_ms, to_rfc3339
-from envtrail.store.decisions import find_requests
-from envtrail.store.embedded import EmbeddedStore
+from envtrail.model.places import place_of
+from envtrail.model.times import to_ms
 from envtrail.store.layout import Layout
 from envtrail.store.schema import WEEK_MS
 from envtrail.store.state import State
@@ -54,166 +30,6 @@ from envtrail.store.store import Query
 
 T0 = 1_795_000_000_000
 pytestmark = [pytest.mark.search, pytest.mark.timeout(300)]
-
-
-class Both:
-    def __init__(self, trail: Path, cluster: Cluster) -> None:
-        self.trail, self.cluster = trail, cluster
-        self.held = EmbeddedStore(trail)
-        self.fleet = ClusterStore(SearchClient(Connection(urls=[cluster.server.url])), cluster.namespace, cluster.server.url)
-
-    def ask(self, question: str, *words: Any, **more: Any) -> tuple[list[Any], list[Any]]:
-        """The same of both, the machine's own named as a fleet names it."""
-        held = (self.named(item) for item in getattr(self.held, question)(*words, **more))
-        return list(held), list(getattr(self.fleet, question)(*words, **more))
-
-    def named(self, item: Any) -> Any:
-        if isinstance(item, Activity):
-            return msgspec.structs.replace(item, prefix=place(self.host, item.prefix))
-        return on_host(item, getattr(item, "host", self.host))
-
-    @functools.cached_property
-    def host(self) -> str:
-        """Of the operations."""
-        return next(self.held.operations(Query(limit=1))).host
-
-
-@pytest.fixture(scope="module", params=["recorded", "made"])
-def both(
-    request: pytest.FixtureRequest, server: SearchServer, recorded: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Both]:
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "recorded":
-        trail = Path(shutil.copytree(recorded, folder / "trail"))
-    else:
-        trail = fill(folder / "trail", 2_500, 2_500)
-    _notice(trail)
-    with closing(EmbeddedStore(trail)) as held:
-        host = next(held.operations(Query(limit=1))).host
-    cluster = Cluster(server, trail, request.param, node=host)
-    cluster.setup()
-    cluster.ship()
-    _amend(trail)
-    cluster.ship()
-    for kind in STREAMS:
-        cluster.documents(kind)  # refreshed
-    both = Both(trail, cluster)
-    yield both
-    both.held.close()
-    both.fleet.close()
-
-
-def _notice(trail: Path) -> None:
-    state = State(Layout(trail).state)
-    with state.transaction():
-        for at, level in enumerate(Level):
-            found = Finding(
-                id=make_finding_id("rule", str(at), 1_795_000_000_000 + at),
-                detection=f"rule-{at % 2}",
-                source="sigma",
-                title=f"Noticed {at}",
-                level=level,
-                time_ms=1_795_000_000_000 + at,
-                host="h",
-                user="alice" if at % 2 else None,
-                uid=1001,
-                prefix="/srv/envs/e1",
-            )
-            state.decisions.put(FindingMade(time_ms=found.time_ms, finding=found))
-        for at in range(3):
-            gap = Gap(
-                id=f"gap {at}",
-                cause=GapCause.RESTART,
-                host="h",
-                since_ms=1_795_000_000_000 + at * 1000,
-                until_ms=1_795_000_000_500 + at * 1000,
-                records=None,
-                detail="the agent was not running",
-            )
-            state.put_gap(gap)
-        _decide(state)
-        _install(state, T0, package("six", "1.16.0"), package("Zope.Interface", "7.0"))
-    state.close()
-
-
-def _decide(state: State) -> None:
-    terms = Terms(
-        prefix="/srv/envs/e1",
-        user="alice",
-        uid=1001,
-        action="install",
-        packages=["six"],
-        dependencies=True,
-        until_ms=T0 + 1,
-        uses=None,
-        why="TICKET-1",
-    )
-    request = Request(id=make_request_id(terms, T0), time_ms=T0, host="h", terms=terms)
-    state.decisions.put(RequestMade(time_ms=T0, request=request))
-    for kind in (GrantKind.GIT, GrantKind.BREAK_GLASS):
-        grant = Grant(id=make_grant_id(kind, "x", T0), kind=kind, since_ms=T0, terms=terms, approvals=[])
-        state.decisions.put(GrantGiven(time_ms=T0, grant=grant))
-    mute = Suppression(id="m", detection="rule-1", reason="nightly", owner="ops", until_ms=T0 + 9, made_ms=T0)
-    state.decisions.put(SuppressionSet(time_ms=T0, suppression=mute))
-    sue = Identity(name="sue", role=Role.AUDITOR, uid=1002, method="local")
-    look = make_look(sue, "operations", T0, user="alice", environment="/srv/envs/e1", item=None)
-    state.decisions.put(LooksMade(time_ms=T0, looks=[look]))
-    login = Session(
-        id=f"h/{T0}/7",
-        host="h",
-        session=7,
-        user="alice",
-        auid=1001,
-        remote="192.0.2.7",
-        terminal="pts/1",
-        service="sshd",
-        started=to_rfc3339(T0),
-        ended=None,
-        outcome=Outcome.SUCCESS,
-        evidence=[],
-    )
-    state.put_session(login)
-
-
-def package(name: str, version: str) -> Package:
-    return Package(ecosystem="pypi", name=name, version=version, size_bytes=1000, tags=("py3-none-any",))
-
-
-def _install(state: State, time_ms: int, *packages: Package) -> None:
-    for prefix in ("/srv/envs/e1", "/srv/envs/e2"):
-        state.put_environment(Environment(prefix=prefix, kind="venv", python="3.11.2", created_ms=T0), seen_ms=T0)
-        held = Snapshot(prefix=prefix, kind="venv", packages=sorted(packages), faults=["x: unreadable"])
-        state.put_snapshot(held, time_ms=time_ms, reason="operation", image=5)
-
-
-def _amend(trail: Path) -> None:
-    """What is judged, explained and triaged after it was shipped."""
-    store = EmbeddedStore(trail)
-    some = list(store.operations(Query(limit=40)))[::2]
-    findings = list(store.findings(Query()))
-    store.close()
-    state = State(Layout(trail).state)
-    with state.transaction():
-        for operation in some:
-            state.put_operation(
-                msgspec.structs.replace(operation, verdict="deny", explained=False, outcome=type(operation.outcome).KILLED)
-            )
-        for at, finding in enumerate(findings[::2]):
-            status = Status.ACKNOWLEDGED if at % 2 else Status.MUTED
-            state.decisions.put(
-                FindingTriaged(time_ms=finding.time_ms + 1, finding=finding.id, status=status, by="sue", why="seen")
-            )
-        _install(state, T0 + 60_000, package("six", "1.17.0"), package("Zope.Interface", "7.0"))
-        request = next(find_requests(state._database, Query()))
-        denied = RequestDenied(time_ms=T0 + 1, request=request.id, by="sue", why="no")
-        state.decisions.put(denied)
-        state.put_environment(Environment(prefix="/srv/envs/e2", kind="venv"), seen_ms=T0 + 70_000, gone=True)
-    state.close()
-
-
-def _moments(both: Both) -> tuple[int, int]:
-    started = [to_ms(item.started) for item in both.held.operations(Query(oldest_first=True))]
-    return started[len(started) // 4], started[3 * len(started) // 4]
 
 
 OPERATIONS: dict[str, dict[str, Any]] = {
@@ -245,7 +61,7 @@ def test_operations(both: Both, name: str) -> None:
 
 
 def test_operations_of_a_time_and_before_one(both: Both) -> None:
-    since_ms, until_ms = _moments(both)
+    since_ms, until_ms = moments(both)
     held, fleet = both.ask("operations", Query(since_ms=since_ms, until_ms=until_ms))
     assert fleet == held
     assert held
@@ -328,7 +144,7 @@ def _values(row: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("words", [{}, {"user": "alice"}, {"user": "user7"}, {"environment": "e7"}, {"environment": "ml-exp"}])
 def test_what_the_panels_count(both: Both, words: dict[str, Any]) -> None:
-    since_ms, until_ms = _moments(both)
+    since_ms, until_ms = moments(both)
     for query in (Query(**words), Query(since_ms=since_ms, until_ms=until_ms, **words)):
         held, fleet = both.ask("activity", query)
         assert sorted(fleet, key=repr) == sorted(held, key=repr)
@@ -342,86 +158,6 @@ def test_the_figures(both: Both) -> None:
     held, fleet = both.held.status(), both.fleet.status()
     for name in ("operations", "findings", "gaps", "oldest_ms", "newest_ms"):
         assert getattr(fleet, name) == getattr(held, name), name
-
-
-@pytest.mark.parametrize("question", ["sessions", "requests", "grants", "looks"])
-@pytest.mark.parametrize("words", [{}, {"user": "alice"}, {"user": "nobody"}, {"since_ms": T0 + 1, "user": "sue"}])
-def test_what_people_did_about_it(both: Both, question: str, words: dict[str, Any]) -> None:
-    held, fleet = both.ask(question, Query(**words))
-    assert fleet == held
-
-
-def test_requests_by_status_and_mutes(both: Both) -> None:
-    for status in ("pending", "denied"):
-        held, fleet = both.ask("requests", Query(status=status))
-        assert fleet == held
-    held, fleet = both.ask("suppressions")
-    assert fleet == held != []
-
-
-def test_environments(both: Both) -> None:
-    for words in ({}, {"with_gone": True}):
-        held, fleet = both.ask("environments", **words)
-        assert fleet == held != []
-
-
-def test_what_is_known_of_each_environment(both: Both) -> None:
-    held = {both.named(item.environment).prefix: item for item in both.held.summaries()}
-    fleet = {item.environment.prefix: item for item in both.fleet.summaries()}
-    assert fleet.keys() == held.keys()
-    for name, item in fleet.items():
-        # The owner's name is known on their machine.
-        same = msgspec.structs.replace(held[name], environment=item.environment, creator=item.creator)
-        assert item == same
-        assert item.creator_is_owner or item.creator == held[name].creator
-
-
-def test_what_environments_held(both: Both) -> None:
-    for words in ((), ("six",), ("zope-interface",)):
-        for past in (True, False):
-            held, fleet = both.ask("holdings", *words, past=past)
-            assert sorted(fleet, key=repr) == sorted(held, key=repr)
-            assert [item.package.name for item in fleet] == [item.package.name for item in held]
-    held, fleet = both.ask("snapshots")
-    assert fleet == held != []
-
-
-def test_a_snapshot_is_put_together_again(both: Both) -> None:
-    refs = list(both.held.snapshots())
-    for ref in refs:
-        name = both.named(ref).prefix
-        snapshot, known = both.fleet.snapshot(name, ref.time_ms), both.held.snapshot(ref.prefix, ref.time_ms)
-        assert snapshot is not None
-        assert known is not None
-        assert snapshot == msgspec.structs.replace(known, prefix=name)
-    first = refs[0]
-    assert both.fleet.snapshot(both.named(first).prefix, first.time_ms - 1) is None
-    assert both.fleet.snapshot(first.prefix) == both.fleet.snapshot(both.named(first).prefix)
-    assert [item.time_ms for item in both.fleet.snapshots(first.prefix)] == [
-        item.time_ms for item in both.held.snapshots(first.prefix)
-    ]
-
-
-def test_who_used_an_environment(both: Both) -> None:
-    since_ms, until_ms = _moments(both)
-    for host, prefix in sorted({(item.host, item.environment.prefix) for item in both.held.runs(Query()) if item.environment})[
-        :20
-    ]:
-        for words in ({}, {"since_ms": since_ms, "until_ms": until_ms}):
-            held = list(both.held.uses(prefix, **words))
-            assert list(both.fleet.uses(place(host, prefix), **words)) == held
-
-
-def test_a_machine_is_chosen(both: Both) -> None:
-    for question in ("operations", "runs", "findings", "gaps", "activity", "programs"):
-        for host in (both.host, "another"):
-            held, fleet = both.ask(question, Query(host=host))
-            assert sorted(map(repr, fleet)) == sorted(map(repr, held))
-    query = Query(environment=place("another", "/srv/envs/e1"))
-    assert not list(both.fleet.operations(query))
-    assert list(both.fleet.operations(Query(environment=place(both.host, "e7")))) == [
-        both.named(item) for item in both.held.operations(Query(environment="e7"))
-    ]
 
 
 def test_what_arrives_late_gives_a_week_another_number(both: Both) -> None:
