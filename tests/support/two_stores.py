@@ -12,7 +12,7 @@ from cluster_lab import Cluster
 from envtrail.export.client import Connection, SearchClient
 from envtrail.export.cluster import ClusterStore
 from envtrail.model.approval import Grant, GrantKind, Request, Terms, make_grant_id, make_request_id
-from envtrail.model.environment import Environment, Package, Snapshot
+from envtrail.model.environment import Environment, Package, Snapshot, snapshot_order
 from envtrail.model.finding import Finding, Level, Status, Suppression, make_finding_id
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.identity import Identity, Role
@@ -140,7 +140,7 @@ def package(name: str, version: str) -> Package:
 def install(state: State, time_ms: int, *packages: Package) -> None:
     for prefix in ("/srv/envs/e1", "/srv/envs/e2"):
         state.put_environment(Environment(prefix=prefix, kind="venv", python="3.11.2", created_ms=T0), seen_ms=T0)
-        held = Snapshot(prefix=prefix, kind="venv", packages=sorted(packages), faults=["x: unreadable"])
+        held = Snapshot(prefix=prefix, kind="venv", packages=sorted(packages, key=snapshot_order), faults=["x: unreadable"])
         state.put_snapshot(held, time_ms=time_ms, reason="operation", image=5)
 
 

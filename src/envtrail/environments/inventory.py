@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.core import DistInfo, read_dist_infos, redact_text
-from envtrail.model.environment import Environment, Package, Snapshot, normalise_name
+from envtrail.model.environment import Environment, Package, Snapshot, normalise_name, snapshot_order
 
 _NAME = re.compile(rb"^Name:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _VERSION = re.compile(rb"^Version:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
@@ -94,13 +94,9 @@ def read_snapshot(environment: Environment) -> Snapshot:
     return Snapshot(
         prefix=environment.prefix,
         kind=environment.kind,
-        packages=sorted(set(packages), key=_order),
+        packages=sorted(set(packages), key=snapshot_order),
         faults=sorted(faults),
     )
-
-
-def _order(package: Package) -> tuple[str, str, str, str]:
-    return (package.ecosystem, package.name, package.version, package.location or "")
 
 
 def _read_conda(folder: Path, faults: list[str]) -> dict[str, Package]:

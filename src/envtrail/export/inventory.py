@@ -8,7 +8,7 @@ from typing import Any
 from envtrail.errors import InputError
 from envtrail.export.filters import Filter, between, in_environment
 from envtrail.export.searching import Searching
-from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
+from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef, snapshot_order
 from envtrail.model.places import place, place_of
 from envtrail.model.run import Use
 from envtrail.model.times import to_rfc3339
@@ -81,7 +81,8 @@ class Inventory:
             between("event.start", lte=ref.time_ms),
             {"bool": {"should": [still, between("event.end", gt=ref.time_ms)], "minimum_should_match": 1}},
         ]
-        packages = sorted(holding.package for holding in self._holdings([*in_environment(name), *at]))
+        held = (holding.package for holding in self._holdings([*in_environment(name), *at]))
+        packages = sorted(held, key=snapshot_order)
         missing = ref.packages - len(packages)
         faults = [*ref.faults, *([f"{missing} packages have not been shipped yet"] if missing else [])]
         return Snapshot(prefix=ref.prefix, kind=ref.kind, packages=packages, faults=faults)

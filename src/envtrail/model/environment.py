@@ -75,13 +75,18 @@ class Package(Struct, frozen=True, kw_only=True, order=True):
     """`sha256:…` over the wheel's own files as RECORD tells them: no scripts, nothing that an installer adds; the same in every prefix."""
 
 
+def snapshot_order(package: Package) -> tuple[str, str, str, str]:
+    """How the packages of a snapshot are sorted."""
+    return (package.ecosystem, package.name, package.version, package.location or "")
+
+
 class Snapshot(Struct, frozen=True, kw_only=True):
     """The packages of an environment at a moment, content-addressed."""
 
     prefix: str
     kind: str
     packages: list[Package]
-    """Sorted."""
+    """Sorted by `snapshot_order`."""
     faults: list[str] = []
     """Metadata that could not be read, each with its path."""
 
