@@ -77,7 +77,8 @@ class Effects:
                 case SnapshotTaken():
                     emissions += self._apply_snapshot(observation)
                 case EnvironmentSeen():
-                    self._state.put_environment(observation.environment, seen_ms=observation.time_ms, gone=observation.gone)
+                    there = msgspec.structs.replace(observation.environment, host=self._interpreter.node)
+                    self._state.put_environment(there, seen_ms=observation.time_ms, gone=observation.gone)
                 case BaselineChange():
                     emissions.append(operation_of_baseline(observation, node=self._interpreter.node))
                 case NameResolved():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envtrail.config import Config, load_config
+from envtrail.errors import CannotRunError
 
 if TYPE_CHECKING:
     from envtrail.export.cluster import ClusterStore
@@ -33,7 +34,8 @@ class Context:
         """Settings in force."""
         if self._config is None:
             flags = {"data_dir": str(self._data_dir)} if self._data_dir else {}
-            self._config = load_config(file=self._config_file, flags=flags)
+            config = load_config(file=self._config_file, flags=flags)
+            self._config = config.replaced("--store", elastic__urls=list(self._store_urls)) if self._store_urls else config
         return self._config
 
     @property
@@ -65,8 +67,16 @@ class Context:
         from envtrail.cli.elastic import client_of
         from envtrail.export.cluster import ClusterStore
 
-        config = self.config.replaced("--store", elastic__urls=list(self._store_urls))
-        return ClusterStore(client_of(config), config.text("elastic.namespace"), ", ".join(self._store_urls))
+        return ClusterStore(client_of(self.config), self.config.text("elastic.namespace"), ", ".join(self._store_urls))
+
+    def need_machine(self, what: str) -> None:
+        """Say that only the machine itself can do this.
+
+        Raises:
+            CannotRunError: a fleet is read.
+        """
+        if self.is_fleet:
+            raise CannotRunError(f"{what} on its machine", hint="the same command there, without --store")
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:

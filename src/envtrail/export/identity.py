@@ -48,6 +48,8 @@ def host_of(item: Item, host: str) -> str:
     match item:
         case Operation() | Run() | Finding() | Gap() | Session() | Request():
             return item.host
+        case Environment() | Holding() | SnapshotRef():
+            return item.host or host
         case _:
             return host
 

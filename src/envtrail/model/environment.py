@@ -32,6 +32,8 @@ class Environment(Struct, frozen=True, kw_only=True):
     site_packages: list[str] = []
     gone: bool = False
     """It is no longer there; the rest is as it was last seen."""
+    host: str = ""
+    """The machine that it is on."""
 
 
 def settled_kind(known: str | None, seen: str) -> str:
@@ -114,6 +116,8 @@ class SnapshotRef(Struct, frozen=True, kw_only=True):
     """Their sizes together, as their metadata tells."""
     faults: list[str] = []
     """As `Snapshot.faults`."""
+    host: str = ""
+    """The machine that it is on."""
 
 
 class Holding(Struct, frozen=True, kw_only=True):
@@ -128,6 +132,8 @@ class Holding(Struct, frozen=True, kw_only=True):
     since_image: int | None
     """The owner of the operation that brought it in, where one did."""
     until_image: int | None
+    host: str = ""
+    """The machine that it is on."""
 
 
 class EnvironmentSummary(Struct, frozen=True, kw_only=True):

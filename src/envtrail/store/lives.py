@@ -21,10 +21,12 @@ _CHANGED = "SELECT coalesce(ended, started), user FROM operations WHERE prefix =
 _USED = "SELECT started, user FROM runs WHERE prefix = ? AND kind != 'system' ORDER BY id DESC LIMIT 1"
 _DRIFT = "SELECT prefix, sum(unexplained) FROM operations WHERE unexplained > 0 GROUP BY prefix"
 _SNAPSHOTS = (
-    "SELECT prefix, time_ms, digest, kind, reason, image, count, size_bytes, faults FROM snapshots JOIN contents USING (digest)"
+    "SELECT s.prefix, s.time_ms, s.digest, s.kind, reason, image, count, size_bytes, faults, e.doc ->> '$.host' "
+    "FROM snapshots s JOIN contents USING (digest) LEFT JOIN environments e ON e.prefix = s.prefix"
 )
 _HOLDINGS = (
-    "SELECT h.prefix, p.doc, h.since_ms, h.until_ms, s.image, u.image FROM packages p JOIN holdings h ON h.package = p.id "
+    "SELECT h.prefix, p.doc, h.since_ms, h.until_ms, s.image, u.image, e.doc ->> '$.host' "
+    "FROM packages p JOIN holdings h ON h.package = p.id LEFT JOIN environments e ON e.prefix = h.prefix "
     "LEFT JOIN snapshots s ON s.prefix = h.prefix AND s.time_ms = h.since_ms "
     "LEFT JOIN snapshots u ON u.prefix = h.prefix AND u.time_ms = h.until_ms"
 )
@@ -76,19 +78,19 @@ def find_holding(database: sqlite3.Connection, number: str) -> Holding | None:
 
 def find_snapshots(database: sqlite3.Connection, prefix: str | None) -> Iterator[SnapshotRef]:
     """Every stored snapshot of an environment (or of all of them), oldest first."""
-    where = "" if prefix is None else "WHERE prefix = ?"
-    rows = database.execute(f"{_SNAPSHOTS} {where} ORDER BY time_ms, digest", () if prefix is None else (prefix,))
+    where = "" if prefix is None else "WHERE s.prefix = ?"
+    rows = database.execute(f"{_SNAPSHOTS} {where} ORDER BY s.time_ms, s.digest", () if prefix is None else (prefix,))
     yield from map(_snapshot, rows)
 
 
 def find_snapshot_ref(database: sqlite3.Connection, number: str) -> SnapshotRef | None:
     """One of them, by the number of its row."""
-    row = database.execute(f"{_SNAPSHOTS} WHERE snapshots.id = ?", (number,)).fetchone()
+    row = database.execute(f"{_SNAPSHOTS} WHERE s.id = ?", (number,)).fetchone()
     return _snapshot(row) if row else None
 
 
 def _holding(row: Sequence[Any]) -> Holding:
-    prefix, doc, since_ms, until_ms, since_image, until_image = row
+    prefix, doc, since_ms, until_ms, since_image, until_image, host = row
     return Holding(
         prefix=prefix,
         package=msgspec.json.decode(doc, type=Package),
@@ -96,11 +98,12 @@ def _holding(row: Sequence[Any]) -> Holding:
         until_ms=until_ms,
         since_image=since_image,
         until_image=until_image,
+        host=host or "",
     )
 
 
 def _snapshot(row: Sequence[Any]) -> SnapshotRef:
-    prefix, time_ms, digest, kind, reason, image, packages, size_bytes, faults = row
+    prefix, time_ms, digest, kind, reason, image, packages, size_bytes, faults, host = row
     return SnapshotRef(
         prefix=prefix,
         time_ms=time_ms,
@@ -111,6 +114,7 @@ def _snapshot(row: Sequence[Any]) -> SnapshotRef:
         packages=packages,
         size_bytes=size_bytes,
         faults=msgspec.json.decode(faults),
+        host=host or "",
     )
 
 

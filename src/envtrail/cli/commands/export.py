@@ -35,6 +35,8 @@ def command(context: Context, form: str, what: str, output: Path | None, since: 
     """
     if form == "parquet" and output is None:
         raise UsageError("parquet needs a file", hint="-o FILE")
+    if form == "ecs":
+        context.need_machine("ECS documents are made")
     query = Query(oldest_first=True, since_ms=moment(context, since), until_ms=moment(context, until))
     with context.store() as store:
         if form == "parquet":

@@ -22,6 +22,7 @@ from envtrail.environments.restore import (
     render_sources,
 )
 from envtrail.errors import ExitCode, UsageError
+from envtrail.model.places import place_of
 from envtrail.model.restoration import Restoration
 
 _FILES = {
@@ -85,7 +86,7 @@ def command(
     else:
         _tell(plan, written)
     if run or dry_run:
-        _make(plan, folder, target or Path(f"{known.prefix}-restored"), source, dry_run=dry_run)
+        _make(plan, folder, target or Path(f"{place_of(known.prefix)[1]}-restored"), source, dry_run=dry_run)
     differences = check_result(plan, snapshot, target) if run and target is not None and not dry_run else []
     if run and not dry_run:
         _tell_result(differences, plan)

@@ -38,6 +38,7 @@ def command(context: Context, environment: str, package: str | None, fast: bool,
     name = normalise_name(package) if package else None
     with context.store() as store:
         known = find_environment(store, environment)
+        context.need_machine("the files of an environment are")
         found = identify(Path(known.prefix))
         if found is None:
             raise InputError(
