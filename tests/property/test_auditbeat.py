@@ -116,7 +116,7 @@ def test_no_value_forges_another_record_or_person(number: int, data: st.DataObje
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.lists(st.sampled_from(OF_AUDITD[:40]), max_size=6),
+    st.integers(0, 6),
     st.lists(st.sampled_from([b"{", b"nonsense", b'{"event":7}', b"[1]", b"\xff"])),
 )
 def test_a_bad_line_is_named_by_its_number(number: int, bad: list[bytes]) -> None:

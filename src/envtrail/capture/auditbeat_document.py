@@ -300,7 +300,7 @@ def _program(process: _Process) -> list[str]:
 
 def _names(document: Document) -> str:
     user = document.user
-    found: dict[str, str | None] = {"AUID": user.audit.name if user.audit else None}
-    if document.says_uid:
-        found |= {"UID": user.name, "EUID": (user.effective or user).name}
-    return text.names(found)
+    audit = user.audit.name if user.audit else None
+    return (
+        text.names(AUID=audit, UID=user.name, EUID=(user.effective or user).name) if document.says_uid else text.names(AUID=audit)
+    )

@@ -44,7 +44,13 @@ def task_name(name: str) -> str:
 
 def field(key: str, value: object) -> str | None:
     """One field; None for what no record can hold as it stands, and for ids that are unset."""
-    if not isinstance(value, str) or not value or not _KEY(key) or (value == "unset" and key.endswith(_ID_KEYS)):
+    if not isinstance(value, str):
+        return None
+    return _short_field(key, value) if len(value) < _SHORT and len(key) < _SHORT else _field(key, value)
+
+
+def _field(key: str, value: str) -> str | None:
+    if not value or not _KEY(key) or (value == "unset" and key.endswith(_ID_KEYS)):
         return None
     if key in _UNTRUSTED:
         return f"{key}={word(value)}"
@@ -53,9 +59,25 @@ def field(key: str, value: object) -> str | None:
     return f'{key}="{value}"' if _QUOTABLE(value) else None
 
 
+_SHORT = 32
+_short_field = lru_cache(maxsize=8192)(_field)
+"""Most fields say one of a few things: devices, modes, capabilities."""
+
+
 def numbers(told: Mapping[str, object]) -> list[str]:
     """Fields that are whole numbers; what is none is left out."""
-    return [f"{key}={value}" for key, value in told.items() if value is not None and _DECIMAL(str(value))]
+    return [said for key, value in told.items() if value is not None and (said := _number(key, str(value)))]
+
+
+def _number(key: str, value: str) -> str | None:
+    if len(value) > 20:
+        return None
+    return _short_number(key, value)
+
+
+@lru_cache(maxsize=8192)
+def _short_number(key: str, value: str) -> str | None:
+    return f"{key}={value}" if _DECIMAL(value) else None
 
 
 def addresses(told: Mapping[str, object]) -> list[str]:
@@ -90,9 +112,23 @@ def keys(labels: list[str]) -> str:
 def path(told: Mapping[str, str]) -> str:
     """The body of a PATH record. A name that the kernel did not have is one that go-libaudit left out."""
     name = told.get("name")
-    ordered = ["inode", "dev", "mode", "ouid", "ogid", "rdev", "nametype", *(key for key in told if key.startswith("cap_"))]
-    said = [f"name={word(name)}" if name else "name=(null)", *(text for key in ordered if (text := field(key, told.get(key))))]
-    return " ".join(numbers({"item": told.get("item")}) + said)
+    said = f"name={word(name)}" if name else "name=(null)"
+    head = [*numbers({"item": told.get("item")}), said, *numbers({"inode": told.get("inode")})]
+    rest = tuple(map(told.get, _OF_A_FILE))
+    is_short = sum(map(len, filter(None, rest))) < 8 * _SHORT
+    return " ".join(head + (_short_file(rest) if is_short else _file(rest)))
+
+
+def _file(values: tuple[str | None, ...]) -> list[str]:
+    return [said for key, value in zip(_OF_A_FILE, values, strict=True) if (said := field(key, value))]
+
+
+_OF_A_FILE = (
+    *("dev", "mode", "ouid", "ogid", "rdev", "nametype"),
+    *("cap_fp", "cap_fi", "cap_fe", "cap_fver", "cap_frootid"),
+)
+"""In the kernel's order."""
+_short_file = lru_cache(maxsize=4096)(_file)
 
 
 def socket_address(told: Mapping[str, object]) -> str | None:
@@ -112,9 +148,9 @@ def socket_address(told: Mapping[str, object]) -> str | None:
     return (head + packed).hex().upper()
 
 
-def names(told: Mapping[str, str | None]) -> str:
+def names(**told: str | None) -> str:
     """Names of uids, after the byte and in the form that auditd uses when it enriches."""
-    known = " ".join(f'{key}="{name}"' for key, name in told.items() if name and _PLAIN(name))
+    known = " ".join([f'{key}="{name}"' for key, name in told.items() if name and _PLAIN(name)])
     return f"\x1d{known}" if known else ""
 
 
