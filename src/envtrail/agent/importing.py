@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -11,11 +12,35 @@ from msgspec import Struct
 from envtrail.agent.build import open_trail
 from envtrail.agent.pipeline import Pipeline, Result
 from envtrail.agent.world import ImportedWorld
+from envtrail.capture.auditbeat import MOST_FAULTS, AuditbeatSource, DocumentFigures, recognise
 from envtrail.capture.replay import ReplaySource
 from envtrail.config import Config
 from envtrail.model.observation import ImportEnded, ImportStarted
 
 Progress = Callable[[Path, int, int], None]
+
+
+class UnreadableDocument(Struct, frozen=True, kw_only=True):
+    """A document that could not be read."""
+
+    path: str
+    line: int
+    reason: str
+
+
+class DocumentReport(Struct, frozen=True, kw_only=True):
+    """What became of the documents, where files were of Auditbeat."""
+
+    taken: int
+    verbatim: int
+    """Of those taken: that hold the kernel's own records (`include_raw_message`)."""
+    repeated: int
+    """Of those taken: that stood in their file already."""
+    passed_over: dict[str, int]
+    """Of other modules, by data set or module."""
+    unreadable: int
+    faults: list[UnreadableDocument]
+    """The first of those that could not be read."""
 
 
 class ImportReport(Struct, frozen=True, kw_only=True):
@@ -29,6 +54,8 @@ class ImportReport(Struct, frozen=True, kw_only=True):
     operations: int
     runs: int
     sessions: int
+    documents: DocumentReport | None
+    """Null where no file was of Auditbeat."""
 
 
 def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress | None = None) -> ImportReport:
@@ -36,7 +63,7 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
 
     Args:
         config: Where the trail is.
-        paths: Plain, gzip or zstd; `-` is standard input.
+        paths: Audit logs or documents of Auditbeat, plain, gzip or zstd; `-` is standard input.
         on_progress: Told (file, bytes read, bytes in all) after each block.
 
     Raises:
@@ -49,10 +76,14 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
     def note(result: Result) -> None:
         seen[type(result).__name__].add(result.id)
 
+    documents: dict[str, DocumentFigures] = {}
     with open_trail(config, world=ImportedWorld(), on_result=note) as opened:
         before = opened.pipeline.assembler.counters()
-        for path, source in zip(paths, sources, strict=True):
+        for path, file in zip(paths, sources, strict=True):
+            source = recognise(file)
             carry(opened.pipeline, source, path, config.node, on_progress)
+            if isinstance(source, AuditbeatSource):
+                documents[str(path)] = source.figures
         after = opened.pipeline.assembler.counters()
     events = after.events - before.events
     return ImportReport(
@@ -64,13 +95,36 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
         operations=len(seen["Operation"]),
         runs=len(seen["Run"]),
         sessions=len(seen["Session"]),
+        documents=_sum(documents) if documents else None,
     )
 
 
-def carry(pipeline: Pipeline, source: ReplaySource, path: Path, node: str, on_progress: Progress | None = None) -> None:
+def _sum(documents: Mapping[str, DocumentFigures]) -> DocumentReport:
+    passed: Counter[str] = Counter()
+    for figures in documents.values():
+        passed.update(figures.passed_over)
+    faults = [
+        UnreadableDocument(path=path, line=fault.line, reason=fault.reason)
+        for path, figures in documents.items()
+        for fault in figures.faults
+    ]
+    return DocumentReport(
+        taken=sum(figures.taken for figures in documents.values()),
+        verbatim=sum(figures.verbatim for figures in documents.values()),
+        repeated=sum(figures.repeated for figures in documents.values()),
+        passed_over=dict(passed),
+        unreadable=sum(figures.unreadable for figures in documents.values()),
+        faults=faults[:MOST_FAULTS],
+    )
+
+
+def carry(
+    pipeline: Pipeline, source: ReplaySource | AuditbeatSource, path: Path, node: str, on_progress: Progress | None = None
+) -> None:
     """Carry one file through the pipeline, between an `ImportStarted` and an `ImportEnded`."""
     now_ms = int(time.time() * 1000)
-    started = ImportStarted(time_ms=now_ms, path=str(path), size_bytes=source.size_bytes, node=node)
+    translated = source.name if isinstance(source, AuditbeatSource) else None
+    started = ImportStarted(time_ms=now_ms, path=str(path), size_bytes=source.size_bytes, node=node, translated_from=translated)
     pipeline.observe([started], now_ms)
     try:
         while True:

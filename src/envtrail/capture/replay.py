@@ -43,6 +43,7 @@ class ReplaySource:
                 raise InputError(f"`{path}` cannot be read by this user", hint=f"sudo envtrail import {path}") from None
             self.size_bytes = path.stat().st_size
         self._stream = self._open()
+        self._ahead = b""
         self._ends_in_newline = True
 
     @property
@@ -50,23 +51,35 @@ class ReplaySource:
         """How much of the file, as it lies on disk, has been read."""
         return self._raw.tell() if self.size_bytes else 0
 
+    def peek(self) -> bytes:
+        """What the next `read` gives.
+
+        Raises:
+            InputError: the archive is damaged.
+        """
+        self._ahead = self._ahead or self._next()
+        return self._ahead
+
     def read(self, timeout_ms: int) -> Block:  # noqa: ARG002 - a file never makes one wait
         """The next block of at most 1 MiB; the last one is empty and `ended`.
 
         Raises:
             InputError: the archive is damaged.
         """
+        records, self._ahead = self._ahead or self._next(), b""
+        if records:
+            self._ends_in_newline = records.endswith(b"\n")
+            return Block(records=records)
+        return Block(records=b"" if self._ends_in_newline else b"\n", ended=True)
+
+    def _next(self) -> bytes:
         try:
-            records = bytes(self._stream.read(BLOCK_BYTES))
+            return bytes(self._stream.read(BLOCK_BYTES))
         except (OSError, EOFError) as fault:
             raise InputError(
                 f"`{self._path}` is a damaged archive: {fault}",
                 hint="import what `zcat` or `zstdcat` can still read",
             ) from None
-        if records:
-            self._ends_in_newline = records.endswith(b"\n")
-            return Block(records=records)
-        return Block(records=b"" if self._ends_in_newline else b"\n", ended=True)
 
     def close(self) -> None:
         """Close the file."""

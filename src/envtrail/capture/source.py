@@ -31,7 +31,7 @@ class Source(Protocol):
     """One place that records come from."""
 
     name: str
-    """`netlink`, `multicast`, `auditd_plugin`, `auditd_log` or `replay`."""
+    """`netlink`, `multicast`, `auditd_plugin`, `auditd_log`, `replay` or `auditbeat`."""
 
     def read(self, timeout_ms: int) -> Block:
         """Wait at most `timeout_ms` for something to read; an empty block when nothing came."""

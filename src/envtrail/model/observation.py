@@ -42,6 +42,8 @@ class ImportStarted(_Observation, frozen=True, tag="import_started"):
     path: str
     size_bytes: int
     node: str
+    translated_from: str | None = None
+    """`auditbeat`: the records are a translation of documents, not what the kernel wrote. Null for audit logs."""
 
 
 class ImportEnded(_Observation, frozen=True, tag="import_ended"):
