@@ -19,7 +19,8 @@ from envtrail.core import FileWatch
 from envtrail.core.control import AuditControl, KernelStatus
 from envtrail.detect.files import load_policy
 from envtrail.environments.find import find_environments
-from envtrail.errors import InputError
+from envtrail.errors import EnvtrailError, InputError
+from envtrail.export.book import read_shipping
 from envtrail.store.agent_status import read_status
 
 _FREE_WARNING_FACTOR = 4
@@ -286,6 +287,37 @@ def _check_detections(host: Host) -> Iterator[Finding]:
         )
 
 
+def _check_shipping(host: Host) -> Iterator[Finding]:
+    if not host.config.names("elastic.urls"):
+        return
+    why = "the cluster hears nothing of this machine; what waits is kept here"
+    if importlib.util.find_spec("httpx") is None:
+        command = "pip install 'envtrail[elastic]'"
+        yield Finding(level=Level.WARNING, what="`elastic.urls` is set, and httpx is not installed", why=why, command=command)
+        return
+    from envtrail.export.process import running_pid  # needs httpx
+
+    folder = host.config.data_dir
+    try:
+        shipping = read_shipping(folder / "elastic.sqlite")
+    except EnvtrailError as fault:
+        yield Finding(level=Level.UNKNOWN, what=fault.message, why=why, command=None)
+        return
+    if running_pid(folder) is None:
+        command = "systemctl start envtrail-elastic"
+        yield Finding(level=Level.WARNING, what="`elastic.urls` is set, and nothing ships", why=why, command=command)
+    elif shipping is not None and shipping.fault is not None:
+        what = f"shipping fails, {shipping.failures} times in a row: {shipping.fault}"
+        yield Finding(level=Level.WARNING, what=what, why=why, command="envtrail elastic check")
+    if shipping is not None and shipping.refused:
+        yield Finding(
+            level=Level.WARNING,
+            what=f"the cluster refused {shipping.refused} documents",
+            why="they are kept here, and are missing there",
+            command="envtrail elastic refused",
+        )
+
+
 def _agent_runs(host: Host) -> bool:
     return read_status(host.config.data_dir, host.now_ms) is not None
 
@@ -304,4 +336,5 @@ CHECKS: tuple[Callable[[Host], Iterator[Finding]], ...] = (
     _check_container,
     _check_policy,
     _check_detections,
+    _check_shipping,
 )

@@ -115,15 +115,15 @@ def status(context: Context, as_json: bool) -> None:
     if as_json:
         emit_json([] if shipping is None else [shipping])
         return
-    click.echo(f"shipper    running, pid {pid}" if pid else "shipper    not running: nothing is sent")
+    click.echo(f"shipper     running, pid {pid}" if pid else "shipper     not running: nothing is sent")
     if shipping is None:
         return
     for count in shipping.counts:
         there = f", {count.there:,} there already" if count.there else ""
-        click.echo(f"{count.stream:10} {count.sent:,} sent{there}")
-    click.echo(f"waiting    {shipping.outbox:,} documents; {shipping.changed:,} items that are not final yet")
+        click.echo(f"{count.stream:11} {count.sent:,} sent{there}")
+    click.echo(f"waiting     {shipping.outbox:,} documents; {shipping.changed:,} items that are not final yet")
     if shipping.refused:
-        click.echo(style(f"refused    {shipping.refused:,} documents: `envtrail elastic refused` tells why", fg="red"))
+        click.echo(style(f"refused     {shipping.refused:,} documents: `envtrail elastic refused` tells why", fg="red"))
     last = show_ms(shipping.success_ms) if shipping.success_ms is not None else "never"
     click.echo(f"last success {last}")
     if shipping.fault is not None and shipping.fault_ms is not None:

@@ -1,0 +1,49 @@
+"""What the doctor says of shipping."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from envtrail.agent.doctor import CHECKS, Host
+from envtrail.config import load_config
+from envtrail.errors import SearchError
+from envtrail.export.book import Book, Parcel
+from envtrail.store.layout import ProcessLock
+
+NOW = int(time.time() * 1000)
+
+
+def said(folder: Path, *urls: str) -> list[str]:
+    config = load_config(environ={}, flags={"data_dir": str(folder), "elastic.urls": list(urls)})
+    host = Host(config=config, euid=0, status=None, status_error=None, rules=None, mounts=[], now_ms=NOW)
+    (check,) = (check for check in CHECKS if check.__name__ == "_check_shipping")
+    return [finding.what for finding in check(host)]
+
+
+def test_who_ships_nowhere_is_not_told_to(tmp_path: Path) -> None:
+    assert said(tmp_path) == []
+
+
+def test_a_cluster_that_is_named_and_to_which_nothing_ships(tmp_path: Path) -> None:
+    assert said(tmp_path, "https://es.example:9200") == ["`elastic.urls` is set, and nothing ships"]
+
+
+def test_the_extra_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert said(tmp_path, "https://es.example:9200") == ["`elastic.urls` is set, and httpx is not installed"]
+
+
+def test_what_fails_and_what_was_refused_is_told(tmp_path: Path) -> None:
+    book = Book(tmp_path / "elastic.sqlite")
+    with book.transaction():
+        book.keep("fault", SearchError("401 no such key").message)
+        book.keep("failures", 3)
+        book.refuse(Parcel(stream="run", id="x", body=b"{}"), "400 mapper_parsing_exception", NOW)
+    book.close()
+    with closing(ProcessLock(tmp_path / "elastic.lock", "ships")):
+        found = said(tmp_path, "https://es.example:9200")
+    assert found == ["shipping fails, 3 times in a row: 401 no such key", "the cluster refused 1 documents"]
