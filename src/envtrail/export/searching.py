@@ -68,12 +68,21 @@ class Searching:
             raise InputError(f"more than one of the {kind}s begins with `{id_prefix}`", hint="give more characters of the id")
         return found[0] if found else None
 
-    def hits(self, kinds: Sequence[str], filters: Sequence[Filter], *, order: Sequence[str], query: Query) -> Iterator[Any]:
+    def hits(
+        self,
+        kinds: Sequence[str],
+        filters: Sequence[Filter],
+        *,
+        order: Sequence[str],
+        query: Query,
+        fields: Sequence[str] = ("*",),
+    ) -> Iterator[Any]:
         """Page by page, so that a long listing holds nothing open on the cluster."""
         direction = "asc" if query.oldest_first else "desc"
         body: dict[str, Any] = {
             "size": min(_PAGE, query.limit * 2) if query.limit else _PAGE,
             "query": {"bool": {"filter": list(filters)}},
+            "_source": list(fields),
             "sort": [{field: {"order": direction}} for field in order],
         }
         while True:
@@ -130,13 +139,14 @@ class Searching:
             last = {bucket["key"]: bucket["last"]["hits"]["hits"][0]["_id"] for bucket in buckets}
             yield from (hit for hit in page if last.get(_amended(hit) or hit["_id"], hit["_id"]) == hit["_id"])
 
-    def _outdated(self, kind: str) -> list[str]:
-        """The `_id` of each document, and of each amendment, that a later one took the place of."""
+    def _outdated(self, kind: str, filters: Sequence[Filter]) -> list[str]:
+        """The `_id` of each document, and of each amendment, that a later one took the place of, where and when it is asked for."""
         last: dict[str, str] = {}
         outdated = []
         order = ("envtrail.amends.made", "envtrail.amends.id", "envtrail.digest")
-        of_kind = [{"term": {"envtrail.amends.kind": kind}}]
-        for hit in self.hits(_streams(kind)[-1:], of_kind, order=order, query=Query(oldest_first=True)):
+        chosen = [{"term": {"envtrail.amends.kind": kind}}, *filter(_is_constant, filters)]
+        query, fields = Query(oldest_first=True), ["envtrail.amends.id"]
+        for hit in self.hits(_streams(kind)[-1:], chosen, order=order, query=query, fields=fields):
             original = hit["_source"]["envtrail"]["amends"]["id"]
             outdated.append(last.get(original, original))
             last[original] = hit["_id"]
@@ -144,13 +154,18 @@ class Searching:
 
     def _within(self, kind: str, filters: Sequence[Filter]) -> Filter:
         chosen = [{"term": {"envtrail.kind": kind}}, *filters]
-        outdated = self._outdated(kind)
+        outdated = self._outdated(kind, filters)
         return {"bool": {"filter": chosen, "must_not": [{"ids": {"values": outdated}}] if outdated else []}}
 
 
 def _streams(kind: str) -> list[str]:
     """Where a kind is; the last of them is where its amendments are."""
     return [kind] if kind in STANDING else [kind, "amendment"]
+
+
+def _is_constant(condition: Filter) -> bool:
+    """Whether an item meets it, or does not, whatever becomes of the item later."""
+    return any(field in {"@timestamp", "host.name"} for parts in condition.values() for field in parts)
 
 
 def _amended(hit: Mapping[str, Any]) -> str | None:
