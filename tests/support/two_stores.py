@@ -53,7 +53,7 @@ class Both:
     def named(self, item: Any) -> Any:
         if isinstance(item, Activity):
             return msgspec.structs.replace(item, prefix=place(self.host, item.prefix))
-        return on_host(item, getattr(item, "host", self.host))
+        return on_host(item, getattr(item, "host", "") or self.host)
 
     @functools.cached_property
     def host(self) -> str:
