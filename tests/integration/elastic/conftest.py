@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from search_lab import RELEASES, SearchServer, search_server
+from search_lab import SERVERS, SearchServer, search_server
 
 
-@pytest.fixture(scope="session", params=list(RELEASES))
+@pytest.fixture(scope="session", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[SearchServer]:
     with search_server(request.param) as started:
         yield started
