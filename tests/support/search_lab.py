@@ -232,6 +232,7 @@ class SearchServer:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (conf / f"{self.release.product}.yml").write_text(json.dumps(self._settings()))
         for name, text in self.files.items():
+            (conf / name).parent.mkdir(exist_ok=True)
             (conf / name).write_text(text)
         (conf / "log4j2.properties").write_text(_LOG4J)
         (conf / "jvm.options").write_text("\n".join(self._options()) + "\n")

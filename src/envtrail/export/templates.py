@@ -70,9 +70,10 @@ def look_at(client: SearchClient) -> Cluster:
     try:
         client.ask("GET", path)
     except SearchError as fault:
-        if fault.status not in {400, 404, 405, 500}:
+        # Who may only ship may not ask (403): that is no word about whether it is there.
+        if fault.status not in {400, 403, 404, 405, 500}:
             raise
-        lifecycle = None
+        lifecycle = lifecycle if fault.status == 403 else None
     named = client.ask("GET", "/_cluster/state/master_node?filter_path=cluster_uuid", fine=(401, 403))
     uuid = str(named.get("cluster_uuid", ""))
     return Cluster(product=product, version=str(told.get("number", "")), lifecycle=lifecycle, id=uuid)

@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from guard_lab import PASSWORDS, elasticsearch_accounts
 from search_lab import search_server
 
 from envtrail.errors import SearchError
@@ -156,3 +157,21 @@ def test_what_is_refused_is_told(client: SearchClient) -> None:
     """The body as a newer server gets it: 6.8 names the field that it does not know."""
     with pytest.raises(SearchError, match="400"):
         setup(Templates(client, look_at(client), namespace="default", retention_days=60))
+
+
+def test_who_may_only_ship_need_not_know_of_the_lifecycle() -> None:
+    """The documented role may not ask for it (403): that is no reason to ship nothing."""
+    privileges = ["create", "create_index", "read"]  # 6.8 has no create_doc, auto_configure and maintenance
+    roles = {"ships": {"cluster": ["monitor"], "indices": [{"names": ["logs-envtrail.*"], "privileges": privileges}]}}
+    root = ("root", PASSWORDS["root"])
+    shipper = {"user": "shipper", "password": PASSWORDS["shipper"]}
+    files = elasticsearch_accounts(roles)
+    with (
+        search_server("elasticsearch-ilm", files=files, account=root, **{"xpack.security.enabled": True}) as server,
+        closing(SearchClient(Connection(urls=[server.url], **shipper))) as client,
+    ):
+        with pytest.raises(SearchError, match="403"):
+            client.ask("GET", "/_ilm/status")
+        assert look_at(client).lifecycle == "ilm"
+        with pytest.raises(SearchError, match="403"):
+            setup(Hasty(client, look_at(client), namespace="default", retention_days=60))
