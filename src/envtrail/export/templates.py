@@ -17,7 +17,7 @@ from envtrail.errors import SearchError
 from envtrail.export.client import SearchClient
 from envtrail.export.fields import STREAMS, mapping
 
-VERSION = 1
+VERSION = 2
 """Of all that is made here; it grows with each change of a mapping or a setting."""
 POLICY = "envtrail"
 _META = {"managed_by": "envtrail", "version": VERSION}
