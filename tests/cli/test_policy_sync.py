@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import http.server
 import os
 import random
@@ -15,8 +16,9 @@ import time
 from pathlib import Path
 
 import pytest
+from audit_lab import wait_until
 from guard_lab import make_keys
-from policy_lab import Fleet
+from policy_lab import RULE, SSHD, TAGS, Fleet, policy, ssh_server
 
 from envtrail.agent.policy_keeper import PolicyKeeper, _stamp
 from envtrail.detect.files import _files, load_policy
@@ -25,17 +27,10 @@ from envtrail.model.approval import Grant
 from envtrail.model.observation import GrantGiven, PolicyLoaded
 from envtrail.store.state import State
 
-RULE = "version: 1\nrules:\n  - {{name: {name}, reason: {why}, verdict: require-approval, where: {{tags: [prod]}}}}\n"
-TAGS = 'version: 1\ntags: {prod: ["prod*"]}\n'
-
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Fleet:
     return Fleet(tmp_path)
-
-
-def policy(name: str, why: str = "asked for first") -> dict[str, str | None]:
-    return {"10-tags.yaml": TAGS, "20-rules.yaml": RULE.format(name=name, why=why), "README.md": "not of the policy"}
 
 
 def test_a_commit_comes_into_place_once_and_nobody_else_may_change_it(fleet: Fleet) -> None:
@@ -184,6 +179,21 @@ def test_over_https_with_an_authority_of_ones_own(fleet: Fleet) -> None:
         finally:
             server.shutdown()
             serving.join()
+    assert fleet.rules() == ["central"]
+
+
+@pytest.mark.skipif(SSHD is None, reason="sshd is not installed")
+def test_over_ssh_with_a_deploy_key(fleet: Fleet) -> None:
+    """A real sshd on loopback that knows one key; nobody is asked for anything."""
+    fleet.commit(policy("central"))
+    deploy, nobodys = fleet.key("deploy"), fleet.key("nobodys")
+    with ssh_server(fleet.folder, fleet.key("host"), deploy) as port:
+        fleet.url = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{fleet.folder}/central.git"
+        known = f"-o UserKnownHostsFile={fleet.folder}/known_hosts -o IdentitiesOnly=yes -o BatchMode=yes"
+        fleet.settings = {"GIT_SSH_COMMAND": f"ssh -i {nobodys} {known}"}
+        wait_until(lambda: "Permission denied" in fleet.sync().stderr, "a refusal of sshd")
+        fleet.settings = {"GIT_SSH_COMMAND": f"ssh -i {deploy} {known}"}
+        assert fleet.synced()["state"] == "updated"
     assert fleet.rules() == ["central"]
 
 

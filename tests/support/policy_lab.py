@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from notify_lab import free_port
+
 from envtrail.detect.files import load_policy
+
+SSHD = shutil.which("sshd", path="/usr/sbin:/sbin")
+RULE = "version: 1\nrules:\n  - {{name: {name}, reason: {why}, verdict: require-approval, where: {{tags: [prod]}}}}\n"
+TAGS = 'version: 1\ntags: {prod: ["prod*"]}\n'
+
+
+def policy(name: str, why: str = "asked for first") -> dict[str, str | None]:
+    return {"10-tags.yaml": TAGS, "20-rules.yaml": RULE.format(name=name, why=why), "README.md": "not of the policy"}
 
 
 class Fleet:
@@ -83,3 +96,32 @@ class Fleet:
 
 def _identity(name: str) -> dict[str, str]:
     return {"NAME": name, "EMAIL": f"{name}@example.org"}
+
+
+@contextmanager
+def ssh_server(folder: Path, host: Path, deploy: Path) -> Iterator[int]:
+    """A real sshd on loopback that lets in one key; gives its port."""
+    port = free_port()
+    (folder / "authorized_keys").write_text(deploy.with_suffix(".pub").read_text())
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host.with_suffix('.pub').read_text()}")
+    lines = {
+        "Port": port,
+        "ListenAddress": "127.0.0.1",
+        "HostKey": host,
+        "PidFile": "none",
+        "UsePAM": "no",
+        "StrictModes": "no",
+        "PasswordAuthentication": "no",
+        "PermitRootLogin": "prohibit-password",
+        "AuthorizedKeysFile": folder / "authorized_keys",
+    }
+    (folder / "sshd_config").write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    with (folder / "sshd.log").open("wb") as log:
+        serving = subprocess.Popen([str(SSHD), "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
+    try:
+        yield port
+    finally:
+        serving.terminate()
+        serving.wait()
