@@ -57,7 +57,7 @@ class Release:
 
     archive: Archive
     java: tuple[int, int]
-    """The oldest and the newest JDK that run it."""
+    """The oldest and the newest JDK that run it; from 18 on a security manager, which the older servers have, is refused."""
     main: str = ""
     """The class to start; empty: it has a launcher."""
     modules: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ RELEASES = {
             "2.19.4",
             "3902e642715210d1d9d7cbdcc8f5abd6f931d1d7a679cea3750937becf16c406",
         ),
-        java=(17, 23),
+        java=(17, 17),
         main=_OPENSEARCH,
         modules=_MODULES,
         plugins=(
@@ -132,7 +132,7 @@ RELEASES = {
             "6.8.23",
             "490e9b9fbab9ffb3499938c45850318bd6554d439497842450b60ef22c114fb6",
         ),
-        java=(17, 23),
+        java=(17, 17),
         settings=(("xpack.ml.enabled", False),),
     ),
 }
@@ -145,7 +145,8 @@ def why_no_server(name: str = "opensearch") -> str | None:
     oldest, newest = RELEASES[name].java
     if find_java(oldest, newest):
         return None
-    return f"no JDK of {oldest} to {newest} (Debian: openjdk-{oldest}-jdk-headless, or Temurin)"
+    wanted = f"JDK {oldest}" if oldest == newest else f"JDK of {oldest} or newer"
+    return f"no {wanted} (Debian: openjdk-{oldest}-jdk-headless, or Temurin)"
 
 
 def find_java(oldest: int, newest: int) -> Path | None:
