@@ -15,13 +15,13 @@ import audit_lab
 import search_lab
 
 
-def _why_not(marker: str) -> str | None:
+def _why_not(marker: str, *needed: str) -> str | None:
     if marker == "kernel":
         return audit_lab.why_no_kernel()
     if marker == "browser":
         return None if shutil.which("chromium") else "chromium is not installed"
     if marker == "search":
-        return search_lab.why_no_server()
+        return search_lab.why_no_server(*needed)
     if marker == "auditd":
         return audit_lab.why_no_kernel() or (
             None if shutil.which("auditd", path="/usr/sbin:/sbin") else "auditd is not installed"
@@ -30,12 +30,17 @@ def _why_not(marker: str) -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    reasons: dict[str, str | None] = {}
+    reasons: dict[tuple[str, ...], str | None] = {}
     for item in items:
         for marker in ("kernel", "auditd", "browser", "search"):
-            if item.get_closest_marker(marker) is None:
+            found = item.get_closest_marker(marker)
+            if found is None:
                 continue
-            reason = reasons.setdefault(marker, _why_not(marker))
+            # `search("opensearch-guarded")`: that server, which may need another JDK.
+            asked = (marker, *found.args)
+            if asked not in reasons:
+                reasons[asked] = _why_not(*asked)
+            reason = reasons[asked]
             if reason is None:
                 continue
             if os.environ.get("CI") == "true":

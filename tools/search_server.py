@@ -15,12 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests/support"))
 
-from search_lab import RELEASES, SearchServer, why_no_server
+from search_lab import RELEASES, SERVERS, SearchServer, why_no_server
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("product", choices=list(RELEASES))
+    arguments.add_argument("product", choices=SERVERS)
     arguments.add_argument("--port", type=int, default=9200)
     arguments.add_argument("--data", type=Path, help="Folder that is kept; without it, one that is gone at the end.")
     chosen = arguments.parse_args()

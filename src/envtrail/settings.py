@@ -218,6 +218,12 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "Folder of the policy's YAML files, under version control; or one file.",
     ),
+    Setting(
+        "policy.git", "", "url", "Repository that `envtrail policy sync` takes the policy from (https, ssh or file); empty: none."
+    ),
+    Setting("policy.git_ref", "main", "branch", "Of the repository."),
+    Setting("policy.git_folder", "", "path", "Folder in the repository; empty: its root."),
+    Setting("policy.git_signed", False, "", "The commit must be signed by one of `policy.allowed_signers`."),
     Setting("office.days", ["mon-fri"], "days", "Days of work; what happens at other times is off hours."),
     Setting("office.hours", ["08:00-19:00"], "hours", "Hours of work."),
     Setting("office.zone", "", "zone", "IANA name of the time zone of the hours; empty: this machine's."),

@@ -27,7 +27,9 @@ def _installed(root: Path) -> configparser.ConfigParser:
     return unit
 
 
-@pytest.mark.parametrize("name", ["envtrail.service", "envtrail-notify.service"])
+@pytest.mark.parametrize(
+    "name", ["envtrail.service", "envtrail-notify.service", "envtrail-elastic.service", "envtrail-policy.service"]
+)
 def test_the_units_are_valid_and_confined(tmp_path: Path, name: str) -> None:
     _installed(tmp_path)
     unit = tmp_path / UNIT.rpartition("/")[0] / name
@@ -42,6 +44,16 @@ def test_the_units_are_valid_and_confined(tmp_path: Path, name: str) -> None:
         check=False,
     )
     assert scored.returncode == 0, scored.stdout[-600:]
+
+
+def test_the_policys_timer_is_valid_and_starts_a_unit_that_is_there(tmp_path: Path) -> None:
+    _installed(tmp_path)
+    timer = tmp_path / UNIT.rpartition("/")[0] / "envtrail-policy.timer"
+    assert timer.with_suffix(".service").exists()
+    verified = subprocess.run(
+        [shutil.which("systemd-analyze") or "", "verify", str(timer)], capture_output=True, text=True, check=False
+    )
+    assert [line for line in verified.stderr.splitlines() if timer.name in line] == []
 
 
 def test_uninstall_removes_what_install_wrote(tmp_path: Path) -> None:
@@ -64,6 +76,10 @@ def test_the_units_command_runs_with_the_units_capabilities(tmp_path: Path) -> N
         "ENVTRAIL_RULES_ROOTS": "",
         "ENVTRAIL_RULES_VENV_ROOTS": "",
     }
+    policy = tmp_path / "policy.d"
+    policy.mkdir()
+    (policy / "10.yaml").write_text("version: 1\nrules: [{name: a, verdict: notify}]\n")
+    environment["ENVTRAIL_POLICY_PATH"] = str(policy)
     with audit_turn(), (tmp_path / "agent.log").open("wb") as log:
         agent = subprocess.Popen([*confined, *service["ExecStart"].split()], env=environment, stdout=log, stderr=log)
         try:
@@ -74,6 +90,7 @@ def test_the_units_command_runs_with_the_units_capabilities(tmp_path: Path) -> N
             status = subprocess.run([*ENVTRAIL, "status"], env=environment, capture_output=True, text=True, check=False)
             assert status.returncode == 0, status.stderr
             assert "lean" in status.stdout
+            wait_until(lambda: b'"policy":{"digest":"sha256:' in (tmp_path / "trail/agent.json").read_bytes(), "its policy")
             agent.send_signal(signal.SIGTERM)
             assert agent.wait(30) == 0, (tmp_path / "agent.log").read_text()
         finally:

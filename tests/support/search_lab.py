@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 import signal
 import ssl
@@ -39,60 +38,119 @@ STOP_S = 60
 
 
 @dataclass(frozen=True)
-class Release:
-    """One server, pinned."""
+class Archive:
+    """A zip of Maven Central, pinned."""
 
-    product: str
+    group: str
+    name: str
     version: str
     sha256: str
-    main: str
-    modules: tuple[str, ...]
-    java: int
-    """The oldest JDK that runs it."""
-    settings: tuple[tuple[str, Any], ...] = ()
 
     @property
     def url(self) -> str:
-        group = {"opensearch": "org/opensearch", "elasticsearch": "org/elasticsearch"}[self.product]
-        return f"{CENTRAL}/{group}/distribution/integ-test-zip/{self.product}/{self.version}/{self.product}-{self.version}.zip"
+        return f"{CENTRAL}/{self.group.replace('.', '/')}/{self.name}/{self.version}/{self.name}-{self.version}.zip"
 
 
+@dataclass(frozen=True)
+class Release:
+    """One server, pinned."""
+
+    archive: Archive
+    java: tuple[int, int]
+    """The oldest and the newest JDK that run it; from 18 on a security manager, which the older servers have, is refused."""
+    main: str = ""
+    """The class to start; empty: it has a launcher."""
+    modules: tuple[str, ...] = ()
+    """Those to keep; empty: all."""
+    plugins: tuple[Archive, ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def product(self) -> str:
+        return self.archive.name
+
+    @property
+    def version(self) -> str:
+        return self.archive.version
+
+
+_OPENSEARCH = "org.opensearch.bootstrap.OpenSearch"
+_MODULES = (
+    "analysis-common",
+    "ingest-common",
+    "lang-painless",
+    "lang-mustache",
+    "mapper-extras",
+    "reindex",
+    "transport-netty4",
+)
 RELEASES = {
     "opensearch": Release(
-        product="opensearch",
-        version="3.8.0",
-        sha256="196c3cf4602c394f2e40e6174ccbf2a924eae37246f08fa6bbb6b75f9fd5ff1f",
-        main="org.opensearch.bootstrap.OpenSearch",
-        modules=(
-            "analysis-common",
-            "ingest-common",
-            "lang-painless",
-            "lang-mustache",
-            "mapper-extras",
-            "reindex",
-            "transport-netty4",
+        archive=Archive(
+            "org.opensearch.distribution.integ-test-zip",
+            "opensearch",
+            "3.8.0",
+            "196c3cf4602c394f2e40e6174ccbf2a924eae37246f08fa6bbb6b75f9fd5ff1f",
         ),
-        java=21,
+        java=(21, 99),
+        main=_OPENSEARCH,
+        modules=_MODULES,
     ),
     "elasticsearch": Release(
-        product="elasticsearch",
-        version="9.5.3",
-        sha256="bec49f3b8d00e75c8d1cec85c35298635ec9fbd3ae80ef5aeb6bc05abdb3db2d",
-        main="",
-        modules=(),
-        java=21,
+        archive=Archive(
+            "org.elasticsearch.distribution.integ-test-zip",
+            "elasticsearch",
+            "9.5.3",
+            "bec49f3b8d00e75c8d1cec85c35298635ec9fbd3ae80ef5aeb6bc05abdb3db2d",
+        ),
+        java=(21, 99),
         settings=(("xpack.security.enabled", False),),
     ),
+    "opensearch-guarded": Release(
+        archive=Archive(
+            "org.opensearch.distribution.integ-test-zip",
+            "opensearch",
+            "2.19.4",
+            "3902e642715210d1d9d7cbdcc8f5abd6f931d1d7a679cea3750937becf16c406",
+        ),
+        java=(17, 17),
+        main=_OPENSEARCH,
+        modules=_MODULES,
+        plugins=(
+            Archive(
+                "org.opensearch.plugin",
+                "opensearch-security",
+                "2.19.4.0",
+                "1f673622c462c4171a8c53f9b1ad20e5b839834cb79b0d3b388da180a0e514e8",
+            ),
+        ),
+    ),
+    "elasticsearch-ilm": Release(
+        archive=Archive(
+            "org.elasticsearch.distribution.zip",
+            "elasticsearch",
+            "6.8.23",
+            "490e9b9fbab9ffb3499938c45850318bd6554d439497842450b60ef22c114fb6",
+        ),
+        java=(17, 17),
+        settings=(("xpack.ml.enabled", False),),
+    ),
 }
+SERVERS = ("opensearch", "elasticsearch")
+"""What everything is tried on; the others have what these lack: accounts, a lifecycle."""
 
 
-def why_no_server() -> str | None:
-    """Why no server can be started here."""
-    return None if find_java(21) else "no JDK of 21 or newer (Debian: openjdk-21-jdk-headless, or Temurin)"
+def why_no_server(name: str = "opensearch") -> str | None:
+    """Why this server cannot be started here."""
+    oldest, newest = RELEASES[name].java
+    if find_java(oldest, newest):
+        return None
+    wanted = f"JDK {oldest}" if oldest == newest else f"JDK of {oldest} or newer"
+    return f"no {wanted} (Debian: openjdk-{oldest}-jdk-headless, or Temurin)"
 
 
-def find_java(oldest: int) -> Path | None:
-    """The home of a JDK that is new enough: `JAVA_HOME`, then what is installed."""
+def find_java(oldest: int, newest: int) -> Path | None:
+    """The home of a JDK that fits: `JAVA_HOME`, then what is installed."""
     homes = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
     homes += sorted(Path("/usr/lib/jvm").glob("*")) if Path("/usr/lib/jvm").is_dir() else []
     if found := shutil.which("java"):
@@ -101,7 +159,7 @@ def find_java(oldest: int) -> Path | None:
     for home in homes:
         with contextlib.suppress(OSError):
             version = re.search(r'JAVA_VERSION="(\d+)', (home / "release").read_text())
-            if version and int(version[1]) >= oldest and (home / "bin/java").exists():
+            if version and oldest <= int(version[1]) <= newest and (home / "bin/java").exists():
                 fitting.append((int(version[1]), home))
     return min(fitting)[1] if fitting else None
 
@@ -112,11 +170,8 @@ def fetch(release: Release) -> Path:
     if home.is_dir():
         return home
     CACHE.mkdir(parents=True, exist_ok=True)
-    archive = CACHE / f"{home.name}.zip"
-    _download(release, archive)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        with zipfile.ZipFile(archive) as file:
-            file.extractall(folder)
+        _unpack(release.archive, Path(folder))
         unpacked = Path(folder) / home.name
         if release.modules:
             for module in (unpacked / "modules").iterdir():
@@ -124,27 +179,28 @@ def fetch(release: Release) -> Path:
                     shutil.rmtree(module)
         for name in ("bin", "plugins", "extensions"):
             (unpacked / name).mkdir(exist_ok=True)
+        for plugin in release.plugins:
+            _unpack(plugin, unpacked / "plugins" / plugin.name)
         for item in unpacked.rglob("*"):
             item.chmod(0o755 if item.is_dir() or item.parent.name == "bin" else 0o644)
         Path(folder).chmod(0o755)
         unpacked.chmod(0o755)
         with contextlib.suppress(OSError):  # another process was quicker
             unpacked.rename(home)
-    archive.unlink(missing_ok=True)
     return home
 
 
-def _download(release: Release, archive: Path) -> None:
-    part = archive.with_suffix(f".{secrets.token_hex(4)}.part")
+def _unpack(archive: Archive, folder: Path) -> None:
     digest = hashlib.sha256()
-    with urllib.request.urlopen(release.url, timeout=60) as answer, part.open("wb") as file:
-        while piece := answer.read(1 << 20):
-            digest.update(piece)
-            file.write(piece)
-    if digest.hexdigest() != release.sha256:
-        part.unlink()
-        raise RuntimeError(f"{release.url} has sha256 {digest.hexdigest()}, expected {release.sha256}")
-    part.rename(archive)
+    with tempfile.TemporaryFile(dir=CACHE) as file:
+        with urllib.request.urlopen(archive.url, timeout=60) as answer:
+            while piece := answer.read(1 << 20):
+                digest.update(piece)
+                file.write(piece)
+        if digest.hexdigest() != archive.sha256:
+            raise RuntimeError(f"{archive.url} has sha256 {digest.hexdigest()}, expected {archive.sha256}")
+        with zipfile.ZipFile(file) as unzipped:
+            unzipped.extractall(folder)
 
 
 @dataclass
@@ -169,14 +225,15 @@ class SearchServer:
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it answers."""
-        java = find_java(self.release.java)
-        assert java is not None, why_no_server()
+        java = find_java(*self.release.java)
+        assert java is not None, f"no JDK of {self.release.java}"
         home = fetch(self.release)
         conf = self.folder / "conf"
         for name in ("conf", "data", "logs", "tmp"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (conf / f"{self.release.product}.yml").write_text(json.dumps(self._settings()))
         for name, text in self.files.items():
+            (conf / name).parent.mkdir(exist_ok=True)
             (conf / name).write_text(text)
         (conf / "log4j2.properties").write_text(_LOG4J)
         (conf / "jvm.options").write_text("\n".join(self._options()) + "\n")
@@ -285,9 +342,9 @@ class SearchServer:
         return [*heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Djava.io.tmpdir={self.folder}/tmp"]
 
     def _command(self, java: Path, home: Path) -> list[str]:
-        if self.release.product == "elasticsearch":
+        if not self.release.main:
             return [str(home / "bin/elasticsearch")]
-        agent = next(home.glob("agent/opensearch-agent-bootstrap-*.jar"), None)
+        jars = [f"{home}/lib/*", *map(str, home.glob("agent/opensearch-agent-bootstrap-*.jar"))]
         return [
             str(java / "bin/java"),
             *self._options(),
@@ -296,7 +353,7 @@ class SearchServer:
             f"-Dopensearch.path.conf={self.folder}/conf",
             "-Dopensearch.distribution.type=zip",
             "-cp",
-            f"{home}/lib/*:{agent}",
+            ":".join(jars),
             self.release.main,
         ]
 
@@ -308,7 +365,7 @@ class SearchServer:
 
 @contextmanager
 def search_server(
-    product: str,
+    name: str,
     *,
     files: dict[str, str] | None = None,
     tls: ssl.SSLContext | None = None,
@@ -316,9 +373,9 @@ def search_server(
     **settings: Any,
 ) -> Iterator[SearchServer]:
     """A node of its own, gone at the end."""
-    with tempfile.TemporaryDirectory(prefix=f"envtrail-{product}-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=f"envtrail-{name}-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         os.chmod(folder, 0o755)
-        server = SearchServer(RELEASES[product], Path(folder), free_port(), settings, files=files or {}, tls=tls, account=account)
+        server = SearchServer(RELEASES[name], Path(folder), free_port(), settings, files=files or {}, tls=tls, account=account)
         try:
             server.start()
             yield server

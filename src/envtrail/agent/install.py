@@ -13,7 +13,15 @@ from msgspec import Struct
 from envtrail.errors import CannotRunError
 
 FOLDER = "etc/systemd/system"
-UNITS = ("envtrail.service", "envtrail-notify.service", "envtrail-elastic.service", "envtrail-web.service")
+UNITS = (
+    "envtrail.service",
+    "envtrail-notify.service",
+    "envtrail-elastic.service",
+    "envtrail-web.service",
+    "envtrail-policy.timer",
+)
+"""Those that are started; the others are started by them."""
+FILES = (*UNITS, "envtrail-policy.service")
 ACCOUNTS = "etc/sysusers.d/envtrail.conf"
 PAM = "etc/pam.d/envtrail"
 _PAM_FILES = (("common-auth", "common-account"), ("system-auth", "system-auth"), ("password-auth", "password-auth"))
@@ -45,7 +53,7 @@ def plan_uninstall(root: Path) -> list[Step]:
     return [
         Step(what="stop them", command=["systemctl", "disable", "--now", *UNITS]),
         Step(what="take its rules out of the kernel", command=[sys.executable, "-m", "envtrail", "rules", "remove"]),
-        *(Step(what="remove the unit file", path=root / FOLDER / name) for name in UNITS),
+        *(Step(what="remove the unit file", path=root / FOLDER / name) for name in FILES),
         Step(what="remove the list of accounts; the accounts stay", path=root / ACCOUNTS),
         Step(what="remove the page's file of PAM", path=root / PAM),
         Step(what="let systemd forget them", command=["systemctl", "daemon-reload"]),
@@ -56,7 +64,7 @@ def _written(root: Path) -> list[Step]:
     beside = Path(sys.executable).parent / "envtrail"
     program = str(beside) if beside.exists() else shutil.which("envtrail") or "envtrail"
     units = files("envtrail").joinpath("agent/units")
-    texts = {name: units.joinpath(name).read_text() for name in UNITS}
+    texts = {name: units.joinpath(name).read_text() for name in FILES}
     return [
         Step(what="name the accounts", path=root / ACCOUNTS, text=units.joinpath("envtrail.sysusers").read_text()),
         Step(what="say how PAM checks who comes in", path=root / PAM, text=_pam_text(root)),

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import msgspec
 
+from envtrail.agent.policy_sync import read_placed
 from envtrail.detect.files import Loaded, load_policy, parse_policy
 from envtrail.detect.policy import FileGrant, FileSuppression, Policy
 from envtrail.errors import InputError
 from envtrail.model.approval import Approval, Grant, GrantKind, Terms, make_grant_id
 from envtrail.model.finding import Finding, Level, Suppression, make_finding_id
 from envtrail.model.observation import FindingMade, GrantGiven, GrantRevoked, Observation, PolicyLoaded, SuppressionSet
+from envtrail.store.agent_status import PolicyInForce
 from envtrail.store.directory import uid_of_name
 from envtrail.store.state import State
 
@@ -40,13 +42,19 @@ class PolicyKeeper:
         self._node = node
         self._stamp: _Stamp | None = None
         self._digest: str | None = None
+        self._commit: str | None = None
         self.policy = Policy(rules=[], tests=[])
         self.is_in_force = False
         """There is a policy: operations are judged."""
         last = state.decisions.last_policy()
         if last is not None:
-            self._digest = last.digest
+            self._digest, self._commit = last.digest, last.commit
             self._enforce(parse_policy(last.files).policy, bool(last.files))
+
+    @property
+    def in_force(self) -> PolicyInForce | None:
+        """Null: there is no policy."""
+        return PolicyInForce(digest=self._digest, commit=self._commit) if self.is_in_force and self._digest else None
 
     def look(self, now_ms: int) -> list[Observation]:
         """What changed since the last look: a new policy, or why it is refused."""
@@ -66,13 +74,11 @@ class PolicyKeeper:
             return [self._refuse(now_ms, f"{first.path}:{first.line}:{first.column}: {first.message}{more}")]
         digest = "sha256:" + hashlib.sha256(msgspec.json.encode(loaded.files, order="sorted")).hexdigest()
         self._enforce(loaded.policy, bool(loaded.files))
-        if digest == self._digest:
+        commit = _commit_of(self._path)
+        if (digest, commit) == (self._digest, self._commit):
             return []
-        self._digest = digest
-        commit = _git(self._path, "rev-parse", "HEAD")
-        observations: list[Observation] = [
-            PolicyLoaded(time_ms=now_ms, digest=digest, files=loaded.files, commit=commit.strip() if commit else None)
-        ]
+        self._digest, self._commit = digest, commit
+        observations: list[Observation] = [PolicyLoaded(time_ms=now_ms, digest=digest, files=loaded.files, commit=commit)]
         return observations + list(self._grants(loaded, now_ms)) + list(self._suppressions(loaded.policy, now_ms))
 
     def _enforce(self, policy: Policy, is_there: bool) -> None:
@@ -135,7 +141,8 @@ _SUPPRESSION_MARK = "file:"
 def _stamp(path: Path) -> _Stamp:
     """What tells that files have changed, without reading them."""
     try:
-        files = [*path.iterdir()] if path.is_dir() else [path]
+        # Of one folder, wherever `policy sync` leads the path meanwhile.
+        files = [*path.resolve().iterdir()] if path.is_dir() else [path]
         found = [(str(file), file.stat()) for file in files if file.suffix in {".yaml", ".yml"} or file == path]
     except OSError:
         return ()
@@ -177,6 +184,10 @@ def _suppression(item: FileSuppression) -> Suppression:
 
 def _approval(file: Path, now_ms: int) -> Approval:
     """Who merged it: the file's last commit; a file outside Git, or with changes that are in no commit, is its owner's word."""
+    placed = read_placed(file.parent)
+    last = placed.author_of(file) if placed is not None else None
+    if last is not None:
+        return Approval(name=last.author, uid=None, time_ms=last.time_ms, method="git", key=last.id)
     told = _git(file.parent, "log", "-1", "--format=%H%x00%an%x00%at", "--", file.name)
     is_dirty = _git(file.parent, "status", "--porcelain", "--", file.name)
     if told and is_dirty == "":
@@ -188,6 +199,15 @@ def _approval(file: Path, now_ms: int) -> Approval:
     except (OSError, KeyError):
         name, uid = "unknown", None
     return Approval(name=name, uid=uid, time_ms=now_ms, method="file", why="in the policy's files, not committed to Git")
+
+
+def _commit_of(path: Path) -> str | None:
+    """Of the repository that the policy came from, or lies in."""
+    placed = read_placed(path)
+    if placed is not None:
+        return placed.commit.id
+    told = _git(path, "rev-parse", "HEAD")
+    return told.strip() if told else None
 
 
 def _git(folder: Path, *words: str) -> str | None:

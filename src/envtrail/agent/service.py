@@ -342,6 +342,7 @@ class Agent:
                 lag_ms=self._pipeline.lag_ms,
                 cpu_s=cpu_s,
                 rss_bytes=rss_bytes,
+                policy=self._overseer.keeper.in_force,
             ),
         )
 

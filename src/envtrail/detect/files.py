@@ -54,9 +54,9 @@ def load_policy(paths: Sequence[Path]) -> Loaded:
         InputError: one cannot be read.
     """
     texts: dict[str, str] = {}
-    for path in _files(paths):
+    for path, file in _files(paths):
         try:
-            texts[str(path)] = path.read_text(encoding="utf-8")
+            texts[str(path)] = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as fault:
             raise InputError(f"`{path}` cannot be read: {fault}", hint="a policy is UTF-8 text") from None
     return parse_policy(texts)
@@ -260,11 +260,14 @@ def _unknown(path: str, words: Sequence[str], known: set[str]) -> Iterator[tuple
             yield f"{path}[{at}]", f"`{word}` is unknown; {', '.join(sorted(known))}"
 
 
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
+def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """As what each file is known, and where it is read."""
     for path in paths:
         if path.is_dir():
-            yield from sorted(file for file in path.iterdir() if file.suffix in {".yaml", ".yml"})
+            # `policy sync` may lead the path elsewhere at any time: all files are of one folder.
+            folder = path.resolve()
+            yield from sorted((path / file.name, file) for file in folder.iterdir() if file.suffix in {".yaml", ".yml"})
         elif path.exists():
-            yield path
+            yield path, path
         else:
             raise InputError(f"there is no policy `{path}`", hint="`policy.path` names the folder, or give files")

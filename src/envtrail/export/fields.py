@@ -120,6 +120,8 @@ _KEYWORDS = [
     "envtrail.event.created",
     "envtrail.event.hint",
     "envtrail.heartbeat.version",
+    "envtrail.heartbeat.policy_digest",
+    "envtrail.heartbeat.policy_commit",
 ]
 _LONGS = [
     "event.duration",

@@ -17,6 +17,7 @@ _MOST_HOSTS = 10_000
 def heartbeat_of(host: str, now_ms: int, agent: AgentStatus | None, *, outbox: int, refused: int) -> Heartbeat:
     """What a machine tells of itself."""
     rules = agent.rules if agent is not None else None
+    policy = agent.policy if agent is not None else None
     return Heartbeat(
         host=host,
         time_ms=now_ms,
@@ -26,6 +27,8 @@ def heartbeat_of(host: str, now_ms: int, agent: AgentStatus | None, *, outbox: i
         rules_expected=rules.expected if rules is not None else None,
         lag_ms=agent.lag_ms if agent is not None else None,
         lost=agent.kernel.lost if agent is not None and agent.kernel is not None else None,
+        policy_digest=policy.digest if policy is not None else None,
+        policy_commit=policy.commit if policy is not None else None,
         outbox=outbox,
         refused=refused,
     )

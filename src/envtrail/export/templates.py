@@ -25,6 +25,8 @@ _SETTINGS = "envtrail-settings"
 _MAPPINGS = "envtrail-mappings"
 _PRIORITY = 500
 """Above the 100 of Elasticsearch's own template of `logs-*-*`."""
+_LONGEST_AGE_DAYS = 30
+"""Of an index that still takes documents."""
 
 
 class Cluster(Struct, frozen=True, kw_only=True):
@@ -68,9 +70,10 @@ def look_at(client: SearchClient) -> Cluster:
     try:
         client.ask("GET", path)
     except SearchError as fault:
-        if fault.status not in {400, 404, 405, 500}:
+        # Who may only ship may not ask (403): that is no word about whether it is there.
+        if fault.status not in {400, 403, 404, 405, 500}:
             raise
-        lifecycle = None
+        lifecycle = lifecycle if fault.status == 403 else None
     named = client.ask("GET", "/_cluster/state/master_node?filter_path=cluster_uuid", fine=(401, 403))
     uuid = str(named.get("cluster_uuid", ""))
     return Cluster(product=product, version=str(told.get("number", "")), lifecycle=lifecycle, id=uuid)
@@ -116,7 +119,7 @@ class Templates:
         mend = "envtrail elastic setup"
         if self._days and self._cluster.lifecycle is None:
             yield Step(what="retention", state="impossible", hint=_NO_LIFECYCLE)
-        elif self._days:
+        elif self._wants_policy():
             state = self._policy_state()
             yield Step(what=self._policy_path(), state=state, hint="" if state == "fine" else mend)
         for path, wanted in self._wanted():
@@ -201,8 +204,12 @@ class Templates:
         # `_data_stream` is not everywhere; a search is.
         return self._client.exists(f"/{name}/_search?size=0")
 
+    def _wants_policy(self) -> bool:
+        """What is kept for ever needs none; but one from before must not go on deleting."""
+        return bool(self._days) or (self._cluster.lifecycle is not None and self._policy_state() != "missing")
+
     def _setup_policy(self) -> Iterator[Step]:
-        if not self._days:
+        if not self._wants_policy():
             return
         if self._cluster.lifecycle is None:
             yield Step(what="retention", state="impossible", hint=_NO_LIFECYCLE)
@@ -224,28 +231,33 @@ class Templates:
         if answer.get("status") == 404 or not answer:
             return "missing"
         held = answer if self._cluster.lifecycle == "ism" else answer[POLICY]
-        return "fine" if _holds(held, self._policy()) else "different"
+        wanted = self._policy()
+        # A phase too many would delete what is to be kept.
+        has_phases = self._cluster.lifecycle == "ism" or held["policy"]["phases"].keys() == wanted["policy"]["phases"].keys()
+        return "fine" if has_phases and _holds(held, wanted) else "different"
 
     def _policy_path(self) -> str:
         return f"/_plugins/_ism/policies/{POLICY}" if self._cluster.lifecycle == "ism" else f"/_ilm/policy/{POLICY}"
 
     def _policy(self) -> dict[str, Any]:
-        rollover = {"max_age": "30d", "max_primary_shard_size": "50gb"}
+        # An index goes as a whole, by when it was rolled over: its first document is kept longer by as much as it was open.
+        age = f"{min(_LONGEST_AGE_DAYS, max(1, self._days // 10)) if self._days else _LONGEST_AGE_DAYS}d"
+        rollover = {"max_age": age, "max_primary_shard_size": "50gb"}
         if self._cluster.lifecycle == "ilm":
-            phases = {
-                "hot": {"actions": {"rollover": rollover}},
-                "delete": {"min_age": f"{self._days}d", "actions": {"delete": {}}},
-            }
+            phases: dict[str, Any] = {"hot": {"actions": {"rollover": rollover}}}
+            if self._days:
+                phases["delete"] = {"min_age": f"{self._days}d", "actions": {"delete": {}}}
             return {"policy": {"phases": phases, "_meta": _META}}
         patterns = [f"logs-envtrail.{kind}-*" for kind in STREAMS if kind not in STANDING]
-        states = [
-            {
-                "name": "hot",
-                "actions": [{"rollover": {"min_index_age": "30d", "min_primary_shard_size": "50gb"}}],
-                "transitions": [{"state_name": "delete", "conditions": {"min_rollover_age": f"{self._days}d"}}],
-            },
-            {"name": "delete", "actions": [{"delete": {}}], "transitions": []},
-        ]
+        hot: dict[str, Any] = {
+            "name": "hot",
+            "actions": [{"rollover": {"min_index_age": age, "min_primary_shard_size": "50gb"}}],
+            "transitions": [],
+        }
+        states = [hot]
+        if self._days:
+            hot["transitions"] = [{"state_name": "delete", "conditions": {"min_rollover_age": f"{self._days}d"}}]
+            states.append({"name": "delete", "actions": [{"delete": {}}], "transitions": []})
         return {
             "policy": {
                 "description": f"envtrail, version {VERSION}",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 INTERVAL_MS = 15_000
@@ -24,14 +27,31 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     """From the kernel's time stamp of the newest event to its being stored."""
     lost: int | None = None
     """Records that the kernel could not queue, since its boot."""
+    policy_digest: str | None = None
+    """Of the policy in force; null: none is, or the agent does not tell."""
+    policy_commit: str | None = None
+    """Of the Git repository that it came from."""
     outbox: int = 0
     """Documents that wait to be shipped."""
     refused: int = 0
     """Documents that the cluster did not take."""
 
 
-def faults_of(beat: Heartbeat, now_ms: int) -> list[str]:
-    """What is wrong with a machine; nothing: all is well."""
+def policy_of_most(beats: Sequence[Heartbeat]) -> str | None:
+    """The digest of the policy that more than half of the watched machines run; null: there is none."""
+    digests = Counter(beat.policy_digest for beat in beats if beat.watching)
+    digest, count = digests.most_common(1)[0] if digests else (None, 0)
+    return digest if count * 2 > digests.total() else None
+
+
+def faults_of(beat: Heartbeat, now_ms: int, *, policy: str | None = None) -> list[str]:
+    """What is wrong with a machine; nothing: all is well.
+
+    Args:
+        beat: Its newest.
+        now_ms: The clock of who asks.
+        policy: The policy that most run.
+    """
     faults = []
     if now_ms - beat.time_ms > SILENT_MS:
         faults.append("silent")
@@ -39,6 +59,8 @@ def faults_of(beat: Heartbeat, now_ms: int) -> list[str]:
         faults.append("agent not running")
     elif beat.rules_loaded != beat.rules_expected:
         faults.append("rules missing")
+    if policy is not None and beat.watching and beat.policy_digest != policy:
+        faults.append("not the policy of most" if beat.policy_digest else "no policy, as most have")
     if beat.time_ms - now_ms > INTERVAL_MS:
         faults.append(f"its clock is {(beat.time_ms - now_ms) // 1000} s ahead")
     if beat.refused:

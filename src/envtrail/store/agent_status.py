@@ -34,6 +34,15 @@ class KernelFigures(Struct, frozen=True, kw_only=True):
     backlog_limit: int
 
 
+class PolicyInForce(Struct, frozen=True, kw_only=True):
+    """By which policy operations are judged."""
+
+    digest: str
+    """`sha256:…` over names and texts."""
+    commit: str | None = None
+    """Of the Git repository that it came from."""
+
+
 class AgentStatus(Struct, frozen=True, kw_only=True):
     """One moment of a running agent."""
 
@@ -49,6 +58,8 @@ class AgentStatus(Struct, frozen=True, kw_only=True):
     """From the kernel's time stamp of the newest event to its being stored."""
     cpu_s: float
     rss_bytes: int
+    policy: PolicyInForce | None = None
+    """Null: none is in force."""
 
 
 def write_status(folder: Path, status: AgentStatus) -> None:

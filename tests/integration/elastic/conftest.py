@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from big_trail import fill
 from cluster_lab import Cluster
-from search_lab import RELEASES, SearchServer, search_server
+from search_lab import SERVERS, SearchServer, search_server
 from two_stores import Both, amend, notice
 
 from envtrail.export.fields import STREAMS
@@ -20,7 +20,7 @@ from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.store import Query
 
 
-@pytest.fixture(scope="session", params=list(RELEASES))
+@pytest.fixture(scope="session", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[SearchServer]:
     with search_server(request.param) as started:
         yield started

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 from big_trail import fill, fill_events
-from search_lab import RELEASES, SearchServer, search_server
+from search_lab import SERVERS, SearchServer, search_server
 
 from envtrail.export.book import read_refused, read_shipping
 from envtrail.export.ecs import documents_of
@@ -143,7 +143,7 @@ class Faults:
             self._server.call(method, path, body)
 
 
-@pytest.mark.parametrize("product", list(RELEASES)[:1] if FULL else list(RELEASES))
+@pytest.mark.parametrize("product", SERVERS[:1] if FULL else SERVERS)
 def test_everything_arrives_once(product: str, tmp_path: Path) -> None:
     seed = int(os.environ.get("ENVTRAIL_CHAOS_SEED") or random.randrange(1 << 30))
     print("seed", seed)

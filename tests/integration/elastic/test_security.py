@@ -2,162 +2,189 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import shutil
-import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from cluster_lab import Cluster
-from search_lab import SearchServer, search_server
+from guard_lab import PASSWORDS, Guarded, guarded_server, make_keys
 
 from envtrail.config import Config, load_config
 from envtrail.errors import ConfigError, SearchError
+from envtrail.export.book import Book, Refused, read_refused
 from envtrail.export.client import SearchClient, connection_of
+from envtrail.export.cluster import ClusterStore
 from envtrail.export.shipper import Shipper
-from envtrail.export.templates import Templates, look_at
+from envtrail.export.templates import Step, Templates, look_at, stream_name
+from envtrail.store.store import Query
 
 pytestmark = [pytest.mark.search, pytest.mark.timeout(180)]
-
-# As docs/elastic.md lists them.
-ROLES = """
-ships:
-  cluster: [monitor]
-  indices:
-    - {names: ["logs-envtrail.*"], privileges: [create_doc, auto_configure, read, maintenance]}
-sets-up:
-  cluster: [monitor, manage_index_templates, manage_ilm]
-  indices:
-    - {names: ["logs-envtrail.*"], privileges: [read, view_index_metadata]}
-"""
-PASSWORDS = {"shipper": "ship-it-well", "admin": "set-it-up-well", "root": "all-of-it-well"}
 
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, a server's and a client's certificate of it, and a client's of nobody."""
-    folder = tmp_path_factory.mktemp("keys")
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    for name in ("ca", "other"):
-        openssl(
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-keyout",
-            f"{name}.key",
-            "-out",
-            f"{name}.pem",
-            "-subj",
-            f"/CN={name}",
-            "-days",
-            "2",
-        )
-    for name in ("server", "client"):
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-        openssl(
-            "x509",
-            "-req",
-            "-in",
-            f"{name}.csr",
-            "-CA",
-            "ca.pem",
-            "-CAkey",
-            "ca.key",
-            "-out",
-            f"{name}.pem",
-            "-days",
-            "2",
-            "-extfile",
-            "names",
-        )
-    return folder
+    return make_keys(tmp_path_factory.mktemp("keys"))
 
 
-@pytest.fixture(scope="module")
-def guarded(keys: Path) -> Iterator[SearchServer]:
-    context = ssl.create_default_context(cafile=str(keys / "ca.pem"))
-    context.load_cert_chain(keys / "client.pem", keys / "client.key")
-    files = {
-        "roles.yml": ROLES,
-        "users": "".join(f"{name}:{_hashed(password)}\n" for name, password in PASSWORDS.items()),
-        "users_roles": "ships:shipper\nsets-up:admin\nsuperuser:root\n",
-        **{name: (keys / name).read_text() for name in ("ca.pem", "server.pem", "server.key")},
-    }
-    settings = {
-        "xpack.security.enabled": True,
-        "xpack.security.http.ssl.enabled": True,
-        "xpack.security.http.ssl.key": "server.key",
-        "xpack.security.http.ssl.certificate": "server.pem",
-        "xpack.security.http.ssl.certificate_authorities": ["ca.pem"],
-        "xpack.security.http.ssl.client_authentication": "required",
-        "xpack.security.transport.ssl.enabled": False,
-    }
-    with search_server("elasticsearch", files=files, tls=context, account=("root", PASSWORDS["root"]), **settings) as server:
-        yield server
+@pytest.fixture(
+    scope="module",
+    params=["elasticsearch", pytest.param("opensearch-guarded", marks=pytest.mark.search("opensearch-guarded"))],
+)
+def guarded(request: pytest.FixtureRequest, keys: Path) -> Iterator[Guarded]:
+    with guarded_server(request.param, keys) as started:
+        yield started
 
 
-def _hashed(password: str) -> str:
-    """As Elasticsearch's file realm takes it."""
-    salt = b"0123456789abcdef0123456789abcdef"
-    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 10_000, 32)
-    return f"{{PBKDF2}}10000${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> str:
+    return f"{abs(hash(request.node.name)):x}"[:12]
 
 
-def settings_of(
-    server: SearchServer, keys: Path, folder: Path, *, user: str = "shipper", password: str = "", **changed: str
-) -> Config:
-    secret = folder / f"{user}.password"
-    secret.write_text(password or PASSWORDS[user])
-    flags = {
-        "data_dir": str(folder / "trail"),
-        "elastic.urls": [server.url],
-        "elastic.user": user,
-        "elastic.password_file": str(secret),
-        "elastic.ca_file": str(keys / "ca.pem"),
-        "elastic.client_cert": str(keys / "client.pem"),
-        "elastic.client_key": str(keys / "client.key"),
-        "elastic.retention_days": 0,
-    }
-    return load_config(environ={}, flags=flags | {f"elastic.{name}": value for name, value in changed.items()})
-
-
-def templates_of(client: SearchClient) -> Templates:
-    return Templates(client, look_at(client), namespace="default", retention_days=0)
-
-
-def test_the_roles_that_are_documented_are_enough_and_no_more(
-    guarded: SearchServer, keys: Path, recorded: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def ours(guarded: Guarded, keys: Path, recorded: Path, tmp_path: Path, namespace: str) -> Ours:
     shutil.copytree(recorded, tmp_path / "trail")
-    with closing(SearchClient(connection_of(settings_of(guarded, keys, tmp_path)))) as client:
-        with pytest.raises(SearchError, match="403") as raised:
-            list(templates_of(client).setup())
-        assert "docs/elastic.md" in str(raised.value.hint)
-    with closing(SearchClient(connection_of(settings_of(guarded, keys, tmp_path, user="admin")))) as client:
-        assert {step.state for step in templates_of(client).setup()} == {"made"}
-    config = settings_of(guarded, keys, tmp_path)
-    cluster = Cluster(guarded, tmp_path / "trail", "default")
-    with (
-        closing(SearchClient(connection_of(config))) as client,
-        closing(Shipper(cluster.trail, client, config, lambda: cluster.now_ms, jitter=lambda: 0.0)) as shipper,
-    ):
-        for _ in range(50):
-            shipper.step()
-            cluster.now_ms += 1000
-            assert shipper.fault is None, shipper.fault
-            if shipper.is_done():
-                break
-    assert guarded.count("logs-envtrail.operation-default") == 21
+    return Ours(guarded, keys, tmp_path, namespace)
+
+
+class Ours:
+    """A trail, and whoever asks for it to be shipped to a namespace of its own."""
+
+    def __init__(self, guarded: Guarded, keys: Path, folder: Path, namespace: str) -> None:
+        self.keys, self.folder, self.namespace = keys, folder, namespace
+        self.book = folder / "trail/elastic.sqlite"
+        self._server = guarded.server
+        self.product = guarded.server.release.product
+        self._cluster = Cluster(guarded.server, folder / "trail", namespace)
+
+    def config(self, *, user: str = "shipper", password: str = "", **changed: str) -> Config:
+        secret = self.folder / f"{user}.password"
+        secret.write_text(password or PASSWORDS[user])
+        flags = {
+            "data_dir": str(self.folder / "trail"),
+            "elastic.urls": [self._server.url],
+            "elastic.namespace": self.namespace,
+            "elastic.user": user,
+            "elastic.password_file": str(secret),
+            "elastic.ca_file": str(self.keys / "ca.pem"),
+            "elastic.client_cert": str(self.keys / "client.pem"),
+            "elastic.client_key": str(self.keys / "client.key"),
+            "elastic.retention_days": 0,
+        }
+        return load_config(environ={}, flags=flags | {f"elastic.{name}": value for name, value in changed.items()})
+
+    def client(self, user: str = "shipper", password: str = "", **changed: str) -> SearchClient:
+        return SearchClient(connection_of(self.config(user=user, password=password, **changed)))
+
+    def set_up(self, user: str = "admin") -> list[Step]:
+        with closing(self.client(user)) as client:
+            return list(Templates(client, look_at(client), namespace=self.namespace, retention_days=0).setup())
+
+    def ship(self, user: str = "shipper", password: str = "") -> str | None:
+        """Until all was sent, or something went wrong: that is given."""
+        config = self.config(user=user, password=password)
+        with (
+            closing(SearchClient(connection_of(config))) as client,
+            closing(Shipper(self.folder / "trail", client, config, lambda: self._cluster.now_ms, jitter=lambda: 0.0)) as shipper,
+        ):
+            for _ in range(200):
+                shipper.step()
+                self._cluster.now_ms += 1000
+                if shipper.fault is not None or shipper.is_done():
+                    return shipper.fault
+            raise AssertionError("it does not come to an end")
+
+    def refused(self) -> list[Refused]:
+        return read_refused(self.book, 1000)
+
+    def count(self, kind: str) -> int:
+        return self._server.count(stream_name(kind, self.namespace))
+
+
+def test_the_roles_that_are_documented_are_enough_and_no_more(ours: Ours) -> None:
+    with pytest.raises(SearchError, match="403") as raised:
+        ours.set_up("shipper")
+    assert "docs/elastic.md" in str(raised.value.hint)
+    assert {step.state for step in ours.set_up()} <= {"made", "fine"}
+    assert ours.ship() is None
+    assert ours.count("operation") == 21
+    name = stream_name("operation", ours.namespace)
+    with closing(ours.client()) as client:
+        hit = client.ask("POST", f"/{name}/_search?seq_no_primary_term=true", {"size": 1})["hits"]["hits"][0]
+        document = f"/{hit['_index']}/_doc/{hit['_id']}"
+        for method, path, body in (
+            ("POST", f"/{name}/_delete_by_query", {"query": {"match_all": {}}}),
+            ("DELETE", f"/_data_stream/{name}", None),
+            ("DELETE", document, None),
+            ("PUT", document, hit["_source"]),
+            ("POST", document.replace("_doc", "_update"), {"doc": {"message": "another"}}),
+            ("POST", "/else-0/_doc", {"a": 1}),
+        ):
+            with pytest.raises(SearchError, match=r"40[03]"):
+                client.ask(method, path, body)
+        # Elasticsearch's `create_doc` is to add and nothing else; OpenSearch has no such privilege.
+        replaced = f"{document}?if_seq_no={hit['_seq_no']}&if_primary_term={hit['_primary_term']}"
+        status = client.ask("PUT", replaced, hit["_source"], fine=(403,)).get("status")
+        assert status == (403 if ours.product == "elasticsearch" else None)
+    assert ours.count("operation") == 21
+
+
+def test_a_new_version_is_set_up_where_documents_are(ours: Ours, guarded: Guarded) -> None:
+    ours.set_up()
+    assert ours.ship() is None
+    path = "/_component_template/envtrail-mappings"
+    held = guarded.server.call("GET", path)["component_templates"][0]["component_template"]
+    guarded.server.call("PUT", path, {"template": held["template"], "version": 0})
+    states = {step.what: step.state for step in ours.set_up()}
+    assert states[path] == "updated"
+    assert states[stream_name("operation", ours.namespace)] == "updated"
+
+
+def test_a_wrong_password_is_named_and_loses_nothing(ours: Ours) -> None:
+    ours.set_up()
+    fault = ours.ship(password="wrong-one-1")
+    assert fault is not None
+    assert "401" in fault
+    assert "elastic.password_file" in fault
+    assert "wrong-one-1" not in fault
+    assert ours.ship() is None
+    assert ours.count("operation") == 21
+    assert ours.refused() == []
+
+
+def test_who_may_read_reads_the_fleet_and_ships_nothing(ours: Ours) -> None:
+    ours.set_up()
+    assert ours.ship() is None
+    store = ClusterStore(ours.client("reader"), ours.namespace, "")
+    assert len(list(store.operations(Query()))) == 21
+    store.close()
+
+    ours.book.unlink()
+    fault = ours.ship("reader")
+    assert fault is not None
+    assert "403" in fault
+    assert "docs/elastic.md" in fault
+    assert ours.refused() == [], "a key that may not write at all: everything waits"
+    assert ours.ship() is None
+
+
+def test_one_stream_that_is_forbidden_holds_up_nothing(ours: Ours, guarded: Guarded) -> None:
+    ours.set_up()
+    guarded.set_role("ships", but="run")
+    try:
+        assert ours.ship() is None, "the others are taken"
+    finally:
+        guarded.set_role("ships")
+    assert ours.count("operation") == 21
+    refused = ours.refused()
+    assert {item.stream for item in refused} == {"run"}
+    assert all("403 security_exception" in item.reason for item in refused)
+    with closing(Book(ours.book)) as book:
+        assert book.retry_refused() == len(refused)
+    assert ours.ship() is None
+    assert ours.count("run") == len(refused)
+    assert ours.refused() == []
 
 
 @pytest.mark.parametrize(
@@ -168,18 +195,15 @@ def test_the_roles_that_are_documented_are_enough_and_no_more(
         ({"client_cert": "", "client_key": ""}, "does not answer", ""),
     ],
 )
-def test_what_is_wrong_is_named(
-    guarded: SearchServer, keys: Path, tmp_path: Path, changed: dict[str, str], said: str, hint: str
-) -> None:
-    changed = {name: str(keys / value) if value.endswith(".pem") else value for name, value in changed.items()}
-    with closing(SearchClient(connection_of(settings_of(guarded, keys, tmp_path, **changed)))) as client:
+def test_what_is_wrong_is_named(ours: Ours, changed: dict[str, str], said: str, hint: str) -> None:
+    changed = {name: str(ours.keys / value) if value.endswith(".pem") else value for name, value in changed.items()}
+    with closing(ours.client(**changed)) as client:
         with pytest.raises(SearchError, match=said) as raised:
             look_at(client)
         assert hint in str(raised.value.hint)
         assert "wrong" not in raised.value.message
 
 
-def test_a_key_that_cannot_be_read_is_named(guarded: SearchServer, keys: Path, tmp_path: Path) -> None:
-    config = settings_of(guarded, keys, tmp_path, client_key=str(keys / "ca.pem"))
+def test_a_key_that_cannot_be_read_is_named(ours: Ours) -> None:
     with pytest.raises(ConfigError, match=r"elastic\.client_key"):
-        SearchClient(connection_of(config))
+        ours.client(client_key=str(ours.keys / "ca.pem"))

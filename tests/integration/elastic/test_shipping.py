@@ -25,8 +25,8 @@ from search_lab import SearchServer, search_server
 from envtrail.export.book import Book, read_refused, read_shipping
 from envtrail.export.ecs import document_id
 from envtrail.export.fields import STREAMS, mapping
-from envtrail.export.frame import Document
-from envtrail.export.heartbeat import last_heartbeats
+from envtrail.export.frame import Document, site_of
+from envtrail.export.heartbeat import heartbeat_document, heartbeat_of, last_heartbeats
 from envtrail.export.shipper import Shipper
 from envtrail.export.templates import stream_name
 from envtrail.model.finding import Finding
@@ -34,7 +34,7 @@ from envtrail.model.gap import Gap
 from envtrail.model.heartbeat import faults_of
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
-from envtrail.store.agent_status import AgentStatus, KernelFigures, RulesStatus, write_status
+from envtrail.store.agent_status import AgentStatus, KernelFigures, PolicyInForce, RulesStatus, write_status
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.layout import Layout
 from envtrail.store.state import State
@@ -291,6 +291,7 @@ def test_a_machine_that_is_not_watched_or_not_heard_of_is_told(cluster: Cluster)
             lag_ms=7,
             cpu_s=0,
             rss_bytes=0,
+            policy=PolicyInForce(digest="sha256:aa", commit="c0ffee"),
         )
         write_status(cluster.trail, watching)
         cluster.now_ms += 30_000
@@ -298,12 +299,54 @@ def test_a_machine_that_is_not_watched_or_not_heard_of_is_told(cluster: Cluster)
         client.ask("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_refresh")
         (beat,) = last_heartbeats(client, cluster.namespace)
         assert (beat.watching, beat.rules_loaded, beat.lag_ms, beat.lost) == (True, 9, 7, 0)
+        assert (beat.policy_digest, beat.policy_commit) == ("sha256:aa", "c0ffee")
         assert faults_of(beat, beat.time_ms + 1000) == []
         assert faults_of(beat, beat.time_ms - 20_000) == ["its clock is 20 s ahead"]
     words = ["--data-dir", str(cluster.trail), "fleet", "status", "--url", cluster.server.url, "--json"]
     variables = os.environ | {"ENVTRAIL_ELASTIC_NAMESPACE": cluster.namespace}
     done = subprocess.run([sys.executable, "-m", "envtrail", *words], capture_output=True, text=True, env=variables, check=False)
     assert [json.loads(line)["host"] for line in done.stdout.splitlines()] == [host], done.stderr
+
+
+def test_a_machine_with_another_policy_than_most_is_marked(cluster: Cluster) -> None:
+    cluster.setup()
+    names = {"gpu1": "sha256:aa", "gpu2": "sha256:aa", "gpu3": "sha256:bb", "gpu4": "sha256:aa", "gpu5": None}
+    with closing(cluster.client()) as client:
+        for host, digest in names.items():
+            status = AgentStatus(
+                pid=os.getpid(),
+                version="1",
+                started_ms=0,
+                updated_ms=cluster.now_ms,
+                source="netlink",
+                rules=None,
+                kernel=None,
+                counters={},
+                lag_ms=7,
+                cpu_s=0,
+                rss_bytes=0,
+                policy=PolicyInForce(digest=digest, commit="c0ffee") if digest else None,
+            )
+            beat = heartbeat_of(host, cluster.now_ms, status, outbox=0, refused=0)
+            document = heartbeat_document(beat, site_of(cluster.config()))
+            client.ask("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_doc", document.body)
+        client.ask("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_refresh")
+    words = ["--data-dir", str(cluster.trail), "fleet", "status", "--url", cluster.server.url]
+    variables = os.environ | {"ENVTRAIL_ELASTIC_NAMESPACE": cluster.namespace}
+
+    def ask(*more: str) -> str:
+        command = [sys.executable, "-m", "envtrail", *words, *more]
+        done = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
+        assert done.returncode == 1, done.stderr
+        return done.stdout
+
+    told = {line["host"]: line["faults"] for line in map(json.loads, ask("--json").splitlines())}
+    assert told == {
+        **{host: [] for host in ("gpu1", "gpu2", "gpu4")},
+        "gpu3": ["not the policy of most"],
+        "gpu5": ["no policy, as most have"],
+    }
+    assert [line.count("c0ffee") for line in ask().splitlines() if line.startswith("gpu")] == [1, 1, 1, 1, 0]
 
 
 def test_teardown_takes_away_what_setup_made(lonely: Cluster) -> None:

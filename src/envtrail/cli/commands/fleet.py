@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -12,6 +13,9 @@ from envtrail.cli.elastic import client_of, config_with, urls_option
 from envtrail.cli.render import emit_json, emit_table, found_nothing
 from envtrail.errors import ExitCode
 from envtrail.model.times import show_ms
+
+if TYPE_CHECKING:
+    from envtrail.model.heartbeat import Heartbeat
 
 
 @click.group("fleet")
@@ -24,15 +28,16 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="JSON lines: a machine each, with what is wrong with it.")
 @click.pass_obj
 def status(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
-    """Each machine: is it watched, which rules, lag, losses, when it was last heard of. Exit code 1 when one is not as it should be."""
+    """Each machine: is it watched, which rules, which policy, lag, losses, when it was last heard of. Exit code 1 when one is not as it should be."""
     from envtrail.export.heartbeat import last_heartbeats
-    from envtrail.model.heartbeat import faults_of
+    from envtrail.model.heartbeat import faults_of, policy_of_most
 
     config = config_with(context, urls)
     with closing(client_of(config)) as client:
         beats = last_heartbeats(client, config.text("elastic.namespace"))
     now_ms = context.now_ms
-    faults = {beat.host: faults_of(beat, now_ms) for beat in beats}
+    policy = policy_of_most(beats)
+    faults = {beat.host: faults_of(beat, now_ms, policy=policy) for beat in beats}
     if as_json:
         emit_json([msgspec.to_builtins(beat) | {"faults": faults[beat.host]} for beat in beats])
     elif not beats:
@@ -43,6 +48,7 @@ def status(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
                 beat.host,
                 _of(beat.version),
                 f"{_of(beat.rules_loaded)}/{_of(beat.rules_expected)}",
+                _policy(beat),
                 f"{_of(beat.lag_ms)} ms",
                 _of(beat.lost),
                 str(beat.outbox),
@@ -51,9 +57,16 @@ def status(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
             ]
             for beat in beats
         ]
-        emit_table(["machine", "version", "rules", "lag", "lost", "waiting", "last heard of", "state"], rows)
+        emit_table(["machine", "version", "rules", "policy", "lag", "lost", "waiting", "last heard of", "state"], rows)
     if not beats or any(faults.values()):
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+
+
+def _policy(beat: Heartbeat) -> str:
+    """The commit where it came by Git, else its digest; both shortened."""
+    if beat.policy_digest is None:
+        return "none"
+    return beat.policy_commit[:12] if beat.policy_commit else beat.policy_digest[:19]
 
 
 def _of(value: object) -> str:

@@ -15,7 +15,7 @@ from envtrail.cli.options import moment
 from envtrail.cli.render import emit_json, emit_text, found_nothing, safe, style
 from envtrail.detect.cases import run_tests
 from envtrail.detect.facts import FactFinder
-from envtrail.detect.files import Loaded, load_policy
+from envtrail.detect.files import Loaded, PolicyFault, load_policy
 from envtrail.detect.judge import Decision, judge
 from envtrail.detect.policy import Policy, Rule, Verdict
 from envtrail.environments.advisories import read_advisories
@@ -161,6 +161,44 @@ def schema() -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(document), indent=1))
 
 
+@command.command()
+@click.option("--force", is_flag=True, help="Take a branch that does not go on from what is in place (rewound, replaced).")
+@click.option("--dry-run", is_flag=True, help="Fetch and check, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_obj
+def sync(context: Context, force: bool, dry_run: bool, as_json: bool) -> None:
+    """Take the policy from its Git repository (`policy.git`): check it, and put it in place in one step.
+
+    What is unsound, unsigned (`policy.git_signed`) or goes back is refused with exit code 2, and what is in place stays; so it does (4) where the
+    repository cannot be reached.
+    """
+    from envtrail.agent.policy_sync import sync_policy
+
+    synced = sync_policy(context.config, force=force, dry_run=dry_run)
+    if as_json:
+        emit_json([synced])
+    else:
+        before = synced.before[:12] if synced.before else "none"
+        commit = synced.commit
+        went = commit.id[:12] if synced.state == "fine" else f"{before} → {commit.id[:12]}"
+        signed = f", signed by {safe(synced.signer)}" if synced.signer else ""
+        click.echo(f"{synced.state}: {went} ({safe(commit.author)}: {safe(commit.subject)}{signed}), {len(synced.files)} files")
+        if synced.aside:
+            click.echo(f"the folder that was there is now {synced.aside}")
+        for fault in synced.faults:
+            _tell_fault(fault)
+    if synced.faults:
+        raise click.exceptions.Exit(ExitCode.USAGE)
+
+
+@command.command(hidden=True)
+@click.pass_obj
+def wanted(context: Context) -> None:
+    """Exit code 1 where no repository is named; for the service manager."""
+    if not context.config.text("policy.git"):
+        raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+
+
 def _load(context: Context, paths: tuple[Path, ...]) -> Loaded:
     return load_policy(paths or (Path(context.config.text("policy.path")),))
 
@@ -174,7 +212,11 @@ def _sound(loaded: Loaded) -> Policy:
 
 def _tell_faults(loaded: Loaded) -> None:
     for fault in loaded.faults:
-        click.echo(f"{safe(fault.path)}:{fault.line}:{fault.column}: {safe(fault.message)}", err=True)
+        _tell_fault(fault)
+
+
+def _tell_fault(fault: PolicyFault) -> None:
+    click.echo(f"{safe(fault.path)}:{fault.line}:{fault.column}: {safe(fault.message)}", err=True)
 
 
 def _fact_finder(context: Context, store: Store, policy: Policy) -> FactFinder:

@@ -10,7 +10,7 @@ from nicegui import ui
 
 from envtrail.i18n import marked
 from envtrail.model.gap import Gap
-from envtrail.model.heartbeat import Heartbeat, faults_of
+from envtrail.model.heartbeat import Heartbeat, faults_of, policy_of_most
 from envtrail.model.text import safe
 from envtrail.store.agent_status import AgentStatus
 from envtrail.store.store import Query, Store, StoreStatus
@@ -78,11 +78,12 @@ def _machines(machines: list[Heartbeat], now_ms: int, _: Translate) -> None:
     def said(value: object) -> str:
         return "–" if value is None else str(value)
 
+    policy = policy_of_most(machines)
     columns = [_("Machine"), _("State"), _("Last heard of"), _("Version"), _("Rules"), _("Behind by"), _("Lost"), _("Waiting")]
     rows = [
         [
             beat.host,
-            ", ".join(faults_of(beat, now_ms)) or _("fine"),
+            ", ".join(faults_of(beat, now_ms, policy=policy)) or _("fine"),
             show_ms(beat.time_ms),
             said(beat.version),
             f"{said(beat.rules_loaded)} / {said(beat.rules_expected)}",

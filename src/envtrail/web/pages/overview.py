@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from nicegui import ui
 
 from envtrail.i18n import marked
-from envtrail.model.heartbeat import Heartbeat, faults_of
+from envtrail.model.heartbeat import Heartbeat, faults_of, policy_of_most
 from envtrail.model.operation import Operation
 from envtrail.model.places import place_of
 from envtrail.model.text import safe
@@ -158,7 +158,8 @@ def _headline(figures: Figures, reading: Reading, now_ms: int, _: Translate) -> 
                 ui.label(name).classes("soft")
         with ui.link(target="/health").classes("plain"), ui.card().classes("q-pa-md").props("flat bordered"):
             if reading.fleet is not None:
-                wrong = sum(bool(faults_of(beat, now_ms)) for beat in figures.machines)
+                policy = policy_of_most(figures.machines)
+                wrong = sum(bool(faults_of(beat, now_ms, policy=policy)) for beat in figures.machines)
                 ui.label(f"{len(figures.machines):,}").classes("figure")
                 ui.label(_("machines, {count} of them not as they should be").format(count=wrong)).classes(
                     "bad" if wrong else "soft"
