@@ -27,7 +27,7 @@ def _installed(root: Path) -> configparser.ConfigParser:
     return unit
 
 
-@pytest.mark.parametrize("name", ["envtrail.service", "envtrail-notify.service"])
+@pytest.mark.parametrize("name", ["envtrail.service", "envtrail-notify.service", "envtrail-file.service"])
 def test_the_units_are_valid_and_confined(tmp_path: Path, name: str) -> None:
     _installed(tmp_path)
     unit = tmp_path / UNIT.rpartition("/")[0] / name

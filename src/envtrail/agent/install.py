@@ -13,7 +13,13 @@ from msgspec import Struct
 from envtrail.errors import CannotRunError
 
 FOLDER = "etc/systemd/system"
-UNITS = ("envtrail.service", "envtrail-notify.service", "envtrail-elastic.service", "envtrail-web.service")
+UNITS = (
+    "envtrail.service",
+    "envtrail-notify.service",
+    "envtrail-elastic.service",
+    "envtrail-file.service",
+    "envtrail-web.service",
+)
 ACCOUNTS = "etc/sysusers.d/envtrail.conf"
 PAM = "etc/pam.d/envtrail"
 _PAM_FILES = (("common-auth", "common-account"), ("system-auth", "system-auth"), ("password-auth", "password-auth"))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 from msgspec import Struct
 
-from envtrail.export.client import SearchClient
 from envtrail.export.ecs import Document, Site, frame
 from envtrail.export.templates import stream_name
 from envtrail.model.ids import make_ulid
 from envtrail.store.agent_status import AgentStatus
+
+if TYPE_CHECKING:
+    from envtrail.export.client import SearchClient
 
 INTERVAL_MS = 15_000
 SILENT_MS = 60_000
