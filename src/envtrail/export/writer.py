@@ -67,10 +67,8 @@ def line_file_of(config: Config) -> LineFile:
         group = grp.getgrnam(name).gr_gid if name else None
     except KeyError:
         raise ConfigError(f"elastic.file_group: there is no group `{name}`", hint=f"groupadd --system {name}") from None
-    count = config.number("elastic.file_count")
-    if count < 0:
-        raise ConfigError(f"elastic.file_count: {count} is less than 0", hint="0 keeps all")
-    return LineFile(path=path, most_bytes=config.number("elastic.file_bytes"), count=count, group=group)
+    most_bytes, count = config.number("elastic.file_bytes"), config.number("elastic.file_count")
+    return LineFile(path=path, most_bytes=most_bytes, count=count, group=group)
 
 
 def line_of(parcel: Parcel) -> bytes:
