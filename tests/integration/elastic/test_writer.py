@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,11 @@ def test_killed_at_any_moment_each_document_is_there_once(large: Path, tmp_path:
 
     disturbed = Writing(large, tmp_path / "disturbed" / "x")
     dice = random.Random(os.environ.get("ENVTRAIL_SEED", "1"))
-    kills, begun, grown = 0, 0, []
+    kills, grown = 0, []
     while kills < 20:
         process = disturbed.start("--once", bulk_documents=40, **ALL)
         before = _size(disturbed.path)
-        wait_until(lambda at=before: _size(disturbed.path) > at or process.poll() is not None, "it to write", timeout_s=60)
+        wait_until(partial(_has_grown, disturbed.path, before, process), "it to write", timeout_s=60)
         time.sleep(dice.random() / 8)
         if process.poll() is not None:
             assert kills > 10, f"it was done after {kills} kills"
@@ -73,13 +74,16 @@ def test_killed_at_any_moment_each_document_is_there_once(large: Path, tmp_path:
         process.kill()
         process.wait()
         kills += 1
-        begun += len(files_of(disturbed.path))
         grown.append(_size(disturbed.path) - before)
     assert all(size > 0 for size in grown)
     assert disturbed.start("--once", **ALL).wait(120) == 0
     assert len(files_of(disturbed.path)) > 20
     print(f"{kills} kills, {len(files_of(disturbed.path))} files")
     assert sorted(lines_of(disturbed.path)) == sorted(expected)
+
+
+def _has_grown(path: Path, size: int, process: subprocess.Popen[bytes]) -> bool:
+    return _size(path) > size or process.poll() is not None
 
 
 def _size(path: Path) -> int:
