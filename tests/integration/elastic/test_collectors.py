@@ -5,9 +5,13 @@ They are stopped, killed and started again while the file grows and is renamed.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import random
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -73,9 +77,73 @@ def test_each_line_becomes_one_document(
     assert not (tmp_path / "refused.log").exists()
 
 
+@pytest.mark.skipif(os.environ.get("ENVTRAIL_COLLECTORS") != "full", reason="ENVTRAIL_COLLECTORS=full builds it, in minutes")
+@pytest.mark.timeout(1800)
+def test_the_opentelemetry_collector_reads_each_line(recorded: Path, tmp_path: Path) -> None:
+    """What sends could not be had: what it reads, with the attributes that decide where it goes, is compared in a file.
+
+    It is stopped in good order: its file exporter says that it has what is still in its memory.
+    """
+    try:
+        fetch("otelcol")
+    except LookupError as why:
+        pytest.skip(f"it cannot be had: {why}")
+    writing = Writing(Path(shutil.copytree(recorded, tmp_path / "trail")), tmp_path / "log" / "envtrail.ndjson")
+    collector = Collector("otelcol", tmp_path, "http://127.0.0.1:9200", tmp_path / "log")
+    found: dict[str, tuple[str, str, Any]] = {}
+    try:
+        _follow(writing, collector, signal.SIGTERM, "otel")
+        expected = {line[16:42].decode(): json.loads(line) for line in lines_of(writing.path, beats=True)}
+
+        def all_there() -> bool:
+            found.update(_read_by_otelcol(tmp_path / "read.jsonl"))
+            return len(found) >= len(expected)
+
+        wait_until(all_there, f"{len(expected)} documents", timeout_s=60)
+    finally:
+        collector.stop()
+        print(len(found), collector.said()[-1500:])
+    for id_, document in expected.items():
+        assert document.pop("document_id") == id_
+        assert found[id_] == (document["data_stream"]["dataset"], "otel", document)
+    assert found.keys() == expected.keys()
+
+
+def _read_by_otelcol(path: Path) -> dict[str, tuple[str, str, Any]]:
+    """By id: data set, namespace and document."""
+    read = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with contextlib.suppress(json.JSONDecodeError):  # one is being written, or was when it was killed
+            for resource in json.loads(line)["resourceLogs"]:
+                for record in (record for scope in resource["scopeLogs"] for record in scope["logRecords"]):
+                    told = {item["key"]: _plain(item["value"]) for item in record["attributes"]}
+                    key = told["elasticsearch.document_id"]
+                    read[key] = (told["data_stream.dataset"], told["data_stream.namespace"], _plain(record["body"]))
+    return read
+
+
+def _plain(value: dict[str, Any]) -> Any:
+    """A value of OTLP's JSON.
+
+    References:
+        https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
+    """
+    match value:
+        case {"kvlistValue": items}:
+            return {item["key"]: _plain(item["value"]) for item in items.get("values", ())}
+        case {"arrayValue": items}:
+            return [_plain(item) for item in items.get("values", ())]
+        case {"intValue": number}:
+            return int(number)
+        case {}:
+            return next(iter(value.values()), None)
+
+
 def _follow(writing: Writing, collector: Collector, ending: signal.Signals, namespace: str) -> None:
-    """The file grows and is renamed under a collector that is ended three times, once before a rename and twice in the middle."""
+    """The file grows and is renamed under a collector that is ended three times, and is renamed while it stands still."""
     config = writing.config(namespace=namespace, bulk_documents=60, file_bytes=300_000, file_count=0)
+    dice = random.Random(os.environ.get("ENVTRAIL_SEED", "1"))
+    renamed = []
     with closing(Shipper(writing.trail, line_file_of(config), config, lambda: writing.now_ms, jitter=lambda: 0.0)) as shipper:
         for step in range(200):
             shipper.step()
@@ -84,12 +152,16 @@ def _follow(writing: Writing, collector: Collector, ending: signal.Signals, name
                 collector.start()
             elif step in {6, 12, 18}:
                 _wait_for_some(collector)
+                time.sleep(dice.random())
                 collector.stop(ending)
-            elif step in {10, 15, 21}:
+                before = len(files_of(writing.path))
+            elif step in {10, 16, 22}:
+                renamed.append(len(files_of(writing.path)) - before)
                 collector.start()
-            if shipper.is_done() and step > 21:
+            if shipper.is_done() and step > 22:
                 break
     assert collector.starts == 4
+    assert sum(renamed) >= 2, "it was renamed while the collector stood still"
 
 
 def _wait_for_some(collector: Collector) -> None:
