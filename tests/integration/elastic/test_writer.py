@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -19,12 +20,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from audit_lab import wait_until
+from audit_lab import open_folders, run_as, running_agent, wait_until
 from big_trail import fill, fill_events
 from line_lab import Writing, files_of, lines_of
 
 from envtrail.errors import ConfigError
-from envtrail.export.book import Book, Parcel, read_shipping
+from envtrail.export.book import Book, Parcel, are_events, read_shipping
 from envtrail.export.ecs import document_id
 from envtrail.export.writer import LineFile, Writer, line_file_of, line_of
 from envtrail.store.embedded import EmbeddedStore
@@ -33,6 +34,7 @@ from envtrail.store.state import State
 from envtrail.store.store import Query
 
 pytestmark = pytest.mark.timeout(300)
+AUID = 61118
 ALL = {"file_count": 0, "file_bytes": 400_000}
 
 
@@ -51,7 +53,7 @@ def large(tmp_path: Path) -> Path:
 
 
 def test_killed_at_any_moment_each_document_is_there_once(large: Path, tmp_path: Path) -> None:
-    """Twenty kills while it writes and renames: the same lines, in the same order as when nothing had happened."""
+    """Twenty kills while it writes and renames: the same lines as when nothing had happened, and none is taken back."""
     undisturbed = Writing(large, tmp_path / "undisturbed" / "x")
     undisturbed.write(**ALL)
     expected = lines_of(undisturbed.path)
@@ -63,6 +65,8 @@ def test_killed_at_any_moment_each_document_is_there_once(large: Path, tmp_path:
     disturbed = Writing(large, tmp_path / "disturbed" / "x")
     dice = random.Random(os.environ.get("ENVTRAIL_SEED", "1"))
     kills, grown = 0, []
+    read: dict[int, bytes] = {}
+    """By inode: what a collector may have read."""
     while kills < 20:
         process = disturbed.start("--once", bulk_documents=40, **ALL)
         before = _size(disturbed.path)
@@ -74,10 +78,15 @@ def test_killed_at_any_moment_each_document_is_there_once(large: Path, tmp_path:
         process.kill()
         process.wait()
         kills += 1
+        if disturbed.path.exists():
+            read[disturbed.path.stat().st_ino] = disturbed.path.read_bytes()
         grown.append(_size(disturbed.path) - before)
     assert all(size > 0 for size in grown)
     assert disturbed.start("--once", **ALL).wait(120) == 0
     assert len(files_of(disturbed.path)) > 20
+    for file in files_of(disturbed.path):
+        assert file.read_bytes().startswith(read.pop(file.stat().st_ino, b"")), "nothing is taken back"
+    assert not read
     print(f"{kills} kills, {len(files_of(disturbed.path))} files")
     assert sorted(lines_of(disturbed.path)) == sorted(expected)
 
@@ -171,6 +180,30 @@ def test_broken_off_at_any_byte_it_is_gone_on_with(book: Book, tmp_path: Path) -
         first += 3
         assert path.read_bytes() == expected
     assert book.outbox_size() == 0
+
+
+def test_events_that_were_written_and_not_settled_come_first(writing: Writing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the heartbeat that a new start has to tell: the file goes on with what stands in it."""
+    settle = Book.settle
+    broken = 0
+
+    def fail(self: Book, parcels: list[Parcel], *, there: bool) -> None:
+        nonlocal broken
+        if are_events(parcels) and broken < 3:
+            broken += 1
+            raise sqlite3.OperationalError("database or disk is full")
+        settle(self, parcels, there=there)
+
+    monkeypatch.setattr(Book, "settle", fail)
+    for count in range(1, 4):
+        with pytest.raises(sqlite3.OperationalError):
+            writing.write(bulk_documents=100)
+        assert broken == count
+        before = writing.path.read_bytes()
+    writing.write(bulk_documents=100)
+    assert writing.path.read_bytes().startswith(before)
+    lines = lines_of(writing.path, beats=True)
+    assert len(lines) == len(set(lines)) > 1300
 
 
 def test_a_tail_that_is_not_what_comes_next_is_cut_off(book: Book, tmp_path: Path) -> None:
@@ -338,3 +371,28 @@ def test_the_command_needs_no_network_library(writing: Writing, tmp_path: Path) 
     lines = lines_of(writing.path, beats=True)
     assert sum(count["sent"] for count in status["counts"]) == len(lines)
     assert (status["outbox"], status["fault"]) == (0, None)
+
+
+@pytest.mark.kernel
+def test_a_watched_machine_writes_what_is_done(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The agent starts the writer; what somebody does is a line in seconds, and so is that the machine is watched."""
+    folder = tmp_path_factory.mktemp("live")
+    open_folders(folder)
+    home, path = folder / "home", folder / "log" / "envtrail.ndjson"
+    home.mkdir()
+    os.chown(home, AUID, AUID)
+
+    def creations() -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in lines_of(path)] if path.exists() else []
+        return [document for document in found if document["event"]["action"] == "create"]
+
+    def watched() -> bool:
+        return any(json.loads(line)["envtrail"].get("heartbeat", {}).get("watching") for line in lines_of(path, beats=True))
+
+    with running_agent(folder, AUID, roots=[home], ENVTRAIL_ELASTIC_FILE=str(path)):
+        run_as(AUID, ["/usr/bin/python3", "-m", "venv", "--without-pip", str(home / "env")], cwd=home)
+        wait_until(lambda: bool(creations()), "a line of it", timeout_s=30)
+        (document,) = creations()
+        assert document["envtrail"]["environment"]["prefix"] == str(home / "env")
+        assert document["user"]["audit"]["id"] == str(AUID)
+        wait_until(watched, "a heartbeat of a watched machine", timeout_s=30)
