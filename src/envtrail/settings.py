@@ -270,6 +270,17 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("elastic.bulk_bytes", 5 * 1024 * 1024, "bytes", "Size of a bulk before it is compressed."),
     Setting("elastic.bulk_documents", 2000, "", "Documents in a bulk."),
     Setting(
+        "elastic.file",
+        "",
+        "path",
+        "File of JSON lines, for a shipper of your own; empty: none is written. It takes `elastic.streams` and `elastic.namespace` too.",
+    ),
+    Setting(
+        "elastic.file_bytes", 64 * 1024 * 1024, "bytes", "It is renamed to `….1`, and a new one begun, before it grows beyond."
+    ),
+    Setting("elastic.file_count", 16, "files", "Renamed files that are kept; what is older is gone, read or not. 0: all."),
+    Setting("elastic.file_group", "", "group", "Who may read it besides root; empty: nobody."),
+    Setting(
         "web.account",
         "envtrail-web",
         "account",

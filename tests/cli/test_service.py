@@ -28,7 +28,14 @@ def _installed(root: Path) -> configparser.ConfigParser:
 
 
 @pytest.mark.parametrize(
-    "name", ["envtrail.service", "envtrail-notify.service", "envtrail-elastic.service", "envtrail-policy.service"]
+    "name",
+    [
+        "envtrail.service",
+        "envtrail-notify.service",
+        "envtrail-elastic.service",
+        "envtrail-file.service",
+        "envtrail-policy.service",
+    ],
 )
 def test_the_units_are_valid_and_confined(tmp_path: Path, name: str) -> None:
     _installed(tmp_path)

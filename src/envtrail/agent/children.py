@@ -93,6 +93,11 @@ def shipper(config: Config) -> Child:
     return Child(config, ["elastic", "ship"], config.variables(), lambda: bool(config.names("elastic.urls")))
 
 
+def writer(config: Config) -> Child:
+    """Writes the same into a file for a shipper of the site's own, where one is named."""
+    return Child(config, ["elastic", "write"], config.variables(), lambda: bool(config.text("elastic.file")))
+
+
 def page(config: Config, port: int) -> Child:
     """The page, on loopback; its link is printed by itself. It runs as its own account, where there is one that can."""
     account: str | None = config.text("web.account")

@@ -20,7 +20,8 @@ from envtrail.core.control import AuditControl, KernelStatus
 from envtrail.detect.files import load_policy
 from envtrail.environments.find import find_environments
 from envtrail.errors import EnvtrailError, InputError
-from envtrail.export.book import read_shipping
+from envtrail.export.book import CLUSTER_BOOK, read_shipping
+from envtrail.export.process import running_pid
 from envtrail.store.agent_status import read_status
 
 _FREE_WARNING_FACTOR = 4
@@ -295,11 +296,9 @@ def _check_shipping(host: Host) -> Iterator[Finding]:
         command = "pip install 'envtrail[elastic]'"
         yield Finding(level=Level.WARNING, what="`elastic.urls` is set, and httpx is not installed", why=why, command=command)
         return
-    from envtrail.export.process import running_pid  # needs httpx
-
     folder = host.config.data_dir
     try:
-        shipping = read_shipping(folder / "elastic.sqlite")
+        shipping = read_shipping(folder / CLUSTER_BOOK)
     except EnvtrailError as fault:
         yield Finding(level=Level.UNKNOWN, what=fault.message, why=why, command=None)
         return

@@ -17,6 +17,7 @@ UNITS = (
     "envtrail.service",
     "envtrail-notify.service",
     "envtrail-elastic.service",
+    "envtrail-file.service",
     "envtrail-web.service",
     "envtrail-policy.timer",
 )

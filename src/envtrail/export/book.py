@@ -1,7 +1,7 @@
 """What the shipper knows: how far it is, what is on its way, what was sent, and what a server refused for good.
 
-`DATA/elastic.sqlite`; one writer, the shipper. Every change of it is durable before what follows from it is done. Without the file
-everything is offered again: servers know what they have by its `_id`.
+`DATA/elastic.sqlite` for a cluster, `DATA/elastic-file.sqlite` for a file; one writer each, its shipper. Every change of it is durable
+before what follows from it is done. Without it everything is offered again: servers know what they have by its `_id`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from envtrail.store.ledger import open_ledger, reading_ledger
 from envtrail.store.schema import in_transaction
 
 FORMAT = 1
+CLUSTER_BOOK = "elastic.sqlite"
+FILE_BOOK = "elastic-file.sqlite"
 _HINT = "delete it: everything is offered again, and what the servers have they keep once"
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -230,6 +232,11 @@ class Book:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+
+def are_events(parcels: Sequence[Parcel]) -> bool:
+    """A bulk is of the outbox, or of a segment."""
+    return parcels[0].number is None
 
 
 def encode(document: Document) -> bytes:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
-from envtrail.export.client import SearchClient
 from envtrail.export.frame import Document, Site, frame
 from envtrail.export.templates import stream_name
 from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.ids import make_ulid
 from envtrail.store.agent_status import AgentStatus
+
+if TYPE_CHECKING:
+    from envtrail.export.client import SearchClient
 
 _MOST_HOSTS = 10_000
 

@@ -7,16 +7,18 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from envtrail.config import Config
 from envtrail.errors import EnvtrailError
-from envtrail.export.client import SearchClient, connection_of
 from envtrail.export.shipper import Shipper
+from envtrail.export.writer import LineFile
 from envtrail.store.layout import ProcessLock, lock_holder
 
 _AFTER_FAULT_S = 5.0
+_LOCK = "elastic.lock"
+_FILE_LOCK = "elastic-file.lock"
 
 
 def run(
@@ -24,6 +26,7 @@ def run(
     config: Config,
     stop: threading.Event,
     *,
+    file: LineFile | None = None,
     once: bool = False,
     parent: int | None = None,
     on_fault: Callable[[str], None] = lambda _: None,
@@ -34,6 +37,7 @@ def run(
         folder: Of the trail.
         config: For `elastic.*`.
         stop: Set by whoever wants it to end; an answer that is awaited is awaited first.
+        file: Write into it, instead of sending to the cluster.
         once: End when all that is final was sent.
         parent: Process without which this one ends.
         on_fault: Told what is wrong, once each.
@@ -42,9 +46,13 @@ def run(
         ConfigError: a setting is not sound.
         CannotRunError: another process ships this trail.
     """
-    client = SearchClient(connection_of(config))
-    with closing(ProcessLock(folder / "elastic.lock", "ships")), closing(client):
-        shipper = Shipper(folder, client, config, _now_ms)
+    with ExitStack() as opened:
+        if file is None:
+            from envtrail.export.client import SearchClient, connection_of
+
+            client = opened.enter_context(closing(SearchClient(connection_of(config))))
+        opened.enter_context(closing(ProcessLock(folder / (_FILE_LOCK if file else _LOCK), "ships")))
+        shipper = Shipper(folder, file or client, config, _now_ms)
         told: str | None = None
         with closing(shipper):
             while not stop.is_set() and (parent is None or os.getppid() == parent):
@@ -63,9 +71,9 @@ def run(
                 stop.wait(max(0, next_ms - _now_ms()) / 1000)
 
 
-def running_pid(folder: Path) -> int | None:
-    """The process that ships a trail."""
-    return lock_holder(folder / "elastic.lock")
+def running_pid(folder: Path, *, file: bool = False) -> int | None:
+    """The process that ships a trail, or writes it into a file."""
+    return lock_holder(folder / (_FILE_LOCK if file else _LOCK))
 
 
 def _now_ms() -> int:

@@ -18,14 +18,14 @@ from typing import Any
 import msgspec
 
 from envtrail.errors import SearchError
-from envtrail.export.book import Book, Parcel, encode
+from envtrail.export.book import Book, Parcel, are_events, encode
 from envtrail.export.client import SearchClient, reason_of
+from envtrail.export.destination import Pause
 from envtrail.export.fields import STANDING
 from envtrail.export.frame import Document
 from envtrail.export.templates import Templates, look_at, stream_name
 
 _CHECK_MS = 600_000
-_FIRST_WAIT_MS = 1_000
 _LONGEST_WAIT_MS = 60_000
 _MOST_AMENDMENTS = 10_000
 """Hits of one search (`index.max_result_window`)."""
@@ -64,12 +64,18 @@ class Sender:
         self._most_bytes = self.bulk_bytes = bulk_bytes
         self._advance = advance
         self._amend = amend
-        self._jitter = jitter
+        self._pause = Pause(book, jitter, longest_ms=_LONGEST_WAIT_MS)
         self._checked_ms: int | None = None
-        self.next_ms = 0
-        """Not before this, after a failure."""
-        self.fault: str | None = None
+
+    @property
+    def fault(self) -> str | None:
         """What went wrong last; null since a bulk was taken."""
+        return self._pause.fault
+
+    @property
+    def next_ms(self) -> int:
+        """Not before this, after a failure."""
+        return self._pause.next_ms
 
     def send(self, parcels: list[Parcel], now_ms: int) -> None:
         """Send a bulk, of the outbox or of one segment; what fails is told in `fault`, and is offered again."""
@@ -241,32 +247,12 @@ class Sender:
                 self._advance(1)
 
     def _succeed(self, now_ms: int) -> None:
-        self._book.keep("success_ms", now_ms)
-        for name in ("fault", "failures", "next_ms"):
-            self._book.keep(name, None)
-        self.fault = None
-        self.next_ms = 0
+        self._pause.succeed(now_ms)
         self.bulk_bytes = min(self._most_bytes, self.bulk_bytes * 2)
 
     def _fail(self, fault: SearchError, now_ms: int) -> None:
-        failures = self._book.number("failures") + 1
-        wait_ms = min(_LONGEST_WAIT_MS, _FIRST_WAIT_MS << min(failures - 1, 10)) * self._jitter()
-        if fault.wait_s is not None:
-            wait_ms = max(wait_ms, fault.wait_s * 1000)
-        if fault.status == 413:
-            wait_ms = 0
-        self.next_ms = now_ms + int(wait_ms)
-        self.fault = f"{fault.message}; {fault.hint}" if fault.hint else fault.message
-        with self._book.transaction():
-            self._book.keep("failures", failures)
-            self._book.keep("fault", self.fault)
-            self._book.keep("fault_ms", now_ms)
-            self._book.keep("next_ms", self.next_ms)
-
-
-def are_events(parcels: Sequence[Parcel]) -> bool:
-    """A bulk is of the outbox, or of a segment."""
-    return parcels[0].number is None
+        told = f"{fault.message}; {fault.hint}" if fault.hint else fault.message
+        self._pause.fail(told, now_ms, least_ms=(fault.wait_s or 0) * 1000, at_once=fault.status == 413)
 
 
 def _by_stream(parcels: Sequence[Parcel]) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""The loop that ships: what was written becomes documents once it is final, and nothing is forgotten before a server has it.
+"""The loop that ships: what was written becomes documents once it is final, and nothing is forgotten before it has arrived.
 
 A document has the same `_id` whenever it is made, and is sent with `create`: a server that has it says 409. What an item says later is an
 amendment, a document of its own.
@@ -9,25 +9,29 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from envtrail.config import Config
 from envtrail.errors import ConfigError
-from envtrail.export.book import Book, Parcel
-from envtrail.export.client import SearchClient
+from envtrail.export.book import CLUSTER_BOOK, FILE_BOOK, Book, Parcel
+from envtrail.export.destination import Destination
 from envtrail.export.ecs import amendment_of, document_id, documents_of
 from envtrail.export.fields import OWN
 from envtrail.export.frame import Document, site_of
 from envtrail.export.heartbeat import heartbeat_document, heartbeat_of
 from envtrail.export.identity import digest_of, id_of
 from envtrail.export.segments import SegmentReader
-from envtrail.export.sender import Sender
+from envtrail.export.writer import LineFile, Writer
 from envtrail.model.heartbeat import INTERVAL_MS
 from envtrail.model.run import STILL_RUNNING, Run
 from envtrail.store.agent_status import read_status
 from envtrail.store.arrivals import KINDS, Arrivals, Item
 from envtrail.store.layout import Layout
+
+if TYPE_CHECKING:
+    from envtrail.export.client import SearchClient
 
 LOOK_MS = 500
 SETTLE_MS = 2_000
@@ -41,11 +45,11 @@ _TAKE = 2_000
 
 
 class Shipper:
-    """Sends what a trail holds to one cluster.
+    """Sends what a trail holds to one cluster, or writes it to one file.
 
     Args:
         folder: Of the trail.
-        client: Of the cluster.
+        to: The client of the cluster, or the file; each has a book of its own.
         config: For `elastic.*`.
         clock: Wall clock in ms.
         jitter: Between 0 and 1, anew for each call.
@@ -58,7 +62,7 @@ class Shipper:
     def __init__(
         self,
         folder: Path,
-        client: SearchClient,
+        to: SearchClient | LineFile,
         config: Config,
         clock: Callable[[], int],
         *,
@@ -72,19 +76,28 @@ class Shipper:
         self._host = config.node
         self._beat_ms = 0
         self._site = site_of(config)
-        self._book = Book(folder / "elastic.sqlite")
+        self._book = Book(folder / (FILE_BOOK if isinstance(to, LineFile) else CLUSTER_BOOK))
         self._arrivals = Arrivals(layout.state)
         self._segments = SegmentReader(layout, self._site) if "event" in streams else None
         self._streams = frozenset(streams) | {"amendment"}
         self._kinds = [kind for kind in KINDS if kind in self._streams or (kind == "operation" and "change" in self._streams)]
         self._bulk_documents = config.number("elastic.bulk_documents")
         self._clock = clock
-        self._sender = Sender(
+        self._sender = self._destination(to, config, jitter)
+
+    def _destination(self, to: SearchClient | LineFile, config: Config, jitter: Callable[[], float]) -> Destination:
+        bulk_bytes = config.number("elastic.bulk_bytes")
+        namespace = self._site.namespace
+        if isinstance(to, LineFile):
+            return Writer(self._book, to, namespace=namespace, bulk_bytes=bulk_bytes, advance=self._advance, jitter=jitter)
+        from envtrail.export.sender import Sender  # httpx, which a file has no need of
+
+        return Sender(
             self._book,
-            client,
-            namespace=self._site.namespace,
+            to,
+            namespace=namespace,
             retention_days=config.number("elastic.retention_days"),
-            bulk_bytes=config.number("elastic.bulk_bytes"),
+            bulk_bytes=bulk_bytes,
             advance=self._advance,
             amend=self._amend,
             jitter=jitter,
@@ -217,11 +230,11 @@ class Shipper:
         self._book.note_sent(kind, id_of(item), digest)
 
     def _next_bulk(self) -> list[Parcel]:
-        """What goes next: items before events, and of these only what fits."""
-        parcels = self._book.next_parcels(self._bulk_documents)
+        """What goes next: what is on its way, then items before events; and of these only what fits."""
+        on_its_way = self._book.fact("events_to") if self._segments is not None else None
+        parcels = self._book.next_parcels(self._bulk_documents) if on_its_way is None else []
         if not parcels and self._segments is not None:
             segment, row = self._book.number("segment"), self._book.number("row")
-            on_its_way = self._book.fact("events_to")
             parcels = self._segments.read(segment, row, self._bulk_documents, until=int(on_its_way) if on_its_way else None)
             parcels = [msgspec.structs.replace(parcel, is_uncertain=on_its_way is not None) for parcel in parcels]
             if on_its_way:

@@ -9,13 +9,15 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from envtrail.errors import SearchError
-from envtrail.export.client import SearchClient
 from envtrail.export.fields import STANDING, STREAMS, mapping
+
+if TYPE_CHECKING:
+    from envtrail.export.client import SearchClient
 
 VERSION = 2
 """Of all that is made here; it grows with each change of a mapping or a setting."""

@@ -21,6 +21,7 @@ from envtrail.model.times import show_ms
 
 if TYPE_CHECKING:
     from envtrail.export.alerts import Alert
+    from envtrail.export.book import Shipping
     from envtrail.export.client import SearchClient
     from envtrail.export.templates import Step, Templates
 
@@ -102,25 +103,61 @@ def ship(context: Context, urls: tuple[str, ...], once: bool, parent: int | None
 
 
 @command.command()
-@_json("one object")
+@click.argument("path", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--once", is_flag=True, help="End when all that is final was written.")
+@click.option("--parent", type=int, hidden=True, help="End when this process is not the parent any more.")
+@click.pass_obj
+def write(context: Context, path: Path | None, once: bool, parent: int | None) -> None:
+    """Write what `ship` sends into a file of JSON lines, and what comes, until Ctrl-C; for a shipper of your own.
+
+    PATH instead of `elastic.file`. Each document is there once, even when this is killed. `envtrail up` and the service do it where
+    elastic.file is set; docs/collectors has configurations of collectors.
+    """
+    from envtrail.export.process import run
+    from envtrail.export.writer import line_file_of
+
+    stop = set_by_signals()
+    config = context.config.replaced("PATH", elastic__file=str(path.absolute())) if path else context.config
+    run(
+        config.data_dir,
+        config,
+        stop,
+        file=line_file_of(config),
+        once=once,
+        parent=parent,
+        on_fault=lambda fault: click.echo(f"elastic: {safe(fault)}", err=True),
+    )
+
+
+@command.command()
+@_json("one object for the cluster, one for the file")
 @click.pass_obj
 def status(context: Context, as_json: bool) -> None:
-    """How shipping fares: what was sent, what waits, what was refused, the last fault."""
-    from envtrail.export.book import read_shipping
+    """How shipping fares: what was sent or written, what waits, what was refused, the last fault."""
+    from envtrail.export.book import CLUSTER_BOOK, FILE_BOOK, read_shipping
     from envtrail.export.process import running_pid
 
     folder = context.config.data_dir
-    shipping = read_shipping(folder / "elastic.sqlite")
-    pid = running_pid(folder)
+    sent, written = read_shipping(folder / CLUSTER_BOOK), read_shipping(folder / FILE_BOOK)
     if as_json:
-        emit_json([] if shipping is None else [shipping])
+        emit_json(shipping for shipping in (sent, written) if shipping is not None)
         return
-    click.echo(f"shipper     running, pid {pid}" if pid else "shipper     not running: nothing is sent")
+    if sent is not None or written is None:
+        pid = running_pid(folder)
+        click.echo(f"shipper     running, pid {pid}" if pid else "shipper     not running: nothing is sent")
+        _show_shipping(sent, "sent")
+    if written is not None:
+        pid = running_pid(folder, file=True)
+        click.echo(f"writer      running, pid {pid}" if pid else "writer      not running: nothing is written")
+        _show_shipping(written, "written")
+
+
+def _show_shipping(shipping: Shipping | None, done: str) -> None:
     if shipping is None:
         return
     for count in shipping.counts:
         there = f", {count.there:,} there already" if count.there else ""
-        click.echo(f"{count.stream:11} {count.sent:,} sent{there}")
+        click.echo(f"{count.stream:11} {count.sent:,} {done}{there}")
     click.echo(f"waiting     {shipping.outbox:,} documents; {shipping.changed:,} items that are not final yet")
     if shipping.refused:
         click.echo(style(f"refused     {shipping.refused:,} documents: `envtrail elastic refused` tells why", fg="red"))
@@ -142,11 +179,11 @@ def status(context: Context, as_json: bool) -> None:
 @click.pass_obj
 def refused(context: Context, retry: bool, limit: int, as_json: bool) -> None:
     """Documents that the cluster did not take, and why; they are kept here. Exit code 1 when there is none."""
-    from envtrail.export.book import Book, read_refused
+    from envtrail.export.book import CLUSTER_BOOK, Book, read_refused
     from envtrail.export.process import running_pid
 
     folder = context.config.data_dir
-    path = folder / "elastic.sqlite"
+    path = folder / CLUSTER_BOOK
     found = read_refused(path, limit)
     if not found:
         click.echo("nothing was refused", err=True)
@@ -212,10 +249,11 @@ def alerts(context: Context, program: str, output: Path | None) -> None:
 
 
 @command.command(hidden=True)
+@click.option("--file", "of_file", is_flag=True)
 @click.pass_obj
-def wanted(context: Context) -> None:
-    """Exit code 1 where no server is named; for the service manager."""
-    if not context.config.names("elastic.urls"):
+def wanted(context: Context, of_file: bool) -> None:
+    """Exit code 1 where no server is named, or no file; for the service manager."""
+    if not (context.config.text("elastic.file") if of_file else context.config.names("elastic.urls")):
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
 
 

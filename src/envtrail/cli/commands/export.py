@@ -31,7 +31,7 @@ _COLUMNS = ("id", "started", "ended", "user", "uid", "tool", "kind", "outcome", 
 def command(context: Context, form: str, what: str, output: Path | None, since: str | None, until: str | None) -> None:
     """Write operations or events as JSON lines, ECS documents, CSV or Parquet, oldest first.
 
-    `ecs` is for a shipper of your own (Filebeat, Elastic Agent, Vector, Fluent Bit): the documents that `elastic ship` sends, a line each.
+    `ecs`: the documents that `elastic ship` sends, a line each. For a shipper of your own, `elastic write` makes a file that follows.
     """
     if form == "parquet" and output is None:
         raise UsageError("parquet needs a file", hint="-o FILE")

@@ -19,7 +19,7 @@ def command(context: Context, profile: str | None, as_json: bool, with_page: boo
 
     Ctrl-C ends it and takes out the rules it loaded; the trail stays.
     """
-    from envtrail.agent.children import notifier, page, shipper
+    from envtrail.agent.children import notifier, page, shipper, writer
     from envtrail.agent.service import serve
     from envtrail.cli.feed import Feed
 
@@ -32,7 +32,7 @@ def command(context: Context, profile: str | None, as_json: bool, with_page: boo
         on_result=feed.show,
         on_fault=feed.warn,
         on_reading=feed.reading,
-        children=(notifier(config), shipper(config), *((page(config, port),) if with_page else ())),
+        children=(notifier(config), shipper(config), writer(config), *((page(config, port),) if with_page else ())),
     )
     if ended_by_hand:
         raise click.exceptions.Exit(ExitCode.INTERRUPTED)
