@@ -13,6 +13,7 @@ from search_lab import SearchServer
 
 from envtrail.config import Config, load_config
 from envtrail.export.client import Connection, SearchClient
+from envtrail.export.fields import STREAMS
 from envtrail.export.shipper import Shipper
 from envtrail.export.templates import Templates, look_at, stream_name
 
@@ -69,5 +70,4 @@ class Cluster:
         return {item.id: item for item in (msgspec.convert(body, type_) for body in bodies)}
 
     def counts(self) -> dict[str, int]:
-        kinds = ("operation", "change", "run", "finding", "gap", "event", "amendment")
-        return {kind: len(self.documents(kind)) for kind in kinds}
+        return {kind: len(self.documents(kind)) for kind in STREAMS if kind != "heartbeat"}

@@ -124,7 +124,7 @@ class Inventory:
         return iter(sorted(found, key=lambda use: (-use.runs, use.user or "", use.uid or 0)))
 
     def _snapshots(self, filters: Sequence[Filter], query: Query) -> Iterator[SnapshotRef]:
-        order = ("@timestamp", "envtrail.snapshot.digest")
+        order = ("@timestamp", "envtrail.snapshot.digest", "envtrail.environment.prefix")
         return self._searching.items("snapshot", SnapshotRef, filters, query, order=order)
 
     def _holdings(self, filters: Sequence[Filter]) -> Iterator[Holding]:

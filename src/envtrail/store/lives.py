@@ -79,7 +79,7 @@ def find_holding(database: sqlite3.Connection, number: str) -> Holding | None:
 def find_snapshots(database: sqlite3.Connection, prefix: str | None) -> Iterator[SnapshotRef]:
     """Every stored snapshot of an environment (or of all of them), oldest first."""
     where = "" if prefix is None else "WHERE s.prefix = ?"
-    rows = database.execute(f"{_SNAPSHOTS} {where} ORDER BY s.time_ms, s.digest", () if prefix is None else (prefix,))
+    rows = database.execute(f"{_SNAPSHOTS} {where} ORDER BY s.time_ms, s.digest, s.prefix", () if prefix is None else (prefix,))
     yield from map(_snapshot, rows)
 
 

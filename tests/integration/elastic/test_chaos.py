@@ -25,19 +25,22 @@ import pytest
 from big_trail import fill, fill_events
 from search_lab import SERVERS, SearchServer, search_server
 
+from envtrail.config import load_config
 from envtrail.export.book import read_refused, read_shipping
 from envtrail.export.ecs import documents_of
 from envtrail.export.ecs_events import event_document
-from envtrail.export.frame import Site
+from envtrail.export.fields import STREAMS
+from envtrail.export.frame import site_of
 from envtrail.export.templates import stream_name
-from envtrail.model.operation import Operation
-from envtrail.model.run import Run
+from envtrail.store.arrivals import Arrivals
 from envtrail.store.embedded import EmbeddedStore
+from envtrail.store.layout import Layout
+from envtrail.store.schema import LOGGED
 from envtrail.store.store import Query
 
 FULL = os.environ.get("ENVTRAIL_CHAOS") == "full"
 EVENTS, OPERATIONS, RUNS, TIMES = (1_000_000, 100_000, 20_000, 20) if FULL else (20_000, 2_000, 500, 2)
-KINDS = ("operation", "change", "run", "finding", "gap", "event", "amendment")
+KINDS = tuple(kind for kind in STREAMS if kind != "heartbeat")
 pytestmark = [pytest.mark.search, pytest.mark.timeout(7200 if FULL else 420)]
 
 
@@ -183,14 +186,18 @@ def test_everything_arrives_once(product: str, tmp_path: Path) -> None:
 
 
 def _expected(trail: Path) -> Iterator[tuple[str, str]]:
-    store = EmbeddedStore(trail)
-    items: list[Operation | Run] = [*store.operations(Query()), *store.runs(Query(everything=True))]
-    for item in items:
-        yield from ((document.stream, document.id) for document in documents_of(item, Site()))
-    for row in store.events(Query()):
-        document = event_document(row.values, row.segment, Site())
-        yield document.stream, document.id
-    store.close()
+    site = site_of(load_config(environ={}))
+    with closing(Arrivals(Layout(trail).state)) as arrivals:
+        arrivals.changed()
+        for kind in LOGGED:
+            for key in arrivals.ids(kind, "", -1):
+                item = arrivals.item(kind, key)
+                assert item is not None
+                yield from ((document.stream, document.id) for document in documents_of(item, site))
+    with closing(EmbeddedStore(trail)) as store:
+        for row in store.events(Query()):
+            document = event_document(row.values, row.segment, site)
+            yield document.stream, document.id
 
 
 def _ids(server: SearchServer, name: str) -> Iterator[str]:

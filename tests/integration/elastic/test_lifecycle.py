@@ -38,9 +38,10 @@ class Hasty(Templates):
         return body
 
     def settings(self) -> dict[str, Any]:
-        """Of each index, as the component template has them."""
-        body: dict[str, Any] = next(body for path, body in self._wanted() if path.endswith("envtrail-settings"))
-        return dict(body["template"]["settings"]["index"])
+        """Of each index of operations, as the templates have them."""
+        bodies = dict(self._wanted())
+        parts = (bodies[path] for path in ("/_component_template/envtrail-settings", "/_index_template/logs-envtrail.operation"))
+        return {name: value for body in parts for name, value in body["template"]["settings"]["index"].items()}
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from search_lab import SearchServer, search_server
 from envtrail.export.book import Book, read_refused, read_shipping
 from envtrail.export.ecs import document_id
 from envtrail.export.fields import STREAMS, mapping
-from envtrail.export.frame import Document, site_of
+from envtrail.export.frame import Document, Site, site_of
 from envtrail.export.heartbeat import heartbeat_document, heartbeat_of, last_heartbeats
 from envtrail.export.shipper import Shipper
 from envtrail.export.templates import stream_name
@@ -155,7 +155,7 @@ def test_a_change_after_it_was_sent_is_an_amendment(cluster: Cluster) -> None:
     assert cluster.counts() == before | {"amendment": 2}
     amendments = sorted(cluster.documents("amendment"), key=lambda body: str(body["envtrail"]["amends"]["made"]))
     assert [body["envtrail"]["operation"]["grant"] for body in amendments] == ["G1", "G2"]
-    assert {body["envtrail"]["amends"]["id"] for body in amendments} == {document_id(operation)}
+    assert {body["envtrail"]["amends"]["id"] for body in amendments} == {document_id(operation, Site())}
     cluster.ship()
     assert cluster.counts()["amendment"] == 2
 

@@ -27,6 +27,7 @@ from line_lab import Writing, files_of, lines_of
 from envtrail.errors import ConfigError
 from envtrail.export.book import Book, Parcel, are_events, read_shipping
 from envtrail.export.ecs import document_id
+from envtrail.export.frame import Site
 from envtrail.export.writer import LineFile, Writer, line_file_of, line_of
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.layout import Layout
@@ -271,7 +272,7 @@ def test_a_line_has_what_a_collector_needs(writing: Writing) -> None:
     assert len({document["document_id"] for document in found}) == len(found)
     with closing(EmbeddedStore(writing.trail)) as store:
         operations = list(store.operations(Query()))
-    assert {document_id(operation) for operation in operations} <= {document["document_id"] for document in found}
+    assert {document_id(operation, Site()) for operation in operations} <= {document["document_id"] for document in found}
     assert stat.S_IMODE(writing.path.stat().st_mode) == 0o640
 
 
@@ -290,7 +291,7 @@ def test_what_is_said_since_is_a_line_of_its_own(writing: Writing) -> None:
     assert after[: len(before)] == before
     amendments = [json.loads(line) for line in after[len(before) :]]
     assert [document["envtrail"]["operation"]["grant"] for document in amendments] == ["G1", "G2"]
-    assert {document["envtrail"]["amends"]["id"] for document in amendments} == {document_id(operation)}
+    assert {document["envtrail"]["amends"]["id"] for document in amendments} == {document_id(operation, Site())}
     assert {document["data_stream"]["dataset"] for document in amendments} == {"envtrail.amendment"}
 
 
