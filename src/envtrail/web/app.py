@@ -44,7 +44,7 @@ from envtrail.web.pages import (
     sessions,
     system,
 )
-from envtrail.web.parts import refused
+from envtrail.web.parts import refused, unread
 from envtrail.web.reading import Reading
 
 _REST_S = 0.2
@@ -150,7 +150,10 @@ def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: D
             if not (of_fleet | ({needs} if needs else set())) <= visit.session.rights:
                 refused(visit.session, path)
             else:
-                await build(visit)
+                try:
+                    await build(visit)
+                except EnvtrailError as fault:
+                    unread(visit.session, path, fault)
 
     add("/", lambda v: overview.page(v.session, v.reading, feed, v.given, _now_ms()))
     add("/operations", lambda v: operations.page(v.session, v.reading, v.given, _now_ms()))

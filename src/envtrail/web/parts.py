@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from nicegui import ui
 
+from envtrail.errors import EnvtrailError
 from envtrail.i18n import LANGUAGES, marked, translator
 from envtrail.model.identity import Right
 from envtrail.model.text import safe
@@ -237,3 +238,10 @@ def refused(session: Session, path: str) -> None:
     """A page that somebody's role does not show."""
     with frame(marked("Not yours to see"), session, path) as _:
         ui.label(_("Your role does not show this page.")).classes("soft")
+
+
+def unread(session: Session, path: str, fault: EnvtrailError) -> None:
+    """What is to be shown cannot be read: why, and what mends it."""
+    with frame(marked("The trail cannot be read"), session, path):
+        ui.label(safe(fault.message)).classes("bad")
+        ui.label(safe(fault.hint or "")).classes("soft")

@@ -86,9 +86,13 @@ def test_a_machine_is_chosen(both: Both) -> None:
     for question in ("operations", "runs", "findings", "gaps", "activity", "programs"):
         for host in (both.host, "another"):
             held, fleet = both.ask(question, Query(host=host))
-            assert sorted(map(repr, fleet)) == sorted(map(repr, held))
+            assert sorted(fleet, key=_sorted) == sorted(held, key=_sorted)
     query = Query(environment=place("another", "/srv/envs/e1"))
     assert not list(both.fleet.operations(query))
     assert list(both.fleet.operations(Query(environment=place(both.host, "e7")))) == [
         both.named(item) for item in both.held.operations(Query(environment="e7"))
     ]
+
+
+def _sorted(item: object) -> bytes:
+    return msgspec.json.encode(item, order="sorted")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pytest
 from big_trail import fill
 from browser_lab import Tab, chromium, filled_trail
 from cluster_lab import Cluster
+from notify_lab import free_port
 from playwright.sync_api import expect
 from search_lab import SearchServer
 from web_lab import Page, serve_page
@@ -180,3 +182,21 @@ def test_environments_of_two_machines_are_compared(fleet: Fleet) -> None:
 def test_who_holds_a_package_is_asked_of_the_whole_fleet(fleet: Fleet) -> None:
     held = [json.loads(line) for line in fleet.run("impact", "six", "--json").stdout.splitlines()]
     assert f"{fleet.hosts[1]}:/srv/envs/e1" in {item["holding"]["prefix"] for item in held}
+
+
+def test_a_cluster_that_does_not_answer_is_said_and_comes_back(tab: Tab, fleet: Fleet) -> None:
+    fleet.server.freeze()
+    try:
+        asked = threading.Timer(2, fleet.server.thaw)
+        asked.start()
+        expect(tab.open("/environments").locator("main")).to_contain_text("forecast")
+    finally:
+        asked.join()
+
+
+def test_a_cluster_that_is_not_there_is_said_on_the_page(tab: Tab, tmp_path: Path) -> None:
+    with serve_page(tmp_path, "--store", f"http://127.0.0.1:{free_port()}") as page:
+        page.enter()
+        other = Tab(tab.context.browser, page)  # type: ignore[arg-type]
+        expect(other.open("/environments").locator("main")).to_contain_text("The trail cannot be read")
+        other.close()

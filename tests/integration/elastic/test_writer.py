@@ -263,7 +263,7 @@ def test_a_line_has_what_a_collector_needs(writing: Writing) -> None:
     writing.write(namespace="gpu")
     found = [json.loads(line) for line in lines_of(writing.path, beats=True)]
     kinds = {document["data_stream"]["dataset"].removeprefix("envtrail.") for document in found}
-    assert kinds == {"operation", "change", "run", "event", "heartbeat"}
+    assert kinds == {"operation", "change", "run", "event", "heartbeat", "login", "environment", "package", "snapshot"}
     for document in found:
         assert next(iter(document)) == "document_id"
         assert len(document["document_id"]) == 26
