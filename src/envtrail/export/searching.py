@@ -53,7 +53,7 @@ class Searching:
         if query.id_prefix is not None:
             chosen.append({"prefix": {"envtrail.id": query.id_prefix.upper()}})
         hits = self.hits(_streams(kind), chosen, order=(*order, "host.name", "envtrail.digest"), query=query)
-        for hit in islice(self._newest(kind, hits), query.limit):
+        for hit in islice(self._newest(kind, hits, _page(query)), query.limit):
             source = hit["_source"]
             yield on_host(msgspec.convert(source["envtrail"][kind], type_), source["host"]["name"])
 
@@ -80,7 +80,7 @@ class Searching:
         """Page by page, so that a long listing holds nothing open on the cluster."""
         direction = "asc" if query.oldest_first else "desc"
         body: dict[str, Any] = {
-            "size": min(_PAGE, query.limit * 2) if query.limit else _PAGE,
+            "size": _page(query),
             "query": {"bool": {"filter": list(filters)}},
             "_source": list(fields),
             "sort": [{field: {"order": direction}} for field in order],
@@ -126,9 +126,9 @@ class Searching:
         names = ",".join(stream_name(kind, self.namespace) for kind in kinds)
         return self.client.ask("POST", f"/{names}/_search?ignore_unavailable=true", body)
 
-    def _newest(self, kind: str, hits: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _newest(self, kind: str, hits: Iterator[dict[str, Any]], size: int) -> Iterator[dict[str, Any]]:
         """Of each document only what holds now: nothing that a later amendment took the place of."""
-        while page := list(islice(hits, _PAGE)):
+        while page := list(islice(hits, size)):
             ids = {_amended(hit) or hit["_id"] for hit in page}
             body = {
                 "size": 0,
@@ -161,6 +161,11 @@ class Searching:
 def _streams(kind: str) -> list[str]:
     """Where a kind is; the last of them is where its amendments are."""
     return [kind] if kind in STANDING else [kind, "amendment"]
+
+
+def _page(query: Query) -> int:
+    """Documents of one search: some of them may hold no more."""
+    return min(_PAGE, query.limit * 2) if query.limit else _PAGE
 
 
 def _is_constant(condition: Filter) -> bool:
