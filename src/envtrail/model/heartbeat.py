@@ -36,6 +36,13 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     refused: int = 0
     """Documents that the cluster did not take."""
 
+    @property
+    def policy(self) -> str | None:
+        """The commit where it came by Git, else its digest, shortened; null: none is in force."""
+        if self.policy_digest is None:
+            return None
+        return self.policy_commit[:12] if self.policy_commit else self.policy_digest[:19]
+
 
 def policy_of_most(beats: Sequence[Heartbeat]) -> str | None:
     """The digest of the policy that more than half of the watched machines run; null: there is none."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -13,9 +12,6 @@ from envtrail.cli.elastic import client_of, config_with, urls_option
 from envtrail.cli.render import emit_json, emit_table, found_nothing
 from envtrail.errors import ExitCode
 from envtrail.model.times import show_ms
-
-if TYPE_CHECKING:
-    from envtrail.model.heartbeat import Heartbeat
 
 
 @click.group("fleet")
@@ -48,7 +44,7 @@ def status(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
                 beat.host,
                 _of(beat.version),
                 f"{_of(beat.rules_loaded)}/{_of(beat.rules_expected)}",
-                _policy(beat),
+                _of(beat.policy, "none"),
                 f"{_of(beat.lag_ms)} ms",
                 _of(beat.lost),
                 str(beat.outbox),
@@ -62,12 +58,5 @@ def status(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
 
 
-def _policy(beat: Heartbeat) -> str:
-    """The commit where it came by Git, else its digest; both shortened."""
-    if beat.policy_digest is None:
-        return "none"
-    return beat.policy_commit[:12] if beat.policy_commit else beat.policy_digest[:19]
-
-
-def _of(value: object) -> str:
-    return "?" if value is None else str(value)
+def _of(value: object, nothing: str = "?") -> str:
+    return nothing if value is None else str(value)

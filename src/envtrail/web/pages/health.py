@@ -79,7 +79,17 @@ def _machines(machines: list[Heartbeat], now_ms: int, _: Translate) -> None:
         return "–" if value is None else str(value)
 
     policy = policy_of_most(machines)
-    columns = [_("Machine"), _("State"), _("Last heard of"), _("Version"), _("Rules"), _("Behind by"), _("Lost"), _("Waiting")]
+    columns = [
+        _("Machine"),
+        _("State"),
+        _("Last heard of"),
+        _("Version"),
+        _("Rules"),
+        _("Policy"),
+        _("Behind by"),
+        _("Lost"),
+        _("Waiting"),
+    ]
     rows = [
         [
             beat.host,
@@ -87,6 +97,7 @@ def _machines(machines: list[Heartbeat], now_ms: int, _: Translate) -> None:
             show_ms(beat.time_ms),
             said(beat.version),
             f"{said(beat.rules_loaded)} / {said(beat.rules_expected)}",
+            said(beat.policy),
             "–" if beat.lag_ms is None else f"{beat.lag_ms} ms",
             said(beat.lost),
             str(beat.outbox),
