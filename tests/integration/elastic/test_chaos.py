@@ -27,7 +27,7 @@ from search_lab import RELEASES, SearchServer, search_server
 
 from envtrail.export.book import read_refused, read_shipping
 from envtrail.export.ecs import documents_of
-from envtrail.export.ecs_events import event_document
+from envtrail.export.ecs_events import documents_of_rows
 from envtrail.export.frame import Site
 from envtrail.export.templates import stream_name
 from envtrail.model.operation import Operation
@@ -187,9 +187,7 @@ def _expected(trail: Path) -> Iterator[tuple[str, str]]:
     items: list[Operation | Run] = [*store.operations(Query()), *store.runs(Query(everything=True))]
     for item in items:
         yield from ((document.stream, document.id) for document in documents_of(item, Site()))
-    for row in store.events(Query()):
-        document = event_document(row.values, row.segment, Site())
-        yield document.stream, document.id
+    yield from (("event", id_) for id_, _body in documents_of_rows(store.events(Query()), Site()))
     store.close()
 
 
