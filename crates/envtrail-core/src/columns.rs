@@ -44,7 +44,14 @@ pub enum Column {
     /// Values with members, by name.
     Struct(StructArray, Vec<(String, Column)>),
     /// Texts by text.
-    Map(MapArray, StringArray, StringArray),
+    Map(Box<Entries>),
+}
+
+/// Texts by text, with their names and values at hand.
+pub struct Entries {
+    map: MapArray,
+    keys: StringArray,
+    values: StringArray,
 }
 
 static ABSENT: Column = Column::Absent;
@@ -78,7 +85,8 @@ impl Column {
         if let Some(map) = array.as_map_opt() {
             let keys = map.keys().as_string_opt::<i32>()?.clone();
             let values = map.values().as_string_opt::<i32>()?.clone();
-            return Some(Column::Map(map.clone(), keys, values));
+            let map = map.clone();
+            return Some(Column::Map(Box::new(Entries { map, keys, values })));
         }
         numbers_of::<UInt16Type>(array)
             .or_else(|| numbers_of::<UInt32Type>(array))
@@ -97,7 +105,7 @@ impl Column {
             Column::Text(_) | Column::Words(..) => self.text(row).is_some(),
             Column::List(list, _) => list.is_valid(row),
             Column::Struct(whole, _) => whole.is_valid(row),
-            Column::Map(map, ..) => map.is_valid(row),
+            Column::Map(entries) => entries.map.is_valid(row),
         }
     }
 
@@ -140,7 +148,8 @@ impl Column {
                 }
                 close(out, b'{', b'}');
             }
-            Column::Map(_, keys, values) => {
+            Column::Map(entries) => {
+                let Entries { keys, values, .. } = entries.as_ref();
                 out.push(b'{');
                 let span = self.span(row);
                 for at in span.clone() {
@@ -191,7 +200,7 @@ impl Column {
     pub fn span(&self, row: usize) -> Range<usize> {
         let (offsets, most) = match self {
             Column::List(list, _) => (list.value_offsets(), list.values().len()),
-            Column::Map(map, ..) => (map.value_offsets(), map.entries().len()),
+            Column::Map(entries) => (entries.map.value_offsets(), entries.keys.len()),
             _ => return 0..0,
         };
         let end_of = |at: usize| offsets.get(at).and_then(|end| usize::try_from(*end).ok());
@@ -220,7 +229,8 @@ impl Column {
     /// What a row's map has under a name.
     pub fn told(&self, row: usize, name: &str) -> Option<&str> {
         match self {
-            Column::Map(_, keys, values) => {
+            Column::Map(entries) => {
+                let Entries { keys, values, .. } = entries.as_ref();
                 let found = self.span(row).rev().find(|at| keys.value(*at) == name)?;
                 values.is_valid(found).then(|| values.value(found))
             }

@@ -114,7 +114,18 @@ enum Part<'a> {
 
 struct Member<'a> {
     name: &'a str,
+    /// The name as JSON, with its colon.
+    key: Vec<u8>,
     part: Part<'a>,
+}
+
+impl<'a> Member<'a> {
+    fn new(name: &'a str, part: Part<'a>) -> Self {
+        let mut key = Vec::new();
+        push_text(&mut key, name);
+        key.push(b':');
+        Member { name, key, part }
+    }
 }
 
 fn plan<'a>(columns: &'a Columns, segment: u64, tables: &'a Tables) -> Vec<Member<'a>> {
@@ -169,10 +180,9 @@ fn plan<'a>(columns: &'a Columns, segment: u64, tables: &'a Tables) -> Vec<Membe
     ];
     let leading = column("type");
     put("auditd.record_types", Part::RecordTypes { leading, others });
-    let told = tables.record_fields.iter().map(|name| Member {
-        name,
-        part: Part::Told(column("fields"), name),
-    });
+    let fields = column("fields");
+    let told = tables.record_fields.iter();
+    let told = told.map(|name| Member::new(name, Part::Told(fields, name)));
     put("auditd.data", Part::Object(told.collect()));
     put("envtrail.kind", Part::Constant("\"event\"".into()));
     let is_elsewhere = |name: &str| {
@@ -181,17 +191,14 @@ fn plan<'a>(columns: &'a Columns, segment: u64, tables: &'a Tables) -> Vec<Membe
     let mut own: Vec<Member<'a>> = columns
         .iter()
         .filter(|(name, _)| !is_elsewhere(name))
-        .map(|(name, column)| Member {
-            name,
-            part: Part::Value(column),
-        })
+        .map(|(name, column)| Member::new(name, Part::Value(column)))
         .collect();
     for (name, part) in [
         ("segment", Part::Constant(segment.to_string().into())),
         ("kind", Part::Value(kind)),
         ("created", names(true)),
     ] {
-        own.push(Member { name, part });
+        own.push(Member::new(name, part));
     }
     put("envtrail.event", Part::Object(own));
     root
@@ -200,7 +207,7 @@ fn plan<'a>(columns: &'a Columns, segment: u64, tables: &'a Tables) -> Vec<Membe
 /// Put a part where a field's name with dots says.
 fn put<'a>(members: &mut Vec<Member<'a>>, field: &'a str, part: Part<'a>) {
     let Some((name, below)) = field.split_once('.') else {
-        members.push(Member { name: field, part });
+        members.push(Member::new(field, part));
         return;
     };
     for member in members.iter_mut() {
@@ -211,10 +218,7 @@ fn put<'a>(members: &mut Vec<Member<'a>>, field: &'a str, part: Part<'a>) {
     }
     let mut inner = Vec::new();
     put(&mut inner, below, part);
-    members.push(Member {
-        name,
-        part: Part::Object(inner),
-    });
+    members.push(Member::new(name, Part::Object(inner)));
 }
 
 /// Write the members that there are; gives whether there is any.
@@ -223,8 +227,7 @@ fn push_object(out: &mut Vec<u8>, row: usize, members: &[Member<'_>]) -> bool {
     out.push(b'{');
     for member in members {
         let before = out.len();
-        push_text(out, member.name);
-        out.push(b':');
+        out.extend_from_slice(&member.key);
         if member.part.push(out, row) {
             out.push(b',');
         } else {
