@@ -8,17 +8,19 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envtrail.export.cluster import _row_of
 from envtrail.export.ecs import amendment_of, documents_of
-from envtrail.export.ecs_events import EVENT_FIELDS, event_document
+from envtrail.export.ecs_events import EVENT_FIELDS, NUMBERS_AS_TEXT, batch_of, event_documents
 from envtrail.export.fields import FIELDS, OWN, STREAMS, mapping
-from envtrail.export.frame import Site, leaves_of
+from envtrail.export.frame import Site, frame, leaves_of
 from envtrail.export.heartbeat import heartbeat_document, heartbeat_of
 from envtrail.model.approval import Approval, Grant, Request, Terms
+from envtrail.model.ecs import RECORD_FIELDS
 from envtrail.model.environment import Environment, Holding, Package, SnapshotRef
 from envtrail.model.finding import Finding, FindingId, Level, Status, Suppression
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.identity import Identity
-from envtrail.model.ids import EventId, make_operation_id
+from envtrail.model.ids import EventId, make_operation_id, make_ulid
 from envtrail.model.look import Look
 from envtrail.model.operation import (
     Actor,
@@ -181,35 +183,63 @@ def test_a_heartbeat_is_of_the_table() -> None:
     check(heartbeat_document(beat, Site()).body)
 
 
+def whole(bits: int, *, signed: bool = False) -> st.SearchStrategy[int | None]:
+    least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    return st.none() | st.integers(least, most)
+
+
+paths = st.fixed_dictionaries(
+    {
+        "name": names,
+        "nametype": st.sampled_from(["CREATE", "NORMAL", None]),
+        "inode": whole(64),
+        "mode": whole(32),
+        "ouid": whole(32),
+    }
+)
+addresses = (
+    names | st.ip_addresses().map(str) | st.sampled_from(["fe80::1%eth0", "::ffff:10.0.0.7", "gpu1.example", "1.2.3", "%"])
+)
 values: dict[str, st.SearchStrategy[Any]] = {
     "string": names,
     "bool": st.none() | st.booleans(),
+    "int32": whole(32, signed=True),
+    "int64": whole(64, signed=True),
+    "uint16": whole(16),
+    "uint32": whole(32),
+    "uint64": whole(64),
+    "timestamp[ms, tz=UTC]": moments,
     "list<item: string>": st.none() | st.lists(texts, max_size=3),
-    "map<string, string>": st.none() | st.dictionaries(texts, texts, max_size=3),
+    "map<string, string>": st.none() | st.dictionaries(texts | st.sampled_from(RECORD_FIELDS), names, max_size=3),
 }
+kinds = st.sampled_from(["exec", "exit", "file", "user", "config", "daemon", "anomaly", "mac", "other"]) | texts
+columns = {column.name: values[column.arrow] for column in EVENT_COLUMNS if column.arrow in values}
+columns |= {column.name: names for column in EVENT_COLUMNS if column.arrow.startswith("dictionary")}
+columns |= {"paths": st.none() | st.lists(paths, max_size=3), "address": addresses}
+columns |= {"serial": st.integers(0, 2**64 - 1), "node": texts, "kind": kinds, "type": texts | st.just("SYSCALL")}
+rows = st.fixed_dictionaries({column.name: columns[column.name] for column in EVENT_COLUMNS})
 
 
-paths = st.fixed_dictionaries({"name": names, "nametype": st.sampled_from(["CREATE", "NORMAL", None]), "inode": numbers})
-
-
-@st.composite
-def rows(draw: st.DrawFn) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for column in EVENT_COLUMNS:
-        kind = "string" if column.arrow.startswith("dictionary") else column.arrow
-        row[column.name] = draw(values.get(kind, numbers if "int" in kind else st.none()))
-    row["paths"] = draw(st.none() | st.lists(paths, max_size=3))
-    return row | {"time": draw(moments), "serial": draw(st.integers(0, 2**64 - 1)), "node": draw(texts), "kind": draw(texts)}
-
-
-@settings(max_examples=100, deadline=None)
-@given(row=rows())
-def test_every_event_is_a_document(row: dict[str, Any]) -> None:
-    check(event_document(row, 1, Site()).body)
+@settings(max_examples=200, deadline=None)
+@given(given=st.lists(rows, min_size=1, max_size=4), segment=st.integers(0, 2**63))
+def test_every_event_is_a_document_that_reads_back(given: list[dict[str, Any]], segment: int) -> None:
+    site = Site(namespace="n")
+    batch = batch_of(given)
+    made = event_documents(site).make(batch, segment)
+    assert event_documents(site).make(batch.slice(1), segment) == made[1:]
+    for row, (id_, encoded) in zip(given, made, strict=True):
+        body = msgspec.json.decode(encoded)
+        assert b"\n" not in encoded
+        check(body)
+        assert id_ == make_ulid(row["time"], "event", row["node"], str(row["serial"]))
+        told = dict(leaves_of(body))
+        assert dict(leaves_of(frame("event", row["node"], row["time"], site))).items() <= told.items()
+        assert told["envtrail.event.segment"] == segment
+        assert _row_of(body) == {name: None if value in ([], {}) else value for name, value in row.items()}
 
 
 def test_what_an_event_has_in_ecs_is_a_column_of_it() -> None:
-    assert set(EVENT_FIELDS) <= {column.name for column in EVENT_COLUMNS}
+    assert NUMBERS_AS_TEXT <= set(EVENT_FIELDS) <= {column.name for column in EVENT_COLUMNS}
 
 
 def test_the_number_of_fields_is_constant_and_within_the_servers_limit() -> None:
@@ -224,7 +254,7 @@ def check(body: dict[str, Any]) -> None:
     encoded = msgspec.json.encode(body)
     assert msgspec.json.encode(msgspec.json.decode(encoded)) == encoded
     kept = tuple(f"envtrail.{kind}." for kind in (*OWN, "heartbeat"))
-    assert {name for name in leaves_of(body) if not name.startswith(kept)} <= set(FIELDS)
+    assert {name for name, _value in leaves_of(body) if not name.startswith(kept)} <= set(FIELDS)
 
 
 def _without_counts(document: dict[str, Any]) -> dict[str, Any]:

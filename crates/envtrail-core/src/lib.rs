@@ -1,6 +1,7 @@
-//! Lines of the Linux audit log in, events as Arrow out.
+//! Lines of the Linux audit log in, events as Arrow out; events as Arrow in, documents out.
 //!
 //! `parse` (a line) → `coalesce` (an event) → `event` (its fields) → `process` (who) → `redact` → `batch` (Arrow).
+//! `columns` (Arrow) → `documents` (ECS).
 //! Nothing here does I/O, reads a clock or panics on input.
 
 #![forbid(unsafe_code)]
@@ -17,12 +18,15 @@
 pub mod assembler;
 pub mod batch;
 pub mod coalesce;
+pub mod columns;
+pub mod documents;
 pub mod event;
 pub mod fault;
 pub mod file_events;
 pub mod files;
 pub mod gaps;
 pub mod hints;
+pub mod json;
 pub mod parse;
 pub mod process;
 pub mod procevent;
@@ -31,3 +35,4 @@ pub mod rewrite;
 pub mod seal;
 pub mod syscalls;
 pub mod types;
+pub mod ulid;

@@ -1,4 +1,5 @@
-//! Mutations of real lines for as long as `ENVTRAIL_FUZZ_SECONDS` says (2 by default): never a panic, never more out than came in.
+//! Mutations of real lines for as long as `ENVTRAIL_FUZZ_SECONDS` says (2 by default): never a panic, never more out than came in,
+//! and each event becomes a document.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,6 +8,7 @@
 )]
 
 use envtrail_core::assembler::{Assembler, Options};
+use envtrail_core::documents::{event_documents, Tables};
 use std::time::{Duration, Instant};
 
 const CORPUS: &str = include_str!("corpus.log");
@@ -55,6 +57,10 @@ fn mutated_lines_never_panic() {
         let batch = assembler.drain().expect("a batch");
         let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
         assert!(batch.events.num_rows() <= lines);
+        let documents = event_documents(&batch.events, 1, &Tables::default()).expect("documents");
+        for document in documents {
+            serde_json::from_slice::<serde_json::Value>(&document.body).expect("JSON");
+        }
         rounds += 1;
     }
     assert!(rounds > 10, "only {rounds} rounds");

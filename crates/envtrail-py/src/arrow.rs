@@ -2,10 +2,10 @@
 //!
 //! Reference: <https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html>
 
-use arrow_array::ffi::{to_ffi, FFI_ArrowArray, FFI_ArrowSchema};
+use arrow_array::ffi::{from_ffi, to_ffi, FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::{Array, RecordBatch, StructArray};
-use arrow_schema::{ArrowError, Schema};
-use pyo3::exceptions::PyRuntimeError;
+use arrow_schema::{ArrowError, DataType, Schema};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
@@ -60,4 +60,24 @@ impl ArrowSchema {
         let schema = FFI_ArrowSchema::try_from(self.schema.as_ref()).map_err(failed)?;
         PyCapsule::new_with_value(py, schema, c"arrow_schema")
     }
+}
+
+/// A record batch of any Arrow library, taken through its `__arrow_c_array__`.
+pub fn batch_of(given: &Bound<'_, PyAny>) -> PyResult<RecordBatch> {
+    let capsules = given.call_method0("__arrow_c_array__")?;
+    let (schema, array): (Bound<'_, PyCapsule>, Bound<'_, PyCapsule>) = capsules.extract()?;
+    let schema = schema
+        .pointer_checked(Some(c"arrow_schema"))?
+        .cast::<FFI_ArrowSchema>();
+    let array = array
+        .pointer_checked(Some(c"arrow_array"))?
+        .cast::<FFI_ArrowArray>();
+    // SAFETY: capsules of these names hold these structures, and live until the end of this function; an array is moved out of its
+    // capsule, as the interface wants it. That the buffers are what the schema says is the word of the library that gave them.
+    let data = unsafe { from_ffi(FFI_ArrowArray::from_raw(array.as_ptr()), schema.as_ref()) };
+    let data = data.map_err(failed)?;
+    if !matches!(data.data_type(), DataType::Struct(_)) || data.null_count() > 0 {
+        return Err(PyTypeError::new_err("this is no record batch"));
+    }
+    Ok(RecordBatch::from(StructArray::from(data)))
 }

@@ -1,6 +1,8 @@
-//! `envtrail.core._core`: conversions only. Blocks of bytes come in, Arrow goes out; nothing crosses per line.
+//! `envtrail.core._core`: conversions only. Blocks of bytes come in, Arrow goes out, and comes back to become
+//! documents; nothing crosses per line.
 
 mod arrow;
+mod documents;
 mod files;
 mod netlink;
 mod values;
@@ -11,6 +13,8 @@ use pyo3::prelude::*;
 /// The compiled core; `envtrail.core` is its only importer.
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::documents::EventDocuments;
     #[pymodule_export]
     use super::files::{content_digest, read_dist_infos, CheckedFile, DistInfo, FileCheck};
     #[pymodule_export]

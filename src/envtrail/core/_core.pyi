@@ -10,6 +10,7 @@ __all__ = [
     "CheckedFile",
     "Counters",
     "DistInfo",
+    "EventDocuments",
     "ExecWatch",
     "Fault",
     "FileCheck",
@@ -379,3 +380,30 @@ class FileCheck:
         """What was found, in the order asked."""
     def stop(self) -> None:
         """End it."""
+
+@final
+class EventDocuments:
+    """Makes ECS documents of typed events."""
+
+    def __new__(
+        cls,
+        *,
+        constants: Sequence[tuple[str, str]],
+        fields: Sequence[tuple[str, str]],
+        numbers_as_text: Sequence[str],
+        record_fields: Sequence[str],
+    ) -> EventDocuments:
+        """Take what documents share with those of other kinds.
+
+        Args:
+            constants: (field, JSON) that each has; a field is named with dots.
+            fields: (column, field); what is not named stands below `envtrail.event`.
+            numbers_as_text: Columns whose numbers ECS has as keywords.
+            record_fields: Fields of records that are no system calls, told as `auditd.data.<name>`.
+        """
+    def make(self, batch: Any, segment: int) -> list[tuple[str, bytes]]:
+        """(`_id`, JSON) of each row of a batch with the columns of `model.schema`, or of a slice of one (`__arrow_c_array__`).
+
+        Raises:
+            ValueError: an event has no node, no time or no serial.
+        """

@@ -226,7 +226,7 @@ class ClusterStore:
 
 
 def _row_of(source: Mapping[str, Any]) -> dict[str, Any]:
-    """A typed event by column, as `ecs.event_document` took it apart."""
+    """A typed event by column, as `ecs_events.EVENT_FIELDS` took it apart."""
     own = source["envtrail"]["event"]
     row: dict[str, Any] = {column.name: own.get(column.name) for column in EVENT_COLUMNS}
     for column, field in EVENT_FIELDS.items():

@@ -1,27 +1,25 @@
-"""A typed event as an ECS document.
+"""Typed events as ECS documents. The compiled core makes them, of the tables that stand here: they are also what reads documents back.
 
 References:
-    https://www.elastic.co/docs/reference/ecs/ecs-allowed-values-event-category
+    https://www.elastic.co/docs/reference/ecs/ecs-process, ecs-user
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Any
 
-from envtrail.export.frame import Document, Site, address_of, frame
+import msgspec
+
+from envtrail.core import EventDocuments, event_schema
+from envtrail.export.frame import Site, constants_of, leaves_of
 from envtrail.model.ecs import RECORD_FIELDS
-from envtrail.model.ids import make_ulid
+from envtrail.store.store import EventRow
 
-# (category, type); kinds that ECS has no category for have none.
-_EVENTS: dict[str, tuple[list[str], list[str]]] = {
-    "exec": (["process"], ["start"]),
-    "exit": (["process"], ["end"]),
-    "file": (["file"], ["change"]),
-    "user": (["authentication"], ["info"]),
-    "config": (["configuration"], ["change"]),
-    "daemon": (["configuration"], ["info"]),
-}
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 # Column of the typed event → ECS field; what is not named here stands below `envtrail.event`.
 EVENT_FIELDS = {
     "exit_code": "process.exit_code",
@@ -41,74 +39,29 @@ EVENT_FIELDS = {
 }
 NUMBERS_AS_TEXT = {"auid", "uid", "euid", "gid"}
 """Numbers that ECS has as keywords."""
-_OTHERWHERE = {"time", "node", "kind"}
+_BATCH_ROWS = 1_000
 
 
-def event_document(row: Mapping[str, Any], segment: int, site: Site) -> Document:
-    """A typed event.
-
-    Args:
-        row: By column of `model.schema`; `time` in ms since the epoch.
-        segment: Number of its segment.
-        site: Whose document it is.
-    """
-    node, time_ms, kind = str(row["node"]), int(row["time"]), str(row["kind"])
-    category, types = _EVENTS.get(kind, ([], ["info"]))
-    rest = {
-        name: value
-        for name, value in row.items()
-        if name not in EVENT_FIELDS and name not in _OTHERWHERE and value is not None and value not in ([], {})
-    }
-    # What the agent's own node is called: a log of another machine that was imported names that one.
-    body = frame("event", node, time_ms, site)
-    body["event"] |= {
-        "kind": "event",
-        "category": category,
-        "type": types,
-        "action": row["type"],
-        "outcome": {True: "success", False: "failure"}.get(row["success"], "unknown"),
-        "sequence": row["serial"],
-    }
-    body["envtrail"] |= {"kind": "event", "event": rest | {"segment": segment, "kind": kind}}
-    for column, field in EVENT_FIELDS.items():
-        value = row[column]
-        if value is not None and value != []:
-            _put(body, field, str(value) if column in NUMBERS_AS_TEXT else value)
-    if row["argv"]:
-        body["process"]["command_line"] = " ".join(row["argv"])
-    paths = row["paths"] or ()
-    if named := [path["name"] for path in paths if path["name"] is not None]:
-        body["file"] = {"path": named}
-    if created := [path["name"] for path in paths if path["nametype"] == "CREATE" and path["name"] is not None]:
-        body["envtrail"]["event"]["created"] = created
-    body["auditd"] = {"record_types": _record_types(row)}
-    fields = row["fields"] or {}
-    if told := {name: fields[name] for name in RECORD_FIELDS if fields.get(name) is not None}:
-        body["auditd"]["data"] = told
-    if row["auid"] is not None:
-        body["related"]["user"] = [str(row["auid"])]
-    if (address := address_of(row["address"])) is not None:
-        body["source"] = {"ip": address}
-        body["related"]["ip"] = [address]
-    return Document(stream="event", id=make_ulid(time_ms, "event", node, str(row["serial"])), body=body)
+def event_documents(site: Site) -> EventDocuments:
+    """What makes the documents of a site."""
+    return EventDocuments(
+        constants=[(name, msgspec.json.encode(value).decode()) for name, value in leaves_of(constants_of("event", site))],
+        fields=list(EVENT_FIELDS.items()),
+        numbers_as_text=sorted(NUMBERS_AS_TEXT),
+        record_fields=RECORD_FIELDS,
+    )
 
 
-def _put(body: dict[str, Any], field: str, value: Any) -> None:
-    *parents, leaf = field.split(".")
-    for parent in parents:
-        body = body.setdefault(parent, {})
-    body[leaf] = value
+def documents_of_rows(rows: Iterable[EventRow], site: Site) -> Iterator[tuple[str, bytes]]:
+    """(`_id`, JSON) of events that a store gave, in their order."""
+    documents = event_documents(site)
+    for segment, group in groupby(rows, key=lambda row: row.segment):
+        while values := [row.values for row in islice(group, _BATCH_ROWS)]:
+            yield from documents.make(batch_of(values), segment)
 
 
-def _record_types(row: Mapping[str, Any]) -> list[str]:
-    """The types of the records that an event was made of, as far as its columns tell."""
-    told = {
-        "SYSCALL": row["syscall"] is not None,
-        "EXECVE": row["argv"] is not None,
-        "PATH": bool(row["paths"]),
-        "CWD": row["cwd"] is not None,
-        "PROCTITLE": row["proctitle"] is not None,
-        "SOCKADDR": row["address"] is not None,
-    }
-    leading = str(row["type"])
-    return [leading, *(name for name, is_there in told.items() if is_there and name != leading)]
+def batch_of(rows: list[dict[str, Any]]) -> pa.RecordBatch:
+    """Typed events by column of `model.schema` (`time` in ms since the epoch), as Arrow."""
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_pylist(rows, schema=pa.schema(event_schema()))

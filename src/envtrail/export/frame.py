@@ -7,7 +7,7 @@ References:
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import PurePosixPath
 from typing import Any
@@ -58,16 +58,23 @@ class Document(Struct, frozen=True, kw_only=True):
 
 def frame(kind: str, host: str, time_ms: int, site: Site) -> dict[str, Any]:
     """What every document has."""
-    dataset = f"envtrail.{kind}"
     return {
         "@timestamp": to_rfc3339(time_ms),
+        **constants_of(kind, site),
+        "host": {"name": host, "hostname": host},
+        "related": {"hosts": [host]},
+        "envtrail": {},
+    }
+
+
+def constants_of(kind: str, site: Site) -> dict[str, Any]:
+    """What every document of a kind has with the same value."""
+    dataset = f"envtrail.{kind}"
+    return {
         "ecs": {"version": ECS_VERSION},
         "data_stream": {"type": "logs", "dataset": dataset, "namespace": site.namespace},
         "agent": {"type": "envtrail", "version": _VERSION},
-        "host": {"name": host, "hostname": host},
         "event": {"module": "envtrail", "dataset": dataset},
-        "related": {"hosts": [host]},
-        "envtrail": {},
     }
 
 
@@ -95,10 +102,10 @@ def address_of(text: str | None) -> str | None:
         return None
 
 
-def leaves_of(body: Mapping[str, Any], above: str = "") -> Iterable[str]:
-    """The dotted name of every field that a document holds."""
+def leaves_of(body: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted name of every field that a document holds, with its value."""
     for name, value in body.items():
         if isinstance(value, Mapping):
             yield from leaves_of(value, f"{above}{name}.")
         else:
-            yield above + name
+            yield above + name, value

@@ -29,7 +29,7 @@ from search_lab import SERVERS, SearchServer, search_server
 from envtrail.config import load_config
 from envtrail.export.book import read_refused, read_shipping
 from envtrail.export.ecs import documents_of
-from envtrail.export.ecs_events import event_document
+from envtrail.export.ecs_events import documents_of_rows
 from envtrail.export.fields import STREAMS
 from envtrail.export.frame import site_of
 from envtrail.export.templates import stream_name
@@ -196,9 +196,7 @@ def _expected(trail: Path) -> Iterator[tuple[str, str]]:
                 assert item is not None
                 yield from ((document.stream, document.id) for document in documents_of(item, site))
     with closing(EmbeddedStore(trail)) as store:
-        for row in store.events(Query()):
-            document = event_document(row.values, row.segment, site)
-            yield document.stream, document.id
+        yield from (("event", id_) for id_, _body in documents_of_rows(store.events(Query()), site))
 
 
 def _ids(server: SearchServer, name: str) -> Iterator[str]:

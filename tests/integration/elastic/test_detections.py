@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 import pytest
 from cluster_lab import Cluster
 from pack_cases import CASES, OFFICE, Given
@@ -23,7 +22,7 @@ from envtrail.detect.sigma.lucene import Lucene
 from envtrail.detect.sigma.translate import RefusedError
 from envtrail.export.alerts import OWN
 from envtrail.export.ecs import documents_of
-from envtrail.export.ecs_events import event_document
+from envtrail.export.ecs_events import event_documents
 from envtrail.export.frame import Document, Site
 from envtrail.export.templates import stream_name
 from envtrail.model.gap import Gap
@@ -47,11 +46,8 @@ def documents(given: Given) -> Iterator[Document]:
         assembler = Assembler(node="host")
         assembler.push(given)
         assembler.flush()
-        batch = pa.record_batch(assembler.drain().events())
-        table = pa.Table.from_batches([batch])
-        at = table.schema.get_field_index("time")
-        for row in table.set_column(at, "time", table.column("time").cast(pa.int64())).to_pylist(maps_as_pydicts="lossy"):
-            yield event_document(row, 1, SITE)
+        made = event_documents(SITE).make(assembler.drain().events(), 1)
+        yield from (Document(stream="event", id=id_, body=msgspec.json.decode(body)) for id_, body in made)
         return
     items: list[Operation | Gap] = [given] if isinstance(given, Gap) else list(given)
     for item in items:

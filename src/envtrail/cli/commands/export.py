@@ -59,9 +59,9 @@ def command(context: Context, form: str, what: str, output: Path | None, since: 
         sys.stdout.flush()
 
 
-def _ecs(store: Store, query: Query, what: str, config: Config) -> Iterator[dict[str, Any]]:
+def _ecs(store: Store, query: Query, what: str, config: Config) -> Iterator[dict[str, Any] | msgspec.Raw]:
     from envtrail.export.ecs import documents_of
-    from envtrail.export.ecs_events import event_document
+    from envtrail.export.ecs_events import documents_of_rows
     from envtrail.export.frame import site_of
 
     site = site_of(config)
@@ -69,8 +69,7 @@ def _ecs(store: Store, query: Query, what: str, config: Config) -> Iterator[dict
         for operation in store.operations(query):
             yield from (document.body for document in documents_of(operation, site))
     else:
-        for row in store.events(query):
-            yield event_document(row.values, row.segment, site).body
+        yield from (msgspec.Raw(body) for _id, body in documents_of_rows(store.events(query), site))
 
 
 def _row(operation: Operation) -> tuple[Any, ...]:
