@@ -23,7 +23,7 @@ from envtrail.store.schema import WEEK_MS
 from envtrail.web.access import Doors, Gate, Proxy, Session
 from envtrail.web.accounts import Accounts
 from envtrail.web.api import add_api
-from envtrail.web.desk import Decide, Desk
+from envtrail.web.desk import Decide, Desk, in_turn
 from envtrail.web.downloads import add_downloads
 from envtrail.web.entrance import Check, Entrance, vouched_identity
 from envtrail.web.feed import Feed
@@ -81,6 +81,7 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
         on_used: Told of the next link's token when one was used.
     """
     uid, owner = serving.uid, serving.owner
+    decide = in_turn(decide)
     app = FastAPI(title="Envtrail", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     figures = Figures(office_hours(config))
     is_separated = config.flag("web.separate_administrators")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from threading import Lock
 
 from nicegui import ui
 
@@ -16,6 +17,17 @@ from envtrail.web.parts import Translate
 
 Decide = Callable[[Decision, "Identity | None"], Decided]
 """Has the agent write a decision down, of somebody or (null) of the page itself."""
+
+
+def in_turn(decide: Decide) -> Decide:
+    """One after another: where no agent runs, each opens the trail for writing, which only one may."""
+    turn = Lock()
+
+    def decided(decision: Decision, identity: Identity | None) -> Decided:
+        with turn:
+            return decide(decision, identity)
+
+    return decided
 
 
 class Desk:
