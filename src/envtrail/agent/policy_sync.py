@@ -28,6 +28,7 @@ from envtrail.agent.policy_git import Commit, Repository, Source, source_of
 from envtrail.config import Config
 from envtrail.detect.files import PolicyFault, parse_policy
 from envtrail.errors import CannotRunError, EnvtrailError, InputError
+from envtrail.store.layout import sync_folder
 
 _RECORD = ".from-git.json"
 _AT_FDCWD = -100
@@ -185,8 +186,8 @@ def _place(path: Path, files: dict[str, bytes], placed: Placed) -> Path | None:
     _make_folder(folder)
     for name, content in (files | {_RECORD: msgspec.json.encode(placed)}).items():
         _write(folder / name, content)
-    _sync_folder(folder)
-    _sync_folder(kept)
+    sync_folder(folder)
+    sync_folder(kept)
 
     link = path.with_name(f".{path.name}.link")
     _remove(link)
@@ -199,7 +200,7 @@ def _place(path: Path, files: dict[str, bytes], placed: Placed) -> Path | None:
         link.rename(aside)
     else:
         link.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     _tidy(kept, folder, before)
     return aside
 
@@ -232,14 +233,6 @@ def _write(path: Path, content: bytes) -> None:
         file.flush()
         os.fchmod(file.fileno(), 0o644)
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from envtrail.export.templates import stream_name
 
@@ -215,3 +215,15 @@ def places() -> Iterator[tuple[Panel, int, int]]:
             x, y = 0, y + height
         yield panel, x, y
         x, height = x + panel.width, panel.height
+
+
+def saved_object(
+    kind: str, name: str, attributes: dict[str, Any], references: list[dict[str, str]], versions: dict[str, Any]
+) -> dict[str, Any]:
+    """A line of a file that Kibana, or OpenSearch Dashboards, imports; `versions`: of its shape, as the product writes them."""
+    return {"type": kind, "id": f"envtrail-{name}", "attributes": attributes, "references": references} | versions
+
+
+def reference(name: str, kind: str, id_: str) -> dict[str, str]:
+    """What a saved object says of another one that it needs."""
+    return {"name": name, "type": kind, "id": f"envtrail-{id_}"}

@@ -12,7 +12,20 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from envtrail.export.dashboards import DATA_VIEW, DESCRIPTION, FILTERS, SINCE, TIME, TITLE, Bucket, Measure, Panel, places
+from envtrail.export.dashboards import (
+    DATA_VIEW,
+    DESCRIPTION,
+    FILTERS,
+    SINCE,
+    TIME,
+    TITLE,
+    Bucket,
+    Measure,
+    Panel,
+    places,
+    reference,
+    saved_object,
+)
 from envtrail.export.fields import FIELDS
 
 _CORE = "8.8.0"
@@ -29,10 +42,10 @@ def saved_objects() -> Iterator[dict[str, Any]]:
     view = {"title": DATA_VIEW, "name": TITLE, "timeFieldName": TIME, "allowNoIndex": True}
     yield _saved("index-pattern", _VIEW, view, [])
     for panel, _, _ in places():
-        view_of_layer = _reference(f"indexpattern-datasource-layer-{panel.id}", "index-pattern", _VIEW)
+        view_of_layer = reference(f"indexpattern-datasource-layer-{panel.id}", "index-pattern", _VIEW)
         yield _saved("lens", panel.id, _lens(panel), [view_of_layer])
-    references = [_reference(f"{panel.id}:panel_{panel.id}", "lens", panel.id) for panel, _, _ in places()]
-    references += [_reference(f"controlGroup_{one.id}:optionsListDataView", "index-pattern", _VIEW) for one in FILTERS]
+    references = [reference(f"{panel.id}:panel_{panel.id}", "lens", panel.id) for panel, _, _ in places()]
+    references += [reference(f"controlGroup_{one.id}:optionsListDataView", "index-pattern", _VIEW) for one in FILTERS]
     yield _saved("dashboard", "fleet", _dashboard(), references)
 
 
@@ -167,8 +180,4 @@ def _dashboard() -> dict[str, Any]:
 
 def _saved(kind: str, name: str, attributes: dict[str, Any], references: list[dict[str, str]]) -> dict[str, Any]:
     versions = {"coreMigrationVersion": _CORE, "typeMigrationVersion": _VERSIONS[kind]}
-    return {"type": kind, "id": f"envtrail-{name}", "attributes": attributes, "references": references} | versions
-
-
-def _reference(name: str, kind: str, id_: str) -> dict[str, str]:
-    return {"name": name, "type": kind, "id": f"envtrail-{id_}"}
+    return saved_object(kind, name, attributes, references, versions)

@@ -11,7 +11,20 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from envtrail.export.dashboards import DATA_VIEW, DESCRIPTION, FILTERS, SINCE, TIME, TITLE, Bucket, Measure, Panel, places
+from envtrail.export.dashboards import (
+    DATA_VIEW,
+    DESCRIPTION,
+    FILTERS,
+    SINCE,
+    TIME,
+    TITLE,
+    Bucket,
+    Measure,
+    Panel,
+    places,
+    reference,
+    saved_object,
+)
 
 _VERSIONS = {"index-pattern": "7.6.0", "visualization": "7.10.0", "dashboard": "7.9.3"}
 _VIEW = "fleet"
@@ -28,7 +41,7 @@ def saved_objects() -> Iterator[dict[str, Any]]:
     for panel, _, _ in places():
         source = {"query": {"query": panel.lucene, "language": "lucene"}, "filter": [], "indexRefName": _INDEX}
         state = {"title": panel.title, "aggs": _aggs(panel)} | _chart(panel)
-        yield _visualization(panel.id, panel.title, state, source, [_reference(_INDEX, "index-pattern", _VIEW)])
+        yield _visualization(panel.id, panel.title, state, source, [reference(_INDEX, "index-pattern", _VIEW)])
     grid = [
         (_CONTROLS, {"x": 0, "y": 0, "w": 48, "h": _CONTROLS_HEIGHT}),
         *((panel.id, {"x": x, "y": _CONTROLS_HEIGHT + y, "w": panel.width, "h": panel.height}) for panel, x, y in places()),
@@ -54,7 +67,7 @@ def saved_objects() -> Iterator[dict[str, Any]]:
         "timeTo": "now",
         "kibanaSavedObjectMeta": {"searchSourceJSON": json.dumps({"query": _ANYTHING, "filter": []})},
     }
-    references = [_reference(f"panel_{at}", "visualization", name) for at, (name, _) in enumerate(grid)]
+    references = [reference(f"panel_{at}", "visualization", name) for at, (name, _) in enumerate(grid)]
     yield _saved("dashboard", "fleet", dashboard, references)
 
 
@@ -166,7 +179,7 @@ def _controls() -> dict[str, Any]:
     ]
     params = {"controls": controls, "updateFiltersOnChange": True, "useTimeFilter": True, "pinFilters": False}
     state = {"title": "Filters", "type": "input_control_vis", "aggs": [], "params": params}
-    references = [_reference(f"control_{at}_index_pattern", "index-pattern", _VIEW) for at, _ in enumerate(FILTERS)]
+    references = [reference(f"control_{at}_index_pattern", "index-pattern", _VIEW) for at, _ in enumerate(FILTERS)]
     return _visualization(_CONTROLS, "Filters", state, {"query": _ANYTHING, "filter": []}, references)
 
 
@@ -186,8 +199,4 @@ def _visualization(
 
 def _saved(kind: str, name: str, attributes: dict[str, Any], references: list[dict[str, str]]) -> dict[str, Any]:
     versions = {"migrationVersion": {kind: _VERSIONS[kind]}}
-    return {"type": kind, "id": f"envtrail-{name}", "attributes": attributes, "references": references} | versions
-
-
-def _reference(name: str, kind: str, id_: str) -> dict[str, str]:
-    return {"name": name, "type": kind, "id": f"envtrail-{id_}"}
+    return saved_object(kind, name, attributes, references, versions)
