@@ -200,8 +200,11 @@ class ClusterStore:
     def holdings(self, name: str | None = None, *, past: bool = True) -> Iterator[Holding]:
         return self._inventory.holdings(name, past=past)
 
-    def uses(self, prefix: str, *, since_ms: int | None = None, until_ms: int | None = None) -> Iterator[Use]:
-        return self._inventory.uses(prefix, since_ms=since_ms, until_ms=until_ms)
+    def uses(
+        self, prefix: str, *, since_ms: int | None = None, until_ms: int | None = None, uid: int | None = None
+    ) -> Iterator[Use]:
+        found = self._inventory.uses(prefix, since_ms=since_ms, until_ms=until_ms)
+        return (use for use in found if uid in {None, use.uid})
 
     def sessions(self, query: Query) -> Iterator[Session]:
         return self._searching.items("login", Session, of_people(query), query, order=("event.start", "envtrail.id"))

@@ -63,8 +63,11 @@ class AskedStore:
     def holdings(self, name: str | None = None, *, past: bool = True) -> Iterator[Holding]:
         return self._ask(Holding, "holdings", text=name or "", past=past)
 
-    def uses(self, prefix: str, *, since_ms: int | None = None, until_ms: int | None = None) -> Iterator[Use]:
-        return self._ask(Use, "uses", text=prefix, query=Query(since_ms=since_ms, until_ms=until_ms))
+    def uses(
+        self, prefix: str, *, since_ms: int | None = None, until_ms: int | None = None, uid: int | None = None
+    ) -> Iterator[Use]:
+        query = Query(since_ms=since_ms, until_ms=until_ms)
+        return (use for use in self._ask(Use, "uses", text=prefix, query=query) if uid in {None, use.uid})
 
     def activity(self, query: Query) -> Iterator[Activity]:
         return self._ask(Activity, "activity", query=query)

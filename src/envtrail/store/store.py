@@ -153,8 +153,13 @@ class Store(Protocol):
         """Which environments hold, or held, a package (normalised name) or any, in order of name, prefix and time."""
         ...
 
-    def uses(self, prefix: str, *, since_ms: int | None = None, until_ms: int | None = None) -> Iterator[Use]:
-        """Who ran how much in an environment from a moment on, until before another one; who ran most comes first."""
+    def uses(
+        self, prefix: str, *, since_ms: int | None = None, until_ms: int | None = None, uid: int | None = None
+    ) -> Iterator[Use]:
+        """Who ran how much in an environment from a moment on, until before another one; only what `uid` ran, where it is given.
+
+        Who ran most comes first.
+        """
         ...
 
     def activity(self, query: Query) -> Iterator[Activity]:

@@ -17,14 +17,14 @@ from envtrail.errors import EnvtrailError
 from envtrail.model.approval import Terms
 from envtrail.model.credentials import Credentials
 from envtrail.model.decision import Decision
+from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.identity import Identity, Right
 from envtrail.model.look import Look
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.store.access import can_read
 from envtrail.store.asked import AskedStore, OnAsk
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.store import EventRow, Query, Viewer
+from envtrail.store.store import EventRow, Query, Store, Viewer
 
 _T = TypeVar("_T")
 
@@ -46,9 +46,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Of whom the page asks; taken from its own account and from root only."""
 
 
-def answer(
-    store: EmbeddedStore, request: Request, viewer: Viewer, may_decide: Callable[[str], bool] = lambda _: False
-) -> Iterator[Any]:
+def answer(store: Store, request: Request, viewer: Viewer, may_decide: Callable[[str], bool] = lambda _: False) -> Iterator[Any]:
     """The items that this viewer may see."""
 
     def is_theirs(terms: Terms) -> bool:
@@ -124,7 +122,7 @@ class ViewedStore(AskedStore):
         on_ask: Told of each question.
     """
 
-    def __init__(self, store: EmbeddedStore, viewer: Viewer, on_ask: OnAsk = lambda *_: None) -> None:
+    def __init__(self, store: Store, viewer: Viewer, on_ask: OnAsk = lambda *_: None) -> None:
         super().__init__(on_ask)
         self._store = store
         self._viewer = viewer
@@ -132,6 +130,9 @@ class ViewedStore(AskedStore):
     def close(self) -> None:
         """Let go of the store."""
         self._store.close()
+
+    def machines(self) -> list[Heartbeat]:
+        return self._store.machines()
 
     def _answer(self, kind: type[_T], method: str, **words: Any) -> Iterator[_T]:  # noqa: ARG002 - they are of that kind already
         return answer(self._store, Request(method=method, **words), self._viewer)
@@ -144,7 +145,7 @@ def viewer_for(identity: Identity, *, is_separated: bool) -> Viewer:
     return Viewer(uid=uid, sees_everything=Right.SEE_ALL in rights, identity=identity, rights=rights)
 
 
-def _may_see_look(look: Look, viewer: Viewer, store: EmbeddedStore) -> bool:
+def _may_see_look(look: Look, viewer: Viewer, store: Store) -> bool:
     """Who may see them all does; everybody sees who looked at what is theirs."""
     if Right.SEE_LOOKS in viewer.rights and viewer.sees_everything:
         return True
@@ -159,7 +160,7 @@ def _may_see_look(look: Look, viewer: Viewer, store: EmbeddedStore) -> bool:
     return seen is None or _is_own(seen, msgspec.structs.replace(viewer, sees_everything=False))
 
 
-def _owned_by(store: EmbeddedStore, viewer: Viewer, name: str | None) -> set[str]:
+def _owned_by(store: Store, viewer: Viewer, name: str | None) -> set[str]:
     """The environments of this name, when all of them are the viewer's own: who works in somebody's environment is told to them."""
     if name is None:
         return set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from envtrail.config import Config
 from envtrail.errors import CannotRunError
@@ -16,8 +16,9 @@ from envtrail.store.asked import OnAsk
 from envtrail.store.office import office_hours
 from envtrail.store.opening import open_store
 from envtrail.store.store import Query, Store
+from envtrail.store.viewing import ViewedStore, viewer_for
 from envtrail.web.figures import Counted, Figures
-from envtrail.web.fleet import Fleet, Noted
+from envtrail.web.fleet import Fleet
 
 _T = TypeVar("_T")
 
@@ -81,7 +82,9 @@ class Reading:
             return fleet.store()
         if not self._sees_all:
             raise CannotRunError("a fleet's page is for who may see everything", hint="the page of your own machine shows yours")
-        return cast("Store", Noted(fleet.store(), self._on_ask))
+        return ViewedStore(
+            fleet.store(), viewer_for(self._identity, is_separated=self.config.flag("web.separate_administrators")), self._on_ask
+        )
 
     def fields(self, named: Sequence[tuple[str, str]], _: Callable[[str], str]) -> Sequence[tuple[str, str]]:
         """Filters of a page: of a fleet by machine too."""
