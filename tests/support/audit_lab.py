@@ -121,18 +121,18 @@ class RunningAgent:
             "ENVTRAIL_INTERPRET_ENVIRONMENTS_INTERVAL_S": "1",
             **variables,
         }
-        self._log = folder / "agent.log"
+        self.log = folder / "agent.log"
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        with self._log.open("ab") as log:
-            argv = [*self._through, sys.executable, "-m", "envtrail", "agent"]
+        with self.log.open("ab") as log:
+            argv = [*self._through, sys.executable, "-m", "envtrail", "-v", "agent"]
             process = subprocess.Popen(argv, env=self.environment, stdout=log, stderr=log)
         status = self.data_dir / "agent.json"
         started = f'"pid":{process.pid},'
         wait_until(lambda: (status.exists() and started in status.read_text()) or process.poll() is not None, "the agent's start")
         if process.poll() is not None:
-            raise AssertionError(f"the agent ended: {self._log.read_text()}")
+            raise AssertionError(f"the agent ended: {self.log.read_text()}")
         return process
 
     def ask(self, *words: str) -> subprocess.CompletedProcess[str]:

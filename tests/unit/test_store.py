@@ -7,6 +7,8 @@ import random
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -243,10 +245,29 @@ def test_events_are_found_sealed_and_open(tmp_path: Path) -> None:
     writer.close()
 
 
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    with (folder / "filler").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(4096))
+    try:
+        yield
+    finally:
+        (folder / "filler").unlink()
+
+
 @pytest.mark.kernel
 def test_a_full_disk_keeps_what_was_recorded_and_recovers(tmp_path: Path) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", tmp_path], check=True)
-    try:
+    with small_disk(tmp_path, "256k"):
         writer = TrailWriter(config_for(tmp_path), [])
         written = 0
         with pytest.raises(StoreFullError) as caught:
@@ -261,5 +282,55 @@ def test_a_full_disk_keeps_what_was_recorded_and_recovers(tmp_path: Path) -> Non
         writer.append(records(written), [gap(written)])
         writer.close()
         assert contents(tmp_path)[1] == [str(number) for number in range(written + 1)]
-    finally:
-        subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.kernel
+def test_what_finds_no_space_when_it_is_sealed_is_sealed_later(tmp_path: Path) -> None:
+    with small_disk(tmp_path, "2m"):
+        writer = TrailWriter(config_for(tmp_path, **{"store.segment_age_s": 0}), [])
+        fill(writer, range(1000))
+        with filled(tmp_path):
+            with pytest.raises(StoreFullError):
+                writer.seal()
+            writer.retain(0)
+            os.truncate(tmp_path / "filler", os.stat(tmp_path / "filler").st_size - 4 * 4096)
+            writer.seal()
+            with pytest.raises(StoreFullError):
+                writer.seal(wait=True)
+            assert contents(tmp_path)[1] == [str(number) for number in range(1000)]
+            assert not Layout(tmp_path).numbers()
+        fill(writer, range(1000, 1010))
+        assert writer.is_full(int(time.time() * 1000))
+        writer.seal(wait=True)
+        writer.close()
+        assert Layout(tmp_path).numbers() == [1, 2]
+        assert contents(tmp_path)[1] == [str(number) for number in range(1010)]
+        assert verify(Layout(tmp_path)).faults == []
+
+
+@pytest.mark.kernel
+def test_a_step_has_its_room_in_the_state_before_the_disk_fills(tmp_path: Path) -> None:
+    with small_disk(tmp_path, "16m"):
+        state = State(tmp_path / "state.sqlite")
+        state.ensure_room()
+        with filled(tmp_path):
+            with state.transaction():
+                for number in range(10_000):
+                    state.put_cursor(f"source {number}", {"source": "x" * 100})
+            with pytest.raises(StoreFullError, match=r"no space left for `.*state.sqlite`"):
+                while True:
+                    with state.transaction():
+                        state.put_cursor(f"source {time.monotonic_ns()}", {"source": "x" * 100_000})
+            with pytest.raises(StoreFullError):
+                state.ensure_room()
+        state.ensure_room()
+        with state.transaction():
+            state.put_cursor("last", {"source": "x"})
+        state.close()
+        again = State(tmp_path / "state.sqlite")
+        assert again.cursor("last") == {"source": "x"}
+        assert again.cursor("source 9999") is not None
+        again.close()
+        with filled(tmp_path), pytest.raises(CannotRunError) as caught:
+            connect(tmp_path / "state.sqlite", read_only=True)
+        assert "its disk is full" in (caught.value.hint or "")

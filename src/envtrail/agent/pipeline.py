@@ -104,7 +104,8 @@ class Pipeline:
         """Told, live, of what comes."""
         self.on_full = on_full
         self.lag_ms = 0
-        self._full_since: int | None = None
+        self.full_since_ms: int | None = None
+        """Null: there is room on the disk."""
         self._not_kept = 0
         self._moment = 0
         self._segment = 0
@@ -155,10 +156,14 @@ class Pipeline:
         """Wish again for what an agent that was killed had not been answered."""
         self._deliver(self.interpreter.unanswered(), now_ms)
 
-    def observe(self, observations: Sequence[Observation], now_ms: int) -> None:
-        """Seal what was observed outside the stream of records, and let it take effect."""
-        if observations:
-            self._advance(b"", None, observations, now_ms)
+    def observe(self, observations: Sequence[Observation], now_ms: int) -> bool:
+        """Seal what was observed outside the stream of records, and let it take effect; false where the disk is full: it did not."""
+        return not observations or self._advance(b"", None, observations, now_ms)
+
+    def look_for_room(self, now_ms: int) -> None:
+        """Where the disk was full: write the entry of the loss ledger as soon as there is room for it, whatever comes next."""
+        if self.full_since_ms is not None:
+            self._advance(b"", None, [], now_ms)
 
     def finish(self, now_ms: int) -> None:
         """End an import: what is still open is let go as it is."""
@@ -189,16 +194,16 @@ class Pipeline:
             self._store(_results(emissions))
             self._effects.decide(observations)
 
-    def _advance(self, records: bytes, events: pa.RecordBatch, observations: Sequence[Observation], now_ms: int) -> None:
+    def _advance(self, records: bytes, events: pa.RecordBatch, observations: Sequence[Observation], now_ms: int) -> bool:
         if not records and not observations and events is not None and not events.num_rows:
-            return
+            return True
         observations = [*self._owed(now_ms), *observations]
         try:
             self._append(records, events, observations)
         except StoreFullError as fault:
             self._leave_out(records, fault, now_ms)
-            return
-        self._full_since = None
+            return False
+        self.full_since_ms = None
         seed_processes(self.assembler, observations, self._boots)
         with self._state.transaction():
             emissions = self.interpreter.step(events, observations, now_ms=now_ms)
@@ -213,21 +218,22 @@ class Pipeline:
             for observation in observations:
                 if isinstance(observation, FindingMade):
                     self.on_result(observation.finding)
+        return True
 
     def _leave_out(self, records: bytes, fault: StoreFullError, now_ms: int) -> None:
         """A step without evidence must not reach the state: a rebuild could not make it again."""
         if self.on_full is None:
             raise fault
-        if self._full_since is None:
-            self._full_since, self._not_kept = now_ms, 0
+        if self.full_since_ms is None:
+            self.full_since_ms, self._not_kept = now_ms, 0
             self.on_full(fault)
         self._not_kept += records.count(b"\n")
 
     def _owed(self, now_ms: int) -> list[Observation]:
         """The entry of the loss ledger for what a full disk did not take."""
-        if self._full_since is None:
+        if self.full_since_ms is None:
             return []
-        gap = disk_full_gap(self.interpreter.node, self._full_since, now_ms, self._not_kept)
+        gap = disk_full_gap(self.interpreter.node, self.full_since_ms, now_ms, self._not_kept)
         return [GapFound(time_ms=now_ms, gap=gap)]
 
     def _settle(self, emissions: Sequence[Emission], now_ms: int, *, may_wait: bool = True) -> None:
@@ -291,20 +297,24 @@ class Pipeline:
     def _append(self, records: bytes, events: pa.RecordBatch | None, observations: Sequence[Observation]) -> None:
         if self._evidence is None:
             return
+        self._state.ensure_room()
         self._note_segment(self._evidence.number, events)
-        self._evidence.append(records, self._without_repeats(observations))
+        kept, digests = self._without_repeats(observations)
+        self._evidence.append(records, kept)
+        self._digests_in_segment |= digests
 
-    def _without_repeats(self, observations: Sequence[Observation]) -> list[Observation]:
-        """Leave out the packages of a snapshot that this segment already holds under the same digest."""
+    def _without_repeats(self, observations: Sequence[Observation]) -> tuple[list[Observation], set[str]]:
+        """Leave out the packages of a snapshot that this segment already holds under the same digest; and the digests it will hold."""
         out: list[Observation] = []
+        digests: set[str] = set()
         for observation in observations:
             if isinstance(observation, SnapshotTaken) and observation.digest is not None:
-                if observation.digest in self._digests_in_segment:
-                    out.append(msgspec.structs.replace(observation, packages=None))
-                    continue
-                self._digests_in_segment.add(observation.digest)
-            out.append(observation)
-        return out
+                is_repeated = observation.digest in self._digests_in_segment or observation.digest in digests
+                out.append(msgspec.structs.replace(observation, packages=None) if is_repeated else observation)
+                digests.add(observation.digest)
+            else:
+                out.append(observation)
+        return out, digests
 
     def _note_segment(self, number: int, events: pa.RecordBatch | None) -> None:
         if number != self._segment:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -32,18 +32,20 @@ from envtrail.capture.source import Source
 from envtrail.config import Config
 from envtrail.core import ExecWatch
 from envtrail.environments.find import find_environments
-from envtrail.errors import EnvtrailError, InputError
+from envtrail.errors import EnvtrailError, InputError, StoreFullError
 from envtrail.interpret.tools import hints
 from envtrail.model.environment import Environment
 from envtrail.model.gap import Gap
 from envtrail.model.observation import AgentStarted, GapFound, Observation, RulesApplied
 from envtrail.model.operation import Operation, OperationKind
 from envtrail.store.agent_status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
+from envtrail.store.layout import no_space
 from envtrail.store.opening import is_answered, socket_path
 from envtrail.store.server import StoreServer
 
 _STATUS_INTERVAL_MS = 2_000
 _KERNEL_INTERVAL_MS = 5_000
+_SEAL_INTERVAL_MS = 10_000
 _READING_S = 0.1
 _RETENTION_INTERVAL_MS = 3_600_000
 _MOVING = frozenset({OperationKind.CREATE, OperationKind.DELETE})
@@ -85,7 +87,7 @@ def serve(
     """
     now_ms = _clock_ms()
     before = read_status(config.data_dir, now_ms, running_only=False)
-    with contextlib.ExitStack() as stack:
+    with ExitStack() as stack:
         execs = watch_execs(config)
         if execs is not None:
             stack.callback(execs.close)
@@ -180,6 +182,8 @@ class Agent:
         )
         self._pipeline.overseer = self._overseer
         self._inbox = inbox
+        self._judged: list[Observation] = []
+        """What waits for room on the disk."""
         self._deciding = make_deciding(config, opened.state)
         inbox.may_decide = self._deciding.may_decide
         self._due: dict[str, int] = {"retention": 0}
@@ -265,8 +269,9 @@ class Agent:
         writer = self._opened.writer
         if self._is_due("sync", now_ms, self._config.number("store.sync_interval_ms")):
             writer.sync()
-        if writer.is_full(now_ms):
-            writer.seal()
+        if writer.is_full(now_ms) and self._is_due("seal", now_ms, _SEAL_INTERVAL_MS):
+            with suppress(StoreFullError):  # The next step says so, and this is tried again.
+                writer.seal()
         if self._is_due("status", now_ms, _STATUS_INTERVAL_MS):
             self._write_status(now_ms)
         if self._is_due("kernel", now_ms, _KERNEL_INTERVAL_MS):
@@ -275,19 +280,23 @@ class Agent:
             if self._source.name in {"netlink", "multicast"}:
                 gaps += found
             self._note_gaps(gaps + self._file_gaps(now_ms), now_ms)
+            self._pipeline.look_for_room(now_ms)
         if self._is_due("retention", now_ms, _RETENTION_INTERVAL_MS):
             self._note_gaps(writer.retain(now_ms), now_ms)
         self._survey.look(now_ms)
 
     def _oversee(self, now_ms: int, *, is_last: bool = False) -> None:
         """Judge what happened, and write down what people decided."""
-        self._pipeline.observe(self._overseer.look(now_ms), now_ms)
-        self._pipeline.observe(self._overseer.release(now_ms, is_last=is_last), now_ms)
+        self._judged += self._overseer.look(now_ms)
+        self._judged += self._overseer.release(now_ms, is_last=is_last)
+        if self._pipeline.observe(self._judged, now_ms):
+            self._judged.clear()
         self._deciding.policy = self._overseer.policy
         for letter in self._inbox.take():
             with letter.answered():
                 observations, decided = self._deciding.decide(letter.decision, letter.by, now_ms)
-                self._pipeline.observe(self._overseer.muted(observations, now_ms), now_ms)
+                if not self._pipeline.observe(self._overseer.muted(observations, now_ms), now_ms):
+                    raise no_space(self._config.data_dir)
                 letter.decided = decided
 
     def _file_gaps(self, now_ms: int) -> list[Gap]:
@@ -343,6 +352,7 @@ class Agent:
                 cpu_s=cpu_s,
                 rss_bytes=rss_bytes,
                 policy=self._overseer.keeper.in_force,
+                full_since_ms=self._pipeline.full_since_ms,
             ),
         )
 

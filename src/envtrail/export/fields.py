@@ -165,6 +165,7 @@ _BOOLEANS = [
     "envtrail.environment.gone",
     "envtrail.event.success",
     "envtrail.heartbeat.watching",
+    "envtrail.heartbeat.full",
 ]
 _DATES = ["@timestamp", "event.start", "event.end", "event.created", "package.installed", "envtrail.amends.made"]
 _ADDRESSES = ["source.ip", "process.entry_leader.entry_meta.source.ip"]

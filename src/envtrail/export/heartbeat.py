@@ -26,6 +26,7 @@ def heartbeat_of(host: str, now_ms: int, agent: AgentStatus | None, *, outbox: i
         host=host,
         time_ms=now_ms,
         watching=agent is not None,
+        full=agent is not None and agent.full_since_ms is not None,
         version=agent.version if agent is not None else None,
         rules_loaded=rules.loaded if rules is not None else None,
         rules_expected=rules.expected if rules is not None else None,

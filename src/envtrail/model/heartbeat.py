@@ -19,6 +19,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     time_ms: int
     watching: bool
     """Its agent runs."""
+    full: bool = False
+    """The trail's disk is full: nothing is recorded."""
     version: str | None = None
     """Of the agent."""
     rules_loaded: int | None = None
@@ -64,6 +66,8 @@ def faults_of(beat: Heartbeat, now_ms: int, *, policy: str | None = None) -> lis
         faults.append("silent")
     elif not beat.watching:
         faults.append("agent not running")
+    elif beat.full:
+        faults.append("disk full: nothing is recorded")
     elif beat.rules_loaded != beat.rules_expected:
         faults.append("rules missing")
     if policy is not None and beat.watching and beat.policy_digest != policy:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from base64 import b64decode, b64encode
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -34,7 +35,7 @@ class ApplyReport(Struct, frozen=True, kw_only=True):
 
 
 class Ledger:
-    """The rules that Envtrail added, as the kernel lists them."""
+    """The rules that Envtrail added, as the kernel lists them; it may hold some that are no longer there."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -47,10 +48,25 @@ class Ledger:
             return []
 
     def write(self, rules: list[bytes]) -> None:
-        """Replace it."""
+        """Replace it.
+
+        Raises:
+            OSError: it stays as it was.
+        """
         part = self._path.with_suffix(".part")
-        part.write_bytes(msgspec.json.encode([b64encode(rule).decode() for rule in rules]))
-        part.replace(self._path)
+        try:
+            part.write_bytes(msgspec.json.encode([b64encode(rule).decode() for rule in rules]))
+            part.replace(self._path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def tidy(self, rules: list[bytes]) -> None:
+        """Forget what is no longer in the kernel; no hurry on a full disk."""
+        if not rules:
+            self._path.unlink(missing_ok=True)
+        elif rules != self.read():
+            with suppress(OSError):
+                self.write(rules)
 
 
 def apply_rules(plan: Plan, control: AuditControl, ledger: Ledger, *, clean: bool = True) -> ApplyReport:
@@ -78,6 +94,8 @@ def apply_rules(plan: Plan, control: AuditControl, ledger: Ledger, *, clean: boo
         if item.rule in before:
             continue
         try:
+            # The ledger knows before the kernel: neither a crash nor a full disk leaves a rule of ours that we do not know.
+            ledger.write([*mine, data])
             control.add_rule(data)
         except OSError as fault:
             if fault.errno != errno.EEXIST:
@@ -85,15 +103,13 @@ def apply_rules(plan: Plan, control: AuditControl, ledger: Ledger, *, clean: boo
             continue
         added.append(item.rule.render())
         mine.append(data)
-        # The ledger first knows, then the next rule is added: a crash leaves no rule of ours unknown.
-        ledger.write(mine)
     removed: list[str] = []
     if clean:
         for data in [data for data in mine if rule_from_bytes(data) not in wanted]:
             if _delete(control, data):
                 removed.append(rule_from_bytes(data).render())
                 mine.remove(data)
-    ledger.write(mine)
+    ledger.tidy(mine)
     now = _rules_of(control)
     present = sum(rule in now for rule in wanted)
     return ApplyReport(added=added, removed=removed, present=present, expected=len(plan.rules), faults=faults, locked=locked)
@@ -108,7 +124,7 @@ def remove_rules(control: AuditControl, ledger: Ledger) -> list[str]:
             removed.append(rule_from_bytes(data).render())
         elif rule_from_bytes(data) in _rules_of(control):
             kept.append(data)
-    ledger.write(kept)
+    ledger.tidy(kept)
     return removed
 
 
@@ -133,6 +149,8 @@ def _explain(fault: OSError, *, locked: bool) -> str:
             return "the path does not exist"
         case errno.EINVAL:
             return "this kernel does not take such a rule"
+        case errno.ENOSPC | errno.EDQUOT:
+            return "no space in the data folder to note that it is ours; it is tried again"
         case errno.EPERM:
             return "not permitted"
         case _:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -60,13 +62,13 @@ class AgentStatus(Struct, frozen=True, kw_only=True):
     rss_bytes: int
     policy: PolicyInForce | None = None
     """Null: none is in force."""
+    full_since_ms: int | None = None
+    """Since when nothing is recorded because the trail's disk is full; null: it is not."""
 
 
 def write_status(folder: Path, status: AgentStatus) -> None:
-    """Replace the file in one step."""
-    part = folder / (FILE_NAME + ".part")
-    part.write_bytes(msgspec.json.encode(status))
-    part.replace(folder / FILE_NAME)
+    """Replace the file in one step; on a full disk it is written where it lies: the agent must not seem dead then."""
+    _replace(folder / FILE_NAME, msgspec.json.encode(status))
 
 
 def read_status(folder: Path, now_ms: int, *, running_only: bool = True) -> AgentStatus | None:
@@ -83,9 +85,7 @@ def read_status(folder: Path, now_ms: int, *, running_only: bool = True) -> Agen
 
 def write_proofs(folder: Path, proofs: Proofs) -> None:
     """Keep what the canaries said, for the status."""
-    part = folder / (_PROOFS + ".part")
-    part.write_bytes(msgspec.json.encode(proofs))
-    part.replace(folder / _PROOFS)
+    _replace(folder / _PROOFS, msgspec.json.encode(proofs))
 
 
 def read_proofs(folder: Path) -> Proofs | None:
@@ -101,3 +101,17 @@ def read_own_usage() -> tuple[float, int]:
     times = os.times()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return times.user + times.system, pages * os.sysconf("SC_PAGESIZE")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as fault:
+        if fault.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        part.unlink(missing_ok=True)
+        with suppress(OSError), path.open("r+b") as file:
+            file.write(content)
+            file.truncate()

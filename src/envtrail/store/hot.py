@@ -66,6 +66,11 @@ class HotSegment:
         """Whether nothing has been written."""
         return not self.records_bytes and not self.observations_bytes
 
+    @property
+    def has_room(self) -> bool:
+        """Whether more than `min_free_bytes` are free."""
+        return not self._min_free_bytes or shutil.disk_usage(self.folder).free >= self._min_free_bytes
+
     def append(self, records: bytes, observations: Sequence[Observation]) -> None:
         """Write one step; on a full disk nothing of it remains.
 
@@ -77,7 +82,7 @@ class HotSegment:
             encode_entry(Entry(number=self.next_entry + at, offset=offset, observation=observation)) + b"\n"
             for at, observation in enumerate(observations)
         )
-        if self._min_free_bytes and shutil.disk_usage(self.folder).free < self._min_free_bytes:
+        if not self.has_room:
             raise StoreFullError(
                 f"less than {self._min_free_bytes // 2**20} MiB are free for `{self.folder}`",
                 hint="free space, or set `store.retention_bytes` or `store.min_free_bytes`",
@@ -92,6 +97,11 @@ class HotSegment:
         self.records_bytes = offset
         self.observations_bytes += len(lines)
         self.next_entry += len(observations)
+
+    def move(self, folder: Path) -> None:
+        """Let it lie elsewhere on the same file system."""
+        self.folder.rename(folder)
+        self.folder = folder
 
     def sync(self) -> None:
         """Make what was written survive the machine."""

@@ -31,6 +31,7 @@ class Layout:
         self.folder = folder
         self.segments = folder / SEGMENTS
         self.hot = folder / HOT
+        self.next_hot = folder / "hot.next"
         self.sealing = folder / SEALING
         self.sealed = folder / "hot.sealed"
         self.state = folder / "state.sqlite"
@@ -143,16 +144,20 @@ def translate(fault: OSError, path: Path) -> StoreError | CannotRunError | Input
     """An operating system's error as one of ours."""
     match fault.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return StoreFullError(
-                f"no space left for `{path}`",
-                hint="free space, or set `store.retention_bytes`; what was recorded is kept",
-            )
+            return no_space(path)
         case errno.EACCES | errno.EPERM:
             return CannotRunError(f"`{path}` is not open to this user", hint="use sudo, or --data-dir with a folder of your own")
         case errno.ENOTDIR | errno.EEXIST:
             return InputError(f"`{path}` is not a folder")
         case _:
             return StoreError(f"`{path}`: {fault.strerror}")
+
+
+def no_space(path: Path) -> StoreFullError:
+    """What is raised where the disk is full."""
+    return StoreFullError(
+        f"no space left for `{path}`", hint="free space, or set `store.retention_bytes`; what was recorded is kept"
+    )
 
 
 def sync_folder(path: Path) -> None:

@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError
+from envtrail.store.layout import no_space
 
 SCHEMA = 9
 BUSY_TIMEOUT_S = 10
 """How long one waits for another who writes."""
+_FULL = "database or disk is full"
+"""SQLITE_FULL; Python has error codes from 3.11 on."""
 WEEK_MS = 7 * 86_400_000
 """Weeks are counted from 1970-01-01T00:00Z."""
 
@@ -97,46 +100,70 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     Raises:
         NewerFormatError: a newer Envtrail made it.
         DamagedStoreError: it is no SQLite database, or a damaged one.
+        StoreFullError: there is no space to make it.
+        CannotRunError: it cannot be opened or read.
     """
     mode = "ro" if read_only else "rwc"
     try:
         database = sqlite3.connect(
             f"file:{path}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S
         )
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA:
-            raise NewerFormatError(
-                f"`{path}` has schema {version}, made by a newer Envtrail; this one knows {SCHEMA}",
-                hint="upgrade Envtrail, or `envtrail rebuild` makes it again from the segments",
-            )
-        if 0 < version < SCHEMA:
-            raise DamagedStoreError(
-                f"`{path}` has schema {version}, of an older Envtrail; this one knows {SCHEMA}",
-                hint="`envtrail rebuild` makes it again from the segments",
-            )
-        if version == 0 and not read_only:
-            database.executescript(f"PRAGMA journal_mode=WAL; BEGIN; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
-        database.execute("PRAGMA synchronous=NORMAL")
-        if not read_only:
-            path.chmod(0o600)
+        try:
+            _prepare(database, path, read_only=read_only)
+        except BaseException:
+            database.close()
+            raise
     except sqlite3.DatabaseError as fault:
         if "unable to open" in str(fault):
             raise CannotRunError(
                 f"`{path}` cannot be opened: {fault}", hint="`envtrail rebuild` makes it from the segments"
             ) from None
+        if "disk I/O error" in str(fault):  # A reader takes 32 KiB of its disk for the lock file, where no agent has done so.
+            raise CannotRunError(
+                f"`{path}` cannot be read: {fault}", hint="its disk is full (`df`), or failing (`dmesg`)"
+            ) from None
+        if str(fault) == _FULL:
+            raise no_space(path) from None
         raise DamagedStoreError(
             f"`{path}` is damaged: {fault}", hint="`envtrail rebuild` makes it again from the segments"
         ) from None
+    if not read_only:
+        path.chmod(0o600)
     return database
+
+
+def _prepare(database: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA:
+        raise NewerFormatError(
+            f"`{path}` has schema {version}, made by a newer Envtrail; this one knows {SCHEMA}",
+            hint="upgrade Envtrail, or `envtrail rebuild` makes it again from the segments",
+        )
+    if 0 < version < SCHEMA:
+        raise DamagedStoreError(
+            f"`{path}` has schema {version}, of an older Envtrail; this one knows {SCHEMA}",
+            hint="`envtrail rebuild` makes it again from the segments",
+        )
+    if version == 0 and not read_only:
+        database.executescript(f"PRAGMA journal_mode=WAL; BEGIN; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
+    database.execute("PRAGMA synchronous=NORMAL")
 
 
 @contextmanager
 def in_transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """All that is written inside is there together or not at all; nobody else writes meanwhile."""
+    """All that is written inside is there together or not at all; nobody else writes meanwhile.
+
+    Raises:
+        StoreFullError: there is no space for it.
+    """
     database.execute("BEGIN IMMEDIATE")
     try:
         yield
-    except BaseException:
-        database.execute("ROLLBACK")
+        database.execute("COMMIT")
+    except BaseException as fault:
+        if database.in_transaction:  # SQLite has ended it by itself where the disk is full.
+            database.execute("ROLLBACK")
+        if isinstance(fault, sqlite3.OperationalError) and str(fault) == _FULL:
+            path = database.execute("PRAGMA database_list").fetchone()[2]
+            raise no_space(Path(path)) from None
         raise
-    database.execute("COMMIT")

@@ -90,16 +90,22 @@ def seal_folder(layout: Layout, source: Path) -> Seal:
     header = msgspec.json.decode((source / "segment.json").read_bytes(), type=HotHeader)
     target = layout.segment(header.number)
     if not target.exists():
-        _build(layout, source, header, target)
+        part = layout.segments / f".part-{header.number:06d}"
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            _build(layout, source, header, part)
+        except OSError:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        part.rename(target)
+        sync_folder(layout.segments)
     # Renamed before it is taken apart: a crash in between leaves nothing that looks like a segment.
     source.rename(layout.sealed)
     shutil.rmtree(layout.sealed)
     return read_seal(target)
 
 
-def _build(layout: Layout, source: Path, header: HotHeader, target: Path) -> None:
-    part = layout.segments / f".part-{header.number:06d}"
-    shutil.rmtree(part, ignore_errors=True)
+def _build(layout: Layout, source: Path, header: HotHeader, part: Path) -> None:
     part.mkdir(mode=0o700)
     records = whole_lines(read_file(source, RECORDS))
     observations = whole_lines(read_file(source, OBSERVATIONS))
@@ -131,8 +137,6 @@ def _build(layout: Layout, source: Path, header: HotHeader, target: Path) -> Non
         path.chmod(0o400)
         with path.open("rb") as handle:
             os.fsync(handle.fileno())
-    part.rename(target)
-    sync_folder(layout.segments)
 
 
 def _part(data: bytes) -> Part:

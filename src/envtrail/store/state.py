@@ -10,7 +10,7 @@ import hashlib
 import sqlite3
 import time
 from array import array
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,12 @@ from envtrail.model.ids import lowest_id, time_of
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.store.decisions import Decisions
+from envtrail.store.layout import translate
+from envtrail.store.room import Reserve
 from envtrail.store.schema import WEEK_MS, connect, in_transaction
 
+_RESERVE_BYTES = 4 * 1024 * 1024
+"""For the log of SQLite; a step of a thousand events writes less than one."""
 _MOST_BOUND = 500
 """Variables in one statement (SQLITE_LIMIT_VARIABLE_NUMBER was 999 before 3.32)."""
 _encode = msgspec.json.encode
@@ -36,6 +40,7 @@ class State:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._database = connect(path, read_only=False)
+        self._reserve: Reserve | None = None
         self.decisions = Decisions(self._database)
         self._week_end_s = 0.0
         self._week_begin = ""
@@ -44,6 +49,20 @@ class State:
     def transaction(self) -> AbstractContextManager[None]:
         """All that is put inside is there together or not at all."""
         return in_transaction(self._database)
+
+    def ensure_room(self) -> None:
+        """Have room for a step before its evidence is written: the two are there together, although the disk fills in between.
+
+        Raises:
+            StoreFullError: there is none.
+        """
+        log = self.path.with_name(self.path.name + "-wal")
+        try:
+            if self._reserve is None:
+                self._reserve = Reserve(log, _RESERVE_BYTES)
+            self._reserve.ensure()
+        except OSError as fault:
+            raise translate(fault, log) from None
 
     def put_operation(self, operation: Operation) -> None:
         """Store or replace an operation."""
@@ -232,8 +251,11 @@ class State:
     def close(self) -> None:
         """Close the database; the WAL is folded in, unless somebody reads just then: nobody is waited for."""
         self._database.execute("PRAGMA busy_timeout=0")
-        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(sqlite3.OperationalError):  # The disk is full: the log is read the next time.
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._database.close()
+        if self._reserve is not None:
+            self._reserve.close()
 
     def _package_id(self, package: Package) -> int:
         doc = _encode(package)

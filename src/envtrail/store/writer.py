@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-
-import msgspec
+from contextlib import suppress
+from pathlib import Path
 
 from envtrail.config import Config
+from envtrail.errors import StoreFullError
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.observation import Observation
 from envtrail.store.hot import HotSegment, new_header
-from envtrail.store.layout import RECORDS, Layout, writer_lock
+from envtrail.store.layout import RECORDS, Layout, translate, writer_lock
 from envtrail.store.seal import Seal, read_seal, seal_folder
 
 
@@ -39,7 +40,7 @@ class TrailWriter:
         shutil.rmtree(self.layout.sealed, ignore_errors=True)
         if self.layout.sealing.exists():
             self._seal_folder()
-        self._hot = self._open_hot()
+        self._hot = self._open(self.layout.hot, *self._next_numbers())
         self.torn_bytes = self._hot.torn_bytes
 
     @property
@@ -60,27 +61,38 @@ class TrailWriter:
         self._hot.sync()
 
     def is_full(self, now_ms: int) -> bool:
-        """Whether the open segment has reached the size or the age at which it is sealed."""
+        """Whether `seal` is due, and there is room for it: the open segment has its size or its age, or one before found no space."""
         age_ms = now_ms - self._hot.header.created_ms
-        return not self._hot.is_empty and (
+        has_failed = (self._pending is None or self._pending.done()) and self.layout.sealing.exists()
+        has_grown = not self._hot.is_empty and (
             self._hot.records_bytes >= self._config.number("store.segment_bytes")
             or age_ms >= self._config.number("store.segment_age_s") * 1000
         )
+        return (has_failed or has_grown) and self._hot.has_room
 
     def seal(self, *, wait: bool = False) -> None:
-        """Close the open segment and seal it beside the work; a new one is open at once."""
-        self._join()
-        if not self._hot.is_empty:
-            self._hot.close()
-            self.layout.hot.rename(self.layout.sealing)
+        """Close the open segment and seal it beside the work; a new one is open at once.
+
+        Raises:
+            StoreFullError: there is no space for it; nothing is lost, and the next call tries again.
+        """
+        with suppress(StoreFullError):
+            self._join()
+        if self.layout.sealing.exists():
             self._pending = self._sealer.submit(self._seal_folder)
-            self._hot = self._open_hot()
+            if not wait:
+                return
+            self._join()
+        if not self._hot.is_empty:
+            self._rotate()
+            self._pending = self._sealer.submit(self._seal_folder)
         if wait:
             self._join()
 
     def retain(self, now_ms: int) -> list[Gap]:
         """Drop the evidence of sealed segments that are too old or too much; the seals stay."""
-        self._join()
+        with suppress(StoreFullError):  # What is dropped makes room.
+            self._join()
         oldest_ms = now_ms - self._config.number("store.retention_days") * 86_400_000
         budget = self._config.number("store.retention_bytes")
         kept = [number for number in self.layout.numbers() if (self.layout.segment(number) / (RECORDS + ".zst")).exists()]
@@ -98,10 +110,12 @@ class TrailWriter:
 
     def close(self) -> None:
         """Finish sealing, sync, give back the lock."""
-        self._join()
-        self._sealer.shutdown()
-        self._hot.close()
-        self._lock.close()
+        try:
+            self._join()
+        finally:
+            self._sealer.shutdown()
+            self._hot.close()
+            self._lock.close()
 
     def _drop(self, seal: Seal) -> Gap:
         for path in self.layout.segment(seal.number).iterdir():
@@ -123,21 +137,26 @@ class TrailWriter:
             pending.result()
 
     def _seal_folder(self) -> Seal:
-        return seal_folder(self.layout, self.layout.sealing)
+        try:
+            return seal_folder(self.layout, self.layout.sealing)
+        except OSError as fault:
+            raise translate(fault, self.layout.segments) from None
 
-    def _open_hot(self) -> HotSegment:
-        number, first_entry = self._next_numbers()
-        return HotSegment(
-            self.layout.hot,
-            new_header(number, first_entry, self._config.node, self._hints),
-            min_free_bytes=self._config.number("store.min_free_bytes"),
-        )
+    def _rotate(self) -> None:
+        """Put the open segment aside for sealing; the next one is there before, as making it may find no space."""
+        shutil.rmtree(self.layout.next_hot, ignore_errors=True)
+        following = self._open(self.layout.next_hot, self._hot.number + 1, self._hot.next_entry)
+        self._hot.close()
+        self._hot.move(self.layout.sealing)
+        following.move(self.layout.hot)
+        self._hot = following
+
+    def _open(self, folder: Path, number: int, first_entry: int) -> HotSegment:
+        header = new_header(number, first_entry, self._config.node, self._hints)
+        return HotSegment(folder, header, min_free_bytes=self._config.number("store.min_free_bytes"))
 
     def _next_numbers(self) -> tuple[int, int]:
-        """The number after the newest segment, sealed or being sealed, and the entry after its last."""
-        if self.layout.sealing.exists():
-            header = msgspec.json.decode((self.layout.sealing / "segment.json").read_bytes())
-            return header["number"] + 1, self._hot.next_entry
+        """The number after the newest sealed segment, and the entry after its last."""
         numbers = self.layout.numbers()
         if not numbers:
             return 1, 1

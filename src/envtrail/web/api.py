@@ -266,6 +266,7 @@ def _metrics(status: StoreStatus, agent: AgentStatus | None) -> bytes:
     gauge("records_bytes", "bytes of records kept, as the kernel wrote them", status.records_bytes)
     gauge("agent_up", "whether an agent writes the trail", agent is not None)
     if agent is not None:
+        gauge("agent_full", "whether nothing is recorded because the disk is full", agent.full_since_ms is not None)
         gauge("agent_lag_seconds", "age of the newest event when it was read", agent.lag_ms / 1000)
         gauge("agent_cpu_seconds", "processor time of the agent", agent.cpu_s)
         gauge("agent_resident_bytes", "memory of the agent", agent.rss_bytes)

@@ -33,6 +33,8 @@ def _agent_lines(agent: AgentStatus | None, now_ms: int) -> Iterator[str]:
         return
     up_s = max(1, (now_ms - agent.started_ms) // 1000)
     yield f"agent     running, pid {agent.pid}, since {show_ms(agent.started_ms)}, source {agent.source}"
+    if agent.full_since_ms is not None:
+        yield f"          its disk is FULL: nothing is recorded since {show_ms(agent.full_since_ms)} (`envtrail doctor`)"
     if agent.rules is not None:
         locked = ", locked until reboot" if agent.rules.locked else ""
         yield f"rules     {agent.rules.loaded} of {agent.rules.expected} loaded, profile {agent.rules.profile}{locked}"

@@ -164,6 +164,9 @@ def _capture(agent: AgentStatus | None, _: Translate) -> None:
     if agent is None:
         ui.label(_("not watching")).classes("soft")
         return
+    if agent.full_since_ms is not None:
+        text = _("the disk is full: nothing is recorded since {when}").format(when=show_ms(agent.full_since_ms))
+        ui.label(text).classes("bad")
     counters, kernel = agent.counters, agent.kernel
     pairs(
         [

@@ -34,7 +34,7 @@ from envtrail.store.store import Query, Store, StoreStatus
 from envtrail.web.access import Session
 from envtrail.web.charts import BLUE, afterwards, bars, calendar, fetch_library, heat
 from envtrail.web.feed import Feed
-from envtrail.web.pages.words import address, command_of, person, query_of, show_time, summary
+from envtrail.web.pages.words import address, command_of, person, query_of, show_ms, show_time, summary
 from envtrail.web.parts import Translate, card, filters, frame, panels, table
 from envtrail.web.reading import Reading
 
@@ -165,13 +165,16 @@ def _headline(figures: Figures, reading: Reading, now_ms: int, _: Translate) -> 
                     "bad" if wrong else "soft"
                 )
             else:
-                ui.label(_("watching") if agent else _("not watching")).classes("figure")
+                is_recording = agent is not None and agent.full_since_ms is None
+                ui.label(_("watching") if is_recording else _("not watching")).classes("figure")
                 ui.label(_health(agent, _)).classes("soft")
 
 
 def _health(agent: AgentStatus | None, _: Translate) -> str:
     if agent is None:
         return _("`envtrail up` begins")
+    if agent.full_since_ms is not None:
+        return _("the disk is full: nothing is recorded since {when}").format(when=show_ms(agent.full_since_ms))
     rules = f"{agent.rules.loaded}/{agent.rules.expected}" if agent.rules else "–"
     lost = agent.kernel.lost if agent.kernel else 0
     return _("{source}, rules {rules}, {lag} ms behind, {lost} lost").format(

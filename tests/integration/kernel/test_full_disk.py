@@ -1,0 +1,86 @@
+"""A disk that fills at any moment, and is freed again: the agent stays, and says what it could not keep."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from audit_lab import open_folders, run_as, running_agent, wait_until
+
+pytestmark = pytest.mark.kernel
+
+AUID = 61031
+
+
+@contextmanager
+def _small_disk(folder: Path, size: str) -> Iterator[None]:
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@contextmanager
+def _filled(folder: Path) -> Iterator[None]:
+    """Not a byte is left while inside."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (65536, 4096):
+            with pytest.raises(OSError, match="No space left"):
+                while True:
+                    file.write(b"\0" * size)
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+def test_the_agent_outlives_a_disk_that_fills_at_any_moment(tmp_path: Path) -> None:
+    open_folders(tmp_path)
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, AUID, AUID)
+    venv = home / "env"
+    assert run_as(AUID, ["/usr/bin/python3", "-m", "venv", "--without-pip", str(venv)], cwd=home).returncode == 0
+    for name in ("work.py", "last.py"):
+        (home / name).write_text("pass\n")
+    work = ["/bin/sh", "-c", f"for at in 1 2 3 4 5 6 7 8; do {venv}/bin/python work.py; done"]
+    dice = random.Random(0)
+    options = {"ENVTRAIL_STORE_MIN_FREE_BYTES": str(1 << 20), "ENVTRAIL_STORE_SEGMENT_AGE_S": "2"}
+    with _small_disk(tmp_path / "trail", "24m"), running_agent(tmp_path, AUID, roots=[home], **options) as agent:
+        for _ in range(12):
+            worker = threading.Thread(target=run_as, args=(AUID, work), kwargs={"cwd": home})
+            worker.start()
+            time.sleep(dice.random())
+            with _filled(agent.data_dir):
+                time.sleep(3 * dice.random())
+                assert agent.ask("status").returncode == 0, agent.log.read_text()
+            worker.join()
+            assert agent.process.poll() is None, agent.log.read_text()
+        with _filled(agent.data_dir):
+            assert run_as(AUID, [f"{venv}/bin/python", "work.py"], cwd=home).returncode == 0
+            wait_until(lambda: "FULL" in agent.ask("status").stdout, "word of it")
+            asked = agent.ask("request", "install", "numpy", "--env", str(venv), "--why", "work")
+            assert (asked.returncode, "no space left" in asked.stderr) == (4, True), "not taken although it is not written"
+        assert agent.ask("requests").returncode == 1
+        run_as(AUID, [f"{venv}/bin/python", "last.py"], cwd=home)
+        wait_until(lambda: "last.py" in agent.ask("runs", "--json", "--all").stdout, "the run after it")
+        gaps = [json.loads(line) for line in agent.ask("gaps", "--json").stdout.splitlines()]
+        assert [gap for gap in gaps if gap["cause"] == "disk_full"]
+        agent.process.terminate()
+        assert agent.process.wait(20) == 0
+        assert agent.ask("seal").returncode == 0
+        assert agent.ask("verify").returncode == 0
+        told = agent.ask("runs", "--json", "-n", "10000", "--all").stdout
+        assert agent.ask("rebuild").returncode == 0
+        assert agent.ask("runs", "--json", "-n", "10000", "--all").stdout == told
