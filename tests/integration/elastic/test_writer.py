@@ -24,7 +24,7 @@ from audit_lab import open_folders, run_as, running_agent, wait_until
 from big_trail import fill, fill_events
 from line_lab import Writing, files_of, lines_of
 
-from envtrail.errors import ConfigError
+from envtrail.errors import ConfigError, StoreFullError
 from envtrail.export.book import Book, Parcel, are_events, read_shipping
 from envtrail.export.ecs import document_id
 from envtrail.export.frame import Site
@@ -197,7 +197,7 @@ def test_events_that_were_written_and_not_settled_come_first(writing: Writing, m
 
     monkeypatch.setattr(Book, "settle", fail)
     for count in range(1, 4):
-        with pytest.raises(sqlite3.OperationalError):
+        with pytest.raises(StoreFullError):
             writing.write(bulk_documents=100)
         assert broken == count
         before = writing.path.read_bytes()
