@@ -182,8 +182,8 @@ class Agent:
         )
         self._pipeline.overseer = self._overseer
         self._inbox = inbox
-        self._judged: list[Observation] = []
-        """What waits for room on the disk."""
+        self._waiting: list[Observation] = []
+        """For room on the disk."""
         self._deciding = make_deciding(config, opened.state)
         inbox.may_decide = self._deciding.may_decide
         self._due: dict[str, int] = {"retention": 0}
@@ -287,10 +287,8 @@ class Agent:
 
     def _oversee(self, now_ms: int, *, is_last: bool = False) -> None:
         """Judge what happened, and write down what people decided."""
-        self._judged += self._overseer.look(now_ms)
-        self._judged += self._overseer.release(now_ms, is_last=is_last)
-        if self._pipeline.observe(self._judged, now_ms):
-            self._judged.clear()
+        self._observe(self._overseer.look(now_ms), now_ms)
+        self._observe(self._overseer.release(now_ms, is_last=is_last), now_ms)
         self._deciding.policy = self._overseer.policy
         for letter in self._inbox.take():
             with letter.answered():
@@ -308,7 +306,13 @@ class Agent:
         return [overrun_gap(self._config.node, "changes of files", lost, now_ms - _KERNEL_INTERVAL_MS, now_ms)]
 
     def _note_gaps(self, gaps: list[Gap], now_ms: int) -> None:
-        self._pipeline.observe([GapFound(time_ms=now_ms, gap=gap) for gap in gaps], now_ms)
+        self._observe([GapFound(time_ms=now_ms, gap=gap) for gap in gaps], now_ms)
+
+    def _observe(self, observations: Sequence[Observation], now_ms: int) -> None:
+        """Have it written; what finds no room on the disk waits."""
+        self._waiting += observations
+        if self._pipeline.observe(self._waiting, now_ms):
+            self._waiting.clear()
 
     def _import_earlier(self) -> None:
         """Day one is not empty: what auditd's log and its rotated files still hold. `auditd_log` reads them by itself."""
