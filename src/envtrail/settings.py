@@ -264,7 +264,7 @@ SETTINGS: tuple[Setting, ...] = (
             *["request", "grant", "mute", "look", "environment", "package", "snapshot"],
         ],
         "names",
-        "What is shipped; `event` is most of the volume, and comes once its segment is sealed (`store.segment_age_s`).",
+        "What is shipped; `event` is most of the volume.",
     ),
     Setting("elastic.retention_days", 400, "days", "How long the cluster keeps it (ILM or ISM); 0: for ever."),
     Setting("elastic.bulk_bytes", 5 * 1024 * 1024, "bytes", "Size of a bulk before it is compressed."),

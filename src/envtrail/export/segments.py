@@ -1,6 +1,8 @@
-"""Typed events of the sealed segments, as documents: any of them can be made again, so that only a place has to be remembered."""
+"""Typed events as documents: any of them can be made again, so that only a place has to be remembered."""
 
 from __future__ import annotations
+
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,11 +10,13 @@ import pyarrow.parquet as pq
 from envtrail.export.book import Parcel
 from envtrail.export.ecs_events import event_documents
 from envtrail.export.frame import Site
+from envtrail.store.hot import number_of
 from envtrail.store.layout import EVENTS, Layout
+from envtrail.store.open_events import OpenEvents
 
 
 class SegmentReader:
-    """Reads on from a place: number of a segment, and a row in it.
+    """Reads on from a place: number of a segment, and a row in it. The open segment is read as far as its rows are certain.
 
     Args:
         layout: Of the trail.
@@ -24,54 +28,92 @@ class SegmentReader:
         self._documents = event_documents(site)
         self._number = -1
         self._table: pa.Table | None = None
+        self._open: OpenEvents | None = None
 
     def read(self, number: int, row: int, limit: int, *, until: int | None = None) -> list[Parcel]:
-        """Documents of the next rows; none where no segment is sealed that was not sent.
+        """Documents of the next rows; none where there are no more yet.
 
         Args:
             number: Of the segment, as `position` gave it; one that is gone is passed over.
-            row: The first.
+            row: The first; those before it are not asked for again.
             limit: The most.
             until: Row before which to end.
         """
         at, start = self.position(number, row)
-        table = self._open(at)
-        if table is None:
+        rows = self._rows(at, start)
+        if rows is None:
             return []
         count = until - row if until is not None and (at, start) == (number, row) else limit
+        batches = rows.slice(start, count)
         return [
             Parcel(stream="event", id=id_, body=body)
-            for batch in table.slice(start, count).to_batches()
+            for batch in (batches.to_batches() if isinstance(batches, pa.Table) else batches)
             for id_, body in self._documents.make(batch, at)
         ]
 
     def has_rows(self, number: int, row: int) -> bool:
         """Whether there is anything to be read from a place on; no document is made."""
         number, row = self.position(number, row)
-        table = self._open(number)
-        return table is not None and row < table.num_rows
+        rows = self._rows(number, row)
+        return rows is not None and row < rows.num_rows
 
     def position(self, number: int, row: int) -> tuple[int, int]:
-        """The same place, or the beginning of the next segment that has events where this one is at its end, or gone."""
-        table = self._open(number)
-        if table is not None and row < table.num_rows:
+        """The same place, or the beginning of the next segment that has events where this one is sealed and at its end, or gone."""
+        rows = self._rows(number, row)
+        if isinstance(rows, OpenEvents) or (rows is not None and row < rows.num_rows):
             return number, row
-        for following in self._layout.numbers():
+        for following in self._numbers():
             if following > number:
-                table = self._open(following)
-                if table is not None and table.num_rows:
+                rows = self._rows(following, 0)
+                if isinstance(rows, OpenEvents) or (rows is not None and rows.num_rows):
                     return following, 0
         return number, row
 
-    def _open(self, number: int) -> pa.Table | None:
-        if number != self._number:
-            path = self._layout.segment(number) / EVENTS
-            try:
-                table = pq.read_table(path)
-            except FileNotFoundError:
-                return None
-            # What is read from a disk may be anything; the core takes its word.
-            table.validate(full=True)
-            self._table = table
-            self._number = number
-        return self._table
+    def close(self) -> None:
+        """Give the open segment back."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    # A segment is open, then put aside, then sealed: asked in this order, it is met wherever it is on its way.
+
+    def _numbers(self) -> list[int]:
+        unsealed = [number_of(folder) for folder in (self._layout.hot, self._layout.sealing)]
+        return sorted({number for number in unsealed if number is not None} | {*self._layout.numbers()})
+
+    def _rows(self, number: int, row: int) -> pa.Table | OpenEvents | None:
+        """Of a segment, from a row on; null where it is gone, or not there yet."""
+        if number == self._number:
+            return self._table
+        if not (self._layout.segment(number) / EVENTS).exists():
+            opened = self._unsealed(number, row)
+            if opened is not None:
+                opened.look()
+                return opened
+        return self._sealed(number)
+
+    def _unsealed(self, number: int, row: int) -> OpenEvents | None:
+        if self._open is not None and self._open.number == number and self._open.first_row <= row:
+            return self._open
+        for folder in (self._layout.hot, self._layout.sealing):
+            if number_of(folder) == number:
+                with suppress(FileNotFoundError):
+                    opened = OpenEvents(folder)
+                    if opened.number == number:
+                        self.close()
+                        self._open = opened
+                        return opened
+                    opened.close()
+        return None
+
+    def _sealed(self, number: int) -> pa.Table | None:
+        try:
+            table = pq.read_table(self._layout.segment(number) / EVENTS)
+        except FileNotFoundError:
+            return None
+        # What is read from a disk may be anything; the core takes its word.
+        table.validate(full=True)
+        self._number, self._table = number, table
+        if self._open is not None and self._open.number == number:
+            self.close()
+        return table

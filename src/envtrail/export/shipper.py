@@ -136,6 +136,8 @@ class Shipper:
 
     def close(self) -> None:
         """End; what is on its way is asked for at the next start."""
+        if self._segments is not None:
+            self._segments.close()
         self._arrivals.close()
         self._book.close()
 

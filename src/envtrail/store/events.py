@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from envtrail.store.hot import HotHeader
-from envtrail.store.layout import EVENTS, OBSERVATIONS, RECORDS, ZST, Layout
+from envtrail.store.layout import EVENTS, HEADER, OBSERVATIONS, RECORDS, ZST, Layout
 from envtrail.store.parse import parse_segment
 from envtrail.store.reader import read_file, whole_lines
 from envtrail.store.seal import read_seal
@@ -116,9 +116,9 @@ def _sealed(layout: Layout, query: Query) -> Iterator[_Span]:
 
 def _open(layout: Layout, database: duckdb.DuckDBPyConnection) -> Iterator[_Span]:
     for folder in (layout.sealing, layout.hot):
-        if not (folder / "segment.json").exists():
+        if not (folder / HEADER).exists():
             continue
-        header = msgspec.json.decode((folder / "segment.json").read_bytes(), type=HotHeader)
+        header = msgspec.json.decode((folder / HEADER).read_bytes(), type=HotHeader)
         if layout.segment(header.number).exists():
             continue
         events = parse_segment(header, whole_lines(read_file(folder, RECORDS)), whole_lines(read_file(folder, OBSERVATIONS)))

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from envtrail.errors import StoreFullError
 from envtrail.model.observation import Entry, Observation, decode_entry, encode_entry
-from envtrail.store.layout import OBSERVATIONS, RECORDS, translate
+from envtrail.store.layout import HEADER, OBSERVATIONS, RECORDS, translate
 
 
 class HotHeader(Struct, frozen=True, kw_only=True):
@@ -120,8 +120,16 @@ def new_header(number: int, first_entry: int, node: str, hints: list[tuple[str, 
     return HotHeader(number=number, first_entry=first_entry, created_ms=int(time.time() * 1000), node=node, hints=hints)
 
 
+def number_of(folder: Path) -> int | None:
+    """Which segment a folder holds; null where there is none."""
+    try:
+        return msgspec.json.decode((folder / HEADER).read_bytes(), type=HotHeader).number
+    except FileNotFoundError:
+        return None
+
+
 def _read_header(folder: Path, fresh: HotHeader) -> HotHeader:
-    path = folder / "segment.json"
+    path = folder / HEADER
     try:
         return msgspec.json.decode(path.read_bytes(), type=HotHeader)
     except (FileNotFoundError, msgspec.DecodeError):

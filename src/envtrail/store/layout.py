@@ -20,7 +20,7 @@ from envtrail.errors import CannotRunError, InputError, NewerFormatError, StoreE
 
 FORMAT = 1
 SEGMENTS, HOT, SEALING = "segments", "hot", "hot.sealing"
-RECORDS, OBSERVATIONS, EVENTS, SEAL = "records.log", "observations.jsonl", "events.parquet", "seal.json"
+HEADER, RECORDS, OBSERVATIONS, EVENTS, SEAL = "segment.json", "records.log", "observations.jsonl", "events.parquet", "seal.json"
 ZST = ".zst"
 
 

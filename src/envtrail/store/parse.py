@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from envtrail.core import Assembler
 from envtrail.model.observation import (
@@ -16,20 +17,46 @@ from envtrail.model.observation import (
     ProcessSeen,
 )
 from envtrail.store.hot import HotHeader
-from envtrail.store.reader import split_steps
+from envtrail.store.reader import Step, split_steps
+
+
+class SegmentParser:
+    """Steps of one segment in, its typed events out, with the process table as the agent had it.
+
+    Args:
+        header: Of the segment.
+    """
+
+    def __init__(self, header: HotHeader) -> None:
+        self._assembler = Assembler(node=header.node, redact=False, hints=header.hints)
+        self._boots = BootWatch()
+        self._drained = 0
+        """Bytes of records."""
+
+    def push(self, step: Step) -> None:
+        """The next one."""
+        push_step(self._assembler, step.records, step.observations, self._boots)
+
+    def drain(self) -> pa.RecordBatch:
+        """The events since the last call; `offset` counts from the segment's beginning."""
+        batch = self._assembler.drain()
+        events = pa.record_batch(batch.events())
+        at = events.schema.get_field_index("offset")
+        moved = pc.add(events.column(at), pa.scalar(self._drained, pa.uint64()))
+        self._drained += len(batch.records)
+        return events.set_column(at, events.schema.field(at), moved)
 
 
 def parse_segment(header: HotHeader, records: bytes, observations: bytes) -> pa.RecordBatch:
-    """The typed events of one segment; `offset` counts from its beginning.
+    """The typed events of one segment.
 
     Raises:
         DamagedStoreError: an observation cannot be read.
     """
-    assembler = Assembler(node=header.node, redact=False, hints=header.hints)
-    boots = BootWatch()
+    parser = SegmentParser(header)
     for step in split_steps(header.number, records, observations):
-        push_step(assembler, step.records, step.observations, boots)
-    return pa.record_batch(assembler.drain().events())
+        parser.push(step)
+    return parser.drain()
 
 
 class BootWatch:

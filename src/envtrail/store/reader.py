@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pyarrow as pa
 from msgspec import Struct
 
 from envtrail.errors import DamagedStoreError
-from envtrail.model.observation import Entry, Observation, decode_entry
+from envtrail.model.observation import Observation, decode_entry
+from envtrail.store.hot import number_of
 from envtrail.store.layout import OBSERVATIONS, RECORDS, ZST, Layout
 
 _CHUNK_BYTES = 4 << 20
@@ -35,14 +37,10 @@ def iterate_steps(layout: Layout, *, first: int = 0) -> Iterator[Step]:
         if number >= first and (folder / (RECORDS + ZST)).exists():
             yield from split_steps(number, read_file(folder, RECORDS), read_file(folder, OBSERVATIONS))
     for folder in (layout.sealing, layout.hot):
-        if (folder / "segment.json").exists():
-            number = int(msgspec.json.decode((folder / "segment.json").read_bytes())["number"])
-            if not layout.segment(number).exists():
-                yield from split_steps(
-                    number,
-                    whole_lines(read_file(folder, RECORDS)),
-                    whole_lines(read_file(folder, OBSERVATIONS)),
-                )
+        unsealed = number_of(folder)
+        if unsealed is not None and not layout.segment(unsealed).exists():
+            records, observations = (whole_lines(read_file(folder, name)) for name in (RECORDS, OBSERVATIONS))
+            yield from split_steps(unsealed, records, observations)
 
 
 def read_file(folder: Path, name: str) -> bytes:
@@ -70,6 +68,16 @@ def whole_lines(data: bytes) -> bytes:
     return data[: data.rfind(b"\n") + 1]
 
 
+class Place(NamedTuple):
+    """What was observed at one place of the records."""
+
+    offset: int
+    """Bytes of the records that precede it."""
+    observations: list[Observation]
+    size_bytes: int
+    """Of its lines."""
+
+
 def split_steps(number: int, records: bytes, observations: bytes) -> Iterator[Step]:
     """The steps of one segment.
 
@@ -77,8 +85,21 @@ def split_steps(number: int, records: bytes, observations: bytes) -> Iterator[St
         DamagedStoreError: an observation cannot be read.
     """
     start = 0
-    group: list[Entry] = []
-    for line in observations.splitlines():
+    for place in places_of(number, observations):
+        yield from steps_of(number, records[start : place.offset], place.observations)
+        start = place.offset
+    if start < len(records):
+        yield from steps_of(number, records[start:], [])
+
+
+def places_of(number: int, lines: bytes) -> Iterator[Place]:
+    """What was observed, place by place.
+
+    Raises:
+        DamagedStoreError: an observation cannot be read.
+    """
+    place: Place | None = None
+    for line in lines.splitlines(keepends=True):
         try:
             entry = decode_entry(line)
         except msgspec.DecodeError as fault:
@@ -86,31 +107,27 @@ def split_steps(number: int, records: bytes, observations: bytes) -> Iterator[St
                 f"an observation of segment {number} cannot be read: {fault}",
                 hint="`envtrail verify` names all that is damaged",
             ) from None
-        if group and entry.offset != group[0].offset:
-            yield from _step(number, records, start, group)
-            start = group[0].offset
-            group = []
-        group.append(entry)
-    if group:
-        yield from _step(number, records, start, group)
-        start = group[0].offset
-    if start < len(records):
-        yield from _chunks(number, records, start, len(records), [])
+        if place is not None and entry.offset == place.offset:
+            place.observations.append(entry.observation)
+            place = place._replace(size_bytes=place.size_bytes + len(line))
+            continue
+        if place is not None:
+            yield place
+        place = Place(entry.offset, [entry.observation], len(line))
+    if place is not None:
+        yield place
 
 
-def _step(number: int, records: bytes, start: int, group: list[Entry]) -> Iterator[Step]:
-    yield from _chunks(number, records, start, group[0].offset, [entry.observation for entry in group])
-
-
-def _chunks(number: int, records: bytes, start: int, end: int, observations: list[Observation]) -> Iterator[Step]:
-    """Long stretches in portions that end between two events."""
+def steps_of(number: int, records: bytes, observations: list[Observation]) -> Iterator[Step]:
+    """What lies between two places: a long stretch in portions that end between two events."""
+    start, end = 0, len(records)
     while end - start > _CHUNK_BYTES:
         cut = _event_boundary(records, start + _CHUNK_BYTES, end)
         if cut >= end:
             break
         yield Step(segment=number, records=records[start:cut], observations=[])
         start = cut
-    yield Step(segment=number, records=records[start:end], observations=observations)
+    yield Step(segment=number, records=records[start:], observations=observations)
 
 
 def _event_boundary(records: bytes, at: int, end: int) -> int:

@@ -19,6 +19,7 @@ from envtrail.export.heartbeat import last_heartbeats
 from envtrail.export.templates import Templates, look_at
 from envtrail.model.heartbeat import INTERVAL_MS, SILENT_MS, faults_of
 from envtrail.model.operation import Operation
+from envtrail.store.layout import Layout
 from envtrail.store.store import Query
 
 pytestmark = [pytest.mark.search, pytest.mark.kernel, pytest.mark.timeout(240)]
@@ -60,6 +61,8 @@ def test_a_machine_tells_what_is_done_and_that_it_is_watched(tmp_path_factory: p
             (operation,) = _installs(server, home)
             assert [change.name for change in operation.changes or ()] == ["leaf"]
             assert operation.actor.auid == AUID
+            wait_until(lambda: _events(server, operation), "what the kernel wrote of it", timeout_s=30)
+            assert not Layout(agent.data_dir).numbers(), "its segment is still open"
             wait_until(lambda: bool(_faultless(server, client)), "a heartbeat of a watched machine", timeout_s=30)
             os.kill(agent.process.pid, 9)
             agent.process.wait()
@@ -76,6 +79,12 @@ def test_a_machine_tells_what_is_done_and_that_it_is_watched(tmp_path_factory: p
 def _installs(server: SearchServer, home: Path) -> list[Operation]:
     with closing(ClusterStore(SearchClient(Connection(urls=[server.url])), "live", "")) as store:
         return list(store.operations(Query(environment=str(home / "env"), kind="install", outcome="success", package="leaf")))
+
+
+def _events(server: SearchServer, operation: Operation) -> bool:
+    server.call("POST", "/logs-envtrail.event-live/_refresh")
+    with closing(ClusterStore(SearchClient(Connection(urls=[server.url])), "live", "")) as store:
+        return any(row.values["argv"] == operation.argv for row in store.events(Query(kind="exec")))
 
 
 def _faultless(server: SearchServer, client: SearchClient) -> bool:

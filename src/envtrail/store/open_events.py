@@ -1,0 +1,112 @@
+"""Typed events of a segment while it is written: the rows that it has when it is sealed, as they become certain."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from contextlib import ExitStack
+from io import FileIO
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from envtrail.store.hot import HotHeader
+from envtrail.store.layout import HEADER, OBSERVATIONS, RECORDS
+from envtrail.store.parse import SegmentParser
+from envtrail.store.reader import Place, places_of, steps_of, whole_lines
+
+_CHUNK_BYTES = 1 << 20
+_MOST_ROWS = 20_000
+
+
+class OpenEvents:
+    """Rows from the beginning of a segment on, as far as they are certain and were not forgotten.
+
+    A step is certain once something was observed at a later place: until then more may be observed at its own, which says more of
+    its processes. It is on the disk before it is told, so that no power cut takes back what somebody was told of.
+
+    Args:
+        folder: Of the segment; it may be moved and removed meanwhile.
+
+    Raises:
+        FileNotFoundError: it has just been moved or removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with ExitStack() as stack:
+            within = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, within)
+            with _open(within, HEADER) as file:
+                header = msgspec.json.decode(file.read(), type=HotHeader)
+            self._records = stack.enter_context(_open(within, RECORDS))
+            self._observations = _open(within, OBSERVATIONS)
+            stack.pop_all()
+            os.close(within)
+        self.number = header.number
+        self.first_row = 0
+        """The first that is not forgotten."""
+        self.num_rows = 0
+        """With those that are forgotten."""
+        self._parser = SegmentParser(header)
+        self._batches: deque[pa.RecordBatch] = deque()
+        self._offset = 0
+        """Bytes of the records that were parsed."""
+        self._seen = 0
+        """Bytes of the observations that were."""
+
+    def look(self) -> None:
+        """Parse what has become certain since the last time; some thousands of rows ahead, no more.
+
+        Raises:
+            DamagedStoreError: an observation cannot be read.
+        """
+        size = _CHUNK_BYTES
+        while self.num_rows - self.first_row < _MOST_ROWS:
+            lines = os.pread(self._observations.fileno(), size, self._seen)
+            places = list(places_of(self.number, whole_lines(lines)))[:-1]
+            if places:
+                self._parse(places)
+            elif len(lines) == size:
+                size *= 2  # what came at one place is larger
+            else:
+                return
+
+    def slice(self, start: int, count: int) -> list[pa.RecordBatch]:
+        """At most so many rows from `start` on; those before it are forgotten."""
+        while self._batches and self.first_row + self._batches[0].num_rows <= start:
+            self.first_row += self._batches.popleft().num_rows
+        found = []
+        row = self.first_row
+        for batch in self._batches:
+            part = batch.slice(max(0, start - row), count)
+            found.append(part)
+            count -= part.num_rows
+            row += batch.num_rows
+            if count <= 0:
+                break
+        return found
+
+    def close(self) -> None:
+        """Give its files back."""
+        self._records.close()
+        self._observations.close()
+
+    def _parse(self, places: list[Place]) -> None:
+        os.fdatasync(self._records.fileno())
+        os.fdatasync(self._observations.fileno())
+        for place in places:
+            records = os.pread(self._records.fileno(), place.offset - self._offset, self._offset)
+            for step in steps_of(self.number, records, place.observations):
+                self._parser.push(step)
+            self._offset = place.offset
+            self._seen += place.size_bytes
+        batch = self._parser.drain()
+        if batch.num_rows:
+            self._batches.append(batch)
+            self.num_rows += batch.num_rows
+
+
+def _open(within: int, name: str) -> FileIO:
+    """Of the one folder, whatever stands under its name by now."""
+    return FileIO(name, opener=lambda path, flags: os.open(path, flags, dir_fd=within))

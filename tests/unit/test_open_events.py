@@ -1,0 +1,147 @@
+"""Events of the open segment: what is told before it is sealed is what is told after."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from envtrail.config import Config, load_config
+from envtrail.export.book import Parcel
+from envtrail.export.frame import Site
+from envtrail.export.segments import SegmentReader
+from envtrail.model.observation import Observation
+from envtrail.store import open_events
+from envtrail.store.hot import new_header
+from envtrail.store.layout import OBSERVATIONS, RECORDS, Layout
+from envtrail.store.open_events import OpenEvents
+from envtrail.store.parse import parse_segment
+from envtrail.store.reader import iterate_steps
+from envtrail.store.writer import TrailWriter
+
+Append = tuple[bytes, list[Observation]]
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """The recorded trail of the demo."""
+    folder = tmp_path_factory.mktemp("played")
+    argv = [sys.executable, "-m", "envtrail", "--data-dir", str(folder), "demo", "--fast"]
+    subprocess.run(argv, check=True, capture_output=True)
+    return Layout(folder / "demo")
+
+
+def config_of(folder: Path) -> Config:
+    return load_config(environ={}, flags={"data_dir": str(folder), "node": "n", "store.min_free_bytes": 0})
+
+
+def appends_of(trail: Layout, dice: random.Random) -> Iterator[Append]:
+    """Its steps as an agent may have written them: what was observed at one place comes at once or in parts."""
+    for step in iterate_steps(trail):
+        observations = list(step.observations)
+        cut = dice.randint(0, len(observations))
+        yield step.records, observations[:cut]
+        while observations[cut:]:
+            following = dice.randint(cut, len(observations))
+            yield b"", observations[cut:following]
+            cut = following
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("chunk", [300, 1 << 20])
+def test_rows_come_as_they_become_certain_and_are_those_of_the_whole(
+    tmp_path: Path, played: Layout, seed: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_events, "_CHUNK_BYTES", chunk)
+    monkeypatch.setattr(open_events, "_MOST_ROWS", 500)
+    dice = random.Random(seed)
+    writer = TrailWriter(config_of(tmp_path), [])
+    folder = Layout(tmp_path).hot
+    following = OpenEvents(folder)
+    told: list[pa.RecordBatch] = []
+    rows = 0
+
+    def take(most: int) -> None:
+        nonlocal rows
+        following.look()
+        for batch in following.slice(rows, most):
+            told.append(batch)
+            rows += batch.num_rows
+
+    for records, observations in appends_of(played, dice):
+        writer.append(records, observations)
+        if dice.random() < 0.3:
+            take(dice.randint(1, 400))
+    while following.num_rows > rows:
+        take(100)
+    following.close()
+    header = new_header(1, 1, "n", [])
+    whole = parse_segment(header, (folder / RECORDS).read_bytes(), (folder / OBSERVATIONS).read_bytes())
+    assert 0.9 * whole.num_rows < rows <= whole.num_rows
+    assert pa.Table.from_batches(told).to_pylist() == whole.slice(0, rows).to_pylist()
+    writer.close()
+
+
+def test_a_step_waits_for_one_that_follows(tmp_path: Path, played: Layout) -> None:
+    steps = [step for step in iterate_steps(played) if step.records and step.observations]
+    writer = TrailWriter(config_of(tmp_path), [])
+    following = OpenEvents(Layout(tmp_path).hot)
+    writer.append(steps[0].records, steps[0].observations[:1])
+    following.look()
+    assert following.num_rows == 0
+    writer.append(b"", steps[0].observations[1:])
+    following.look()
+    assert following.num_rows == 0
+    writer.append(steps[1].records, steps[1].observations)
+    following.look()
+    assert following.num_rows > 0
+    following.close()
+    writer.close()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_each_event_is_told_once_and_in_order_while_segments_are_sealed(tmp_path: Path, played: Layout, seed: int) -> None:
+    dice = random.Random(seed)
+    writer = TrailWriter(config_of(tmp_path), [])
+    layout = Layout(tmp_path)
+    number = row = 0
+    told: list[Parcel] = []
+    reader = SegmentReader(layout, Site(host="n"))
+
+    def take() -> int:
+        nonlocal number, row, reader
+        if dice.random() < 0.1:
+            reader.close()
+            reader = SegmentReader(layout, Site(host="n"))
+        parcels = reader.read(number, row, dice.randint(1, 300))
+        told.extend(parcels)
+        number, row = reader.position(number, row)  # where they were read, as the shipper notes before it sends
+        number, row = reader.position(number, row + len(parcels))
+        return len(parcels)
+
+    for records, observations in appends_of(played, dice):
+        writer.append(records, observations)
+        if dice.random() < 0.08:
+            writer.seal(wait=dice.random() < 0.5)
+        for _ in range(dice.randint(0, 3)):
+            take()
+    assert told, "before the last segment is sealed"
+    writer.seal(wait=True)
+    writer.close()
+    while take():
+        pass
+    reader.close()
+    again = SegmentReader(layout, Site(host="n"))
+    wanted: list[Parcel] = []
+    number, row = again.position(0, 0)
+    while parcels := again.read(number, row, 1000):
+        wanted += parcels
+        number, row = again.position(number, row + len(parcels))
+    again.close()
+    assert len(layout.numbers()) > 1
+    assert told == wanted
