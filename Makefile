@@ -7,7 +7,7 @@ BENCH_DEBIAN := libclang-dev libacl1-dev
 DEBIAN := auditd audispd-plugins python3-venv build-essential systemd zstd chromium
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test lint bench opensearch elasticsearch docs fuzz clean debian rust
+.PHONY: help setup run test lint bench opensearch elasticsearch docs wheel fuzz clean debian rust
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -69,6 +69,10 @@ elasticsearch: setup ## A real Elasticsearch likewise
 
 docs: setup ## Write the reference pages from the code
 	$(BIN)/python docs/generate.py
+
+wheel: setup ## Build the wheel into dist/, to install on other machines: they need neither Rust nor this folder
+	@$(BIN)/maturin build --release -q -o dist
+	@ls dist/*.whl
 
 fuzz: setup ## Mutate the parser's corpus for a minute
 	ENVTRAIL_FUZZ_SECONDS=60 cargo test -q --release -p envtrail-core --test fuzz_smoke

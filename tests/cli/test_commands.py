@@ -53,6 +53,46 @@ def trail(cli: Cli) -> Cli:
     return cli
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("elastic", "ship", "--once", "--url", "http://127.0.0.1:1"),
+        ("elastic", "write", "--once", "{folder}/envtrail.ndjson"),
+        ("elastic", "status"),
+        ("elastic", "refused"),
+        ("log",),
+    ],
+)
+def test_where_no_trail_is_it_is_said_and_nothing_is_made(cli: Cli, words: tuple[str, ...]) -> None:
+    done = cli(*(word.format(folder=cli.folder) for word in words))
+    assert done.returncode == 2
+    assert f"no trail in `{cli.folder}/trail` yet" in done.stderr
+    assert "`envtrail up` watches this machine" in done.stderr
+    assert list(cli.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("elastic", "setup"), ("elastic", "check"), ("fleet", "status")])
+def test_without_a_server_an_option_that_exists_is_named(cli: Cli, words: tuple[str, ...]) -> None:
+    done = cli(*words)
+    assert done.returncode == 2
+    assert "`--url https://es.example:9200`, or elastic.urls in /etc/envtrail/envtrail.toml" in done.stderr
+    assert "--url" in cli(*words, "--help").stdout
+
+
+@pytest.mark.parametrize("name", ["hunt", "elastic status", "elastic ship", "elastic write", "elastic refused", "doctor", "seal"])
+def test_what_is_of_one_machine_refuses_a_fleet_by_its_name(trail: Cli, name: str) -> None:
+    done = trail("--store", "http://127.0.0.1:1", *name.split(), *(["download_piped"] if name == "hunt" else []))
+    assert done.returncode == 3
+    assert f"`envtrail {name}` is run on its machine" in done.stderr
+    assert "without --store" in done.stderr
+
+
+def test_nothing_is_decided_about_a_fleet_from_outside(trail: Cli) -> None:
+    done = trail("--store", "http://127.0.0.1:1", "mute", "download_piped", "--user", "ci")
+    assert done.returncode == 3
+    assert "a decision is made on its machine" in done.stderr
+
+
 def test_an_imported_log_is_a_trail(trail: Cli) -> None:
     documents = [json.loads(line) for line in trail("log", "--json", "--reverse").stdout.splitlines()]
     first, second = documents

@@ -13,6 +13,7 @@ def decide(context: Context, decision: Decision, *, as_json: bool) -> None:
     """Hand it to the agent, and say what came of it."""
     from envtrail.agent.asking import ask_agent
 
+    context.need_machine("a decision is made")
     decided = ask_agent(context.config, decision)
     if as_json:
         emit_json([decided])

@@ -71,6 +71,24 @@ COMMANDS: dict[str, dict[str, str]] = {
         "completion": "Print the shell completion script.",
     },
 }
+_OF_ONE_MACHINE = frozenset(
+    {
+        "hunt",
+        "up",
+        "agent",
+        "rules",
+        "notify",
+        "account",
+        "service",
+        "doctor",
+        "import",
+        "verify",
+        "seal",
+        "rebuild",
+        "demo",
+    }
+)
+"""What means nothing of a fleet: `--store` is refused."""
 _MODULES = {"import": "import_", "break-glass": "break_glass"}
 
 
@@ -98,6 +116,8 @@ _MODULES = {"import": "import_", "break-glass": "break_glass"}
 def cli(ctx: click.Context, data_dir: Path | None, config_file: Path | None, store_urls: tuple[str, ...], verbose: bool) -> None:
     """Git log for the Python environments of a shared machine, written by the kernel."""
     ctx.obj = Context(data_dir=data_dir, config_file=config_file, store_urls=store_urls, verbose=verbose)
+    if ctx.invoked_subcommand in _OF_ONE_MACHINE:
+        ctx.obj.need_machine(f"`envtrail {ctx.invoked_subcommand}` is run")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

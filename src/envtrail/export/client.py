@@ -54,7 +54,7 @@ def connection_of(config: Config) -> Connection:
     urls = [url.rstrip("/") for url in config.names("elastic.urls")]
     if not urls:
         raise ConfigError(
-            "no search server is named", hint="set elastic.urls, as in `--set elastic.urls=https://es.example:9200`"
+            "no search server is named", hint="`--url https://es.example:9200`, or elastic.urls in /etc/envtrail/envtrail.toml"
         )
     for url in urls:
         parts = urlsplit(url)

@@ -14,7 +14,7 @@ from envtrail.config import Config
 from envtrail.errors import EnvtrailError
 from envtrail.export.shipper import Shipper
 from envtrail.export.writer import LineFile
-from envtrail.store.layout import ProcessLock, lock_holder
+from envtrail.store.layout import ProcessLock, lock_holder, need_trail
 
 _AFTER_FAULT_S = 5.0
 _LOCK = "elastic.lock"
@@ -44,8 +44,10 @@ def run(
 
     Raises:
         ConfigError: a setting is not sound.
+        InputError: there is no trail.
         CannotRunError: another process ships this trail.
     """
+    need_trail(folder)
     with ExitStack() as opened:
         if file is None:
             from envtrail.export.client import SearchClient, connection_of

@@ -91,6 +91,24 @@ class Layout:
             )
 
 
+def need_trail(folder: Path) -> None:
+    """Say so where there is nothing to be read.
+
+    Raises:
+        InputError: no trail was begun there.
+        CannotRunError: this user may not look.
+    """
+    try:
+        is_there = Layout(folder).exists()
+    except OSError as fault:
+        raise translate(fault, folder) from None
+    if not is_there:
+        raise InputError(
+            f"no trail in `{folder}` yet",
+            hint="`envtrail up` watches this machine, `envtrail import FILE` reads a log, `envtrail demo` plays one",
+        )
+
+
 class ProcessLock:
     """The right of one process to do something with a trail, held until closed or until the process ends.
 

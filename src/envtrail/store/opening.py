@@ -7,12 +7,12 @@ import socket
 from pathlib import Path
 
 from envtrail.config import Config
-from envtrail.errors import CannotRunError, InputError
+from envtrail.errors import CannotRunError
 from envtrail.model.identity import Identity
 from envtrail.store.asked import OnAsk
 from envtrail.store.directory import uid_of_name
 from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
+from envtrail.store.layout import need_trail
 from envtrail.store.store import Store
 from envtrail.store.viewing import ViewedStore, viewer_for
 
@@ -64,11 +64,7 @@ def open_store(config: Config, *, uid: int, on_behalf: Identity | None = None, o
         raise CannotRunError(
             f"`{folder}` can be read by its owner only", hint="without --data-dir the service is asked, where one runs"
         )
-    if not Layout(folder).exists():
-        raise InputError(
-            f"no trail in `{folder}` yet",
-            hint="`envtrail up` watches this machine, `envtrail import FILE` reads a log, `envtrail demo` plays one",
-        )
+    need_trail(folder)
     store = EmbeddedStore(folder)
     if on_behalf is None:
         return store

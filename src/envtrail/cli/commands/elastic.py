@@ -33,9 +33,15 @@ def _json(what: str) -> Callable[[_F], _F]:
     return click.option("--json", "as_json", is_flag=True, help=f"JSON lines: {what}.")
 
 
+_OF_ONE_MACHINE = frozenset({"ship", "write", "status", "refused"})
+
+
 @click.group("elastic")
-def command() -> None:
+@click.pass_context
+def command(ctx: click.Context) -> None:
     """Ship the trail to Elasticsearch or OpenSearch, where a fleet's trails are together."""
+    if ctx.invoked_subcommand in _OF_ONE_MACHINE:
+        ctx.obj.need_machine(f"`envtrail elastic {ctx.invoked_subcommand}` is run")
 
 
 @command.command()
@@ -136,8 +142,10 @@ def status(context: Context, as_json: bool) -> None:
     """How shipping fares: what was sent or written, what waits, what was refused, the last fault."""
     from envtrail.export.book import CLUSTER_BOOK, FILE_BOOK, read_shipping
     from envtrail.export.process import running_pid
+    from envtrail.store.layout import need_trail
 
     folder = context.config.data_dir
+    need_trail(folder)
     sent, written = read_shipping(folder / CLUSTER_BOOK), read_shipping(folder / FILE_BOOK)
     if as_json:
         emit_json(shipping for shipping in (sent, written) if shipping is not None)
@@ -181,8 +189,10 @@ def refused(context: Context, retry: bool, limit: int, as_json: bool) -> None:
     """Documents that the cluster did not take, and why; they are kept here. Exit code 1 when there is none."""
     from envtrail.export.book import CLUSTER_BOOK, Book, read_refused
     from envtrail.export.process import running_pid
+    from envtrail.store.layout import need_trail
 
     folder = context.config.data_dir
+    need_trail(folder)
     path = folder / CLUSTER_BOOK
     found = read_refused(path, limit)
     if not found:
