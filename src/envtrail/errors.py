@@ -11,6 +11,7 @@ EnvtrailError                  4 failed
 └── StoreError                 4 the data folder
     ├── DamagedStoreError        bytes that are not what was written
     ├── NewerFormatError         written by a newer Envtrail
+    ├── StateBehindError         evidence that has not reached the state
     └── StoreFullError           no space left
 ```
 A new class needs a caller that catches it.
@@ -88,6 +89,12 @@ class StoreError(EnvtrailError):
     """The data folder cannot be read or written."""
 
     id = "store"
+
+
+class StateBehindError(StoreError):
+    """What happened is in the evidence and not in the state: who writes has to end, and takes it up when it starts again."""
+
+    id = "state_behind"
 
 
 class DamagedStoreError(StoreError):

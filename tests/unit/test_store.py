@@ -312,7 +312,7 @@ def test_what_finds_no_space_when_it_is_sealed_is_sealed_later(tmp_path: Path) -
 def test_a_step_has_its_room_in_the_state_before_the_disk_fills(tmp_path: Path) -> None:
     with small_disk(tmp_path, "16m"):
         state = State(tmp_path / "state.sqlite")
-        state.ensure_room()
+        state.ensure_room(4 << 20)
         with filled(tmp_path):
             with state.transaction():
                 for number in range(10_000):
@@ -322,8 +322,8 @@ def test_a_step_has_its_room_in_the_state_before_the_disk_fills(tmp_path: Path) 
                     with state.transaction():
                         state.put_cursor(f"source {time.monotonic_ns()}", {"source": "x" * 100_000})
             with pytest.raises(StoreFullError):
-                state.ensure_room()
-        state.ensure_room()
+                state.ensure_room(4 << 20)
+        state.ensure_room(4 << 20)
         with state.transaction():
             state.put_cursor("last", {"source": "x"})
         state.close()

@@ -331,7 +331,7 @@ class Deciding:
 
     def _signed_by_service(self, terms: Terms, by: Person, why: str, now_ms: int) -> Approval:
         signature = None
-        with contextlib.suppress(CannotRunError):
+        with contextlib.suppress(CannotRunError, OSError):
             signature = self._key.sign(signed_bytes(terms))
         return Approval(
             name=by.name,

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from envtrail.agent.world import name_of
-from envtrail.errors import CannotRunError, EnvtrailError
+from envtrail.errors import CannotRunError, EnvtrailError, StateBehindError
 from envtrail.model.decision import Decided, Decision, Person
 from envtrail.model.identity import Right
 from envtrail.model.ids import UNSET
@@ -38,6 +38,8 @@ class Letter:
             yield
         except EnvtrailError as fault:
             self.answer.set_exception(fault)
+            if isinstance(fault, StateBehindError):
+                raise
         except BaseException as fault:
             self.answer.set_exception(CannotRunError(f"the agent failed: {fault}", hint="its journal says more"))
             raise

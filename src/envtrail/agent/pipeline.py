@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Protocol, Union
 
 import msgspec
@@ -20,7 +21,7 @@ from envtrail.agent.world import World
 from envtrail.capture.loss import disk_full_gap
 from envtrail.capture.source import Block
 from envtrail.core import Assembler, Batch
-from envtrail.errors import StoreFullError
+from envtrail.errors import StateBehindError, StoreError, StoreFullError
 from envtrail.interpret.emission import Emission, EnvironmentOpened, SnapshotWanted, Wish
 from envtrail.interpret.interpreter import Interpreter
 from envtrail.model.finding import Finding
@@ -40,6 +41,11 @@ from envtrail.model.run import Run, Session
 from envtrail.store.parse import BootWatch, push_step, seed_processes
 
 Result = Union[Operation, Run, Session, Finding]
+
+# What a step may write into the state, at most: of each exec a run, of each package of a snapshot a page of an index or two.
+_STEP_BYTES = 2 * 1024 * 1024
+_RECORD_FACTOR = 4
+_PACKAGE_BYTES = 8 * 1024
 
 
 class Evidence(Protocol):
@@ -107,6 +113,7 @@ class Pipeline:
         self.full_since_ms: int | None = None
         """Null: there is room on the disk."""
         self._not_kept = 0
+        self._has_ungranted = False
         self._moment = 0
         self._segment = 0
         self._starts: list[tuple[int, int]] = []
@@ -149,7 +156,7 @@ class Pipeline:
         due = self.files.take_due(now_ms)
         if due:
             self.observe(self.files.ends_of(due), now_ms)
-            with self._state.transaction():
+            with self._in_step():
                 self._settle(due, now_ms, may_wait=False)
 
     def take_up(self, now_ms: int) -> None:
@@ -161,9 +168,12 @@ class Pipeline:
         return not observations or self._advance(b"", None, observations, now_ms)
 
     def look_for_room(self, now_ms: int) -> None:
-        """Where the disk was full: write the entry of the loss ledger as soon as there is room for it, whatever comes next."""
+        """Where the disk was full: write the entry of the loss ledger as soon as there is room for it, and grant what was wished for."""
         if self.full_since_ms is not None:
             self._advance(b"", None, [], now_ms)
+        if self._has_ungranted and self.full_since_ms is None:
+            self._has_ungranted = False
+            self.take_up(now_ms)
 
     def finish(self, now_ms: int) -> None:
         """End an import: what is still open is let go as it is."""
@@ -205,7 +215,7 @@ class Pipeline:
             return False
         self.full_since_ms = None
         seed_processes(self.assembler, observations, self._boots)
-        with self._state.transaction():
+        with self._in_step():
             emissions = self.interpreter.step(events, observations, now_ms=now_ms)
             emissions += self._effects.apply(observations, now_ms)
             self._settle(emissions, now_ms)
@@ -226,7 +236,8 @@ class Pipeline:
             raise fault
         if self.full_since_ms is None:
             self.full_since_ms, self._not_kept = now_ms, 0
-            self.on_full(fault)
+            with suppress(OSError):  # What it is told to may lie on the same disk.
+                self.on_full(fault)
         self._not_kept += records.count(b"\n")
 
     def _owed(self, now_ms: int) -> list[Observation]:
@@ -249,7 +260,7 @@ class Pipeline:
                 self._append(b"", None, answers)
             except StoreFullError as fault:
                 self._leave_out(b"", fault, now_ms)
-                results += _results(self._let_go(wishes))
+                self._has_ungranted = True
                 break
             emissions = self.interpreter.step(None, answers, now_ms=now_ms)
             emissions += self._effects.apply(answers, now_ms)
@@ -276,28 +287,33 @@ class Pipeline:
             return msgspec.structs.replace(wish, known_ms=self._state.snapshot_ms(wish.prefix))
         return wish
 
-    def _let_go(self, wishes: Sequence[Emission]) -> list[Emission]:
-        """Close the operations whose snapshot cannot be kept."""
-        return [
-            emission
-            for wish in wishes
-            if isinstance(wish, SnapshotWanted)
-            for emission in self.interpreter.settle(wish.image, wish.prefix, changes=None, absent="not recorded")
-        ]
-
     def _next_moment(self, now_ms: int) -> int:
         """Two snapshots of one environment never have the same moment."""
         self._moment = max(now_ms, self._moment + 1)
         return self._moment
 
     def _deliver(self, emissions: Sequence[Emission], now_ms: int) -> None:
-        with self._state.transaction():
+        with self._in_step():
             self._settle(emissions, now_ms)
+
+    @contextmanager
+    def _in_step(self) -> Iterator[None]:
+        """Let what has its evidence reach the state.
+
+        Raises:
+            StateBehindError: it did not. What was read since is in memory, and goes with it: a rebuild must tell the same.
+        """
+        try:
+            with self._state.transaction():
+                yield
+        except StoreError as fault:
+            raise StateBehindError(fault.message, hint=f"{fault.hint}; what happened is taken up at the next start") from None
 
     def _append(self, records: bytes, events: pa.RecordBatch | None, observations: Sequence[Observation]) -> None:
         if self._evidence is None:
             return
-        self._state.ensure_room()
+        packages = sum(len(item.packages or ()) for item in observations if isinstance(item, SnapshotTaken))
+        self._state.ensure_room(_STEP_BYTES + _RECORD_FACTOR * len(records) + _PACKAGE_BYTES * packages)
         self._note_segment(self._evidence.number, events)
         kept, digests = self._without_repeats(observations)
         self._evidence.append(records, kept)

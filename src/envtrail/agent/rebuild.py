@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -27,6 +29,7 @@ def rebuild_state(config: Config, *, on_progress: Callable[[int], None] | None =
     Raises:
         CannotRunError: an agent is writing this trail.
         DamagedStoreError: a segment cannot be read; the old state stays.
+        StoreFullError: there is no space for the new one; the old state stays.
         InputError: there is no trail.
     """
     layout = Layout(config.data_dir)
@@ -35,28 +38,33 @@ def rebuild_state(config: Config, *, on_progress: Callable[[int], None] | None =
     layout.check_format()
     lock = writer_lock(layout.folder)
     fresh = layout.folder / "state.sqlite.new"
+    results = 0
     try:
-        for suffix in ("", "-wal", "-shm"):
-            layout.folder.joinpath(fresh.name + suffix).unlink(missing_ok=True)
-        results = 0
+        _remove(fresh)
 
         def count(_: object) -> None:
             nonlocal results
             results += 1
 
-        state = State(fresh)
-        pipeline = make_pipeline(config, state, writer=None, world=None, on_result=count)
         segments: set[int] = set()
-        for step in iterate_steps(layout):
-            pipeline.replay(step.segment, step.records, step.observations)
-            if step.segment not in segments:
-                segments.add(step.segment)
-                if on_progress is not None:
-                    on_progress(len(segments))
-        state.close()
+        with closing(State(fresh)) as state:
+            pipeline = make_pipeline(config, state, writer=None, world=None, on_result=count)
+            for step in iterate_steps(layout):
+                pipeline.replay(step.segment, step.records, step.observations)
+                if step.segment not in segments:
+                    segments.add(step.segment)
+                    if on_progress is not None:
+                        on_progress(len(segments))
+            state.fold()
         for suffix in ("-wal", "-shm"):
             layout.folder.joinpath("state.sqlite" + suffix).unlink(missing_ok=True)
         fresh.replace(layout.state)
     finally:
+        _remove(fresh)
         lock.close()
     return RebuildReport(segments=len(segments), results=results)
+
+
+def _remove(database: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)

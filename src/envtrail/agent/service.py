@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -46,7 +47,9 @@ from envtrail.store.server import StoreServer
 _STATUS_INTERVAL_MS = 2_000
 _KERNEL_INTERVAL_MS = 5_000
 _SEAL_INTERVAL_MS = 10_000
+_MOST_AT_ONCE = 1_000
 _READING_S = 0.1
+_ROOM_INTERVAL_S = 2
 _RETENTION_INTERVAL_MS = 3_600_000
 _MOVING = frozenset({OperationKind.CREATE, OperationKind.DELETE})
 _COUNTERS = ("lines", "records", "events", "complete", "late", "lost", "duplicate", "faults", "in_flight")
@@ -78,13 +81,14 @@ def serve(
         keep_rules: Leave the rules in the kernel at the end.
         on_start: Told once, when capture has begun.
         on_result: Told of each operation, run and session.
-        on_fault: Told of what is wrong while the watch goes on (a full disk).
+        on_fault: Told of what is wrong while the watch goes on, or waits to begin (a full disk).
         on_reading: Told of the first reading of what is in the environments: done, and of how many.
         children: What is to run beside it, in processes of their own.
 
     Raises:
         CannotRunError: nothing can be captured here, or another agent writes this trail.
     """
+    await_room(config, on_fault)
     now_ms = _clock_ms()
     before = read_status(config.data_dir, now_ms, running_only=False)
     with ExitStack() as stack:
@@ -105,7 +109,7 @@ def serve(
             agent = Agent(config, opened, source, rules, inbox=inbox, on_reading=on_reading or (lambda _done, _total: None))
             opened.pipeline.on_full = on_fault or (lambda _: None)
             opened.pipeline.on_result = agent.followed(on_result)
-            agent.begin(environments, restarted_after_ms=before.updated_ms if before else None)
+            agent.begin(environments, restarted_after_ms=(before.full_since_ms or before.updated_ms) if before else None)
             if on_start is not None:
                 on_start(
                     Started(source=source.name, folder=str(config.data_dir), rules=rules.status(), environments=len(environments))
@@ -119,6 +123,16 @@ def serve(
                 agent.close()
             if not keep_rules:
                 rules.remove()
+
+
+def await_room(config: Config, on_fault: Callable[[EnvtrailError], None] | None) -> None:
+    """Begin when there is room for what is to be recorded: nothing could be before."""
+    folder = next(path for path in (config.data_dir, *config.data_dir.parents) if path.exists())
+    while shutil.disk_usage(folder).free < config.number("store.min_free_bytes"):
+        if on_fault is not None:
+            on_fault(no_space(config.data_dir))
+            on_fault = None
+        time.sleep(_ROOM_INTERVAL_S)
 
 
 def watch_execs(config: Config) -> ExecWatch | None:
@@ -206,18 +220,18 @@ class Agent:
         if restarted_after_ms is not None and self._source.name != "auditd_log":
             gap = restart_gap(self._config.node, restarted_after_ms, now_ms)
             observations.append(GapFound(time_ms=now_ms, gap=gap))
-        self._pipeline.observe(observations, now_ms)
+        self._observe(observations, now_ms)
         if first_start:
             self._import_earlier()
         report = self._rules.apply()
         if report is not None and (report.added or report.removed):
             profile = self._config.text("rules.profile")
             applied = RulesApplied(time_ms=now_ms, profile=profile, added=report.added, removed=report.removed)
-            self._pipeline.observe([applied], now_ms)
-        self._pipeline.observe(list(read_processes(now_ms)), now_ms)
+            self._observe([applied], now_ms)
+        self._observe(list(read_processes(now_ms)), now_ms)
         self._survey.begin(environments, with_past=first_start)
         self._pipeline.take_up(now_ms)
-        self._pipeline.observe(self._overseer.begin(now_ms), now_ms)
+        self._observe(self._overseer.begin(now_ms), now_ms)
         self._losses.poll(now_ms)
 
     def run(self, children: Sequence[Child]) -> bool:
@@ -267,10 +281,10 @@ class Agent:
 
     def _keep_house(self, now_ms: int) -> None:
         writer = self._opened.writer
-        if self._is_due("sync", now_ms, self._config.number("store.sync_interval_ms")):
-            writer.sync()
-        if writer.is_full(now_ms) and self._is_due("seal", now_ms, _SEAL_INTERVAL_MS):
-            with suppress(StoreFullError):  # The next step says so, and this is tried again.
+        with suppress(StoreFullError):  # The next step says so, and this is tried again.
+            if self._is_due("sync", now_ms, self._config.number("store.sync_interval_ms")):
+                writer.sync()
+            if writer.is_full(now_ms) and self._is_due("seal", now_ms, _SEAL_INTERVAL_MS):
                 writer.seal()
         if self._is_due("status", now_ms, _STATUS_INTERVAL_MS):
             self._write_status(now_ms)
@@ -288,7 +302,9 @@ class Agent:
     def _oversee(self, now_ms: int, *, is_last: bool = False) -> None:
         """Judge what happened, and write down what people decided."""
         self._observe(self._overseer.look(now_ms), now_ms)
-        self._observe(self._overseer.release(now_ms, is_last=is_last), now_ms)
+        if is_last or self._pipeline.full_since_ms is None:
+            # How often a grant was used is known once it is written.
+            self._observe(self._overseer.release(now_ms, is_last=is_last), now_ms)
         self._deciding.policy = self._overseer.policy
         for letter in self._inbox.take():
             with letter.answered():
@@ -311,8 +327,9 @@ class Agent:
     def _observe(self, observations: Sequence[Observation], now_ms: int) -> None:
         """Have it written; what finds no room on the disk waits."""
         self._waiting += observations
-        if self._pipeline.observe(self._waiting, now_ms):
-            self._waiting.clear()
+        while self._waiting and self._pipeline.full_since_ms is None:
+            if self._pipeline.observe(self._waiting[:_MOST_AT_ONCE], now_ms):
+                del self._waiting[:_MOST_AT_ONCE]
 
     def _import_earlier(self) -> None:
         """Day one is not empty: what auditd's log and its rotated files still hold. `auditd_log` reads them by itself."""

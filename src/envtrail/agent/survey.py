@@ -121,11 +121,11 @@ class Survey:
             if not self._suspects.is_settled(environment.prefix, snapshot.digest, now_ms):
                 return
             observations += observe_packages(environment, now_ms, reason="scheduled")
-        self._suspects.clear(environment.prefix)
         if environment.prefix in self._without_past:
-            self._without_past.remove(environment.prefix)
             observations += read_baseline(environment, snapshot, now_ms)
-        self._pipeline.observe(observations, now_ms)
+        if self._pipeline.observe(observations, now_ms):
+            self._suspects.clear(environment.prefix)
+            self._without_past.discard(environment.prefix)
 
     def _watch_files(self, environments: list[Environment]) -> None:
         """Follow where environments are; under `full` the records tell of changes too."""

@@ -80,9 +80,15 @@ class ServiceKey:
 
         Raises:
             CannotRunError: there is no ssh-keygen.
+            OSError: the key cannot be kept.
         """
         if not self._key.exists():
             self._make()
+        if not self.allowed_signers.exists():
+            public = self._key.with_suffix(".pub").read_text().strip()
+            part = self.allowed_signers.with_suffix(".part")
+            part.write_text(f'{self.signer} namespaces="{NAMESPACE}" {public}\n')
+            part.replace(self.allowed_signers)
         return sign(data, self._key)
 
     def _make(self) -> None:
@@ -91,8 +97,6 @@ class ServiceKey:
             raise CannotRunError(
                 f"`{self._key}` cannot be made: {done.stderr.decode(errors='replace').strip()}", hint="is the folder writable?"
             )
-        public = self._key.with_suffix(".pub").read_text().strip()
-        self.allowed_signers.write_text(f'{self.signer} namespaces="{NAMESPACE}" {public}\n')
 
 
 def _run(

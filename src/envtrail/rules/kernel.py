@@ -82,6 +82,7 @@ def apply_rules(plan: Plan, control: AuditControl, ledger: Ledger, *, clean: boo
     before = _rules_of(control)
     mine = [data for data in ledger.read() if rule_from_bytes(data) in before]
     wanted: list[Rule] = []
+    missing: list[tuple[Rule, bytes]] = []
     faults: list[str] = []
     added: list[str] = []
     for item in plan.rules:
@@ -91,17 +92,25 @@ def apply_rules(plan: Plan, control: AuditControl, ledger: Ledger, *, clean: boo
             faults.append(f"{item.rule.render()}: {fault.message}")
             continue
         wanted.append(item.rule)
-        if item.rule in before:
-            continue
+        if item.rule not in before:
+            missing.append((item.rule, data))
+    try:
+        # The ledger knows before the kernel: neither a crash nor a full disk leaves a rule of ours that we do not know.
+        if missing and not locked:
+            ledger.write([*mine, *(data for _, data in missing)])
+        noted = None
+    except OSError as fault:
+        noted = fault
+    for rule, data in missing:
         try:
-            # The ledger knows before the kernel: neither a crash nor a full disk leaves a rule of ours that we do not know.
-            ledger.write([*mine, data])
+            if noted is not None:
+                raise noted
             control.add_rule(data)
         except OSError as fault:
             if fault.errno != errno.EEXIST:
-                faults.append(f"{item.rule.render()}: {_explain(fault, locked=locked)}")
+                faults.append(f"{rule.render()}: {_explain(fault, locked=locked)}")
             continue
-        added.append(item.rule.render())
+        added.append(rule.render())
         mine.append(data)
     removed: list[str] = []
     if clean:

@@ -99,14 +99,28 @@ class HotSegment:
         self.next_entry += len(observations)
 
     def move(self, folder: Path) -> None:
-        """Let it lie elsewhere on the same file system."""
-        self.folder.rename(folder)
+        """Let it lie elsewhere on the same file system.
+
+        Raises:
+            StoreError: it lies where it did.
+        """
+        try:
+            self.folder.rename(folder)
+        except OSError as fault:
+            raise translate(fault, folder) from None
         self.folder = folder
 
     def sync(self) -> None:
-        """Make what was written survive the machine."""
-        os.fdatasync(self._records)
-        os.fdatasync(self._observations)
+        """Make what was written survive the machine.
+
+        Raises:
+            StoreError: it may not.
+        """
+        try:
+            os.fdatasync(self._records)
+            os.fdatasync(self._observations)
+        except OSError as fault:
+            raise translate(fault, self.folder) from None
 
     def close(self) -> None:
         """Sync and close."""

@@ -15,32 +15,35 @@ from pathlib import Path
 _KEEP_SIZE = 1
 _BLOCK = 512
 """Of `st_blocks`, whatever the file system's are (stat(2))."""
+_LEAST_BYTES = 4 * 1024 * 1024
+"""Taken at once, so that it is not asked for at each step."""
 
 
 class Reserve:
     """Blocks behind the end of a file, so that what is to be written there finds room although the disk fills in between.
 
+    It holds where a file is written in place (ext4, xfs, tmpfs). Btrfs and ZFS write elsewhere what is written again, NFS before 4.2
+    cannot reserve: there only what the disk keeps free helps.
+
     Args:
         path: Of the file; it stays open.
-        size_bytes: How much; less than half of it is never left after `ensure`.
     """
 
-    def __init__(self, path: Path, size_bytes: int) -> None:
-        self._size = size_bytes
+    def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._is_supported = True
 
-    def ensure(self) -> None:
-        """Have the room, where the file system can keep it (ZFS and NFS before 4.2 cannot).
+    def ensure(self, size_bytes: int) -> None:
+        """Have so much room.
 
         Raises:
             OSError: there is none.
         """
         status = os.fstat(self._file)
-        if not self._is_supported or status.st_blocks * _BLOCK - status.st_size >= self._size // 2:
+        if not self._is_supported or status.st_blocks * _BLOCK - status.st_size >= size_bytes:
             return
-        length = ctypes.c_int64
-        if ctypes.CDLL(None, use_errno=True).fallocate(self._file, _KEEP_SIZE, length(status.st_size), length(self._size)):
+        offset, length = ctypes.c_int64(status.st_size), ctypes.c_int64(max(size_bytes, _LEAST_BYTES))
+        if ctypes.CDLL(None, use_errno=True).fallocate(self._file, _KEEP_SIZE, offset, length):
             number = ctypes.get_errno()
             if number not in {errno.EOPNOTSUPP, errno.ENOSYS}:
                 raise OSError(number, os.strerror(number))

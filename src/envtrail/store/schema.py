@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError
+from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError, StoreError
 from envtrail.store.layout import no_space
 
 SCHEMA = 9
@@ -19,6 +19,8 @@ BUSY_TIMEOUT_S = 10
 """How long one waits for another who writes."""
 _FULL = "database or disk is full"
 """SQLITE_FULL; Python has error codes from 3.11 on."""
+_FAILED = "disk I/O error"
+"""SQLITE_IOERR; also where a quota is used up."""
 WEEK_MS = 7 * 86_400_000
 """Weeks are counted from 1970-01-01T00:00Z."""
 
@@ -118,7 +120,7 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             raise CannotRunError(
                 f"`{path}` cannot be opened: {fault}", hint="`envtrail rebuild` makes it from the segments"
             ) from None
-        if "disk I/O error" in str(fault):  # A reader takes 32 KiB of its disk for the lock file, where no agent has done so.
+        if str(fault) == _FAILED:  # A reader takes 32 KiB of its disk for the lock file, where no agent has done so.
             raise CannotRunError(
                 f"`{path}` cannot be read: {fault}", hint="its disk is full (`df`), or failing (`dmesg`)"
             ) from None
@@ -154,16 +156,35 @@ def in_transaction(database: sqlite3.Connection) -> Iterator[None]:
     """All that is written inside is there together or not at all; nobody else writes meanwhile.
 
     Raises:
-        StoreFullError: there is no space for it.
+        StoreError: it cannot be written; nothing of it is there.
     """
     database.execute("BEGIN IMMEDIATE")
+    with telling_disk_faults(database):
+        try:
+            yield
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:  # SQLite has ended it by itself where the disk is full.
+                database.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def telling_disk_faults(database: sqlite3.Connection) -> Iterator[None]:
+    """Tell of a disk that takes no more as everything else does.
+
+    Raises:
+        StoreFullError: it is full.
+        StoreError: it fails, or its quota is used up, which SQLite does not tell apart.
+    """
     try:
         yield
-        database.execute("COMMIT")
-    except BaseException as fault:
-        if database.in_transaction:  # SQLite has ended it by itself where the disk is full.
-            database.execute("ROLLBACK")
-        if isinstance(fault, sqlite3.OperationalError) and str(fault) == _FULL:
-            path = database.execute("PRAGMA database_list").fetchone()[2]
-            raise no_space(Path(path)) from None
+    except sqlite3.OperationalError as fault:
+        path = Path(database.execute("PRAGMA database_list").fetchone()[2])
+        if str(fault) == _FULL:
+            raise no_space(path) from None
+        if str(fault) == _FAILED:
+            raise StoreError(
+                f"`{path}` cannot be written: {fault}", hint="its disk is full, or beyond a quota (`df`), or failing (`dmesg`)"
+            ) from None
         raise

@@ -10,12 +10,14 @@ import hashlib
 import sqlite3
 import time
 from array import array
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from envtrail.errors import StoreError
 from envtrail.model.environment import Environment, Package, Snapshot, normalise_name, settled_kind
 from envtrail.model.gap import Gap
 from envtrail.model.ids import lowest_id, time_of
@@ -24,10 +26,8 @@ from envtrail.model.run import Run, Session
 from envtrail.store.decisions import Decisions
 from envtrail.store.layout import translate
 from envtrail.store.room import Reserve
-from envtrail.store.schema import WEEK_MS, connect, in_transaction
+from envtrail.store.schema import WEEK_MS, connect, in_transaction, telling_disk_faults
 
-_RESERVE_BYTES = 4 * 1024 * 1024
-"""For the log of SQLite; a step of a thousand events writes less than one."""
 _MOST_BOUND = 500
 """Variables in one statement (SQLITE_LIMIT_VARIABLE_NUMBER was 999 before 3.32)."""
 _encode = msgspec.json.encode
@@ -41,17 +41,30 @@ class State:
         self.path = path
         self._database = connect(path, read_only=False)
         self._reserve: Reserve | None = None
+        self._promised = 0
         self.decisions = Decisions(self._database)
         self._week_end_s = 0.0
         self._week_begin = ""
         self._upserts: dict[str, str] = {}
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """All that is put inside is there together or not at all."""
-        return in_transaction(self._database)
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is put inside is there together or not at all.
 
-    def ensure_room(self) -> None:
+        Raises:
+            StoreError: it could not be written; nothing of it is there.
+        """
+        try:
+            with in_transaction(self._database):
+                yield
+        finally:
+            self._promised = 0
+
+    def ensure_room(self, size_bytes: int) -> None:
         """Have room for a step before its evidence is written: the two are there together, although the disk fills in between.
+
+        Args:
+            size_bytes: How much the step may write here, beside what was asked for since the last transaction ended.
 
         Raises:
             StoreFullError: there is none.
@@ -59,8 +72,9 @@ class State:
         log = self.path.with_name(self.path.name + "-wal")
         try:
             if self._reserve is None:
-                self._reserve = Reserve(log, _RESERVE_BYTES)
-            self._reserve.ensure()
+                self._reserve = Reserve(log)
+            self._reserve.ensure(self._promised + size_bytes)
+            self._promised += size_bytes
         except OSError as fault:
             raise translate(fault, log) from None
 
@@ -248,11 +262,20 @@ class State:
         """Whether nothing has been put."""
         return not self._database.execute("SELECT 1 FROM environments UNION SELECT 1 FROM operations LIMIT 1").fetchone()
 
-    def close(self) -> None:
-        """Close the database; the WAL is folded in, unless somebody reads just then: nobody is waited for."""
-        self._database.execute("PRAGMA busy_timeout=0")
-        with suppress(sqlite3.OperationalError):  # The disk is full: the log is read the next time.
+    def fold(self) -> None:
+        """Have everything in the one file, as nobody reads it yet.
+
+        Raises:
+            StoreError: there is no space for it.
+        """
+        with telling_disk_faults(self._database):
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close the database; the log is folded in, unless somebody reads just then, or the disk is full: it is read the next time."""
+        self._database.execute("PRAGMA busy_timeout=0")
+        with suppress(StoreError):
+            self.fold()
         self._database.close()
         if self._reserve is not None:
             self._reserve.close()

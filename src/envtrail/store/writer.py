@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from envtrail.config import Config
-from envtrail.errors import StoreFullError
+from envtrail.errors import StoreError, StoreFullError
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.observation import Observation
 from envtrail.store.hot import HotSegment, new_header
@@ -146,10 +146,15 @@ class TrailWriter:
         """Put the open segment aside for sealing; the next one is there before, as making it may find no space."""
         shutil.rmtree(self.layout.next_hot, ignore_errors=True)
         following = self._open(self.layout.next_hot, self._hot.number + 1, self._hot.next_entry)
-        self._hot.close()
+        self._hot.sync()
         self._hot.move(self.layout.sealing)
-        following.move(self.layout.hot)
-        self._hot = following
+        try:
+            following.move(self.layout.hot)
+        except StoreError:
+            self._hot.move(self.layout.hot)
+            raise
+        before, self._hot = self._hot, following
+        before.close()
 
     def _open(self, folder: Path, number: int, first_entry: int) -> HotSegment:
         header = new_header(number, first_entry, self._config.node, self._hints)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from audit_lab import open_folders, run_as, running_agent, wait_until
+from audit_lab import RunningAgent, open_folders, run_as, running_agent, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -81,6 +81,16 @@ def test_the_agent_outlives_a_disk_that_fills_at_any_moment(tmp_path: Path) -> N
         assert agent.process.wait(20) == 0
         assert agent.ask("seal").returncode == 0
         assert agent.ask("verify").returncode == 0
-        told = agent.ask("runs", "--json", "-n", "10000", "--all").stdout
+        told = _history(agent)
         assert agent.ask("rebuild").returncode == 0
-        assert agent.ask("runs", "--json", "-n", "10000", "--all").stdout == told
+        assert _history(agent) == told
+        with _filled(agent.data_dir):
+            waiting = threading.Thread(target=agent.restart)
+            waiting.start()
+            time.sleep(4)
+            assert waiting.is_alive(), "it begins when there is room"
+        waiting.join()
+
+
+def _history(agent: RunningAgent) -> list[str]:
+    return [agent.ask(*words, "--json", "-n", "10000").stdout for words in (["runs", "--all"], ["log"], ["gaps"])]
