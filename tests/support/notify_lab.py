@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from ports import free_port
 
 from envtrail.model.approval import Request, RequestId, Terms, make_request_id
 from envtrail.model.finding import Finding, FindingId, Level, Status, make_finding_id
@@ -240,13 +241,6 @@ def receiver(behave: Behaviour = lambda _: 200, *, port: int = 0, slow_s: float 
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def write_channels(path: Path, *channels: dict[str, object]) -> Path:

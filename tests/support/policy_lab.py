@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from notify_lab import free_port
+from ports import free_port
 
 from envtrail.detect.files import load_policy
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from notify_lab import free_port
+from ports import free_port
 
 CENTRAL = "https://repo1.maven.org/maven2"
 # Not below /root, which nobody may read.

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from notify_lab import free_port
+from ports import free_port
 
 
 class Page:

@@ -17,8 +17,8 @@ import pytest
 from big_trail import fill
 from browser_lab import Tab, chromium, filled_trail
 from cluster_lab import Cluster
-from notify_lab import free_port
 from playwright.sync_api import expect
+from ports import free_port
 from search_lab import SearchServer
 from web_lab import Page, serve_page
 

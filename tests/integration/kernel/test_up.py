@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from audit_lab import audit_turn, wait_until
-from notify_lab import free_port, receiver, write_channels
+from notify_lab import receiver, write_channels
+from ports import free_port
 
 from envtrail.core.control import AuditControl
 

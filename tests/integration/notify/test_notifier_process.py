@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from audit_lab import wait_until
-from notify_lab import Trail, free_port, mail_server, receiver, wish, write_channels
+from notify_lab import Trail, mail_server, receiver, wish, write_channels
+from ports import free_port
 
 from envtrail.model.observation import RequestDenied, RequestMade
 from envtrail.notify.outbox import ChannelState, read_states

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 import pytest
-from notify_lab import free_port, mail_server, receiver, wish
+from notify_lab import mail_server, receiver, wish
+from ports import free_port
 
 from envtrail.model.finding import Finding, FindingId, Level
 from envtrail.notify.messages import tell_finding, tell_request

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
-from notify_lab import free_port
+from ports import free_port
 from web_lab import Page, serve_page
 
 pytestmark = pytest.mark.timeout(180)

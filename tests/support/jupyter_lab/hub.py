@@ -6,7 +6,6 @@ The hub sees accounts of its own (a mount namespace with its own `/etc/passwd`):
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -17,6 +16,7 @@ from typing import Any
 
 from audit_lab import wait_until
 from forms_lab.lab import Lab
+from ports import free_port
 
 from jupyter_lab import run_cells
 
@@ -49,7 +49,7 @@ class Hub:
     ) -> None:
         self._lab = lab
         self._homes = folder / "homes"
-        self._port, hub_port, proxy_port = (_free_port() for _ in range(3))
+        self._port, hub_port, proxy_port = (free_port() for _ in range(3))
         config = folder / "jupyterhub_config.py"
         config.write_text(
             _CONFIG.format(
@@ -143,9 +143,3 @@ def running_hub(lab: Lab, folder: Path, **options: Any) -> Iterator[Hub]:
         yield hub
     finally:
         hub.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
