@@ -77,16 +77,16 @@ class HotSegment:
         Raises:
             StoreFullError: no space, or less than `min_free_bytes` left.
         """
-        offset = self.records_bytes + len(records)
-        lines = b"".join(
-            encode_entry(Entry(number=self.next_entry + at, offset=offset, observation=observation)) + b"\n"
-            for at, observation in enumerate(observations)
-        )
         if not self.has_room:
             raise StoreFullError(
                 f"less than {self._min_free_bytes // 2**20} MiB are free for `{self.folder}`",
                 hint="free space, or set `store.retention_bytes` or `store.min_free_bytes`",
             )
+        offset = self.records_bytes + len(records)
+        lines = b"".join(
+            encode_entry(Entry(number=self.next_entry + at, offset=offset, observation=observation)) + b"\n"
+            for at, observation in enumerate(observations)
+        )
         try:
             _write(self._records, records)
             _write(self._observations, lines)
