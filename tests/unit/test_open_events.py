@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -68,7 +70,7 @@ def test_rows_come_as_they_become_certain_and_are_those_of_the_whole(
 
     def take(most: int) -> None:
         nonlocal rows
-        following.look()
+        following.look(rows)
         for batch in following.slice(rows, most):
             told.append(batch)
             rows += batch.num_rows
@@ -77,7 +79,9 @@ def test_rows_come_as_they_become_certain_and_are_those_of_the_whole(
         writer.append(records, observations)
         if dice.random() < 0.3:
             take(dice.randint(1, 400))
-    while following.num_rows > rows:
+    last = -1
+    while rows > last:
+        last = rows
         take(100)
     following.close()
     header = new_header(1, 1, "n", [])
@@ -145,3 +149,63 @@ def test_each_event_is_told_once_and_in_order_while_segments_are_sealed(tmp_path
     again.close()
     assert len(layout.numbers()) > 1
     assert told == wanted
+
+
+def test_a_segment_that_was_sealed_and_dropped_while_it_was_read_is_passed_over(tmp_path: Path, played: Layout) -> None:
+    writer = TrailWriter(config_of(tmp_path), [])
+    layout = Layout(tmp_path)
+    appends = list(appends_of(played, random.Random(0)))
+    for records, observations in appends[:40]:
+        writer.append(records, observations)
+    with closing(SegmentReader(layout, Site(host="n"))) as reader:
+        assert reader.read(0, 0, 5)
+        writer.seal(wait=True)
+        for records, observations in appends[40:]:
+            writer.append(records, observations)
+        for path in layout.segment(1).iterdir():
+            if path.name != "seal.json":
+                path.unlink()
+        assert reader.position(1, 5) == (2, 0)
+        assert reader.read(1, 5, 5)
+    writer.close()
+
+
+def test_reading_goes_on_far_into_an_open_segment(tmp_path: Path, played: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_events, "_MOST_ROWS", 50)
+    writer = TrailWriter(config_of(tmp_path), [])
+    for records, observations in appends_of(played, random.Random(0)):
+        writer.append(records, observations)
+    with closing(SegmentReader(Layout(tmp_path), Site(host="n"))) as reader:
+        assert reader.has_rows(1, 1000)
+        assert len(reader.read(1, 1000, 40, until=1040)) == 40
+    writer.close()
+
+
+def test_what_is_not_certain_is_not_read_twice(tmp_path: Path, played: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = TrailWriter(config_of(tmp_path), [])
+    writer.append(*next(iter(appends_of(played, random.Random(0)))))
+    following = OpenEvents(Layout(tmp_path).hot)
+    following.look()
+    monkeypatch.setattr(open_events, "places_of", lambda *_: pytest.fail("nothing has come"))
+    following.look()
+    following.close()
+    writer.close()
+
+
+def test_observations_whose_records_a_power_cut_took_are_cut_off(tmp_path: Path, played: Layout) -> None:
+    writer = TrailWriter(config_of(tmp_path), [])
+    appends = [(step.records, list(step.observations)) for step in iterate_steps(played)]
+    for records, observations in appends[:10]:
+        writer.append(records, observations)
+    size = (Layout(tmp_path).hot / RECORDS).stat().st_size
+    for records, observations in appends[10:20]:
+        writer.append(records, observations)
+    writer.close()
+    os.truncate(Layout(tmp_path).hot / RECORDS, size)
+    again = TrailWriter(config_of(tmp_path), [])
+    assert again.torn_bytes > 0
+    for records, observations in appends[20:]:
+        again.append(records, observations)
+    told = b"".join(step.records for step in iterate_steps(Layout(tmp_path)))
+    assert told == b"".join(records for records, _ in [*appends[:10], *appends[20:]])
+    again.close()

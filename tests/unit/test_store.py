@@ -18,7 +18,7 @@ from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError,
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.observation import GapFound, Observation
 from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
+from envtrail.store.layout import Layout, no_space
 from envtrail.store.reader import iterate_steps
 from envtrail.store.schema import BUSY_TIMEOUT_S, SCHEMA, connect
 from envtrail.store.state import State
@@ -312,7 +312,8 @@ def test_what_finds_no_space_when_it_is_sealed_is_sealed_later(tmp_path: Path) -
 def test_a_step_has_its_room_in_the_state_before_the_disk_fills(tmp_path: Path) -> None:
     with small_disk(tmp_path, "16m"):
         state = State(tmp_path / "state.sqlite")
-        state.ensure_room(4 << 20)
+        with state.room(4 << 20):
+            pass
         with filled(tmp_path):
             with state.transaction():
                 for number in range(10_000):
@@ -321,9 +322,11 @@ def test_a_step_has_its_room_in_the_state_before_the_disk_fills(tmp_path: Path) 
                 while True:
                     with state.transaction():
                         state.put_cursor(f"source {time.monotonic_ns()}", {"source": "x" * 100_000})
-            with pytest.raises(StoreFullError):
-                state.ensure_room(4 << 20)
-        state.ensure_room(4 << 20)
+            with pytest.raises(StoreFullError), state.room(4 << 20):
+                raise AssertionError("there is none")
+        for _ in range(20):
+            with pytest.raises(StoreFullError), state.room(4 << 20):
+                raise no_space(tmp_path)  # evidence that finds none takes none either
         with state.transaction():
             state.put_cursor("last", {"source": "x"})
         state.close()

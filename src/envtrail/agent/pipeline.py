@@ -313,10 +313,10 @@ class Pipeline:
         if self._evidence is None:
             return
         packages = sum(len(item.packages or ()) for item in observations if isinstance(item, SnapshotTaken))
-        self._state.ensure_room(_STEP_BYTES + _RECORD_FACTOR * len(records) + _PACKAGE_BYTES * packages)
         self._note_segment(self._evidence.number, events)
         kept, digests = self._without_repeats(observations)
-        self._evidence.append(records, kept)
+        with self._state.room(_STEP_BYTES + _RECORD_FACTOR * len(records) + _PACKAGE_BYTES * packages):
+            self._evidence.append(records, kept)
         self._digests_in_segment |= digests
 
     def _without_repeats(self, observations: Sequence[Observation]) -> tuple[list[Observation], set[str]]:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -40,9 +40,10 @@ from envtrail.model.gap import Gap
 from envtrail.model.observation import AgentStarted, GapFound, Observation, RulesApplied
 from envtrail.model.operation import Operation, OperationKind
 from envtrail.store.agent_status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
-from envtrail.store.layout import no_space
+from envtrail.store.layout import Layout, no_space, writer_lock
 from envtrail.store.opening import is_answered, socket_path
 from envtrail.store.server import StoreServer
+from envtrail.store.writer import retain
 
 _STATUS_INTERVAL_MS = 2_000
 _KERNEL_INTERVAL_MS = 5_000
@@ -88,7 +89,7 @@ def serve(
     Raises:
         CannotRunError: nothing can be captured here, or another agent writes this trail.
     """
-    await_room(config, on_fault)
+    dropped = await_room(config, on_fault)
     now_ms = _clock_ms()
     before = read_status(config.data_dir, now_ms, running_only=False)
     with ExitStack() as stack:
@@ -110,6 +111,7 @@ def serve(
             opened.pipeline.on_full = on_fault or (lambda _: None)
             opened.pipeline.on_result = agent.followed(on_result)
             agent.begin(environments, restarted_after_ms=(before.full_since_ms or before.updated_ms) if before else None)
+            agent.note_gaps(dropped, _clock_ms())
             if on_start is not None:
                 on_start(
                     Started(source=source.name, folder=str(config.data_dir), rules=rules.status(), environments=len(environments))
@@ -125,14 +127,27 @@ def serve(
                 rules.remove()
 
 
-def await_room(config: Config, on_fault: Callable[[EnvtrailError], None] | None) -> None:
-    """Begin when there is room for what is to be recorded: nothing could be before."""
-    folder = next(path for path in (config.data_dir, *config.data_dir.parents) if path.exists())
+def await_room(config: Config, on_fault: Callable[[EnvtrailError], None] | None) -> list[Gap]:
+    """Begin when there is room for what is to be recorded: nothing could be before. Gives what retention had to drop for it.
+
+    Raises:
+        CannotRunError: another agent writes this trail.
+    """
+    layout = Layout(config.data_dir)
+    folder = next(path for path in (layout.folder, *layout.folder.parents) if path.exists())
+    dropped: list[Gap] = []
     while shutil.disk_usage(folder).free < config.number("store.min_free_bytes"):
+        if layout.exists():
+            with closing(writer_lock(layout.folder)):
+                gaps = retain(layout, config, _clock_ms())
+            dropped += gaps
+            if gaps:
+                continue
         if on_fault is not None:
-            on_fault(no_space(config.data_dir))
+            on_fault(no_space(layout.folder))
             on_fault = None
         time.sleep(_ROOM_INTERVAL_S)
+    return dropped
 
 
 def watch_execs(config: Config) -> ExecWatch | None:
@@ -254,8 +269,9 @@ class Agent:
                 if block.records or block.processes:
                     # One batch an interval under load: a batch costs about as much as a hundred events.
                     time.sleep(max(0, began_ms + interval_ms - _clock_ms()) / 1000)
-        finally:
+            self._pipeline.look_for_room(_clock_ms())
             self._oversee(_clock_ms(), is_last=True)
+        finally:
             self._inbox.close()
             self._write_status(_clock_ms())
         return self._stopped_by == signal.SIGINT
@@ -293,10 +309,10 @@ class Agent:
             found = [serial_gap(gap) for gap in self._pipeline.assembler.take_serial_gaps()]
             if self._source.name in {"netlink", "multicast"}:
                 gaps += found
-            self._note_gaps(gaps + self._file_gaps(now_ms), now_ms)
+            self.note_gaps(gaps + self._file_gaps(now_ms), now_ms)
             self._pipeline.look_for_room(now_ms)
         if self._is_due("retention", now_ms, _RETENTION_INTERVAL_MS):
-            self._note_gaps(writer.retain(now_ms), now_ms)
+            self.note_gaps(writer.retain(now_ms), now_ms)
         self._survey.look(now_ms)
 
     def _oversee(self, now_ms: int, *, is_last: bool = False) -> None:
@@ -321,7 +337,8 @@ class Agent:
         self._survey.search_soon()
         return [overrun_gap(self._config.node, "changes of files", lost, now_ms - _KERNEL_INTERVAL_MS, now_ms)]
 
-    def _note_gaps(self, gaps: list[Gap], now_ms: int) -> None:
+    def note_gaps(self, gaps: list[Gap], now_ms: int) -> None:
+        """Entries of the loss ledger."""
         self._observe([GapFound(time_ms=now_ms, gap=gap) for gap in gaps], now_ms)
 
     def _observe(self, observations: Sequence[Observation], now_ms: int) -> None:
@@ -340,7 +357,7 @@ class Agent:
             try:
                 carry(self._pipeline, ReplaySource(path), path, self._config.node)
             except InputError as fault:
-                self._note_gaps([damaged_gap(self._config.node, path, fault.message, _clock_ms())], _clock_ms())
+                self.note_gaps([damaged_gap(self._config.node, path, fault.message, _clock_ms())], _clock_ms())
         self._pipeline.world = live
 
     def _is_due(self, name: str, now_ms: int, interval_ms: int) -> bool:

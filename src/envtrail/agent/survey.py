@@ -87,6 +87,8 @@ class Survey:
                 self._pipeline.observe([applied], now_ms)
         if self._is_due("moved", now_ms, _MOVED_INTERVAL_MS) and self._rules.is_outdated():
             self._due["search"] = 0
+        if self._pipeline.full_since_ms is not None:
+            return
         for prefix in self._suspects.due(now_ms):
             found = identify(Path(prefix))
             if found is None:

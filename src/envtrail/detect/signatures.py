@@ -84,19 +84,22 @@ class ServiceKey:
         """
         if not self._key.exists():
             self._make()
-        if not self.allowed_signers.exists():
-            public = self._key.with_suffix(".pub").read_text().strip()
-            part = self.allowed_signers.with_suffix(".part")
-            part.write_text(f'{self.signer} namespaces="{NAMESPACE}" {public}\n')
-            part.replace(self.allowed_signers)
         return sign(data, self._key)
 
     def _make(self) -> None:
-        done = _run(["-q", "-t", "ed25519", "-N", "", "-C", self.signer, "-f", str(self._key)], b"", timeout_s=_TIMEOUT_S)
+        """The key comes into its place last: where the disk is full before, it is made another time."""
+        made = self._key.with_name(self._key.name + ".new")
+        public = made.with_name(made.name + ".pub")
+        for left in (made, public):
+            left.unlink(missing_ok=True)
+        done = _run(["-q", "-t", "ed25519", "-N", "", "-C", self.signer, "-f", str(made)], b"", timeout_s=_TIMEOUT_S)
         if done.returncode != 0:
             raise CannotRunError(
                 f"`{self._key}` cannot be made: {done.stderr.decode(errors='replace').strip()}", hint="is the folder writable?"
             )
+        self.allowed_signers.write_text(f'{self.signer} namespaces="{NAMESPACE}" {public.read_text().strip()}\n')
+        public.replace(self._key.with_suffix(".pub"))
+        made.replace(self._key)
 
 
 def _run(

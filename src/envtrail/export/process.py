@@ -63,8 +63,8 @@ def run(
                     fault = shipper.fault
                     if once and fault is None and shipper.is_done():
                         return
-                except (sqlite3.Error, EnvtrailError) as problem:
-                    # A full disk, a state of another version: it is tried again.
+                except (sqlite3.Error, OSError, EnvtrailError) as problem:
+                    # A full disk, one that fails, a state of another version: it is tried again.
                     fault = str(problem)
                     next_ms = _now_ms() + int(_AFTER_FAULT_S * 1000)
                 if fault is not None and fault != told:

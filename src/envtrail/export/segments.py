@@ -85,10 +85,10 @@ class SegmentReader:
         """Of a segment, from a row on; null where it is gone, or not there yet."""
         if number == self._number:
             return self._table
-        if not (self._layout.segment(number) / EVENTS).exists():
+        if not self._layout.segment(number).exists():
             opened = self._unsealed(number, row)
             if opened is not None:
-                opened.look()
+                opened.look(row)
                 return opened
         return self._sealed(number)
 
@@ -107,6 +107,8 @@ class SegmentReader:
         return None
 
     def _sealed(self, number: int) -> pa.Table | None:
+        if self._open is not None and self._open.number == number:
+            self.close()
         try:
             table = pq.read_table(self._layout.segment(number) / EVENTS)
         except FileNotFoundError:
@@ -114,6 +116,4 @@ class SegmentReader:
         # What is read from a disk may be anything; the core takes its word.
         table.validate(full=True)
         self._number, self._table = number, table
-        if self._open is not None and self._open.number == number:
-            self.close()
         return table

@@ -48,6 +48,7 @@ class HotSegment:
             folder.mkdir(mode=0o700, exist_ok=True)
             self.header = _read_header(folder, header)
             self.torn_bytes = _cut_tail(folder / RECORDS) + _cut_tail(folder / OBSERVATIONS)
+            self.torn_bytes += _cut_beyond(folder / OBSERVATIONS, folder / RECORDS)
             self._records = _open_append(folder / RECORDS)
             self._observations = _open_append(folder / OBSERVATIONS)
         except OSError as fault:
@@ -124,9 +125,11 @@ class HotSegment:
 
     def close(self) -> None:
         """Sync and close."""
-        self.sync()
-        os.close(self._records)
-        os.close(self._observations)
+        try:
+            self.sync()
+        finally:
+            os.close(self._records)
+            os.close(self._observations)
 
 
 def new_header(number: int, first_entry: int, node: str, hints: list[tuple[str, list[str]]]) -> HotHeader:
@@ -161,6 +164,23 @@ def _write(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def _cut_beyond(observations: Path, records: Path) -> int:
+    """Cut what was observed after records that a power cut took, as the two files are not written at once; gives the bytes cut."""
+    if not observations.exists():
+        return 0
+    most = records.stat().st_size if records.exists() else 0
+    data = observations.read_bytes()
+    end = len(data)
+    while end:
+        start = data.rfind(b"\n", 0, end - 1) + 1
+        if decode_entry(data[start:end]).offset <= most:
+            break
+        end = start
+    if end < len(data):
+        os.truncate(observations, end)
+    return len(data) - end
 
 
 def _cut_tail(path: Path) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from envtrail.errors import DamagedStoreError
 from envtrail.store.hot import HotHeader
 from envtrail.store.layout import HEADER, OBSERVATIONS, RECORDS
 from envtrail.store.parse import SegmentParser
@@ -24,7 +25,8 @@ class OpenEvents:
     """Rows from the beginning of a segment on, as far as they are certain and were not forgotten.
 
     A step is certain once something was observed at a later place: until then more may be observed at its own, which says more of
-    its processes. It is on the disk before it is told, so that no power cut takes back what somebody was told of.
+    its processes. It is on the disk before it is told, so that no power cut takes back what somebody was told of. (Where a disk
+    that is full takes a step back in the moment in which it is seen, whose parent a process of the step before is may be told otherwise.)
 
     Args:
         folder: Of the segment; it may be moved and removed meanwhile.
@@ -54,28 +56,37 @@ class OpenEvents:
         """Bytes of the records that were parsed."""
         self._seen = 0
         """Bytes of the observations that were."""
+        self._looked = -1
+        """Size of the observations when nothing more was certain."""
 
-    def look(self) -> None:
+    def look(self, row: int = 0) -> None:
         """Parse what has become certain since the last time; some thousands of rows ahead, no more.
 
+        Args:
+            row: Those before it are not asked for any more.
+
         Raises:
-            DamagedStoreError: an observation cannot be read.
+            DamagedStoreError: an observation cannot be read, or its records are not there.
         """
+        self._forget(row)
         size = _CHUNK_BYTES
-        while self.num_rows - self.first_row < _MOST_ROWS:
+        while self.num_rows - row < _MOST_ROWS:
+            written = os.fstat(self._observations.fileno()).st_size
+            if written == self._looked:
+                return
             lines = os.pread(self._observations.fileno(), size, self._seen)
             places = list(places_of(self.number, whole_lines(lines)))[:-1]
             if places:
                 self._parse(places)
+                self._forget(row)
             elif len(lines) == size:
                 size *= 2  # what came at one place is larger
             else:
-                return
+                self._looked = written
 
     def slice(self, start: int, count: int) -> list[pa.RecordBatch]:
         """At most so many rows from `start` on; those before it are forgotten."""
-        while self._batches and self.first_row + self._batches[0].num_rows <= start:
-            self.first_row += self._batches.popleft().num_rows
+        self._forget(start)
         found = []
         row = self.first_row
         for batch in self._batches:
@@ -92,11 +103,21 @@ class OpenEvents:
         self._records.close()
         self._observations.close()
 
+    def _forget(self, row: int) -> None:
+        while self._batches and self.first_row + self._batches[0].num_rows <= row:
+            self.first_row += self._batches.popleft().num_rows
+
     def _parse(self, places: list[Place]) -> None:
         os.fdatasync(self._records.fileno())
         os.fdatasync(self._observations.fileno())
         for place in places:
-            records = os.pread(self._records.fileno(), place.offset - self._offset, self._offset)
+            wanted = place.offset - self._offset
+            records = os.pread(self._records.fileno(), wanted, self._offset) if wanted > 0 else b""
+            if len(records) != wanted:
+                raise DamagedStoreError(
+                    f"records of segment {self.number} are missing at {place.offset}",
+                    hint="a power cut took them: `sudo systemctl restart envtrail` mends it",
+                )
             for step in steps_of(self.number, records, place.observations):
                 self._parser.push(step)
             self._offset = place.offset

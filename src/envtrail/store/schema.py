@@ -158,8 +158,8 @@ def in_transaction(database: sqlite3.Connection) -> Iterator[None]:
     Raises:
         StoreError: it cannot be written; nothing of it is there.
     """
-    database.execute("BEGIN IMMEDIATE")
     with telling_disk_faults(database):
+        database.execute("BEGIN IMMEDIATE")
         try:
             yield
             database.execute("COMMIT")

@@ -60,11 +60,12 @@ class State:
         finally:
             self._promised = 0
 
-    def ensure_room(self, size_bytes: int) -> None:
-        """Have room for a step before its evidence is written: the two are there together, although the disk fills in between.
+    @contextmanager
+    def room(self, size_bytes: int) -> Iterator[None]:
+        """Have room for a step whose evidence is written inside: the two are there together, although the disk fills in between.
 
         Args:
-            size_bytes: How much the step may write here, beside what was asked for since the last transaction ended.
+            size_bytes: How much the step may write here, beside those before it since the last transaction ended.
 
         Raises:
             StoreFullError: there is none.
@@ -74,9 +75,10 @@ class State:
             if self._reserve is None:
                 self._reserve = Reserve(log)
             self._reserve.ensure(self._promised + size_bytes)
-            self._promised += size_bytes
         except OSError as fault:
             raise translate(fault, log) from None
+        yield
+        self._promised += size_bytes
 
     def put_operation(self, operation: Operation) -> None:
         """Store or replace an operation."""

@@ -93,20 +93,7 @@ class TrailWriter:
         """Drop the evidence of sealed segments that are too old or too much; the seals stay."""
         with suppress(StoreFullError):  # What is dropped makes room.
             self._join()
-        oldest_ms = now_ms - self._config.number("store.retention_days") * 86_400_000
-        budget = self._config.number("store.retention_bytes")
-        kept = [number for number in self.layout.numbers() if (self.layout.segment(number) / (RECORDS + ".zst")).exists()]
-        sizes = {number: folder_bytes(self.layout, number) for number in kept}
-        gaps = []
-        for number in kept:
-            seal = read_seal(self.layout.segment(number))
-            too_old = (seal.last_ms or seal.sealed_ms) < oldest_ms
-            too_much = budget and sum(sizes.values()) > budget
-            if not too_old and not too_much:
-                break
-            del sizes[number]
-            gaps.append(self._drop(seal))
-        return gaps
+        return retain(self.layout, self._config, now_ms)
 
     def close(self) -> None:
         """Finish sealing, sync, give back the lock."""
@@ -116,20 +103,6 @@ class TrailWriter:
             self._sealer.shutdown()
             self._hot.close()
             self._lock.close()
-
-    def _drop(self, seal: Seal) -> Gap:
-        for path in self.layout.segment(seal.number).iterdir():
-            if path.name != "seal.json":
-                path.unlink()
-        return Gap(
-            id=f"retention-{seal.number}",
-            cause=GapCause.RETENTION,
-            host=seal.node,
-            since_ms=seal.first_ms or seal.created_ms,
-            until_ms=seal.last_ms or seal.sealed_ms,
-            records=seal.records.lines,
-            detail=f"evidence of segment {seal.number} dropped as configured; its seal stays",
-        )
 
     def _join(self) -> None:
         if self._pending is not None:
@@ -146,12 +119,16 @@ class TrailWriter:
         """Put the open segment aside for sealing; the next one is there before, as making it may find no space."""
         shutil.rmtree(self.layout.next_hot, ignore_errors=True)
         following = self._open(self.layout.next_hot, self._hot.number + 1, self._hot.next_entry)
-        self._hot.sync()
-        self._hot.move(self.layout.sealing)
         try:
-            following.move(self.layout.hot)
+            self._hot.sync()
+            self._hot.move(self.layout.sealing)
+            try:
+                following.move(self.layout.hot)
+            except StoreError:
+                self._hot.move(self.layout.hot)
+                raise
         except StoreError:
-            self._hot.move(self.layout.hot)
+            following.close()
             raise
         before, self._hot = self._hot, following
         before.close()
@@ -167,6 +144,39 @@ class TrailWriter:
             return 1, 1
         seal = read_seal(self.layout.segment(numbers[-1]))
         return seal.number + 1, seal.first_entry + seal.entries
+
+
+def retain(layout: Layout, config: Config, now_ms: int) -> list[Gap]:
+    """Drop the evidence of sealed segments that are too old or too much, as who holds the lock may; gives what is missing then."""
+    oldest_ms = now_ms - config.number("store.retention_days") * 86_400_000
+    budget = config.number("store.retention_bytes")
+    kept = [number for number in layout.numbers() if (layout.segment(number) / (RECORDS + ".zst")).exists()]
+    sizes = {number: folder_bytes(layout, number) for number in kept}
+    gaps = []
+    for number in kept:
+        seal = read_seal(layout.segment(number))
+        too_old = (seal.last_ms or seal.sealed_ms) < oldest_ms
+        too_much = budget and sum(sizes.values()) > budget
+        if not too_old and not too_much:
+            break
+        del sizes[number]
+        gaps.append(_drop(layout, seal))
+    return gaps
+
+
+def _drop(layout: Layout, seal: Seal) -> Gap:
+    for path in layout.segment(seal.number).iterdir():
+        if path.name != "seal.json":
+            path.unlink()
+    return Gap(
+        id=f"retention-{seal.number}",
+        cause=GapCause.RETENTION,
+        host=seal.node,
+        since_ms=seal.first_ms or seal.created_ms,
+        until_ms=seal.last_ms or seal.sealed_ms,
+        records=seal.records.lines,
+        detail=f"evidence of segment {seal.number} dropped as configured; its seal stays",
+    )
 
 
 def folder_bytes(layout: Layout, number: int) -> int:
