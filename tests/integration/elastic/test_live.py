@@ -84,7 +84,7 @@ def _installs(server: SearchServer, home: Path) -> list[Operation]:
 def _events(server: SearchServer, operation: Operation) -> bool:
     server.call("POST", "/logs-envtrail.event-live/_refresh")
     with closing(ClusterStore(SearchClient(Connection(urls=[server.url])), "live", "")) as store:
-        return any(row.values["argv"] == operation.argv for row in store.events(Query(kind="exec")))
+        return any(row.values["image"] == operation.image for row in store.events(Query(kind="exec")))
 
 
 def _faultless(server: SearchServer, client: SearchClient) -> bool:
