@@ -71,7 +71,7 @@ def test_rows_come_as_they_become_certain_and_are_those_of_the_whole(
     def take(most: int) -> None:
         nonlocal rows
         following.look(rows)
-        for batch in following.slice(rows, most):
+        for batch in following.slice(rows, most).to_batches():
             told.append(batch)
             rows += batch.num_rows
 

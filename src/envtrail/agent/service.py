@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -20,8 +19,8 @@ from envtrail.agent.children import Child
 from envtrail.agent.importing import carry
 from envtrail.agent.inbox import Inbox
 from envtrail.agent.overseer import Overseer
-from envtrail.agent.pam import PamCheck
 from envtrail.agent.pipeline import Result
+from envtrail.agent.starting import await_room, open_socket, variable_names, watch_execs
 from envtrail.agent.survey import Survey
 from envtrail.agent.upkeep import RuleKeeper
 from envtrail.agent.world import ImportedWorld, LiveWorld, read_processes
@@ -31,26 +30,20 @@ from envtrail.capture.loss import LossWatch, damaged_gap, overrun_gap, restart_g
 from envtrail.capture.replay import ReplaySource
 from envtrail.capture.source import Source
 from envtrail.config import Config
-from envtrail.core import ExecWatch
 from envtrail.environments.find import find_environments
 from envtrail.errors import EnvtrailError, InputError, StoreFullError
-from envtrail.interpret.tools import hints
 from envtrail.model.environment import Environment
 from envtrail.model.gap import Gap
 from envtrail.model.observation import AgentStarted, GapFound, Observation, RulesApplied
 from envtrail.model.operation import Operation, OperationKind
 from envtrail.store.agent_status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
-from envtrail.store.layout import Layout, no_space, writer_lock
-from envtrail.store.opening import is_answered, socket_path
-from envtrail.store.server import StoreServer
-from envtrail.store.writer import retain
+from envtrail.store.layout import no_space
 
 _STATUS_INTERVAL_MS = 2_000
 _KERNEL_INTERVAL_MS = 5_000
 _SEAL_INTERVAL_MS = 10_000
 _MOST_AT_ONCE = 1_000
 _READING_S = 0.1
-_ROOM_INTERVAL_S = 2
 _RETENTION_INTERVAL_MS = 3_600_000
 _MOVING = frozenset({OperationKind.CREATE, OperationKind.DELETE})
 _COUNTERS = ("lines", "records", "events", "complete", "late", "lost", "duplicate", "faults", "in_flight")
@@ -125,63 +118,6 @@ def serve(
                 agent.close()
             if not keep_rules:
                 rules.remove()
-
-
-def await_room(config: Config, on_fault: Callable[[EnvtrailError], None] | None) -> list[Gap]:
-    """Begin when there is room for what is to be recorded: nothing could be before. Gives what retention had to drop for it.
-
-    Raises:
-        CannotRunError: another agent writes this trail.
-    """
-    layout = Layout(config.data_dir)
-    folder = next(path for path in (layout.folder, *layout.folder.parents) if path.exists())
-    dropped: list[Gap] = []
-    while shutil.disk_usage(folder).free < config.number("store.min_free_bytes"):
-        if layout.exists():
-            with closing(writer_lock(layout.folder)):
-                gaps = retain(layout, config, _clock_ms())
-            dropped += gaps
-            if gaps:
-                continue
-        if on_fault is not None:
-            on_fault(no_space(layout.folder))
-            on_fault = None
-        time.sleep(_ROOM_INTERVAL_S)
-    return dropped
-
-
-def watch_execs(config: Config) -> ExecWatch | None:
-    """The thread that reads what tools are given at their start; none where the kernel does not tell of execs."""
-    programs = {name for _, names in hints() for name in names}
-    try:
-        return ExecWatch(sorted(programs), variable_names(config)) if config.flag("capture.process_connector") else None
-    except OSError:
-        return None
-
-
-def variable_names(config: Config) -> list[str]:
-    """Environment variables that may be read and kept."""
-    return config.names("interpret.variables") + config.names("interpret.person_variables")
-
-
-def open_socket(config: Config, inbox: Inbox) -> StoreServer | None:
-    """The socket over which others ask; none where its folder cannot be made (a service of one user), or another agent answers there."""
-    path = socket_path(config)
-    if is_answered(path):
-        return None
-    try:
-        return StoreServer(
-            path,
-            config.data_dir,
-            group=config.text("service.group"),
-            page_account=config.text("web.account"),
-            is_separated=config.flag("web.separate_administrators"),
-            decide=inbox.submit,
-            check=PamCheck(config.text("web.pam_service")).check if config.flag("web.pam") else None,
-            may_decide=inbox.asks_about,
-        )
-    except OSError:
-        return None
 
 
 class Agent:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from envtrail.export.book import Parcel
 from envtrail.export.ecs_events import event_documents
 from envtrail.export.frame import Site
-from envtrail.store.hot import number_of
+from envtrail.store.hot import read_header
 from envtrail.store.layout import EVENTS, Layout
 from envtrail.store.open_events import OpenEvents
 
@@ -44,10 +44,9 @@ class SegmentReader:
         if rows is None:
             return []
         count = until - row if until is not None and (at, start) == (number, row) else limit
-        batches = rows.slice(start, count)
         return [
             Parcel(stream="event", id=id_, body=body)
-            for batch in (batches.to_batches() if isinstance(batches, pa.Table) else batches)
+            for batch in rows.slice(start, count).to_batches()
             for id_, body in self._documents.make(batch, at)
         ]
 
@@ -78,8 +77,8 @@ class SegmentReader:
     # A segment is open, then put aside, then sealed: asked in this order, it is met wherever it is on its way.
 
     def _numbers(self) -> list[int]:
-        unsealed = [number_of(folder) for folder in (self._layout.hot, self._layout.sealing)]
-        return sorted({number for number in unsealed if number is not None} | {*self._layout.numbers()})
+        unsealed = [read_header(folder) for folder in (self._layout.hot, self._layout.sealing)]
+        return sorted({header.number for header in unsealed if header is not None} | {*self._layout.numbers()})
 
     def _rows(self, number: int, row: int) -> pa.Table | OpenEvents | None:
         """Of a segment, from a row on; null where it is gone, or not there yet."""
@@ -96,7 +95,8 @@ class SegmentReader:
         if self._open is not None and self._open.number == number and self._open.first_row <= row:
             return self._open
         for folder in (self._layout.hot, self._layout.sealing):
-            if number_of(folder) == number:
+            header = read_header(folder)
+            if header is not None and header.number == number:
                 with suppress(FileNotFoundError):
                     opened = OpenEvents(folder)
                     if opened.number == number:

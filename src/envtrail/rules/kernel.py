@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -18,6 +20,8 @@ from envtrail.core.control import AuditControl
 from envtrail.errors import UsageError
 from envtrail.rules.plan import Plan
 from envtrail.rules.rule import Rule, rule_from_bytes
+
+_T = TypeVar("_T")
 
 
 class ApplyReport(Struct, frozen=True, kw_only=True):
@@ -94,24 +98,15 @@ def apply_rules(plan: Plan, control: AuditControl, ledger: Ledger, *, clean: boo
         wanted.append(item.rule)
         if item.rule not in before:
             missing.append((item.rule, data))
-    try:
-        # The ledger knows before the kernel: neither a crash nor a full disk leaves a rule of ours that we do not know.
-        if missing and not locked:
-            ledger.write([*mine, *(data for _, data in missing)])
-        noted = None
-    except OSError as fault:
-        noted = fault
+    # The ledger knows before the kernel: neither a crash nor a full disk leaves a rule of ours that we do not know.
+    unnoted = _fault_of(ledger.write, [*mine, *(data for _, data in missing)]) if missing and not locked else None
     for rule, data in missing:
-        try:
-            if noted is not None:
-                raise noted
-            control.add_rule(data)
-        except OSError as fault:
-            if fault.errno != errno.EEXIST:
-                faults.append(f"{rule.render()}: {_explain(fault, locked=locked)}")
-            continue
-        added.append(rule.render())
-        mine.append(data)
+        refused = unnoted or _fault_of(control.add_rule, data)
+        if refused is None:
+            added.append(rule.render())
+            mine.append(data)
+        elif refused.errno != errno.EEXIST:
+            faults.append(f"{rule.render()}: {_explain(refused, locked=locked)}")
     removed: list[str] = []
     if clean:
         for data in [data for data in mine if rule_from_bytes(data) not in wanted]:
@@ -143,11 +138,15 @@ def _rules_of(control: AuditControl) -> list[Rule]:
 
 
 def _delete(control: AuditControl, data: bytes) -> bool:
+    return _fault_of(control.delete_rule, data) is None
+
+
+def _fault_of(do: Callable[[_T], object], what: _T) -> OSError | None:
     try:
-        control.delete_rule(data)
-    except OSError:
-        return False
-    return True
+        do(what)
+    except OSError as fault:
+        return fault
+    return None
 
 
 def _explain(fault: OSError, *, locked: bool) -> str:

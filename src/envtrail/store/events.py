@@ -9,12 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import duckdb
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from envtrail.store.hot import HotHeader
-from envtrail.store.layout import EVENTS, HEADER, OBSERVATIONS, RECORDS, ZST, Layout
+from envtrail.store.hot import read_header
+from envtrail.store.layout import EVENTS, OBSERVATIONS, RECORDS, ZST, Layout
 from envtrail.store.parse import parse_segment
 from envtrail.store.reader import read_file, whole_lines
 from envtrail.store.seal import read_seal
@@ -116,10 +115,8 @@ def _sealed(layout: Layout, query: Query) -> Iterator[_Span]:
 
 def _open(layout: Layout, database: duckdb.DuckDBPyConnection) -> Iterator[_Span]:
     for folder in (layout.sealing, layout.hot):
-        if not (folder / HEADER).exists():
-            continue
-        header = msgspec.json.decode((folder / HEADER).read_bytes(), type=HotHeader)
-        if layout.segment(header.number).exists():
+        header = read_header(folder)
+        if header is None or layout.segment(header.number).exists():
             continue
         events = parse_segment(header, whole_lines(read_file(folder, RECORDS)), whole_lines(read_file(folder, OBSERVATIONS)))
         name = f"open_{header.number}"

@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -32,6 +33,9 @@ class HotHeader(Struct, frozen=True, kw_only=True):
     """What the core looked for when it was recorded: the same events come out again."""
 
 
+decode_header = msgspec.json.Decoder(HotHeader).decode
+
+
 class HotSegment:
     """The open segment of one data folder; one writer.
 
@@ -46,7 +50,7 @@ class HotSegment:
         self._min_free_bytes = min_free_bytes
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            self.header = _read_header(folder, header)
+            self.header = _begin(folder, header)
             self.torn_bytes = _cut_tail(folder / RECORDS) + _cut_tail(folder / OBSERVATIONS)
             self.torn_bytes += _cut_beyond(folder / OBSERVATIONS, folder / RECORDS)
             self._records = _open_append(folder / RECORDS)
@@ -137,23 +141,29 @@ def new_header(number: int, first_entry: int, node: str, hints: list[tuple[str, 
     return HotHeader(number=number, first_entry=first_entry, created_ms=int(time.time() * 1000), node=node, hints=hints)
 
 
-def number_of(folder: Path) -> int | None:
-    """Which segment a folder holds; null where there is none."""
+def read_header(folder: Path) -> HotHeader | None:
+    """Of the segment in a folder that is not sealed; null where there is none.
+
+    Raises:
+        msgspec.DecodeError: it is damaged.
+    """
     try:
-        return msgspec.json.decode((folder / HEADER).read_bytes(), type=HotHeader).number
+        return decode_header((folder / HEADER).read_bytes())
     except FileNotFoundError:
         return None
 
 
-def _read_header(folder: Path, fresh: HotHeader) -> HotHeader:
+def _begin(folder: Path, fresh: HotHeader) -> HotHeader:
+    """The header that is there, else this one."""
+    with suppress(msgspec.DecodeError):
+        found = read_header(folder)
+        if found is not None:
+            return found
     path = folder / HEADER
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=HotHeader)
-    except (FileNotFoundError, msgspec.DecodeError):
-        part = path.with_suffix(".part")
-        part.write_bytes(msgspec.json.encode(fresh))
-        part.replace(path)
-        return fresh
+    part = path.with_suffix(".part")
+    part.write_bytes(msgspec.json.encode(fresh))
+    part.replace(path)
+    return fresh
 
 
 def _open_append(path: Path) -> int:

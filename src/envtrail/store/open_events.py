@@ -8,11 +8,10 @@ from contextlib import ExitStack
 from io import FileIO
 from pathlib import Path
 
-import msgspec
 import pyarrow as pa
 
 from envtrail.errors import DamagedStoreError
-from envtrail.store.hot import HotHeader
+from envtrail.store.hot import decode_header
 from envtrail.store.layout import HEADER, OBSERVATIONS, RECORDS
 from envtrail.store.parse import SegmentParser
 from envtrail.store.reader import Place, places_of, steps_of, whole_lines
@@ -36,14 +35,14 @@ class OpenEvents:
     """
 
     def __init__(self, folder: Path) -> None:
-        with ExitStack() as stack:
-            within = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            stack.callback(os.close, within)
-            with _open(within, HEADER) as file:
-                header = msgspec.json.decode(file.read(), type=HotHeader)
-            self._records = stack.enter_context(_open(within, RECORDS))
-            self._observations = _open(within, OBSERVATIONS)
-            stack.pop_all()
+        within = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with ExitStack() as files:
+                header = decode_header(files.enter_context(_open(within, HEADER)).read())
+                self._records = files.enter_context(_open(within, RECORDS))
+                self._observations = files.enter_context(_open(within, OBSERVATIONS))
+                self._files = files.pop_all()
+        finally:
             os.close(within)
         self.number = header.number
         self.first_row = 0
@@ -52,6 +51,7 @@ class OpenEvents:
         """With those that are forgotten."""
         self._parser = SegmentParser(header)
         self._batches: deque[pa.RecordBatch] = deque()
+        self._schema = self._parser.drain().schema
         self._offset = 0
         """Bytes of the records that were parsed."""
         self._seen = 0
@@ -84,24 +84,14 @@ class OpenEvents:
             else:
                 self._looked = written
 
-    def slice(self, start: int, count: int) -> list[pa.RecordBatch]:
+    def slice(self, start: int, count: int) -> pa.Table:
         """At most so many rows from `start` on; those before it are forgotten."""
         self._forget(start)
-        found = []
-        row = self.first_row
-        for batch in self._batches:
-            part = batch.slice(max(0, start - row), count)
-            found.append(part)
-            count -= part.num_rows
-            row += batch.num_rows
-            if count <= 0:
-                break
-        return found
+        return pa.Table.from_batches(self._batches, self._schema).slice(start - self.first_row, count)
 
     def close(self) -> None:
         """Give its files back."""
-        self._records.close()
-        self._observations.close()
+        self._files.close()
 
     def _forget(self, row: int) -> None:
         while self._batches and self.first_row + self._batches[0].num_rows <= row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +12,8 @@ import pyarrow as pa
 from msgspec import Struct
 
 from envtrail.errors import DamagedStoreError
-from envtrail.model.observation import Observation, decode_entry
-from envtrail.store.hot import number_of
+from envtrail.model.observation import Entry, Observation, decode_entry
+from envtrail.store.hot import read_header
 from envtrail.store.layout import OBSERVATIONS, RECORDS, ZST, Layout
 
 _CHUNK_BYTES = 4 << 20
@@ -37,10 +38,10 @@ def iterate_steps(layout: Layout, *, first: int = 0) -> Iterator[Step]:
         if number >= first and (folder / (RECORDS + ZST)).exists():
             yield from split_steps(number, read_file(folder, RECORDS), read_file(folder, OBSERVATIONS))
     for folder in (layout.sealing, layout.hot):
-        unsealed = number_of(folder)
-        if unsealed is not None and not layout.segment(unsealed).exists():
+        header = read_header(folder)
+        if header is not None and not layout.segment(header.number).exists():
             records, observations = (whole_lines(read_file(folder, name)) for name in (RECORDS, OBSERVATIONS))
-            yield from split_steps(unsealed, records, observations)
+            yield from split_steps(header.number, records, observations)
 
 
 def read_file(folder: Path, name: str) -> bytes:
@@ -98,24 +99,20 @@ def places_of(number: int, lines: bytes) -> Iterator[Place]:
     Raises:
         DamagedStoreError: an observation cannot be read.
     """
-    place: Place | None = None
-    for line in lines.splitlines(keepends=True):
-        try:
-            entry = decode_entry(line)
-        except msgspec.DecodeError as fault:
-            raise DamagedStoreError(
-                f"an observation of segment {number} cannot be read: {fault}",
-                hint="`envtrail verify` names all that is damaged",
-            ) from None
-        if place is not None and entry.offset == place.offset:
-            place.observations.append(entry.observation)
-            place = place._replace(size_bytes=place.size_bytes + len(line))
-            continue
-        if place is not None:
-            yield place
-        place = Place(entry.offset, [entry.observation], len(line))
-    if place is not None:
-        yield place
+    found = ((_decode(number, line), len(line)) for line in lines.splitlines(keepends=True))
+    for offset, group in groupby(found, key=lambda pair: pair[0].offset):
+        entries, sizes = zip(*group, strict=True)
+        yield Place(offset, [entry.observation for entry in entries], sum(sizes))
+
+
+def _decode(number: int, line: bytes) -> Entry:
+    try:
+        return decode_entry(line)
+    except msgspec.DecodeError as fault:
+        raise DamagedStoreError(
+            f"an observation of segment {number} cannot be read: {fault}",
+            hint="`envtrail verify` names all that is damaged",
+        ) from None
 
 
 def steps_of(number: int, records: bytes, observations: list[Observation]) -> Iterator[Step]:

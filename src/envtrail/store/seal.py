@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from envtrail.core import merkle_root
 from envtrail.model.observation import decode_entry
-from envtrail.store.hot import HotHeader
+from envtrail.store.hot import HotHeader, decode_header
 from envtrail.store.layout import EVENTS, HEADER, OBSERVATIONS, RECORDS, SEAL, ZST, Layout, sync_folder
 from envtrail.store.parse import parse_segment
 from envtrail.store.reader import read_file, whole_lines
@@ -87,7 +87,7 @@ def read_seal(folder: Path) -> Seal:
 
 def seal_folder(layout: Layout, source: Path) -> Seal:
     """Seal `source` (a former hot folder) and remove it. May be repeated after a crash at any point."""
-    header = msgspec.json.decode((source / HEADER).read_bytes(), type=HotHeader)
+    header = decode_header((source / HEADER).read_bytes())
     target = layout.segment(header.number)
     if not target.exists():
         part = layout.segments / f".part-{header.number:06d}"

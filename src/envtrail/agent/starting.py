@@ -1,0 +1,79 @@
+"""What the agent needs before it begins: room on the disk, the thread that reads execs, the socket over which others ask."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+from envtrail.agent.inbox import Inbox
+from envtrail.agent.pam import PamCheck
+from envtrail.config import Config
+from envtrail.core import ExecWatch
+from envtrail.errors import EnvtrailError
+from envtrail.interpret.tools import hints
+from envtrail.model.gap import Gap
+from envtrail.store.layout import Layout, no_space, writer_lock
+from envtrail.store.opening import is_answered, socket_path
+from envtrail.store.server import StoreServer
+from envtrail.store.writer import retain
+
+_ROOM_INTERVAL_S = 2
+
+
+def await_room(config: Config, on_fault: Callable[[EnvtrailError], None] | None) -> list[Gap]:
+    """Begin when there is room for what is to be recorded: nothing could be before. Gives what retention had to drop for it.
+
+    Raises:
+        CannotRunError: another agent writes this trail.
+    """
+    layout = Layout(config.data_dir)
+    folder = next(path for path in (layout.folder, *layout.folder.parents) if path.exists())
+    dropped: list[Gap] = []
+    while shutil.disk_usage(folder).free < config.number("store.min_free_bytes"):
+        if layout.exists():
+            with closing(writer_lock(layout.folder)):
+                gaps = retain(layout, config, int(time.time() * 1000))
+            dropped += gaps
+            if gaps:
+                continue
+        if on_fault is not None:
+            on_fault(no_space(layout.folder))
+            on_fault = None
+        time.sleep(_ROOM_INTERVAL_S)
+    return dropped
+
+
+def watch_execs(config: Config) -> ExecWatch | None:
+    """The thread that reads what tools are given at their start; none where the kernel does not tell of execs."""
+    programs = {name for _, names in hints() for name in names}
+    try:
+        return ExecWatch(sorted(programs), variable_names(config)) if config.flag("capture.process_connector") else None
+    except OSError:
+        return None
+
+
+def variable_names(config: Config) -> list[str]:
+    """Environment variables that may be read and kept."""
+    return config.names("interpret.variables") + config.names("interpret.person_variables")
+
+
+def open_socket(config: Config, inbox: Inbox) -> StoreServer | None:
+    """The socket over which others ask; none where its folder cannot be made (a service of one user), or another agent answers there."""
+    path = socket_path(config)
+    if is_answered(path):
+        return None
+    try:
+        return StoreServer(
+            path,
+            config.data_dir,
+            group=config.text("service.group"),
+            page_account=config.text("web.account"),
+            is_separated=config.flag("web.separate_administrators"),
+            decide=inbox.submit,
+            check=PamCheck(config.text("web.pam_service")).check if config.flag("web.pam") else None,
+            may_decide=inbox.asks_about,
+        )
+    except OSError:
+        return None
