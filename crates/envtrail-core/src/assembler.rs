@@ -1,6 +1,7 @@
 //! The whole way: bytes in, batches out.
 
-use crate::batch::{Columns, Facts, Word};
+use crate::batch::{Columns, Facts};
+use crate::builders::Word;
 use crate::coalesce::{Coalescer, Counters, EndedBy, Gathered, Limits};
 use crate::event::{Event, Kind, Strings};
 use crate::fault::{Fault, FaultKind};
@@ -307,7 +308,7 @@ impl Assembler {
         if name.is_empty() {
             self.options.node.clone()
         } else {
-            crate::batch::printable(name).into_owned()
+            crate::text::printable(name).into_owned()
         }
     }
 
@@ -376,7 +377,7 @@ impl Assembler {
         let node = if node.is_empty() {
             self.options.node.as_str().into()
         } else {
-            crate::batch::printable(node)
+            crate::text::printable(node)
         };
         let ended_by = gathered.ended_by.unwrap_or(EndedBy::Flush);
         let facts = Facts {
@@ -411,7 +412,7 @@ impl Assembler {
         self.fault_count += 1;
         if self.faults.len() < MAX_FAULTS {
             let shown = line.get(..line.len().min(160)).unwrap_or_default();
-            let excerpt = crate::batch::printable(shown).into_owned();
+            let excerpt = crate::text::printable(shown).into_owned();
             self.faults.push(Fault {
                 kind,
                 line: self.coalescer.counters.lines,
@@ -531,6 +532,6 @@ pub fn redact_arguments(argv: &[String], counts: &mut Counts) -> Vec<String> {
     redact_event(&mut bytes, &mut [], &mut strings, counts);
     strings
         .iter()
-        .map(|argument| crate::batch::printable(argument).into_owned())
+        .map(|argument| crate::text::printable(argument).into_owned())
         .collect()
 }

@@ -1,16 +1,15 @@
 //! Events as Arrow columns, in the order of `model/schema.py`.
 
+use crate::builders::{done, done_text, Dictionary, Ends, Texts, Word};
 use crate::event::{Event, MISSING};
-use arrow_array::builder::{ArrayBuilder, BooleanBuilder, PrimitiveBuilder, StringBuilder};
+use crate::schema::{map_entries, map_fields, path_fields, schema};
+use crate::text::{base64, printable};
+use arrow_array::builder::{BooleanBuilder, PrimitiveBuilder, StringBuilder};
 use arrow_array::types::{
-    ArrowPrimitiveType, Int32Type, Int64Type, TimestampMillisecondType, UInt16Type, UInt32Type,
-    UInt64Type,
+    Int32Type, Int64Type, TimestampMillisecondType, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{
-    ArrayRef, DictionaryArray, ListArray, MapArray, RecordBatch, StringArray, StructArray,
-};
-use arrow_buffer::{NullBufferBuilder, OffsetBuffer, ScalarBuffer};
-use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, TimeUnit};
+use arrow_array::{ArrayRef, ListArray, MapArray, RecordBatch, StructArray};
+use arrow_schema::{ArrowError, DataType, Field};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -31,94 +30,6 @@ pub struct Facts<'a> {
     pub offset: u64,
     pub length: u32,
     pub exit_code: Option<i32>,
-}
-
-/// A text of few distinct ones, with a number that no other text of its column has.
-#[derive(Clone, Copy, Default)]
-pub struct Word<'a> {
-    pub number: u32,
-    pub text: &'a str,
-}
-
-/// A column of few distinct texts, told apart by their numbers.
-#[derive(Default)]
-struct Dictionary {
-    known: Vec<u32>,
-    texts: Vec<String>,
-    last: usize,
-    keys: PrimitiveBuilder<Int32Type>,
-}
-
-impl Dictionary {
-    fn push(&mut self, word: Word<'_>) {
-        if self.known.get(self.last) != Some(&word.number) {
-            let found = self.known.iter().position(|known| *known == word.number);
-            self.last = found.unwrap_or_else(|| {
-                self.known.push(word.number);
-                self.texts.push(word.text.to_owned());
-                self.known.len() - 1
-            });
-        }
-        self.keys.append_value(self.last as i32);
-    }
-
-    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        self.known.clear();
-        let values = StringArray::from_iter_values(self.texts.drain(..));
-        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(
-            self.keys.finish(),
-            Arc::new(values),
-        )?))
-    }
-}
-
-/// Where the lists of a column end.
-struct Ends {
-    offsets: Vec<i32>,
-    nulls: NullBufferBuilder,
-}
-
-impl Default for Ends {
-    fn default() -> Self {
-        Ends {
-            offsets: vec![0],
-            nulls: NullBufferBuilder::new(0),
-        }
-    }
-}
-
-impl Ends {
-    fn push(&mut self, end: usize, is_valid: bool) {
-        self.offsets.push(end as i32);
-        self.nulls.append(is_valid);
-    }
-
-    fn take(&mut self) -> (OffsetBuffer<i32>, Option<arrow_buffer::NullBuffer>) {
-        let offsets = std::mem::replace(&mut self.offsets, vec![0]);
-        (
-            OffsetBuffer::new(ScalarBuffer::from(offsets)),
-            self.nulls.finish(),
-        )
-    }
-}
-
-#[derive(Default)]
-struct Texts {
-    values: StringBuilder,
-    ends: Ends,
-}
-
-impl Texts {
-    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let (offsets, nulls) = self.ends.take();
-        let item = Arc::new(Field::new("item", DataType::Utf8, true));
-        Ok(Arc::new(ListArray::try_new(
-            item,
-            offsets,
-            done_text(&mut self.values),
-            nulls,
-        )?))
-    }
 }
 
 /// Builders of all columns.
@@ -391,100 +302,6 @@ impl Columns {
     }
 }
 
-/// The column; the next one gets as much room as this one took, and need not grow step by step.
-fn done<T: ArrowPrimitiveType>(builder: &mut PrimitiveBuilder<T>) -> ArrayRef {
-    let next = PrimitiveBuilder::with_capacity(builder.len());
-    Arc::new(std::mem::replace(builder, next).finish())
-}
-
-fn done_text(builder: &mut StringBuilder) -> ArrayRef {
-    let next = StringBuilder::with_capacity(builder.len(), builder.values_slice().len());
-    Arc::new(std::mem::replace(builder, next).finish())
-}
-
-fn path_fields() -> Fields {
-    Fields::from(vec![
-        Field::new("name", DataType::Utf8, true),
-        Field::new("nametype", DataType::Utf8, true),
-        Field::new("inode", DataType::UInt64, true),
-        Field::new("mode", DataType::UInt32, true),
-        Field::new("ouid", DataType::UInt32, true),
-    ])
-}
-
-fn map_fields() -> Fields {
-    Fields::from(vec![
-        Field::new("key", DataType::Utf8, false),
-        Field::new("value", DataType::Utf8, true),
-    ])
-}
-
-fn map_entries() -> Arc<Field> {
-    Arc::new(Field::new("entries", DataType::Struct(map_fields()), false))
-}
-
-/// The schema of every batch.
-pub fn schema() -> Arc<Schema> {
-    let dictionary = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-    let texts = || DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
-    let paths = DataType::List(Arc::new(Field::new(
-        "item",
-        DataType::Struct(path_fields()),
-        true,
-    )));
-    let columns: Vec<(&str, DataType)> = vec![
-        ("node", dictionary()),
-        (
-            "time",
-            DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
-        ),
-        ("serial", DataType::UInt64),
-        ("kind", dictionary()),
-        ("type", dictionary()),
-        ("keys", texts()),
-        ("hint", dictionary()),
-        ("arch", DataType::UInt32),
-        ("syscall", DataType::UInt32),
-        ("success", DataType::Boolean),
-        ("exit", DataType::Int64),
-        ("exit_code", DataType::Int32),
-        ("pid", DataType::UInt32),
-        ("ppid", DataType::UInt32),
-        ("auid", DataType::UInt32),
-        ("uid", DataType::UInt32),
-        ("euid", DataType::UInt32),
-        ("gid", DataType::UInt32),
-        ("ses", DataType::UInt32),
-        ("tty", DataType::Utf8),
-        ("comm", DataType::Utf8),
-        ("exe", DataType::Utf8),
-        ("argc", DataType::UInt32),
-        ("argv", texts()),
-        ("argv_bytes", DataType::Utf8),
-        ("cwd", DataType::Utf8),
-        ("paths", paths),
-        ("proctitle", DataType::Utf8),
-        ("address", DataType::Utf8),
-        ("fields", DataType::Map(map_entries(), false)),
-        ("image", DataType::UInt64),
-        ("parent_image", DataType::UInt64),
-        ("tracked_image", DataType::UInt64),
-        ("redactions", DataType::UInt16),
-        ("complete", DataType::Boolean),
-        ("missing", texts()),
-        ("ended_by", dictionary()),
-        ("records", DataType::UInt16),
-        ("offset", DataType::UInt64),
-        ("length", DataType::UInt32),
-    ];
-    Arc::new(Schema::new(
-        columns
-            .into_iter()
-            .map(|(name, kind)| Field::new(name, kind, true))
-            .collect::<Vec<_>>(),
-    ))
-}
-
 /// A range of an event's text; `whole` is that text where all of it is UTF-8, else empty.
 #[inline]
 fn shown<'a>(
@@ -497,39 +314,4 @@ fn shown<'a>(
         Some(text) => Some(Cow::Borrowed(text)),
         None => event.slice(range).map(printable),
     }
-}
-
-/// UTF-8 as it is; other bytes as `\xNN`, and a backslash then as `\\`.
-pub fn printable(bytes: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => {
-            let mut out = String::with_capacity(bytes.len() + 16);
-            for chunk in bytes.utf8_chunks() {
-                out.push_str(&chunk.valid().replace('\\', "\\\\"));
-                for byte in chunk.invalid() {
-                    let _ = write!(out, "\\x{byte:02x}");
-                }
-            }
-            Cow::Owned(out)
-        }
-    }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
-        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4usize {
-            if place > chunk.len() {
-                out.push('=');
-            } else {
-                let six = (group >> (18 - 6 * place) & 63) as usize;
-                out.push(ALPHABET.get(six).copied().unwrap_or(b'=') as char);
-            }
-        }
-    }
-    out
 }

@@ -27,7 +27,7 @@ where
     }
 }
 
-/// One column, of a type that `batch::schema` has.
+/// One column, of a type that `schema::schema` has.
 pub enum Column {
     /// The batch has no such column.
     Absent,

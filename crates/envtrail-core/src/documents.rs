@@ -46,7 +46,7 @@ const CATEGORIES: [(&str, &str, &str); 6] = [
 const ELSEWHERE: [&str; 3] = ["time", "node", "kind"];
 const TYPICAL_BYTES: usize = 1_536;
 
-/// A document for each row of a batch with the columns of `batch::schema`, or a slice of one.
+/// A document for each row of a batch with the columns of `schema::schema`, or a slice of one.
 ///
 /// # Errors
 /// An event has no node, no time or no serial: nothing tells it from another one.

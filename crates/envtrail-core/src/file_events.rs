@@ -33,7 +33,7 @@ pub fn note_files(roots: &Roots, files: &mut FileGroups, event: &Event) {
             let text = |range| {
                 event
                     .slice(range)
-                    .map(|bytes| crate::batch::printable(bytes).into_owned())
+                    .map(|bytes| crate::text::printable(bytes).into_owned())
             };
             Some(Who {
                 exe: text(event.exe),

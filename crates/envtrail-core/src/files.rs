@@ -156,7 +156,7 @@ impl FileGroups {
             }
         };
         if let Some(gathering) = self.groups.get_mut(at) {
-            gathering.note(crate::batch::printable(path).into_owned(), what, time_ms);
+            gathering.note(crate::text::printable(path).into_owned(), what, time_ms);
         }
     }
 

@@ -17,6 +17,7 @@
 
 pub mod assembler;
 pub mod batch;
+pub mod builders;
 pub mod coalesce;
 pub mod columns;
 pub mod documents;
@@ -32,7 +33,9 @@ pub mod process;
 pub mod procevent;
 pub mod redact;
 pub mod rewrite;
+pub mod schema;
 pub mod seal;
 pub mod syscalls;
+pub mod text;
 pub mod types;
 pub mod ulid;

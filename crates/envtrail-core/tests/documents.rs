@@ -17,8 +17,8 @@ use arrow_array::types::{
 use arrow_array::{make_array, Array, ArrayRef, ListArray, RecordBatch, StructArray};
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, Field, Schema};
-use envtrail_core::batch::schema;
 use envtrail_core::documents::{event_documents, Tables};
+use envtrail_core::schema::schema;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::sync::Arc;

@@ -254,7 +254,7 @@ fn follow_move(shared: &Shared, folders: &mut Folders, event: &Event) {
     let Some(folder) = folder_of(shared, event) else {
         return;
     };
-    let name = envtrail_core::batch::printable(&event.name);
+    let name = envtrail_core::text::printable(&event.name);
     let path = format!("{}/{name}", folder.root);
     if event.mask & MOVED_FROM != 0 {
         folders.moving = Some((event.pid, path));
@@ -274,7 +274,7 @@ fn root_of(shared: &Shared, event: &Event) -> Option<Folder> {
     }
     let folder = folder_of(shared, event)?;
     let path = [folder.path.as_slice(), &ending].concat();
-    let root = envtrail_core::batch::printable(&path).into_owned();
+    let root = envtrail_core::text::printable(&path).into_owned();
     shared.state().roots.iter().find(|known| **known == root)?;
     Some(Folder {
         root,
@@ -286,7 +286,7 @@ fn folder_of(shared: &Shared, event: &Event) -> Option<Folder> {
     let mounts = shared.state().mounts.get(&event.fs).cloned()?;
     let path = place_of(shared, &mounts, event)?;
     Some(Folder {
-        root: envtrail_core::batch::printable(&path).into_owned(),
+        root: envtrail_core::text::printable(&path).into_owned(),
         path,
     })
 }

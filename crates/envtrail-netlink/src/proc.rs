@@ -2,8 +2,8 @@
 //!
 //! Reference: proc(5): stat fields 4 (ppid) and 22 (start, in clock ticks since boot), status (Uid), loginuid, sessionid, cgroup.
 
-use envtrail_core::batch::printable;
 use envtrail_core::files::Who;
+use envtrail_core::text::printable;
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;

@@ -6,7 +6,7 @@ use envtrail_core::assembler::{self, redact_arguments, Options};
 use envtrail_core::coalesce::Limits;
 use envtrail_core::procevent::Frame;
 use envtrail_core::redact::{self, Counts, KINDS};
-use envtrail_core::{batch, process, seal, syscalls, types};
+use envtrail_core::{process, schema, seal, syscalls, text, types};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::collections::BTreeMap;
@@ -310,7 +310,7 @@ impl Assembler {
 
 fn text_of(comm: &[u8]) -> String {
     let end = comm.iter().position(|byte| *byte == 0);
-    batch::printable(comm.get(..end.unwrap_or(comm.len())).unwrap_or_default()).into_owned()
+    text::printable(comm.get(..end.unwrap_or(comm.len())).unwrap_or_default()).into_owned()
 }
 
 fn process_event(event: &process::ProcessEvent) -> ProcessEvent {
@@ -344,7 +344,7 @@ pub fn redact_argv(argv: Vec<String>) -> (Vec<String>, BTreeMap<&'static str, u3
 pub fn redact_text(text: String) -> (String, BTreeMap<&'static str, u32>) {
     let mut counts = Counts::default();
     let clean = redact::redact(text.as_bytes(), &mut counts)
-        .map(|bytes| batch::printable(&bytes).into_owned());
+        .map(|bytes| text::printable(&bytes).into_owned());
     (clean.unwrap_or(text), by_kind(&counts))
 }
 
@@ -356,7 +356,7 @@ pub fn merkle_root<'py>(py: Python<'py>, block: &[u8], seed: &[u8]) -> (Bound<'p
 
 #[pyfunction]
 pub fn event_schema() -> ArrowSchema {
-    ArrowSchema::new(batch::schema())
+    ArrowSchema::new(schema::schema())
 }
 
 #[pyfunction]
