@@ -144,18 +144,36 @@ impl Assembler {
         }
     }
 
-    /// A fork or exit that was observed before (rebuild); not told again.
+    /// A fork or exit that was observed before (rebuild); not told again. Some were told late.
     pub fn replay_process(&mut self, frame: Frame) {
-        self.waiting.push_back((frame, false));
+        let is_later = |(waiting, _): &(Frame, bool)| waiting.time_ms() > frame.time_ms();
+        let later = self
+            .waiting
+            .iter()
+            .rev()
+            .take_while(|frame| is_later(frame));
+        let at = self.waiting.len() - later.count();
+        self.waiting.insert(at, (frame, false));
     }
 
-    /// Let what the process connector told until a moment take effect.
-    fn catch_up(&mut self, until_ms: u64) {
-        while let Some((frame, is_new)) = self.waiting.front().copied() {
-            if frame.time_ms() > until_ms {
-                break;
-            }
-            self.waiting.pop_front();
+    /// Let what the process connector told before an event take effect, and the fork of the event's process, which is earlier also
+    /// where the coarse clock stamps the event before it. What that process did after the event is not told before it.
+    fn catch_up(&mut self, time_ms: u64, pid: Option<u32>) {
+        let until = |until_ms: u64| move |(frame, _): &&(Frame, bool)| frame.time_ms() <= until_ms;
+        let before = self.waiting.iter().take_while(until(time_ms)).count();
+        let near = self
+            .waiting
+            .iter()
+            .take_while(until(time_ms + CLOCK_SLACK_MS));
+        let own = near.skip(before).position(
+            |(frame, _)| matches!(frame, Frame::Fork { pid: forked, .. } if Some(*forked) == pid),
+        );
+        self.apply(before + own.map_or(0, |at| at + 1));
+    }
+
+    /// Let so many of the frames that wait take effect.
+    fn apply(&mut self, count: usize) {
+        for (frame, is_new) in self.waiting.drain(..count) {
             let told = match frame {
                 Frame::Fork { time_ms, pid, ppid } => self.processes.fork(time_ms, pid, ppid),
                 Frame::Exit {
@@ -210,6 +228,11 @@ impl Assembler {
         });
     }
 
+    /// Forks and exits until this moment may have been missed.
+    pub fn doubt_forks(&mut self, until_ms: u64) {
+        self.processes.doubt(until_ms);
+    }
+
     pub fn forget_processes(&mut self) {
         self.waiting.clear();
         self.processes.forget();
@@ -231,12 +254,12 @@ impl Assembler {
         let mut ended = std::mem::take(&mut self.ended);
         self.coalescer.flush(&mut ended);
         self.emit(ended);
-        self.catch_up(u64::MAX);
+        self.apply(self.waiting.len());
     }
 
     /// Hand out what has ended since the last drain.
     pub fn drain(&mut self) -> Result<Batch, ArrowError> {
-        self.catch_up(u64::MAX);
+        self.apply(self.waiting.len());
         Ok(Batch {
             events: self.columns.finish()?,
             records: {
@@ -343,10 +366,10 @@ impl Assembler {
     }
 
     fn emit_one(&mut self, mut gathered: Gathered) {
-        // A fork is earlier than the exec that follows it, also where the coarse clock stamps that before.
-        self.catch_up(gathered.key.time_ms + CLOCK_SLACK_MS);
+        self.event
+            .read(gathered.key, &gathered.bytes, &gathered.records);
+        self.catch_up(gathered.key.time_ms, self.event.pid);
         let event = &mut self.event;
-        event.read(gathered.key, &gathered.bytes, &gathered.records);
         let mut redactions = 0;
         if self.options.redact && event.may_hold_secret() {
             redactions = redact_event(
@@ -422,14 +445,14 @@ impl Assembler {
     }
 }
 
-/// Where an event stands in the process table, and the end of its process where that had come before.
+/// Where an event stands in the process table, and what is to be told of processes now that it is known.
 fn place_of(
     processes: &mut ProcessTable,
     event: &Event,
     hint: Option<u16>,
-) -> (Place, Option<ProcessEvent>) {
+) -> (Place, Vec<ProcessEvent>) {
     let (Some(pid), Some(ppid)) = (event.pid, event.ppid) else {
-        return (Place::default(), None);
+        return (Place::default(), Vec::new());
     };
     match event.kind {
         Kind::Exec if event.success != Some(false) => processes.exec(&Exec {
@@ -446,9 +469,12 @@ fn place_of(
         }),
         Kind::Exit => {
             let code = exit_code_of(event);
-            (processes.exit_record(event.time_ms, pid, ppid, code), None)
+            (
+                processes.exit_record(event.time_ms, pid, ppid, code),
+                Vec::new(),
+            )
         }
-        _ => (processes.place_at(pid, ppid, event.time_ms), None),
+        _ => (processes.place_at(pid, ppid, event.time_ms), Vec::new()),
     }
 }
 

@@ -3,8 +3,17 @@
 //! A process is (pid, generation); an image is one exec in it. A pid that is known to have ended, or whose parent is another than
 //! was known, is a new generation: a stale entry never becomes anybody's parent.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+mod entries;
+mod forks;
+mod near;
+#[cfg(test)]
+mod tests;
+
+pub use entries::{Exec, Image, Place, ProcessEvent};
+
+use entries::{short, Process};
+use near::NearMap;
+use std::collections::VecDeque;
 
 /// Images of processes that ended longer ago than this (event time) are forgotten.
 const KEEP_ENDED_MS: u64 = 600_000;
@@ -15,149 +24,21 @@ const KEEP_EXIT_MS: u64 = 10_000;
 /// Audit stamps events with the kernel's coarse clock, the connector with the fine one.
 pub const CLOCK_SLACK_MS: u64 = 20;
 
-/// A map of numbers that come in order (process ids, images): neighbours lie side by side, so that one is in the cache with the other.
-type NearMap<K, V> = HashMap<K, V, BuildHasherDefault<Near>>;
-
-/// A number is its own place in the table; the seven bits that tell entries apart are mixed.
-#[derive(Default)]
-struct Near(u64);
-
-impl Hasher for Near {
-    fn finish(&self) -> u64 {
-        const TAG: u64 = 0x7f << 57;
-        let mixed = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (self.0 & !TAG) | (mixed & TAG)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0 << 8 | u64::from(*byte);
-        }
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.0 = u64::from(number);
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
-}
-
-/// One exec in a process.
-#[derive(Clone, Debug)]
-pub struct Image {
-    pub id: u64,
-    pub pid: u32,
-    pub ppid: u32,
-    pub parent: Option<u64>,
-    pub tracked: Option<u64>,
-    pub hint: Option<u16>,
-    pub time_ms: u64,
-    pub serial: u64,
-    pub uid: Option<u32>,
-    pub auid: Option<u32>,
-    pub ses: Option<u32>,
-    /// Processes seen at or below it.
-    pub processes: u32,
-    pub ended_ms: Option<u64>,
-    /// How its process ended: exit code, signal.
-    pub end: (Option<i32>, Option<i32>),
-    /// `comm` of the task (TASK_COMM_LEN).
-    pub comm: [u8; 16],
-}
-
-#[derive(Clone, Debug)]
-struct Process {
-    ppid: u32,
-    born_ms: u64,
-    image: Option<u64>,
-    /// Image that it was forked from.
-    parent: Option<u64>,
-    ended_ms: Option<u64>,
-    /// When the pid's holder before it was last known to be there.
-    before_ms: Option<u64>,
-}
-
-/// What is told of a process of a tracked tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessEvent {
-    pub is_exit: bool,
-    pub time_ms: u64,
-    pub pid: u32,
-    pub ppid: u32,
-    pub exit_code: Option<i32>,
-    pub signal: Option<i32>,
-    pub image: Option<u64>,
-}
-
-/// Where an exec stands in the tree.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    pub image: Option<u64>,
-    pub parent: Option<u64>,
-    pub tracked: Option<u64>,
-}
-
-/// What an exec event says.
-pub struct Exec<'a> {
-    pub comm: &'a [u8],
-    pub id: u64,
-    pub pid: u32,
-    pub ppid: u32,
-    pub hint: Option<u16>,
-    pub time_ms: u64,
-    pub serial: u64,
-    pub uid: Option<u32>,
-    pub auid: Option<u32>,
-    pub ses: Option<u32>,
-}
-
 /// All processes of one machine since boot, as far as they were seen.
 #[derive(Default)]
 pub struct ProcessTable {
     processes: NearMap<u32, Process>,
     images: NearMap<u64, Image>,
     early_exits: NearMap<u32, ProcessEvent>,
+    /// (time, pid) of the newest forks.
+    forks: VecDeque<(u64, u32)>,
+    /// Forks and exits until here may have been missed.
+    doubted_ms: u64,
     newest_ms: u64,
     changes: usize,
 }
 
 impl ProcessTable {
-    /// A process was forked (process connector).
-    pub fn fork(&mut self, time_ms: u64, pid: u32, ppid: u32) -> Option<ProcessEvent> {
-        self.note(time_ms);
-        let parent = self.image_at(ppid, time_ms);
-        self.early_exits.remove(&pid);
-        // Two sockets: the exec's record may have come before the fork's event. Then it is the same process, born now.
-        let is_known = self.processes.get(&pid).is_some_and(|process| {
-            process.ppid == ppid
-                && process.born_ms + CLOCK_SLACK_MS >= time_ms
-                && process
-                    .ended_ms
-                    .is_none_or(|ended| ended + CLOCK_SLACK_MS >= time_ms)
-        });
-        if is_known {
-            if let Some(process) = self.processes.get_mut(&pid) {
-                process.born_ms = time_ms;
-            }
-            return None;
-        }
-        self.begin(pid, ppid, time_ms, None, parent);
-        let tracked = parent.and_then(|id| self.images.get(&id)?.tracked);
-        tracked?;
-        self.count_process(parent);
-        Some(ProcessEvent {
-            is_exit: false,
-            time_ms,
-            pid,
-            ppid,
-            exit_code: None,
-            signal: None,
-            image: parent,
-        })
-    }
-
     /// A process ended (process connector). Told on when it is of a tracked tree and was not known to have ended.
     pub fn exit(
         &mut self,
@@ -183,12 +64,13 @@ impl ProcessTable {
         }
         process.ended_ms.get_or_insert(time_ms);
         event.ppid = process.ppid;
-        let image = process.image.or(process.parent);
         if let Some(image) = process.image.and_then(|id| self.images.get_mut(&id)) {
             image.ended_ms.get_or_insert(time_ms);
             image.end = (exit_code, signal);
         }
-        event.image = process_image(image, &self.images)?;
+        let image = process.image.or(process.parent)?;
+        self.images.get(&image)?.tracked?;
+        event.image = Some(image);
         Some(event)
     }
 
@@ -218,21 +100,26 @@ impl ProcessTable {
         place
     }
 
-    /// A program was executed. Gives its place, and its end where that had arrived before.
-    pub fn exec(&mut self, exec: &Exec<'_>) -> (Place, Option<ProcessEvent>) {
+    /// A program was executed. Gives its place, and what is to be told of processes only now that it is known.
+    pub fn exec(&mut self, exec: &Exec<'_>) -> (Place, Vec<ProcessEvent>) {
         self.note(exec.time_ms);
+        let mut told = Vec::new();
         let same_process = self.is_current(exec.pid, exec.ppid, exec.time_ms);
         let parent = if same_process {
-            self.forked_from(exec.pid)
+            self.processes
+                .get(&exec.pid)
+                .and_then(|process| process.image.or(process.parent))
         } else {
             self.image_at(exec.ppid, exec.time_ms)
         };
         let inherited = parent.and_then(|id| self.images.get(&id)?.tracked);
         let tracked = inherited.or(exec.hint.map(|_| exec.id));
+        if same_process && inherited.is_none() && tracked.is_some() {
+            self.tell_origin(exec.pid, &mut told);
+        }
         if same_process {
             if let Some(process) = self.processes.get_mut(&exec.pid) {
                 process.image = Some(exec.id);
-                process.ppid = exec.ppid;
             }
         } else {
             self.begin(exec.pid, exec.ppid, exec.time_ms, Some(exec.id), parent);
@@ -267,18 +154,14 @@ impl ProcessTable {
             exit.time_ms + CLOCK_SLACK_MS >= exec.time_ms
                 && exit.time_ms < exec.time_ms + KEEP_EXIT_MS
         });
-        let told = match (early.cloned(), tracked) {
-            (Some(mut exit), Some(_)) => {
-                exit.image = Some(exec.id);
-                exit.ppid = exec.ppid;
-                self.early_exits.remove(&exec.pid);
-                Some(exit)
-            }
-            _ => None,
-        };
-        if told.is_some() {
+        if let (Some(mut exit), Some(_)) = (early.cloned(), tracked) {
+            exit.image = Some(exec.id);
+            exit.ppid = exec.ppid;
+            self.early_exits.remove(&exec.pid);
+            told.push(exit);
             self.end(exec.pid, exec.time_ms);
         }
+        self.correct_forks(exec.time_ms, &mut told);
         self.collect();
         (place, told)
     }
@@ -301,17 +184,12 @@ impl ProcessTable {
         let Some(process) = self.processes.get(&pid) else {
             return Place::default();
         };
-        match process.image.and_then(|id| self.images.get(&id)) {
-            Some(image) => Place {
-                image: Some(image.id),
-                parent: image.parent,
-                tracked: image.tracked,
-            },
-            None => Place {
-                image: process.parent,
-                parent: process.parent.and_then(|id| self.images.get(&id)?.parent),
-                tracked: process.parent.and_then(|id| self.images.get(&id)?.tracked),
-            },
+        let id = process.image.or(process.parent);
+        let image = id.and_then(|id| self.images.get(&id));
+        Place {
+            image: id,
+            parent: image.and_then(|image| image.parent),
+            tracked: image.and_then(|image| image.tracked),
         }
     }
 
@@ -355,6 +233,11 @@ impl ProcessTable {
         self.images.get(&image).map_or(0, |image| image.processes)
     }
 
+    /// Forks and exits until this moment may have been missed: the ends of processes born before need not have been told.
+    pub fn doubt(&mut self, until_ms: u64) {
+        self.doubted_ms = self.doubted_ms.max(until_ms);
+    }
+
     /// Forget everything: another boot, another machine.
     pub fn forget(&mut self) {
         *self = ProcessTable::default();
@@ -383,9 +266,11 @@ impl ProcessTable {
         {
             return false;
         }
-        // A parent that has ended leaves its children to init or a subreaper.
+        // A parent that has ended leaves its children to init or a subreaper. An event has the time at which its system call was
+        // entered and the parent at which it was left: the parent's end, in between, may be told after it.
         process.ppid == ppid
             || ppid == 1
+            || (process.is_told && process.born_ms > self.doubted_ms)
             || self
                 .processes
                 .get(&process.ppid)
@@ -403,34 +288,6 @@ impl ProcessTable {
         self.image_at(pid, moment)
     }
 
-    /// The image that ran in a process at a moment; None when the process had ended before.
-    pub fn image_at(&self, pid: u32, time_ms: u64) -> Option<u64> {
-        let process = self.processes.get(&pid)?;
-        if process.born_ms > time_ms + CLOCK_SLACK_MS
-            || process
-                .ended_ms
-                .is_some_and(|ended| ended + CLOCK_SLACK_MS < time_ms)
-        {
-            return None;
-        }
-        // An exec's record may have come before the event of a fork that was earlier: then it is an image before the newest.
-        let mut found = process.image.and_then(|id| self.images.get(&id));
-        while let Some(image) = found.filter(|image| image.pid == pid && image.time_ms > time_ms) {
-            found = image.parent.and_then(|id| self.images.get(&id));
-        }
-        found.map(|image| image.id).or(process.parent)
-    }
-
-    /// The image that an exec in a known process follows: the one before it in the process, else the one that the parent ran
-    /// when it forked.
-    fn forked_from(&self, pid: u32) -> Option<u64> {
-        let process = self.processes.get(&pid)?;
-        process.image.or_else(|| {
-            self.image_at(process.ppid, process.born_ms)
-                .or(process.parent)
-        })
-    }
-
     /// A new process under this pid; when the holder before it was last known to be there is kept.
     fn begin(
         &mut self,
@@ -439,7 +296,7 @@ impl ProcessTable {
         born_ms: u64,
         image: Option<u64>,
         parent: Option<u64>,
-    ) {
+    ) -> &mut Process {
         let before = self.processes.get(&pid);
         let before_ms = before.map(|process| process.ended_ms.unwrap_or(process.born_ms));
         let process = Process {
@@ -449,8 +306,9 @@ impl ProcessTable {
             parent,
             ended_ms: None,
             before_ms,
+            is_told: false,
         };
-        self.processes.insert(pid, process);
+        self.processes.entry(pid).insert_entry(process).into_mut()
     }
 
     fn count_process(&mut self, parent: Option<u64>) {
@@ -503,20 +361,3 @@ impl ProcessTable {
             .retain(|_, exit| exit.time_ms + KEEP_EXIT_MS >= newest);
     }
 }
-
-fn short(comm: &[u8]) -> [u8; 16] {
-    let mut out = [0; 16];
-    for (to, from) in out.iter_mut().zip(comm) {
-        *to = *from;
-    }
-    out
-}
-
-fn process_image(image: Option<u64>, images: &NearMap<u64, Image>) -> Option<Option<u64>> {
-    let id = image?;
-    images.get(&id)?.tracked?;
-    Some(Some(id))
-}
-
-#[cfg(test)]
-mod tests;

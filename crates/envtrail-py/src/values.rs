@@ -203,6 +203,10 @@ impl Assembler {
             .seed_process(time_ms, pid, ppid, exe.as_deref(), &argv, uid, auid, ses);
     }
 
+    fn doubt_forks(&mut self, until_ms: u64) {
+        self.inner.doubt_forks(until_ms);
+    }
+
     fn forget_processes(&mut self) {
         self.inner.forget_processes();
     }

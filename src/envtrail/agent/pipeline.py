@@ -38,7 +38,7 @@ from envtrail.model.observation import (
 )
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
-from envtrail.store.parse import BootWatch, push_step, seed_processes
+from envtrail.store.parse import BootWatch, doubt_forks, push_step, seed_processes
 
 Result = Union[Operation, Run, Session, Finding]
 
@@ -123,6 +123,9 @@ class Pipeline:
 
     def take(self, block: Block, wall_ms: int | None) -> None:
         """Carry one block of a source from bytes to results; `wall_ms` is null where the records are not of now."""
+        now_ms = wall_ms if wall_ms is not None else int(time.time() * 1000)
+        lost: list[Observation] = [GapFound(time_ms=now_ms, gap=gap) for gap in block.gaps]
+        doubt_forks(self.assembler, lost)
         if block.processes:
             self.assembler.push_process_events(block.processes)
         if block.records:
@@ -132,9 +135,7 @@ class Pipeline:
         if block.ended:
             self.assembler.flush()
         batch = self.assembler.drain()
-        now_ms = wall_ms if wall_ms is not None else int(time.time() * 1000)
-        observations: list[Observation] = [GapFound(time_ms=now_ms, gap=gap) for gap in block.gaps]
-        observations += _process_observations(batch)
+        observations = lost + _process_observations(batch)
         if batch.redactions:
             observations.append(RecordsRedacted(time_ms=now_ms, counts=batch.redactions))
         if block.position is not None and (batch.records or block.gaps) and not self.assembler.counters().in_flight:
@@ -165,6 +166,7 @@ class Pipeline:
 
     def observe(self, observations: Sequence[Observation], now_ms: int) -> bool:
         """Seal what was observed outside the stream of records, and let it take effect; false where the disk is full: it did not."""
+        doubt_forks(self.assembler, observations)
         return not observations or self._advance(b"", None, observations, now_ms)
 
     def look_for_room(self, now_ms: int) -> None:

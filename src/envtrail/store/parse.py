@@ -8,8 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from envtrail.core import Assembler
+from envtrail.model.gap import GapCause
 from envtrail.model.observation import (
     AgentStarted,
+    GapFound,
     ImportStarted,
     Observation,
     ProcessExited,
@@ -18,6 +20,8 @@ from envtrail.model.observation import (
 )
 from envtrail.store.hot import HotHeader
 from envtrail.store.reader import Step, split_steps
+
+_LOSES_FORKS = frozenset({GapCause.OVERRUN, GapCause.RESTART, GapCause.DISK_FULL})
 
 
 class SegmentParser:
@@ -67,6 +71,7 @@ class BootWatch:
 
 def push_step(assembler: Assembler, records: bytes, observations: Sequence[Observation], boots: BootWatch) -> None:
     """Carry one step of a segment through the core again: what was told of processes takes its place in time among the records."""
+    doubt_forks(assembler, observations)
     for observation in observations:
         match observation:
             case ProcessForked():
@@ -80,6 +85,13 @@ def push_step(assembler: Assembler, records: bytes, observations: Sequence[Obser
     assembler.push(records)
     assembler.flush()
     seed_processes(assembler, observations, boots)
+
+
+def doubt_forks(assembler: Assembler, observations: Sequence[Observation]) -> None:
+    """Entries of the loss ledger, before what was recorded after them: the end of a process known before need not have been told."""
+    for observation in observations:
+        if isinstance(observation, GapFound) and observation.gap.cause in _LOSES_FORKS:
+            assembler.doubt_forks(observation.gap.until_ms)
 
 
 def seed_processes(assembler: Assembler, observations: Sequence[Observation], boots: BootWatch) -> None:

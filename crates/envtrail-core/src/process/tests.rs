@@ -99,5 +99,38 @@ fn an_end_that_came_before_the_exec_is_told_with_it() {
         auid: None,
         ses: None,
     });
-    assert_eq!(told.map(|end| (end.pid, end.signal)), Some((10, Some(9))));
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].pid, told[0].signal), (10, Some(9)));
+}
+
+#[test]
+fn an_orphan_whose_parents_end_is_told_after_its_exec_is_its_parents() {
+    for is_lost in [false, true] {
+        let mut table = ProcessTable::default();
+        let reaper = exec(&mut table, 1000, 10, 1, Some(0));
+        table.fork(2000, 11, 10);
+        let shell = exec(&mut table, 2001, 11, 10, None);
+        table.fork(2050, 12, 11);
+        if is_lost {
+            // The orphan may have ended since, and another have its pid: who forked it is who it says.
+            table.doubt(2100);
+        }
+        let orphan = exec(&mut table, 2200, 12, 10, None);
+        table.exit(2230, 11, Some(0), None);
+        let parent = if is_lost { reaper } else { shell };
+        assert_eq!(orphan.parent, parent.image);
+    }
+}
+
+#[test]
+fn an_orphan_whose_parents_pid_is_in_use_again_is_its_parents() {
+    let mut table = ProcessTable::default();
+    exec(&mut table, 1000, 10, 1, Some(0));
+    table.fork(2000, 11, 10);
+    let shell = exec(&mut table, 2001, 11, 10, None);
+    table.fork(2100, 12, 11);
+    table.exit(2110, 11, Some(0), None);
+    table.fork(2200, 11, 10);
+    let orphan = exec(&mut table, 2300, 12, 10, None);
+    assert_eq!(orphan.parent, shell.image);
 }

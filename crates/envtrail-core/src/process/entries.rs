@@ -1,0 +1,96 @@
+//! What the process table holds and is told.
+
+/// One exec in a process.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub id: u64,
+    pub pid: u32,
+    pub ppid: u32,
+    pub parent: Option<u64>,
+    pub tracked: Option<u64>,
+    pub hint: Option<u16>,
+    pub time_ms: u64,
+    pub serial: u64,
+    pub uid: Option<u32>,
+    pub auid: Option<u32>,
+    pub ses: Option<u32>,
+    /// Processes seen at or below it.
+    pub processes: u32,
+    pub ended_ms: Option<u64>,
+    /// How its process ended: exit code, signal.
+    pub end: (Option<i32>, Option<i32>),
+    /// `comm` of the task (TASK_COMM_LEN).
+    pub comm: [u8; 16],
+}
+
+/// The holder of a pid.
+#[derive(Clone, Debug)]
+pub(super) struct Process {
+    /// That forked it, whoever has taken it in since.
+    pub(super) ppid: u32,
+    pub(super) born_ms: u64,
+    pub(super) image: Option<u64>,
+    /// Image that it was forked from.
+    pub(super) parent: Option<u64>,
+    pub(super) ended_ms: Option<u64>,
+    /// When the pid's holder before it was last known to be there.
+    pub(super) before_ms: Option<u64>,
+    /// The process connector told of its fork; it tells of its end as well.
+    pub(super) is_told: bool,
+}
+
+/// What is told of a process of a tracked tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessEvent {
+    pub is_exit: bool,
+    pub time_ms: u64,
+    pub pid: u32,
+    pub ppid: u32,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub image: Option<u64>,
+}
+
+/// Where an exec stands in the tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub image: Option<u64>,
+    pub parent: Option<u64>,
+    pub tracked: Option<u64>,
+}
+
+/// What an exec event says.
+pub struct Exec<'a> {
+    pub comm: &'a [u8],
+    pub id: u64,
+    pub pid: u32,
+    pub ppid: u32,
+    pub hint: Option<u16>,
+    pub time_ms: u64,
+    pub serial: u64,
+    pub uid: Option<u32>,
+    pub auid: Option<u32>,
+    pub ses: Option<u32>,
+}
+
+/// What is told of its fork.
+pub(super) fn fork_of(pid: u32, process: &Process) -> ProcessEvent {
+    ProcessEvent {
+        is_exit: false,
+        time_ms: process.born_ms,
+        pid,
+        ppid: process.ppid,
+        exit_code: None,
+        signal: None,
+        image: process.parent,
+    }
+}
+
+/// TASK_COMM_LEN.
+pub(super) fn short(comm: &[u8]) -> [u8; 16] {
+    let mut out = [0; 16];
+    for (to, from) in out.iter_mut().zip(comm) {
+        *to = *from;
+    }
+    out
+}

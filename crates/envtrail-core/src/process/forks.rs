@@ -1,0 +1,158 @@
+//! Who was forked from which image: two sockets tell of it, each in its own time.
+
+use super::entries::{fork_of, Process, ProcessEvent};
+use super::{ProcessTable, CLOCK_SLACK_MS};
+
+/// A fork may be told this long before the exec that it followed: two sockets.
+const KEEP_FORK_MS: u64 = 2_000;
+/// Forks without an exec between them that are told with the exec that follows.
+const MAX_ORIGIN: usize = 16;
+
+impl ProcessTable {
+    /// A process was forked (process connector).
+    pub fn fork(&mut self, time_ms: u64, pid: u32, ppid: u32) -> Option<ProcessEvent> {
+        self.note(time_ms);
+        let parent = self.image_at(ppid, time_ms);
+        self.early_exits.remove(&pid);
+        // Two sockets: the exec's record may have come before the fork's event. Then it is the same process, born now.
+        let is_known = self.processes.get(&pid).is_some_and(|process| {
+            (process.ppid == ppid || !process.is_told || process.born_ms == time_ms)
+                && process.born_ms + CLOCK_SLACK_MS >= time_ms
+                && process
+                    .ended_ms
+                    .is_none_or(|ended| ended + CLOCK_SLACK_MS >= time_ms)
+        });
+        if is_known {
+            self.complete(pid, ppid, time_ms, parent);
+            return None;
+        }
+        self.begin(pid, ppid, time_ms, None, parent).is_told = true;
+        // By time: a rebuild is told of some late.
+        let later = self
+            .forks
+            .iter()
+            .rev()
+            .take_while(|(forked_ms, _)| *forked_ms > time_ms);
+        let at = self.forks.len() - later.count();
+        self.forks.insert(at, (time_ms, pid));
+        let is_old = |(forked_ms, _): &(u64, u32)| forked_ms + KEEP_FORK_MS < self.newest_ms;
+        while self.forks.front().is_some_and(is_old) {
+            self.forks.pop_front();
+        }
+        self.tell_fork(pid)
+    }
+
+    /// The fork of a process that was known by an exec before.
+    fn complete(&mut self, pid: u32, ppid: u32, born_ms: u64, parent: Option<u64>) {
+        let Some(process) = self.processes.get_mut(&pid) else {
+            return;
+        };
+        process.born_ms = born_ms;
+        if std::mem::replace(&mut process.is_told, true) || parent.is_none() {
+            return;
+        }
+        process.ppid = ppid;
+        process.parent = parent;
+        let mut next = process.image;
+        while let Some(id) = next {
+            let before = self.images.get(&id).and_then(|image| image.parent);
+            next = before.filter(|id| self.images.get(id).is_some_and(|image| image.pid == pid));
+            if next.is_none() {
+                if let Some(first) = self.images.get_mut(&id) {
+                    first.parent = parent;
+                }
+            }
+        }
+    }
+
+    /// A process that was forked and has exec'ed nothing yet; told on when it is of a tracked tree.
+    fn tell_fork(&mut self, pid: u32) -> Option<ProcessEvent> {
+        let process = self.processes.get(&pid)?;
+        self.images.get(&process.parent?)?.tracked?;
+        let event = fork_of(pid, process);
+        self.count_process(event.image);
+        Some(event)
+    }
+
+    /// The first exec of a tracked tree: its fork, and those before it without an exec between them, were of an untracked tree and
+    /// have not been told. The exec's own record says who has taken it in, not whose child it is.
+    pub(super) fn tell_origin(&self, pid: u32, told: &mut Vec<ProcessEvent>) {
+        let mut next = self.processes.get(&pid).map(|process| (pid, process));
+        while let Some((pid, process)) = next.filter(|_| told.len() < MAX_ORIGIN) {
+            if !process.is_told {
+                break;
+            }
+            told.push(fork_of(pid, process));
+            // Where the parent had exec'ed something by then, its record tells the rest.
+            next = self
+                .holder_at(process.ppid, process.born_ms)
+                .filter(|holder| {
+                    holder.born_ms <= process.born_ms
+                        && holder.image.is_none_or(|newest| {
+                            self.image_before(newest, process.ppid, process.born_ms)
+                                == holder.parent
+                        })
+                })
+                .map(|holder| (process.ppid, holder));
+        }
+        told.reverse();
+    }
+
+    /// Forks that were told before the exec that they followed, and their own, have its image as parent.
+    pub(super) fn correct_forks(&mut self, time_ms: u64, told: &mut Vec<ProcessEvent>) {
+        let first = self
+            .forks
+            .iter()
+            .rposition(|(forked_ms, _)| *forked_ms < time_ms)
+            .map_or(0, |at| at + 1);
+        for at in first..self.forks.len() {
+            let Some((forked_ms, pid)) = self.forks.get(at).copied() else {
+                break;
+            };
+            let Some(process) = self
+                .processes
+                .get(&pid)
+                .filter(|process| process.born_ms == forked_ms && process.image.is_none())
+            else {
+                continue;
+            };
+            let parent = self.image_at(process.ppid, forked_ms);
+            if parent.is_none() || parent == process.parent {
+                continue;
+            }
+            if let Some(process) = self.processes.get_mut(&pid) {
+                process.parent = parent;
+            }
+            told.extend(self.tell_fork(pid));
+        }
+    }
+
+    /// The image that ran in a process at a moment; None when the process had ended before.
+    pub fn image_at(&self, pid: u32, time_ms: u64) -> Option<u64> {
+        let process = self.holder_at(pid, time_ms)?;
+        match process.image {
+            Some(newest) => self.image_before(newest, pid, time_ms),
+            None => process.parent,
+        }
+    }
+
+    /// The process that had this pid at a moment, as far as the newest is it.
+    fn holder_at(&self, pid: u32, time_ms: u64) -> Option<&Process> {
+        self.processes.get(&pid).filter(|process| {
+            process.born_ms <= time_ms + CLOCK_SLACK_MS
+                && process
+                    .ended_ms
+                    .is_none_or(|ended| ended + CLOCK_SLACK_MS >= time_ms)
+        })
+    }
+
+    /// What a process ran at a moment: its newest image or one before it. An exec's record may have come before the event of a fork
+    /// that was earlier.
+    fn image_before(&self, newest: u64, pid: u32, time_ms: u64) -> Option<u64> {
+        let mut found = self.images.get(&newest);
+        while let Some(image) = found.filter(|image| image.pid == pid && image.time_ms > time_ms) {
+            found = image.parent.and_then(|id| self.images.get(&id));
+        }
+        found.map(|image| image.id)
+    }
+}

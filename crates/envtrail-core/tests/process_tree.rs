@@ -1,0 +1,357 @@
+//! The parents that the core tells, against a machine whose pids are few: who forked whom is known for certain there.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use arrow_array::{Array, RecordBatch, UInt64Array};
+use envtrail_core::assembler::{image_id, Assembler, Options};
+use envtrail_core::procevent::Frame;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const FEW: u32 = 40;
+/// More than a test forks.
+const MANY: u32 = 1000;
+/// The kernel hands out every other pid before one comes again.
+const REST_MS: u64 = 100;
+const BOOT_MS: u64 = 1_764_000_000_000;
+/// A record comes this much later than a frame of the same moment at most.
+const LATE_MS: u64 = 20;
+/// The kernel's coarse clock moves each 4 ms (CONFIG_HZ=250).
+const TICK_MS: u64 = 4;
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Fork,
+    /// A system call is entered, at a coarse time; it is left, and told of with the parent it has then, at `EndExec`.
+    BeginExec,
+    EndExec,
+    /// Its children are given away at once; the connector tells of it at `TellExit`.
+    Exit,
+    TellExit,
+    /// The agent reads both sockets, the connector's after the records'.
+    Read,
+}
+
+fn acts() -> impl Strategy<Value = Vec<(Act, usize, u64)>> {
+    let act = prop_oneof![
+        4 => Just(Act::Fork),
+        4 => Just(Act::BeginExec),
+        4 => Just(Act::EndExec),
+        3 => Just(Act::Exit),
+        3 => Just(Act::TellExit),
+        1 => Just(Act::Read),
+    ];
+    prop::collection::vec((act, 0_usize..64, 0_u64..12), 1..300)
+}
+
+struct Task {
+    parent: u32,
+    is_reaper: bool,
+    /// That it runs, or was forked from.
+    image: Option<u64>,
+    entered_ms: Option<u64>,
+    forked_ms: u64,
+    has_execed: bool,
+    is_tracked: bool,
+}
+
+struct Machine {
+    pids: u32,
+    now_ms: u64,
+    serial: u64,
+    tasks: BTreeMap<u32, Task>,
+    resting: BTreeMap<u32, u64>,
+    ending: Vec<u32>,
+    /// With the moment at which each was written.
+    records: Vec<(u64, String)>,
+    frames: Vec<Frame>,
+    /// Of each image.
+    parents: BTreeMap<u64, Option<u64>>,
+    told: BTreeMap<u64, Option<u64>>,
+    /// Those of tracked trees.
+    tracked: BTreeMap<u64, Option<u64>>,
+    assembler: Assembler,
+    /// From the records, and what the first one told on of processes.
+    rebuilt: BTreeMap<u64, Option<u64>>,
+    rebuild: Assembler,
+}
+
+/// It has seen init in /proc.
+fn assembler() -> Assembler {
+    let mut assembler = Assembler::new(Options {
+        hints: vec![("pip".to_owned(), vec!["pip".to_owned()])],
+        ..Options::default()
+    });
+    let argv = ["init".to_owned()];
+    assembler.seed_process(BOOT_MS, 1, 0, Some("/sbin/init"), &argv, None, None, None);
+    assembler
+}
+
+/// As the connector frames them, see `procevent`.
+fn framed(frame: &Frame) -> Vec<u8> {
+    let (time_ms, what, data) = match *frame {
+        Frame::Fork { time_ms, pid, ppid } => (time_ms, 0x1, [ppid, ppid, pid, pid]),
+        Frame::Exit { time_ms, pid, .. } => (time_ms, 0x8000_0000_u32, [pid, pid, 0, 17]),
+        Frame::Other => unreachable!(),
+    };
+    let mut out = 40_u32.to_le_bytes().to_vec();
+    out.extend_from_slice(&time_ms.to_le_bytes());
+    for word in [what, 0, 0, 0].into_iter().chain(data) {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    out
+}
+
+/// (image, its parent, whether it is of a tracked tree) of each event.
+fn places(events: &RecordBatch) -> Vec<(u64, Option<u64>, bool)> {
+    let column = |name: &str| {
+        let column = events.column_by_name(name).unwrap();
+        column.as_any().downcast_ref::<UInt64Array>().unwrap()
+    };
+    let (images, parents, tracked) = (
+        column("image"),
+        column("parent_image"),
+        column("tracked_image"),
+    );
+    (0..events.num_rows())
+        .map(|row| {
+            let parent = parents.is_valid(row).then(|| parents.value(row));
+            (images.value(row), parent, tracked.is_valid(row))
+        })
+        .collect()
+}
+
+impl Machine {
+    fn new(pids: u32) -> Self {
+        let init = Task {
+            parent: 0,
+            is_reaper: true,
+            image: Some(image_id(BOOT_MS, 1)),
+            entered_ms: None,
+            forked_ms: 0,
+            has_execed: false,
+            is_tracked: false,
+        };
+        Machine {
+            pids,
+            now_ms: BOOT_MS,
+            serial: 1,
+            tasks: BTreeMap::from([(1, init)]),
+            resting: BTreeMap::new(),
+            ending: Vec::new(),
+            records: Vec::new(),
+            frames: Vec::new(),
+            parents: BTreeMap::new(),
+            told: BTreeMap::new(),
+            tracked: BTreeMap::new(),
+            assembler: assembler(),
+            rebuilt: BTreeMap::new(),
+            rebuild: assembler(),
+        }
+    }
+
+    /// Of which everything has been read.
+    fn after(pids: u32, acts: Vec<(Act, usize, u64)>) -> Self {
+        let mut machine = Machine::new(pids);
+        for (act, pick, after_ms) in acts {
+            machine.act(act, pick, after_ms);
+        }
+        machine.read(true);
+        machine
+    }
+
+    fn act(&mut self, act: Act, pick: usize, after_ms: u64) {
+        self.now_ms += after_ms;
+        match act {
+            Act::Fork => self.fork(pick),
+            Act::BeginExec => {
+                let entered_ms = self.now_ms / TICK_MS * TICK_MS;
+                // Nobody can say which came first, a fork or an exec that is stamped at its moment or before.
+                let is_again = self.pids == FEW;
+                let may = |task: &Task| {
+                    task.entered_ms.is_none()
+                        && task.forked_ms < entered_ms
+                        && (is_again || task.is_tracked || !task.has_execed)
+                };
+                if let Some((_, task)) = self.pick(pick, may) {
+                    task.entered_ms = Some(entered_ms);
+                    task.has_execed = true;
+                }
+            }
+            Act::EndExec => self.end_exec(pick),
+            Act::Exit => self.exit(pick),
+            Act::TellExit => {
+                if !self.ending.is_empty() {
+                    let pid = self.ending.remove(pick % self.ending.len());
+                    let rest_ms = if self.pids == FEW {
+                        REST_MS
+                    } else {
+                        u64::MAX / 2
+                    };
+                    self.resting.insert(pid, self.now_ms + rest_ms);
+                    self.frames.push(Frame::Exit {
+                        time_ms: self.now_ms,
+                        pid,
+                        exit_code: Some(0),
+                        signal: None,
+                    });
+                }
+            }
+            Act::Read => self.read(pick % 2 == 0),
+        }
+    }
+
+    fn pick(&mut self, pick: usize, may: impl Fn(&Task) -> bool) -> Option<(u32, &mut Task)> {
+        let mut able: Vec<_> = self
+            .tasks
+            .iter_mut()
+            .filter(|(pid, task)| **pid != 1 && may(task))
+            .collect();
+        let at = pick.checked_rem(able.len())?;
+        let (pid, task) = able.swap_remove(at);
+        Some((*pid, task))
+    }
+
+    fn fork(&mut self, pick: usize) {
+        let busy = |pid: &u32| {
+            self.tasks.contains_key(pid)
+                || self.ending.contains(pid)
+                || self
+                    .resting
+                    .get(pid)
+                    .is_some_and(|until| *until > self.now_ms)
+        };
+        let Some(pid) = (2..self.pids).find(|pid| !busy(pid)) else {
+            return;
+        };
+        let forking: Vec<_> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.entered_ms.is_none())
+            .map(|(pid, task)| (*pid, task.image, task.is_tracked))
+            .collect();
+        let (parent, image, is_tracked) = forking[pick % forking.len()];
+        self.tasks.get_mut(&parent).unwrap().forked_ms = self.now_ms;
+        let task = Task {
+            parent,
+            is_reaper: pick % 3 == 0,
+            image,
+            entered_ms: None,
+            forked_ms: 0,
+            has_execed: false,
+            is_tracked,
+        };
+        self.tasks.insert(pid, task);
+        self.frames.push(Frame::Fork {
+            time_ms: self.now_ms,
+            pid,
+            ppid: parent,
+        });
+    }
+
+    fn end_exec(&mut self, pick: usize) {
+        self.serial += 1;
+        let serial = self.serial;
+        let program = ["sh", "pip"][pick % 2];
+        let Some((pid, task)) = self.pick(pick, |task| task.entered_ms.is_some()) else {
+            return;
+        };
+        let time_ms = task.entered_ms.take().unwrap();
+        let ppid = task.parent;
+        task.is_tracked |= program == "pip";
+        let before = task.image.replace(image_id(time_ms, serial));
+        self.parents.insert(image_id(time_ms, serial), before);
+        let stamp = format!(
+            "msg=audit({}.{:03}:{serial}):",
+            time_ms / 1000,
+            time_ms % 1000
+        );
+        let record = format!(
+            "type=SYSCALL {stamp} arch=c000003e syscall=59 success=yes exit=0 items=0 ppid={ppid} pid={pid} auid=1001 uid=1001 ses=3 comm=\"{program}\" exe=\"/bin/{program}\"\n\
+             type=EXECVE {stamp} argc=1 a0=\"{program}\"\n\
+             type=EOE {stamp} \n"
+        );
+        self.records.push((self.now_ms, record));
+    }
+
+    fn exit(&mut self, pick: usize) {
+        let Some((pid, _)) = self.pick(pick, |task| task.entered_ms.is_none()) else {
+            return;
+        };
+        let task = self.tasks.remove(&pid).unwrap();
+        let mut reaper = task.parent;
+        while !self.tasks[&reaper].is_reaper {
+            reaper = self.tasks[&reaper].parent;
+        }
+        for child in self.tasks.values_mut().filter(|child| child.parent == pid) {
+            child.parent = reaper;
+        }
+        self.ending.push(pid);
+    }
+
+    fn read(&mut self, is_all: bool) {
+        for frame in self.frames.drain(..) {
+            self.assembler.push_process_events(&framed(&frame));
+        }
+        let read = self
+            .records
+            .iter()
+            .filter(|(written_ms, _)| is_all || written_ms + LATE_MS < self.now_ms)
+            .count();
+        for (_, record) in self.records.drain(..read) {
+            self.assembler.push(record.as_bytes());
+        }
+        let batch = self.assembler.drain().unwrap();
+        for (image, parent, is_tracked) in places(&batch.events) {
+            self.told.insert(image, parent);
+            if is_tracked {
+                self.tracked.insert(image, parent);
+            }
+        }
+        for told in &batch.processes {
+            self.rebuild.replay_process(if told.is_exit {
+                Frame::Exit {
+                    time_ms: told.time_ms,
+                    pid: told.pid,
+                    exit_code: told.exit_code,
+                    signal: told.signal,
+                }
+            } else {
+                Frame::Fork {
+                    time_ms: told.time_ms,
+                    pid: told.pid,
+                    ppid: told.ppid,
+                }
+            });
+        }
+        self.rebuild.push(&batch.records);
+        for (image, parent, is_tracked) in places(&self.rebuild.drain().unwrap().events) {
+            if is_tracked {
+                self.rebuilt.insert(image, parent);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 100_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_exec_has_the_parent_that_it_was_forked_from(acts in acts()) {
+        let machine = Machine::after(FEW, acts);
+        prop_assert_eq!(machine.told, machine.parents);
+    }
+
+    /// A pid that is used again is known to a rebuild by exit records (`exit_group`), of which there are none here.
+    #[test]
+    fn a_rebuild_tells_the_same_parents_of_what_is_tracked(acts in acts()) {
+        let mut machine = Machine::after(MANY, acts);
+        // Forks before the first exec of a tracked tree are told where it descends from them, not where they ran beside it.
+        machine.rebuilt.retain(|image, _| machine.tracked.contains_key(image));
+        prop_assert_eq!(machine.rebuilt, machine.tracked);
+    }
+}
