@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 LOCK = Path("/tmp/envtrail-audit.lock")
 
@@ -143,10 +145,13 @@ class RunningAgent:
 
     def operations(self, *words: str) -> list[dict[str, object]]:
         """`envtrail log --json`, without the baseline."""
-        import json
-
         documents = [json.loads(line) for line in self.ask("log", "--json", "--reverse", *words).stdout.splitlines()]
         return [document for document in documents if document["actor"]["method"] != "owner"]
+
+    def execs(self) -> list[dict[str, Any]]:
+        """What `envtrail events --json` tells of each exec."""
+        events = [json.loads(line)["values"] for line in self.ask("events", "--json").stdout.splitlines()]
+        return [event for event in events if event["kind"] == "exec"]
 
     def kill(self) -> None:
         """As a power cut would."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -56,22 +55,17 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAgent]:
             PID_MAX.write_text(before)
         assert (done.returncode, done.stderr[-500:]) == (0, "")
         time.sleep(1)
-        wait_until(lambda: len(execs(agent)) >= 4 * WORKERS * PAIRS, "the storm's execs", timeout_s=30)
+        wait_until(lambda: len(agent.execs()) >= 4 * WORKERS * PAIRS, "the storm's execs", timeout_s=30)
         yield agent
 
 
-def execs(agent: RunningAgent) -> list[dict[str, object]]:
-    events = map(json.loads, agent.ask("events", "--json").stdout.splitlines())
-    return [event["values"] for event in events if event["values"]["kind"] == "exec"]
-
-
 def test_no_process_has_a_wrong_parent(storm: RunningAgent) -> None:
-    found = execs(storm)
-    numbers = {event["image"]: event["argv"][-1] for event in found if event["argv"][0] == "/bin/sh"}  # type: ignore[index]
+    found = storm.execs()
+    numbers = {event["image"]: event["argv"][-1] for event in found if event["argv"][0] == "/bin/sh"}
     right = unknown = 0
     wrong = []
     for event in found:
-        kind, _, number = event["argv"][-1].partition("-")  # type: ignore[index]
+        kind, _, number = event["argv"][-1].partition("-")
         if kind not in {"child", "orphan"}:
             continue
         if event["parent_image"] is None:
@@ -87,5 +81,5 @@ def test_no_process_has_a_wrong_parent(storm: RunningAgent) -> None:
 
 
 def test_the_storm_used_every_pid_many_times(storm: RunningAgent) -> None:
-    pids = [event["pid"] for event in execs(storm)]
+    pids = [event["pid"] for event in storm.execs()]
     assert len(pids) > 5 * len(set(pids))
