@@ -176,12 +176,19 @@ impl Assembler {
         for (frame, is_new) in self.waiting.drain(..count) {
             let told = match frame {
                 Frame::Fork { time_ms, pid, ppid } => self.processes.fork(time_ms, pid, ppid),
+                Frame::Thread { pid, .. } => {
+                    self.processes.thread(pid);
+                    None
+                }
                 Frame::Exit {
                     time_ms,
                     pid,
+                    is_first,
                     exit_code,
                     signal,
-                } => self.processes.exit(time_ms, pid, exit_code, signal),
+                } => self
+                    .processes
+                    .exit(time_ms, pid, is_first, exit_code, signal),
                 Frame::Other => None,
             };
             self.process_events.extend(told.filter(|_| is_new));
@@ -228,9 +235,9 @@ impl Assembler {
         });
     }
 
-    /// Forks and exits until this moment may have been missed.
-    pub fn doubt_forks(&mut self, until_ms: u64) {
-        self.processes.doubt(until_ms);
+    /// Between these moments forks and exits may have been missed.
+    pub fn doubt_forks(&mut self, since_ms: u64, until_ms: u64) {
+        self.processes.doubt(since_ms, until_ms);
     }
 
     pub fn forget_processes(&mut self) {

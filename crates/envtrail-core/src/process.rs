@@ -1,7 +1,7 @@
 //! The process table: who was forked by whom, which image runs, what has ended.
 //!
-//! A process is (pid, generation); an image is one exec in it. A pid that is known to have ended, or whose parent is another than
-//! was known, is a new generation: a stale entry never becomes anybody's parent.
+//! A process is (pid, generation); an image is one exec in it. A pid that is known to have ended is a new generation, and one whose
+//! parent is another than was known, unless the connector would have told its end: a stale entry never becomes anybody's parent.
 
 mod entries;
 mod forks;
@@ -32,22 +32,43 @@ pub struct ProcessTable {
     early_exits: NearMap<u32, ProcessEvent>,
     /// (time, pid) of the newest forks.
     forks: VecDeque<(u64, u32)>,
-    /// Forks and exits until here may have been missed.
-    doubted_ms: u64,
+    /// Between these, forks and exits may have been missed.
+    doubted_ms: Option<(u64, u64)>,
     newest_ms: u64,
     changes: usize,
 }
 
 impl ProcessTable {
-    /// A process ended (process connector). Told on when it is of a tracked tree and was not known to have ended.
+    /// A thread was begun beside the process's first (process connector).
+    pub fn thread(&mut self, pid: u32) {
+        if let Some(threads) = self.threads_of(pid) {
+            *threads += 1;
+        }
+    }
+
+    /// A thread ended (process connector), and with the last one the process: told on when it is of a tracked tree, or its fork was,
+    /// and it was not known to have ended.
+    ///
+    /// That the first thread ended says little: another that execs takes over its number (`de_thread`, fs/exec.c).
     pub fn exit(
         &mut self,
         time_ms: u64,
         pid: u32,
+        is_first: bool,
         exit_code: Option<i32>,
         signal: Option<i32>,
     ) -> Option<ProcessEvent> {
         self.note(time_ms);
+        let is_last = match self.threads_of(pid) {
+            Some(threads) => {
+                *threads = threads.saturating_sub(1);
+                *threads == 0
+            }
+            None => is_first,
+        };
+        if !is_last {
+            return None;
+        }
         let mut event = ProcessEvent {
             is_exit: true,
             time_ms,
@@ -68,10 +89,21 @@ impl ProcessTable {
             image.ended_ms.get_or_insert(time_ms);
             image.end = (exit_code, signal);
         }
-        let image = process.image.or(process.parent)?;
-        self.images.get(&image)?.tracked?;
-        event.image = Some(image);
-        Some(event)
+        event.image = process.image.or(process.parent);
+        let is_tracked = |id| {
+            self.images
+                .get(&id)
+                .is_some_and(|image| image.tracked.is_some())
+        };
+        (process.is_kept || event.image.is_some_and(is_tracked)).then_some(event)
+    }
+
+    /// The threads of a process that live, where all of them were told of.
+    fn threads_of(&mut self, pid: u32) -> Option<&mut u32> {
+        let until_ms = self.doubted_ms.map_or(0, |(_, until_ms)| until_ms);
+        let process = self.processes.get_mut(&pid)?;
+        let is_told = process.is_told && process.born_ms > until_ms && process.threads > 0;
+        is_told.then_some(&mut process.threads)
     }
 
     /// An `exit_group` record: the end, and for a subshell that never exec'ed the only sight, of a process.
@@ -105,6 +137,10 @@ impl ProcessTable {
         self.note(exec.time_ms);
         let mut told = Vec::new();
         let same_process = self.is_current(exec.pid, exec.ppid, exec.time_ms);
+        let forked_ms = self
+            .processes
+            .get(&exec.pid)
+            .map(|process| process.forked_ms);
         let parent = if same_process {
             self.processes
                 .get(&exec.pid)
@@ -120,6 +156,9 @@ impl ProcessTable {
         if same_process {
             if let Some(process) = self.processes.get_mut(&exec.pid) {
                 process.image = Some(exec.id);
+                if !process.is_told {
+                    process.ppid = exec.ppid;
+                }
             }
         } else {
             self.begin(exec.pid, exec.ppid, exec.time_ms, Some(exec.id), parent);
@@ -161,7 +200,9 @@ impl ProcessTable {
             told.push(exit);
             self.end(exec.pid, exec.time_ms);
         }
-        self.correct_forks(exec.time_ms, &mut told);
+        if forked_ms.is_some_and(|newest| newest >= exec.time_ms) {
+            self.correct_forks(exec.time_ms, &mut told);
+        }
         self.collect();
         (place, told)
     }
@@ -233,9 +274,9 @@ impl ProcessTable {
         self.images.get(&image).map_or(0, |image| image.processes)
     }
 
-    /// Forks and exits until this moment may have been missed: the ends of processes born before need not have been told.
-    pub fn doubt(&mut self, until_ms: u64) {
-        self.doubted_ms = self.doubted_ms.max(until_ms);
+    /// Between these moments forks and exits may have been missed: of a process that was known before, an event after them need not be.
+    pub fn doubt(&mut self, since_ms: u64, until_ms: u64) {
+        self.doubted_ms = Some((since_ms, until_ms));
     }
 
     /// Forget everything: another boot, another machine.
@@ -270,11 +311,16 @@ impl ProcessTable {
         // entered and the parent at which it was left: the parent's end, in between, may be told after it.
         process.ppid == ppid
             || ppid == 1
-            || (process.is_told && process.born_ms > self.doubted_ms)
+            || (process.is_told && !self.is_doubtful(process, time_ms))
             || self
                 .processes
                 .get(&process.ppid)
                 .is_some_and(|parent| parent.ended_ms.is_some())
+    }
+
+    fn is_doubtful(&self, process: &Process, time_ms: u64) -> bool {
+        self.doubted_ms
+            .is_some_and(|(since_ms, until_ms)| process.born_ms <= until_ms && time_ms > since_ms)
     }
 
     /// The image of the pid's only holder within the time before a moment; None when there was none, or more than one.
@@ -307,6 +353,9 @@ impl ProcessTable {
             ended_ms: None,
             before_ms,
             is_told: false,
+            is_kept: false,
+            threads: 0,
+            forked_ms: 0,
         };
         self.processes.entry(pid).insert_entry(process).into_mut()
     }

@@ -5,7 +5,7 @@
 const FORK: u32 = 0x0000_0001;
 const EXIT: u32 = 0x8000_0000;
 
-/// A fork of a process (not of a thread), or the end of one.
+/// A process or a thread of one that began or ended; `pid` is the process's (the thread group's).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
     Fork {
@@ -13,9 +13,15 @@ pub enum Frame {
         pid: u32,
         ppid: u32,
     },
+    Thread {
+        time_ms: u64,
+        pid: u32,
+    },
     Exit {
         time_ms: u64,
         pid: u32,
+        /// The thread whose number is the process's.
+        is_first: bool,
         exit_code: Option<i32>,
         signal: Option<i32>,
     },
@@ -26,7 +32,9 @@ impl Frame {
     /// When it happened; 0 for what is of no interest.
     pub fn time_ms(&self) -> u64 {
         match self {
-            Frame::Fork { time_ms, .. } | Frame::Exit { time_ms, .. } => *time_ms,
+            Frame::Fork { time_ms, .. }
+            | Frame::Thread { time_ms, .. }
+            | Frame::Exit { time_ms, .. } => *time_ms,
             Frame::Other => 0,
         }
     }
@@ -55,24 +63,21 @@ fn read(frame: &[u8]) -> Option<Frame> {
     let data = frame.get(24..)?;
     Some(match u32_at(frame, 8)? {
         FORK => {
-            let (ppid, pid, thread_group) = (u32_at(data, 4)?, u32_at(data, 8)?, u32_at(data, 12)?);
-            if pid == thread_group {
+            let (ppid, thread, pid) = (u32_at(data, 4)?, u32_at(data, 8)?, u32_at(data, 12)?);
+            if thread == pid {
                 Frame::Fork { time_ms, pid, ppid }
             } else {
-                Frame::Other
+                Frame::Thread { time_ms, pid }
             }
         }
         EXIT => {
-            let (pid, thread_group, status) =
-                (u32_at(data, 0)?, u32_at(data, 4)?, u32_at(data, 8)?);
-            if pid != thread_group {
-                return Some(Frame::Other);
-            }
+            let (thread, pid, status) = (u32_at(data, 0)?, u32_at(data, 4)?, u32_at(data, 8)?);
             let signal = (status & 0x7f) as i32;
             let code = (status >> 8 & 0xff) as i32;
             Frame::Exit {
                 time_ms,
                 pid,
+                is_first: thread == pid,
                 exit_code: (signal == 0).then_some(code),
                 signal: (signal != 0).then_some(signal),
             }

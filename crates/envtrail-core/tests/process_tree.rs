@@ -10,7 +10,7 @@ use arrow_array::{Array, RecordBatch, UInt64Array};
 use envtrail_core::assembler::{image_id, Assembler, Options};
 use envtrail_core::procevent::Frame;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const FEW: u32 = 40;
 /// More than a test forks.
@@ -26,6 +26,8 @@ const TICK_MS: u64 = 4;
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Fork,
+    /// Another thread.
+    Thread,
     /// A system call is entered, at a coarse time; it is left, and told of with the parent it has then, at `EndExec`.
     BeginExec,
     EndExec,
@@ -39,6 +41,7 @@ enum Act {
 fn acts() -> impl Strategy<Value = Vec<(Act, usize, u64)>> {
     let act = prop_oneof![
         4 => Just(Act::Fork),
+        1 => Just(Act::Thread),
         4 => Just(Act::BeginExec),
         4 => Just(Act::EndExec),
         3 => Just(Act::Exit),
@@ -57,6 +60,8 @@ struct Task {
     forked_ms: u64,
     has_execed: bool,
     is_tracked: bool,
+    /// Beside the first.
+    threads: usize,
 }
 
 struct Machine {
@@ -65,18 +70,21 @@ struct Machine {
     serial: u64,
     tasks: BTreeMap<u32, Task>,
     resting: BTreeMap<u32, u64>,
-    ending: Vec<u32>,
+    ending: Vec<(u32, Task)>,
+    /// Pids of those of tracked trees; which the core told of.
+    ended: BTreeSet<u32>,
+    ends_told: BTreeSet<u32>,
     /// With the moment at which each was written.
     records: Vec<(u64, String)>,
     frames: Vec<Frame>,
     /// Of each image.
     parents: BTreeMap<u64, Option<u64>>,
     told: BTreeMap<u64, Option<u64>>,
-    /// Those of tracked trees.
-    tracked: BTreeMap<u64, Option<u64>>,
+    /// Of each image of a tracked tree: itself and its ancestors, as known when its exec was told.
+    tracked: BTreeMap<u64, Vec<u64>>,
     assembler: Assembler,
     /// From the records, and what the first one told on of processes.
-    rebuilt: BTreeMap<u64, Option<u64>>,
+    rebuilt: BTreeMap<u64, Vec<u64>>,
     rebuild: Assembler,
 }
 
@@ -91,11 +99,23 @@ fn assembler() -> Assembler {
     assembler
 }
 
+/// Added to a pid: the number of a thread that is not the first.
+const ANOTHER: u32 = 100_000;
+
 /// As the connector frames them, see `procevent`.
 fn framed(frame: &Frame) -> Vec<u8> {
     let (time_ms, what, data) = match *frame {
         Frame::Fork { time_ms, pid, ppid } => (time_ms, 0x1, [ppid, ppid, pid, pid]),
-        Frame::Exit { time_ms, pid, .. } => (time_ms, 0x8000_0000_u32, [pid, pid, 0, 17]),
+        Frame::Thread { time_ms, pid } => (time_ms, 0x1, [pid, pid, pid + ANOTHER, pid]),
+        Frame::Exit {
+            time_ms,
+            pid,
+            is_first,
+            ..
+        } => {
+            let thread = if is_first { pid } else { pid + ANOTHER };
+            (time_ms, 0x8000_0000_u32, [thread, pid, 0, 17])
+        }
         Frame::Other => unreachable!(),
     };
     let mut out = 40_u32.to_le_bytes().to_vec();
@@ -125,6 +145,11 @@ fn places(events: &RecordBatch) -> Vec<(u64, Option<u64>, bool)> {
         .collect()
 }
 
+fn lineage(assembler: &Assembler, image: u64) -> Vec<u64> {
+    let lineage = assembler.lineage(image);
+    lineage.iter().map(|image| image.id).collect()
+}
+
 impl Machine {
     fn new(pids: u32) -> Self {
         let init = Task {
@@ -135,6 +160,7 @@ impl Machine {
             forked_ms: 0,
             has_execed: false,
             is_tracked: false,
+            threads: 0,
         };
         Machine {
             pids,
@@ -143,6 +169,8 @@ impl Machine {
             tasks: BTreeMap::from([(1, init)]),
             resting: BTreeMap::new(),
             ending: Vec::new(),
+            ended: BTreeSet::new(),
+            ends_told: BTreeSet::new(),
             records: Vec::new(),
             frames: Vec::new(),
             parents: BTreeMap::new(),
@@ -168,6 +196,13 @@ impl Machine {
         self.now_ms += after_ms;
         match act {
             Act::Fork => self.fork(pick),
+            Act::Thread => {
+                if let Some((pid, task)) = self.pick(pick, |task| task.entered_ms.is_none()) {
+                    task.threads += 1;
+                    let time_ms = self.now_ms;
+                    self.frames.push(Frame::Thread { time_ms, pid });
+                }
+            }
             Act::BeginExec => {
                 let entered_ms = self.now_ms / TICK_MS * TICK_MS;
                 // Nobody can say which came first, a fork or an exec that is stamped at its moment or before.
@@ -186,23 +221,35 @@ impl Machine {
             Act::Exit => self.exit(pick),
             Act::TellExit => {
                 if !self.ending.is_empty() {
-                    let pid = self.ending.remove(pick % self.ending.len());
+                    let (pid, task) = self.ending.remove(pick % self.ending.len());
                     let rest_ms = if self.pids == FEW {
                         REST_MS
                     } else {
                         u64::MAX / 2
                     };
                     self.resting.insert(pid, self.now_ms + rest_ms);
-                    self.frames.push(Frame::Exit {
-                        time_ms: self.now_ms,
-                        pid,
-                        exit_code: Some(0),
-                        signal: None,
-                    });
+                    if task.is_tracked {
+                        self.ended.insert(pid);
+                    }
+                    // The first thread may be told before the others.
+                    let first = pick % (task.threads + 1);
+                    for thread in 0..=task.threads {
+                        self.end_thread(pid, thread == first);
+                    }
                 }
             }
             Act::Read => self.read(pick % 2 == 0),
         }
+    }
+
+    fn end_thread(&mut self, pid: u32, is_first: bool) {
+        self.frames.push(Frame::Exit {
+            time_ms: self.now_ms,
+            pid,
+            is_first,
+            exit_code: Some(0),
+            signal: None,
+        });
     }
 
     fn pick(&mut self, pick: usize, may: impl Fn(&Task) -> bool) -> Option<(u32, &mut Task)> {
@@ -219,7 +266,7 @@ impl Machine {
     fn fork(&mut self, pick: usize) {
         let busy = |pid: &u32| {
             self.tasks.contains_key(pid)
-                || self.ending.contains(pid)
+                || self.ending.iter().any(|(ending, _)| ending == pid)
                 || self
                     .resting
                     .get(pid)
@@ -244,6 +291,7 @@ impl Machine {
             forked_ms: 0,
             has_execed: false,
             is_tracked,
+            threads: 0,
         };
         self.tasks.insert(pid, task);
         self.frames.push(Frame::Fork {
@@ -262,9 +310,14 @@ impl Machine {
         };
         let time_ms = task.entered_ms.take().unwrap();
         let ppid = task.parent;
+        let threads = std::mem::take(&mut task.threads);
         task.is_tracked |= program == "pip";
         let before = task.image.replace(image_id(time_ms, serial));
         self.parents.insert(image_id(time_ms, serial), before);
+        // All threads end but the one that execs; where that is not the first it takes over its number.
+        for thread in 0..threads {
+            self.end_thread(pid, thread == 0 && pick % 3 > 0);
+        }
         let stamp = format!(
             "msg=audit({}.{:03}:{serial}):",
             time_ms / 1000,
@@ -290,7 +343,7 @@ impl Machine {
         for child in self.tasks.values_mut().filter(|child| child.parent == pid) {
             child.parent = reaper;
         }
-        self.ending.push(pid);
+        self.ending.push((pid, task));
     }
 
     fn read(&mut self, is_all: bool) {
@@ -309,14 +362,18 @@ impl Machine {
         for (image, parent, is_tracked) in places(&batch.events) {
             self.told.insert(image, parent);
             if is_tracked {
-                self.tracked.insert(image, parent);
+                self.tracked.insert(image, lineage(&self.assembler, image));
             }
         }
         for told in &batch.processes {
+            if told.is_exit {
+                self.ends_told.insert(told.pid);
+            }
             self.rebuild.replay_process(if told.is_exit {
                 Frame::Exit {
                     time_ms: told.time_ms,
                     pid: told.pid,
+                    is_first: true,
                     exit_code: told.exit_code,
                     signal: told.signal,
                 }
@@ -329,9 +386,9 @@ impl Machine {
             });
         }
         self.rebuild.push(&batch.records);
-        for (image, parent, is_tracked) in places(&self.rebuild.drain().unwrap().events) {
+        for (image, _, is_tracked) in places(&self.rebuild.drain().unwrap().events) {
             if is_tracked {
-                self.rebuilt.insert(image, parent);
+                self.rebuilt.insert(image, lineage(&self.rebuild, image));
             }
         }
     }
@@ -346,9 +403,17 @@ proptest! {
         prop_assert_eq!(machine.told, machine.parents);
     }
 
+    #[test]
+    fn a_process_ends_when_its_last_thread_does(acts in acts()) {
+        let machine = Machine::after(MANY, acts);
+        let alive: BTreeSet<u32> = machine.tasks.keys().copied().collect();
+        prop_assert!(machine.ends_told.is_disjoint(&alive));
+        prop_assert!(machine.ends_told.is_superset(&machine.ended));
+    }
+
     /// A pid that is used again is known to a rebuild by exit records (`exit_group`), of which there are none here.
     #[test]
-    fn a_rebuild_tells_the_same_parents_of_what_is_tracked(acts in acts()) {
+    fn a_rebuild_tells_the_same_ancestors_of_what_is_tracked(acts in acts()) {
         let mut machine = Machine::after(MANY, acts);
         // Forks before the first exec of a tracked tree are told where it descends from them, not where they ran beside it.
         machine.rebuilt.retain(|image, _| machine.tracked.contains_key(image));

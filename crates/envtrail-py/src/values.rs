@@ -181,6 +181,7 @@ impl Assembler {
             Frame::Exit {
                 time_ms,
                 pid,
+                is_first: true,
                 exit_code,
                 signal,
             }
@@ -203,8 +204,8 @@ impl Assembler {
             .seed_process(time_ms, pid, ppid, exe.as_deref(), &argv, uid, auid, ses);
     }
 
-    fn doubt_forks(&mut self, until_ms: u64) {
-        self.inner.doubt_forks(until_ms);
+    fn doubt_forks(&mut self, since_ms: u64, until_ms: u64) {
+        self.inner.doubt_forks(since_ms, until_ms);
     }
 
     fn forget_processes(&mut self) {

@@ -166,7 +166,6 @@ class Pipeline:
 
     def observe(self, observations: Sequence[Observation], now_ms: int) -> bool:
         """Seal what was observed outside the stream of records, and let it take effect; false where the disk is full: it did not."""
-        doubt_forks(self.assembler, observations)
         return not observations or self._advance(b"", None, observations, now_ms)
 
     def look_for_room(self, now_ms: int) -> None:

@@ -102,11 +102,11 @@ def damaged_gap(node: str, path: Path, why: str, now_ms: int) -> Gap:
     )
 
 
-def overrun_gap(node: str, what: str, count: int, since_ms: int, until_ms: int) -> Gap:
+def overrun_gap(node: str, what: str, count: int, since_ms: int, until_ms: int, *, cause: GapCause = GapCause.OVERRUN) -> Gap:
     """The entry for a queue that was full before it was read."""
     return Gap(
         id=f"overrun-{what}-{until_ms}",
-        cause=GapCause.OVERRUN,
+        cause=cause,
         host=node,
         since_ms=since_ms,
         until_ms=until_ms,

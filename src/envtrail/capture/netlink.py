@@ -8,6 +8,7 @@ import time
 from envtrail.capture.loss import overrun_gap
 from envtrail.capture.source import Block
 from envtrail.core import AuditSocket, ProcessConnector
+from envtrail.model.gap import GapCause
 
 
 class NetlinkSource:
@@ -38,7 +39,11 @@ class NetlinkSource:
         records = self._audit.read(0)
         processes = self._connector.read(0) if self._connector else b""
         now_ms = int(time.time() * 1000)
-        gaps = [overrun_gap(self._node, what, count, self._covered_ms, now_ms) for what, count in self._overruns() if count]
+        gaps = [
+            overrun_gap(self._node, what, count, self._covered_ms, now_ms, cause=cause)
+            for what, cause, count in self._overruns()
+            if count
+        ]
         self._covered_ms = now_ms
         return Block(records=records, processes=processes, gaps=gaps)
 
@@ -48,8 +53,8 @@ class NetlinkSource:
         if self._connector:
             self._connector.close()
 
-    def _overruns(self) -> list[tuple[str, int]]:
-        counts = [("audit records", self._audit.take_overruns())]
+    def _overruns(self) -> list[tuple[str, GapCause, int]]:
+        counts = [("audit records", GapCause.OVERRUN, self._audit.take_overruns())]
         if self._connector:
-            counts.append(("process events", self._connector.take_overruns()))
+            counts.append(("process events", GapCause.PROCESS_OVERRUN, self._connector.take_overruns()))
         return counts

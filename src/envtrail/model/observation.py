@@ -53,14 +53,14 @@ class ImportEnded(_Observation, frozen=True, tag="import_ended"):
 
 
 class ProcessForked(_Observation, frozen=True, tag="process_forked"):
-    """A process of a tracked tree forked (process connector)."""
+    """A process of a tracked tree, or one that it descends from, was forked (process connector)."""
 
     pid: int
     ppid: int
 
 
 class ProcessExited(_Observation, frozen=True, tag="process_exited"):
-    """A process of a tracked tree ended (process connector)."""
+    """A process whose fork is told, or of a tracked tree, ended (process connector)."""
 
     pid: int
     exit_code: int | None

@@ -21,7 +21,7 @@ from envtrail.model.observation import (
 from envtrail.store.hot import HotHeader
 from envtrail.store.reader import Step, split_steps
 
-_LOSES_FORKS = frozenset({GapCause.OVERRUN, GapCause.RESTART, GapCause.DISK_FULL})
+_LOSES_FORKS = frozenset({GapCause.PROCESS_OVERRUN, GapCause.DISK_FULL})
 
 
 class SegmentParser:
@@ -88,10 +88,10 @@ def push_step(assembler: Assembler, records: bytes, observations: Sequence[Obser
 
 
 def doubt_forks(assembler: Assembler, observations: Sequence[Observation]) -> None:
-    """Entries of the loss ledger, before what was recorded after them: the end of a process known before need not have been told."""
+    """What was lost before or among the records of this step."""
     for observation in observations:
         if isinstance(observation, GapFound) and observation.gap.cause in _LOSES_FORKS:
-            assembler.doubt_forks(observation.gap.until_ms)
+            assembler.doubt_forks(observation.gap.since_ms, observation.gap.until_ms)
 
 
 def seed_processes(assembler: Assembler, observations: Sequence[Observation], boots: BootWatch) -> None:
@@ -104,6 +104,9 @@ def seed_processes(assembler: Assembler, observations: Sequence[Observation], bo
                 boots.boot_id = observation.boot_id
             case ImportStarted():
                 assembler.forget_processes()
+            case GapFound() if observation.gap.cause is GapCause.RESTART:
+                # What was observed after a step of records is told with it, see `places_of`: its records came before the agent's end.
+                assembler.doubt_forks(observation.gap.since_ms, observation.gap.until_ms)
             case ProcessSeen() if assembler.image_of(observation.pid) is None:
                 assembler.seed_process(
                     observation.started_ms or observation.time_ms,

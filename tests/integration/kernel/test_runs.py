@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,20 @@ def test_a_script_has_its_content_and_another_content_is_another(lab: Lab) -> No
     shown = lab.agent.ask("show", str(second["id"])).stdout
     assert f"sha256 {digests[1]}" in shown
     assert "leaf 1.0" in shown
+
+
+def test_a_script_that_another_thread_than_the_first_execs_ends_when_it_ends(lab: Lab) -> None:
+    lab.script("late.py", "import time\ntime.sleep(1)\nraise SystemExit(3)\n")
+    words = [lab.python, "late.py"]
+    lab.script(
+        "threads.py",
+        f"import os, threading\nthread = threading.Thread(target=os.execv, args={(words[0], words)!r})\nthread.start()\nthread.join()\n",
+    )
+    assert lab.run(lab.python, "threads.py") == 3
+    (run,) = lab.runs("--script", "late.py", count=1)
+    assert (run["exit_code"], run["outcome"]) == (3, "failure")
+    started, ended = (datetime.fromisoformat(str(run[name]).replace("Z", "+00:00")) for name in ("started", "ended"))
+    assert ended - started >= timedelta(seconds=1)
 
 
 def test_a_console_script_and_a_module_are_told_apart(lab: Lab) -> None:

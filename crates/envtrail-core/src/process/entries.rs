@@ -37,6 +37,12 @@ pub(super) struct Process {
     pub(super) before_ms: Option<u64>,
     /// The process connector told of its fork; it tells of its end as well.
     pub(super) is_told: bool,
+    /// Its fork was told on: its end is as well.
+    pub(super) is_kept: bool,
+    /// That live; 0 where it is not known.
+    pub(super) threads: u32,
+    /// Its newest fork.
+    pub(super) forked_ms: u64,
 }
 
 /// What is told of a process of a tracked tree.
@@ -84,6 +90,15 @@ pub(super) fn fork_of(pid: u32, process: &Process) -> ProcessEvent {
         signal: None,
         image: process.parent,
     }
+}
+
+/// What is told of its end where that was before its fork was told; how it ended is of no use without an image.
+pub(super) fn end_of(pid: u32, process: &Process) -> Option<ProcessEvent> {
+    Some(ProcessEvent {
+        is_exit: true,
+        time_ms: process.ended_ms?,
+        ..fork_of(pid, process)
+    })
 }
 
 /// TASK_COMM_LEN.

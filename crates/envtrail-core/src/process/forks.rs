@@ -1,6 +1,6 @@
 //! Who was forked from which image: two sockets tell of it, each in its own time.
 
-use super::entries::{fork_of, Process, ProcessEvent};
+use super::entries::{end_of, fork_of, Process, ProcessEvent};
 use super::{ProcessTable, CLOCK_SLACK_MS};
 
 /// A fork may be told this long before the exec that it followed: two sockets.
@@ -13,6 +13,9 @@ impl ProcessTable {
     pub fn fork(&mut self, time_ms: u64, pid: u32, ppid: u32) -> Option<ProcessEvent> {
         self.note(time_ms);
         let parent = self.image_at(ppid, time_ms);
+        if let Some(forker) = self.processes.get_mut(&ppid) {
+            forker.forked_ms = forker.forked_ms.max(time_ms);
+        }
         self.early_exits.remove(&pid);
         // Two sockets: the exec's record may have come before the fork's event. Then it is the same process, born now.
         let is_known = self.processes.get(&pid).is_some_and(|process| {
@@ -26,7 +29,9 @@ impl ProcessTable {
             self.complete(pid, ppid, time_ms, parent);
             return None;
         }
-        self.begin(pid, ppid, time_ms, None, parent).is_told = true;
+        let process = self.begin(pid, ppid, time_ms, None, parent);
+        process.is_told = true;
+        process.threads = 1;
         // By time: a rebuild is told of some late.
         let later = self
             .forks
@@ -48,7 +53,11 @@ impl ProcessTable {
             return;
         };
         process.born_ms = born_ms;
-        if std::mem::replace(&mut process.is_told, true) || parent.is_none() {
+        if std::mem::replace(&mut process.is_told, true) {
+            return;
+        }
+        process.threads = 1;
+        if parent.is_none() {
             return;
         }
         process.ppid = ppid;
@@ -65,37 +74,41 @@ impl ProcessTable {
         }
     }
 
-    /// A process that was forked and has exec'ed nothing yet; told on when it is of a tracked tree.
+    /// A process that was forked and has exec'ed nothing yet; told on, once, when it is of a tracked tree.
     fn tell_fork(&mut self, pid: u32) -> Option<ProcessEvent> {
-        let process = self.processes.get(&pid)?;
+        let process = self.processes.get_mut(&pid)?;
         self.images.get(&process.parent?)?.tracked?;
+        if std::mem::replace(&mut process.is_kept, true) {
+            return None;
+        }
         let event = fork_of(pid, process);
         self.count_process(event.image);
         Some(event)
     }
 
-    /// The first exec of a tracked tree: its fork, and those before it without an exec between them, were of an untracked tree and
-    /// have not been told. The exec's own record says who has taken it in, not whose child it is.
-    pub(super) fn tell_origin(&self, pid: u32, told: &mut Vec<ProcessEvent>) {
+    /// The first exec of a tracked tree: its fork, and those before it, were of an untracked tree and have not been told. The exec's
+    /// own record says who has taken it in, not whose child it is.
+    pub(super) fn tell_origin(&mut self, pid: u32, told: &mut Vec<ProcessEvent>) {
         let mut next = self.processes.get(&pid).map(|process| (pid, process));
         while let Some((pid, process)) = next.filter(|_| told.len() < MAX_ORIGIN) {
-            if !process.is_told {
+            if !process.is_told || process.is_kept {
                 break;
             }
             told.push(fork_of(pid, process));
-            // Where the parent had exec'ed something by then, its record tells the rest.
             next = self
                 .holder_at(process.ppid, process.born_ms)
-                .filter(|holder| {
-                    holder.born_ms <= process.born_ms
-                        && holder.image.is_none_or(|newest| {
-                            self.image_before(newest, process.ppid, process.born_ms)
-                                == holder.parent
-                        })
-                })
+                .filter(|holder| holder.born_ms <= process.born_ms)
                 .map(|holder| (process.ppid, holder));
         }
         told.reverse();
+        let mut ends = Vec::new();
+        for fork in told.iter() {
+            if let Some(process) = self.processes.get_mut(&fork.pid) {
+                process.is_kept = true;
+                ends.extend(end_of(fork.pid, process));
+            }
+        }
+        told.extend(ends);
     }
 
     /// Forks that were told before the exec that they followed, and their own, have its image as parent.
@@ -123,7 +136,14 @@ impl ProcessTable {
             if let Some(process) = self.processes.get_mut(&pid) {
                 process.parent = parent;
             }
-            told.extend(self.tell_fork(pid));
+            if let Some(fork) = self.tell_fork(pid) {
+                told.push(fork);
+                told.extend(
+                    self.processes
+                        .get(&pid)
+                        .and_then(|process| end_of(pid, process)),
+                );
+            }
         }
     }
 

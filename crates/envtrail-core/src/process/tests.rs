@@ -54,7 +54,7 @@ fn a_process_that_ended_by_the_coarse_clock_before_its_fork_is_one() {
     let copy = exec(&mut table, 2589, 11, 10, None);
     table.exit_record(2589, 11, 10, Some(0));
     table.fork(2590, 11, 10);
-    table.exit(2594, 11, Some(0), None);
+    table.exit(2594, 11, true, Some(0), None);
     assert_eq!(table.holder_of(11, 2595, 2000), copy.image);
     assert_eq!(table.holder_of(11, 9000, 2000), None);
     exec(&mut table, 3000, 11, 7, None);
@@ -76,7 +76,7 @@ fn a_fork_before_an_exec_that_was_told_first_is_the_earlier_images() {
 fn a_reused_pid_is_nobodys_parent() {
     let mut table = ProcessTable::default();
     exec(&mut table, 1000, 10, 1, Some(0));
-    table.exit(2000, 10, Some(0), None);
+    table.exit(2000, 10, true, Some(0), None);
     let later = exec(&mut table, 5000, 20, 10, None);
     assert_eq!((later.parent, later.tracked), (None, None));
     let reused = exec(&mut table, 6000, 10, 7, None);
@@ -86,7 +86,7 @@ fn a_reused_pid_is_nobodys_parent() {
 #[test]
 fn an_end_that_came_before_the_exec_is_told_with_it() {
     let mut table = ProcessTable::default();
-    assert_eq!(table.exit(1100, 10, None, Some(9)), None);
+    assert_eq!(table.exit(1100, 10, true, None, Some(9)), None);
     let (_, told) = table.exec(&Exec {
         comm: b"x",
         id: 1 << 20,
@@ -113,10 +113,10 @@ fn an_orphan_whose_parents_end_is_told_after_its_exec_is_its_parents() {
         table.fork(2050, 12, 11);
         if is_lost {
             // The orphan may have ended since, and another have its pid: who forked it is who it says.
-            table.doubt(2100);
+            table.doubt(2080, 2100);
         }
         let orphan = exec(&mut table, 2200, 12, 10, None);
-        table.exit(2230, 11, Some(0), None);
+        table.exit(2230, 11, true, Some(0), None);
         let parent = if is_lost { reaper } else { shell };
         assert_eq!(orphan.parent, parent.image);
     }
@@ -129,8 +129,76 @@ fn an_orphan_whose_parents_pid_is_in_use_again_is_its_parents() {
     table.fork(2000, 11, 10);
     let shell = exec(&mut table, 2001, 11, 10, None);
     table.fork(2100, 12, 11);
-    table.exit(2110, 11, Some(0), None);
+    table.exit(2110, 11, true, Some(0), None);
     table.fork(2200, 11, 10);
     let orphan = exec(&mut table, 2300, 12, 10, None);
     assert_eq!(orphan.parent, shell.image);
+}
+
+#[test]
+fn an_orphan_whose_fork_was_not_told_execs_again_and_is_one_process() {
+    let mut table = ProcessTable::default();
+    exec(&mut table, 1000, 5, 1, None);
+    exec(&mut table, 2000, 10, 5, None);
+    let pip = exec(&mut table, 3000, 11, 10, Some(0));
+    table.exit_record(4000, 10, 5, Some(0));
+    exec(&mut table, 5000, 11, 5, None);
+    exec(&mut table, 6000, 10, 5, None);
+    let again = exec(&mut table, 7000, 11, 5, None);
+    assert_eq!(again.tracked, pip.image);
+}
+
+#[test]
+fn a_fork_that_is_corrected_is_told_and_counted_once() {
+    let mut table = ProcessTable::default();
+    let pip = exec(&mut table, 1000, 9, 1, Some(0));
+    assert!(table.fork(2000, 10, 9).is_some());
+    assert!(table.fork(2010, 12, 10).is_some());
+    let (_, told) = table.exec(&Exec {
+        comm: b"x",
+        id: 2001 << 20,
+        pid: 10,
+        ppid: 9,
+        hint: None,
+        time_ms: 2001,
+        serial: 1,
+        uid: None,
+        auid: None,
+        ses: None,
+    });
+    assert_eq!(told, []);
+    assert_eq!(table.image_of(12), Some(2001 << 20));
+    assert_eq!(table.descendants(pip.image.unwrap()), 3);
+}
+
+#[test]
+fn the_end_of_a_process_whose_fork_was_told_is_told() {
+    let mut table = ProcessTable::default();
+    exec(&mut table, 1000, 9, 1, None);
+    assert_eq!(table.fork(2000, 10, 9), None);
+    table.fork(2001, 11, 10);
+    exec(&mut table, 2002, 11, 10, Some(0));
+    let end = table.exit(3000, 10, true, None, Some(9));
+    assert_eq!(end.map(|end| (end.pid, end.signal)), Some((10, Some(9))));
+    assert_eq!(table.exit(3000, 9, true, None, Some(9)), None);
+}
+
+#[test]
+fn a_program_that_another_thread_than_the_first_execs_goes_on() {
+    let mut table = ProcessTable::default();
+    exec(&mut table, 1000, 9, 1, None);
+    table.fork(2000, 10, 9);
+    exec(&mut table, 2001, 10, 9, None);
+    table.thread(10);
+    table.thread(10);
+    for is_first in [false, true] {
+        assert_eq!(table.exit(3000, 10, is_first, Some(0), None), None);
+    }
+    let pip = exec(&mut table, 2999, 10, 9, Some(0));
+    assert_eq!(table.image_of(10), pip.image);
+    let end = table.exit(4000, 10, true, Some(1), None);
+    assert_eq!(
+        end.map(|end| (end.image, end.exit_code)),
+        Some((pip.image, Some(1)))
+    );
 }
