@@ -61,7 +61,7 @@ class Cluster:
         name = stream_name(kind, self.namespace)
         with closing(self.client()) as client:
             client.ask("POST", f"/{name}/_refresh", fine=(404,))
-            answer = client.ask("POST", f"/{name}/_search", {"size": 10_000}, fine=(404,))
+            answer = client.search(f"/{name}/_search", {"size": 10_000}, fine=(404,))
         return [hit["_source"] | {"_id": hit["_id"]} for hit in answer.get("hits", {}).get("hits", ())]
 
     def of_domain(self, kind: str, type_: type[Any]) -> dict[str, Any]:

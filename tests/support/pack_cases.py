@@ -109,7 +109,10 @@ CASES: dict[str, tuple[list[Given], list[Given]]] = {
         ],
     ),
     "break_system_packages": ([[typed("pip", "install", "--break-system-packages", "x")]], [[typed("pip", "install", "x")]]),
-    "gap_in_the_trail": ([gap(GapCause.DISK_FULL), gap(GapCause.KERNEL_LOST)], [gap(GapCause.RESTART), gap(GapCause.RETENTION)]),
+    "gap_in_the_trail": (
+        [gap(GapCause.DISK_FULL), gap(GapCause.KERNEL_LOST), gap(GapCause.PROCESS_OVERRUN)],
+        [gap(GapCause.RESTART), gap(GapCause.RETENTION)],
+    ),
     "jupyter_on_all_addresses": (
         [
             execs((PYTHON, "/opt/bin/jupyter-lab", "--ip=0.0.0.0")),

@@ -175,7 +175,9 @@ impl Assembler {
     fn apply(&mut self, count: usize) {
         for (frame, is_new) in self.waiting.drain(..count) {
             let told = match frame {
-                Frame::Fork { time_ms, pid, ppid } => self.processes.fork(time_ms, pid, ppid),
+                Frame::Fork { time_ms, pid, ppid } => {
+                    self.processes.fork(time_ms, pid, ppid, is_new)
+                }
                 Frame::Thread { pid, .. } => {
                     self.processes.thread(pid);
                     None

@@ -3,6 +3,7 @@
 //! A process is (pid, generation); an image is one exec in it. A pid that is known to have ended is a new generation, and one whose
 //! parent is another than was known, unless the connector would have told its end: a stale entry never becomes anybody's parent.
 
+mod ends;
 mod entries;
 mod forks;
 mod near;
@@ -39,99 +40,6 @@ pub struct ProcessTable {
 }
 
 impl ProcessTable {
-    /// A thread was begun beside the process's first (process connector).
-    pub fn thread(&mut self, pid: u32) {
-        if let Some(threads) = self.threads_of(pid) {
-            *threads += 1;
-        }
-    }
-
-    /// A thread ended (process connector), and with the last one the process: told on when it is of a tracked tree, or its fork was,
-    /// and it was not known to have ended.
-    ///
-    /// That the first thread ended says little: another that execs takes over its number (`de_thread`, fs/exec.c).
-    pub fn exit(
-        &mut self,
-        time_ms: u64,
-        pid: u32,
-        is_first: bool,
-        exit_code: Option<i32>,
-        signal: Option<i32>,
-    ) -> Option<ProcessEvent> {
-        self.note(time_ms);
-        let is_last = match self.threads_of(pid) {
-            Some(threads) => {
-                *threads = threads.saturating_sub(1);
-                *threads == 0
-            }
-            None => is_first,
-        };
-        if !is_last {
-            return None;
-        }
-        let mut event = ProcessEvent {
-            is_exit: true,
-            time_ms,
-            pid,
-            ppid: 0,
-            exit_code,
-            signal,
-            image: None,
-        };
-        self.early_exits.insert(pid, event.clone());
-        let process = self.processes.get_mut(&pid)?;
-        if process.born_ms > time_ms + CLOCK_SLACK_MS {
-            return None;
-        }
-        process.ended_ms.get_or_insert(time_ms);
-        event.ppid = process.ppid;
-        if let Some(image) = process.image.and_then(|id| self.images.get_mut(&id)) {
-            image.ended_ms.get_or_insert(time_ms);
-            image.end = (exit_code, signal);
-        }
-        event.image = process.image.or(process.parent);
-        let is_tracked = |id| {
-            self.images
-                .get(&id)
-                .is_some_and(|image| image.tracked.is_some())
-        };
-        (process.is_kept || event.image.is_some_and(is_tracked)).then_some(event)
-    }
-
-    /// The threads of a process that live, where all of them were told of.
-    fn threads_of(&mut self, pid: u32) -> Option<&mut u32> {
-        let until_ms = self.doubted_ms.map_or(0, |(_, until_ms)| until_ms);
-        let process = self.processes.get_mut(&pid)?;
-        let is_told = process.is_told && process.born_ms > until_ms && process.threads > 0;
-        is_told.then_some(&mut process.threads)
-    }
-
-    /// An `exit_group` record: the end, and for a subshell that never exec'ed the only sight, of a process.
-    pub fn exit_record(
-        &mut self,
-        time_ms: u64,
-        pid: u32,
-        ppid: u32,
-        exit_code: Option<i32>,
-    ) -> Place {
-        self.note(time_ms);
-        if !self.is_current(pid, ppid, time_ms) {
-            let parent = self.image_at(ppid, time_ms);
-            self.begin(pid, ppid, time_ms, None, parent);
-        }
-        let place = self.place_of(pid);
-        if let Some(process) = self.processes.get_mut(&pid) {
-            process.ended_ms.get_or_insert(time_ms);
-        }
-        if let Some(image) = place.image.and_then(|id| self.images.get_mut(&id)) {
-            if image.pid == pid {
-                image.ended_ms.get_or_insert(time_ms);
-                image.end = (exit_code, None);
-            }
-        }
-        place
-    }
-
     /// A program was executed. Gives its place, and what is to be told of processes only now that it is known.
     pub fn exec(&mut self, exec: &Exec<'_>) -> (Place, Vec<ProcessEvent>) {
         self.note(exec.time_ms);
@@ -156,6 +64,9 @@ impl ProcessTable {
         if same_process {
             if let Some(process) = self.processes.get_mut(&exec.pid) {
                 process.image = Some(exec.id);
+                if process.ended_ms.is_none() {
+                    process.end = (None, None);
+                }
                 if !process.is_told {
                     process.ppid = exec.ppid;
                 }
@@ -200,7 +111,7 @@ impl ProcessTable {
             told.push(exit);
             self.end(exec.pid, exec.time_ms);
         }
-        if forked_ms.is_some_and(|newest| newest >= exec.time_ms) {
+        if forked_ms.is_none_or(|newest| newest >= exec.time_ms) {
             self.correct_forks(exec.time_ms, &mut told);
         }
         self.collect();
@@ -276,7 +187,9 @@ impl ProcessTable {
 
     /// Between these moments forks and exits may have been missed: of a process that was known before, an event after them need not be.
     pub fn doubt(&mut self, since_ms: u64, until_ms: u64) {
-        self.doubted_ms = Some((since_ms, until_ms));
+        if self.doubted_ms.is_none_or(|(_, newest)| until_ms >= newest) {
+            self.doubted_ms = Some((since_ms, until_ms));
+        }
     }
 
     /// Forget everything: another boot, another machine.
@@ -351,6 +264,7 @@ impl ProcessTable {
             image,
             parent,
             ended_ms: None,
+            end: (None, None),
             before_ms,
             is_told: false,
             is_kept: false,

@@ -10,7 +10,7 @@ use arrow_array::{Array, RecordBatch, UInt64Array};
 use envtrail_core::assembler::{image_id, Assembler, Options};
 use envtrail_core::procevent::Frame;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 const FEW: u32 = 40;
 /// More than a test forks.
@@ -71,9 +71,9 @@ struct Machine {
     tasks: BTreeMap<u32, Task>,
     resting: BTreeMap<u32, u64>,
     ending: Vec<(u32, Task)>,
-    /// Pids of those of tracked trees; which the core told of.
-    ended: BTreeSet<u32>,
-    ends_told: BTreeSet<u32>,
+    /// Exit codes of those of tracked trees; the first that the core told of each pid.
+    ended: BTreeMap<u32, Option<i32>>,
+    ends_told: BTreeMap<u32, Option<i32>>,
     /// With the moment at which each was written.
     records: Vec<(u64, String)>,
     frames: Vec<Frame>,
@@ -111,10 +111,12 @@ fn framed(frame: &Frame) -> Vec<u8> {
             time_ms,
             pid,
             is_first,
+            exit_code,
             ..
         } => {
             let thread = if is_first { pid } else { pid + ANOTHER };
-            (time_ms, 0x8000_0000_u32, [thread, pid, 0, 17])
+            let status = exit_code.unwrap_or_default().unsigned_abs() << 8;
+            (time_ms, 0x8000_0000_u32, [thread, pid, status, 17])
         }
         Frame::Other => unreachable!(),
     };
@@ -169,8 +171,8 @@ impl Machine {
             tasks: BTreeMap::from([(1, init)]),
             resting: BTreeMap::new(),
             ending: Vec::new(),
-            ended: BTreeSet::new(),
-            ends_told: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            ends_told: BTreeMap::new(),
             records: Vec::new(),
             frames: Vec::new(),
             parents: BTreeMap::new(),
@@ -228,13 +230,14 @@ impl Machine {
                         u64::MAX / 2
                     };
                     self.resting.insert(pid, self.now_ms + rest_ms);
+                    let code = i32::from(pick as u8 % 4);
                     if task.is_tracked {
-                        self.ended.insert(pid);
+                        self.ended.insert(pid, Some(code));
                     }
                     // The first thread may be told before the others.
                     let first = pick % (task.threads + 1);
                     for thread in 0..=task.threads {
-                        self.end_thread(pid, thread == first);
+                        self.end_thread(pid, thread == first, code);
                     }
                 }
             }
@@ -242,12 +245,12 @@ impl Machine {
         }
     }
 
-    fn end_thread(&mut self, pid: u32, is_first: bool) {
+    fn end_thread(&mut self, pid: u32, is_first: bool, code: i32) {
         self.frames.push(Frame::Exit {
             time_ms: self.now_ms,
             pid,
             is_first,
-            exit_code: Some(0),
+            exit_code: Some(code),
             signal: None,
         });
     }
@@ -316,7 +319,7 @@ impl Machine {
         self.parents.insert(image_id(time_ms, serial), before);
         // All threads end but the one that execs; where that is not the first it takes over its number.
         for thread in 0..threads {
-            self.end_thread(pid, thread == 0 && pick % 3 > 0);
+            self.end_thread(pid, thread == 0 && pick % 3 > 0, 0);
         }
         let stamp = format!(
             "msg=audit({}.{:03}:{serial}):",
@@ -367,7 +370,7 @@ impl Machine {
         }
         for told in &batch.processes {
             if told.is_exit {
-                self.ends_told.insert(told.pid);
+                self.ends_told.entry(told.pid).or_insert(told.exit_code);
             }
             self.rebuild.replay_process(if told.is_exit {
                 Frame::Exit {
@@ -404,11 +407,14 @@ proptest! {
     }
 
     #[test]
-    fn a_process_ends_when_its_last_thread_does(acts in acts()) {
+    fn a_process_ends_when_its_last_thread_does_and_as_it_did(acts in acts()) {
         let machine = Machine::after(MANY, acts);
-        let alive: BTreeSet<u32> = machine.tasks.keys().copied().collect();
-        prop_assert!(machine.ends_told.is_disjoint(&alive));
-        prop_assert!(machine.ends_told.is_superset(&machine.ended));
+        for pid in machine.tasks.keys() {
+            prop_assert!(!machine.ends_told.contains_key(pid));
+        }
+        for (pid, code) in &machine.ended {
+            prop_assert_eq!(machine.ends_told.get(pid), Some(code));
+        }
     }
 
     /// A pid that is used again is known to a rebuild by exit records (`exit_group`), of which there are none here.

@@ -13,7 +13,9 @@ import contextlib
 import gzip
 import ipaddress
 import ssl
+import time
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +32,8 @@ ANSWER_S = 60.0
 _GZIP_LEVEL = 1
 _NEXT_ENDPOINT = {502, 503, 504}
 _LONGEST_REASON = 500
+_NO_SHARD = "search_phase_execution_exception"
+_SHARD_WAITS_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 
 class Connection(Struct, frozen=True, kw_only=True):
@@ -138,6 +142,21 @@ class SearchClient:
                 raise fault
         assert fault is not None  # noqa: S101 - there is at least one address
         raise fault
+
+    def search(self, path: str, body: Any, *, fine: Sequence[int] = ()) -> Any:
+        """A search; asked again for a moment where a stream is just being made and its shard has not begun.
+
+        Raises:
+            SearchError: as of `ask`.
+        """
+        for wait_s in _SHARD_WAITS_S:
+            try:
+                return self.ask("POST", path, body, fine=fine)
+            except SearchError as fault:
+                if fault.status != HTTPStatus.SERVICE_UNAVAILABLE or _NO_SHARD not in str(fault):
+                    raise
+                time.sleep(wait_s)
+        return self.ask("POST", path, body, fine=fine)
 
     def exists(self, path: str) -> bool:
         """Whether there is something."""

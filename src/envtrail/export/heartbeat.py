@@ -55,7 +55,7 @@ def last_heartbeats(client: SearchClient, namespace: str) -> list[Heartbeat]:
         SearchError: the cluster does not answer.
     """
     body = {"size": _MOST_HOSTS, "sort": [{"@timestamp": "desc"}], "collapse": {"field": "host.name"}}
-    answer = client.ask("POST", f"/{stream_name('heartbeat', namespace)}/_search", body, fine=(404,))
+    answer = client.search(f"/{stream_name('heartbeat', namespace)}/_search", body, fine=(404,))
     found = [
         msgspec.convert(hit["_source"]["envtrail"]["heartbeat"], Heartbeat) for hit in answer.get("hits", {}).get("hits", ())
     ]

@@ -124,7 +124,7 @@ class Searching:
     def search(self, kinds: Sequence[str], body: Filter) -> Any:
         """One search, as the cluster answers it; a stream that has no document yet is not there yet."""
         names = ",".join(stream_name(kind, self.namespace) for kind in kinds)
-        return self.client.ask("POST", f"/{names}/_search?ignore_unavailable=true", body)
+        return self.client.search(f"/{names}/_search?ignore_unavailable=true", body)
 
     def _newest(self, kind: str, hits: Iterator[dict[str, Any]], size: int) -> Iterator[dict[str, Any]]:
         """Of each document only what holds now: nothing that a later amendment took the place of."""

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from typing import Any
 import msgspec
 import pytest
 from cluster_lab import Cluster
+from search_lab import SearchServer
 from two_stores import Both, moments
 
 from envtrail.detect.cases import operation_of
 from envtrail.detect.policy import Case
-from envtrail.errors import InputError
+from envtrail.errors import InputError, SearchError
 from envtrail.export.client import Connection, SearchClient
 from envtrail.export.cluster import ClusterStore
 from envtrail.model.ids import EventId, make_operation_id
@@ -220,3 +222,16 @@ def test_two_machines_are_one_fleet(both: Both, tmp_path: Path) -> None:
     other.documents("operation")
     with closing(ClusterStore(SearchClient(Connection(urls=[other.server.url])), other.namespace, "")) as fleet:
         assert {item.host for item in fleet.operations(Query())} == {"one", "two"}
+
+
+def test_a_search_waits_for_the_shard_of_a_stream_that_is_being_made(server: SearchServer) -> None:
+    nobody = "index.routing.allocation.require._name"
+    settings = {nobody: "nobody", "number_of_replicas": 0}
+    server.call("PUT", "/just-made?wait_for_active_shards=0", {"settings": settings})
+    begins = threading.Timer(0.5, server.call, ("PUT", "/just-made/_settings", {nobody: None}))
+    with closing(SearchClient(Connection(urls=[server.url]))) as client:
+        with pytest.raises(SearchError, match="503"):
+            client.ask("POST", "/just-made/_search", {})
+        begins.start()
+        assert client.search("/just-made/_search", {})["hits"]["hits"] == []
+    begins.join()

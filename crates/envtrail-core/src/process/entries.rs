@@ -33,6 +33,8 @@ pub(super) struct Process {
     /// Image that it was forked from.
     pub(super) parent: Option<u64>,
     pub(super) ended_ms: Option<u64>,
+    /// How: exit code, signal.
+    pub(super) end: (Option<i32>, Option<i32>),
     /// When the pid's holder before it was last known to be there.
     pub(super) before_ms: Option<u64>,
     /// The process connector told of its fork; it tells of its end as well.
@@ -92,11 +94,13 @@ pub(super) fn fork_of(pid: u32, process: &Process) -> ProcessEvent {
     }
 }
 
-/// What is told of its end where that was before its fork was told; how it ended is of no use without an image.
+/// What is told of its end where that was before its fork was told.
 pub(super) fn end_of(pid: u32, process: &Process) -> Option<ProcessEvent> {
     Some(ProcessEvent {
         is_exit: true,
         time_ms: process.ended_ms?,
+        exit_code: process.end.0,
+        signal: process.end.1,
         ..fork_of(pid, process)
     })
 }

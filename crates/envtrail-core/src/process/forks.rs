@@ -9,8 +9,14 @@ const KEEP_FORK_MS: u64 = 2_000;
 const MAX_ORIGIN: usize = 16;
 
 impl ProcessTable {
-    /// A process was forked (process connector).
-    pub fn fork(&mut self, time_ms: u64, pid: u32, ppid: u32) -> Option<ProcessEvent> {
+    /// A process was forked (process connector); of one that was forked live, every thread is told of from now on.
+    pub fn fork(
+        &mut self,
+        time_ms: u64,
+        pid: u32,
+        ppid: u32,
+        is_live: bool,
+    ) -> Option<ProcessEvent> {
         self.note(time_ms);
         let parent = self.image_at(ppid, time_ms);
         if let Some(forker) = self.processes.get_mut(&ppid) {
@@ -26,12 +32,12 @@ impl ProcessTable {
                     .is_none_or(|ended| ended + CLOCK_SLACK_MS >= time_ms)
         });
         if is_known {
-            self.complete(pid, ppid, time_ms, parent);
+            self.complete(pid, ppid, time_ms, parent, is_live);
             return None;
         }
         let process = self.begin(pid, ppid, time_ms, None, parent);
         process.is_told = true;
-        process.threads = 1;
+        process.threads = u32::from(is_live);
         // By time: a rebuild is told of some late.
         let later = self
             .forks
@@ -48,7 +54,7 @@ impl ProcessTable {
     }
 
     /// The fork of a process that was known by an exec before.
-    fn complete(&mut self, pid: u32, ppid: u32, born_ms: u64, parent: Option<u64>) {
+    fn complete(&mut self, pid: u32, ppid: u32, born_ms: u64, parent: Option<u64>, is_live: bool) {
         let Some(process) = self.processes.get_mut(&pid) else {
             return;
         };
@@ -56,7 +62,7 @@ impl ProcessTable {
         if std::mem::replace(&mut process.is_told, true) {
             return;
         }
-        process.threads = 1;
+        process.threads = u32::from(is_live);
         if parent.is_none() {
             return;
         }
@@ -105,7 +111,7 @@ impl ProcessTable {
         for fork in told.iter() {
             if let Some(process) = self.processes.get_mut(&fork.pid) {
                 process.is_kept = true;
-                ends.extend(end_of(fork.pid, process));
+                ends.extend(end_of(fork.pid, process).filter(|_| fork.pid != pid));
             }
         }
         told.extend(ends);
