@@ -1,7 +1,17 @@
 use super::*;
 
 fn exec(table: &mut ProcessTable, time_ms: u64, pid: u32, ppid: u32, hint: Option<u16>) -> Place {
-    let exec = Exec {
+    exec_told(table, time_ms, pid, ppid, hint).0
+}
+
+fn exec_told(
+    table: &mut ProcessTable,
+    time_ms: u64,
+    pid: u32,
+    ppid: u32,
+    hint: Option<u16>,
+) -> (Place, Vec<ProcessEvent>) {
+    table.exec(&Exec {
         comm: b"x",
         id: time_ms << 20 | u64::from(pid),
         pid,
@@ -12,8 +22,7 @@ fn exec(table: &mut ProcessTable, time_ms: u64, pid: u32, ppid: u32, hint: Optio
         uid: None,
         auid: None,
         ses: None,
-    };
-    table.exec(&exec).0
+    })
 }
 
 #[test]
@@ -87,18 +96,7 @@ fn a_reused_pid_is_nobodys_parent() {
 fn an_end_that_came_before_the_exec_is_told_with_it() {
     let mut table = ProcessTable::default();
     assert_eq!(table.exit(1100, 10, true, None, Some(9)), None);
-    let (_, told) = table.exec(&Exec {
-        comm: b"x",
-        id: 1 << 20,
-        pid: 10,
-        ppid: 1,
-        hint: Some(0),
-        time_ms: 1090,
-        serial: 1,
-        uid: None,
-        auid: None,
-        ses: None,
-    });
+    let (_, told) = exec_told(&mut table, 1090, 10, 1, Some(0));
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].pid, told[0].signal), (10, Some(9)));
 }
@@ -154,20 +152,9 @@ fn a_fork_that_is_corrected_is_told_and_counted_once() {
     let pip = exec(&mut table, 1000, 9, 1, Some(0));
     assert!(table.fork(2000, 10, 9, true).is_some());
     assert!(table.fork(2010, 12, 10, true).is_some());
-    let (_, told) = table.exec(&Exec {
-        comm: b"x",
-        id: 2001 << 20,
-        pid: 10,
-        ppid: 9,
-        hint: None,
-        time_ms: 2001,
-        serial: 1,
-        uid: None,
-        auid: None,
-        ses: None,
-    });
+    let (_, told) = exec_told(&mut table, 2001, 10, 9, None);
     assert_eq!(told, []);
-    assert_eq!(table.image_of(12), Some(2001 << 20));
+    assert_eq!(table.image_of(12), Some(2001 << 20 | 10));
     assert_eq!(table.descendants(pip.image.unwrap()), 3);
 }
 
@@ -209,18 +196,7 @@ fn a_process_that_ended_before_its_exec_was_read_ended_as_it_did() {
     exec(&mut table, 1000, 9, 1, None);
     table.fork(2000, 10, 9, true);
     table.exit(2050, 10, true, Some(3), None);
-    let (_, told) = table.exec(&Exec {
-        comm: b"x",
-        id: 2001 << 20,
-        pid: 10,
-        ppid: 9,
-        hint: Some(0),
-        time_ms: 2001,
-        serial: 1,
-        uid: None,
-        auid: None,
-        ses: None,
-    });
+    let (_, told) = exec_told(&mut table, 2001, 10, 9, Some(0));
     let told: Vec<_> = told
         .iter()
         .map(|event| (event.is_exit, event.exit_code))
