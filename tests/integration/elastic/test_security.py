@@ -156,9 +156,9 @@ def test_a_wrong_password_is_named_and_loses_nothing(ours: Ours) -> None:
 def test_who_may_read_reads_the_fleet_and_ships_nothing(ours: Ours) -> None:
     ours.set_up()
     assert ours.ship() is None
-    store = ClusterStore(ours.client("reader"), ours.namespace, "")
-    assert len(list(store.operations(Query()))) == 21
-    store.close()
+    assert ours.count("operation") == 21  # refreshed
+    with closing(ClusterStore(ours.client("reader"), ours.namespace, "")) as store:
+        assert len(list(store.operations(Query()))) == 21
 
     ours.book.unlink()
     fault = ours.ship("reader")
