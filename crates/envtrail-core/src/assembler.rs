@@ -1,50 +1,36 @@
 //! The whole way: bytes in, batches out.
 
+mod options;
+mod places;
+mod type_names;
+mod waiting;
+
+pub use options::Options;
+pub use places::image_id;
+
 use crate::batch::{Columns, Facts};
 use crate::builders::Word;
-use crate::coalesce::{Coalescer, Counters, EndedBy, Gathered, Limits};
-use crate::event::{Event, Kind, Strings};
+use crate::coalesce::{Coalescer, Counters, EndedBy, Gathered};
+use crate::event::{Event, Kind};
 use crate::fault::{Fault, FaultKind};
 use crate::file_events::note_files;
 use crate::files::{FileGroup, FileGroups, Roots};
 use crate::gaps::{SerialGap, SerialWatch};
 use crate::hints::Hints;
-use crate::process::{Exec, Image, Place, ProcessEvent, ProcessTable, CLOCK_SLACK_MS};
+use crate::parse::is_daemon_line;
+use crate::process::{Exec, Image, ProcessEvent, ProcessTable};
 use crate::procevent::{frames, Frame};
 use crate::redact::Counts;
 use crate::rewrite::redact_event;
-use crate::types;
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use std::collections::VecDeque;
+use places::{exit_code_of, place_of};
+use std::borrow::Cow;
+use type_names::TypeNames;
+use waiting::Waiting;
 
 /// Faults kept between two drains; more are only counted.
 const MAX_FAULTS: usize = 256;
-
-/// How an assembler works.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub node: String,
-    pub redact: bool,
-    pub hints: Vec<(String, Vec<String>)>,
-    pub limits: Limits,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        let limits = Limits {
-            timeout_ms: 2000,
-            max_in_flight: 65_536,
-            max_event_bytes: 32 << 20,
-        };
-        Options {
-            node: String::new(),
-            redact: true,
-            hints: Vec::new(),
-            limits,
-        }
-    }
-}
 
 /// What one drain hands out.
 pub struct Batch {
@@ -74,8 +60,7 @@ pub struct Assembler {
     partial: Vec<u8>,
     records: Vec<u8>,
     process_events: Vec<ProcessEvent>,
-    /// What the process connector told and has not taken effect yet; whether it is to be told on.
-    waiting: VecDeque<(Frame, bool)>,
+    waiting: Waiting,
     faults: Vec<Fault>,
     redactions: Counts,
     complete: u64,
@@ -100,7 +85,7 @@ impl Assembler {
             partial: Vec::new(),
             records: Vec::new(),
             process_events: Vec::new(),
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             faults: Vec::new(),
             redactions: Counts::default(),
             complete: 0,
@@ -138,7 +123,7 @@ impl Assembler {
         for frame in frames(block) {
             match frame {
                 Ok(Frame::Other) => {}
-                Ok(frame) => self.waiting.push_back((frame, true)),
+                Ok(frame) => self.waiting.push(frame),
                 Err(()) => self.fault(FaultKind::BadFrame, b""),
             }
         }
@@ -146,55 +131,13 @@ impl Assembler {
 
     /// A fork or exit that was observed before (rebuild); not told again. Some were told late.
     pub fn replay_process(&mut self, frame: Frame) {
-        let is_later = |(waiting, _): &(Frame, bool)| waiting.time_ms() > frame.time_ms();
-        let later = self
-            .waiting
-            .iter()
-            .rev()
-            .take_while(|frame| is_later(frame));
-        let at = self.waiting.len() - later.count();
-        self.waiting.insert(at, (frame, false));
-    }
-
-    /// Let what the process connector told before an event take effect, and the fork of the event's process, which is earlier also
-    /// where the coarse clock stamps the event before it. What that process did after the event is not told before it.
-    fn catch_up(&mut self, time_ms: u64, pid: Option<u32>) {
-        let until = |until_ms: u64| move |(frame, _): &&(Frame, bool)| frame.time_ms() <= until_ms;
-        let before = self.waiting.iter().take_while(until(time_ms)).count();
-        let near = self
-            .waiting
-            .iter()
-            .take_while(until(time_ms + CLOCK_SLACK_MS));
-        let own = near.skip(before).position(
-            |(frame, _)| matches!(frame, Frame::Fork { pid: forked, .. } if Some(*forked) == pid),
-        );
-        self.apply(before + own.map_or(0, |at| at + 1));
+        self.waiting.replay(frame);
     }
 
     /// Let so many of the frames that wait take effect.
     fn apply(&mut self, count: usize) {
-        for (frame, is_new) in self.waiting.drain(..count) {
-            let told = match frame {
-                Frame::Fork { time_ms, pid, ppid } => {
-                    self.processes.fork(time_ms, pid, ppid, is_new)
-                }
-                Frame::Thread { pid, .. } => {
-                    self.processes.thread(pid);
-                    None
-                }
-                Frame::Exit {
-                    time_ms,
-                    pid,
-                    is_first,
-                    exit_code,
-                    signal,
-                } => self
-                    .processes
-                    .exit(time_ms, pid, is_first, exit_code, signal),
-                Frame::Other => None,
-            };
-            self.process_events.extend(told.filter(|_| is_new));
-        }
+        let told = self.waiting.apply(count, &mut self.processes);
+        self.process_events.extend(told);
     }
 
     /// A process that was there before (from /proc).
@@ -300,7 +243,10 @@ impl Assembler {
     pub fn take_serial_gaps(&mut self) -> Vec<(String, SerialGap)> {
         let gaps = self.serials.take();
         gaps.into_iter()
-            .map(|gap| (self.node_name(gap.node), gap))
+            .map(|gap| {
+                let name = name_of(gap.node, &self.coalescer, &self.options);
+                (name.into_owned(), gap)
+            })
             .collect()
     }
 
@@ -333,15 +279,6 @@ impl Assembler {
 
     pub fn hint_label(&self, hint: Option<u16>) -> Option<&str> {
         self.hints.label(hint?)
-    }
-
-    fn node_name(&self, node: u32) -> String {
-        let name = self.coalescer.node(node);
-        if name.is_empty() {
-            self.options.node.clone()
-        } else {
-            crate::text::printable(name).into_owned()
-        }
     }
 
     fn take_line(&mut self, line: &[u8]) {
@@ -377,7 +314,7 @@ impl Assembler {
     fn emit_one(&mut self, mut gathered: Gathered) {
         self.event
             .read(gathered.key, &gathered.bytes, &gathered.records);
-        self.catch_up(gathered.key.time_ms, self.event.pid);
+        self.apply(self.waiting.due(gathered.key.time_ms, self.event.pid));
         let event = &mut self.event;
         let mut redactions = 0;
         if self.options.redact && event.may_hold_secret() {
@@ -405,12 +342,7 @@ impl Assembler {
         }
         let offset = self.records.len() as u64;
         self.records.extend_from_slice(&gathered.bytes);
-        let node = self.coalescer.node(gathered.key.node);
-        let node = if node.is_empty() {
-            self.options.node.as_str().into()
-        } else {
-            crate::text::printable(node)
-        };
+        let node = name_of(gathered.key.node, &self.coalescer, &self.options);
         let ended_by = gathered.ended_by.unwrap_or(EndedBy::Flush);
         let facts = Facts {
             node: Word {
@@ -454,119 +386,10 @@ impl Assembler {
     }
 }
 
-/// Where an event stands in the process table, and what is to be told of processes now that it is known.
-fn place_of(
-    processes: &mut ProcessTable,
-    event: &Event,
-    hint: Option<u16>,
-) -> (Place, Vec<ProcessEvent>) {
-    let (Some(pid), Some(ppid)) = (event.pid, event.ppid) else {
-        return (Place::default(), Vec::new());
-    };
-    match event.kind {
-        Kind::Exec if event.success != Some(false) => processes.exec(&Exec {
-            comm: event.slice(event.comm).unwrap_or_default(),
-            id: image_id(event.time_ms, event.serial),
-            pid,
-            ppid,
-            hint,
-            time_ms: event.time_ms,
-            serial: event.serial,
-            uid: event.uid,
-            auid: event.auid,
-            ses: event.ses,
-        }),
-        Kind::Exit => {
-            let code = exit_code_of(event);
-            (
-                processes.exit_record(event.time_ms, pid, ppid, code),
-                Vec::new(),
-            )
-        }
-        _ => (processes.place_at(pid, ppid, event.time_ms), Vec::new()),
+/// Name of a record's machine; this one's where the record names none.
+fn name_of<'a>(node: u32, coalescer: &'a Coalescer, options: &'a Options) -> Cow<'a, str> {
+    match coalescer.node(node) {
+        [] => options.node.as_str().into(),
+        name => crate::text::printable(name),
     }
-}
-
-/// The code that a process ended with by itself; None of any other event.
-fn exit_code_of(event: &Event) -> Option<i32> {
-    let code = event.a0.filter(|_| event.kind == Kind::Exit)?;
-    Some((code & 0xff) as i32)
-}
-
-/// `time_ms << 20 | serial & 0xFFFFF`.
-pub fn image_id(time_ms: u64, serial: u64) -> u64 {
-    time_ms << 20 | serial & 0xF_FFFF
-}
-
-/// auditd's own records have serials of their own.
-fn is_daemon_line(line: &[u8]) -> bool {
-    let rest = if line.starts_with(b"node=") {
-        memchr::memchr(b' ', line)
-            .and_then(|at| line.get(at + 1..))
-            .unwrap_or_default()
-    } else {
-        line
-    };
-    rest.starts_with(b"type=DAEMON_")
-}
-
-/// Names of record types that this build does not know, as they came.
-#[derive(Default)]
-struct TypeNames {
-    unnamed: Vec<String>,
-}
-
-/// Most such names; whatever comes after has none (its record has).
-const MAX_UNNAMED: usize = 1024;
-
-impl TypeNames {
-    fn word_of(&mut self, number: u16, gathered: &Gathered) -> Word<'_> {
-        if let Some(text) = types::known_name(number) {
-            return Word {
-                number: u32::from(number),
-                text,
-            };
-        }
-        let name = unnamed_type(gathered, number);
-        let known = self.unnamed.iter().position(|known| *known == name);
-        let at = known.unwrap_or(self.unnamed.len());
-        if at == self.unnamed.len() && at < MAX_UNNAMED {
-            self.unnamed.push(name);
-        }
-        Word {
-            number: u32::from(u16::MAX) + 1 + at as u32,
-            text: self.unnamed.get(at).map_or("", String::as_str),
-        }
-    }
-}
-
-fn unnamed_type(gathered: &Gathered, number: u16) -> String {
-    if number != types::UNNAMED {
-        return types::record_type_name(number);
-    }
-    let line = gathered.records.first().and_then(|record| {
-        gathered
-            .bytes
-            .get(record.start as usize..record.body as usize)
-    });
-    let text = String::from_utf8_lossy(line.unwrap_or_default());
-    text.split("type=")
-        .nth(1)
-        .and_then(|rest| rest.split(' ').next())
-        .unwrap_or_default()
-        .to_owned()
-}
-
-/// Redact a list of arguments that did not come in a record.
-pub fn redact_arguments(argv: &[String], counts: &mut Counts) -> Vec<String> {
-    let mut strings = Strings::default();
-    for argument in argv {
-        strings.push(argument.replace('\0', " ").as_bytes());
-    }
-    let mut bytes = Vec::new();
-    redact_event(&mut bytes, &mut [], &mut strings, counts);
-    strings
-        .iter()
-        .map(|argument| crate::text::printable(argument).into_owned())
-        .collect()
 }

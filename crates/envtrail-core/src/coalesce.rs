@@ -4,118 +4,16 @@
 //! joins), by a type that comes alone, or by a timeout, on event time and on a wall tick. What arrives later is *late*: an event of
 //! its own with the same identity.
 
+mod gathered;
+
+pub use gathered::{Counters, EndedBy, Gathered, Limits};
+
 use crate::event::{Key, Record};
 use crate::fault::FaultKind;
-use crate::parse::{parse_stamp, LastStamp, Stamp};
+use crate::parse::{parse_stamp, LastStamp};
 use crate::types;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
-
-/// How an event ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndedBy {
-    Eoe,
-    Proctitle,
-    Single,
-    Timeout,
-    Late,
-    Flush,
-}
-
-impl EndedBy {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            EndedBy::Eoe => "eoe",
-            EndedBy::Proctitle => "proctitle",
-            EndedBy::Single => "single",
-            EndedBy::Timeout => "timeout",
-            EndedBy::Late => "late",
-            EndedBy::Flush => "flush",
-        }
-    }
-}
-
-/// An event's bytes, as they came.
-#[derive(Debug, Default)]
-pub struct Gathered {
-    pub key: Key,
-    pub bytes: Vec<u8>,
-    pub records: Vec<Record>,
-    pub ended_by: Option<EndedBy>,
-    pub truncated: bool,
-    arrived_ms: u64,
-    ended_line: Option<u64>,
-    late: bool,
-    /// Which use of this slot it is; queues may hold older ones.
-    use_number: u64,
-}
-
-impl Gathered {
-    /// Append a record; a repetition is counted and left out.
-    fn add(
-        &mut self,
-        line: &[u8],
-        stamp: &Stamp<'_>,
-        limits: &Limits,
-        counters: &mut Counters,
-    ) -> Option<FaultKind> {
-        let repeated = self.records.iter().any(|record| {
-            record.record_type == stamp.record_type
-                && self.bytes.get(record.start as usize..record.end as usize) == Some(line)
-        });
-        if repeated {
-            counters.duplicate += 1;
-            return None;
-        }
-        if self.bytes.len() + line.len() + 1 > limits.max_event_bytes {
-            self.truncated = true;
-            return Some(FaultKind::EventTooLong);
-        }
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(line);
-        let end = self.bytes.len();
-        self.bytes.push(b'\n');
-        self.records.push(Record {
-            record_type: stamp.record_type,
-            start: start as u32,
-            body: (end - stamp.body.len()) as u32,
-            end: end as u32,
-        });
-        None
-    }
-}
-
-impl Default for Key {
-    fn default() -> Self {
-        Key {
-            node: 0,
-            time_ms: 0,
-            serial: u64::MAX,
-        }
-    }
-}
-
-/// Bounds and times.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub timeout_ms: u64,
-    pub max_in_flight: usize,
-    pub max_event_bytes: usize,
-}
-
-/// Since the coalescer was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    pub lines: u64,
-    pub records: u64,
-    pub events: u64,
-    pub complete: u64,
-    pub late: u64,
-    pub lost: u64,
-    pub duplicate: u64,
-    pub faults: u64,
-    pub in_flight: u64,
-}
 
 /// Lines that an event may still wait for its EOE after its PROCTITLE.
 const EOE_WITHIN_LINES: u64 = 64;

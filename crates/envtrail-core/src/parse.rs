@@ -77,6 +77,18 @@ fn parse_moment<'a>(text: &'a [u8], last: &mut LastStamp) -> Option<&'a [u8]> {
     Some(after)
 }
 
+/// auditd's own records have serials of their own.
+pub fn is_daemon_line(line: &[u8]) -> bool {
+    let rest = if line.starts_with(b"node=") {
+        memchr::memchr(b' ', line)
+            .and_then(|at| line.get(at + 1..))
+            .unwrap_or_default()
+    } else {
+        line
+    };
+    rest.starts_with(b"type=DAEMON_")
+}
+
 /// `bytes[..at]` and what follows the byte at `at`.
 fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
     (

@@ -21,6 +21,20 @@ const UNTRUSTED: [&[u8]; 12] = [
     b"unit",
 ];
 
+/// Redact a list of arguments that did not come in a record.
+pub fn redact_arguments(argv: &[String], counts: &mut Counts) -> Vec<String> {
+    let mut strings = Strings::default();
+    for argument in argv {
+        strings.push(argument.replace('\0', " ").as_bytes());
+    }
+    let mut bytes = Vec::new();
+    redact_event(&mut bytes, &mut [], &mut strings, counts);
+    strings
+        .iter()
+        .map(|argument| crate::text::printable(argument).into_owned())
+        .collect()
+}
+
 /// Redact an event's arguments and records in place. Gives the number of values replaced.
 pub fn redact_event(
     bytes: &mut Vec<u8>,

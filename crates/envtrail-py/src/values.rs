@@ -2,10 +2,11 @@
 
 use crate::arrow::{failed, ArrowBatch, ArrowSchema};
 use crate::watch::FileGroup;
-use envtrail_core::assembler::{self, redact_arguments, Options};
+use envtrail_core::assembler::{self, Options};
 use envtrail_core::coalesce::Limits;
 use envtrail_core::procevent::Frame;
 use envtrail_core::redact::{self, Counts, KINDS};
+use envtrail_core::rewrite::redact_arguments;
 use envtrail_core::{process, schema, seal, syscalls, text, types};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;

@@ -1,0 +1,102 @@
+//! The records of one event as they came, how it ended, and what is counted.
+
+use crate::event::Key;
+use crate::event::Record;
+use crate::fault::FaultKind;
+use crate::parse::Stamp;
+
+/// How an event ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    Eoe,
+    Proctitle,
+    Single,
+    Timeout,
+    Late,
+    Flush,
+}
+
+impl EndedBy {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EndedBy::Eoe => "eoe",
+            EndedBy::Proctitle => "proctitle",
+            EndedBy::Single => "single",
+            EndedBy::Timeout => "timeout",
+            EndedBy::Late => "late",
+            EndedBy::Flush => "flush",
+        }
+    }
+}
+
+/// An event's bytes, as they came.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    pub key: Key,
+    pub bytes: Vec<u8>,
+    pub records: Vec<Record>,
+    pub ended_by: Option<EndedBy>,
+    pub truncated: bool,
+    pub(super) arrived_ms: u64,
+    pub(super) ended_line: Option<u64>,
+    pub(super) late: bool,
+    /// Which use of this slot it is; queues may hold older ones.
+    pub(super) use_number: u64,
+}
+
+impl Gathered {
+    /// Append a record; a repetition is counted and left out.
+    pub(super) fn add(
+        &mut self,
+        line: &[u8],
+        stamp: &Stamp<'_>,
+        limits: &Limits,
+        counters: &mut Counters,
+    ) -> Option<FaultKind> {
+        let repeated = self.records.iter().any(|record| {
+            record.record_type == stamp.record_type
+                && self.bytes.get(record.start as usize..record.end as usize) == Some(line)
+        });
+        if repeated {
+            counters.duplicate += 1;
+            return None;
+        }
+        if self.bytes.len() + line.len() + 1 > limits.max_event_bytes {
+            self.truncated = true;
+            return Some(FaultKind::EventTooLong);
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(line);
+        let end = self.bytes.len();
+        self.bytes.push(b'\n');
+        self.records.push(Record {
+            record_type: stamp.record_type,
+            start: start as u32,
+            body: (end - stamp.body.len()) as u32,
+            end: end as u32,
+        });
+        None
+    }
+}
+
+/// Bounds and times.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub timeout_ms: u64,
+    pub max_in_flight: usize,
+    pub max_event_bytes: usize,
+}
+
+/// Since the coalescer was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub lines: u64,
+    pub records: u64,
+    pub events: u64,
+    pub complete: u64,
+    pub late: u64,
+    pub lost: u64,
+    pub duplicate: u64,
+    pub faults: u64,
+    pub in_flight: u64,
+}
