@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from audit_lab import run_as, running_agent
@@ -71,24 +71,22 @@ def install_once(home: Path, venv: Path) -> tuple[float, float]:
 
 def _bytes_of_install(plan: Plan, home: Path, venv: Path) -> tuple[int, int]:
     """Bytes and records that the kernel writes for one install."""
-    socket = AuditSocket("multicast", receive_buffer_bytes=64 << 20)
     blocks: list[bytes] = []
     going = True
 
-    def read() -> None:
+    def read(socket: AuditSocket) -> None:
         while going:
             blocks.append(socket.read(100))
 
-    reader = threading.Thread(target=read)
     run_as(UID, [str(venv / "bin/pip"), "uninstall", "-q", "-y", "requests", "rich", "pygments", "urllib3", "idna"], cwd=home)
-    with loaded(plan, home):
+    with loaded(plan, home), closing(AuditSocket("multicast", receive_buffer_bytes=64 << 20)) as socket:
+        reader = threading.Thread(target=read, args=(socket,))
         reader.start()
         pip = [str(venv / "bin/pip"), "install", "-q", "--no-index", f"--find-links={home}/wheels", *PACKAGES]
         run_as(UID, pip, cwd=home)
         time.sleep(0.5)
         going = False
         reader.join()
-    socket.close()
     records = b"".join(blocks)
     return len(records), records.count(b"\n")
 
