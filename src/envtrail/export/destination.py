@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from envtrail.errors import EnvtrailError
 from envtrail.export.book import Book, Parcel
 from envtrail.export.frame import Document
 
@@ -16,6 +17,8 @@ class Destination(Protocol):
 
     bulk_bytes: int
     """The most that it is given at once."""
+    lasting: EnvtrailError | None
+    """What went wrong last, where waiting does not mend it."""
 
     @property
     def fault(self) -> str | None:

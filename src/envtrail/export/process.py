@@ -38,7 +38,7 @@ def run(
         config: For `elastic.*`.
         stop: Set by whoever wants it to end; an answer that is awaited is awaited first.
         file: Write into it, instead of sending to the cluster.
-        once: End when all that is final was sent.
+        once: End when all that is final was sent, or where waiting does not mend what went wrong.
         parent: Process without which this one ends.
         on_fault: Told what is wrong, once each.
 
@@ -46,6 +46,7 @@ def run(
         ConfigError: a setting is not sound.
         InputError: there is no trail.
         CannotRunError: another process ships this trail.
+        SearchError: with `once`, the cluster does not take it, and would not later.
     """
     need_trail(folder)
     with ExitStack() as opened:
@@ -67,6 +68,8 @@ def run(
                     # A full disk, one that fails, a state of another version: it is tried again.
                     fault = str(problem)
                     next_ms = _now_ms() + int(_AFTER_FAULT_S * 1000)
+                if once and shipper.lasting is not None:
+                    raise shipper.lasting
                 if fault is not None and fault != told:
                     on_fault(fault)
                 told = fault

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from envtrail.errors import SearchError
+from envtrail.errors import EnvtrailError, SearchError
 from envtrail.export.book import Book, Parcel, are_events, encode
 from envtrail.export.client import SearchClient, reason_of
 from envtrail.export.destination import Pause
@@ -66,6 +66,7 @@ class Sender:
         self._amend = amend
         self._pause = Pause(book, jitter, longest_ms=_LONGEST_WAIT_MS)
         self._checked_ms: int | None = None
+        self.lasting: EnvtrailError | None = None
 
     @property
     def fault(self) -> str | None:
@@ -171,8 +172,8 @@ class Sender:
             if not again:
                 self._succeed(now_ms)
         if again:
-            fault = again[0][1]
-            self._fail(SearchError(f"{len(again)} of {len(parcels)} documents: {fault.message}", status=fault.status), now_ms)
+            # Without a status: each of these may be taken later, also what is blocked (403) by a full disk.
+            self._fail(SearchError(f"{len(again)} of {len(parcels)} documents: {again[0][1].message}"), now_ms)
 
     def _find(self, parcels: Sequence[Parcel]) -> set[tuple[str, str]]:
         """Which documents the data streams have, whatever became of the bulk that they were in."""
@@ -248,11 +249,13 @@ class Sender:
 
     def _succeed(self, now_ms: int) -> None:
         self._pause.succeed(now_ms)
+        self.lasting = None
         self.bulk_bytes = min(self._most_bytes, self.bulk_bytes * 2)
 
     def _fail(self, fault: SearchError, now_ms: int) -> None:
         told = f"{fault.message}; {fault.hint}" if fault.hint else fault.message
         self._pause.fail(told, now_ms, least_ms=(fault.wait_s or 0) * 1000, at_once=fault.status == 413)
+        self.lasting = None if fault.is_passing or fault.status == 413 else fault
 
 
 def _by_stream(parcels: Sequence[Parcel]) -> dict[str, list[str]]:

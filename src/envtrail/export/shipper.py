@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envtrail.config import Config
-from envtrail.errors import ConfigError
+from envtrail.errors import ConfigError, EnvtrailError
 from envtrail.export.book import CLUSTER_BOOK, FILE_BOOK, Book, Parcel
 from envtrail.export.destination import Destination
 from envtrail.export.ecs import amendment_of, document_id, documents_of
@@ -107,6 +107,11 @@ class Shipper:
     def fault(self) -> str | None:
         """What went wrong last; null since a bulk was taken."""
         return self._sender.fault
+
+    @property
+    def lasting(self) -> EnvtrailError | None:
+        """What went wrong last, where waiting does not mend it."""
+        return self._sender.lasting
 
     def step(self) -> int:
         """Do what is to be done now; gives when to come again at the latest (ms)."""

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.config import Config
-from envtrail.errors import ConfigError
+from envtrail.errors import ConfigError, EnvtrailError
 from envtrail.export.book import Book, Parcel, are_events
 from envtrail.export.destination import Pause
 from envtrail.export.frame import Document
@@ -104,6 +104,8 @@ class Writer:
         self._advance = advance
         self._pause = Pause(book, jitter, longest_ms=_LONGEST_WAIT_MS)
         self.bulk_bytes = bulk_bytes
+        # Whoever makes room, or mends the folder, may do so at any moment.
+        self.lasting: EnvtrailError | None = None
 
     @property
     def fault(self) -> str | None:

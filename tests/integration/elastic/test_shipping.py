@@ -248,15 +248,22 @@ def test_setup_brings_up_to_date_and_leaves_what_is_newer(lonely: Cluster) -> No
 
 
 def test_the_commands(cluster: Cluster) -> None:
-    def ask(*words: str, code: int = 0) -> list[dict[str, Any]]:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "envtrail", "--data-dir", str(cluster.trail), "elastic", *words, "--json"]
         if words[0] == "ship":
             command.pop()
         variables = {"ENVTRAIL_ELASTIC_NAMESPACE": cluster.namespace, "ENVTRAIL_ELASTIC_URLS": cluster.server.url}
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, check=False)
+        return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, check=False, timeout=120)
+
+    def ask(*words: str, code: int = 0) -> list[dict[str, Any]]:
+        done = run(*words)
         assert done.returncode == code, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 
+    unprepared = run("ship", "--once")
+    assert unprepared.returncode == 4
+    assert "template" in unprepared.stderr
+    assert "hint: envtrail elastic setup" in unprepared.stderr
     ask("setup")
     assert {step["state"] for step in ask("setup")} == {"fine", "impossible"}
     assert {step["state"] for step in ask("check")} == {"fine", "impossible"}

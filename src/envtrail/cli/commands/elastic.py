@@ -88,7 +88,7 @@ def teardown(context: Context, urls: tuple[str, ...], with_data: bool, yes: bool
 
 @command.command()
 @urls_option
-@click.option("--once", is_flag=True, help="End when all that is final was sent.")
+@click.option("--once", is_flag=True, help="End when all that is final was sent, or at a fault that waiting does not mend.")
 @click.option("--parent", type=int, hidden=True, help="End when this process is not the parent any more.")
 @click.pass_obj
 def ship(context: Context, urls: tuple[str, ...], once: bool, parent: int | None) -> None:
