@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from envtrail.errors import ConfigError, SearchError
 from envtrail.export.book import Book, Refused, read_refused
 from envtrail.export.client import SearchClient, connection_of
 from envtrail.export.cluster import ClusterStore
+from envtrail.export.process import run
 from envtrail.export.shipper import Shipper
 from envtrail.export.templates import Step, Templates, look_at, stream_name
 from envtrail.store.store import Query
@@ -148,6 +150,8 @@ def test_a_wrong_password_is_named_and_loses_nothing(ours: Ours) -> None:
     assert "401" in fault
     assert "elastic.password_file" in fault
     assert "wrong-one-1" not in fault
+    with pytest.raises(SearchError, match="401"):
+        run(ours.folder / "trail", ours.config(password="wrong-one-1"), threading.Event(), once=True)
     assert ours.ship() is None
     assert ours.count("operation") == 21
     assert ours.refused() == []

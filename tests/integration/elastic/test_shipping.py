@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import urllib.error
 from collections import Counter
 from collections.abc import Iterator
@@ -22,11 +23,13 @@ from cluster_lab import Cluster
 from faulty_proxy import faulty_proxy
 from search_lab import SearchServer, search_server
 
+from envtrail.errors import SearchError
 from envtrail.export.book import Book, read_refused, read_shipping
 from envtrail.export.ecs import document_id
 from envtrail.export.fields import STREAMS, mapping
 from envtrail.export.frame import Document, Site, site_of
 from envtrail.export.heartbeat import heartbeat_document, heartbeat_of, last_heartbeats
+from envtrail.export.process import run
 from envtrail.export.shipper import Shipper
 from envtrail.export.templates import stream_name
 from envtrail.model.finding import Finding
@@ -218,6 +221,9 @@ def test_without_its_templates_nothing_is_sent(lonely: Cluster) -> None:
                 shipper.step()
                 lonely.now_ms += 1000
             assert shipper.fault == "/_index_template/logs-envtrail.run is not there, and 0 more; envtrail elastic setup"
+        with pytest.raises(SearchError, match="is not there") as raised:
+            run(lonely.trail, config, threading.Event(), once=True)
+        assert raised.value.hint == "envtrail elastic setup"
         states = {step.what: step.state for step in lonely.templates(client).check()}
         assert states.pop("/_index_template/logs-envtrail.run") == "missing"
         assert set(states.values()) == {"fine"}
@@ -248,22 +254,15 @@ def test_setup_brings_up_to_date_and_leaves_what_is_newer(lonely: Cluster) -> No
 
 
 def test_the_commands(cluster: Cluster) -> None:
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
+    def ask(*words: str, code: int = 0) -> list[dict[str, Any]]:
         command = [sys.executable, "-m", "envtrail", "--data-dir", str(cluster.trail), "elastic", *words, "--json"]
         if words[0] == "ship":
             command.pop()
         variables = {"ENVTRAIL_ELASTIC_NAMESPACE": cluster.namespace, "ENVTRAIL_ELASTIC_URLS": cluster.server.url}
-        return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, check=False, timeout=120)
-
-    def ask(*words: str, code: int = 0) -> list[dict[str, Any]]:
-        done = run(*words)
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, check=False)
         assert done.returncode == code, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    unprepared = run("ship", "--once")
-    assert unprepared.returncode == 4
-    assert "template" in unprepared.stderr
-    assert "hint: envtrail elastic setup" in unprepared.stderr
     ask("setup")
     assert {step["state"] for step in ask("setup")} == {"fine", "impossible"}
     assert {step["state"] for step in ask("check")} == {"fine", "impossible"}
