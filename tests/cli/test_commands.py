@@ -71,6 +71,16 @@ def test_where_no_trail_is_it_is_said_and_nothing_is_made(cli: Cli, words: tuple
     assert list(cli.folder.iterdir()) == []
 
 
+def test_who_asked_for_all_of_it_is_told_when_it_is_stopped_before(trail: Cli) -> None:
+    words = ("elastic", "ship", "--once", "--url", "http://127.0.0.1:1")
+    ship = subprocess.Popen([sys.executable, "-m", "envtrail", *words], env=trail.environment, stderr=subprocess.PIPE, text=True)
+    with ship:
+        assert ship.stderr is not None
+        assert "does not answer" in ship.stderr.readline()
+        ship.terminate()
+        assert ship.wait(20) == 130
+
+
 @pytest.mark.parametrize("words", [("elastic", "setup"), ("elastic", "check"), ("fleet", "status")])
 def test_without_a_server_an_option_that_exists_is_named(cli: Cli, words: tuple[str, ...]) -> None:
     done = cli(*words)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from envtrail.export.book import Shipping
     from envtrail.export.client import SearchClient
     from envtrail.export.templates import Step, Templates
+    from envtrail.export.writer import LineFile
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _COLOURS = {"fine": "green", "made": "green", "updated": "green", "removed": "green"}
@@ -94,18 +95,7 @@ def teardown(context: Context, urls: tuple[str, ...], with_data: bool, yes: bool
 def ship(context: Context, urls: tuple[str, ...], once: bool, parent: int | None) -> None:
     """Send what the trail holds, and what comes, until Ctrl-C. `envtrail up` and the service do it where elastic.urls is set."""
     need_httpx()
-    from envtrail.export.process import run
-
-    stop = set_by_signals()
-    config = config_with(context, urls)
-    run(
-        config.data_dir,
-        config,
-        stop,
-        once=once,
-        parent=parent,
-        on_fault=lambda fault: click.echo(f"elastic: {safe(fault)}", err=True),
-    )
+    _run(config_with(context, urls), once=once, parent=parent)
 
 
 @command.command()
@@ -119,20 +109,28 @@ def write(context: Context, path: Path | None, once: bool, parent: int | None) -
     PATH instead of `elastic.file`. Each document is there once, even when this is killed. `envtrail up` and the service do it where
     elastic.file is set; docs/collectors has configurations of collectors.
     """
-    from envtrail.export.process import run
     from envtrail.export.writer import line_file_of
 
-    stop = set_by_signals()
     config = context.config.replaced("PATH", elastic__file=str(path.absolute())) if path else context.config
+    _run(config, once=once, parent=parent, file=line_file_of(config))
+
+
+def _run(config: Config, *, once: bool, parent: int | None, file: LineFile | None = None) -> None:
+    from envtrail.export.process import run
+
+    stop = set_by_signals()
     run(
         config.data_dir,
         config,
         stop,
-        file=line_file_of(config),
+        file=file,
         once=once,
         parent=parent,
         on_fault=lambda fault: click.echo(f"elastic: {safe(fault)}", err=True),
     )
+    # To be stopped is how it ends, but for who asked for all of it.
+    if once and stop.is_set():
+        raise click.exceptions.Exit(ExitCode.INTERRUPTED)
 
 
 @command.command()
