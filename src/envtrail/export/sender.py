@@ -17,10 +17,10 @@ from typing import Any
 
 import msgspec
 
-from envtrail.errors import EnvtrailError, SearchError
+from envtrail.errors import SearchError
 from envtrail.export.book import Book, Parcel, are_events, encode
 from envtrail.export.client import SearchClient, reason_of
-from envtrail.export.destination import Pause
+from envtrail.export.destination import Destination, Pause
 from envtrail.export.fields import STANDING
 from envtrail.export.frame import Document
 from envtrail.export.templates import Templates, look_at, stream_name
@@ -31,7 +31,7 @@ _MOST_AMENDMENTS = 10_000
 """Hits of one search (`index.max_result_window`)."""
 
 
-class Sender:
+class Sender(Destination):
     """Hands bulks to one cluster.
 
     Args:
@@ -66,17 +66,6 @@ class Sender:
         self._amend = amend
         self._pause = Pause(book, jitter, longest_ms=_LONGEST_WAIT_MS)
         self._checked_ms: int | None = None
-        self.lasting: EnvtrailError | None = None
-
-    @property
-    def fault(self) -> str | None:
-        """What went wrong last; null since a bulk was taken."""
-        return self._pause.fault
-
-    @property
-    def next_ms(self) -> int:
-        """Not before this, after a failure."""
-        return self._pause.next_ms
 
     def send(self, parcels: list[Parcel], now_ms: int) -> None:
         """Send a bulk, of the outbox or of one segment; what fails is told in `fault`, and is offered again."""
@@ -249,13 +238,13 @@ class Sender:
 
     def _succeed(self, now_ms: int) -> None:
         self._pause.succeed(now_ms)
-        self.lasting = None
         self.bulk_bytes = min(self._most_bytes, self.bulk_bytes * 2)
 
     def _fail(self, fault: SearchError, now_ms: int) -> None:
         told = f"{fault.message}; {fault.hint}" if fault.hint else fault.message
-        self._pause.fail(told, now_ms, least_ms=(fault.wait_s or 0) * 1000, at_once=fault.status == 413)
-        self.lasting = None if fault.is_passing or fault.status == 413 else fault
+        smaller = fault.status == 413  # the next bulk is
+        lasting = None if fault.is_passing or smaller else fault
+        self._pause.fail(told, now_ms, least_ms=(fault.wait_s or 0) * 1000, at_once=smaller, lasting=lasting)
 
 
 def _by_stream(parcels: Sequence[Parcel]) -> dict[str, list[str]]:

@@ -21,9 +21,9 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.config import Config
-from envtrail.errors import ConfigError, EnvtrailError
+from envtrail.errors import ConfigError
 from envtrail.export.book import Book, Parcel, are_events
-from envtrail.export.destination import Pause
+from envtrail.export.destination import Destination, Pause
 from envtrail.export.frame import Document
 from envtrail.store.layout import sync_folder
 
@@ -76,7 +76,7 @@ def line_of(parcel: Parcel) -> bytes:
     return b'{"document_id":"%s",%s\n' % (parcel.id.encode(), parcel.body[1:])
 
 
-class Writer:
+class Writer(Destination):
     """Appends documents to one file.
 
     Args:
@@ -104,18 +104,6 @@ class Writer:
         self._advance = advance
         self._pause = Pause(book, jitter, longest_ms=_LONGEST_WAIT_MS)
         self.bulk_bytes = bulk_bytes
-        # Whoever makes room, or mends the folder, may do so at any moment.
-        self.lasting: EnvtrailError | None = None
-
-    @property
-    def fault(self) -> str | None:
-        """What went wrong last; null since something was written."""
-        return self._pause.fault
-
-    @property
-    def next_ms(self) -> int:
-        """Not before this, after a failure."""
-        return self._pause.next_ms
 
     def send(self, parcels: list[Parcel], now_ms: int) -> None:
         """Write these, and settle them when the disk has them."""

@@ -1,8 +1,8 @@
-//! How an assembler works.
+//! Settings of an assembler, with what they are by default.
 
 use crate::coalesce::Limits;
 
-/// Settings of an assembler.
+/// How an assembler works.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub node: String,

@@ -1,7 +1,6 @@
 //! The records of one event as they came, how it ended, and what is counted.
 
-use crate::event::Key;
-use crate::event::Record;
+use crate::event::{Key, Record};
 use crate::fault::FaultKind;
 use crate::parse::Stamp;
 

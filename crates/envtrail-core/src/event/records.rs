@@ -45,7 +45,7 @@ impl Event {
             .unwrap_or_default();
         match record.record_type {
             types::SYSCALL => self.read_syscall(body),
-            types::EXECVE => self.read_execve(bytes, record),
+            types::EXECVE => self.read_execve(bytes, body),
             types::PATH => self.read_path(body),
             types::CWD => {
                 self.has |= HAS_CWD;
@@ -152,11 +152,9 @@ impl Event {
         self.paths.push(path);
     }
 
-    fn read_execve(&mut self, bytes: &[u8], record: &Record) {
+    /// `body` is part of `bytes`: an argument is kept as its place there.
+    fn read_execve(&mut self, bytes: &[u8], body: &[u8]) {
         self.has |= HAS_EXECVE;
-        let body = bytes
-            .get(record.body as usize..record.end as usize)
-            .unwrap_or_default();
         let base = bytes.as_ptr() as usize;
         for Field {
             key,
