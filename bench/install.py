@@ -51,8 +51,9 @@ def loaded(plan: Plan | None, home: Path) -> Iterator[None]:
             except OSError:
                 continue
             added.append(data)
-        # kauditd sends later what loading them wrote: that is not the install's.
-        time.sleep(0.5)
+        if added:
+            # kauditd sends later what loading them wrote: that is not the install's.
+            time.sleep(0.5)
         try:
             yield
         finally:
@@ -93,7 +94,7 @@ def _bytes_of_install(plan: Plan, home: Path, venv: Path) -> tuple[int, int]:
     return len(records), records.count(b"\n")
 
 
-def _more(spent: list[float], without: list[float]) -> str:
+def more_than(spent: list[float], without: list[float]) -> str:
     """The median over the rounds: runs that are far apart in time differ by more than the rules cost."""
     return f"{(statistics.median(a / b for a, b in zip(spent, without, strict=True)) - 1) * 100:+.1f} %"
 
@@ -125,7 +126,7 @@ def measure(work: Path, *, quick: bool) -> Table:
     for name in plans:
         size, records = written.get(name, (0, 0))
         seconds, spent = round(statistics.median(wall[name]), 3), round(statistics.median(cpu[name]), 3)
-        slower, more = _more(wall[name], wall["no rules"]), _more(cpu[name], cpu["no rules"])
+        slower, more = more_than(wall[name], wall["no rules"]), more_than(cpu[name], cpu["no rules"])
         rows.append([name, seconds, slower, spent, more, size, records])
     ratio = written["classic"][0] / max(written["lean"][0], 1)
     return Table(

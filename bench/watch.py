@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from audit_lab import run_as, running_agent
-from install import PACKAGES, UID, install_once, loaded, shelf
+from install import PACKAGES, UID, install_once, loaded, more_than, shelf
 from report import Table
 
 from envtrail.agent.rules import make_plan
@@ -104,11 +104,10 @@ def measure(work: Path, *, quick: bool) -> Table:
                     wall[way].append(install_once(home, venv)[0])
                     seen[way] = reader.stop() if reader else Seen()
                     cpu[way].append(time.process_time() - before)
-    base = statistics.median(wall["no watch"])
     rows: list[list[str | int | float]] = []
     for way in ways:
         seconds, spent, told = statistics.median(wall[way]), statistics.median(cpu[way]), seen[way]
-        row = [way, round(seconds, 3), f"{(seconds / base - 1) * 100:+.1f} %", round(spent, 3), told.size, told.records]
+        row = [way, round(seconds, 3), more_than(wall[way], wall["no watch"]), round(spent, 3), told.size, told.records]
         rows.append([*row, told.changes(), len(told.files(venv))])
     by_notice, by_audit = (seen[way].files(venv) for way in names[1:])
     return Table(
