@@ -112,8 +112,8 @@ def measure(work: Path, *, quick: bool) -> Table:
     by_notice, by_audit = (seen[way].files(venv) for way in names[1:])
     return Table(
         title="Seeing every changed file",
-        what=f"`pip uninstall` and `pip install {' '.join(PACKAGES)}` from local wheels into a venv; the time is the install's, everything else is "
-        "of both; rules bounded to the test user, the notification for everybody. The reader's CPU is that of a process that parses the records "
+        what=f"`pip uninstall` and `pip install {' '.join(PACKAGES)}` from local wheels into a venv; the time is the install's, its cost "
+        "the median against the run without a watch of the same round, everything else is of both; rules bounded to the test user, the notification for everybody. The reader's CPU is that of a process that parses the records "
         f"and takes the files, its own part of starting pip included (the first row). Of the files that pip changed {len(by_notice & by_audit)} "
         f"are named by both ways, {len(by_notice - by_audit)} by the notification alone, {len(by_audit - by_notice)} by audit alone.",
         columns=["way", "wall s", "slower", "reader's CPU s", "bytes written", "records", "changes", "of pip, named"],
