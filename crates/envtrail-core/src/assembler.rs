@@ -1,7 +1,10 @@
 //! The whole way: bytes in, batches out.
 
+mod known;
 mod options;
 mod places;
+mod processes;
+mod tables;
 mod type_names;
 mod waiting;
 
@@ -10,22 +13,23 @@ pub use places::image_id;
 
 use crate::batch::{Columns, Facts};
 use crate::builders::Word;
-use crate::coalesce::{Coalescer, Counters, EndedBy, Gathered};
-use crate::event::{Event, Kind};
+use crate::coalesce::{Coalescer, Counters, Gathered};
+use crate::event::{Event, Key, Kind};
 use crate::fault::{Fault, FaultKind};
 use crate::file_events::note_files;
 use crate::files::{FileGroup, FileGroups, Roots};
 use crate::gaps::{SerialGap, SerialWatch};
 use crate::hints::Hints;
 use crate::parse::is_daemon_line;
-use crate::process::{Exec, Image, ProcessEvent, ProcessTable};
-use crate::procevent::{frames, Frame};
+use crate::process::ProcessEvent;
 use crate::redact::Counts;
 use crate::rewrite::redact_event;
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
+use known::Known;
 use places::{exit_code_of, place_of};
 use std::borrow::Cow;
+use tables::Tables;
 use type_names::TypeNames;
 use waiting::Waiting;
 
@@ -43,13 +47,16 @@ pub struct Batch {
     pub files: Vec<FileGroup>,
 }
 
-/// Lines of the audit log in, events as Arrow out; holds the process table.
+/// Lines of the audit log in, events as Arrow out; holds the process tables.
 pub struct Assembler {
     options: Options,
     hints: Hints,
     coalescer: Coalescer,
     serials: SerialWatch,
-    processes: ProcessTable,
+    tables: Tables,
+    known: Option<Known>,
+    /// The event whose records were given out last.
+    newest: Key,
     columns: Columns,
     roots: Roots,
     files: FileGroups,
@@ -58,12 +65,15 @@ pub struct Assembler {
     event: Event,
     ended: Vec<Gathered>,
     partial: Vec<u8>,
+    /// Bytes of the lines taken.
+    consumed: u64,
     records: Vec<u8>,
     process_events: Vec<ProcessEvent>,
     waiting: Waiting,
     faults: Vec<Fault>,
     redactions: Counts,
     complete: u64,
+    repeated: u64,
     fault_count: u64,
 }
 
@@ -74,7 +84,9 @@ impl Assembler {
             coalescer: Coalescer::new(options.limits),
             options,
             serials: SerialWatch::default(),
-            processes: ProcessTable::default(),
+            tables: Tables::default(),
+            known: None,
+            newest: Key::default(),
             columns: Columns::default(),
             roots: Roots::default(),
             files: FileGroups::default(),
@@ -83,12 +95,14 @@ impl Assembler {
             event: Event::default(),
             ended: Vec::new(),
             partial: Vec::new(),
+            consumed: 0,
             records: Vec::new(),
             process_events: Vec::new(),
             waiting: Waiting::default(),
             faults: Vec::new(),
             redactions: Counts::default(),
             complete: 0,
+            repeated: 0,
             fault_count: 0,
         }
     }
@@ -118,82 +132,31 @@ impl Assembler {
             .extend_from_slice(block.get(start..).unwrap_or_default());
     }
 
-    /// Take frames of the process connector (`procevent`): each takes its place in time among the events of the next `push`.
-    pub fn push_process_events(&mut self, block: &[u8]) {
-        for frame in frames(block) {
-            match frame {
-                Ok(Frame::Other) => {}
-                Ok(frame) => self.waiting.push(frame),
-                Err(()) => self.fault(FaultKind::BadFrame, b""),
-            }
-        }
-    }
-
-    /// A fork or exit that was observed before (rebuild); not told again. Some were told late.
-    pub fn replay_process(&mut self, frame: Frame) {
-        self.waiting.replay(frame);
+    /// Take records that were given out before (those of a segment), whole lines: an event ends where the next one begins, or with
+    /// an empty line. `offset` of its events counts from the beginning of all that is read again.
+    pub fn reread(&mut self, records: &[u8]) {
+        self.coalescer.set_reread(true);
+        self.push(records);
+        self.flush();
+        self.coalescer.set_reread(false);
     }
 
     /// Let so many of the frames that wait take effect.
     fn apply(&mut self, count: usize) {
-        let told = self.waiting.apply(count, &mut self.processes);
+        let told = self.waiting.apply(count, self.tables.own());
         self.process_events.extend(told);
     }
 
-    /// A process that was there before (from /proc).
-    #[allow(clippy::too_many_arguments)]
-    pub fn seed_process(
-        &mut self,
-        time_ms: u64,
-        pid: u32,
-        ppid: u32,
-        exe: Option<&str>,
-        argv: &[String],
-        uid: Option<u32>,
-        auid: Option<u32>,
-        ses: Option<u32>,
-    ) {
-        let mut event = Event::default();
-        event.kind = Kind::Exec;
-        for argument in argv {
-            event.argv.push(argument.as_bytes());
-        }
-        if let Some(exe) = exe {
-            event.text.extend_from_slice(exe.as_bytes());
-            event.exe = Some((0, exe.len()));
-        }
-        let hint = self.hints.of(&event);
-        self.processes.seed(&Exec {
-            comm: exe
-                .and_then(|exe| exe.rsplit('/').next())
-                .unwrap_or_default()
-                .as_bytes(),
-            id: image_id(time_ms, u64::from(pid)),
-            pid,
-            ppid,
-            hint,
-            time_ms,
-            serial: 0,
-            uid,
-            auid,
-            ses,
-        });
+    /// The records of the next `push` are read at this moment of the wall clock.
+    pub fn set_clock(&mut self, now_ms: u64) {
+        self.coalescer.set_clock(now_ms);
     }
 
-    /// Between these moments forks and exits may have been missed.
-    pub fn doubt_forks(&mut self, since_ms: u64, until_ms: u64) {
-        self.processes.doubt(since_ms, until_ms);
-    }
-
-    pub fn forget_processes(&mut self) {
-        self.waiting.clear();
-        self.processes.forget();
-    }
-
-    /// The wall clock says `now_ms`.
+    /// The wall clock says `now_ms`, and what had arrived by then was pushed.
     pub fn tick(&mut self, now_ms: u64) {
         let mut ended = std::mem::take(&mut self.ended);
         self.coalescer.tick(now_ms, &mut ended);
+        self.serials.tick(now_ms, self.options.limits.timeout_ms);
         self.emit(ended);
     }
 
@@ -233,6 +196,7 @@ impl Assembler {
     pub fn set_node(&mut self, node: &str) {
         node.clone_into(&mut self.options.node);
         self.renames += 1;
+        self.tables.forget_names();
     }
 
     /// Group what records tell of changes below these folders (rules of the profile `full` make them).
@@ -256,25 +220,9 @@ impl Assembler {
             lost: self.serials.lost,
             faults: self.fault_count + self.coalescer.counters.faults,
             in_flight: self.coalescer.in_flight() as u64,
+            repeated: self.repeated,
             ..self.coalescer.counters
         }
-    }
-
-    pub fn lineage(&self, image: u64) -> Vec<&Image> {
-        self.processes.lineage(image)
-    }
-
-    /// The image of the pid's only holder within the time before a moment, also after it has ended.
-    pub fn holder_of(&self, pid: u32, until_ms: u64, within_ms: u64) -> Option<u64> {
-        self.processes.holder_of(pid, until_ms, within_ms)
-    }
-
-    pub fn image_of(&self, pid: u32) -> Option<u64> {
-        self.processes.image_of(pid)
-    }
-
-    pub fn descendants(&self, image: u64) -> u32 {
-        self.processes.descendants(image)
     }
 
     pub fn hint_label(&self, hint: Option<u16>) -> Option<&str> {
@@ -282,18 +230,18 @@ impl Assembler {
     }
 
     fn take_line(&mut self, line: &[u8]) {
+        self.coalescer.set_position(self.consumed);
+        self.consumed += line.len() as u64 + 1;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
-            return;
+            let mut ended = std::mem::take(&mut self.ended);
+            self.coalescer.end_current(&mut ended);
+            return self.emit(ended);
         }
         match self.coalescer.take_line(line, &mut self.ended) {
             Ok(Some(key)) if !is_daemon_line(line) => {
-                self.serials.see(
-                    key.node,
-                    key.time_ms,
-                    key.serial,
-                    self.options.limits.timeout_ms,
-                );
+                self.serials
+                    .see(key.node, key.time_ms, key.serial, self.coalescer.now_ms());
             }
             Ok(_) => {}
             Err(kind) => self.fault(kind, line),
@@ -315,35 +263,37 @@ impl Assembler {
         self.event
             .read(gathered.key, &gathered.bytes, &gathered.records);
         self.apply(self.waiting.due(gathered.key.time_ms, self.event.pid));
-        let event = &mut self.event;
-        let mut redactions = 0;
-        if self.options.redact && event.may_hold_secret() {
-            redactions = redact_event(
-                &mut gathered.bytes,
-                &mut gathered.records,
-                &mut event.argv,
-                &mut self.redactions,
-            );
-            if redactions > 0 {
-                let argc = event.argc;
-                event.read(gathered.key, &gathered.bytes, &gathered.records);
-                event.argc = argc;
+        let redactions = self.redact(&mut gathered);
+        if let Some(known) = &mut self.known {
+            let node = name_of(gathered.key.node, &self.coalescer, &self.options);
+            let records = gathered.records.len();
+            if !known.take(&mut gathered, &node) {
+                self.repeated += 1;
+                return self.coalescer.recycle(gathered);
+            }
+            if gathered.records.len() != records {
+                self.event
+                    .read(gathered.key, &gathered.bytes, &gathered.records);
             }
         }
+        let offset = self.keep_records(&gathered);
+        let event = &mut self.event;
         if event.kind == Kind::File && !self.roots.is_empty() {
             note_files(&self.roots, &mut self.files, event);
         }
         let hint = self.hints.of(event);
-        let (place, told) = place_of(&mut self.processes, event, hint);
+        let name = self.coalescer.node(gathered.key.node);
+        let (table, salt) = self
+            .tables
+            .of_node(gathered.key.node, name, &self.options.node);
+        let (place, told) = place_of(table, event, salt, hint);
         self.process_events.extend(told);
         let missing = event.missing | if gathered.truncated { 2 } else { 0 };
         if missing == 0 {
             self.complete += 1;
         }
-        let offset = self.records.len() as u64;
-        self.records.extend_from_slice(&gathered.bytes);
         let node = name_of(gathered.key.node, &self.coalescer, &self.options);
-        let ended_by = gathered.ended_by.unwrap_or(EndedBy::Flush);
+        let ended_by = gathered.ended_by();
         let facts = Facts {
             node: Word {
                 number: self.renames << 16 | gathered.key.node,
@@ -370,6 +320,40 @@ impl Assembler {
         };
         self.columns.push(event, &facts);
         self.coalescer.recycle(gathered);
+    }
+
+    /// Where an event's records lie: among those given out by this drain, or among those read again since the beginning.
+    fn keep_records(&mut self, gathered: &Gathered) -> u64 {
+        if self.coalescer.is_reread() {
+            return gathered.position;
+        }
+        if std::mem::replace(&mut self.newest, gathered.key) == gathered.key {
+            // An empty line ends the event before: what is late follows it at once.
+            self.records.push(b'\n');
+        }
+        let offset = self.records.len() as u64;
+        self.records.extend_from_slice(&gathered.bytes);
+        offset
+    }
+
+    /// Take the secrets out of the event that was read; how many there were.
+    fn redact(&mut self, gathered: &mut Gathered) -> u32 {
+        let event = &mut self.event;
+        if !self.options.redact || !event.may_hold_secret() {
+            return 0;
+        }
+        let redactions = redact_event(
+            &mut gathered.bytes,
+            &mut gathered.records,
+            &mut event.argv,
+            &mut self.redactions,
+        );
+        if redactions > 0 {
+            let argc = event.argc;
+            event.read(gathered.key, &gathered.bytes, &gathered.records);
+            event.argc = argc;
+        }
+        redactions
     }
 
     fn fault(&mut self, kind: FaultKind, line: &[u8]) {

@@ -1,8 +1,13 @@
 //! Records that share node, time and serial become an event.
 //!
-//! An event ends as auditd.conf(5) says: with EOE, with PROCTITLE (auditd's file on disk holds no EOE; one that follows at once still
-//! joins), by a type that comes alone, or by a timeout, on event time and on a wall tick. What arrives later is *late*: an event of
-//! its own with the same identity.
+//! An event is complete with EOE, with a type that comes alone, with PROCTITLE (auditd's file on disk holds no EOE; one that follows
+//! soon still joins), or by *arrival*: so many lines of its node, or so long, after its last record was read. Its stamp never ends it:
+//! the kernel stamps at the entry of a system call and writes at its exit, clocks are set, and older files are read after newer ones.
+//!
+//! Events of a node are given out in the order of their first records, whatever completes them: the order is the same with and without
+//! EOE. What arrives after an event was given out is *late*: an event of its own with the same identity.
+//!
+//! What was given out before (a segment) is read again in that order: there an event ends where the next one begins.
 
 mod gathered;
 
@@ -15,29 +20,57 @@ use crate::types;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
-/// Lines that an event may still wait for its EOE after its PROCTITLE.
+/// Lines of its node that an event may still wait for its EOE after its PROCTITLE.
 const EOE_WITHIN_LINES: u64 = 64;
 /// Wall time that it may wait.
 const EOE_WITHIN_MS: u64 = 50;
+/// Lines of its node after which an event without an end is given out: the cores of a large machine mix their records far less.
+const ARRIVES_WITHIN_LINES: u64 = 1024;
 /// Size of the memory of what is done; late records of older events are taken for new ones.
 const DONE: usize = 1 << 16;
+/// Names of machines that are told apart.
+const MOST_NODES: usize = 1 << 16;
+
+/// Events of one node that were not given out yet, in the order of their first records.
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<Gathered>,
+    /// Number of the front; those behind it count on.
+    first: u64,
+    lines: u64,
+}
+
+impl Queue {
+    fn get_mut(&mut self, number: u64) -> Option<&mut Gathered> {
+        let at = number.checked_sub(self.first)?;
+        self.events.get_mut(usize::try_from(at).ok()?)
+    }
+
+    fn pop(&mut self) -> Option<Gathered> {
+        let front = self.events.pop_front()?;
+        self.first += 1;
+        Some(front)
+    }
+}
 
 /// Events in the making.
 pub struct Coalescer {
     limits: Limits,
+    /// What is read was given out before, event by event.
+    is_reread: bool,
     nodes: Vec<Vec<u8>>,
-    slots: Vec<Gathered>,
-    free: Vec<usize>,
+    numbers: FxHashMap<Vec<u8>, u32>,
+    last_node: u32,
+    queues: Vec<Queue>,
+    in_flight: usize,
+    bytes: usize,
     spare: Vec<(Vec<u8>, Vec<Record>)>,
-    open: FxHashMap<Key, usize>,
-    last: Option<usize>,
+    open: FxHashMap<Key, u64>,
+    last: Option<(Key, u64)>,
     last_stamp: LastStamp,
-    arrivals: VecDeque<(usize, u64)>,
-    lingering: VecDeque<(usize, u64)>,
     done: Vec<Key>,
-    uses: u64,
+    position: u64,
     now_ms: u64,
-    newest_ms: u64,
     pub counters: Counters,
 }
 
@@ -45,19 +78,20 @@ impl Coalescer {
     pub fn new(limits: Limits) -> Self {
         Coalescer {
             limits,
+            is_reread: false,
             nodes: vec![Vec::new()],
-            slots: Vec::new(),
-            free: Vec::new(),
+            numbers: FxHashMap::default(),
+            last_node: 0,
+            queues: vec![Queue::default()],
+            in_flight: 0,
+            bytes: 0,
             spare: Vec::new(),
             open: FxHashMap::default(),
             last: None,
             last_stamp: LastStamp::default(),
-            arrivals: VecDeque::new(),
-            lingering: VecDeque::new(),
             done: vec![Key::default(); DONE],
-            uses: 0,
+            position: 0,
             now_ms: 0,
-            newest_ms: 0,
             counters: Counters::default(),
         }
     }
@@ -70,8 +104,21 @@ impl Coalescer {
             .unwrap_or_default()
     }
 
+    pub fn is_reread(&self) -> bool {
+        self.is_reread
+    }
+
+    /// The lines that follow were given out before; nothing is in flight.
+    pub fn set_reread(&mut self, is_reread: bool) {
+        self.is_reread = is_reread;
+    }
+
     pub fn in_flight(&self) -> usize {
-        self.open.len()
+        self.in_flight
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
     }
 
     /// Take one line without its newline. Ended events go to `out`; hand each back with `recycle`.
@@ -85,71 +132,82 @@ impl Coalescer {
         let stamp = parse_stamp(line, &mut self.last_stamp)?;
         self.counters.records += 1;
         let key = Key {
-            node: self.number_of_node(stamp.node),
+            node: self.number_of_node(stamp.node)?,
             time_ms: stamp.time_ms,
             serial: stamp.serial,
         };
-        if types::is_single(stamp.record_type) {
-            let mut alone = self.take_slot(key);
-            alone.add(line, &stamp, &self.limits, &mut self.counters);
-            alone.ended_by = Some(if self.is_done(&key) {
-                EndedBy::Late
-            } else {
-                EndedBy::Single
-            });
-            self.finish(alone, out);
-            return Ok(Some(key));
+        let known = self.find(&key);
+        if known.is_none() && self.is_reread {
+            self.end_current(out);
         }
-        let found = self.find(&key);
-        let slot = match found {
-            Some(slot) => slot,
+        let number = match known {
+            Some(number) => number,
             None if stamp.record_type == types::EOE && self.is_done(&key) => return Ok(None),
-            None => self.open_slot(key, out)?,
+            None => self.open(key, out),
         };
-        let Some(gathered) = self.slots.get_mut(slot) else {
+        let Some(queue) = self.queues.get_mut(key.node as usize) else {
             return Ok(None);
         };
+        queue.lines += 1;
+        let read_line = queue.lines;
+        let Some(gathered) = queue.get_mut(number) else {
+            return Ok(None);
+        };
+        let before = gathered.bytes.len();
         let fault = gathered.add(line, &stamp, &self.limits, &mut self.counters);
-        match stamp.record_type {
-            types::EOE => {
-                let gathered = std::mem::take(gathered);
-                self.leave(slot, gathered, EndedBy::Eoe, out);
-            }
-            types::PROCTITLE => {
-                gathered.ended_line = Some(self.counters.lines);
-                self.lingering.push_back((slot, gathered.use_number));
-            }
-            _ => {}
+        self.bytes += gathered.bytes.len() - before;
+        (gathered.read_line, gathered.read_ms) = (read_line, self.now_ms);
+        gathered.has_proctitle |= stamp.record_type == types::PROCTITLE;
+        let is_alone = known.is_none() && types::is_single(stamp.record_type);
+        if stamp.record_type == types::EOE || is_alone {
+            gathered.is_ended = true;
         }
-        fault.map_or(Ok(found.is_none().then_some(key)), Err)
+        if gathered.is_ended && !self.is_reread {
+            self.close(&key);
+        }
+        self.release(key.node as usize, out);
+        fault.map_or(Ok(known.is_none().then_some(key)), Err)
     }
 
-    /// The wall clock says `now_ms`.
-    pub fn tick(&mut self, now_ms: u64, out: &mut Vec<Gathered>) {
-        let before = self.now_ms;
+    /// The next line lies this many bytes behind the beginning of what is read.
+    pub fn set_position(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    /// The lines that follow are read at this moment of the wall clock.
+    pub fn set_clock(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
-        if before == 0 {
-            return;
+    }
+
+    /// The wall clock says `now_ms`, and all that had arrived by then was taken.
+    pub fn tick(&mut self, now_ms: u64, out: &mut Vec<Gathered>) {
+        self.set_clock(now_ms);
+        for node in 0..self.queues.len() {
+            if let Some(front) = self
+                .queues
+                .get_mut(node)
+                .and_then(|queue| queue.events.front_mut())
+            {
+                if front.read_ms == 0 {
+                    front.read_ms = now_ms;
+                }
+            }
+            self.release(node, out);
         }
-        self.release_lingering(out, |gathered, now, _| {
-            gathered.arrived_ms + EOE_WITHIN_MS <= now
-        });
-        self.expire(out);
     }
 
     /// Nothing more will come: let everything go.
     pub fn flush(&mut self, out: &mut Vec<Gathered>) {
-        while let Some((slot, use_number)) = self.arrivals.pop_front() {
-            if let Some(gathered) = self.take_if(slot, use_number) {
-                let ended = if gathered.ended_line.is_some() {
-                    EndedBy::Proctitle
-                } else {
-                    EndedBy::Flush
-                };
-                self.leave(slot, gathered, ended, out);
-            }
+        for node in 0..self.queues.len() {
+            while self.give_out(node, out) {}
         }
-        self.lingering.clear();
+    }
+
+    /// The event that is read again ends here, whatever follows.
+    pub fn end_current(&mut self, out: &mut Vec<Gathered>) {
+        if let Some((key, _)) = self.last.filter(|_| self.is_reread) {
+            self.give_out(key.node as usize, out);
+        }
     }
 
     /// Give back an event's allocations.
@@ -161,180 +219,125 @@ impl Coalescer {
         }
     }
 
-    fn find(&mut self, key: &Key) -> Option<usize> {
-        if let Some(last) = self.last {
-            if self
-                .slots
-                .get(last)
-                .is_some_and(|slot| slot.key == *key && slot.use_number != 0)
-            {
-                return Some(last);
+    fn find(&mut self, key: &Key) -> Option<u64> {
+        if let Some((last, number)) = self.last {
+            if last == *key {
+                return Some(number);
             }
         }
-        let found = self.open.get(key).copied();
-        self.last = found.or(self.last);
-        found
+        let number = *self.open.get(key)?;
+        self.last = Some((*key, number));
+        Some(number)
     }
 
-    fn open_slot(&mut self, key: Key, out: &mut Vec<Gathered>) -> Result<usize, FaultKind> {
-        self.newest_ms = self.newest_ms.max(key.time_ms);
-        let lines = self.counters.lines;
-        self.release_lingering(out, |gathered, _, _| {
-            gathered
-                .ended_line
-                .is_some_and(|ended| ended + EOE_WITHIN_LINES < lines)
-        });
-        self.expire(out);
-        let mut crowded = false;
-        while self.open.len() >= self.limits.max_in_flight {
-            let Some((slot, use_number)) = self.arrivals.pop_front() else {
+    fn open(&mut self, key: Key, out: &mut Vec<Gathered>) -> u64 {
+        let mut is_crowded = false;
+        while self.in_flight >= self.limits.max_in_flight
+            || self.bytes > self.limits.max_event_bytes.saturating_mul(2)
+        {
+            is_crowded = true;
+            let own = key.node as usize;
+            let given = self.give_out(own, out)
+                || (0..self.queues.len()).any(|node| self.give_out(node, out));
+            if !given {
                 break;
-            };
-            if let Some(gathered) = self.take_if(slot, use_number) {
-                crowded = true;
-                self.leave(slot, gathered, EndedBy::Timeout, out);
             }
         }
-        if crowded {
+        if is_crowded {
             self.counters.faults += 1;
         }
-        let mut gathered = self.take_slot(key);
-        gathered.late = self.is_done(&key);
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => {
-                self.slots.push(Gathered::default());
-                self.slots.len() - 1
-            }
-        };
-        self.arrivals.push_back((slot, gathered.use_number));
-        self.put_back(slot, gathered);
-        self.open.insert(key, slot);
-        self.last = Some(slot);
-        Ok(slot)
-    }
-
-    fn take_slot(&mut self, key: Key) -> Gathered {
-        self.uses += 1;
         let (bytes, records) = self.spare.pop().unwrap_or_default();
-        Gathered {
+        let gathered = Gathered {
             key,
             bytes,
             records,
-            arrived_ms: self.now_ms,
-            use_number: self.uses,
+            position: self.position,
+            is_late: self.is_done(&key),
             ..Gathered::default()
+        };
+        let Some(queue) = self.queues.get_mut(key.node as usize) else {
+            return 0;
+        };
+        let number = queue.first + queue.events.len() as u64;
+        queue.events.push_back(gathered);
+        self.in_flight += 1;
+        self.open.insert(key, number);
+        self.last = Some((key, number));
+        number
+    }
+
+    /// Give out what is complete at the front of a node's queue.
+    fn release(&mut self, node: usize, out: &mut Vec<Gathered>) {
+        while self.is_due(node) {
+            self.give_out(node, out);
         }
     }
 
-    fn put_back(&mut self, slot: usize, gathered: Gathered) {
-        if let Some(place) = self.slots.get_mut(slot) {
-            *place = gathered;
-        }
+    fn is_due(&self, node: usize) -> bool {
+        let Some(queue) = self.queues.get(node) else {
+            return false;
+        };
+        let Some(front) = queue.events.front().filter(|_| !self.is_reread) else {
+            return false;
+        };
+        let (lines, wait_ms) = if front.has_proctitle {
+            (EOE_WITHIN_LINES, EOE_WITHIN_MS)
+        } else {
+            (ARRIVES_WITHIN_LINES, self.limits.timeout_ms)
+        };
+        front.is_ended
+            || front.read_line + lines < queue.lines
+            || (front.read_ms > 0 && front.read_ms + wait_ms <= self.now_ms)
     }
 
-    fn take_if(&mut self, slot: usize, use_number: u64) -> Option<Gathered> {
-        let place = self.slots.get_mut(slot)?;
-        (place.use_number == use_number).then(|| std::mem::take(place))
-    }
-
-    fn release_lingering(
-        &mut self,
-        out: &mut Vec<Gathered>,
-        is_due: impl Fn(&Gathered, u64, u64) -> bool,
-    ) {
-        while let Some((slot, use_number)) = self.lingering.front().copied() {
-            let due = match self.slots.get(slot) {
-                Some(gathered) if gathered.use_number == use_number => {
-                    is_due(gathered, self.now_ms, self.newest_ms)
-                }
-                _ => true,
-            };
-            if !due {
-                return;
-            }
-            self.lingering.pop_front();
-            if let Some(gathered) = self.take_if(slot, use_number) {
-                self.leave(slot, gathered, EndedBy::Proctitle, out);
-            }
+    fn give_out(&mut self, node: usize, out: &mut Vec<Gathered>) -> bool {
+        let Some(gathered) = self.queues.get_mut(node).and_then(Queue::pop) else {
+            return false;
+        };
+        self.in_flight -= 1;
+        self.bytes -= gathered.bytes.len().min(self.bytes);
+        if !gathered.is_ended || self.is_reread {
+            self.close(&gathered.key);
         }
-    }
-
-    fn expire(&mut self, out: &mut Vec<Gathered>) {
-        while let Some((slot, use_number)) = self.arrivals.front().copied() {
-            let timeout_ms = self.limits.timeout_ms;
-            let due = match self.slots.get(slot) {
-                Some(gathered) if gathered.use_number == use_number => {
-                    gathered.key.time_ms + timeout_ms < self.newest_ms
-                        || (gathered.arrived_ms > 0
-                            && gathered.arrived_ms + timeout_ms < self.now_ms)
-                }
-                _ => true,
-            };
-            if !due {
-                return;
-            }
-            self.arrivals.pop_front();
-            if let Some(gathered) = self.take_if(slot, use_number) {
-                let ended = if gathered.ended_line.is_some() {
-                    EndedBy::Proctitle
-                } else {
-                    EndedBy::Timeout
-                };
-                self.leave(slot, gathered, ended, out);
-            }
-        }
-    }
-
-    fn leave(
-        &mut self,
-        slot: usize,
-        mut gathered: Gathered,
-        ended_by: EndedBy,
-        out: &mut Vec<Gathered>,
-    ) {
-        gathered.ended_by = Some(ended_by);
-        self.close(slot, gathered, out);
-    }
-
-    fn close(&mut self, slot: usize, mut gathered: Gathered, out: &mut Vec<Gathered>) {
-        self.open.remove(&gathered.key);
-        self.free.push(slot);
-        if self.last == Some(slot) {
-            self.last = None;
-        }
-        if gathered.late {
-            gathered.ended_by = Some(EndedBy::Late);
-        }
-        self.finish(gathered, out);
-    }
-
-    fn finish(&mut self, gathered: Gathered, out: &mut Vec<Gathered>) {
-        if gathered.ended_by == Some(EndedBy::Late) {
-            self.counters.late += 1;
-        }
+        self.counters.late += u64::from(gathered.is_late);
         self.counters.events += 1;
-        if let Some(place) = self.done.get_mut(gathered.key.serial as usize % DONE) {
-            *place = gathered.key;
-        }
         out.push(gathered);
+        true
+    }
+
+    /// What comes under this identity from now on is late.
+    fn close(&mut self, key: &Key) {
+        self.open.remove(key);
+        self.last = self.last.filter(|(last, _)| last != key);
+        if let Some(place) = self.done.get_mut(key.serial as usize % DONE) {
+            *place = *key;
+        }
     }
 
     fn is_done(&self, key: &Key) -> bool {
         self.done.get(key.serial as usize % DONE) == Some(key)
     }
 
-    fn number_of_node(&mut self, node: &[u8]) -> u32 {
+    /// Number of a node's name, a new one for a new name.
+    pub fn number_of_node(&mut self, node: &[u8]) -> Result<u32, FaultKind> {
         if node.is_empty() {
-            return 0;
+            return Ok(0);
         }
-        match self.nodes.iter().position(|known| known == node) {
-            Some(at) => at as u32,
-            None if self.nodes.len() < 65_536 => {
+        if self.node(self.last_node) == node {
+            return Ok(self.last_node);
+        }
+        let number = match self.numbers.get(node) {
+            Some(number) => *number,
+            None if self.nodes.len() < MOST_NODES => {
+                let number = self.nodes.len() as u32;
                 self.nodes.push(node.to_vec());
-                (self.nodes.len() - 1) as u32
+                self.numbers.insert(node.to_vec(), number);
+                self.queues.push(Queue::default());
+                number
             }
-            None => 0,
-        }
+            None => return Err(FaultKind::TooManyNodes),
+        };
+        self.last_node = number;
+        Ok(number)
     }
 }

@@ -11,6 +11,8 @@ pub enum FaultKind {
     EventTooLong,
     /// More events were in flight than allowed; the oldest left incomplete.
     TooManyInFlight,
+    /// The log names more machines than are told apart.
+    TooManyNodes,
     /// A frame of the process connector is malformed.
     BadFrame,
 }
@@ -23,6 +25,7 @@ impl FaultKind {
             FaultKind::BadStamp => "bad_stamp",
             FaultKind::EventTooLong => "event_too_long",
             FaultKind::TooManyInFlight => "too_many_in_flight",
+            FaultKind::TooManyNodes => "too_many_nodes",
             FaultKind::BadFrame => "bad_frame",
         }
     }

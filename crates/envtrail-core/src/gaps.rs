@@ -13,16 +13,22 @@ pub struct SerialGap {
     pub last: u64,
     pub since_ms: u64,
     pub until_ms: u64,
+    /// When it was found: event of its node, wall clock (0: not known).
+    found_at: u64,
+    found_ms: u64,
 }
 
 /// Holes open at one time; past it the oldest are reported early.
 const MAX_OPEN: usize = 1024;
+/// Events of a node after which a hole stays one, where the wall clock is not known.
+const FILLED_WITHIN_EVENTS: u64 = 4096;
 /// A step back or forth larger than this is another counter, not a hole.
 const MAX_STEP: u64 = 1_000_000;
 
 #[derive(Default)]
 struct Node {
     newest: Option<(u64, u64)>,
+    events: u64,
     open: VecDeque<SerialGap>,
 }
 
@@ -35,8 +41,8 @@ pub struct SerialWatch {
 }
 
 impl SerialWatch {
-    /// A record of the kernel with this serial was seen.
-    pub fn see(&mut self, node: u32, time_ms: u64, serial: u64, timeout_ms: u64) {
+    /// An event of the kernel with this serial was seen at `now_ms` of the wall clock.
+    pub fn see(&mut self, node: u32, time_ms: u64, serial: u64, now_ms: u64) {
         let at = node as usize;
         if self.nodes.len() <= at {
             self.nodes.resize_with(at + 1, Node::default);
@@ -44,6 +50,7 @@ impl SerialWatch {
         let Some(entry) = self.nodes.get_mut(at) else {
             return;
         };
+        entry.events += 1;
         match entry.newest {
             Some((newest, _)) if serial == newest => {}
             Some((newest, since_ms)) if serial > newest => {
@@ -54,6 +61,8 @@ impl SerialWatch {
                         last: serial - 1,
                         since_ms,
                         until_ms: time_ms,
+                        found_at: entry.events,
+                        found_ms: now_ms,
                     });
                 }
                 entry.newest = Some((serial, time_ms));
@@ -67,15 +76,35 @@ impl SerialWatch {
             Some(_) => {}
             None => entry.newest = Some((serial, time_ms)),
         }
-        while entry
-            .open
-            .front()
-            .is_some_and(|gap| gap.until_ms + timeout_ms < time_ms)
-            || entry.open.len() > MAX_OPEN
+        let is_over = |node: &Node| {
+            let is_lost = |gap: &SerialGap| gap.found_at + FILLED_WITHIN_EVENTS < node.events;
+            node.open.len() > MAX_OPEN || node.open.front().is_some_and(is_lost)
+        };
+        while self.nodes.get(at).is_some_and(is_over) {
+            self.lose(at);
+        }
+    }
+
+    /// The wall clock says `now_ms`: holes that were found `timeout_ms` ago stay such.
+    pub fn tick(&mut self, now_ms: u64, timeout_ms: u64) {
+        let is_lost = |gap: &SerialGap| gap.found_ms > 0 && gap.found_ms + timeout_ms < now_ms;
+        for at in 0..self.nodes.len() {
+            while self
+                .nodes
+                .get(at)
+                .is_some_and(|node| node.open.front().is_some_and(is_lost))
+            {
+                self.lose(at);
+            }
+        }
+    }
+
+    fn lose(&mut self, node: usize) {
+        if let Some(gap) = self
+            .nodes
+            .get_mut(node)
+            .and_then(|node| node.open.pop_front())
         {
-            let Some(gap) = entry.open.pop_front() else {
-                break;
-            };
             self.lost += gap.last - gap.first + 1;
             self.found.push(gap);
         }
@@ -88,10 +117,13 @@ impl SerialWatch {
 
     /// Nothing more will come: what is open is lost.
     pub fn flush(&mut self) {
-        for node in &mut self.nodes {
-            for gap in node.open.drain(..) {
-                self.lost += gap.last - gap.first + 1;
-                self.found.push(gap);
+        for node in 0..self.nodes.len() {
+            while self
+                .nodes
+                .get(node)
+                .is_some_and(|node| !node.open.is_empty())
+            {
+                self.lose(node);
             }
         }
     }
@@ -142,7 +174,7 @@ mod tests {
     fn lost(serials: &[u64]) -> u64 {
         let mut watch = SerialWatch::default();
         for (at, serial) in serials.iter().enumerate() {
-            watch.see(0, 1_000_000 + at as u64, *serial, 2000);
+            watch.see(0, 1_000_000 + at as u64, *serial, 0);
         }
         watch.flush();
         watch.lost

@@ -42,6 +42,17 @@ impl Hints {
         self.labels.get(hint as usize).map(String::as_str)
     }
 
+    /// All labels, by number.
+    pub fn labels(&self) -> Vec<String> {
+        self.labels.clone()
+    }
+
+    /// The number of a label.
+    pub fn number(&self, label: &str) -> Option<u16> {
+        let at = self.labels.iter().position(|known| known == label)?;
+        u16::try_from(at).ok()
+    }
+
     /// The hint of an event.
     pub fn of(&self, event: &Event) -> Option<u16> {
         match event.kind {

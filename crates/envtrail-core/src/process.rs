@@ -14,6 +14,7 @@ pub use entries::{Exec, Image, Place, ProcessEvent};
 
 use entries::{short, Process};
 use near::NearMap;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Images of processes that ended longer ago than this (event time) are forgotten.
@@ -26,7 +27,7 @@ const KEEP_EXIT_MS: u64 = 10_000;
 pub const CLOCK_SLACK_MS: u64 = 20;
 
 /// All processes of one machine since boot, as far as they were seen.
-#[derive(Default)]
+#[derive(Default, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessTable {
     processes: NearMap<u32, Process>,
     images: NearMap<u64, Image>,
@@ -156,6 +157,18 @@ impl ProcessTable {
             self.place_of(pid)
         } else {
             Place::default()
+        }
+    }
+
+    /// Whether it holds this image.
+    pub fn holds(&self, image: u64) -> bool {
+        self.images.contains_key(&image)
+    }
+
+    /// Give every hint of an image another number, or none.
+    pub fn renumber_hints(&mut self, number_of: impl Fn(u16) -> Option<u16>) {
+        for image in self.images.values_mut() {
+            image.hint = image.hint.and_then(&number_of);
         }
     }
 

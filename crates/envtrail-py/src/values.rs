@@ -8,6 +8,7 @@ use envtrail_core::procevent::Frame;
 use envtrail_core::redact::{self, Counts, KINDS};
 use envtrail_core::rewrite::redact_arguments;
 use envtrail_core::{process, schema, seal, syscalls, text, types};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::collections::BTreeMap;
@@ -60,6 +61,7 @@ pub struct Counters {
     late: u64,
     lost: u64,
     duplicate: u64,
+    repeated: u64,
     faults: u64,
     in_flight: u64,
 }
@@ -163,6 +165,10 @@ impl Assembler {
         py.detach(|| self.inner.push(block));
     }
 
+    fn reread(&mut self, py: Python<'_>, records: &[u8]) {
+        py.detach(|| self.inner.reread(records));
+    }
+
     fn push_process_events(&mut self, block: &[u8]) {
         self.inner.push_process_events(block);
     }
@@ -215,6 +221,30 @@ impl Assembler {
 
     fn set_node(&mut self, node: &str) {
         self.inner.set_node(node);
+    }
+
+    fn set_import(&mut self, is_import: bool, continues: bool) {
+        self.inner.set_import(is_import, continues);
+    }
+
+    fn remember(&mut self, py: Python<'_>, records: &[u8]) {
+        py.detach(|| self.inner.remember(records));
+    }
+
+    fn save_processes(&self) -> PyResult<String> {
+        self.inner
+            .save_processes()
+            .map_err(|fault| PyValueError::new_err(fault.to_string()))
+    }
+
+    fn restore_processes(&mut self, text: &str) -> PyResult<()> {
+        self.inner
+            .restore_processes(text)
+            .map_err(|fault| PyValueError::new_err(fault.to_string()))
+    }
+
+    fn set_clock(&mut self, now_ms: u64) {
+        self.inner.set_clock(now_ms);
     }
 
     fn tick(&mut self, now_ms: u64) {
@@ -296,6 +326,7 @@ impl Assembler {
             late: all.late,
             lost: all.lost,
             duplicate: all.duplicate,
+            repeated: all.repeated,
             faults: all.faults,
             in_flight: all.in_flight,
         }

@@ -73,6 +73,7 @@ def open_trail(config: Config, *, world: World, on_result: Callable[[Result], No
         pipeline = make_pipeline(config, state, writer=writer, world=world)
         resume(pipeline, writer.layout)
         pipeline.on_result = on_result
+        writer.carry = pipeline.carried
         try:
             yield Opened(pipeline=pipeline, writer=writer, state=state)
         finally:

@@ -13,10 +13,12 @@ from envtrail.agent.build import make_pipeline
 from envtrail.agent.pipeline import Result
 from envtrail.config import Config
 from envtrail.errors import InputError
+from envtrail.interpret.tools import hints
 from envtrail.model.operation import Operation
 from envtrail.store.layout import Layout
 from envtrail.store.reader import iterate_steps
 from envtrail.store.state import State
+from envtrail.store.typed import repair_events
 
 _PAUSE_S = 0.4
 
@@ -47,4 +49,6 @@ def play(config: Config, *, on_result: Callable[[Result], None], pause: bool) ->
     for step in iterate_steps(layout):
         pipeline.replay(step.segment, step.records, step.observations)
     state.close()
+    for number in layout.numbers():
+        repair_events(layout, number, hints(config.names("interpret.ai_agents")))
     return folder

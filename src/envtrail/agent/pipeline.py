@@ -31,6 +31,7 @@ from envtrail.model.observation import (
     FindingMade,
     GapFound,
     Observation,
+    ProcessesCarried,
     ProcessExited,
     ProcessForked,
     RecordsRedacted,
@@ -128,6 +129,8 @@ class Pipeline:
         doubt_forks(self.assembler, lost)
         if block.processes:
             self.assembler.push_process_events(block.processes)
+        if wall_ms is not None:
+            self.assembler.set_clock(wall_ms)
         if block.records:
             self.assembler.push(block.records)
         if wall_ms is not None:
@@ -143,7 +146,7 @@ class Pipeline:
             source = str(block.position.get("source", ""))
             observations.append(CursorMoved(time_ms=now_ms, source=source, position=block.position))
         events = _events(batch)
-        if events.num_rows and events.column("ended_by")[events.num_rows - 1].as_py() != "timeout":
+        if events.num_rows and events.column("ended_by")[events.num_rows - 1].as_py() != "arrival":
             self.lag_ms = max(0, now_ms - events.column("time")[events.num_rows - 1].cast(pa.int64()).as_py())
         if wall_ms is not None:
             self.files.hold([*block.files, *batch.files], now_ms)
@@ -175,6 +178,11 @@ class Pipeline:
         if self._has_ungranted and self.full_since_ms is None:
             self._has_ungranted = False
             self.take_up(now_ms)
+
+    def carried(self) -> list[Observation]:
+        """What a segment that begins now begins with."""
+        tables = msgspec.Raw(self.assembler.save_processes().encode())
+        return [ProcessesCarried(time_ms=int(time.time() * 1000), tables=tables)]
 
     def finish(self, now_ms: int) -> None:
         """End an import: what is still open is let go as it is."""

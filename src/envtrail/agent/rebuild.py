@@ -11,9 +11,11 @@ from msgspec import Struct
 from envtrail.agent.build import make_pipeline
 from envtrail.config import Config
 from envtrail.errors import InputError
+from envtrail.interpret.tools import hints
 from envtrail.store.layout import Layout, writer_lock
 from envtrail.store.reader import iterate_steps
 from envtrail.store.state import State
+from envtrail.store.typed import repair_events
 
 
 class RebuildReport(Struct, frozen=True, kw_only=True):
@@ -21,10 +23,12 @@ class RebuildReport(Struct, frozen=True, kw_only=True):
 
     segments: int
     results: int
+    repaired: int
+    """Segments whose typed events were made again: missing, or of an older format."""
 
 
 def rebuild_state(config: Config, *, on_progress: Callable[[int], None] | None = None) -> RebuildReport:
-    """Go through every segment with the wishes ignored; replace state.sqlite when the new one is whole.
+    """Go through every segment; replace state.sqlite when the new one is whole, and typed events that are not of this format.
 
     Raises:
         CannotRunError: an agent is writing this trail.
@@ -59,10 +63,12 @@ def rebuild_state(config: Config, *, on_progress: Callable[[int], None] | None =
         for suffix in ("-wal", "-shm"):
             layout.folder.joinpath("state.sqlite" + suffix).unlink(missing_ok=True)
         fresh.replace(layout.state)
+        names = hints(config.names("interpret.ai_agents"))
+        repaired = sum(repair_events(layout, number, names) for number in layout.numbers())
     finally:
         _remove(fresh)
         lock.close()
-    return RebuildReport(segments=len(segments), results=results)
+    return RebuildReport(segments=len(segments), results=results, repaired=repaired)
 
 
 def _remove(database: Path) -> None:

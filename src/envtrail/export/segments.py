@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from envtrail.export.book import Parcel
 from envtrail.export.ecs_events import event_documents
 from envtrail.export.frame import Site
 from envtrail.store.hot import read_header
-from envtrail.store.layout import EVENTS, Layout
+from envtrail.store.layout import Layout
 from envtrail.store.open_events import OpenEvents
+from envtrail.store.typed import read_events
 
 
 class SegmentReader:
@@ -110,7 +110,7 @@ class SegmentReader:
         if self._open is not None and self._open.number == number:
             self.close()
         try:
-            table = pq.read_table(self._layout.segment(number) / EVENTS)
+            table = read_events(self._layout, number)
         except FileNotFoundError:
             return None
         # What is read from a disk may be anything; the core takes its word.

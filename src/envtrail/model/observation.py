@@ -43,13 +43,22 @@ class ImportStarted(_Observation, frozen=True, tag="import_started"):
     size_bytes: int
     node: str
     translated_from: str | None = None
-    """`auditbeat`: the records are a translation of documents, not what the kernel wrote. Null for audit logs."""
+    """`auditbeat`: the records are a translation of documents, not what the kernel wrote. None for audit logs."""
+    continues: bool = False
+    """It is a rotated part of the same log as the file before: what was going on there goes on."""
 
 
 class ImportEnded(_Observation, frozen=True, tag="import_ended"):
     """The last record of the imported file has been read."""
 
     path: str
+
+
+class ProcessesCarried(_Observation, frozen=True, tag="processes_carried"):
+    """The process tables when the segment began, so that it can be read without those before it."""
+
+    tables: msgspec.Raw
+    """As the core writes them."""
 
 
 class ProcessForked(_Observation, frozen=True, tag="process_forked"):
@@ -301,6 +310,7 @@ Observation = Union[
     NameResolved,
     OperationJudged,
     PolicyLoaded,
+    ProcessesCarried,
     ProcessExited,
     ProcessForked,
     ProcessSeen,
@@ -314,6 +324,10 @@ Observation = Union[
     LooksMade,
     SuppressionSet,
 ]
+
+
+CARRIED = (ProcessesCarried,)
+"""What a segment begins with."""
 
 
 class Entry(Struct, frozen=True, kw_only=True):

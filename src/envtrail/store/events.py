@@ -17,6 +17,7 @@ from envtrail.store.layout import EVENTS, OBSERVATIONS, RECORDS, ZST, Layout
 from envtrail.store.parse import parse_segment
 from envtrail.store.reader import read_file, whole_lines
 from envtrail.store.seal import read_seal
+from envtrail.store.typed import RecordsOf, is_current, make_events, places_by_event
 from envtrail.store.store import EventRow, Query
 
 _SAFE = {
@@ -63,7 +64,7 @@ def _groups(spans: Sequence[_Span], *, oldest_first: bool) -> list[list[_Span]]:
 def _find_in(
     layout: Layout, spans: Sequence[_Span], query: Query, database: duckdb.DuckDBPyConnection, *, with_records: bool
 ) -> Iterator[EventRow]:
-    records: dict[int, bytes] = {}
+    quotes = _Quotes(layout) if with_records else None
     where, values = _conditions(query)
     direction = "ASC" if query.oldest_first else "DESC"
     sql = " UNION ALL BY NAME ".join(f"SELECT {span.segment} AS segment, * FROM {span.relation}" for span in spans)
@@ -77,12 +78,7 @@ def _find_in(
         for row in rows:
             values_of_row: dict[str, Any] = dict(zip(names, row, strict=True))
             segment = values_of_row.pop("segment")
-            offset, length = values_of_row["offset"], values_of_row["length"]
-            text = None
-            if with_records:
-                if segment not in records:
-                    records[segment] = _records_of(layout, segment)
-                text = records[segment][offset : offset + length].decode("utf-8", "backslashreplace")
+            text = quotes.of(segment, values_of_row) if quotes is not None else None
             yield EventRow(segment=segment, values=values_of_row, records=text)
 
 
@@ -97,20 +93,26 @@ def event_relations(layout: Layout, query: Query, database: duckdb.DuckDBPyConne
 
 
 def _spans(layout: Layout, query: Query, database: duckdb.DuckDBPyConnection) -> Iterator[_Span]:
-    yield from _sealed(layout, query)
+    yield from _sealed(layout, query, database)
     yield from _open(layout, database)
 
 
-def _sealed(layout: Layout, query: Query) -> Iterator[_Span]:
+def _sealed(layout: Layout, query: Query, database: duckdb.DuckDBPyConnection) -> Iterator[_Span]:
     for number in layout.numbers():
         folder = layout.segment(number)
         seal = read_seal(folder)
         outside = (query.since_ms is not None and (seal.last_ms or 0) < query.since_ms) or (
             query.until_ms is not None and (seal.first_ms or 0) > query.until_ms
         )
-        if not outside and (folder / EVENTS).exists():
+        if outside or not (folder / (RECORDS + ZST)).exists():
+            continue
+        relation = f"sealed_{number}"
+        if (folder / EVENTS).exists():
             path = str(folder / EVENTS).replace("'", "''")
-            yield _Span(number, f"read_parquet('{path}')", seal.first_ms or 0, seal.last_ms or 0)
+            relation = f"read_parquet('{path}')"
+        else:
+            database.register(relation, pa.Table.from_batches([make_events(layout, number, [])]))
+        yield _Span(number, relation, seal.first_ms or 0, seal.last_ms or 0)
 
 
 def _open(layout: Layout, database: duckdb.DuckDBPyConnection) -> Iterator[_Span]:
@@ -123,6 +125,29 @@ def _open(layout: Layout, database: duckdb.DuckDBPyConnection) -> Iterator[_Span
         database.register(name, pa.Table.from_batches([events]))
         times = pc.min_max(events.column("time").cast(pa.int64())).as_py()
         yield _Span(header.number, name, times["min"] or 0, times["max"] or 0)
+
+
+class _Quotes:
+    """The records of events as they lie in the segments; each segment is read once."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._records: dict[int, bytes] = {}
+        self._places: dict[int, dict[RecordsOf, list[tuple[int, int]]]] = {}
+        """Of segments whose typed events do not say where their records lie."""
+
+    def of(self, segment: int, values: dict[str, Any]) -> str:
+        """Those of one event."""
+        if segment not in self._records:
+            self._records[segment] = _records_of(self._layout, segment)
+            folder = self._layout.segment(segment)
+            if folder.exists() and not is_current(folder / EVENTS):
+                self._places[segment] = places_by_event(self._layout, segment)
+        places = [(values["offset"], values["length"])]
+        if segment in self._places:
+            places = self._places[segment].get(RecordsOf(values["node"], values["time"], values["serial"]), [])
+        records = self._records[segment]
+        return b"".join(records[offset : offset + length] for offset, length in places).decode("utf-8", "backslashreplace")
 
 
 def _records_of(layout: Layout, number: int) -> bytes:

@@ -11,13 +11,14 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from envtrail.errors import StoreFullError
-from envtrail.model.observation import Entry, Observation, decode_entry, encode_entry
+from envtrail.model.observation import CARRIED, Entry, Observation, decode_entry, encode_entry
 from envtrail.store.layout import HEADER, OBSERVATIONS, RECORDS, translate
 
 
@@ -60,6 +61,7 @@ class HotSegment:
         self.records_bytes = os.fstat(self._records).st_size
         self.observations_bytes = os.fstat(self._observations).st_size
         self.next_entry = _next_entry(folder / OBSERVATIONS, self.header.first_entry)
+        self._begun = _carried(folder / OBSERVATIONS)
 
     @property
     def number(self) -> int:
@@ -68,13 +70,22 @@ class HotSegment:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing has been written."""
-        return not self.records_bytes and not self.observations_bytes
+        """Whether nothing has been written but what it began with."""
+        return not self.records_bytes and self.next_entry - self.header.first_entry == self._begun
 
     @property
     def has_room(self) -> bool:
         """Whether more than `min_free_bytes` are free."""
         return not self._min_free_bytes or shutil.disk_usage(self.folder).free >= self._min_free_bytes
+
+    def begin(self, carried: Sequence[Observation]) -> None:
+        """Write what the segment before hands on.
+
+        Raises:
+            StoreFullError: no space, or less than `min_free_bytes` left.
+        """
+        self.append(b"", carried)
+        self._begun = len(carried)
 
     def append(self, records: bytes, observations: Sequence[Observation]) -> None:
         """Write one step; on a full disk nothing of it remains.
@@ -209,6 +220,16 @@ def _cut_tail(path: Path) -> int:
                 end = start
             handle.truncate(end)
             return size - end
+    except FileNotFoundError:
+        return 0
+
+
+def _carried(path: Path) -> int:
+    """How many observations a segment began with."""
+    try:
+        with path.open("rb") as handle:
+            entries = map(decode_entry, handle)
+            return sum(1 for _ in takewhile(lambda entry: isinstance(entry.observation, CARRIED), entries))
     except FileNotFoundError:
         return 0
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from envtrail.core import Assembler
 from envtrail.model.gap import GapCause
 from envtrail.model.observation import (
     AgentStarted,
     GapFound,
+    ImportEnded,
     ImportStarted,
     Observation,
+    ProcessesCarried,
     ProcessExited,
     ProcessForked,
     ProcessSeen,
@@ -34,8 +35,6 @@ class SegmentParser:
     def __init__(self, header: HotHeader) -> None:
         self._assembler = Assembler(node=header.node, redact=False, hints=header.hints)
         self._boots = BootWatch()
-        self._drained = 0
-        """Bytes of records."""
 
     def push(self, step: Step) -> None:
         """The next one."""
@@ -43,12 +42,7 @@ class SegmentParser:
 
     def drain(self) -> pa.RecordBatch:
         """The events since the last call; `offset` counts from the segment's beginning."""
-        batch = self._assembler.drain()
-        events = pa.record_batch(batch.events())
-        at = events.schema.get_field_index("offset")
-        moved = pc.add(events.column(at), pa.scalar(self._drained, pa.uint64()))
-        self._drained += len(batch.records)
-        return events.set_column(at, events.schema.field(at), moved)
+        return pa.record_batch(self._assembler.drain().events())
 
 
 def parse_segment(header: HotHeader, records: bytes, observations: bytes) -> pa.RecordBatch:
@@ -82,8 +76,7 @@ def push_step(assembler: Assembler, records: bytes, observations: Sequence[Obser
                 )
             case _:
                 pass
-    assembler.push(records)
-    assembler.flush()
+    assembler.reread(records)
     seed_processes(assembler, observations, boots)
 
 
@@ -102,8 +95,13 @@ def seed_processes(assembler: Assembler, observations: Sequence[Observation], bo
                 if observation.boot_id != boots.boot_id:
                     assembler.forget_processes()
                 boots.boot_id = observation.boot_id
+            case ProcessesCarried() if not assembler.counters().records:
+                # Who has read the segment before knows them.
+                assembler.restore_processes(bytes(observation.tables).decode())
             case ImportStarted():
-                assembler.forget_processes()
+                assembler.set_import(True, observation.continues)
+            case ImportEnded():
+                assembler.set_import(False, True)
             case GapFound() if observation.gap.cause is GapCause.RESTART:
                 # What was observed after a step of records is told with it, see `places_of`: its records came before the agent's end.
                 assembler.doubt_forks(observation.gap.since_ms, observation.gap.until_ms)

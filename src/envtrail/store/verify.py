@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 from msgspec import Struct
 
 from envtrail.core import merkle_root
@@ -18,6 +20,7 @@ from envtrail.errors import DamagedStoreError
 from envtrail.store.layout import EVENTS, OBSERVATIONS, RECORDS, ZST, Layout
 from envtrail.store.reader import read_file
 from envtrail.store.seal import GENESIS, Part, Seal, read_seal
+from envtrail.store.typed import hints_of, is_current, make_events
 
 CANNOT_PROVE = (
     "deletion of the newest segments together with the state: no anchor outside this machine yet",
@@ -62,6 +65,7 @@ def verify(layout: Layout, *, on_progress: Callable[[int, int], None] | None = N
         faults += _check_link(number, seal, previous)
         if (folder / (RECORDS + ZST)).exists():
             faults += _check_evidence(folder, seal)
+            faults += _check_events(layout, number)
             records += seal.records.lines
         else:
             dropped += 1
@@ -97,15 +101,36 @@ def _check_evidence(folder: Path, seal: Seal) -> list[VerifyFault]:
             continue
         if not _is_whole(data, part):
             faults.append(VerifyFault(segment=seal.number, what=f"{name} is not what was sealed"))
-    for name in sorted({*seal.files, EVENTS}):
+    for name in sorted(seal.files):
         try:
             found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         except OSError as fault:
             faults.append(VerifyFault(segment=seal.number, what=f"{name} cannot be read: {fault.strerror}"))
             continue
-        if found != (seal.events.sha256 if name == EVENTS else seal.files[name]):
+        if found != seal.files[name]:
             faults.append(VerifyFault(segment=seal.number, what=f"{name} is not what was sealed"))
     return faults
+
+
+def _check_events(layout: Layout, number: int) -> list[VerifyFault]:
+    """The typed events are derived: they must say what the records say."""
+    path = layout.segment(number) / EVENTS
+    try:
+        if not is_current(path):
+            return [VerifyFault(segment=number, what=f"{EVENTS} is missing, or of an older format: `envtrail rebuild` makes it again")]
+        is_same = _plain(pq.read_table(path)).equals(_plain(pa.table(make_events(layout, number, hints_of(path)))))
+    except (OSError, pa.ArrowException, DamagedStoreError, msgspec.DecodeError) as fault:
+        return [VerifyFault(segment=number, what=f"{EVENTS} cannot be compared with the records: {fault}")]
+    return [] if is_same else [VerifyFault(segment=number, what=f"{EVENTS} does not say what the records say")]
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Without dictionaries: two may name the same values in another order."""
+    columns = [
+        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column.combine_chunks()
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names)
 
 
 def _is_whole(data: bytes, part: Part) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +14,8 @@ from envtrail.model.gap import Gap, GapCause
 from envtrail.model.observation import Observation
 from envtrail.store.hot import HotSegment, new_header
 from envtrail.store.layout import RECORDS, Layout, translate, writer_lock
-from envtrail.store.seal import Seal, read_seal, seal_folder
+from envtrail.store.seal import Seal, read_seal
+from envtrail.store.sealing import seal_folder
 
 
 class TrailWriter:
@@ -41,6 +42,8 @@ class TrailWriter:
         if self.layout.sealing.exists():
             self._seal_folder()
         self._hot = self._open(self.layout.hot, *self._next_numbers())
+        self.carry: Callable[[], list[Observation]] = list
+        """What a new segment begins with, so that it can be read without those before it."""
         self.torn_bytes = self._hot.torn_bytes
 
     @property
@@ -120,6 +123,7 @@ class TrailWriter:
         shutil.rmtree(self.layout.next_hot, ignore_errors=True)
         following = self._open(self.layout.next_hot, self._hot.number + 1, self._hot.next_entry)
         try:
+            following.begin(self.carry())
             self._hot.sync()
             self._hot.move(self.layout.sealing)
             try:

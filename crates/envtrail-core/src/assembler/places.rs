@@ -7,6 +7,7 @@ use crate::process::{Exec, Place, ProcessEvent, ProcessTable};
 pub(super) fn place_of(
     processes: &mut ProcessTable,
     event: &Event,
+    salt: u64,
     hint: Option<u16>,
 ) -> (Place, Vec<ProcessEvent>) {
     let (Some(pid), Some(ppid)) = (event.pid, event.ppid) else {
@@ -15,7 +16,7 @@ pub(super) fn place_of(
     match event.kind {
         Kind::Exec if event.success != Some(false) => processes.exec(&Exec {
             comm: event.slice(event.comm).unwrap_or_default(),
-            id: image_id(event.time_ms, event.serial),
+            id: image_id(event.time_ms, event.serial ^ salt),
             pid,
             ppid,
             hint,
@@ -42,7 +43,7 @@ pub(super) fn exit_code_of(event: &Event) -> Option<i32> {
     Some((code & 0xff) as i32)
 }
 
-/// `time_ms << 20 | serial & 0xFFFFF`.
+/// `time_ms << 20 | serial & 0xFFFFF`; the serial of another machine's event is mixed with its name.
 pub fn image_id(time_ms: u64, serial: u64) -> u64 {
     time_ms << 20 | serial & 0xF_FFFF
 }

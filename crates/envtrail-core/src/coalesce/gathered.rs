@@ -3,16 +3,16 @@
 use crate::event::{Key, Record};
 use crate::fault::FaultKind;
 use crate::parse::Stamp;
+use crate::types;
 
-/// How an event ended.
+/// How an event ended, as its records say: reading them again says the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
     Eoe,
     Proctitle,
     Single,
-    Timeout,
+    Arrival,
     Late,
-    Flush,
 }
 
 impl EndedBy {
@@ -21,9 +21,8 @@ impl EndedBy {
             EndedBy::Eoe => "eoe",
             EndedBy::Proctitle => "proctitle",
             EndedBy::Single => "single",
-            EndedBy::Timeout => "timeout",
+            EndedBy::Arrival => "arrival",
             EndedBy::Late => "late",
-            EndedBy::Flush => "flush",
         }
     }
 }
@@ -34,16 +33,63 @@ pub struct Gathered {
     pub key: Key,
     pub bytes: Vec<u8>,
     pub records: Vec<Record>,
-    pub ended_by: Option<EndedBy>,
     pub truncated: bool,
-    pub(super) arrived_ms: u64,
-    pub(super) ended_line: Option<u64>,
-    pub(super) late: bool,
-    /// Which use of this slot it is; queues may hold older ones.
-    pub(super) use_number: u64,
+    /// Where its first line lay in what was read.
+    pub position: u64,
+    /// Something of this identity was given out before.
+    pub is_late: bool,
+    /// Nothing more of it is awaited.
+    pub(super) is_ended: bool,
+    pub(super) has_proctitle: bool,
+    /// When its last record was read: line of its node, wall clock (0: not known).
+    pub(super) read_line: u64,
+    pub(super) read_ms: u64,
 }
 
 impl Gathered {
+    pub fn ended_by(&self) -> EndedBy {
+        let has = |wanted: u16| {
+            let mut newest_first = self.records.iter().rev();
+            newest_first.any(|record| record.record_type == wanted)
+        };
+        let first = self.records.first().map(|record| record.record_type);
+        if self.is_late {
+            EndedBy::Late
+        } else if has(types::EOE) {
+            EndedBy::Eoe
+        } else if has(types::PROCTITLE) {
+            EndedBy::Proctitle
+        } else if first.is_some_and(types::is_single) {
+            EndedBy::Single
+        } else {
+            EndedBy::Arrival
+        }
+    }
+
+    /// Leave out the records that `is_known`; what stays keeps its order.
+    pub fn leave_out(&mut self, mut is_known: impl FnMut(&[u8]) -> bool) {
+        let (bytes, records) = (
+            std::mem::take(&mut self.bytes),
+            std::mem::take(&mut self.records),
+        );
+        for record in records {
+            let line = bytes
+                .get(record.start as usize..record.end as usize)
+                .unwrap_or_default();
+            if !is_known(line) {
+                let start = self.bytes.len() as u32;
+                self.bytes.extend_from_slice(line);
+                self.bytes.push(b'\n');
+                self.records.push(Record {
+                    start,
+                    body: start + (record.body - record.start),
+                    end: start + (record.end - record.start),
+                    ..record
+                });
+            }
+        }
+    }
+
     /// Append a record; a repetition is counted and left out.
     pub(super) fn add(
         &mut self,
@@ -96,6 +142,8 @@ pub struct Counters {
     pub late: u64,
     pub lost: u64,
     pub duplicate: u64,
+    /// Events that were in the trail before, and added nothing.
+    pub repeated: u64,
     pub faults: u64,
     pub in_flight: u64,
 }

@@ -1,7 +1,9 @@
 //! What the process table holds and is told.
 
+use serde::{Deserialize, Serialize};
+
 /// One exec in a process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Image {
     pub id: u64,
     pub pid: u32,
@@ -24,7 +26,7 @@ pub struct Image {
 }
 
 /// The holder of a pid.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Process {
     /// That forked it, whoever has taken it in since.
     pub(super) ppid: u32,
@@ -41,14 +43,15 @@ pub(super) struct Process {
     pub(super) is_told: bool,
     /// Its fork was told on: its end is as well.
     pub(super) is_kept: bool,
-    /// That live; 0 where it is not known.
+    /// That live; 0 where it is not known. Only the agent that counted them knows.
+    #[serde(skip)]
     pub(super) threads: u32,
     /// Its newest fork.
     pub(super) forked_ms: u64,
 }
 
 /// What is told of a process of a tracked tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessEvent {
     pub is_exit: bool,
     pub time_ms: u64,

@@ -1,0 +1,126 @@
+//! What an assembler is told and asked of processes.
+
+use super::places::image_id;
+use super::Assembler;
+use crate::event::{Event, Kind};
+use crate::fault::FaultKind;
+use crate::process::{Exec, Image};
+use crate::procevent::{frames, Frame};
+
+impl Assembler {
+    /// Take frames of the process connector (`procevent`): each takes its place in time among the events of the next `push`.
+    pub fn push_process_events(&mut self, block: &[u8]) {
+        for frame in frames(block) {
+            match frame {
+                Ok(Frame::Other) => {}
+                Ok(frame) => self.waiting.push(frame),
+                Err(()) => self.fault(FaultKind::BadFrame, b""),
+            }
+        }
+    }
+
+    /// A fork or exit that was observed before (rebuild); not told again. Some were told late.
+    pub fn replay_process(&mut self, frame: Frame) {
+        self.waiting.replay(frame);
+    }
+
+    /// A process that was there before (from /proc).
+    #[allow(clippy::too_many_arguments)]
+    pub fn seed_process(
+        &mut self,
+        time_ms: u64,
+        pid: u32,
+        ppid: u32,
+        exe: Option<&str>,
+        argv: &[String],
+        uid: Option<u32>,
+        auid: Option<u32>,
+        ses: Option<u32>,
+    ) {
+        let mut event = Event::default();
+        event.kind = Kind::Exec;
+        for argument in argv {
+            event.argv.push(argument.as_bytes());
+        }
+        if let Some(exe) = exe {
+            event.text.extend_from_slice(exe.as_bytes());
+            event.exe = Some((0, exe.len()));
+        }
+        let hint = self.hints.of(&event);
+        self.tables.own().seed(&Exec {
+            comm: exe
+                .and_then(|exe| exe.rsplit('/').next())
+                .unwrap_or_default()
+                .as_bytes(),
+            id: image_id(time_ms, u64::from(pid)),
+            pid,
+            ppid,
+            hint,
+            time_ms,
+            serial: 0,
+            uid,
+            auid,
+            ses,
+        });
+    }
+
+    /// Between these moments forks and exits may have been missed.
+    pub fn doubt_forks(&mut self, since_ms: u64, until_ms: u64) {
+        self.tables.own().doubt(since_ms, until_ms);
+    }
+
+    pub fn forget_processes(&mut self) {
+        self.waiting.clear();
+        self.tables.own().forget();
+    }
+
+    /// The records that follow are of a log that was written before (its processes are none of this machine's now), or live again.
+    /// `continues`: of the same log as those of the import before.
+    pub fn set_import(&mut self, is_import: bool, continues: bool) {
+        self.tables.set_import(is_import, continues);
+    }
+
+    /// The process tables as text, for a segment that begins now.
+    ///
+    /// # Errors
+    /// They cannot be written: none is known.
+    pub fn save_processes(&self) -> Result<String, serde_json::Error> {
+        let (coalescer, hints) = (&self.coalescer, self.hints.labels());
+        self.tables.save(hints, |number| {
+            String::from_utf8_lossy(coalescer.node(number)).into_owned()
+        })
+    }
+
+    /// Take up the process tables that `save_processes` gave when the segment began.
+    ///
+    /// # Errors
+    /// It is nothing that `save_processes` gives.
+    pub fn restore_processes(&mut self, text: &str) -> Result<(), serde_json::Error> {
+        let (coalescer, hints) = (&mut self.coalescer, &self.hints);
+        self.tables.restore(
+            text,
+            |label| hints.number(label),
+            |name| coalescer.number_of_node(name.as_bytes()).ok(),
+        )
+    }
+
+    pub fn lineage(&self, image: u64) -> Vec<&Image> {
+        let table = self.tables.holder(image);
+        table.map_or_else(Vec::new, |table| table.lineage(image))
+    }
+
+    /// The image of the pid's only holder within the time before a moment, also after it has ended.
+    pub fn holder_of(&self, pid: u32, until_ms: u64, within_ms: u64) -> Option<u64> {
+        let table = self.tables.own_ref()?;
+        table.holder_of(pid, until_ms, within_ms)
+    }
+
+    pub fn image_of(&self, pid: u32) -> Option<u64> {
+        self.tables.own_ref()?.image_of(pid)
+    }
+
+    pub fn descendants(&self, image: u64) -> u32 {
+        let table = self.tables.holder(image);
+        table.map_or(0, |table| table.descendants(image))
+    }
+}

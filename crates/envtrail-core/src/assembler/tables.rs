@@ -1,0 +1,169 @@
+//! One process table a machine: this one's, that of logs that name no machine, and those that records name.
+
+use crate::process::ProcessTable;
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+/// Process tables by machine.
+#[derive(Default)]
+pub(super) struct Tables {
+    tables: FxHashMap<usize, ProcessTable>,
+    /// What is known of the coalescer's nodes.
+    nodes: Vec<Option<Node>>,
+    /// Records come from a log that was written before.
+    is_import: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Node {
+    is_own: bool,
+    salt: u64,
+}
+
+/// This machine's table, and that of imported logs that name no machine.
+const OWN: usize = 0;
+const IMPORTED: usize = 1;
+
+/// What one segment hands to the next.
+#[derive(Serialize, Deserialize)]
+struct Carried<T> {
+    /// Labels of the hints that the images name by number.
+    hints: Vec<String>,
+    is_import: bool,
+    own: Option<T>,
+    imported: Option<T>,
+    named: Vec<(String, T)>,
+}
+
+impl Tables {
+    /// This machine's.
+    pub(super) fn own(&mut self) -> &mut ProcessTable {
+        self.at(OWN)
+    }
+
+    pub(super) fn own_ref(&self) -> Option<&ProcessTable> {
+        self.tables.get(&OWN)
+    }
+
+    /// That of an event's machine, and what tells its images from those of others.
+    ///
+    /// A machine that forwards its records to itself names itself (auditd.conf(5) `name_format`): its table is this machine's.
+    pub(super) fn of_node(
+        &mut self,
+        number: u32,
+        name: &[u8],
+        own_name: &str,
+    ) -> (&mut ProcessTable, u64) {
+        let at = number as usize;
+        if self.nodes.len() <= at {
+            self.nodes.resize(at + 1, None);
+        }
+        let known = self.nodes.get(at).copied().flatten();
+        let node = known.unwrap_or_else(|| Node {
+            is_own: name.is_empty() || is_same_machine(name, own_name.as_bytes()),
+            salt: salt_of(name),
+        });
+        if let Some(place) = self.nodes.get_mut(at) {
+            *place = Some(node);
+        }
+        match (node.is_own, self.is_import) {
+            (true, false) => (self.at(OWN), 0),
+            (true, true) => (self.at(IMPORTED), 0),
+            (false, _) => (self.at(IMPORTED + at), node.salt),
+        }
+    }
+
+    /// The table that holds an image.
+    pub(super) fn holder(&self, image: u64) -> Option<&ProcessTable> {
+        self.tables.values().find(|table| table.holds(image))
+    }
+
+    /// This machine has another name from now on.
+    pub(super) fn forget_names(&mut self) {
+        self.nodes.clear();
+    }
+
+    /// Records come from a log that was written before, or live again.
+    pub(super) fn set_import(&mut self, is_import: bool, continues: bool) {
+        self.is_import = is_import;
+        if is_import && !continues {
+            self.at(IMPORTED).forget();
+        }
+    }
+
+    /// The tables as text (JSON), for the next segment.
+    ///
+    /// # Errors
+    /// A table cannot be written as JSON: none is known.
+    pub(super) fn save(
+        &self,
+        hints: Vec<String>,
+        name_of: impl Fn(u32) -> String,
+    ) -> Result<String, serde_json::Error> {
+        let mut named: Vec<_> = self
+            .tables
+            .iter()
+            .filter(|(at, _)| **at > IMPORTED)
+            .collect();
+        named.sort_by_key(|(at, _)| **at);
+        serde_json::to_string(&Carried {
+            hints,
+            is_import: self.is_import,
+            own: self.tables.get(&OWN),
+            imported: self.tables.get(&IMPORTED),
+            named: named
+                .into_iter()
+                .map(|(at, table)| (name_of((at - IMPORTED) as u32), table))
+                .collect(),
+        })
+    }
+
+    /// Take up what a segment before handed on.
+    ///
+    /// # Errors
+    /// It is not what `save` gives.
+    pub(super) fn restore(
+        &mut self,
+        text: &str,
+        hint_of: impl Fn(&str) -> Option<u16>,
+        mut number_of: impl FnMut(&str) -> Option<u32>,
+    ) -> Result<(), serde_json::Error> {
+        let carried: Carried<ProcessTable> = serde_json::from_str(text)?;
+        self.is_import = carried.is_import;
+        let named = carried
+            .named
+            .into_iter()
+            .filter_map(|(name, table)| Some((IMPORTED + number_of(&name)? as usize, table)));
+        self.tables = named.collect();
+        self.tables.extend(carried.own.map(|table| (OWN, table)));
+        self.tables
+            .extend(carried.imported.map(|table| (IMPORTED, table)));
+        let labels = carried.hints;
+        for table in self.tables.values_mut() {
+            table.renumber_hints(|hint| hint_of(labels.get(hint as usize)?));
+        }
+        Ok(())
+    }
+
+    fn at(&mut self, at: usize) -> &mut ProcessTable {
+        self.tables.entry(at).or_default()
+    }
+}
+
+/// Whether a record's node is this machine: the same name, or one of them with the domain and the other without.
+fn is_same_machine(name: &[u8], own: &[u8]) -> bool {
+    let short = |name: &[u8]| name.iter().position(|byte| *byte == b'.');
+    match (short(name), short(own)) {
+        (Some(end), None) => name.get(..end) == Some(own),
+        (None, Some(end)) => own.get(..end) == Some(name),
+        _ => name == own,
+    }
+}
+
+/// Twenty bits of a machine's name (FNV-1a).
+fn salt_of(name: &[u8]) -> u64 {
+    let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    (hash ^ hash >> 20 ^ hash >> 40) & 0xF_FFFF
+}
