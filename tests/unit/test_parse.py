@@ -11,7 +11,7 @@ from envtrail.capture.loss import disk_full_gap, overrun_gap, restart_gap
 from envtrail.core import Assembler
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.observation import GapFound, Observation, ProcessExited, ProcessForked
-from envtrail.store.parse import BootWatch, push_step
+from envtrail.store.parse import Origin, push_step
 
 BASE_MS = 1764000000000
 
@@ -21,13 +21,13 @@ class Rebuild:
 
     def __init__(self) -> None:
         self._assembler = Assembler(node="n", hints=[("pip", ["pip"])])
-        self._boots = BootWatch()
+        self._origin = Origin()
         self._programs: dict[int, str] = {}
         self._serial = 0
 
     def step(self, execs: list[tuple[int, int, int, str]], observations: list[Observation]) -> list[str | None]:
         """`execs` are (ms, pid, ppid, program)."""
-        push_step(self._assembler, "".join(self._record(*item) for item in execs).encode(), observations, self._boots)
+        push_step(self._assembler, "".join(self._record(*item) for item in execs).encode(), observations, self._origin)
         return list(self._parents())
 
     def _record(self, at_ms: int, pid: int, ppid: int, program: str) -> str:

@@ -266,14 +266,9 @@ impl Assembler {
         let redactions = self.redact(&mut gathered);
         if let Some(known) = &mut self.known {
             let node = name_of(gathered.key.node, &self.coalescer, &self.options);
-            let records = gathered.records.len();
             if !known.take(&mut gathered, &node) {
                 self.repeated += 1;
                 return self.coalescer.recycle(gathered);
-            }
-            if gathered.records.len() != records {
-                self.event
-                    .read(gathered.key, &gathered.bytes, &gathered.records);
             }
         }
         let offset = self.keep_records(&gathered);

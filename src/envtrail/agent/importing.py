@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from envtrail.agent.build import open_trail
@@ -14,8 +15,12 @@ from envtrail.agent.pipeline import Pipeline, Result
 from envtrail.agent.world import ImportedWorld
 from envtrail.capture.auditbeat import MOST_FAULTS, AuditbeatSource, DocumentFigures, recognise
 from envtrail.capture.replay import ReplaySource
+from envtrail.capture.rotation import earliest_ms, in_order
+from envtrail.capture.source import Block
 from envtrail.config import Config
 from envtrail.model.observation import ImportEnded, ImportStarted
+from envtrail.store.layout import Layout
+from envtrail.store.reader import records_since
 
 Progress = Callable[[Path, int, int], None]
 
@@ -49,6 +54,9 @@ class ImportReport(Struct, frozen=True, kw_only=True):
     files: int
     records: int
     events: int
+    """That were new."""
+    repeated: int
+    """Events that the trail held already, from an earlier import or another copy of the log: they add nothing."""
     incomplete: int
     faults: int
     operations: int
@@ -59,7 +67,7 @@ class ImportReport(Struct, frozen=True, kw_only=True):
 
 
 def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress | None = None) -> ImportReport:
-    """Append logs to the trail; operations get the identities they would have got live, so importing twice adds none twice.
+    """Append logs to the trail; what the trail holds already adds nothing.
 
     Args:
         config: Where the trail is.
@@ -70,7 +78,7 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
         InputError: a file is missing, is a folder, or is a damaged archive.
         CannotRunError: another process is writing this trail.
     """
-    sources = [ReplaySource(path) for path in paths]
+    sources = in_order(ReplaySource(path) for path in paths)
     seen: dict[str, set[str]] = {"Operation": set(), "Run": set(), "Session": set()}
 
     def note(result: Result) -> None:
@@ -78,18 +86,22 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
 
     documents: dict[str, DocumentFigures] = {}
     with open_trail(config, world=ImportedWorld(), on_result=note) as opened:
+        remember(opened.pipeline, opened.writer.layout, earliest_ms([part for _, part in sources]))
         before = opened.pipeline.assembler.counters()
-        for path, file in zip(paths, sources, strict=True):
+        logs = [part.log for _, part in sources]
+        for (file, part), following in zip(sources, [*logs[1:], None], strict=True):
             source = recognise(file)
-            carry(opened.pipeline, source, path, config.node, on_progress)
+            carry(opened.pipeline, source, file.path, config.node, part.log, on_progress, goes_on=part.log == following)
             if isinstance(source, AuditbeatSource):
-                documents[str(path)] = source.figures
+                documents[str(file.path)] = source.figures
         after = opened.pipeline.assembler.counters()
-    events = after.events - before.events
+    repeated = after.repeated - before.repeated
+    events = after.events - before.events - repeated
     return ImportReport(
         files=len(paths),
         records=after.records - before.records,
         events=events,
+        repeated=repeated,
         incomplete=events - (after.complete - before.complete),
         faults=after.faults - before.faults,
         operations=len(seen["Operation"]),
@@ -97,6 +109,13 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
         sessions=len(seen["Session"]),
         documents=_sum(documents) if documents else None,
     )
+
+
+def remember(pipeline: Pipeline, layout: Layout, since_ms: int) -> None:
+    """Have the core know what the trail holds from a moment on: records that repeat it add nothing."""
+    pipeline.assembler.remember(b"")
+    for records in records_since(layout, since_ms):
+        pipeline.assembler.remember(records)
 
 
 def _sum(documents: Mapping[str, DocumentFigures]) -> DocumentReport:
@@ -119,22 +138,49 @@ def _sum(documents: Mapping[str, DocumentFigures]) -> DocumentReport:
 
 
 def carry(
-    pipeline: Pipeline, source: ReplaySource | AuditbeatSource, path: Path, node: str, on_progress: Progress | None = None
+    pipeline: Pipeline,
+    source: ReplaySource | AuditbeatSource,
+    path: Path,
+    node: str,
+    log: str,
+    on_progress: Progress | None = None,
+    *,
+    goes_on: bool = False,
 ) -> None:
-    """Carry one file through the pipeline, between an `ImportStarted` and an `ImportEnded`."""
+    """Carry one file through the pipeline, between an `ImportStarted` and an `ImportEnded`.
+
+    Args:
+        pipeline: Of the trail.
+        source: What the file holds.
+        path: Of the file.
+        node: Name of the machine of records that name none.
+        log: What the rotated files of one log have in common (`capture.rotation.log_name`).
+        on_progress: Told (file, bytes read, bytes in all) after each block.
+        goes_on: The next file is the next part of the same log: what is going on at the end of this one goes on in it.
+    """
     now_ms = int(time.time() * 1000)
     translated = source.name if isinstance(source, AuditbeatSource) else None
-    started = ImportStarted(time_ms=now_ms, path=str(path), size_bytes=source.size_bytes, node=node, translated_from=translated)
+    started = ImportStarted(
+        time_ms=now_ms,
+        path=str(path),
+        size_bytes=source.size_bytes,
+        node=node,
+        translated_from=translated,
+        log=log,
+        continues=log == pipeline.last_log,
+    )
     pipeline.observe([started], now_ms)
     try:
         while True:
             block = source.read(0)
-            pipeline.take(block, None)
+            pipeline.take(msgspec.structs.replace(block, ended=False), None)
             if on_progress is not None:
                 on_progress(path, source.position_bytes, source.size_bytes)
             if block.ended:
                 break
     finally:
         source.close()
+        if not goes_on:
+            pipeline.take(Block(records=b"", ended=True), None)
         now_ms = int(time.time() * 1000)
-        pipeline.observe([ImportEnded(time_ms=now_ms, path=str(path))], now_ms)
+        pipeline.observe([ImportEnded(time_ms=now_ms, path=str(path), goes_on=goes_on)], now_ms)

@@ -39,7 +39,7 @@ from envtrail.model.observation import (
 )
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
-from envtrail.store.parse import BootWatch, doubt_forks, push_step, seed_processes
+from envtrail.store.parse import Origin, doubt_forks, push_step, seed_processes
 
 Result = Union[Operation, Run, Session, Finding]
 
@@ -119,7 +119,7 @@ class Pipeline:
         self._segment = 0
         self._starts: list[tuple[int, int]] = []
         """(time of the first event in ms, segment number), ascending."""
-        self._boots = BootWatch()
+        self._origin = Origin()
         self._digests_in_segment: set[str] = set()
 
     def take(self, block: Block, wall_ms: int | None) -> None:
@@ -182,7 +182,12 @@ class Pipeline:
     def carried(self) -> list[Observation]:
         """What a segment that begins now begins with."""
         tables = msgspec.Raw(self.assembler.save_processes().encode())
-        return [ProcessesCarried(time_ms=int(time.time() * 1000), tables=tables)]
+        return [ProcessesCarried(time_ms=int(time.time() * 1000), tables=tables, log=self._origin.log)]
+
+    @property
+    def last_log(self) -> str | None:
+        """The log that was imported last."""
+        return self._origin.log
 
     def finish(self, now_ms: int) -> None:
         """End an import: what is still open is let go as it is."""
@@ -200,7 +205,7 @@ class Pipeline:
             observations: Made after them.
             counted: The state has counted this step before (resume); what is counted is not counted twice.
         """
-        push_step(self.assembler, records, observations, self._boots)
+        push_step(self.assembler, records, observations, self._origin)
         events = _events(self.assembler.drain())
         now_ms = observations[-1].time_ms if observations else 0
         if counted:
@@ -223,7 +228,7 @@ class Pipeline:
             self._leave_out(records, fault, now_ms)
             return False
         self.full_since_ms = None
-        seed_processes(self.assembler, observations, self._boots)
+        seed_processes(self.assembler, observations, self._origin)
         with self._in_step():
             emissions = self.interpreter.step(events, observations, now_ms=now_ms)
             emissions += self._effects.apply(observations, now_ms)

@@ -28,6 +28,7 @@ from envtrail.capture.auditd_log import log_files
 from envtrail.capture.choose import choose_source
 from envtrail.capture.loss import LossWatch, damaged_gap, overrun_gap, restart_gap, serial_gap
 from envtrail.capture.replay import ReplaySource
+from envtrail.capture.rotation import log_name
 from envtrail.capture.source import Source
 from envtrail.config import Config
 from envtrail.environments.find import find_environments
@@ -289,9 +290,10 @@ class Agent:
         if self._source.name == "auditd_log":
             return
         live, self._pipeline.world = self._pipeline.world, ImportedWorld()
-        for path in log_files(Path(self._config.text("capture.audit_log"))):
+        files = list(log_files(Path(self._config.text("capture.audit_log"))))
+        for path in files:
             try:
-                carry(self._pipeline, ReplaySource(path), path, self._config.node)
+                carry(self._pipeline, ReplaySource(path), path, self._config.node, log_name(path), goes_on=path != files[-1])
             except InputError as fault:
                 self.note_gaps([damaged_gap(self._config.node, path, fault.message, _clock_ms())], _clock_ms())
         self._pipeline.world = live

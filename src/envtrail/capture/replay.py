@@ -28,7 +28,7 @@ class ReplaySource:
     name = "replay"
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._raw: IO[bytes]
         if str(path) == "-":
             self._raw, self.size_bytes = sys.stdin.buffer, 0
@@ -77,7 +77,7 @@ class ReplaySource:
             return bytes(self._stream.read(BLOCK_BYTES))
         except (OSError, EOFError) as fault:
             raise InputError(
-                f"`{self._path}` is a damaged archive: {fault}",
+                f"`{self.path}` is a damaged archive: {fault}",
                 hint="import what `zcat` or `zstdcat` can still read",
             ) from None
 

@@ -44,14 +44,18 @@ class ImportStarted(_Observation, frozen=True, tag="import_started"):
     node: str
     translated_from: str | None = None
     """`auditbeat`: the records are a translation of documents, not what the kernel wrote. None for audit logs."""
+    log: str | None = None
+    """What the rotated files of one log have in common. None: of a trail of the first version."""
     continues: bool = False
-    """It is a rotated part of the same log as the file before: what was going on there goes on."""
+    """The import before was of the same log: what was going on there goes on."""
 
 
 class ImportEnded(_Observation, frozen=True, tag="import_ended"):
     """The last record of the imported file has been read."""
 
     path: str
+    goes_on: bool = False
+    """The next part of the same log follows at once."""
 
 
 class ProcessesCarried(_Observation, frozen=True, tag="processes_carried"):
@@ -59,6 +63,8 @@ class ProcessesCarried(_Observation, frozen=True, tag="processes_carried"):
 
     tables: msgspec.Raw
     """As the core writes them."""
+    log: str | None = None
+    """That was imported last."""
 
 
 class ProcessForked(_Observation, frozen=True, tag="process_forked"):

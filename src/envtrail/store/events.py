@@ -17,8 +17,8 @@ from envtrail.store.layout import EVENTS, OBSERVATIONS, RECORDS, ZST, Layout
 from envtrail.store.parse import parse_segment
 from envtrail.store.reader import read_file, whole_lines
 from envtrail.store.seal import read_seal
-from envtrail.store.typed import RecordsOf, is_current, make_events, places_by_event
 from envtrail.store.store import EventRow, Query
+from envtrail.store.typed import RecordsOf, is_current, make_events, places_by_event
 
 _SAFE = {
     "autoinstall_known_extensions": "false",

@@ -34,11 +34,11 @@ class SegmentParser:
 
     def __init__(self, header: HotHeader) -> None:
         self._assembler = Assembler(node=header.node, redact=False, hints=header.hints)
-        self._boots = BootWatch()
+        self._origin = Origin()
 
     def push(self, step: Step) -> None:
         """The next one."""
-        push_step(self._assembler, step.records, step.observations, self._boots)
+        push_step(self._assembler, step.records, step.observations, self._origin)
 
     def drain(self) -> pa.RecordBatch:
         """The events since the last call; `offset` counts from the segment's beginning."""
@@ -57,13 +57,15 @@ def parse_segment(header: HotHeader, records: bytes, observations: bytes) -> pa.
     return parser.drain()
 
 
-class BootWatch:
-    """The boot that the process table is of."""
+class Origin:
+    """Where the records come from that are read: which boot of this machine, which log."""
 
     boot_id: str | None = None
+    log: str | None = None
+    """That was imported last."""
 
 
-def push_step(assembler: Assembler, records: bytes, observations: Sequence[Observation], boots: BootWatch) -> None:
+def push_step(assembler: Assembler, records: bytes, observations: Sequence[Observation], origin: Origin) -> None:
     """Carry one step of a segment through the core again: what was told of processes takes its place in time among the records."""
     doubt_forks(assembler, observations)
     for observation in observations:
@@ -77,7 +79,7 @@ def push_step(assembler: Assembler, records: bytes, observations: Sequence[Obser
             case _:
                 pass
     assembler.reread(records)
-    seed_processes(assembler, observations, boots)
+    seed_processes(assembler, observations, origin)
 
 
 def doubt_forks(assembler: Assembler, observations: Sequence[Observation]) -> None:
@@ -87,18 +89,20 @@ def doubt_forks(assembler: Assembler, observations: Sequence[Observation]) -> No
             assembler.doubt_forks(observation.gap.since_ms, observation.gap.until_ms)
 
 
-def seed_processes(assembler: Assembler, observations: Sequence[Observation], boots: BootWatch) -> None:
+def seed_processes(assembler: Assembler, observations: Sequence[Observation], origin: Origin) -> None:
     """The part of it that the process connector does not tell: processes seen in /proc, another boot, another machine's log."""
     for observation in observations:
         match observation:
             case AgentStarted():
-                if observation.boot_id != boots.boot_id:
+                if observation.boot_id != origin.boot_id:
                     assembler.forget_processes()
-                boots.boot_id = observation.boot_id
+                origin.boot_id = observation.boot_id
             case ProcessesCarried() if not assembler.counters().records:
                 # Who has read the segment before knows them.
                 assembler.restore_processes(bytes(observation.tables).decode())
+                origin.log = observation.log
             case ImportStarted():
+                origin.log = observation.log
                 assembler.set_import(True, observation.continues)
             case ImportEnded():
                 assembler.set_import(False, True)

@@ -15,9 +15,13 @@ from envtrail.errors import DamagedStoreError
 from envtrail.model.observation import Entry, Observation, decode_entry
 from envtrail.store.hot import read_header
 from envtrail.store.layout import OBSERVATIONS, RECORDS, ZST, Layout
+from envtrail.store.seal import read_seal
 
 _CHUNK_BYTES = 8 << 20
 """Twice what one read of the audit socket gives: only an import has longer steps, and it has no forks to be told with the records."""
+
+_SLACK_MS = 86_400_000
+"""A log's first record need not be its oldest."""
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -43,6 +47,23 @@ def iterate_steps(layout: Layout, *, first: int = 0) -> Iterator[Step]:
         if header is not None and not layout.segment(header.number).exists():
             records, observations = (whole_lines(read_file(folder, name)) for name in (RECORDS, OBSERVATIONS))
             yield from split_steps(header.number, records, observations)
+
+
+def records_since(layout: Layout, since_ms: int) -> Iterator[bytes]:
+    """The records of each segment that may hold some of a moment or later; those of the open one last.
+
+    Raises:
+        DamagedStoreError: a segment cannot be read.
+    """
+    for number in layout.numbers():
+        folder = layout.segment(number)
+        seal = read_seal(folder)
+        if seal.last_ms is None or seal.last_ms >= since_ms - _SLACK_MS:
+            yield read_file(folder, RECORDS)
+    for folder in (layout.sealing, layout.hot):
+        header = read_header(folder)
+        if header is not None and not layout.segment(header.number).exists():
+            yield whole_lines(read_file(folder, RECORDS))
 
 
 def read_file(folder: Path, name: str) -> bytes:

@@ -110,6 +110,4 @@ def places_by_event(layout: Layout, number: int) -> dict[RecordsOf, list[tuple[i
 
 
 def _header(seal: Seal, hints: Hints) -> HotHeader:
-    return HotHeader(
-        number=seal.number, first_entry=seal.first_entry, created_ms=seal.created_ms, node=seal.node, hints=hints
-    )
+    return HotHeader(number=seal.number, first_entry=seal.first_entry, created_ms=seal.created_ms, node=seal.node, hints=hints)

@@ -117,7 +117,9 @@ def _check_events(layout: Layout, number: int) -> list[VerifyFault]:
     path = layout.segment(number) / EVENTS
     try:
         if not is_current(path):
-            return [VerifyFault(segment=number, what=f"{EVENTS} is missing, or of an older format: `envtrail rebuild` makes it again")]
+            return [
+                VerifyFault(segment=number, what=f"{EVENTS} is missing, or of an older format: `envtrail rebuild` makes it again")
+            ]
         is_same = _plain(pq.read_table(path)).equals(_plain(pa.table(make_events(layout, number, hints_of(path)))))
     except (OSError, pa.ArrowException, DamagedStoreError, msgspec.DecodeError) as fault:
         return [VerifyFault(segment=number, what=f"{EVENTS} cannot be compared with the records: {fault}")]

@@ -2,6 +2,7 @@
 
 use super::{name_of, Assembler};
 use crate::coalesce::{Coalescer, Gathered};
+use crate::event::Record;
 use crate::parse::ENRICHMENT;
 use crate::types;
 use rustc_hash::{FxHashMap, FxHasher};
@@ -14,31 +15,33 @@ pub(super) struct Known {
     events: FxHashMap<u64, u32>,
     /// Lists: where the list before begins (`u32::MAX`: none), how many records, their hashes.
     lists: Vec<u32>,
+    /// Lines of the newest event, where the log ended within it.
+    pub(super) torn: Vec<u8>,
 }
 
 impl Known {
-    /// Leave out what is known already, and remember the rest. False where nothing of the event is new.
+    /// Whether something of an event is new; it is remembered then. What a copy of the log leaves out (EOE) is nothing new.
     pub(super) fn take(&mut self, gathered: &mut Gathered, node: &str) -> bool {
         let event = event_hash(node, gathered.key.time_ms, gathered.key.serial);
         let before = self.events.get(&event).copied();
-        if before.is_some() {
-            gathered.leave_out(|line| self.is_in(before, record_hash(line)));
-            let is_said = |record: &crate::event::Record| record.record_type != types::EOE;
-            if !gathered.records.iter().any(is_said) {
-                return false;
-            }
-            gathered.is_late = true;
+        let line_of = |record: &Record| {
+            let line = gathered
+                .bytes
+                .get(record.start as usize..record.end as usize);
+            record_hash(line.unwrap_or_default())
+        };
+        let is_new = |record: &Record| {
+            record.record_type != types::EOE && !self.is_in(before, line_of(record))
+        };
+        if before.is_some() && !gathered.records.iter().any(is_new) {
+            return false;
         }
         let start = self.lists.len() as u32;
         self.lists.push(before.unwrap_or(u32::MAX));
         self.lists.push(gathered.records.len() as u32);
-        for record in &gathered.records {
-            let line = gathered
-                .bytes
-                .get(record.start as usize..record.end as usize);
-            self.lists.push(record_hash(line.unwrap_or_default()));
-        }
+        self.lists.extend(gathered.records.iter().map(line_of));
         self.events.insert(event, start);
+        gathered.is_late |= before.is_some();
         true
     }
 
@@ -81,6 +84,12 @@ impl Assembler {
         for mut gathered in ended.drain(..) {
             let node = name_of(gathered.key.node, &reader, &self.options).into_owned();
             known.take(&mut gathered, &node);
+            self.event
+                .read(gathered.key, &gathered.bytes, &gathered.records);
+            known.torn.clear();
+            if self.event.missing != 0 {
+                known.torn = gathered.bytes;
+            }
         }
     }
 }

@@ -66,30 +66,6 @@ impl Gathered {
         }
     }
 
-    /// Leave out the records that `is_known`; what stays keeps its order.
-    pub fn leave_out(&mut self, mut is_known: impl FnMut(&[u8]) -> bool) {
-        let (bytes, records) = (
-            std::mem::take(&mut self.bytes),
-            std::mem::take(&mut self.records),
-        );
-        for record in records {
-            let line = bytes
-                .get(record.start as usize..record.end as usize)
-                .unwrap_or_default();
-            if !is_known(line) {
-                let start = self.bytes.len() as u32;
-                self.bytes.extend_from_slice(line);
-                self.bytes.push(b'\n');
-                self.records.push(Record {
-                    start,
-                    body: start + (record.body - record.start),
-                    end: start + (record.end - record.start),
-                    ..record
-                });
-            }
-        }
-    }
-
     /// Append a record; a repetition is counted and left out.
     pub(super) fn add(
         &mut self,

@@ -1,0 +1,74 @@
+"""Rotated files of one log: which belong together, and in which order they were written.
+
+References:
+    auditd.conf(5) (`num_logs`: audit.log, audit.log.1, …), logrotate(8) (`dateext`, `compress`)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+_STAMP = re.compile(rb"audit\((\d{1,10})\.(\d{3}):\d+\)")
+_COMPRESSED = re.compile(r"\.(gz|xz|bz2|zst|lzma|Z)$")
+_ROTATED = re.compile(r"([.-]\d+)+$")
+
+
+class LogFile(Protocol):
+    """A file of records."""
+
+    path: Path
+
+    def peek(self) -> bytes: ...
+
+
+class Part(NamedTuple):
+    """One file of a log."""
+
+    log: str
+    """Of which it is a part."""
+    first_ms: int | None
+    """Of its first record; None where none was found in its beginning."""
+
+
+Source = TypeVar("Source", bound=LogFile)
+
+
+def log_name(path: Path) -> str:
+    """What the rotated files of one log have in common: the path without number, date and compression."""
+    return _ROTATED.sub("", _COMPRESSED.sub("", str(path.absolute())))
+
+
+def first_stamp_ms(beginning: bytes) -> int | None:
+    """When the first record was made."""
+    found = _STAMP.search(beginning)
+    return int(found[1]) * 1000 + int(found[2]) if found else None
+
+
+def part_of(source: LogFile) -> Part:
+    """Of which log a file is a part."""
+    return Part(log=log_name(source.path), first_ms=first_stamp_ms(source.peek()))
+
+
+def in_order(sources: Iterable[Source]) -> list[tuple[Source, Part]]:
+    """The files of each log one after the other as they were written, logs by their first records; files without a record last."""
+    parts = [(source, part_of(source)) for source in sources]
+    begins: dict[str, tuple[int, int]] = {}
+    for at, (_, part) in enumerate(parts):
+        before_ms, first = begins.get(part.log, (_LAST, at))
+        begins[part.log] = min(before_ms, _when(part)), first
+    return sorted(parts, key=lambda pair: (begins[pair[1].log], _when(pair[1])))
+
+
+def earliest_ms(parts: Sequence[Part]) -> int:
+    """When the first of all records was made; 0 where that is not known of some."""
+    return min((part.first_ms or 0 for part in parts), default=0)
+
+
+_LAST = 1 << 62
+
+
+def _when(part: Part) -> int:
+    return _LAST if part.first_ms is None else part.first_ms
