@@ -16,6 +16,7 @@ from envtrail.capture.auditbeat import MOST_FAULTS, AuditbeatSource, DocumentFig
 from envtrail.capture.replay import ReplaySource
 from envtrail.config import Config
 from envtrail.model.observation import ImportEnded, ImportStarted
+from envtrail.model.run import Session
 
 Progress = Callable[[Path, int, int], None]
 
@@ -75,6 +76,8 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
 
     def note(result: Result) -> None:
         seen[type(result).__name__].add(result.id)
+        if isinstance(result, Session):
+            seen["Session"].discard(result.replaces or "")
 
     documents: dict[str, DocumentFigures] = {}
     with open_trail(config, world=ImportedWorld(), on_result=note) as opened:
