@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import msgspec
 import pyarrow as pa
@@ -52,13 +53,15 @@ def user(
 
 def rows_of(lines: Iterable[str]) -> list[Row]:
     """Each line as the row that interpretation sees, in this order."""
+    return [row for one in lines for row in _rows_of(one)]
+
+
+@lru_cache(maxsize=1024)
+def _rows_of(one: str) -> list[Row]:
     assembler = Assembler(node=HERE)
-    rows: list[Row] = []
-    for one in lines:
-        assembler.push(one.encode() + b"\n")
-        assembler.flush()
-        rows += interesting_rows(pa.record_batch(assembler.drain().events()), HERE)
-    return rows
+    assembler.push(one.encode() + b"\n")
+    assembler.flush()
+    return interesting_rows(pa.record_batch(assembler.drain().events()), HERE)
 
 
 class Kept:

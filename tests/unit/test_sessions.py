@@ -205,8 +205,11 @@ def test_records_without_a_number_belong_to_the_process_that_logged_in() -> None
     person = line(
         "USER_START", 70, 13, f'user pid=700 uid=0 auid=1001 msg=\'PAM: session open acct="bob" : exe="/usr/sbin/sshd" {said}\''
     )
-    assert Kept().take([LOGIN, start, other, person]).told() == [(*ALICE, False)]
+    for order in permutations([LOGIN, start, other, person]):
+        assert Kept().take(order).told() == [(*ALICE, False)]
     assert Kept().take([start]).all == []
+    late = login(61_000, 19, ses=9, auid=1000)
+    assert Kept().take([start, late]).told() == [("here", 9, None, None, None, False)]
 
 
 def test_sessions_that_have_ended_are_forgotten_before_those_that_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -312,4 +312,5 @@ def _least(known: _Statement | None, rank: int, stamp: Stamp, value: str | None)
 
 
 def _known(value: str | None) -> str | None:
+    value = value.removesuffix(",") if value is not None else None  # RHEL 5: `(hostname=?, addr=?, terminal=ssh res=success)`
     return None if value in _UNKNOWN else value

@@ -9,6 +9,7 @@ replaces (`Session.replaces`).
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from typing import TypeVar
 
 from envtrail.interpret.logins import TYPES, Login, Stamp, is_opening, service_of, stamp_of
 from envtrail.interpret.rows import Row
@@ -16,9 +17,14 @@ from envtrail.model.run import Session
 
 _MOST = 4096
 _MOST_BOOTS = 256
+_MOST_WAITING = 16
 _SLACK_MS = 2000
 """A clock may be set back by this much within a login; a machine does not start again in less."""
 
+_LATE_MS = 60_000
+"""A LOGIN record may be read this much after the records that follow it."""
+
+_Kept = TypeVar("_Kept")
 _Key = tuple[str, int, int | None]
 """Node, number, login uid."""
 
@@ -31,6 +37,8 @@ class Sessions:
         """Of one key, oldest first: each a boot of its own."""
         self._by_pid: dict[tuple[str, int], Login] = {}
         """By the process that set the login uid: RHEL 5 writes no `ses` into the records of programs."""
+        self._numberless: dict[tuple[str, int], list[Row]] = {}
+        """Such records of a process, until its LOGIN is read."""
         self._ended: dict[_Key, None] = {}
         self._boots: dict[str, list[int]] = {}
         """Node → times of its boots (ms), oldest first."""
@@ -56,6 +64,9 @@ class Sessions:
         login.learn(row)
         if row["type"] == "LOGIN" and row["pid"] is not None:
             _keep(self._by_pid, (node, row["pid"]), login)
+            for early in self._numberless.pop((node, row["pid"]), ()):
+                if early["auid"] == login.auid and 0 <= early["time"] - time_ms + _SLACK_MS <= _LATE_MS:
+                    login.learn(early)
         shown = login.show()
         if shown is not None and shown.ended is not None:
             self._ended[node, login.number, login.auid] = None
@@ -63,12 +74,23 @@ class Sessions:
 
     def _login_of(self, row: Row) -> Login | None:
         if row["ses"] is None:
-            known = self._by_pid.get((row["node"], row["pid"])) if "ses" not in row["fields"] else None
-            return known if known is not None and known.auid == row["auid"] else None
+            return None if "ses" in row["fields"] else self._of_process(row)
         key = (row["node"], row["ses"], row["auid"])
         known_here = self._logins.get(key, [])
         found = self._begun_by(known_here, stamp_of(row)) if row["type"] == "LOGIN" else self._of_record(known_here, row)
         return found or self._begin(key, stamp_of(row))
+
+    def _of_process(self, row: Row) -> Login | None:
+        """The login of a record without a number; kept until the LOGIN of its process is read."""
+        if row["auid"] is None or row["pid"] is None:
+            return None
+        key = (row["node"], row["pid"])
+        known = self._by_pid.get(key)
+        if known is not None and known.auid == row["auid"]:
+            return known
+        waiting = self._numberless.pop(key, [])
+        _keep(self._numberless, key, [*waiting, row][-_MOST_WAITING:])
+        return None
 
     def _begun_by(self, known: list[Login], stamp: Stamp) -> Login | None:
         """The login of a LOGIN record: read before, or known from its later records alone."""
@@ -133,8 +155,8 @@ def _is_used_again(login: Login, row: Row) -> bool:
     )
 
 
-def _keep(table: dict[tuple[str, int], Login], key: tuple[str, int], login: Login) -> None:
+def _keep(table: dict[tuple[str, int], _Kept], key: tuple[str, int], value: _Kept) -> None:
     table.pop(key, None)
     if len(table) >= _MOST:
         del table[next(iter(table))]
-    table[key] = login
+    table[key] = value
