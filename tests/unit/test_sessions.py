@@ -33,6 +33,22 @@ def test_one_login_is_one_session_in_every_order_of_its_records() -> None:
     assert len(orders) == 720
     for order in orders:
         assert Kept().take(order).all == expected
+    without_login = [START, CRED, USER_LOGIN, SUDO_START, END]
+    for shorter in permutations(without_login):
+        assert Kept().take(shorter).all == Kept().take(without_login).all
+
+
+def test_a_clock_that_is_set_back_between_its_records_makes_no_second_session() -> None:
+    late = login(1000, 10, ses=3, auid=1000)
+    for order in permutations([late, START, END]):
+        assert [(one.id, one.user) for one in Kept().take(order).all] == [(f"here/{BASE_S + 1}000/3", "alice")]
+
+
+def test_the_last_end_counts_also_when_it_failed() -> None:
+    ends = [user("USER_END", at_ms, 20, ses=3, auid=1000, op="PAM:session_close", res="failed") for at_ms in (30_000, 60_000)]
+    outs = [user("USER_LOGOUT", at_ms, 20, ses=3, auid=1000, op="login", account="id=1000") for at_ms in (30_000, 60_000)]
+    for one, other in (ends, ends[::-1], outs, outs[::-1]):
+        assert [session.ended for session in Kept().take([LOGIN, one, other]).all] == ["2025-11-24T16:01:00.000Z"]
 
 
 def test_a_row_that_is_given_under_an_earlier_id_names_the_one_it_replaces() -> None:
@@ -84,6 +100,19 @@ def test_a_service_that_was_started_within_a_login_does_not_name_it() -> None:
     assert Kept().take([other, failed, END]).told() == [(*ALICE, True)]
 
 
+def test_the_account_of_a_program_must_be_the_login_uids() -> None:
+    samba = {"ses": 3, "auid": 1000, "exe": "/usr/sbin/smbd", "said": '\x1dUID="root" AUID="alice"'}
+    told = [Kept().take([user("USER_START", 20, 30, account=f'acct="{name}"', **samba)]).told() for name in ("bob", "alice@CORP")]  # type: ignore[arg-type]
+    assert told == [[("here", 3, "alice", None, None, False)], [("here", 3, "alice", "smbd", "192.0.2.1", False)]]
+
+
+@pytest.mark.parametrize(("account", "said"), [('acct="(unknown)"', ""), ("id=1000", '\x1dUID="root" AUID="1000"')])
+def test_what_is_no_name_names_nobody(account: str, said: str) -> None:
+    assert Kept().take([user("USER_START", 50, 11, ses=3, auid=1000, account=account, said=said)]).told() == [
+        ("here", 3, None, "sshd", "192.0.2.1", False)
+    ]
+
+
 def test_only_the_program_that_set_the_login_uid_is_the_opener() -> None:
     samba = user("USER_START", 20, 30, ses=3, auid=1000, exe="/usr/sbin/smbd", account='acct="bob"', pid=990)
     assert Kept().take([LOGIN, samba, START]).told() == [(*ALICE, False)]
@@ -121,6 +150,7 @@ def test_another_login_with_the_same_number_is_another_session() -> None:
     again = [login(86_400_000, 5, ses=3, auid=1000, pid=800), user("USER_START", 86_400_050, 6, ses=3, auid=1000, pid=800)]
     assert Kept().take([LOGIN, START, END, *again]).told() == [(*ALICE, True), (*ALICE, False)]
     assert Kept().take([*again, LOGIN, START, END]).told() == [(*ALICE, True), (*ALICE, False)]
+    assert Kept().take([*again, START, END]).told() == [(*ALICE, True), (*ALICE, False)]
 
 
 def test_a_boot_begins_the_numbers_anew() -> None:
@@ -128,11 +158,17 @@ def test_a_boot_begins_the_numbers_anew() -> None:
     after = user("USER_START", 40_000, 7, ses=3, auid=1000, pid=800)
     assert Kept().take([LOGIN, START, boot, after]).told() == [(*ALICE, False), (*ALICE, False)]
     assert Kept().take([boot, after, LOGIN, START]).told() == [(*ALICE, False), (*ALICE, False)]
+    assert Kept().take([boot, after, START]).told() == [(*ALICE, False), (*ALICE, False)]
+    sooner = boot.replace(f"{BASE_S + 30}.000:1", f"{BASE_S + 10}.000:1")
+    between = user("USER_START", 20_000, 8, ses=3, auid=1000, pid=810)
+    assert len(Kept().take([boot, sooner, START, between, after]).all) == 3
 
 
 def test_a_boot_that_was_not_recorded_is_known_by_what_opens_again() -> None:
     after = user("USER_START", 400_000, 7, ses=3, auid=1000, pid=800)
     assert Kept().take([START, END, after]).told() == [(*ALICE, True), (*ALICE, False)]
+    other = user("USER_START", 400_000, 7, ses=3, auid=1000, pid=800, exe="/usr/sbin/smbd")
+    assert Kept().take([START, END, other]).told() == [(*ALICE, True)]
 
 
 def test_the_same_number_of_two_people_is_two_sessions() -> None:
@@ -208,6 +244,7 @@ def test_records_without_a_number_belong_to_the_process_that_logged_in() -> None
     for order in permutations([LOGIN, start, other, person]):
         assert Kept().take(order).told() == [(*ALICE, False)]
     assert Kept().take([start]).all == []
+    assert Kept().take([person, LOGIN]).told() == [("here", 3, None, None, None, False)]
     late = login(61_000, 19, ses=9, auid=1000)
     assert Kept().take([start, late]).told() == [("here", 9, None, None, None, False)]
 

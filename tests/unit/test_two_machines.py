@@ -10,11 +10,21 @@ import pytest
 from tests.support.login_lab import BASE_S, login, user
 
 from envtrail.core import Assembler, event_schema
+from envtrail.interpret.begun import Begun
 from envtrail.interpret.emission import Emission, EnvironmentOpened, NameWanted, ProcessWanted, ScriptWanted, SnapshotWanted
 from envtrail.interpret.interpreter import Interpreter
+from envtrail.interpret.memory import Memory
 from envtrail.interpret.rows import interesting_rows
 from envtrail.model.environment import Environment
-from envtrail.model.observation import AgentStarted, EnvironmentSeen, NameResolved, Observation, ProcessExited, ProcessSeen
+from envtrail.model.observation import (
+    AgentStarted,
+    EnvironmentSeen,
+    FilesChanged,
+    NameResolved,
+    Observation,
+    ProcessExited,
+    ProcessSeen,
+)
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
 
@@ -190,6 +200,10 @@ def test_names_in_the_records_of_a_machine_name_its_people(fleet: Fleet) -> None
     fleet.observe(NameResolved(time_ms=fleet.now_ms, uid=1000, name="alice"))
     fleet.exec(THERE, 2000, SCRIPT, AUID="carol")
     assert fleet.runs()[THERE].actor.name == "carol"
+    fleet.login(HERE, "erin", 1001, "192.0.2.4")
+    fleet.observe(NameResolved(time_ms=fleet.now_ms, uid=1001, name=None))
+    fleet.exec(HERE, 2000, SCRIPT, auid=1001)
+    assert fleet.runs()[HERE].actor.name == "erin"
     fleet.login("hostc", "dave", 1000, "192.0.2.3")
     fleet.exec("hostc", 2000, SCRIPT)
     assert (fleet.runs()["hostc"].actor.name, fleet.runs()["hostc"].actor.remote) == ("dave", "192.0.2.3")
@@ -208,11 +222,53 @@ def test_an_environment_of_another_machine_is_not_this_ones(fleet: Fleet) -> Non
     seen = Environment(prefix="/opt/v", kind="conda")
     fleet.observe(EnvironmentSeen(time_ms=fleet.now_ms, environment=seen, gone=False))
     fleet.exec(THERE, 2000, PIP)
+    fleet.exec(THERE, 2002, SCRIPT)
+    environment = fleet.runs()[THERE].environment
+    assert environment is not None
+    assert (environment.prefix, environment.kind) == ("/opt/v", "unknown")
     assert not fleet.interpreter.is_busy("/opt/v")
     assert fleet.interpreter.prefixes() == set()
     fleet.exit(THERE, 2000)
     assert fleet.operations()[0].environment.kind == "unknown"
     assert fleet.interpreter.prefixes() == set()
+    memory = Memory()
+    memory.keep(fleet.operations())
+    assert [len(memory.done_in("/opt/v", node)) for node in (HERE, THERE)] == [0, 1]
+
+
+def test_an_environment_that_another_machines_tool_was_seen_to_change_is_not_read_here(fleet: Fleet) -> None:
+    fleet.exec(THERE, 2000, PIP)
+    time_ms, serial = fleet.tick()
+    image = fleet.table.newest[THERE, 2000].image
+    made = [{"name": "/opt/other/lib/python3.11/site-packages/six-1.16.0.dist-info", "nametype": "CREATE"}]
+    fleet.rows(
+        [_row(node=THERE, time=time_ms, serial=serial, kind="file", hint="metadata", pid=2000, image=image, cwd="/w", paths=made)]
+    )
+    assert wished(fleet.exit(THERE, 2000)) == []
+    assert [change.name for one in fleet.operations() for change in one.changes or ()] == ["six"]
+
+
+def test_a_write_on_this_machine_does_not_end_with_a_process_of_another(fleet: Fleet) -> None:
+    changed = FilesChanged(
+        time_ms=fleet.now_ms, until_ms=fleet.now_ms, prefix="/opt/v", kind="venv", pid=2000, image=None, auid=1000, uid=1000,
+        session=3, exe="/usr/bin/python3.11", comm="python", argv=["python"], files=[], total=1, gone=False, tool="pip",
+    )  # fmt: skip
+    (wish,) = [one for one in fleet.observe(changed) if isinstance(one, SnapshotWanted)]
+    fleet.exit(THERE, 2000, 7)
+    fleet.exit(HERE, 2000, 0)
+    fleet.exit(THERE, 2000, 7)
+    fleet.given += fleet.interpreter.settle(wish.image, "/opt/v", changes=[])
+    assert [(one.host, one.exit_code) for one in fleet.operations()] == [(HERE, 0)]
+
+
+def test_what_begins_after_an_end_is_another_process() -> None:
+    begun = Begun()
+    begun.add("a", 7, 1000 << 20 | 1)
+    begun.add("a", 7, 5000 << 20 | 2)
+    assert begun.take_ended("b", 7, 9000) == []
+    assert begun.take_ended("a", 7, 1000) == [1000 << 20 | 1]
+    assert begun.take_ended("a", 7, 9000) == [5000 << 20 | 2]
+    assert begun.take_ended("a", 7, 9000) == []
 
 
 def test_a_listing_and_a_boot_of_this_machine_end_nothing_on_another(fleet: Fleet) -> None:

@@ -56,9 +56,7 @@ class Sessions:
         if row["type"] == "SYSTEM_BOOT":
             self._note_boot(node, time_ms)
             return None
-        if row["type"] not in TYPES or (row["type"] == "LOGIN" and row["success"] is False):
-            return None
-        login = self._login_of(row)
+        login = self._login_of(row) if row["type"] in TYPES else None
         if login is None:
             return None
         login.learn(row)
