@@ -74,7 +74,7 @@ class Machine:
         for pid, started_ms in processes:
             seen = ProcessSeen(time_ms=BASE_MS, pid=pid, ppid=1, exe=None, argv=["x"], cwd=None, uid=0, auid=None, session=None, started_ms=BASE_MS + started_ms)  # fmt: skip
             self.runs.take_listed(seen)
-        self.keep(self.runs.close_listing())
+        self.keep(self.runs.close_listing("h"))
 
     @property
     def shown(self) -> list[Run]:
@@ -277,6 +277,6 @@ def test_a_name_that_is_told_late_reaches_runs_that_have_ended() -> None:
     going, ended = machine.begin(0, "a.py", uid=1003), machine.begin(0, "b.py", uid=1003)
     machine.end(ended, 10)
     assert {machine.of(image).actor.name for image in (going, ended)} == {None}
-    machine.keep(machine.runs.take_name(1003, "carol"))
+    machine.keep(machine.runs.take_name(1003, "carol", "h"))
     assert {machine.of(image).actor.name for image in (going, ended)} == {"carol"}
     assert machine.of(ended).ended

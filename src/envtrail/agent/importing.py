@@ -19,6 +19,7 @@ from envtrail.capture.rotation import earliest_ms, in_order
 from envtrail.capture.source import Block
 from envtrail.config import Config
 from envtrail.model.observation import ImportEnded, ImportStarted
+from envtrail.model.run import Session
 from envtrail.store.layout import Layout
 from envtrail.store.reader import records_since
 
@@ -83,6 +84,8 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
 
     def note(result: Result) -> None:
         seen[type(result).__name__].add(result.id)
+        if isinstance(result, Session):
+            seen["Session"].discard(result.replaces or "")
 
     documents: dict[str, DocumentFigures] = {}
     with open_trail(config, world=ImportedWorld(), on_result=note) as opened:

@@ -66,7 +66,7 @@ class Feed:
             click.echo(
                 f"{result.id[:10]}  {result.started[:19].replace('T', ' ')}  run      {safe(result.actor.name or str(result.actor.uid)):10} {safe(result.program)}"
             )
-        elif isinstance(result, Session) and result.ended is None and result.user:
+        elif isinstance(result, Session) and result.ended is None and result.user and result.service:
             click.echo(
                 f"{'':10}  {result.started[:19].replace('T', ' ')}  session  {safe(result.user):10} {result.service or ''} from {safe(result.remote or 'here')}"
             )

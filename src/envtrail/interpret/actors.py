@@ -48,7 +48,9 @@ class Facts(Struct, frozen=True, kw_only=True):
     recorded: Mapping[str, str] = {}
     """Names in the record itself (`AUID`, `UID` of the enriched form): those of that moment."""
     names: Mapping[int, str | None] = {}
-    """Names resolved on this machine."""
+    """Of uids on the machine it ran on: resolved there, or said by the records of its login."""
+    node: str | None = None
+    """The machine it ran on, where that is another one than this."""
     cgroup: str | None = None
     uid_map: str | None = None
     container_image: str | None = None
@@ -213,7 +215,8 @@ def _by_number(facts: Facts, number: int, method: str, confidence: Confidence, w
     named = _person(facts, name=name, method=method, confidence=confidence, why=why)
     if name is not None:
         return named
-    return msgspec.structs.replace(named, absent={"actor.name": f"uid {number} has no name on this machine"})
+    where = "on this machine" if facts.node is None else f"in the records of {facts.node}"
+    return msgspec.structs.replace(named, absent={"actor.name": f"uid {number} has no name {where}"})
 
 
 def _person(facts: Facts, *, name: str | None, method: str, confidence: Confidence, why: str = "") -> Named:

@@ -8,11 +8,12 @@ import msgspec
 import pyarrow as pa
 
 from envtrail.interpret.actors import Named
+from envtrail.interpret.begun import Begun
 from envtrail.interpret.emission import Emission, EnvironmentOpened, ProcessWanted, SnapshotWanted
 from envtrail.interpret.invocations import invocation_of, place_of_metadata
 from envtrail.interpret.memory import Ended, Memory
 from envtrail.interpret.operations import OpenOperation, with_variables
-from envtrail.interpret.people import Lineage, People, Subject
+from envtrail.interpret.people import Lineage, People, Subject, subject_of
 from envtrail.interpret.rows import Row, interesting_rows
 from envtrail.interpret.runs import Runs
 from envtrail.interpret.sessions import Sessions
@@ -44,7 +45,8 @@ class Interpreter:
     """Holds what is open; nothing else is remembered.
 
     Args:
-        node: Name of this machine, for events that carry none.
+        node: Name of this machine, for events that carry none. Observations are of it, and wishes are for it; what events tell of
+            other machines is interpreted from the events alone.
         lineage: Answers who descends from whom.
         tools: In the order in which they are asked.
         excluded_units: Names of systemd units whose operations are not reported.
@@ -69,8 +71,8 @@ class Interpreter:
         self._writes = Writes()
         self._siblings = Siblings(self._memory)
         self._runs = Runs()
-        self._by_pid: dict[int, list[int]] = {}
-        self._sessions = Sessions(node=node)
+        self._begun = Begun()
+        self._sessions = Sessions()
         self._people = People(lineage, self._sessions, names_hold_ms=names_hold_ms)
         self._kinds: dict[str, str] = {}
         self._boot_id: str | None = None
@@ -79,13 +81,13 @@ class Interpreter:
         """Take a batch of events, then what was observed after them."""
         emissions: list[Emission] = []
         if events is not None and events.num_rows:
-            for row in interesting_rows(events):
+            for row in interesting_rows(events, self.node):
                 emissions += self._take_row(row)
         for observation in observations:
             if not (isinstance(observation, ProcessSeen) and observation.image is None):
-                emissions += self._runs.close_listing()
+                emissions += self._runs.close_listing(self.node)
             emissions += self._take_observation(observation, now_ms)
-        return [*emissions, *self._runs.close_listing()]
+        return [*emissions, *self._runs.close_listing(self.node)]
 
     def settle(
         self,
@@ -132,16 +134,21 @@ class Interpreter:
 
     def prefixes(self) -> set[str]:
         """Where the tools that are at work, or were shortly before, are known to work."""
-        at_work = {opened.intention.prefix for opened in self._operations.values()}
-        return {prefix for prefix in at_work | self._memory.prefixes() if prefix}
+        at_work = {opened.intention.prefix for opened in self._at_work()}
+        return {prefix for prefix in at_work | self._memory.prefixes(self.node) if prefix}
 
     def is_written(self, prefix: str) -> bool:
         """Whether somebody's hand is changing it, or a tool has ended of which it is not known yet where it worked."""
-        at_work = self._operations.values()
-        return self._writes.is_open(prefix) or any(one.may_work_in(prefix) for one in at_work)
+        return self._writes.is_open(prefix) or any(one.may_work_in(prefix) for one in self._at_work())
+
+    def _at_work(self) -> list[OpenOperation]:
+        return [opened for opened in self._operations.values() if self._is_here(opened.event.node)]
 
     def _at_work_in(self, prefix: str) -> list[OpenOperation]:
-        return [opened for opened in self._operations.values() if opened.intention.prefix == prefix]
+        return [opened for opened in self._at_work() if opened.intention.prefix == prefix]
+
+    def _is_here(self, node: str) -> bool:
+        return node == self.node
 
     def owner_of(self, image: int, time_ms: int) -> OpenOperation | Ended | None:
         """The operation that explains what an image did at a moment: the open one, or the owner of one that was at work then."""
@@ -156,13 +163,13 @@ class Interpreter:
         write = self._writes.find(key, prefix)
         return write.until_ms if write else None
 
-    def finish(self, *, now_ms: int) -> list[Emission]:  # noqa: ARG002 - what is open stays without an end
-        """No more events will come: everything open is given as it is."""
-        opened = list(self._operations.values())
+    def finish(self, *, now_ms: int, node: str | None = None) -> list[Emission]:  # noqa: ARG002 - what is open stays without an end
+        """No more events of a machine will come, or of any: everything open is given as it is."""
+        opened = [one for one in self._operations.values() if node in {None, one.event.node}]
         emissions = [one for item in opened for one in self._close(item, changes=None, installed=None, absent="not recorded")]
         emissions += [write.settle(changes=None, absent="not recorded") for write in self._writes.take_all()]
-        self._by_pid.clear()
-        return [*emissions, *self._runs.clear()]
+        self._begun.clear(node)
+        return [*emissions, *self._runs.clear(node)]
 
     def unanswered(self) -> list[Emission]:
         """What was wished for and never answered: the agent was killed in between."""
@@ -176,7 +183,7 @@ class Interpreter:
                 return self._take_exec(row)
             case "exit":
                 evidence = Evidence(segment=0, serial=row["serial"], time_ms=row["time"])
-                return self._take_end(row["pid"], row["time"], row["exit_code"], None, evidence)
+                return self._take_end(row["node"], row["pid"], row["time"], row["exit_code"], None, evidence)
             case "user":
                 session = self._sessions.take(row)
                 return [session] if session else []
@@ -186,8 +193,8 @@ class Interpreter:
 
     def _take_observation(self, observation: Observation, now_ms: int) -> list[Emission]:
         match observation:
-            case ProcessExited():
-                return self._take_end(observation.pid, observation.time_ms, observation.exit_code, observation.signal, None)
+            case ProcessExited(pid=pid, time_ms=time_ms):
+                return self._take_end(self.node, pid, time_ms, observation.exit_code, observation.signal, None)
             case ProcessSeen():
                 self._people.take_seen(observation)
                 if observation.image is None:
@@ -199,12 +206,12 @@ class Interpreter:
                 return self._take_files(observation)
             case NameResolved():
                 self._people.take_name(observation)
-                return [*self._runs.take_name(observation.uid, observation.name)]
+                return [*self._runs.take_name(observation.uid, observation.name, self.node)]
             case EnvironmentSeen(environment=seen):
                 self._kinds[seen.prefix] = settled_kind(self._kinds.get(seen.prefix), seen.kind)
             case AgentStarted() if observation.boot_id != self._boot_id:
                 known, self._boot_id = self._boot_id, observation.boot_id
-                return self.finish(now_ms=now_ms) if known is not None else []
+                return self.finish(now_ms=now_ms, node=self.node) if known is not None else []
             case _:
                 pass
         return []
@@ -212,8 +219,8 @@ class Interpreter:
     def _take_exec(self, row: Row) -> list[Emission]:
         if row["pid"] is None or row["image"] is None or not row["argv"] or row["success"] is False:
             return []
-        invocation = invocation_of(row)
-        wishes = self._people.take_exec(row, invocation)
+        invocation, is_here = invocation_of(row), self._is_here(row["node"])
+        wishes = self._people.take_exec(row, invocation, is_here=is_here)
         tool = self._tools.get(row["hint"])
         intention = tool.read(invocation) if tool else None
         owner = self._owner_above(row["image"])
@@ -223,14 +230,7 @@ class Interpreter:
             return wishes
         if intention is None and tool is not None:
             return wishes
-        subject = Subject(
-            time_ms=row["time"],
-            image=row["image"],
-            auid=row["auid"],
-            uid=row["uid"],
-            session=row["ses"],
-            recorded=row["fields"],
-        )
+        subject = subject_of(row, is_here=is_here)
         named = self._people.actor_of(subject)
         wishes = [*wishes, *self._people.wishes_of(subject)]
         if intention is not None:
@@ -238,16 +238,17 @@ class Interpreter:
         if row["hint"] not in RUN_HINTS:
             return wishes
         above = self._lineage.lineage(row["image"])[1:]
-        begun = self._runs.begin(row, invocation, above, named, host=row["node"] or self.node, kinds=self._kinds)
+        kinds = self._kinds if is_here else {}
+        begun = self._runs.begin(row, invocation, above, named, host=row["node"], kinds=kinds, is_here=is_here)
         if begun:
-            self._by_pid.setdefault(row["pid"], []).append(row["image"])
+            self._begun.add(row["node"], row["pid"], row["image"])
         return [*wishes, *begun]
 
     def _open(self, row: Row, invocation: Invocation, intention: Intention, subject: Subject, named: Named) -> list[Emission]:
         opened = OpenOperation(
             image=row["image"],
             pid=row["pid"],
-            event=EventId(node=row["node"] or self.node, time_ms=row["time"], serial=row["serial"]),
+            event=EventId(node=row["node"], time_ms=row["time"], serial=row["serial"]),
             invocation=invocation,
             intention=intention,
             subject=subject,
@@ -258,7 +259,9 @@ class Interpreter:
             why={"tool": f"{invocation.exe} was executed as {intention.tool}; nothing above it states a package intention"},
         )
         self._operations[opened.image] = opened
-        self._by_pid.setdefault(opened.pid, []).append(opened.image)
+        self._begun.add(row["node"], opened.pid, opened.image)
+        if not subject.is_here:
+            return []
         return [ProcessWanted(image=opened.image, pid=opened.pid), *self._wish_before(opened)]
 
     def _wish_before(self, opened: OpenOperation) -> list[Emission]:
@@ -297,7 +300,13 @@ class Interpreter:
             firsts = self._memory.done_by(owner.image)
             return [*self._siblings.begin(firsts[0], {changed.prefix: changed.kind})] if firsts else []
         subject = Subject(
-            time_ms=changed.time_ms, image=changed.image, auid=changed.auid, uid=changed.uid, session=changed.session
+            time_ms=changed.time_ms,
+            node=self.node,
+            is_here=True,
+            image=changed.image,
+            auid=changed.auid,
+            uid=changed.uid,
+            session=changed.session,
         )
         wishes = self._people.wishes_of(subject)
         opened = self._writes.take(changed, node=self.node, named=self._people.actor_of(subject))
@@ -314,22 +323,15 @@ class Interpreter:
         return self._wish_after(owner) if owner.is_ended else []
 
     def _take_end(
-        self,
-        pid: int | None,
-        time_ms: int,
-        exit_code: int | None,
-        signal: int | None,
-        evidence: Evidence | None,
+        self, node: str, pid: int | None, time_ms: int, exit_code: int | None, signal: int | None, evidence: Evidence | None
     ) -> list[Emission]:
-        """The end of a process; what began in it after that moment is another process under the same pid."""
+        """The end of a process."""
         emissions: list[Emission] = []
         if pid is None:
             return emissions
-        self._writes.end(pid, exit_code=exit_code, signal=signal)
-        for image in list(self._by_pid.get(pid, ())):
-            if image >> 20 > time_ms + 20:
-                continue
-            self._forget_pid(pid, image)
+        if self._is_here(node):
+            self._writes.end(pid, exit_code=exit_code, signal=signal)
+        for image in self._begun.take_ended(node, pid, time_ms):
             emissions += self._runs.end(image, time_ms=time_ms, exit_code=exit_code, signal=signal)
             opened = self._operations.get(image)
             if opened is None:
@@ -341,17 +343,13 @@ class Interpreter:
         return emissions
 
     def _wish_after(self, opened: OpenOperation) -> list[Emission]:
+        if not self._is_here(opened.event.node):
+            return self._close(opened, changes=None, installed=None, absent="not recorded")
         prefix = opened.intention.prefix or UNKNOWN_PREFIX
         return [SnapshotWanted(image=opened.image, prefix=prefix, environment_kind=self._kind_of(opened))]
 
     def _kind_of(self, opened: OpenOperation) -> str | None:
         return opened.intention.environment_kind or self._kinds.get(opened.intention.prefix or UNKNOWN_PREFIX)
-
-    def _forget_pid(self, pid: int, image: int) -> None:
-        images = self._by_pid[pid]
-        images.remove(image)
-        if not images:
-            del self._by_pid[pid]
 
     def _forget(self, opened: OpenOperation) -> None:
         del self._operations[opened.image]
@@ -386,10 +384,10 @@ class Interpreter:
             opened.named = self._people.actor_of(opened.subject)
         reclaimed = Reclaimed()
         if changes is not None and prefix is not None:
-            reclaimed = reclaim(opened, changes, self._memory.done_in(prefix))
+            reclaimed = reclaim(opened, changes, self._memory.done_in(prefix, self.node))
             changes = [*changes, *reclaimed.changes]
         done = opened.settle(
-            environment_kind=self._kinds.get(prefix) if prefix else None,
+            environment_kind=self._kinds.get(prefix) if prefix and self._is_here(opened.event.node) else None,
             changes=changes,
             installed=installed,
             absent=absent,
@@ -397,4 +395,4 @@ class Interpreter:
         )
         told = [*reclaimed.amended, done]
         self._memory.keep(told)
-        return [*told, *self._siblings.begin(done, opened.elsewhere)]
+        return [*told, *self._siblings.begin(done, opened.elsewhere if self._is_here(done.host) else {})]

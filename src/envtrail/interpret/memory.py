@@ -43,18 +43,18 @@ class Memory:
         ended = self._ended.get(image)
         return ended if ended is not None and ended.ended_ms >= time_ms - AFTER_END_MS else None
 
-    def prefixes(self) -> set[str | None]:
-        """Where the newest operations worked."""
-        return {one.environment.prefix for one in self._done}
+    def prefixes(self, host: str) -> set[str | None]:
+        """Where the newest operations of a machine worked."""
+        return {one.environment.prefix for one in self._done if one.host == host}
 
     def keep(self, told: Sequence[Operation]) -> None:
         """Keep documents, each in its last form: a later operation may take something from them."""
         again = {one.id for one in told}
         self._done = deque([*(one for one in self._done if one.id not in again), *told], maxlen=_MOST_DONE)
 
-    def done_in(self, prefix: str) -> list[Operation]:
-        """The newest that are done in an environment."""
-        return [one for one in self._done if one.environment.prefix == prefix]
+    def done_in(self, prefix: str, host: str) -> list[Operation]:
+        """The newest that are done in an environment of a machine."""
+        return [one for one in self._done if (one.environment.prefix, one.host) == (prefix, host)]
 
     def done_by(self, image: int) -> list[Operation]:
         """The newest that are done by a command."""

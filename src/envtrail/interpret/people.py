@@ -11,7 +11,9 @@ from msgspec import Struct
 from envtrail.core import Process
 from envtrail.interpret.actors import Facts, HubServer, Named, Runner, name_actor
 from envtrail.interpret.emission import Emission, NameWanted, ProcessWanted
+from envtrail.interpret.logins import Login
 from envtrail.interpret.origins import HUB, HUB_SERVERS, HUB_USER, owner_of
+from envtrail.interpret.rows import Row
 from envtrail.interpret.sessions import Sessions
 from envtrail.interpret.tool import Invocation
 from envtrail.interpret.tools import AGENT, RUNNER
@@ -33,6 +35,9 @@ class Subject(Struct, frozen=True, kw_only=True):
     """A process whose person is asked for."""
 
     time_ms: int
+    node: str
+    is_here: bool
+    """It runs on this machine: what is asked of /proc and the directory of names is of it."""
     image: int | None
     """Itself, or the nearest image known above it."""
     auid: int | None
@@ -43,12 +48,26 @@ class Subject(Struct, frozen=True, kw_only=True):
     """What /proc said of it."""
 
 
+def subject_of(row: Row, *, is_here: bool) -> Subject:
+    """The process of an exec."""
+    return Subject(
+        time_ms=row["time"],
+        node=row["node"],
+        is_here=is_here,
+        image=row["image"],
+        auid=row["auid"],
+        uid=row["uid"],
+        session=row["ses"],
+        recorded=row["fields"],
+    )
+
+
 class People:
     """Names actors by what stands above a process.
 
     Args:
         lineage: Answers who descends from whom.
-        sessions: Knows where a session came from.
+        sessions: Knows where a session came from, and whose it is.
         names_hold_ms: A name that was learnt longer ago is asked for again: accounts are renamed, uids are used again.
     """
 
@@ -57,17 +76,18 @@ class People:
         self._sessions = sessions
         self._names_hold_ms = names_hold_ms
         self._names: dict[int, tuple[str | None, int]] = {}
+        """Of this machine's accounts."""
         self._agents: dict[int, str] = {}
         self._servers: dict[int, str | None] = {}
         """Image of a single-user server → the hub's user, once its environment was seen."""
         self._hubs: dict[int, None] = {}
         self._hub_users: dict[int, frozenset[str]] = {}
-        """Account of servers → the hub's people that they were for; two are enough to know that it is shared."""
+        """Account of servers of this machine → the hub's people that they were for; two are enough to know that it is shared."""
         self._jobs: dict[int, Mapping[str, str]] = {}
         """Image of the first process of a CI job → what its runner gave it; empty while it was only asked for."""
 
-    def take_exec(self, row: dict[str, Any], invocation: Invocation) -> list[Emission]:
-        """Remember what begins here; a server's environment is asked for at once, as its spawner gave it."""
+    def take_exec(self, row: Row, invocation: Invocation, *, is_here: bool) -> list[Emission]:
+        """Remember what begins; the environment of a server on this machine is asked for at once, as its spawner gave it."""
         image, hint = row["image"], row["hint"]
         name = program_of(invocation)
         if hint == AGENT:
@@ -76,6 +96,7 @@ class People:
             _remember(self._hubs, image, None)
         if name in HUB_SERVERS:
             _remember(self._servers, image, None)
+        if name in HUB_SERVERS and is_here:
             return [ProcessWanted(image=image, pid=row["pid"])]
         return []
 
@@ -99,27 +120,25 @@ class People:
         """Learn the name of a uid."""
         self._names[resolved.uid] = (resolved.name, resolved.time_ms)
 
-    def name_of(self, uid: int) -> str | None:
-        """The name a uid has now, as far as is known."""
-        return self._names.get(uid, (None, 0))[0]
-
     def actor_of(self, subject: Subject) -> Named:
         """The person of a process."""
         above = self._lineage.lineage(subject.image) if subject.image is not None else []
         seen = subject.seen
+        login = self._sessions.find(subject.node, subject.session, subject.auid, subject.time_ms)
         return name_actor(
             Facts(
                 auid=subject.auid,
                 uid=subject.uid,
                 session=subject.session,
-                remote=self._sessions.remote_of(subject.session),
+                remote=login.remote if login is not None else None,
                 recorded=subject.recorded,
-                names={uid: name for uid, (name, at_ms) in self._names.items() if subject.time_ms - at_ms <= self._names_hold_ms},
+                names=self._names_for(subject, login),
+                node=None if subject.is_here else subject.node,
                 cgroup=seen.cgroup if seen else None,
                 uid_map=seen.uid_map if seen else None,
                 container_image=seen.container_image if seen else None,
                 variables=seen.variables if seen else {},
-                hub=self._hub_above(above),
+                hub=self._hub_above(above, is_here=subject.is_here),
                 agent=next((name for process in above if (name := self._agents.get(process.image))), None),
                 runner=self._runner_above(above),
                 uids=_uids_of(above, subject),
@@ -127,14 +146,29 @@ class People:
         )
 
     def wishes_of(self, subject: Subject) -> list[Emission]:
-        """What must be asked to name a process's person: what a runner gave its job, and names not known or learnt too long ago."""
+        """What must be asked to name a process's person: what a runner gave its job, and names not known or learnt too long ago.
+
+        Nothing can be asked of another machine.
+        """
+        if not subject.is_here:
+            return []
         above = self._lineage.lineage(subject.image) if subject.image is not None else []
-        hub = self._hub_above(above)
+        hub = self._hub_above(above, is_here=True)
         owner = owner_of(subject.seen.cgroup) if subject.seen else None
         uids = {subject.auid, subject.uid, owner, hub.uid if hub else None, *_uids_of(above, subject)} - {None}
         wanted = [uid for uid in uids if subject.time_ms - self._names.get(uid, (None, 0))[1] > self._names_hold_ms]  # type: ignore[arg-type]
         names: list[Emission] = [NameWanted(uid=uid) for uid in sorted(wanted)]  # type: ignore[type-var,arg-type]
         return [*self._job_wanted(above), *names]
+
+    def _names_for(self, subject: Subject, login: Login | None) -> dict[int, str | None]:
+        """Names of uids on the machine of a process: of this one's directory, as long as they hold, and what the records of its login said."""
+        said: dict[int, str | None] = {}
+        if login is not None and login.auid is not None and login.user is not None:
+            said[login.auid] = login.user
+        if not subject.is_here:
+            return said
+        held = {uid: name for uid, (name, at_ms) in self._names.items() if subject.time_ms - at_ms <= self._names_hold_ms}
+        return said | {uid: name for uid, name in held.items() if name is not None or uid not in said}
 
     def _job_wanted(self, above: Sequence[Process]) -> list[Emission]:
         """The first process of a job, as long as it still runs what the runner started: later it may have given itself another environment."""
@@ -150,7 +184,7 @@ class People:
             return None
         return Runner(uid=worker.uid, variables=self._jobs.get(job.image, {}) if job else {})
 
-    def _hub_above(self, above: Sequence[Process]) -> HubServer | None:
+    def _hub_above(self, above: Sequence[Process], *, is_here: bool) -> HubServer | None:
         """The outermost server: one that is started below it could say anything in its own environment."""
         for at, process in reversed(list(enumerate(above))):
             user = self._servers.get(process.image)
@@ -163,7 +197,7 @@ class People:
                 uid=process.uid,
                 parent_uid=parent.uid if parent else None,
                 is_below_hub=any(one.image in self._hubs for one in above[at + 1 :]),
-                is_shared=len(self._hub_users.get(process.uid, frozenset())) > 1 if process.uid is not None else False,
+                is_shared=is_here and process.uid is not None and len(self._hub_users.get(process.uid, ())) > 1,
             )
         return None
 

@@ -15,8 +15,8 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def interesting_rows(events: pa.RecordBatch) -> list[Row]:
-    """Rows that carry a tool's name, ends in tracked trees, and logins; `time` in ms."""
+def interesting_rows(events: pa.RecordBatch, node: str) -> list[Row]:
+    """Rows that carry a tool's name, ends in tracked trees, and logins; `time` in ms, `node` this machine's where none is recorded."""
     kind = events.column("kind").dictionary_decode()
     ended = pc.and_(pc.equal(kind, "exit"), pc.is_valid(events.column("tracked_image")))
     wanted = pc.or_(pc.or_(pc.is_valid(events.column("hint")), ended), pc.equal(kind, "user"))
@@ -27,5 +27,6 @@ def interesting_rows(events: pa.RecordBatch) -> list[Row]:
     rows: list[Row] = chosen.to_pylist()
     for row, time_ms in zip(rows, times, strict=True):
         row["time"] = time_ms
+        row["node"] = row["node"] or node
         row["fields"] = dict(row["fields"] or ())
     return rows

@@ -48,6 +48,7 @@ class Runs:
         *,
         host: str,
         kinds: Mapping[str, str],
+        is_here: bool = True,
     ) -> list[Emission]:
         """The run that an exec begins, and a wish for its script's content; nothing for an interpreter without a program.
 
@@ -58,6 +59,7 @@ class Runs:
             named: Who it was.
             host: Name of the machine.
             kinds: Prefix → kind of the environments that are known.
+            is_here: It is this machine, where the script can be read.
         """
         shape = shape_of(invocation, row["hint"])
         if shape is None:
@@ -72,7 +74,7 @@ class Runs:
             run = msgspec.structs.replace(run, parent=parent, absent=_without(run.absent, "parent"))
         self._going[run.image] = run
         emissions.append(run)
-        if shape.script is not None:
+        if shape.script is not None and is_here:
             inode = row["paths"][0]["inode"] if row["paths"] else None
             emissions.append(
                 ScriptWanted(image=run.image, path=shape.script, uid=row["uid"], executed=invocation.path, executed_inode=inode)
@@ -92,11 +94,12 @@ class Runs:
         self._loops.learn(run)
         return [run]
 
-    def take_name(self, uid: int, name: str | None) -> list[Run]:
-        """The name of a uid was asked for as a run began: those that wait for it, with it; they may have ended meanwhile."""
+    def take_name(self, uid: int, name: str | None, host: str) -> list[Run]:
+        """The name of a uid was asked for as a run began: those of the machine that wait for it, with it; they may have ended meanwhile."""
         named: list[Run] = []
         for table in (self._going, self._ended):
-            for run in [one for one in table.values() if name is not None and _waits_for(one.actor) == uid]:
+            waiting = [one for one in table.values() if name is not None and one.host == host and _waits_for(one.actor) == uid]
+            for run in waiting:
                 actor = msgspec.structs.replace(run.actor, name=name)
                 table[run.image] = msgspec.structs.replace(run, actor=actor, absent=_without(run.absent, "actor.name"))
                 self._loops.learn(table[run.image])
@@ -121,23 +124,24 @@ class Runs:
             self._listed = {}
         self._listed[seen.pid] = seen.started_ms
 
-    def close_listing(self) -> list[Emission]:
-        """Runs that no process of the listing can be have ended while no agent ran."""
+    def close_listing(self, host: str) -> list[Emission]:
+        """Runs of the machine that no process of the listing can be have ended while no agent ran."""
         if self._listed is None:
             return []
         listed, self._listed = self._listed, None
         if _INIT not in listed:
             return []
         lost = [
-            run for run in self._going.values() if run.pid not in listed or (listed[run.pid] or 0) > began_ms(run) + _SLACK_MS
+            run
+            for run in self._going.values()
+            if run.host == host and (run.pid not in listed or (listed[run.pid] or 0) > began_ms(run) + _SLACK_MS)
         ]
         return [_without_end(self._going.pop(run.image)) for run in lost]
 
-    def clear(self) -> list[Emission]:
-        """The machine was started anew, or the log has no more: what is going on has no end that is known."""
-        lost: list[Emission] = [_without_end(run) for run in self._going.values()]
-        self._going.clear()
-        return lost
+    def clear(self, host: str | None = None) -> list[Emission]:
+        """The machine was started anew, or the log has no more: what is going on, there or anywhere, has no end that is known."""
+        lost = [run for run in self._going.values() if host is None or run.host == host]
+        return [_without_end(self._going.pop(run.image)) for run in lost]
 
 
 def _waits_for(actor: Actor) -> int | None:

@@ -1,86 +1,160 @@
-"""Logins: which sessions there were, whose, from where, until when.
+"""Logins of every machine in the trail: which sessions there were, whose, from where, until when.
 
-References:
-    pam_loginuid(8) (LOGIN), sshd and login (USER_LOGIN), pam (USER_START, USER_END): fields `op`, `acct`, `addr`, `terminal`, `res`
+A session is told by (node, `ses`, `auid`): the kernel gives a number to one login of a boot, and counts anew at the next. The id of a
+session is `<host>/<ms>/<ses>`, with the time of its LOGIN record; in a log that begins later, of its earliest record. Records may
+come in any order: where an earlier one changes the id, the session is given again under the new one and names the one that it
+replaces (`Session.replaces`).
 """
 
 from __future__ import annotations
 
-import posixpath
+from bisect import bisect_right, insort
+from typing import TypeVar
 
-import msgspec
-
+from envtrail.interpret.logins import TYPES, Login, Stamp, is_opening, service_of, stamp_of
 from envtrail.interpret.rows import Row
-from envtrail.model.operation import Evidence, Outcome
 from envtrail.model.run import Session
-from envtrail.model.times import to_rfc3339
 
 _MOST = 4096
-_ENDS = frozenset({"USER_END", "USER_LOGOUT", "CRED_DISP"})
+_MOST_BOOTS = 256
+_MOST_WAITING = 16
+_SLACK_MS = 2000
+"""A clock may be set back by this much within a login; a machine does not start again in less."""
+
+_LATE_MS = 60_000
+"""A LOGIN record may be read this much after the records that follow it."""
+
+_Kept = TypeVar("_Kept")
+_Key = tuple[str, int, int | None]
+"""Node, number, login uid."""
 
 
 class Sessions:
-    """Sessions by the kernel's number; the newest few thousand are kept."""
+    """The newest few thousand logins; those that have ended are forgotten first."""
 
-    def __init__(self, *, node: str) -> None:
-        self._node = node
-        self._by_number: dict[int, Session] = {}
+    def __init__(self) -> None:
+        self._logins: dict[_Key, list[Login]] = {}
+        """Of one key, oldest first: each a boot of its own."""
+        self._by_pid: dict[tuple[str, int], Login] = {}
+        """By the process that set the login uid: RHEL 5 writes no `ses` into the records of programs."""
+        self._numberless: dict[tuple[str, int], list[Row]] = {}
+        """Such records of a process, until its LOGIN is read."""
+        self._ended: dict[_Key, None] = {}
+        self._boots: dict[str, list[int]] = {}
+        """Node → times of its boots (ms), oldest first."""
 
-    def remote_of(self, session: int | None) -> str | None:
-        """The address a session came from."""
-        found = self._by_number.get(session) if session is not None else None
-        return found.remote if found else None
+    def find(self, node: str, number: int | None, auid: int | None, time_ms: int) -> Login | None:
+        """The login that a process belongs to at a moment."""
+        if number is None:
+            return None
+        known = self._logins.get((node, number, auid), ())
+        return next((one for one in reversed(known) if self._covers(one, time_ms)), None)
 
     def take(self, row: Row) -> Session | None:
         """Learn from a user record; the session as it is known now, when the record says something of it."""
-        number, fields = row["ses"], row["fields"]
-        if number is None:
+        node, time_ms = row["node"], row["time"]
+        if row["type"] == "SYSTEM_BOOT":
+            self._note_boot(node, time_ms)
             return None
-        known = self._by_number.get(number)
-        if row["type"] == "LOGIN" or known is None:
-            known = self._begin(number, row) if row["type"] in {"LOGIN", "USER_LOGIN", "USER_START"} else None
-            if known is None:
-                return None
-        said = {
-            "user": fields.get("acct") or fields.get("AUID"),
-            "remote": _told(fields.get("addr")) or _told(fields.get("hostname")),
-            "terminal": _told(fields.get("terminal")),
-            "service": row["exe"] and posixpath.basename(row["exe"]),
-            "auid": row["auid"],
-        }
-        new = {name: value for name, value in said.items() if value is not None and getattr(known, name) is None}
-        if row["type"] in _ENDS and self._is_end(row, known):
-            new["ended"] = to_rfc3339(row["time"])
-            new["outcome"] = Outcome.SUCCESS
-        elif row["type"] == "USER_LOGIN" and row["success"] is False:
-            new["outcome"] = Outcome.FAILURE
-        updated = msgspec.structs.replace(known, **new)
-        self._by_number[number] = updated
-        return updated if updated != known or row["type"] == "LOGIN" else None
+        login = self._login_of(row) if row["type"] in TYPES else None
+        if login is None:
+            return None
+        login.learn(row)
+        if row["type"] == "LOGIN" and row["pid"] is not None:
+            _keep(self._by_pid, (node, row["pid"]), login)
+            for early in self._numberless.pop((node, row["pid"]), ()):
+                if early["auid"] == login.auid and 0 <= early["time"] - time_ms + _SLACK_MS <= _LATE_MS:
+                    login.learn(early)
+        shown = login.show()
+        if shown is not None and shown.ended is not None:
+            self._ended[node, login.number, login.auid] = None
+        return shown
 
-    def _begin(self, number: int, row: Row) -> Session:
-        if len(self._by_number) >= _MOST:
-            del self._by_number[next(iter(self._by_number))]
-        node = row["node"] or self._node
-        return Session(
-            id=f"{node}/{row['time']}/{number}",
-            host=node,
-            session=number,
-            user=None,
-            auid=row["auid"],
-            remote=None,
-            terminal=None,
-            service=None,
-            started=to_rfc3339(row["time"]),
-            ended=None,
-            outcome=Outcome.UNKNOWN,
-            evidence=[Evidence(segment=0, serial=row["serial"], time_ms=row["time"])],
-        )
+    def _login_of(self, row: Row) -> Login | None:
+        if row["ses"] is None:
+            return None if "ses" in row["fields"] else self._of_process(row)
+        key = (row["node"], row["ses"], row["auid"])
+        known_here = self._logins.get(key, [])
+        found = self._begun_by(known_here, stamp_of(row)) if row["type"] == "LOGIN" else self._of_record(known_here, row)
+        return found or self._begin(key, stamp_of(row))
 
-    def _is_end(self, row: Row, known: Session) -> bool:
-        """PAM's session end by the service that opened it: sudo inside a session ends only its own."""
-        return bool(row["exe"]) and posixpath.basename(row["exe"]) == known.service
+    def _of_process(self, row: Row) -> Login | None:
+        """The login of a record without a number; kept until the LOGIN of its process is read."""
+        if row["auid"] is None or row["pid"] is None:
+            return None
+        key = (row["node"], row["pid"])
+        known = self._by_pid.get(key)
+        if known is not None and known.auid == row["auid"]:
+            return known
+        waiting = self._numberless.pop(key, [])
+        _keep(self._numberless, key, [*waiting, row][-_MOST_WAITING:])
+        return None
+
+    def _begun_by(self, known: list[Login], stamp: Stamp) -> Login | None:
+        """The login of a LOGIN record: read before, or known from its later records alone."""
+        again = next((one for one in known if one.login == stamp), None)
+        later = next((one for one in known if one.began[0] >= stamp[0] - _SLACK_MS), None)
+        if again is not None or later is None or later.login is not None:
+            return again
+        return None if self._has_boot(stamp[0], later.began[0], later.node) else later
+
+    def _of_record(self, known: list[Login], row: Row) -> Login | None:
+        """The login of any other record: the last that began before it, else one whose first records came late."""
+        time_ms = row["time"]
+        found = next((one for one in reversed(known) if self._covers(one, time_ms)), None)
+        if found is not None:
+            return None if _is_used_again(found, row) else found
+        later = next((one for one in known if one.began[0] > time_ms), None)
+        is_same = later is not None and later.login is None and not self._has_boot(time_ms, later.began[0], later.node)
+        return later if is_same else None
+
+    def _covers(self, login: Login, time_ms: int) -> bool:
+        began_ms = login.began[0]
+        return began_ms <= time_ms + _SLACK_MS and not self._has_boot(began_ms, time_ms, login.node)
+
+    def _begin(self, key: _Key, stamp: Stamp) -> Login:
+        if len(self._logins) >= _MOST:
+            self._forget_one()
+        node, number, auid = key
+        login = Login(node=node, number=number, auid=auid, first=stamp)
+        insort(self._logins.setdefault(key, []), login, key=lambda one: one.began)
+        return login
+
+    def _forget_one(self) -> None:
+        """The one that ended first; where none has, the one that began first."""
+        while self._ended:
+            key = next(iter(self._ended))
+            del self._ended[key]
+            known = self._logins.get(key)
+            if known is not None and known[-1].ended_ms is not None:
+                del self._logins[key]
+                return
+        del self._logins[next(iter(self._logins))]
+
+    def _note_boot(self, node: str, time_ms: int) -> None:
+        known = self._boots.setdefault(node, [])
+        if time_ms not in known[-1:]:
+            insort(known, time_ms)
+            del known[:-_MOST_BOOTS]
+
+    def _has_boot(self, after_ms: int, until_ms: int, node: str) -> bool:
+        known = self._boots.get(node, ())
+        return bisect_right(known, after_ms) < bisect_right(known, until_ms)
 
 
-def _told(value: str | None) -> str | None:
-    return None if value in (None, "", "?", "(none)", "UNKNOWN") else value
+def _is_used_again(login: Login, row: Row) -> bool:
+    """Whether the service that had opened and ended a login opens one again: a boot was not recorded."""
+    ended_ms = login.ended_ms
+    return (
+        ended_ms is not None
+        and row["time"] > ended_ms + _SLACK_MS
+        and is_opening(row)
+        and service_of(row["exe"]) == login.opener()[0]
+    )
+
+
+def _keep(table: dict[tuple[str, int], _Kept], key: tuple[str, int], value: _Kept) -> None:
+    table.pop(key, None)
+    if len(table) >= _MOST:
+        del table[next(iter(table))]
+    table[key] = value

@@ -65,7 +65,7 @@ class Session(Struct, frozen=True, kw_only=True):
     """The processes under one login."""
 
     id: str
-    """`<host>/<boot time or first event ms>/<ses>`."""
+    """`<host>/<ms>/<ses>`, with the time of its LOGIN record; in a log that begins later, of its earliest record."""
     host: str
     session: int
     """The kernel's `ses`."""
@@ -79,6 +79,8 @@ class Session(Struct, frozen=True, kw_only=True):
     ended: str | None
     outcome: Outcome
     evidence: list[Evidence]
+    replaces: str | None = None
+    """The id it was given under before an earlier record of it was read; that row is gone."""
 
 
 class ProgramUse(Struct, frozen=True, kw_only=True):

@@ -135,7 +135,10 @@ class State:
         )
 
     def put_session(self, session: Session) -> None:
-        """Store or replace a session."""
+        """Store or replace a session; the row of the id that it replaces goes."""
+        if session.replaces is not None:
+            self._database.execute("DELETE FROM sessions WHERE id = ?", (session.replaces,))
+            session = msgspec.structs.replace(session, replaces=None)
         self._put("sessions", session.id, session.started, session.user, session.auid, _encode(session))
 
     def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None:
