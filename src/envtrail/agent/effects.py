@@ -23,7 +23,6 @@ from envtrail.model.observation import (
     CursorMoved,
     EnvironmentSeen,
     GapFound,
-    ImportEnded,
     ImportStarted,
     NameResolved,
     Observation,
@@ -67,7 +66,7 @@ class Effects:
         self._interpreter = interpreter
         self._state = state
 
-    def apply(self, observations: Sequence[Observation], now_ms: int) -> list[Emission]:
+    def apply(self, observations: Sequence[Observation]) -> list[Emission]:
         """Let observations take effect on the state; those that settle an operation give emissions."""
         emissions: list[Emission] = []
         for observation in observations:
@@ -90,8 +89,6 @@ class Effects:
                     self._state.add_redactions(observation.counts)
                 case CursorMoved():
                     self._state.put_cursor(observation.source, observation.position)
-                case ImportEnded():
-                    emissions += self._interpreter.finish(now_ms=now_ms)
                 case _:
                     pass
         return emissions

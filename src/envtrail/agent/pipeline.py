@@ -27,11 +27,11 @@ from envtrail.interpret.interpreter import Interpreter
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
 from envtrail.model.observation import (
+    Carried,
     CursorMoved,
     FindingMade,
     GapFound,
     Observation,
-    ProcessesCarried,
     ProcessExited,
     ProcessForked,
     RecordsRedacted,
@@ -181,8 +181,14 @@ class Pipeline:
 
     def carried(self) -> list[Observation]:
         """What a segment that begins now begins with."""
-        tables = msgspec.Raw(self.assembler.save_processes().encode())
-        return [ProcessesCarried(time_ms=int(time.time() * 1000), tables=tables, log=self._origin.log)]
+        return [
+            Carried(
+                time_ms=int(time.time() * 1000),
+                processes=msgspec.Raw(self.assembler.save_processes().encode()),
+                interpretation=msgspec.Raw(self.interpreter.save()),
+                log=self._origin.log,
+            )
+        ]
 
     @property
     def last_log(self) -> str | None:
@@ -214,7 +220,7 @@ class Pipeline:
         self._digests_in_segment.update(o.digest for o in observations if isinstance(o, SnapshotTaken) and o.digest)
         with self._state.transaction():
             emissions = self.interpreter.step(events, observations, now_ms=now_ms)
-            emissions += self._effects.apply(observations, now_ms)
+            emissions += self._effects.apply(observations)
             self._store(_results(emissions))
             self._effects.decide(observations)
 
@@ -231,7 +237,7 @@ class Pipeline:
         seed_processes(self.assembler, observations, self._origin)
         with self._in_step():
             emissions = self.interpreter.step(events, observations, now_ms=now_ms)
-            emissions += self._effects.apply(observations, now_ms)
+            emissions += self._effects.apply(observations)
             self._settle(emissions, now_ms)
             self._effects.decide(observations)
         if self.overseer is not None and self.world is not None and self.world.is_live:
@@ -277,7 +283,7 @@ class Pipeline:
                 self._has_ungranted = True
                 break
             emissions = self.interpreter.step(None, answers, now_ms=now_ms)
-            emissions += self._effects.apply(answers, now_ms)
+            emissions += self._effects.apply(answers)
             results += _results(emissions)
             wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
         self._store(results)

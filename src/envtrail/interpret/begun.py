@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 _SLACK_MS = 20
 """An exec is stamped as its call begins, an end as it happens."""
 
@@ -23,6 +25,11 @@ class Begun:
         if later:
             self._images[node, pid] = later
         return [image for image in known if image not in later]
+
+    def drop(self, images: AbstractSet[int]) -> None:
+        """Wait for these no more."""
+        left = {key: [image for image in known if image not in images] for key, known in self._images.items()}
+        self._images = {key: known for key, known in left.items() if known}
 
     def clear(self, node: str | None = None) -> None:
         """Wait for no more, of one machine or of all."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from envtrail.interpret.actors import Named
 from envtrail.interpret.begun import Begun
+from envtrail.interpret.carried import Going, decode_going, encode_going
 from envtrail.interpret.emission import Emission, EnvironmentOpened, ProcessWanted, SnapshotWanted
 from envtrail.interpret.invocations import invocation_of, place_of_metadata
 from envtrail.interpret.memory import Ended, Memory
@@ -26,15 +27,18 @@ from envtrail.model.environment import settled_kind
 from envtrail.model.ids import EventId
 from envtrail.model.observation import (
     AgentStarted,
+    Carried,
     EnvironmentSeen,
     FilesChanged,
+    ImportEnded,
+    ImportStarted,
     NameResolved,
     Observation,
     ProcessExited,
     ProcessSeen,
     ScriptSeen,
 )
-from envtrail.model.operation import Change, Evidence, OperationKind
+from envtrail.model.operation import Change, Evidence, Operation, OperationKind
 
 UNKNOWN_PREFIX = ""
 """Where an operation's environment is not known, and only what is seen to change can tell."""
@@ -76,11 +80,15 @@ class Interpreter:
         self._people = People(lineage, self._sessions, names_hold_ms=names_hold_ms)
         self._kinds: dict[str, str] = {}
         self._boot_id: str | None = None
+        self._is_fresh, self._is_import = True, False
+        self._imported: set[int] = set()
+        """Images of an imported log, until their end is read."""
 
     def step(self, events: pa.RecordBatch | None, observations: Sequence[Observation], *, now_ms: int) -> list[Emission]:
         """Take a batch of events, then what was observed after them."""
         emissions: list[Emission] = []
         if events is not None and events.num_rows:
+            self._is_fresh = False
             for row in interesting_rows(events, self.node):
                 emissions += self._take_row(row)
         for observation in observations:
@@ -209,12 +217,27 @@ class Interpreter:
                 return [*self._runs.take_name(observation.uid, observation.name, self.node)]
             case EnvironmentSeen(environment=seen):
                 self._kinds[seen.prefix] = settled_kind(self._kinds.get(seen.prefix), seen.kind)
-            case AgentStarted() if observation.boot_id != self._boot_id:
-                known, self._boot_id = self._boot_id, observation.boot_id
-                return self.finish(now_ms=now_ms, node=self.node) if known is not None else []
+            case AgentStarted() | ImportStarted() | ImportEnded():
+                return self._take_origin(observation, now_ms)
+            case Carried() if self._is_fresh:
+                self._restore(decode_going(observation.interpretation))
             case _:
                 pass
         return []
+
+    def _take_origin(self, observation: AgentStarted | ImportStarted | ImportEnded, now_ms: int) -> list[Emission]:
+        """The records that follow come from another place: an imported log does not go on live."""
+        match observation:
+            case ImportStarted():
+                self._is_import = True
+                return [] if observation.continues else self._end_imports(keep=False)
+            case ImportEnded():
+                self._is_import = False
+                return [] if observation.goes_on else self._end_imports(keep=True)
+            case AgentStarted():
+                known, self._boot_id = self._boot_id, observation.boot_id
+                is_boot = known is not None and known != self._boot_id
+                return [*self._end_imports(keep=False), *(self.finish(now_ms=now_ms, node=self.node) if is_boot else [])]
 
     def _take_exec(self, row: Row) -> list[Emission]:
         if row["pid"] is None or row["image"] is None or not row["argv"] or row["success"] is False:
@@ -241,8 +264,43 @@ class Interpreter:
         kinds = self._kinds if is_here else {}
         begun = self._runs.begin(row, invocation, above, named, host=row["node"], kinds=kinds, is_here=is_here)
         if begun:
-            self._begun.add(row["node"], row["pid"], row["image"])
+            self._begin(row)
         return [*wishes, *begun]
+
+    def _begin(self, row: Row) -> None:
+        """What an exec began has an end that is waited for."""
+        self._begun.add(row["node"], row["pid"], row["image"])
+        if self._is_import:
+            self._imported.add(row["image"])
+
+    def _end_imports(self, *, keep: bool) -> list[Emission]:
+        """An imported log has ended: what was going on in it is given as it is; `keep`: its next part may tell its end."""
+        images = set(self._imported)
+        emissions = self._runs.give_up(images, keep=keep)
+        for opened in [self._operations[image] for image in sorted(images) if image in self._operations]:
+            if keep:
+                emissions += [self._document(opened, changes=None, installed=None, absent="not recorded")]
+            else:
+                emissions += self._close(opened, changes=None, installed=None, absent="not recorded")
+        emissions += [write.settle(changes=None, absent="not recorded") for write in self._writes.take_all()]
+        if not keep:
+            self._begun.drop(images)
+            self._imported.clear()
+        return emissions
+
+    def save(self) -> bytes:
+        """What is going on, for a segment that begins now (JSON)."""
+        logins, boots = self._sessions.going()
+        runs, imported = self._runs.going(), sorted(self._imported)
+        return encode_going(Going(runs=runs, logins=logins, boots=boots, imported=imported, boot_id=self._boot_id))
+
+    def _restore(self, going: Going) -> None:
+        self._runs.restore(going.runs)
+        for run in going.runs:
+            self._begun.add(run.host, run.pid, run.image)
+        self._sessions.restore(going.logins, going.boots)
+        self._imported.update(going.imported)
+        self._boot_id = going.boot_id
 
     def _open(self, row: Row, invocation: Invocation, intention: Intention, subject: Subject, named: Named) -> list[Emission]:
         opened = OpenOperation(
@@ -259,7 +317,7 @@ class Interpreter:
             why={"tool": f"{invocation.exe} was executed as {intention.tool}; nothing above it states a package intention"},
         )
         self._operations[opened.image] = opened
-        self._begun.add(row["node"], opened.pid, opened.image)
+        self._begin(row)
         if not subject.is_here:
             return []
         return [ProcessWanted(image=opened.image, pid=opened.pid), *self._wish_before(opened)]
@@ -332,6 +390,7 @@ class Interpreter:
         if self._is_here(node):
             self._writes.end(pid, exit_code=exit_code, signal=signal)
         for image in self._begun.take_ended(node, pid, time_ms):
+            self._imported.discard(image)
             emissions += self._runs.end(image, time_ms=time_ms, exit_code=exit_code, signal=signal)
             opened = self._operations.get(image)
             if opened is None:
@@ -371,6 +430,18 @@ class Interpreter:
         above = self._lineage.lineage(image)[1:]
         return next((opened for process in above if (opened := self._operations.get(process.image))), None)
 
+    def _document(
+        self, opened: OpenOperation, *, changes: list[Change] | None, installed: dict[str, str] | None, absent: str | None
+    ) -> Operation:
+        prefix = opened.intention.prefix
+        return opened.settle(
+            environment_kind=self._kinds.get(prefix) if prefix and self._is_here(opened.event.node) else None,
+            changes=changes,
+            installed=installed,
+            absent=absent,
+            processes=max(1, self._lineage.descendants(opened.image)),
+        )
+
     def _close(
         self, opened: OpenOperation, *, changes: list[Change] | None, installed: dict[str, str] | None, absent: str | None
     ) -> list[Emission]:
@@ -386,13 +457,7 @@ class Interpreter:
         if changes is not None and prefix is not None:
             reclaimed = reclaim(opened, changes, self._memory.done_in(prefix, self.node))
             changes = [*changes, *reclaimed.changes]
-        done = opened.settle(
-            environment_kind=self._kinds.get(prefix) if prefix and self._is_here(opened.event.node) else None,
-            changes=changes,
-            installed=installed,
-            absent=absent,
-            processes=max(1, self._lineage.descendants(opened.image)),
-        )
+        done = self._document(opened, changes=changes, installed=installed, absent=absent)
         told = [*reclaimed.amended, done]
         self._memory.keep(told)
         return [*told, *self._siblings.begin(done, opened.elsewhere if self._is_here(done.host) else {})]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -137,6 +138,19 @@ class Runs:
             if run.host == host and (run.pid not in listed or (listed[run.pid] or 0) > began_ms(run) + _SLACK_MS)
         ]
         return [_without_end(self._going.pop(run.image)) for run in lost]
+
+    def going(self) -> list[Run]:
+        """Those whose end was not told, oldest first."""
+        return list(self._going.values())
+
+    def restore(self, runs: Sequence[Run]) -> None:
+        """Take up those that were going on."""
+        self._going.update((run.image, run) for run in runs)
+
+    def give_up(self, images: AbstractSet[int], *, keep: bool) -> list[Emission]:
+        """Those of these that are going on, as they are if no end will come; `keep`: one may."""
+        found = [run for run in self._going.values() if run.image in images]
+        return [_without_end(run if keep else self._going.pop(run.image)) for run in found]
 
     def clear(self, host: str | None = None) -> list[Emission]:
         """The machine was started anew, or the log has no more: what is going on, there or anywhere, has no end that is known."""

@@ -9,6 +9,7 @@ replaces (`Session.replaces`).
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from envtrail.interpret.logins import TYPES, Login, Stamp, is_opening, service_of, stamp_of
@@ -42,6 +43,19 @@ class Sessions:
         self._ended: dict[_Key, None] = {}
         self._boots: dict[str, list[int]] = {}
         """Node → times of its boots (ms), oldest first."""
+
+    def going(self) -> tuple[list[Login], dict[str, list[int]]]:
+        """Logins that have not ended, and the boots that are known of each node."""
+        logins = [login for known in self._logins.values() for login in known if login.ended_ms is None]
+        return logins, self._boots
+
+    def restore(self, logins: Sequence[Login], boots: Mapping[str, Sequence[int]]) -> None:
+        """Take up what was going on."""
+        for login in logins:
+            insort(self._logins.setdefault((login.node, login.number, login.auid), []), login, key=lambda one: one.began)
+            if login.pid is not None:
+                _keep(self._by_pid, (login.node, login.pid), login)
+        self._boots.update((node, list(times)) for node, times in boots.items())
 
     def find(self, node: str, number: int | None, auid: int | None, time_ms: int) -> Login | None:
         """The login that a process belongs to at a moment."""

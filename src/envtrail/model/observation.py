@@ -58,11 +58,13 @@ class ImportEnded(_Observation, frozen=True, tag="import_ended"):
     """The next part of the same log follows at once."""
 
 
-class ProcessesCarried(_Observation, frozen=True, tag="processes_carried"):
-    """The process tables when the segment began, so that it can be read without those before it."""
+class Carried(_Observation, frozen=True, tag="carried"):
+    """What was known when the segment began, so that it can be read without those before it."""
 
-    tables: msgspec.Raw
-    """As the core writes them."""
+    processes: msgspec.Raw
+    """The process tables, as the core writes them."""
+    interpretation: msgspec.Raw
+    """Runs and logins that are going on, as `interpret.carried` writes them."""
     log: str | None = None
     """That was imported last."""
 
@@ -303,6 +305,7 @@ class GrantRevoked(_Observation, frozen=True, tag="grant_revoked"):
 Observation = Union[
     AgentStarted,
     BaselineChange,
+    Carried,
     CursorMoved,
     EnvironmentSeen,
     FilesChanged,
@@ -316,7 +319,6 @@ Observation = Union[
     NameResolved,
     OperationJudged,
     PolicyLoaded,
-    ProcessesCarried,
     ProcessExited,
     ProcessForked,
     ProcessSeen,
@@ -330,10 +332,6 @@ Observation = Union[
     LooksMade,
     SuppressionSet,
 ]
-
-
-CARRIED = (ProcessesCarried,)
-"""What a segment begins with."""
 
 
 class Entry(Struct, frozen=True, kw_only=True):

@@ -11,14 +11,13 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import takewhile
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from envtrail.errors import StoreFullError
-from envtrail.model.observation import CARRIED, Entry, Observation, decode_entry, encode_entry
+from envtrail.model.observation import Carried, Entry, Observation, decode_entry, encode_entry
 from envtrail.store.layout import HEADER, OBSERVATIONS, RECORDS, translate
 
 
@@ -228,8 +227,8 @@ def _carried(path: Path) -> int:
     """How many observations a segment began with."""
     try:
         with path.open("rb") as handle:
-            entries = map(decode_entry, handle)
-            return sum(1 for _ in takewhile(lambda entry: isinstance(entry.observation, CARRIED), entries))
+            first = handle.readline()
+            return int(first.endswith(b"\n") and isinstance(decode_entry(first).observation, Carried))
     except FileNotFoundError:
         return 0
 

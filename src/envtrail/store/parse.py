@@ -10,11 +10,11 @@ from envtrail.core import Assembler
 from envtrail.model.gap import GapCause
 from envtrail.model.observation import (
     AgentStarted,
+    Carried,
     GapFound,
     ImportEnded,
     ImportStarted,
     Observation,
-    ProcessesCarried,
     ProcessExited,
     ProcessForked,
     ProcessSeen,
@@ -97,9 +97,9 @@ def seed_processes(assembler: Assembler, observations: Sequence[Observation], or
                 if observation.boot_id != origin.boot_id:
                     assembler.forget_processes()
                 origin.boot_id = observation.boot_id
-            case ProcessesCarried() if not assembler.counters().records:
+            case Carried() if not assembler.counters().records:
                 # Who has read the segment before knows them.
-                assembler.restore_processes(bytes(observation.tables).decode())
+                assembler.restore_processes(bytes(observation.processes).decode())
                 origin.log = observation.log
             case ImportStarted():
                 origin.log = observation.log

@@ -1,0 +1,25 @@
+"""What interpretation hands from one segment to the next: runs and logins that are going on."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from envtrail.interpret.logins import Login
+from envtrail.model.run import Run
+
+
+class Going(Struct, frozen=True, kw_only=True):
+    """What is going on when a segment begins."""
+
+    runs: list[Run]
+    logins: list[Login]
+    boots: dict[str, list[int]]
+    """Node → times of its boots (ms), oldest first."""
+    imported: list[int]
+    """Images of an imported log whose end was not read."""
+    boot_id: str | None
+
+
+encode_going = msgspec.json.Encoder().encode
+decode_going = msgspec.json.Decoder(Going).decode
