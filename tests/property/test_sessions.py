@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.login_lab import UNSET, Kept, line, login, user
 
@@ -59,7 +59,7 @@ def a_machine(draw: st.DrawFn, node: str) -> list[list[str]]:
     return logins
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_interleaved_machines_are_as_each_alone(data: st.DataObject) -> None:
     nodes = [f"m{number}" for number in range(data.draw(st.integers(2, 3)))]
@@ -73,7 +73,7 @@ def test_interleaved_machines_are_as_each_alone(data: st.DataObject) -> None:
         assert [one for one in together.all if one.host == node] == alone
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_the_order_of_a_logins_own_records_changes_nothing(data: st.DataObject) -> None:
     logins = data.draw(a_machine("m"))
@@ -81,7 +81,7 @@ def test_the_order_of_a_logins_own_records_changes_nothing(data: st.DataObject) 
     assert Kept().take([*chain.from_iterable(shuffled)]).all == Kept().take([*chain.from_iterable(logins)]).all
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_what_is_read_twice_is_there_once(data: st.DataObject) -> None:
     log = [*chain.from_iterable(data.draw(a_machine("m")))]
