@@ -65,7 +65,7 @@ pub fn redact_event(
         match (&clean_argv, record.record_type) {
             (Some(clean_argv), types::EXECVE) => rewrite_execve(body, argv, clean_argv, &mut out),
             (Some(clean_argv), types::PROCTITLE) => {
-                rewrite_title(body, &title, &joined(clean_argv), &mut repeated, &mut out)
+                rewrite_title(body, &title, &joined(clean_argv), counts, &mut out)
             }
             (_, types::EXECVE | types::SYSCALL) if clean_argv.is_none() => {
                 out.extend_from_slice(body)
@@ -159,6 +159,7 @@ fn argument_of(key: &[u8]) -> Option<(usize, Part)> {
 }
 
 /// A title that is the beginning of the arguments becomes the beginning of the redacted ones: also where it is cut inside a secret.
+/// Any other is the title of the image before an exec, with secrets of its own.
 fn rewrite_title(body: &[u8], title: &[u8], clean: &[u8], counts: &mut Counts, out: &mut Vec<u8>) {
     let Some(field) = Fields::new(body).find(|field| field.key == b"proctitle") else {
         return rewrite_fields(body, counts, out);
@@ -168,7 +169,6 @@ fn rewrite_title(body: &[u8], title: &[u8], clean: &[u8], counts: &mut Counts, o
     if !title.starts_with(decoded.strip_suffix(b"\0").unwrap_or(&decoded)) {
         return rewrite_fields(body, counts, out);
     }
-    out.extend_from_slice(b"proctitle=");
     let cut = if decoded.len() < title.len() {
         clean
             .get(..decoded.len().min(clean.len()))
@@ -176,6 +176,10 @@ fn rewrite_title(body: &[u8], title: &[u8], clean: &[u8], counts: &mut Counts, o
     } else {
         clean
     };
+    if decoded.starts_with(cut) {
+        return out.extend_from_slice(body);
+    }
+    out.extend_from_slice(b"proctitle=");
     write_value(cut, out);
     let limit = memchr::memchr(crate::parse::ENRICHMENT, body).unwrap_or(body.len());
     out.extend_from_slice(body.get(limit..).unwrap_or_default());
