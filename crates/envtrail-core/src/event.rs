@@ -1,7 +1,12 @@
 //! What the records of one event say, gathered into columns' shape. Scratch space: one value is used for every event.
 
+mod added;
+mod address;
+mod arguments;
 mod kind;
+mod places;
 mod records;
+mod user;
 
 pub use kind::{Kind, MISSING};
 
@@ -129,6 +134,9 @@ pub struct Event {
     pub missing: u8,
     has: u8,
     arguments: Vec<(u32, u32, bool, (usize, usize))>,
+    argc_end: Option<usize>,
+    left_out: Vec<u32>,
+    is_cwd_deleted: bool,
 }
 
 impl Event {
@@ -203,6 +211,7 @@ impl Event {
             self.read_record(bytes, record);
         }
         self.order_arguments(bytes);
+        self.mark_left_out();
         if self
             .paths
             .windows(2)
@@ -210,6 +219,7 @@ impl Event {
         {
             self.paths.sort_by_key(|path| path.item);
         }
+        self.resolve_paths(bytes, records);
         self.kind = self.decide_kind(records);
         self.missing = self.find_missing();
     }
