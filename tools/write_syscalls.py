@@ -78,7 +78,7 @@ MACHINES = (
     ("x86_64", 62 | OF_64, "x86_64"),
     ("xtensa", 94, "xtensa"),
 )
-"""Name as auditd and go-libaudit write it, number in `arch=`, table of the source."""
+"""Name as go-libaudit writes it, number in `arch=`, table of the source."""
 X32, X32_BIT = "x32", 0x4000_0000
 """It shares the audit architecture of x86-64; its numbers carry this bit, which the table leaves out."""
 ARM_PRIVATE, ARM_PRIVATE_CELL = 0xF_0000, 600
@@ -112,7 +112,8 @@ def read_source(version: str) -> dict[str, dict[str, int]]:
     """Table of the source → name → number."""
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", folder]
-        subprocess.run([*pip, f"system-calls=={version}"], check=True)
+        if subprocess.run([*pip, f"system-calls=={version}"], check=False).returncode:
+            raise SystemExit(f"system-calls {version} could not be downloaded\nhint: --version names one that the index has")
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as package:
             wanted = {X32, *(table for _, _, table in MACHINES)}
@@ -122,7 +123,8 @@ def read_source(version: str) -> dict[str, dict[str, int]]:
 def _literal(module: str) -> dict[str, int]:
     """The only dictionary that a module assigns."""
     (found,) = [node.value for node in ast.parse(module).body if isinstance(node, ast.Assign)]
-    return ast.literal_eval(found)
+    numbers: dict[str, int] = ast.literal_eval(found)
+    return numbers
 
 
 def render(version: str, source: dict[str, dict[str, int]]) -> str:

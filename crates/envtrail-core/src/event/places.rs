@@ -4,17 +4,17 @@
 
 use super::records::find_value;
 use super::{Event, Range, Record};
+use crate::text::without_deleted;
 use crate::types;
 
-const DELETED: &[u8] = b" (deleted)";
 const AT_FDCWD: i32 = -100;
 
 impl Event {
     /// A path that the kernel made (`exe=`, `cwd=`), without its suffix. Names that a program passed have none: theirs is their own.
     pub(super) fn without_deleted(&self, path: Range) -> Range {
-        let (start, end) = path?;
-        let is_deleted = self.slice(path).is_some_and(|path| path.ends_with(DELETED));
-        Some((start, if is_deleted { end - DELETED.len() } else { end }))
+        let (start, _) = path?;
+        let length = without_deleted(self.slice(path)?).len();
+        Some((start, start + length))
     }
 
     pub(super) fn strip_deleted_cwd(&mut self) {
