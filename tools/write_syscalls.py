@@ -155,7 +155,7 @@ def render(version: str, source: dict[str, dict[str, int]]) -> str:
         "];",
         "",
         f"/// Name, and its number in each column: {', '.join(columns)}. Sorted by name.",
-        f"pub const CALLS: [(&str, [u16; COLUMNS]); {len(calls)}] = [",
+        f"pub static CALLS: [(&str, [u16; COLUMNS]); {len(calls)}] = [",
         *(f'    ("{name}", [{",".join(cells)}]),' for name, cells in calls.items()),
         "];",
     ]

@@ -71,7 +71,7 @@ pub static ARCHITECTURES: [(u32, &str, usize); 53] = [
 ];
 
 /// Name, and its number in each column: alpha, arc, arm, arm64, c6x, cris, csky, frv, h8300, hexagon, i386, ia64, loongarch32, loongarch64, m32r, m68k, microblaze, mips64, mips64n32, mipso32, nds32, nios2, openrisc, parisc, parisc64, powerpc, powerpc64, riscv32, riscv64, s390, s390x, sh, sh64, sparc, sparc64, tile, tile64, unicore32, x32, x86_64, xtensa. Sorted by name.
-pub const CALLS: [(&str, [u16; COLUMNS]); 566] = [
+pub static CALLS: [(&str, [u16; COLUMNS]); 566] = [
     ("_llseek", [X,X,140,X,X,140,X,140,X,X,140,X,X,X,140,140,140,X,X,4140,X,X,X,140,X,140,140,X,X,140,X,140,140,236,236,X,X,X,X,X,17]),
     ("_newselect", [X,X,142,X,X,142,X,142,X,X,142,X,X,X,142,142,142,5022,6022,4142,X,X,X,142,142,142,142,X,X,142,X,142,142,230,230,X,X,X,X,X,X]),
     ("_sysctl", [X,X,X,X,X,149,X,149,X,X,X,1150,X,X,149,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X,149,X,X,X,X,X,X,X,X]),
