@@ -84,3 +84,36 @@ fn a_title_without_a_secret_stays_byte_for_byte() {
         );
     }
 }
+
+#[test]
+fn a_secret_behind_an_argument_that_is_not_there_is_redacted() {
+    let whole = exec(&["pip", "--index", "x", "--token", "0123456789abcdef"], "p");
+    let one_record = " a0=\"pip\" a1=\"--index\" a3=\"--token\" a4=\"0123456789abcdef\"";
+    let parts = " a0[0]=\"pi\" a0[1]=\"p\" a1=\"--index\" a3=\"--token\" a4_len=16 a4[0]=\"01234567\" a4[1]=\"89abcdef\"";
+    // Left out by the kernel, and lost with a record.
+    for end in [one_record, parts] {
+        let mut lines = whole.clone();
+        let head = lines[1].split_once(" a0=").unwrap().0.to_owned();
+        lines[1] = head.clone() + end;
+        let clean = " a3=\"--token\" a4=\"<redacted:option-value>\"";
+        let expected = end.split_once(" a3").unwrap().0.to_owned() + clean;
+        let records = run(&lines).records;
+        let records = String::from_utf8_lossy(&records);
+        assert!(!records.contains("abcdef"), "{records}");
+        assert!(
+            records.replace(" a4_len=16", "").contains(&expected),
+            "{records}"
+        );
+        let (before, after) = end.split_once(" a3").unwrap();
+        lines[1] = head.clone() + before;
+        let stamp = "type=EXECVE msg=audit(1764000000.123:77):";
+        lines.insert(2, format!("{stamp} a3{after}"));
+        let records = run(&lines).records;
+        let records = String::from_utf8_lossy(&records);
+        assert!(!records.contains("abcdef"), "{records}");
+        assert!(
+            records.contains("a4=\"<redacted:option-value>\""),
+            "{records}"
+        );
+    }
+}
