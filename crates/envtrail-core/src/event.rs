@@ -1,7 +1,12 @@
 //! What the records of one event say, gathered into columns' shape. Scratch space: one value is used for every event.
 
+mod added;
+mod address;
+mod arguments;
 mod kind;
+mod places;
 mod records;
+mod user;
 
 pub use kind::{Kind, MISSING};
 
@@ -129,6 +134,9 @@ pub struct Event {
     pub missing: u8,
     has: u8,
     arguments: Vec<(u32, u32, bool, (usize, usize))>,
+    argc_end: Option<usize>,
+    left_out: Vec<u32>,
+    is_cwd_deleted: bool,
 }
 
 impl Event {
@@ -156,16 +164,35 @@ impl Event {
         self.text.get(start..end)
     }
 
-    /// Whether a closer look for secrets is worth it. A title repeats the arguments: with those, it is passed over.
+    /// Whether a closer look for secrets is worth it. A title that repeats the arguments is passed over: they are looked at.
     pub fn may_hold_secret(&self) -> bool {
-        let repeats = self.proctitle.filter(|_| !self.argv.is_empty());
-        let (before, after) = match repeats {
+        let repeated = self.proctitle.filter(|_| {
+            self.slice(self.proctitle)
+                .is_some_and(|title| self.repeats_arguments(title))
+        });
+        let (before, after) = match repeated {
             Some((start, end)) => (self.text.get(..start), self.text.get(end..)),
             None => (Some(self.text.as_slice()), None),
         };
         may_hold_secret(&self.argv.bytes)
             || before.is_some_and(may_hold_secret)
             || after.is_some_and(may_hold_secret)
+    }
+
+    /// Whether a title is the beginning of the arguments joined by NUL. The title of an exec may be that of the image before it.
+    fn repeats_arguments(&self, title: &[u8]) -> bool {
+        let mut rest = title;
+        for argument in self.argv.iter() {
+            if rest.len() <= argument.len() {
+                return argument.starts_with(rest);
+            }
+            let after = rest.strip_prefix(argument);
+            match after.and_then(|after| after.strip_prefix(b"\0")) {
+                Some(after) => rest = after,
+                None => return false,
+            }
+        }
+        rest.is_empty()
     }
 
     /// Read all records of an event; what was read before is forgotten.
@@ -184,6 +211,7 @@ impl Event {
             self.read_record(bytes, record);
         }
         self.order_arguments(bytes);
+        self.mark_left_out();
         if self
             .paths
             .windows(2)
@@ -191,6 +219,7 @@ impl Event {
         {
             self.paths.sort_by_key(|path| path.item);
         }
+        self.resolve_paths(bytes, records);
         self.kind = self.decide_kind(records);
         self.missing = self.find_missing();
     }

@@ -52,6 +52,10 @@ pub fn redact_event(
     let mut repeated = Counts::default();
     let mut out = Vec::with_capacity(bytes.len());
     let clean_argv = clean.as_deref().map(split_arguments);
+    let places = match &clean_argv {
+        Some(_) => places_of_arguments(bytes, records, argv),
+        None => Vec::new(),
+    };
     for record in records.iter_mut() {
         let head = bytes
             .get(record.start as usize..record.body as usize)
@@ -63,9 +67,11 @@ pub fn redact_event(
         out.extend_from_slice(head);
         let body_start = out.len();
         match (&clean_argv, record.record_type) {
-            (Some(clean_argv), types::EXECVE) => rewrite_execve(body, argv, clean_argv, &mut out),
+            (Some(clean_argv), types::EXECVE) => {
+                rewrite_execve(body, &places, (argv, clean_argv), &mut out)
+            }
             (Some(clean_argv), types::PROCTITLE) => {
-                rewrite_title(body, &title, &joined(clean_argv), &mut repeated, &mut out)
+                rewrite_title(body, &title, &joined(clean_argv), counts, &mut out)
             }
             (_, types::EXECVE | types::SYSCALL) if clean_argv.is_none() => {
                 out.extend_from_slice(body)
@@ -110,7 +116,48 @@ fn split_arguments(text: &[u8]) -> Strings {
     out
 }
 
-fn rewrite_execve(body: &[u8], argv: &Strings, clean: &Strings, out: &mut Vec<u8>) {
+/// An argument of the records: its index, its first part, its place among the event's arguments.
+type Place = (usize, usize, Option<usize>);
+
+/// Where each argument stands among the event's, sorted by index. Records that were lost, and empty arguments that the kernel left out,
+/// make indexes and places differ: an argument is found behind the one before it, by what it begins with.
+fn places_of_arguments(bytes: &[u8], records: &[Record], argv: &Strings) -> Vec<Place> {
+    let execve = records
+        .iter()
+        .filter(|record| record.record_type == types::EXECVE);
+    let bodies = execve.filter_map(|record| bytes.get(record.body as usize..record.end as usize));
+    let mut parts: Vec<(usize, usize, Value<'_>)> = bodies
+        .flat_map(|body| Fields::new(body).take_while(|field| !field.enriched))
+        .filter_map(|field| match argument_of(field.key)? {
+            (index, Part::Number(part)) => Some((index, part, field.value)),
+            (_, Part::Length) => None,
+        })
+        .collect();
+    parts.sort_by_key(|(index, part, _)| (*index, *part));
+    parts.dedup_by_key(|(index, ..)| *index);
+    let mut next = 0;
+    let mut decoded = Vec::new();
+    let find = |(index, part, value): (usize, usize, Value<'_>)| {
+        decoded.clear();
+        value.decode_into(&mut decoded);
+        let begins = |at: &usize| {
+            let argument = argv.get(*at).unwrap_or_default();
+            argument.starts_with(&decoded) && (decoded.is_empty() == argument.is_empty())
+        };
+        let place = (next..argv.len()).find(begins);
+        next = place.map_or(next, |place| place + 1);
+        (index, part, place)
+    };
+    parts.into_iter().map(find).collect()
+}
+
+/// Arguments that changed are written again, those without a place left out: nobody looked at them.
+fn rewrite_execve(
+    body: &[u8],
+    places: &[Place],
+    (argv, clean): (&Strings, &Strings),
+    out: &mut Vec<u8>,
+) {
     let limit = memchr::memchr(crate::parse::ENRICHMENT, body).unwrap_or(body.len());
     let first = out.len();
     for Field { key, value, .. } in Fields::new(body.get(..limit).unwrap_or_default()) {
@@ -119,13 +166,17 @@ fn rewrite_execve(body: &[u8], argv: &Strings, clean: &Strings, out: &mut Vec<u8
             copy_field(key, value, out);
             continue;
         };
-        if argv.get(index) == clean.get(index) {
+        let known = places.binary_search_by_key(&index, |(index, ..)| *index);
+        let Some((_, first_part, Some(place))) = known.ok().and_then(|at| places.get(at)) else {
+            continue;
+        };
+        if argv.get(*place) == clean.get(*place) {
             separate(out, first);
             copy_field(key, value, out);
-        } else if part == Part::Whole || part == Part::Number(0) {
+        } else if part == Part::Number(*first_part) {
             separate(out, first);
             out.extend_from_slice(format!("a{index}=").as_bytes());
-            write_value(clean.get(index).unwrap_or_default(), out);
+            write_value(clean.get(*place).unwrap_or_default(), out);
         }
     }
     out.extend_from_slice(body.get(limit..).unwrap_or_default());
@@ -139,7 +190,6 @@ fn separate(out: &mut Vec<u8>, first: usize) {
 
 #[derive(PartialEq)]
 enum Part {
-    Whole,
     Length,
     Number(usize),
 }
@@ -150,7 +200,7 @@ fn argument_of(key: &[u8]) -> Option<(usize, Part)> {
         return Some((index.parse().ok()?, Part::Length));
     }
     match text.split_once('[') {
-        None => Some((text.parse().ok()?, Part::Whole)),
+        None => Some((text.parse().ok()?, Part::Number(0))),
         Some((index, part)) => Some((
             index.parse().ok()?,
             Part::Number(part.strip_suffix(']')?.parse().ok()?),
@@ -159,6 +209,7 @@ fn argument_of(key: &[u8]) -> Option<(usize, Part)> {
 }
 
 /// A title that is the beginning of the arguments becomes the beginning of the redacted ones: also where it is cut inside a secret.
+/// Any other is the title of the image before an exec, with secrets of its own.
 fn rewrite_title(body: &[u8], title: &[u8], clean: &[u8], counts: &mut Counts, out: &mut Vec<u8>) {
     let Some(field) = Fields::new(body).find(|field| field.key == b"proctitle") else {
         return rewrite_fields(body, counts, out);
@@ -168,7 +219,6 @@ fn rewrite_title(body: &[u8], title: &[u8], clean: &[u8], counts: &mut Counts, o
     if !title.starts_with(decoded.strip_suffix(b"\0").unwrap_or(&decoded)) {
         return rewrite_fields(body, counts, out);
     }
-    out.extend_from_slice(b"proctitle=");
     let cut = if decoded.len() < title.len() {
         clean
             .get(..decoded.len().min(clean.len()))
@@ -176,6 +226,10 @@ fn rewrite_title(body: &[u8], title: &[u8], clean: &[u8], counts: &mut Counts, o
     } else {
         clean
     };
+    if decoded.starts_with(cut) {
+        return out.extend_from_slice(body);
+    }
+    out.extend_from_slice(b"proctitle=");
     write_value(cut, out);
     let limit = memchr::memchr(crate::parse::ENRICHMENT, body).unwrap_or(body.len());
     out.extend_from_slice(body.get(limit..).unwrap_or_default());

@@ -3,7 +3,7 @@
 //! Reference: proc(5): stat fields 4 (ppid) and 22 (start, in clock ticks since boot), status (Uid), loginuid, sessionid, cgroup.
 
 use envtrail_core::files::Who;
-use envtrail_core::text::printable;
+use envtrail_core::text::{printable, without_deleted};
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -57,9 +57,10 @@ pub fn read_file(pid: u32, name: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Where `exe` or `cwd` of a process leads, or led.
 pub fn read_link(pid: u32, name: &str) -> Option<String> {
     let path = fs::read_link(format!("/proc/{pid}/{name}")).ok()?;
-    Some(printable(path.as_os_str().as_bytes()).into_owned())
+    Some(printable(without_deleted(path.as_os_str().as_bytes())).into_owned())
 }
 
 /// Texts that end in NUL.

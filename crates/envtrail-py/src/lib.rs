@@ -21,8 +21,8 @@ mod _core {
     use super::netlink::{AuditSocket, ProcessConnector};
     #[pymodule_export]
     use super::values::{
-        event_schema, merkle_root, record_type_name, redact_argv, redact_text, syscall_name,
-        Assembler, Batch, Counters, Fault, Process, ProcessEvent, SerialGap,
+        architectures, event_schema, merkle_root, record_type_name, redact_argv, redact_text,
+        system_calls, Assembler, Batch, Counters, Fault, Process, ProcessEvent, SerialGap,
     };
     #[pymodule_export]
     use super::watch::{ExecWatch, FileGroup, FileWatch, SeenProcess};

@@ -402,6 +402,11 @@ pub fn record_type_name(number: u16) -> String {
 }
 
 #[pyfunction]
-pub fn syscall_name(arch: u32, number: u32) -> Option<&'static str> {
-    syscalls::name(arch, number)
+pub fn architectures() -> BTreeMap<&'static str, u32> {
+    syscalls::architectures().collect()
+}
+
+#[pyfunction]
+pub fn system_calls(arch: u32) -> Vec<(u32, &'static str)> {
+    syscalls::all(arch).collect()
 }

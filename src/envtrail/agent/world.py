@@ -269,7 +269,8 @@ def _allowed(environ: bytes, names: frozenset[str]) -> dict[str, str]:
 
 def _link(path: Path) -> str | None:
     try:
-        return str(path.readlink())
+        # The kernel's mark of a file that was removed or replaced since.
+        return str(path.readlink()).removesuffix(" (deleted)")
     except OSError:
         return None
 

@@ -12,12 +12,8 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from envtrail.core import record_type_name, syscall_name
+from envtrail.core import architectures, record_type_name, system_calls
 
-_ARCHITECTURES = {
-    "x86_64": 0xC000003E, "i386": 0x40000003, "aarch64": 0xC00000B7, "arm": 0x40000028, "ppc64le": 0xC0000015, "ppc64": 0x80000015,
-    "ppc": 0x14, "s390x": 0x80000016, "s390": 0x16, "loongarch64": 0xC0000102, "ia64": 0xC0000032,
-}  # fmt: skip
 _ERRORS = {"EHWPOISON": 133, **{name: getattr(errno, name) for name in dir(errno) if name.startswith("E")}}
 _UNTRUSTED = frozenset(["acct", "cmd", "comm", "cwd", "data", "exe", "hostname", "key", "name", "path"])
 """Written quoted, or in hexadecimal where they are not plain."""
@@ -88,7 +84,7 @@ def addresses(told: Mapping[str, object]) -> list[str]:
 
 def system_call(architecture: object, name: object) -> list[str]:
     """`arch` and `syscall` from their names; a call that the core's table does not name is left out."""
-    number = _ARCHITECTURES.get(architecture) if isinstance(architecture, str) else None
+    number = _architectures().get(architecture) if isinstance(architecture, str) else None
     if number is None or not isinstance(name, str):
         return []
     call = name if _DECIMAL(name) else _system_calls(number).get(name)
@@ -161,5 +157,11 @@ def user_types() -> frozenset[str]:
 
 
 @lru_cache
+def _architectures() -> dict[str, int]:
+    return architectures()
+
+
+@lru_cache
 def _system_calls(architecture: int) -> dict[str, int]:
-    return {name: number for number in range(512) if (name := syscall_name(architecture, number)) is not None}
+    # The first number of a name counts: x32 shares the architecture of x86-64, and comes after it.
+    return {name: number for number, name in reversed(system_calls(architecture))}

@@ -24,6 +24,7 @@ from envtrail.core._core import (  # noqa: TID251 - the one importer
     SeenProcess,
     SerialGap,
     __version__,
+    architectures,
     content_digest,
     event_schema,
     merkle_root,
@@ -31,7 +32,7 @@ from envtrail.core._core import (  # noqa: TID251 - the one importer
     record_type_name,
     redact_argv,
     redact_text,
-    syscall_name,
+    system_calls,
 )
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "SeenProcess",
     "SerialGap",
     "__version__",
+    "architectures",
     "content_digest",
     "event_schema",
     "merkle_root",
@@ -60,5 +62,5 @@ __all__ = [
     "record_type_name",
     "redact_argv",
     "redact_text",
-    "syscall_name",
+    "system_calls",
 ]

@@ -22,6 +22,7 @@ __all__ = [
     "SeenProcess",
     "SerialGap",
     "__version__",
+    "architectures",
     "content_digest",
     "event_schema",
     "merkle_root",
@@ -29,7 +30,7 @@ __all__ = [
     "record_type_name",
     "redact_argv",
     "redact_text",
-    "syscall_name",
+    "system_calls",
 ]
 
 __version__: str
@@ -320,7 +321,8 @@ def redact_text(text: str) -> tuple[str, dict[str, int]]: ...
 def merkle_root(block: bytes, seed: bytes) -> tuple[bytes, int]: ...  # lines -> (root, number of lines)
 def event_schema() -> Any: ...  # object with __arrow_c_schema__
 def record_type_name(number: int) -> str: ...
-def syscall_name(arch: int, number: int) -> str | None: ...
+def architectures() -> dict[str, int]: ...  # name as go-libaudit has it -> number of the audit interface
+def system_calls(arch: int) -> list[tuple[int, str]]: ...  # number, name; x32 after x86-64
 
 @final
 class DistInfo:

@@ -21,7 +21,7 @@ def invocation_of(row: Row) -> Invocation:
     return Invocation(
         exe=row["exe"] or "",
         argv=row["argv"],
-        path=absolute(path, row["cwd"]) if path else None,
+        path=absolute(path, None) if path else None,
         cwd=row["cwd"],
         uid=row["uid"],
         home=_home_of(row),
@@ -37,7 +37,7 @@ def _home_of(row: Row) -> str | None:
 def place_of_metadata(row: Row) -> tuple[str, str | None] | None:
     """The environment in which a row's package metadata lies: its prefix, and its kind as far as the path shows it."""
     for path in row["paths"] or ():
-        name = absolute(path["name"] or "", row["cwd"]) or ""
+        name = absolute(path["name"] or "", None) or ""
         found = _PLACE.match(name)
         if found is None or is_unpacked(name):
             continue

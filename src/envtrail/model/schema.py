@@ -60,19 +60,32 @@ EVENT_COLUMNS: tuple[Column, ...] = (
     Column("ses", "uint32", "Login session; null when unset."),
     Column("tty", "string", "Terminal; null for `(none)`."),
     Column("comm", "string", "Name of the task."),
-    Column("exe", "string", "Path of the executable."),
+    Column("exe", "string", "Path of the executable, without the kernel's ` (deleted)`."),
     Column("argc", "uint32", "Number of arguments as the kernel counted them."),
-    Column("argv", "list<item: string>", "Arguments, redacted; bytes that are not UTF-8 shown as `\\xNN`."),
+    Column(
+        "argv",
+        "list<item: string>",
+        "Arguments, redacted; bytes that are not UTF-8 shown as `\\xNN`. An empty one that the kernel left out keeps its place.",
+    ),
     Column(
         "argv_bytes",
         "string",
         "The arguments' bytes joined by NUL, base64, when some are not UTF-8; else null.",
     ),
-    Column("cwd", "string", "Working directory."),
-    Column("paths", _PATHS, "PATH records in order of `item`."),
+    Column("cwd", "string", "Working directory, without the kernel's ` (deleted)`."),
+    Column(
+        "paths",
+        _PATHS,
+        "PATH records in order of `item`. Names relative to `cwd` are absolute; those relative to an open folder stay relative.",
+    ),
     Column("proctitle", "string", "Process title as recorded (at most 128 bytes), NUL shown as space."),
     Column("address", "string", "Address of a SOCKADDR record or `addr=` of a user record."),
-    Column("fields", _FIELDS, "All fields of an event that is not a system call (user, config, daemon, …)."),
+    Column(
+        "fields",
+        _FIELDS,
+        "All fields of an event that is not a system call (user, config, daemon, …); of a system call what auditd added "
+        "(`AUID`, `UID`, `EUID`, `SYSCALL` of an unknown number), and `left_out`: the arguments that the kernel left out.",
+    ),
     Column("image", "uint64", "Image that did it: `time_ms << 20 | serial & 0xFFFFF` of its exec event."),
     Column("parent_image", "uint64", "Image that the process was forked from; null when unknown."),
     Column(

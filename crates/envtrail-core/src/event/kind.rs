@@ -1,6 +1,7 @@
 //! Which kind of event its records make, and which of them it lacks.
 
 use super::{Event, Record};
+use crate::syscalls::Role;
 use crate::types;
 
 /// Which kind of event it is.
@@ -53,12 +54,13 @@ impl Event {
         if has(|kind| kind == types::LOGIN) {
             return Kind::User;
         }
-        if self.has & HAS_EXECVE != 0 || self.is_syscall(&[59, 322], &[11, 358], &[221, 281]) {
+        if self.has & HAS_EXECVE != 0 {
             return Kind::Exec;
         }
-        // exit_group alone: exit ends a thread, and the record names the whole process.
-        if self.is_syscall(&[231], &[252], &[94]) {
-            return Kind::Exit;
+        match self.role() {
+            Role::Exec => return Kind::Exec,
+            Role::Exit => return Kind::Exit,
+            Role::Other => {}
         }
         match records
             .iter()
@@ -78,17 +80,6 @@ impl Event {
             }
             _ => Kind::Other,
         }
-    }
-
-    /// Whether it is one of these system calls (x86-64, i386, aarch64).
-    fn is_syscall(&self, x86_64: &[u32], i386: &[u32], aarch64: &[u32]) -> bool {
-        let table = match self.arch {
-            Some(0xc000_003e) => x86_64,
-            Some(0x4000_0003) => i386,
-            Some(0xc000_00b7) => aarch64,
-            _ => return false,
-        };
-        self.syscall.is_some_and(|number| table.contains(&number))
     }
 
     pub(super) fn find_missing(&self) -> u8 {

@@ -1,12 +1,15 @@
 //! What each type of record says: its fields, decoded into the event.
 
-use super::kind::{HAS_CWD, HAS_EXECVE, HAS_PATH, HAS_SYSCALL};
+use super::added::{glued_at, is_added};
+use super::address::socket_address;
+use super::kind::{HAS_CWD, HAS_PATH, HAS_SYSCALL};
 use super::{Event, PathItem, Range, Record};
-use crate::parse::{digits, Field, Fields, Value};
+use crate::parse::{Field, Fields, Value};
+use crate::syscalls::{self, Role};
 use crate::types;
 
 /// Field names as numbers (`pack`).
-mod name {
+pub(super) mod name {
     use crate::parse::pack;
     pub const ARCH: u64 = pack(b"arch");
     pub const SYSCALL: u64 = pack(b"syscall");
@@ -50,16 +53,19 @@ impl Event {
             types::CWD => {
                 self.has |= HAS_CWD;
                 self.cwd = self.find_string(body, b"cwd");
+                self.strip_deleted_cwd();
             }
             types::PROCTITLE => self.proctitle = self.find_string(body, b"proctitle"),
             types::EOE => {}
             types::SOCKADDR => self.read_sockaddr(body),
-            _ => self.read_other(Fields::new(body)),
+            other => self.read_other(other, body),
         }
     }
 
     fn read_syscall(&mut self, body: &[u8]) {
         self.has |= HAS_SYSCALL;
+        let kept = self.fields.len();
+        let mut is_marked = false;
         for Field {
             key,
             name,
@@ -67,12 +73,17 @@ impl Event {
             enriched,
         } in Fields::new(body)
         {
-            if enriched {
-                if matches!(key, b"AUID" | b"UID" | b"EUID") {
-                    self.add_field(key, value);
+            if is_added(key) {
+                // Where there is a 0x1d, only what comes after it counts.
+                if enriched && !is_marked {
+                    is_marked = true;
+                    self.fields.truncate(kept);
                 }
+                self.read_added(key, value);
                 continue;
             }
+            // What the kernel goes on after was not added by auditd.
+            self.fields.truncate(kept);
             match name {
                 name::ARCH => self.arch = value.hexadecimal().map(|number| number as u32),
                 name::SYSCALL => self.syscall = value.decimal().map(|number| number as u32),
@@ -88,8 +99,40 @@ impl Event {
         }
     }
 
+    /// What auditd added to a system call: names of who did it, and of the call where its number is not known.
+    fn read_added(&mut self, key: &[u8], value: Value<'_>) {
+        match key {
+            b"AUID" | b"UID" | b"EUID" => self.add_field(key, value),
+            b"SYSCALL" if self.known_call().is_none() => self.add_field(key, value),
+            _ => {}
+        }
+    }
+
+    /// The name of the system call by its number.
+    pub(super) fn known_call(&self) -> Option<&'static str> {
+        syscalls::name(self.arch?, self.syscall?)
+    }
+
+    /// The name of the system call: by its number, else as auditd wrote it.
+    pub(super) fn call(&self) -> Option<&[u8]> {
+        let known = self.known_call().map(str::as_bytes);
+        known.or_else(|| self.field(b"SYSCALL"))
+    }
+
+    /// What the system call does to the image of its process.
+    pub(super) fn role(&self) -> Role {
+        let by_number = self.arch.zip(self.syscall);
+        match by_number.map(|(arch, number)| syscalls::role(arch, number)) {
+            Some(Role::Other) | None if self.has & HAS_SYSCALL != 0 && !self.fields.is_empty() => {
+                self.field(b"SYSCALL")
+                    .map_or(Role::Other, syscalls::role_of_name)
+            }
+            known => known.unwrap_or(Role::Other),
+        }
+    }
+
     /// Fields that say who did it; the same in kernel and user records. False when it is another field.
-    fn read_subject(&mut self, name: u64, value: Value<'_>) -> bool {
+    pub(super) fn read_subject(&mut self, name: u64, value: Value<'_>) -> bool {
         match name {
             name::PID => keep(&mut self.pid, number(value)),
             name::PPID => keep(&mut self.ppid, number(value)),
@@ -100,14 +143,22 @@ impl Event {
             name::SES => keep(&mut self.ses, set_number(value)),
             name::TTY | name::TERMINAL if self.tty.is_none() => self.tty = self.string(value),
             name::COMM if self.comm.is_none() => self.comm = self.string(value),
-            name::EXE if self.exe.is_none() => self.exe = self.string(value),
+            name::EXE if self.exe.is_none() => {
+                let exe = self.string(value);
+                self.exe = self.without_deleted(exe);
+            }
             name::ADDR if self.address.is_none() => self.address = self.string(value),
             _ => return false,
         }
         true
     }
 
-    fn read_keys(&mut self, value: Value<'_>) {
+    pub(super) fn read_keys(&mut self, value: Value<'_>) {
+        let raw = glued_at(value).and_then(|at| value.raw.get(..at));
+        let value = Value {
+            raw: raw.unwrap_or(value.raw),
+            ..value
+        };
         if value.is_none() {
             return;
         }
@@ -142,7 +193,8 @@ impl Event {
                 name::MODE => path.mode = octal(value.raw),
                 name::OUID => path.ouid = number(value),
                 name::NAMETYPE => {
-                    path.nametype = self.string_as_is(value);
+                    let end = glued_at(value).unwrap_or(value.raw.len());
+                    path.nametype = value.raw.get(..end).map(|raw| self.keep_text(raw));
                     // What follows are capabilities and names that auditd added.
                     break;
                 }
@@ -152,110 +204,22 @@ impl Event {
         self.paths.push(path);
     }
 
-    /// `body` is part of `bytes`: an argument is kept as its place there.
-    fn read_execve(&mut self, bytes: &[u8], body: &[u8]) {
-        self.has |= HAS_EXECVE;
-        let base = bytes.as_ptr() as usize;
-        for Field {
-            key,
-            value,
-            enriched,
-            ..
-        } in Fields::new(body)
-        {
-            if enriched {
-                break;
-            }
-            if key == b"argc" {
-                self.argc = number(value);
-            } else if let Some((index, part)) = argument_position(key) {
-                let start = value.raw.as_ptr() as usize - base;
-                self.arguments
-                    .push((index, part, value.quoted, (start, start + value.raw.len())));
-            }
-        }
-    }
-
-    /// Put the parts of the arguments in order and decode them.
-    pub(super) fn order_arguments(&mut self, bytes: &[u8]) {
-        let mut arguments = std::mem::take(&mut self.arguments);
-        if arguments
-            .windows(2)
-            .any(|pair| matches!(pair, [a, b] if (a.0, a.1) >= (b.0, b.1)))
-        {
-            arguments.sort_by_key(|argument| (argument.0, argument.1));
-            arguments.dedup_by_key(|argument| (argument.0, argument.1));
-        }
-        let mut expected = (0, 0);
-        for (at, (index, part, quoted, (start, end))) in arguments.iter().enumerate() {
-            if (*index, *part) != expected {
-                self.missing |= HAS_EXECVE;
-            }
-            let raw = bytes.get(*start..*end).unwrap_or_default();
-            Value {
-                raw,
-                quoted: *quoted,
-            }
-            .decode_into(&mut self.argv.bytes);
-            let continues = arguments.get(at + 1).is_some_and(|next| next.0 == *index);
-            if continues {
-                expected = (*index, part + 1);
-            } else {
-                self.argv.close();
-                expected = (index + 1, 0);
-            }
-        }
-        if self.has & HAS_EXECVE != 0
-            && self
-                .argc
-                .is_some_and(|argc| argc as usize != self.argv.len())
-        {
-            self.missing |= HAS_EXECVE;
-        }
-        self.arguments = arguments;
-    }
-
     fn read_sockaddr(&mut self, body: &[u8]) {
-        for Field { key, value, .. } in Fields::new(body) {
-            if key == b"saddr" {
-                let mut raw = Vec::new();
-                if crate::parse::decode_hex(value.raw, &mut raw) {
-                    if let Some(address) = socket_address(&raw) {
-                        self.address = Some(self.keep_text(address.as_bytes()));
-                    }
-                }
-                return;
+        let Some(value) = find_value(body, b"saddr") else {
+            return;
+        };
+        let end = glued_at(value).unwrap_or(value.raw.len());
+        let mut raw = Vec::new();
+        if crate::parse::decode_hex(value.raw.get(..end).unwrap_or_default(), &mut raw) {
+            if let Some(address) = socket_address(&raw) {
+                self.address = Some(self.keep_text(address.as_bytes()));
             }
-        }
-    }
-
-    fn read_other(&mut self, fields: Fields<'_>) {
-        for Field {
-            key, name, value, ..
-        } in fields
-        {
-            if key == b"msg" && value.quoted {
-                self.read_other(Fields::new(value.raw));
-                continue;
-            }
-            self.read_subject(name, value);
-            if key == b"key" {
-                self.read_keys(value);
-            }
-            if key == b"res" || key == b"success" {
-                keep(&mut self.success, yes_or_no(value.raw));
-            }
-            self.add_field(key, value);
         }
     }
 
     /// The first field of a name wins: a map has no two.
-    fn add_field(&mut self, key: &[u8], value: Value<'_>) {
-        if self
-            .fields
-            .iter()
-            .any(|(known, _)| self.slice(Some(*known)) == Some(key))
-        {
+    pub(super) fn add_field(&mut self, key: &[u8], value: Value<'_>) {
+        if self.field(key).is_some() {
             return;
         }
         let key = self.keep_text(key);
@@ -280,12 +244,22 @@ impl Event {
         } else {
             self.text.extend_from_slice(value.raw);
         }
-        self.fields.push((key, (start, self.text.len())));
+        let mut value = (start, self.text.len());
+        if matches!(self.slice(Some(key)), Some(b"exe" | b"cwd")) {
+            value = self.without_deleted(Some(value)).unwrap_or(value);
+        }
+        self.fields.push((key, value));
+    }
+
+    /// The value of a field by its name.
+    pub(super) fn field(&self, key: &[u8]) -> Option<&[u8]> {
+        let mut known = self.fields.iter();
+        let found = known.find(|(known, _)| self.slice(Some(*known)) == Some(key));
+        self.slice(found.map(|(_, value)| *value))
     }
 
     fn find_string(&mut self, body: &[u8], wanted: &[u8]) -> Range {
-        let value = Fields::new(body).find(|field| field.key == wanted)?.value;
-        self.string(value)
+        self.string(find_value(body, wanted)?)
     }
 
     fn string(&mut self, value: Value<'_>) -> Range {
@@ -297,80 +271,45 @@ impl Event {
         Some((start, self.text.len()))
     }
 
-    fn string_as_is(&mut self, value: Value<'_>) -> Range {
-        Some(self.keep_text(value.raw))
-    }
-
-    fn keep_text(&mut self, bytes: &[u8]) -> (usize, usize) {
+    pub(super) fn keep_text(&mut self, bytes: &[u8]) -> (usize, usize) {
         let start = self.text.len();
         self.text.extend_from_slice(bytes);
         (start, self.text.len())
     }
 }
 
-fn keep<T>(slot: &mut Option<T>, value: Option<T>) {
+pub(super) fn find_value<'a>(body: &'a [u8], wanted: &[u8]) -> Option<Value<'a>> {
+    let mut fields = Fields::new(body);
+    Some(fields.find(|field| field.key == wanted)?.value)
+}
+
+pub(super) fn keep<T>(slot: &mut Option<T>, value: Option<T>) {
     if slot.is_none() {
         *slot = value;
     }
 }
 
-fn number(value: Value<'_>) -> Option<u32> {
+pub(super) fn number(value: Value<'_>) -> Option<u32> {
     value
         .decimal()
         .and_then(|number| u32::try_from(number).ok())
 }
 
-fn set_number(value: Value<'_>) -> Option<u32> {
+pub(super) fn set_number(value: Value<'_>) -> Option<u32> {
     value
         .decimal()
         .filter(|number| *number != UNSET)
         .and_then(|number| u32::try_from(number).ok())
 }
 
-fn yes_or_no(raw: &[u8]) -> Option<bool> {
+pub(super) fn yes_or_no(raw: &[u8]) -> Option<bool> {
     match raw {
-        b"yes" | b"success" | b"1" => Some(true),
-        b"no" | b"failed" | b"0" => Some(false),
+        b"yes" | b"success" | b"Success" | b"1" => Some(true),
+        b"no" | b"failed" | b"Failed" | b"failure" | b"0" => Some(false),
         _ => None,
     }
 }
 
 fn octal(raw: &[u8]) -> Option<u32> {
     u32::from_str_radix(std::str::from_utf8(raw).ok()?, 8).ok()
-}
-
-/// `a12` → (12, 0), `a12[3]` → (12, 3); None for `a12_len` and anything else.
-fn argument_position(key: &[u8]) -> Option<(u32, u32)> {
-    let (index, rest) = digits(key.strip_prefix(b"a")?)?;
-    let part = match rest {
-        [] => 0,
-        [b'[', part @ .., b']'] => digits(part).filter(|(_, rest)| rest.is_empty())?.0,
-        _ => return None,
-    };
-    Some((u32::try_from(index).ok()?, u32::try_from(part).ok()?))
-}
-
-/// `struct sockaddr` as text: an address for IPv4 and IPv6, a path for a Unix socket.
-fn socket_address(raw: &[u8]) -> Option<String> {
-    let family = u16::from_le_bytes([*raw.first()?, *raw.get(1)?]);
-    match family {
-        1 => {
-            let path: Vec<u8> = raw
-                .get(2..)?
-                .iter()
-                .copied()
-                .take_while(|byte| *byte != 0)
-                .collect();
-            Some(String::from_utf8_lossy(&path).into_owned())
-        }
-        2 => {
-            let octets: [u8; 4] = raw.get(4..8)?.try_into().ok()?;
-            Some(std::net::Ipv4Addr::from(octets).to_string())
-        }
-        10 => {
-            let octets: [u8; 16] = raw.get(8..24)?.try_into().ok()?;
-            Some(std::net::Ipv6Addr::from(octets).to_string())
-        }
-        _ => None,
-    }
 }

@@ -69,7 +69,9 @@ _EVERYTHING = (
     "array_to_string(map_values(e.fields), ' '))"
 )
 _NUMBER = Shape.NUMBER
-_SYSCALL = Field("list_filter([s.name, CAST(e.syscall AS VARCHAR)], lambda t: t IS NOT NULL)", Shape.TEXTS, None)
+_SYSCALL = Field(
+    "list_filter([coalesce(s.name, e.fields['SYSCALL']), CAST(e.syscall AS VARCHAR)], lambda t: t IS NOT NULL)", Shape.TEXTS, None
+)
 
 _AUDITD: dict[str, Field] = {
     "type": Field(_TYPES, Shape.TEXTS, "auditd.record_types"),
@@ -99,7 +101,7 @@ _AUDITD: dict[str, Field] = {
     "argc": Field("e.argc", _NUMBER, "process.args_count"),
     "addr": Field("e.address", ecs="source.ip"),
     "saddr": Field("e.address", ecs="source.ip"),
-    "arch": Field("CASE e.arch WHEN 3221225534 THEN 'b64' WHEN 1073741827 THEN 'b32' END"),
+    "arch": Field("CASE WHEN e.arch >= 2147483648 THEN 'b64' WHEN e.arch IS NOT NULL THEN 'b32' END"),
 }
 _AUDITD.update({name: Field(f"e.fields['{name}']", ecs=f"auditd.data.{name}") for name in RECORD_FIELDS})
 

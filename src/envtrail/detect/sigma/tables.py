@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 import duckdb
+import pyarrow as pa
 
-from envtrail.core import syscall_name
+from envtrail.core import architectures, system_calls
 from envtrail.detect.sigma.fields import COLUMNS, JOINS, Shape
 from envtrail.model.schema import EVENT_COLUMNS
 
-_ARCHES = (0xC000003E, 0x40000003, 0xC00000B7)
-"""x86-64, i386, aarch64 (include/uapi/linux/audit.h)."""
-_MOST_SYSCALLS = 600
 _SHAPES = {Shape.TEXT: "VARCHAR", Shape.TEXTS: "VARCHAR[]", Shape.NUMBER: "BIGINT", Shape.YES_NO: "BOOLEAN"}
 _ARROW = {
     "dictionary<values=string, indices=int32, ordered=0>": "VARCHAR",
@@ -53,10 +52,15 @@ def make_tables(database: duckdb.DuckDBPyConnection, *, is_history: bool = False
             f"CREATE TABLE {table} ({_columns({OWN_TIME: 'BIGINT'} | {name: _SHAPES[shape] for name, shape in shapes.items()})})"
         )
     database.execute("CREATE TABLE names (uid UINTEGER, name VARCHAR)")
-    database.execute("CREATE TABLE syscalls (arch UINTEGER, number UINTEGER, name VARCHAR)")
-    known = [(arch, number, syscall_name(arch, number)) for arch in _ARCHES for number in range(_MOST_SYSCALLS)]
-    rows = ", ".join(f"({arch}, {number}, '{name}')" for arch, number, name in known if name)
-    database.execute(f"INSERT INTO syscalls VALUES {rows}")
+    known = _syscalls()  # noqa: F841 - the query reads it
+    database.execute("CREATE TABLE syscalls AS SELECT * FROM known")
+
+
+@lru_cache
+def _syscalls() -> pa.Table:
+    rows = [(arch, number, name) for arch in architectures().values() for number, name in system_calls(arch)]
+    archs, numbers, names = zip(*rows, strict=True)
+    return pa.table({"arch": pa.array(archs, pa.uint32()), "number": pa.array(numbers, pa.uint32()), "name": names})
 
 
 def select(table: str, columns: Mapping[str, str], wanted: Mapping[str, str], *, rest: str = "") -> str:
