@@ -17,6 +17,7 @@ from envtrail.model.finding import Finding, Level, Status, Suppression, make_fin
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.identity import Identity, Role
 from envtrail.model.look import make_look
+from envtrail.model.naming import place
 from envtrail.model.observation import (
     FindingMade,
     FindingTriaged,
@@ -27,7 +28,7 @@ from envtrail.model.observation import (
     SuppressionSet,
 )
 from envtrail.model.operation import Activity, Outcome
-from envtrail.model.places import on_host, place
+from envtrail.model.places import on_host
 from envtrail.model.run import Session
 from envtrail.model.times import to_ms, to_rfc3339
 from envtrail.store.decisions import find_requests

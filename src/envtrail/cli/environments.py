@@ -11,7 +11,7 @@ from envtrail.cli.context import Context
 from envtrail.cli.times import parse_time
 from envtrail.errors import InputError, UsageError
 from envtrail.model.environment import Environment, Snapshot
-from envtrail.model.places import place_of
+from envtrail.model.naming import place_of
 from envtrail.model.times import show_ms
 from envtrail.store.store import Store
 

@@ -13,7 +13,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from envtrail.environments.advisories import Advisory
 from envtrail.environments.ranges import is_within, parse_vers, read_version
 from envtrail.errors import UsageError
-from envtrail.model.environment import Holding, Package, normalise_name
+from envtrail.model.environment import Holding, Package
+from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Confidence, Operation
 from envtrail.model.times import to_ms
 

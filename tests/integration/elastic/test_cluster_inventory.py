@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from two_stores import T0, Both, moments
 
-from envtrail.model.places import place
+from envtrail.model.naming import place
 from envtrail.store.store import Query
 
 pytestmark = [pytest.mark.search, pytest.mark.timeout(300)]

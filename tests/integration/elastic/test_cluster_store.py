@@ -23,7 +23,7 @@ from envtrail.errors import InputError, SearchError
 from envtrail.export.client import Connection, SearchClient
 from envtrail.export.cluster import ClusterStore
 from envtrail.model.ids import EventId, make_operation_id
-from envtrail.model.places import place_of
+from envtrail.model.naming import place_of
 from envtrail.model.times import to_ms
 from envtrail.store.layout import Layout
 from envtrail.store.schema import WEEK_MS

@@ -23,7 +23,8 @@ from envtrail.environments.impact import (
     target_of,
 )
 from envtrail.errors import InputError, UsageError
-from envtrail.model.environment import Holding, normalise_name
+from envtrail.model.environment import Holding
+from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Operation
 from envtrail.model.times import show_ms
 from envtrail.store.store import Query, Store

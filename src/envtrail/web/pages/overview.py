@@ -10,8 +10,8 @@ from nicegui import ui
 
 from envtrail.i18n import marked
 from envtrail.model.heartbeat import Heartbeat, faults_of, policy_of_most
+from envtrail.model.naming import place_of
 from envtrail.model.operation import Operation
-from envtrail.model.places import place_of
 from envtrail.model.text import safe
 from envtrail.store.agent_status import AgentStatus
 from envtrail.store.office import office_hours
