@@ -31,8 +31,8 @@ def known_names(searching: Searching, what: str) -> Iterator[str]:
             rows = _distinct(searching, kinds, ("host.name", "envtrail.environment.prefix"), [])
             found = {place(host, prefix) for host, prefix in rows if prefix}
         case "people":
-            kinds = (*_PEOPLE, "finding")
-            found = {value for field in ("user.name", "user.id") for (value,) in _distinct(searching, kinds, (field,), [])}
+            people = (*_PEOPLE, "finding")
+            found = {value for field in ("user.name", "user.id") for (value,) in _distinct(searching, people, (field,), [])}
         case _:
             kinds = ("operation", "package", "amendment")
             found = {name for (name,) in _distinct(searching, kinds, ("envtrail.package.name",), [])}

@@ -9,6 +9,7 @@ from envtrail.errors import InputError, UsageError
 from envtrail.model.naming import Number, as_uid
 from envtrail.store.conditions import numbers_of, package_names, prefixes_in
 
+_WHOSE = {"operations": "coalesce(auid, uid)", "runs": "coalesce(auid, uid)", "sessions": "auid", "findings": "uid"}
 KNOWN = ("environments", "people", "packages")
 """Of what a store tells the names that it has."""
 
@@ -22,8 +23,9 @@ def known_names(database: sqlite3.Connection, what: str) -> Iterator[str]:
         case "people":
             rows = database.execute("SELECT DISTINCT name, uid FROM people")
             found = {value for name, uid in rows for value in (name, str(uid))}
-            for table in ("operations", "runs", "sessions", "findings"):
-                found |= {name for (name,) in database.execute(f"SELECT DISTINCT user FROM {table} WHERE user IS NOT NULL")}
+            for table, uid in _WHOSE.items():
+                rows = database.execute(f"SELECT DISTINCT user, {uid} FROM {table}")
+                found |= {str(value) for row in rows for value in row if value is not None}
         case _:
             found = {*package_names(database), *(name for (name,) in database.execute("SELECT DISTINCT name FROM packages"))}
     yield from sorted(found)

@@ -95,7 +95,7 @@ def answer(store: Store, request: Request, viewer: Viewer, may_decide: Callable[
         "programs": lambda: (item for item in store.programs(request.query) if viewer.sees_everything or item.uid == viewer.uid),
         "weeks": lambda: iter([store.weeks()]),
         "names": lambda: iter([store.names()]),
-        "known": lambda: (name for name in store.known(request.text) if _may_know(request.text, name, viewer)),
+        "known": lambda: _known(store, request.text, viewer),
         "gaps": lambda: store.gaps(request.query),
         "findings": lambda: (
             item
@@ -188,9 +188,15 @@ def _is_own(item: Operation | Run | Session | EventRow, viewer: Viewer) -> bool:
             return bool(person == viewer.uid)
 
 
-def _may_know(what: str, name: str, viewer: Viewer) -> bool:
+def _known(store: Store, what: str, viewer: Viewer) -> Iterator[str]:
     """People are in the machine's directory for everybody; what environments there are, and hold, is not."""
-    return viewer.sees_everything or what == "people" or (what == "environments" and _can_read(name, viewer))
+    names = store.known(what)
+    if viewer.sees_everything or what == "people":
+        return names
+    if what != "environments":
+        return iter(())
+    own = {item.prefix for item in store.activity(Query(user=str(viewer.uid))) if item.uid == viewer.uid}
+    return (name for name in names if name in own or _can_read(name, viewer))
 
 
 def _can_read(prefix: str, viewer: Viewer) -> bool:
