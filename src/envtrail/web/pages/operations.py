@@ -67,7 +67,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
                 item.environment.prefix,
                 command_of(item.argv),
                 item.outcome.value,
-                summary(item) + (f" {_('requested')}" if query.package and how_matched(item) == "requested" else ""),
+                summary(item) + (" " + _("requested") if query.package and how_matched(item) == "requested" else ""),
                 verdict_of(item),
             ]
             for item in shown
