@@ -143,7 +143,7 @@ def decide(state: State) -> None:
 
 def name_things(state: State, host: str) -> None:
     """What is found by another spelling, by what was requested, by what it has no longer, and by a number alone."""
-    model = operation_of(Case(packages=["Ruamel.YAML==1"], environment="/srv/envs/named"))
+    model = operation_of(Case(packages=["Odd_Named.Pkg==1"], environment="/srv/envs/named"))
     actor = msgspec.structs.replace(model.actor, name="nat", uid=4001, auid=4001, method="auid")
     nameless = msgspec.structs.replace(actor, name=None)
     unrecorded: dict[str, Any] = {"changes": None, "absent": {"changes": "not recorded"}}
@@ -188,7 +188,11 @@ def amend(trail: Path) -> None:
             state.put_operation(
                 msgspec.structs.replace(operation, verdict="deny", explained=False, outcome=type(operation.outcome).KILLED)
             )
-        lost = next(item for item in some if item.changes and item.actor.method != "owner")
+        lost = next(
+            item
+            for item in some
+            if item.changes and item.environment.prefix != "/srv/envs/named" and item.actor.method != "owner"
+        )
         renamed = [msgspec.structs.replace(change, name=f"{change.name}-amended") for change in lost.changes or ()]
         state.put_operation(msgspec.structs.replace(lost, changes=renamed))
         for at, finding in enumerate(findings[::2]):

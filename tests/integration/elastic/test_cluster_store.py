@@ -54,7 +54,7 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     "odd words": {"text": "*[?]\\"},
     "a made package": {"text": "package-77"},
     "a package in capitals": {"package": "SIX"},
-    "a package spelt otherwise": {"package": "ruamel_yaml"},
+    "a package spelt otherwise": {"package": "odd-named_pkg"},
     "what was requested": {"package": "wanted.thing"},
     "what is not recorded": {"unrecorded": True},
     "a name and its number": {"user": "nat"},
@@ -76,7 +76,7 @@ def test_operations(both: Both, name: str) -> None:
 
 def test_names_find_what_they_should(both: Both) -> None:
     """Both stores being wrong alike would be equal, too."""
-    counts = {"ruamel_yaml": 4, "wanted.thing": 1}
+    counts = {"odd-named_pkg": 4, "wanted.thing": 1}
     assert {name: len(list(both.fleet.operations(Query(package=name)))) for name in counts} == counts
     users = {"nat": 4, "4001": 4, "4002": 2, "hub-person": 1, "NAT": 0, "na": 0}
     assert {user: len(list(both.fleet.operations(Query(user=user)))) for user in users} == users
@@ -102,7 +102,7 @@ def test_the_names_that_are_known(both: Both) -> None:
     assert {place_of(name)[1] for name in both.fleet.known("environments")} == held
     assert "/srv/envs/named" in held
     assert {"nat", "4001", "hub-person"} <= set(both.fleet.known("people")) & set(both.held.known("people"))
-    assert {"ruamel-yaml", "wanted-thing"} <= set(both.fleet.known("packages")) & set(both.held.known("packages"))
+    assert {"odd-named-pkg", "wanted-thing"} <= set(both.fleet.known("packages")) & set(both.held.known("packages"))
 
 
 def test_events_of_a_name(both: Both) -> None:

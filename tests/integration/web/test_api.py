@@ -96,7 +96,12 @@ def test_a_name_of_nothing_is_not_an_empty_answer(page: Page) -> None:
     status, text = ask("operations?package=SIX")
     assert status == 200
     assert {item["matched"] for item in json.loads(text)} == {"changed"}
-    for question in ("operations?environment=nowhere-at-all", "runs?user=nobody-here", "operations?package=sixxx", "grants?user=x1"):
+    for question in (
+        "operations?environment=nowhere-at-all",
+        "runs?user=nobody-here",
+        "operations?package=sixxx",
+        "grants?user=x1",
+    ):
         status, text = ask(question)
         assert (status, json.loads(text)["error"]["id"]) == (404, "unknown_name"), question
     assert ask("operations?tool=nothing") == (200, "[]")
