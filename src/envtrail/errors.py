@@ -5,6 +5,7 @@ EnvtrailError                  4 failed
 ├── UsageError                 2 the caller's words, or a named input, are at fault
 │   ├── ConfigError              a setting
 │   └── InputError               a file, a log, an identifier that was named
+│       └── UnknownNameError       1 no environment, person or package has this name
 ├── CannotRunError             3 this host or this user cannot do it
 │   └── RulesLockedError         the kernel's rules are locked until reboot (-e 2)
 ├── SearchError                4 a search server's answer, or none
@@ -70,6 +71,13 @@ class InputError(UsageError):
     """A file, a log or an identifier that was named cannot be used."""
 
     id = "input"
+
+
+class UnknownNameError(InputError):
+    """Nothing that the trail knows has a name that was given: nothing is found, and the name may be why."""
+
+    id = "unknown_name"
+    exit_code = ExitCode.FOUND_NOTHING
 
 
 class CannotRunError(EnvtrailError):

@@ -179,6 +179,9 @@ def test_bad_input_gets_one_sentence_and_its_code(cli: Cli, words: tuple[str, ..
 def test_finding_nothing_is_one(trail: Cli) -> None:
     out = trail("log", "--user", "nobody-here")
     assert (out.returncode, out.stdout) == (1, "")
+    assert "no person named `nobody-here` is in the trail" in out.stderr
+    out = trail("log", "--tool", "conda")
+    assert (out.returncode, out.stdout) == (1, "")
     assert "no operations found" in out.stderr
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from cluster_lab import Cluster
 
+from envtrail.detect.cases import operation_of
+from envtrail.detect.policy import Case
 from envtrail.export.client import Connection, SearchClient
 from envtrail.export.cluster import ClusterStore
 from envtrail.model.approval import Grant, GrantKind, Request, Terms, make_grant_id, make_request_id
@@ -16,7 +19,9 @@ from envtrail.model.environment import Environment, Package, Snapshot, snapshot_
 from envtrail.model.finding import Finding, Level, Status, Suppression, make_finding_id
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.identity import Identity, Role
+from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.look import make_look
+from envtrail.model.naming import place
 from envtrail.model.observation import (
     FindingMade,
     FindingTriaged,
@@ -26,8 +31,8 @@ from envtrail.model.observation import (
     RequestMade,
     SuppressionSet,
 )
-from envtrail.model.operation import Activity, Outcome
-from envtrail.model.places import on_host, place
+from envtrail.model.operation import Activity, Operation, Outcome
+from envtrail.model.places import on_host
 from envtrail.model.run import Session
 from envtrail.model.times import to_ms, to_rfc3339
 from envtrail.store.decisions import find_requests
@@ -62,6 +67,8 @@ class Both:
 
 
 def notice(trail: Path) -> None:
+    with closing(EmbeddedStore(trail)) as held:
+        host = next(held.operations(Query(limit=1))).host
     state = State(Layout(trail).state)
     with state.transaction():
         for at, level in enumerate(Level):
@@ -90,6 +97,7 @@ def notice(trail: Path) -> None:
             )
             state.put_gap(gap)
         decide(state)
+        name_things(state, host)
         install(state, T0, package("six", "1.16.0"), package("Zope.Interface", "7.0"))
     state.close()
 
@@ -133,6 +141,30 @@ def decide(state: State) -> None:
     state.put_session(login)
 
 
+def name_things(state: State, host: str) -> None:
+    """What is found by another spelling, by what was requested, by what it has no longer, and by a number alone."""
+    model = operation_of(Case(packages=["Odd_Named.Pkg==1"], environment="/srv/envs/named"))
+    actor = msgspec.structs.replace(model.actor, name="nat", uid=4001, auid=4001, method="auid")
+    nameless = msgspec.structs.replace(actor, name=None)
+    unrecorded: dict[str, Any] = {"changes": None, "absent": {"changes": "not recorded"}}
+    for serial, more in enumerate(
+        (
+            {"actor": actor},
+            {"actor": nameless},
+            {"actor": actor, "requested": ["Wanted_Thing==2.0"], **unrecorded},
+            {"actor": actor, "requested": ["other"], **unrecorded},
+            {"actor": msgspec.structs.replace(actor, name="hub-person", uid=4002, auid=None, method="jupyterhub")},
+            {"actor": msgspec.structs.replace(nameless, uid=4002, auid=None)},
+        )
+    ):
+        state.put_operation(_operation(model, host, serial, **more))
+
+
+def _operation(model: Operation, host: str, serial: int, **more: Any) -> Operation:
+    id_ = make_operation_id(EventId(node=host, time_ms=T0 + serial, serial=serial), "named")
+    return msgspec.structs.replace(model, id=id_, host=host, **({"started": to_rfc3339(T0 + serial)} | more))
+
+
 def package(name: str, version: str) -> Package:
     return Package(ecosystem="pypi", name=name, version=version, size_bytes=1000, tags=("py3-none-any",))
 
@@ -156,6 +188,13 @@ def amend(trail: Path) -> None:
             state.put_operation(
                 msgspec.structs.replace(operation, verdict="deny", explained=False, outcome=type(operation.outcome).KILLED)
             )
+        lost = next(
+            item
+            for item in some
+            if item.changes and item.environment.prefix != "/srv/envs/named" and item.actor.method != "owner"
+        )
+        renamed = [msgspec.structs.replace(change, name=f"{change.name}-amended") for change in lost.changes or ()]
+        state.put_operation(msgspec.structs.replace(lost, changes=renamed))
         for at, finding in enumerate(findings[::2]):
             status = Status.ACKNOWLEDGED if at % 2 else Status.MUTED
             state.decisions.put(

@@ -17,8 +17,8 @@ from envtrail.detect.judge import Decision, judge
 from envtrail.detect.policy import Policy, Verdict
 from envtrail.environments.advisories import Advisories, read_advisories
 from envtrail.errors import InputError
-from envtrail.model.environment import normalise_name
 from envtrail.model.finding import Finding, Level, Status, Suppression, make_finding_id
+from envtrail.model.naming import normalise_name
 from envtrail.model.observation import FindingMade, Observation, OperationJudged
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run

@@ -17,6 +17,7 @@ from envtrail.detect.policy import FileGrant, FileSuppression, Policy
 from envtrail.errors import InputError
 from envtrail.model.approval import Approval, Grant, GrantKind, Terms, make_grant_id
 from envtrail.model.finding import Finding, Level, Suppression, make_finding_id
+from envtrail.model.naming import clean_path
 from envtrail.model.observation import FindingMade, GrantGiven, GrantRevoked, Observation, PolicyLoaded, SuppressionSet
 from envtrail.store.agent_status import PolicyInForce
 from envtrail.store.directory import uid_of_name
@@ -151,7 +152,7 @@ def _stamp(path: Path) -> _Stamp:
 
 def _terms(item: FileGrant) -> Terms:
     return Terms(
-        prefix=item.environment.rstrip("/"),
+        prefix=clean_path(item.environment),
         user=item.user,
         uid=uid_of_name(item.user),
         action=item.action,

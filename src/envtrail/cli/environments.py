@@ -8,11 +8,14 @@ from pathlib import Path
 import msgspec
 
 from envtrail.cli.context import Context
+from envtrail.cli.names import given_environment
+from envtrail.cli.render import safe
 from envtrail.cli.times import parse_time
-from envtrail.errors import InputError, UsageError
+from envtrail.errors import InputError, UnknownNameError, UsageError
 from envtrail.model.environment import Environment, Snapshot
-from envtrail.model.places import place_of
+from envtrail.model.naming import clean_path, is_environment, parse_place
 from envtrail.model.times import show_ms
+from envtrail.store.asking import resolve_environment, unknown_name
 from envtrail.store.store import Store
 
 
@@ -20,28 +23,30 @@ def find_environment(store: Store, name: str) -> Environment:
     """An environment by its prefix, a folder relative to here, or the last part of its prefix; of a fleet with its machine: `HOST:NAME`.
 
     Raises:
-        InputError: none is known by this name, or more than one.
+        InputError: more than one is known by this name.
+        UnknownNameError: none is.
     """
     known = {environment.prefix: environment for environment in store.environments(with_gone=True)}
-    for prefix in (name.rstrip("/"), os.path.realpath(name)):
-        if prefix in known:
+    for given in (name, given_environment(name), os.path.realpath(name)):
+        if (prefix := clean_path(given)) in known:
             return known[prefix]
-    host, end = place_of(name)
-    named = [
-        environment
-        for prefix, environment in known.items()
-        if prefix.endswith("/" + end.strip("/")) and host in {None, place_of(prefix)[0]}
-    ]
+    meant = resolve_environment(store, given_environment(name))
+    named = [prefix for prefix in known if is_environment(meant, prefix)]
     if len(named) == 1:
-        return named[0]
+        return known[named[0]]
     if named:
         raise InputError(
-            f"more than one environment is called `{name}`: " + ", ".join(sorted(item.prefix for item in named)),
-            hint="give the whole prefix",
+            f"more than one environment is named `{safe(name)}`: {', '.join(map(safe, sorted(named)))}",
+            hint="give the whole prefix" if not parse_place(meant).is_whole else "give the machine too: HOST:PREFIX",
         )
     if Path(name).is_dir():
-        raise InputError(f"`{name}` is no environment that the trail knows", hint="`envtrail env list` names them")
-    raise InputError(f"no environment is called `{name}`", hint="`envtrail env list` names them")
+        raise UnknownNameError(f"`{safe(name)}` is no environment that the trail knows", hint="`envtrail env list` names them")
+    if parse_place(meant).is_whole and meant != given_environment(name):
+        raise UnknownNameError(
+            f"of `{safe(meant)}` the trail knows operations alone: nothing was read in it",
+            hint=f"`envtrail log --env {safe(meant)}`",
+        )
+    raise unknown_name("environment", name, list(known))
 
 
 def parse_point(context: Context, store: Store, environment: Environment, text: str) -> int:

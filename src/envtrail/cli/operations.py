@@ -54,17 +54,35 @@ def summary(operation: Operation) -> str:
     return " ".join(parts) or (f"{operation.files_total} files" if operation.files_total else "no changes")
 
 
-def one_line(operation: Operation) -> str:
+def one_line(operation: Operation, *, marks_requested: bool = False) -> str:
     """For `--oneline` and the live feed."""
     return (
         f"{operation.id[:10]}  {show_time(operation.started)[:19]}  {_outcome(operation):8} "
         f"{safe(operation.actor.name or str(operation.actor.uid)):10} {command_line(operation.argv)}  "
-        f"→ {safe(operation.environment.prefix or '?')}  [{summary(operation)}]"
+        f"→ {safe(operation.environment.prefix or '?')}  [{_found(operation, marks_requested=marks_requested)}]"
     )
 
 
-def whole(operation: Operation, *, with_changes: bool, names: Mapping[int, str | None] | None = None) -> str:
-    """As `git log` would print a commit."""
+def _found(operation: Operation, *, marks_requested: bool) -> str:
+    is_requested = marks_requested and operation.changes is None
+    return summary(operation) + (f": requested {safe(' '.join(operation.requested))}" if is_requested else "")
+
+
+def whole(
+    operation: Operation,
+    *,
+    with_changes: bool,
+    names: Mapping[int, str | None] | None = None,
+    marks_requested: bool = False,
+) -> str:
+    """As `git log` would print a commit.
+
+    Args:
+        operation: What is printed.
+        with_changes: Its packages one by one.
+        names: Of uids, now.
+        marks_requested: It may be here because of what it requested alone.
+    """
     took = show_duration(operation.started, operation.ended)
     head = f"operation {operation.id}  {operation.kind.value}  {_outcome(operation)}"
     lines = [
@@ -80,7 +98,7 @@ def whole(operation: Operation, *, with_changes: bool, names: Mapping[int, str |
     if with_changes and operation.changes:
         lines += [f"    {show_change(change)}" for change in operation.changes] + [""]
     elif not with_changes or operation.changes is None:
-        lines += [f"    {summary(operation)}", ""]
+        lines += [f"    {_found(operation, marks_requested=marks_requested)}", ""]
     if operation.files:
         shown = operation.files if with_changes else operation.files[:3]
         lines += [f"    {file.what} {safe(file.path)}" for file in shown]

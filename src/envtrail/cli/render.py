@@ -105,7 +105,7 @@ def listing(
     as_csv: bool = False,
     columns: Sequence[str],
     row: Callable[[Any], Sequence[str]],
-    nothing: str,
+    nothing: str | Callable[[], str],
 ) -> None:
     """Print a listing one way or another; exit 1 with a sentence when it is empty."""
     if as_json:
@@ -115,7 +115,7 @@ def listing(
     else:
         count = emit_table(columns, (row(item) for item in items))
     if not count:
-        found_nothing(nothing)
+        found_nothing(nothing if isinstance(nothing, str) else nothing())
 
 
 def found_nothing(sentence: str) -> NoReturn:

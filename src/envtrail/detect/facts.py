@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from envtrail.detect.judge import Facts, PackageFacts
 from envtrail.environments.advisories import Advisories
 from envtrail.environments.impact import target_of
-from envtrail.model.environment import Package, Snapshot, normalise_name
+from envtrail.model.environment import Package, Snapshot
+from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Change, Operation
 from envtrail.store.directory import groups_of, name_of_uid
 

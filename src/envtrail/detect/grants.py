@@ -8,10 +8,9 @@ from fnmatch import fnmatchcase
 from envtrail.detect.judge import Decision, fits_package, not_where
 from envtrail.detect.policy import ApprovalRule, Policy
 from envtrail.model.approval import Grant, Terms
-from envtrail.model.environment import normalise_name
 from envtrail.model.finding import Finding, Suppression
+from envtrail.model.naming import fits_environment, fits_package_name, fits_person, is_person
 from envtrail.model.operation import Change, EnvironmentRef, Operation, OperationKind
-from envtrail.model.patterns import environment_names, fits_any
 from envtrail.model.times import to_ms
 
 _ACTIONS = {
@@ -51,7 +50,8 @@ def why_not_covered(grant: Grant, operation: Operation, decision: Decision, *, u
     if grant.operation is not None:
         return None if grant.operation == operation.id else "it was given for another operation"
     started_ms = to_ms(operation.started)
-    is_their_own = terms.uid == operation.actor.number if terms.uid is not None else terms.user == operation.actor.name
+    actor = operation.actor
+    is_their_own = terms.uid == actor.number if terms.uid is not None else is_person(terms.user, actor.name, actor.number)
     checks: tuple[tuple[bool, str], ...] = (
         (terms.prefix == operation.environment.prefix, "it is for another environment"),
         (is_their_own, f"it is for {terms.user}"),
@@ -105,14 +105,17 @@ def find_suppression(suppressions: Iterable[Suppression], finding: Finding, pack
         finding: As it would be told.
         packages: Of the operation, by name: all of them must fit, so that none hides behind another.
     """
-    names = environment_names(finding.prefix or "")
-    changed = [normalise_name(name) for name in packages]
+    changed = list(packages)
     for item in suppressions:
         if (
             fnmatchcase(finding.detection, item.detection)
-            and fits_any(item.users, [finding.user or ""])
-            and fits_any(item.environments, names)
-            and (not item.packages or (bool(changed) and all(fits_any(item.packages, [name]) for name in changed)))
+            and fits_person(item.users, finding.user or "")
+            and fits_environment(item.environments, finding.prefix or "")
+            and (not item.packages or (bool(changed) and all(_is_listed(item.packages, name) for name in changed)))
         ):
             return item
     return None
+
+
+def _is_listed(patterns: Iterable[str], name: str) -> bool:
+    return any(fits_package_name(pattern, name) for pattern in patterns)

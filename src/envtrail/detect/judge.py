@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from msgspec import Struct
 
 from envtrail.detect.policy import Policy, Rule, Verdict, What, Where, Who, parse_span
 from envtrail.environments.impact import Target, parse_spec
-from envtrail.model.environment import Package, normalise_name
-from envtrail.model.operation import Change, EnvironmentRef, Operation, PackageState
-from envtrail.model.patterns import environment_names, fits_any
+from envtrail.model.environment import Package
+from envtrail.model.naming import environment_names, fits_environment, fits_package_name, fits_person, is_package
+from envtrail.model.operation import Actor, Change, EnvironmentRef, Operation, PackageState
+from envtrail.model.patterns import fits_any
 from envtrail.model.times import to_ms
 
 _MUST_JUDGE = frozenset({"create", "delete", "tamper"})
@@ -120,7 +120,7 @@ def _not_who(who: Who, operation: Operation, facts: Facts) -> str | None:
     actor = operation.actor
     container = [actor.container.image or "", actor.container.id] if actor.container else []
     return (
-        _none_of("user", who.users, [actor.name] if actor.name else [])
+        _no_person(who.users, actor)
         or _none_of("group", who.groups, facts.groups)
         or _none_of("class", who.classes, [actor.kind] if actor.kind else [])
         or _none_of("unit", who.units, [actor.unit] if actor.unit else [])
@@ -130,10 +130,10 @@ def _not_who(who: Who, operation: Operation, facts: Facts) -> str | None:
 
 def not_where(where: Where, environment: EnvironmentRef, owner: str | None, tags: Mapping[str, list[str]]) -> str | None:
     """Why an environment does not fit; null when it does."""
-    names = environment_names(environment.prefix)
-    borne = [tag for tag, patterns in tags.items() if _none_of("", patterns or ["-"], names) is None]
+    prefix = environment.prefix
+    borne = [tag for tag, patterns in tags.items() if patterns and fits_environment(patterns, prefix)]
     return (
-        _none_of("environment", where.environments, names)
+        (None if fits_environment(where.environments, prefix) else f"environment is {' or '.join(environment_names(prefix))}")
         or _none_of("kind of environment", where.kinds, [environment.kind])
         or _none_of("owner", where.owners, [owner] if owner else [])
         or _none_of("tag", where.tags, borne)
@@ -194,8 +194,8 @@ def _package_of(change: Change, state: PackageState | None) -> Package:
 def _fits(pattern: str, package: Package) -> bool:
     target = _target(pattern)
     if target is None:
-        return fnmatchcase(normalise_name(package.name), pattern.lower())
-    return target.name == normalise_name(package.name) and target.matches(package)
+        return fits_package_name(pattern, package.name)
+    return is_package(target.name, package.name) and target.matches(package)
 
 
 def check_pattern(pattern: str) -> None:
@@ -211,6 +211,12 @@ def check_pattern(pattern: str) -> None:
 def _target(pattern: str) -> Target | None:
     """Null for a pattern with a wildcard."""
     return None if set(pattern) & set("*?") and not pattern.startswith("pkg:") and "=" not in pattern else parse_spec(pattern)
+
+
+def _no_person(patterns: list[str], actor: Actor) -> str | None:
+    if fits_person(patterns, actor.name, actor.number):
+        return None
+    return f"user is {actor.name or 'not known'}"
 
 
 def _none_of(what: str, patterns: Iterable[str], values: Iterable[str]) -> str | None:

@@ -11,6 +11,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from envtrail.model.hours import When
+from envtrail.model.naming import fits_person
 
 _SPAN = re.compile(r"^(\d{1,5})([dhm])$")
 _UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000}
@@ -102,7 +103,7 @@ class People(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def holds(self, user: str | None, groups: frozenset[str]) -> bool:
         """Whether a person is among them."""
-        named = user is not None and any(fnmatchcase(user, one) for one in self.users)
+        named = user is not None and bool(self.users) and fits_person(self.users, user)
         return named or any(fnmatchcase(group, one) for group in groups for one in self.groups)
 
 

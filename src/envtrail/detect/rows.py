@@ -9,9 +9,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from envtrail.model.environment import normalise_name
 from envtrail.model.gap import Gap
 from envtrail.model.hours import When
+from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Actor, Change, Operation
 from envtrail.model.run import Run
 from envtrail.model.times import to_ms

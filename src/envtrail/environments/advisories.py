@@ -27,7 +27,7 @@ from envtrail.environments.ranges import (
     read_version,
 )
 from envtrail.errors import InputError
-from envtrail.model.environment import normalise_name
+from envtrail.model.naming import normalise_name
 
 _ECOSYSTEM = "PyPI"
 _MOST_BYTES = 16 * 1024 * 1024

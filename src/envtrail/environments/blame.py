@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 from envtrail.environments.dependencies import find_roots, read_dependencies
-from envtrail.model.environment import Package, Snapshot, SnapshotRef, normalise_name
+from envtrail.model.environment import Package, Snapshot, SnapshotRef
+from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Operation, PackageState
 from envtrail.model.times import to_ms
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from envtrail.model.environment import Package, Snapshot, normalise_name
+from envtrail.model.environment import Package, Snapshot
+from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Change, PackageState
 
 _ASPECTS = ("ecosystem", "version", "build", "digest", "source")

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 
-from envtrail.model.environment import Environment, Package, Snapshot, normalise_name
+from envtrail.model.environment import Environment, Package, Snapshot
+from envtrail.model.naming import normalise_name
 
 _SITE = re.compile(r"(?:^|/)lib(?:64)?/python(\d+\.\d+)/")
 _CONDA_NAME = re.compile(r"^(?:[^:\s]+::)?([A-Za-z0-9_.-]+)")

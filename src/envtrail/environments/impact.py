@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
+from typing import TypedDict
 
 import msgspec
 from msgspec import Struct
@@ -13,8 +14,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 from envtrail.environments.advisories import Advisory
 from envtrail.environments.ranges import is_within, parse_vers, read_version
 from envtrail.errors import UsageError
-from envtrail.model.environment import Holding, Package, normalise_name
-from envtrail.model.operation import Confidence, Operation
+from envtrail.model.environment import Holding, Package
+from envtrail.model.naming import is_package, normalise_name, requested_name, requested_version
+from envtrail.model.operation import Confidence, Operation, OperationKind
+from envtrail.model.run import Use
 from envtrail.model.times import to_ms
 
 # With the number: `cve-bin-tool` is a package.
@@ -31,6 +34,7 @@ class Target(Struct, frozen=True, kw_only=True):
     name: str
     """Normalised."""
     matches: Callable[[Package], bool]
+    """Whether a version of it is meant."""
     advisory: Advisory | None = None
     """That names it."""
 
@@ -39,6 +43,11 @@ class Exposure(Struct, frozen=True, kw_only=True):
     """A span in which an environment had it, by whom, and what ran with it."""
 
     holding: Holding
+    basis: str = "held"
+    """`held`: the environment was seen to hold it. `requested`: a command asked for it, and what that changed is not recorded; then
+    the version is empty where the command named none, and how long it was there is not known."""
+    requested: str | None = None
+    """What the command asked for, as typed; None where it was seen."""
     advisory: str | None = None
     """The id of the advisory that names it."""
     aliases: list[str] = []
@@ -119,6 +128,63 @@ def merge_spans(holdings: Iterable[Holding]) -> Iterator[Holding]:
         yield from sorted([*done, *open_.values()], key=lambda one: (one.since_ms, one.package.version))
 
 
+def requested_by(operation: Operation, target: Target) -> str | None:
+    """What an operation whose changes are not recorded asked for, where that may be what is looked for; else None.
+
+    A specification that allows several versions may have brought any of them.
+    """
+    if operation.changes is not None or operation.kind is OperationKind.LOCK:
+        return None
+    ecosystem = "conda" if operation.environment.kind == "conda" and operation.tool != "pip" else "pypi"
+    for spec in operation.requested:
+        if requested_name(spec) != target.name:
+            continue
+        version = requested_version(spec)
+        if version is None or target.matches(Package(ecosystem=ecosystem, name=target.name, version=version)):
+            return spec
+    return None
+
+
+class Used(TypedDict):
+    """The part of an exposure that tells of runs."""
+
+    runs: int
+    users: list[str]
+    last_used: str | None
+
+
+def used_by(uses: Sequence[Use]) -> Used:
+    """What ran, put together."""
+    return {
+        "runs": sum(use.runs for use in uses),
+        "users": list(dict.fromkeys(use.user or ("uid ?" if use.uid is None else str(use.uid)) for use in uses)),
+        "last_used": max((use.last for use in uses), default=None),
+    }
+
+
+def expose_requested(operation: Operation, spec: str, target: Target, uses: Sequence[Use]) -> Exposure:
+    """What is known of a package that was asked for, where nobody saw what came of it."""
+    probe = Package(ecosystem="pypi", name=target.name, version=requested_version(spec) or "")
+    return Exposure(
+        holding=Holding(
+            prefix=operation.environment.prefix,
+            package=probe,
+            since_ms=to_ms(operation.started),
+            until_ms=None,
+            since_image=operation.image,
+            until_image=None,
+            host=operation.host,
+        ),
+        basis="requested",
+        requested=spec,
+        brought_by=person_of(operation),
+        brought_in=operation.id,
+        removed_by=None,
+        removed_in=None,
+        **used_by(uses),
+    )
+
+
 def expose(exposure: Exposure, advisory: Advisory) -> Exposure:
     """The same span, named by an advisory."""
     return msgspec.structs.replace(
@@ -138,6 +204,8 @@ def find_ends(holding: Holding, operations: Iterable[Operation]) -> tuple[Operat
     brought = removed = None
     for operation in operations:
         for change in operation.changes or ():
+            if not is_package(change.name, holding.package.name):
+                continue
             after = change.after is not None and change.after.version == holding.package.version
             before = change.before is not None and change.before.version == holding.package.version
             if brought is None and after and _is_at(operation, holding.since_image, holding.since_ms, is_begin=True):

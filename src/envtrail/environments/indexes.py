@@ -24,7 +24,8 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from envtrail.core import redact_text
 from envtrail.environments.artefacts import Artefact, Miss
 from envtrail.environments.wheels import WheelFacts, read_unpacked, read_wheel
-from envtrail.model.environment import Package, normalise_name
+from envtrail.model.environment import Package
+from envtrail.model.naming import normalise_name
 
 if sys.version_info >= (3, 11):
     import tomllib

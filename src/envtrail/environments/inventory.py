@@ -18,7 +18,8 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.core import DistInfo, read_dist_infos, redact_text
-from envtrail.model.environment import Environment, Package, Snapshot, normalise_name, snapshot_order
+from envtrail.model.environment import Environment, Package, Snapshot, snapshot_order
+from envtrail.model.naming import normalise_name
 
 _NAME = re.compile(rb"^Name:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _VERSION = re.compile(rb"^Version:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)

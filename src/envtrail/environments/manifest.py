@@ -18,7 +18,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from envtrail.model.environment import Environment, normalise_name
+from envtrail.model.environment import Environment
+from envtrail.model.naming import normalise_name
 
 OF_DISTRIBUTION = "/lib/python3/dist-packages"
 """Debian's own folder: what lies in it is changed after its RECORD was written, and dpkg holds the hashes."""

@@ -22,7 +22,8 @@ from packaging.version import Version
 from envtrail.environments.artefacts import Artefact, Found, Miss
 from envtrail.environments.dependencies import read_dependencies
 from envtrail.environments.manifest import OF_DISTRIBUTION
-from envtrail.model.environment import Environment, Package, Snapshot, normalise_name
+from envtrail.model.environment import Environment, Package, Snapshot
+from envtrail.model.naming import normalise_name
 from envtrail.model.restoration import Lost, Pin, Restoration
 
 _VCS = frozenset({"git", "hg", "svn", "bzr"})

@@ -29,7 +29,8 @@ from envtrail import __version__
 from envtrail.environments.blame import Blame, blame_packages, settled_by
 from envtrail.environments.dependencies import find_python, read_dependencies
 from envtrail.environments.purls import purl_of
-from envtrail.model.environment import Environment, Package, Snapshot, SnapshotRef, normalise_name
+from envtrail.model.environment import Environment, Package, Snapshot, SnapshotRef
+from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Operation
 
 SCHEMA = SchemaVersion.V1_6

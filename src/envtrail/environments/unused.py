@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from envtrail.model.environment import EnvironmentSummary, Package, Snapshot, normalise_name
+from envtrail.model.environment import EnvironmentSummary, Package, Snapshot
+from envtrail.model.naming import normalise_name
 
 
 class Duplicate(Struct, frozen=True, kw_only=True):

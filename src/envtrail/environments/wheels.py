@@ -21,7 +21,8 @@ from msgspec import Struct
 from packaging.utils import InvalidWheelFilename, canonicalize_version, parse_wheel_filename
 
 from envtrail.core import content_digest
-from envtrail.model.environment import Package, normalise_name
+from envtrail.model.environment import Package
+from envtrail.model.naming import normalise_name
 
 _INFO = re.compile(r"^([^/]+)-([^/-]+)\.dist-info/RECORD$")
 _FIELD = re.compile(rb"^(Tag|Build):[ \t]*(\S+)", re.MULTILINE)

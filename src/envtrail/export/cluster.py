@@ -11,6 +11,7 @@ from envtrail.export.ecs_events import EVENT_FIELDS, NUMBERS_AS_TEXT
 from envtrail.export.filters import Filter, between, counted, of_all, of_events, of_findings, of_operations, of_people, of_runs
 from envtrail.export.heartbeat import last_heartbeats
 from envtrail.export.inventory import Inventory
+from envtrail.export.knowing import known_names, known_numbers, unshared_numbers
 from envtrail.export.searching import Searching
 from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
@@ -18,8 +19,8 @@ from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.look import Look
+from envtrail.model.naming import Number, place
 from envtrail.model.operation import Activity, Operation
-from envtrail.model.places import place
 from envtrail.model.run import ProgramUse, Run, Session, Use
 from envtrail.model.schema import EVENT_COLUMNS
 from envtrail.model.times import to_ms, to_rfc3339
@@ -44,14 +45,14 @@ class ClusterStore:
 
     def operations(self, query: Query) -> Iterator[Operation]:
         """Newest first unless asked otherwise."""
-        return self._searching.items("operation", Operation, of_operations(query), query)
+        return self._searching.items("operation", Operation, of_operations(query, self._numbers(query)), query)
 
     def operation(self, id_prefix: str) -> Operation | None:
         return self._searching.one("operation", Operation, id_prefix)
 
     def runs(self, query: Query) -> Iterator[Run]:
         """Newest first unless asked otherwise; the single runs of a loop are not shipped."""
-        return self._searching.items("run", Run, of_runs(query), query)
+        return self._searching.items("run", Run, of_runs(query, self._numbers(query)), query)
 
     def run(self, id_prefix: str) -> Run | None:
         return self._searching.one("run", Run, id_prefix)
@@ -59,7 +60,7 @@ class ClusterStore:
     def findings(self, query: Query, *, operation: str | None = None) -> Iterator[Finding]:
         """Newest first unless asked otherwise."""
         return self._searching.items(
-            "finding", Finding, of_findings(query, operation), query, order=("@timestamp", "envtrail.id")
+            "finding", Finding, of_findings(query, operation, self._numbers(query)), query, order=("@timestamp", "envtrail.id")
         )
 
     def gaps(self, query: Query) -> Iterator[Gap]:
@@ -73,7 +74,10 @@ class ClusterStore:
 
     def events(self, query: Query, *, with_records: bool = False) -> Iterator[EventRow]:  # noqa: ARG002 - they are not shipped
         """Newest first unless asked otherwise; the records stay on the machine that wrote them."""
-        hits = self._searching.hits(["event"], of_events(query), order=("@timestamp", "event.sequence", "host.name"), query=query)
+        numbers = known_numbers(self._searching, query.user) if query.user is not None else []
+        hits = self._searching.hits(
+            ["event"], of_events(query, numbers), order=("@timestamp", "event.sequence", "host.name"), query=query
+        )
         for hit in islice(hits, query.limit):
             source = hit["_source"]
             yield EventRow(segment=source["envtrail"]["event"]["segment"], values=_row_of(source), records=None)
@@ -94,7 +98,10 @@ class ClusterStore:
                 "aggs": {"installs": {"sum": {"field": "envtrail.operation.installed"}}},
             },
         }
-        filters = [*of_operations(counted(query)), {"bool": {"must_not": {"term": {"envtrail.actor.method": "owner"}}}}]
+        filters = [
+            *of_operations(counted(query), self._numbers(query)),
+            {"bool": {"must_not": {"term": {"envtrail.actor.method": "owner"}}}},
+        ]
         for bucket in self._searching.buckets("operation", filters, parts, sums):
             key = bucket["key"]
             yield Activity(
@@ -118,7 +125,7 @@ class ClusterStore:
         }
         sums: dict[str, Filter] = {"runs": {"sum": {"field": "envtrail.run.count"}}, "last": {"max": {"field": "@timestamp"}}}
         found = []
-        for bucket in self._searching.buckets("run", of_runs(counted(query)), parts, sums):
+        for bucket in self._searching.buckets("run", of_runs(counted(query), self._numbers(query)), parts, sums):
             key = bucket["key"]
             uid = None if key["uid"] is None else int(key["uid"])
             last = to_rfc3339(int(bucket["last"]["value"]))
@@ -142,6 +149,12 @@ class ClusterStore:
             for bucket in answer.get("aggregations", {}).get("people", {}).get("buckets", ())
         }
         return {uid: names[0] if len(names) == 1 else None for uid, names in found.items()}
+
+    def known(self, what: str) -> Iterator[str]:
+        return known_names(self._searching, what)
+
+    def _numbers(self, query: Query) -> list[Number]:
+        return unshared_numbers(self._searching, query.user) if query.user is not None else []
 
     def status(self) -> StoreStatus:
         """What is there; what only a machine knows of itself is in `machines`."""
@@ -207,7 +220,9 @@ class ClusterStore:
         return (use for use in found if uid in {None, use.uid})
 
     def sessions(self, query: Query) -> Iterator[Session]:
-        return self._searching.items("login", Session, of_people(query), query, order=("event.start", "envtrail.id"))
+        return self._searching.items(
+            "login", Session, of_people(query, self._numbers(query)), query, order=("event.start", "envtrail.id")
+        )
 
     def requests(self, query: Query) -> Iterator[Request]:
         status = [{"term": {"envtrail.request.status": query.status}}] if query.status is not None else []

@@ -104,7 +104,9 @@ def _tell_operation(body: dict[str, Any], item: Operation, office: When) -> None
     if item.policy_rule is not None:
         body["rule"] = {"name": item.policy_rule, "ruleset": "envtrail.policy"}
     own = body["envtrail"]["operation"]
-    own["changed"] = len(changes)
+    body["envtrail"]["package"] = {"name": item.package_names}
+    if item.changes is not None:
+        own["changed"] = len(changes)
     own["installed"] = sum(change.after is not None for change in changes)
     own["unexplained"] = max(1, len(changes)) if item.explained is False else 0
     own["off_hours"] = not office.holds_at(to_ms(item.started))

@@ -10,9 +10,10 @@ from typing import Any
 
 from envtrail.export.frame import OUTCOMES, address_of, tell_environment, tell_user
 from envtrail.model.approval import Grant, Request
-from envtrail.model.environment import Environment, Holding, SnapshotRef, normalise_name
+from envtrail.model.environment import Environment, Holding, SnapshotRef
 from envtrail.model.finding import Suppression
 from envtrail.model.look import Look
+from envtrail.model.naming import normalise_name
 from envtrail.model.run import Session
 from envtrail.model.times import to_ms, to_rfc3339
 

@@ -7,20 +7,21 @@ References:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from envtrail.model.finding import Level
-from envtrail.model.places import place_of
+from envtrail.model.naming import Number, Place, as_uid, clean_path, normalise_name, parse_place
 from envtrail.store.store import Query
 
 Filter = dict[str, Any]
 
 
-def of_operations(query: Query) -> list[Filter]:
-    """Those of `operations`."""
-    filters = _of_both(query)
+def of_operations(query: Query, numbers: Sequence[Number] = ()) -> list[Filter]:
+    """Those of `operations`; `numbers` are those of the query's user, where the fleet tells."""
+    filters = _of_both(query, numbers)
     if query.outcome is not None:
         filters.append({"term": {"envtrail.operation.outcome": query.outcome}})
     if query.tool is not None:
@@ -28,13 +29,15 @@ def of_operations(query: Query) -> list[Filter]:
     if query.kind is not None:
         filters.append({"term": {"envtrail.operation.kind": query.kind}})
     if query.package is not None:
-        filters.append({"term": {"package.name": query.package.lower()}})
+        filters.append({"term": {"envtrail.package.name": normalise_name(query.package)}})
+    if query.unrecorded:
+        filters.append({"bool": {"must_not": {"exists": {"field": "envtrail.operation.changed"}}}})
     return filters
 
 
-def of_runs(query: Query) -> list[Filter]:
+def of_runs(query: Query, numbers: Sequence[Number] = ()) -> list[Filter]:
     """Those of `runs`."""
-    filters = _of_both(query)
+    filters = _of_both(query, numbers)
     if query.outcome is not None:
         filters.append({"term": {"envtrail.run.outcome": query.outcome}})
     if query.kind is not None:
@@ -50,9 +53,9 @@ def of_runs(query: Query) -> list[Filter]:
     return filters
 
 
-def of_findings(query: Query, operation: str | None) -> list[Filter]:
+def of_findings(query: Query, operation: str | None, numbers: Sequence[Number] = ()) -> list[Filter]:
     """Those of `findings`."""
-    filters = of_all(query)
+    filters = of_all(query, numbers)
     if operation is not None:
         filters.append({"term": {"envtrail.finding.operation": operation}})
     if query.detection is not None:
@@ -65,8 +68,8 @@ def of_findings(query: Query, operation: str | None) -> list[Filter]:
     return filters
 
 
-def of_events(query: Query) -> list[Filter]:
-    """Those of `events`."""
+def of_events(query: Query, numbers: Sequence[Number] = ()) -> list[Filter]:
+    """Those of `events`, which tell people by number."""
     filters = _of_place(query)
     for field, value in (
         ("envtrail.event.keys", query.key),
@@ -78,47 +81,69 @@ def of_events(query: Query) -> list[Filter]:
         if value is not None:
             filters.append({"term": {field: value}})
     if query.user is not None:
-        nobody = {"bool": {"filter": {"term": {"user.id": query.user}}, "must_not": {"exists": {"field": "user.audit.id"}}}}
-        filters.append(_any({"term": {"user.audit.id": query.user}}, nobody))
+        uid = as_uid(query.user)
+        meant = [Number("", uid)] if uid is not None else numbers
+        filters.append(_any(*(_of_number(one) for one in meant)) if meant else {"match_none": {}})
     if query.text is not None:
         fields = ("process.command_line", "process.executable", "process.name")
         filters.append(_any(*({"wildcard": {field: {"value": f"*{_escaped(query.text)}*"}}} for field in fields)))
     return filters
 
 
-def _of_both(query: Query) -> list[Filter]:
-    filters = of_all(query)
+def _of_number(number: Number) -> Filter:
+    """Of a login, or without one of a uid, on its machine."""
+    uid = str(number.uid)
+    without = {"bool": {"filter": {"term": {"user.id": uid}}, "must_not": {"exists": {"field": "user.audit.id"}}}}
+    either = _any({"term": {"user.audit.id": uid}}, without)
+    return {"bool": {"filter": [either, *_on_host(number.host or None)]}}
+
+
+def _of_both(query: Query, numbers: Sequence[Number]) -> list[Filter]:
+    filters = of_all(query, numbers)
     if query.text is not None:
         filters.append(_wildcard("process.command_line", f"*{_escaped(query.text)}*"))
     return filters
 
 
-def of_all(query: Query) -> list[Filter]:
-    """Where, when and whose: what every kind of items can be asked for."""
+def of_all(query: Query, numbers: Sequence[Number] = ()) -> list[Filter]:
+    """Where, when and whose: what every kind of items can be asked for. `naming.is_person` of the fields `user.name` and `user.id`."""
     filters = _of_place(query)
     if query.environment is not None:
         filters += in_environment(query.environment)
     if query.user is not None:
-        named = {"term": {"user.name": query.user}}
-        filters.append(_any(named, {"term": {"user.id": query.user}}) if query.user.isdecimal() else named)
+        uid = as_uid(query.user)
+        filters.append(_any(_term("user.name", query.user), *_by_number(numbers if uid is None else [], uid)))
     return filters
 
 
+def _by_number(numbers: Sequence[Number], uid: int | None) -> list[Filter]:
+    if uid is not None:
+        return [_term("user.id", str(uid))]
+    nameless = {"must_not": {"exists": {"field": "user.name"}}}
+    return [{"bool": {"filter": [_term("user.id", str(one.uid)), *_on_host(one.host or None)]} | nameless} for one in numbers]
+
+
 def in_environment(name: str) -> list[Filter]:
-    """Of one environment, on the machine that its name names, or on any."""
-    host, prefix = place_of(name)
-    filters = [_named("envtrail.environment.prefix", prefix)]
-    return filters if host is None else [*filters, {"term": {"host.name": host}}]
+    """Of one environment, on the machine that its name names, or on any: `naming.is_environment`."""
+    meant = parse_place(name)
+    return [_named("envtrail.environment.prefix", meant.path), *_on_host(meant.host)]
 
 
-def of_people(query: Query) -> list[Filter]:
+def _on_host(host: str | None) -> list[Filter]:
+    return [] if host is None else [_term("host.name", host)]
+
+
+def _term(field: str, value: str) -> Filter:
+    return {"term": {field: value}}
+
+
+def of_people(query: Query, numbers: Sequence[Number] = ()) -> list[Filter]:
     """Those of `sessions` and `looks`: whose, and when."""
-    return of_all(msgspec.structs.replace(query, environment=None))
+    return of_all(msgspec.structs.replace(query, environment=None), numbers)
 
 
 def _of_place(query: Query) -> list[Filter]:
-    filters = _of_time(query)
-    return filters if query.host is None else [*filters, {"term": {"host.name": query.host}}]
+    return [*_of_time(query), *_on_host(query.host)]
 
 
 def _of_time(query: Query) -> list[Filter]:
@@ -128,10 +153,10 @@ def _of_time(query: Query) -> list[Filter]:
 
 
 def _named(field: str, path: str) -> Filter:
-    """By the whole path, or by the end of it."""
-    name = path.rstrip("/")
-    whole = {"term": {field: name}}
-    return whole if name.startswith("/") else _any(whole, _wildcard(field, f"*/{_escaped(name)}"))
+    """By the whole path, or by the end of it: `naming.is_path`."""
+    meant = Place(None, clean_path(path))
+    whole = _term(field, meant.path)
+    return whole if meant.is_whole else _any(whole, {"wildcard": {field: {"value": f"*{_escaped(meant.end)}"}}})
 
 
 def _any(*filters: Filter) -> Filter:

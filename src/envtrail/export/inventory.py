@@ -9,7 +9,7 @@ from envtrail.errors import InputError
 from envtrail.export.filters import Filter, between, in_environment
 from envtrail.export.searching import Searching
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef, snapshot_order
-from envtrail.model.places import place, place_of
+from envtrail.model.naming import normalise_name, parse_place, place, place_of
 from envtrail.model.run import Use
 from envtrail.model.times import to_rfc3339
 from envtrail.store.store import Query
@@ -92,7 +92,7 @@ class Inventory:
         return self._snapshots(filters, Query(oldest_first=True))
 
     def holdings(self, name: str | None = None, *, past: bool = True) -> Iterator[Holding]:
-        filters = [_term("package.name", name)] if name is not None else []
+        filters = [_term("package.name", normalise_name(name))] if name is not None else []
         if not past:
             filters.append({"bool": {"must_not": {"exists": {"field": "event.end"}}}})
         return self._holdings(filters)
@@ -147,7 +147,8 @@ class Inventory:
         """
         if place_of(name)[0] is not None:
             return name
-        named = [item.prefix for item in self.environments(with_gone=True) if place_of(item.prefix)[1] == name]
+        meant = parse_place(name).path
+        named = [item.prefix for item in self.environments(with_gone=True) if place_of(item.prefix)[1] == meant]
         if len(named) > 1:
             raise InputError(f"more than one machine has `{name}`: {', '.join(named)}", hint="give the machine too: HOST:PREFIX")
         return named[0] if named else name

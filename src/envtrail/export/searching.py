@@ -101,14 +101,18 @@ class Searching:
         self, kind: str, filters: Sequence[Filter], parts: Mapping[str, Filter], sums: Mapping[str, Filter]
     ) -> Iterator[dict[str, Any]]:
         """What holds now, counted by `parts`, with `sums` of each."""
-        composite: dict[str, Any] = {"size": _PAGE, "sources": [{name: source} for name, source in parts.items()]}
-        body = {
-            "size": 0,
-            "query": self._within(kind, filters),
-            "aggs": {"rows": {"composite": composite, "aggs": dict(sums)}},
-        }
+        named = [{name: source} for name, source in parts.items()]
+        return self.composite(_streams(kind), self._within(kind, filters), named, sums)
+
+    def composite(
+        self, kinds: Sequence[str], condition: Filter, parts: Sequence[Filter], sums: Mapping[str, Filter]
+    ) -> Iterator[dict[str, Any]]:
+        """Documents of some streams, counted by `parts`."""
+        composite: dict[str, Any] = {"size": _PAGE, "sources": list(parts)}
+        aggregation: dict[str, Any] = {"composite": composite} | ({"aggs": dict(sums)} if sums else {})
+        body = {"size": 0, "query": condition, "aggs": {"rows": aggregation}}
         while True:
-            rows = self.search(_streams(kind), body).get("aggregations", {}).get("rows", {"buckets": []})
+            rows = self.search(kinds, body).get("aggregations", {}).get("rows", {"buckets": []})
             yield from rows["buckets"]
             if "after_key" not in rows:
                 return

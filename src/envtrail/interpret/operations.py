@@ -14,8 +14,8 @@ from envtrail.interpret.invocations import is_unpacked
 from envtrail.interpret.people import Subject
 from envtrail.interpret.rows import Row
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.model.environment import normalise_name
 from envtrail.model.ids import EventId, OperationId, make_operation_id
+from envtrail.model.naming import normalise_name, package_key
 from envtrail.model.operation import (
     Change,
     EnvironmentRef,
@@ -114,7 +114,7 @@ class OpenOperation(Struct, kw_only=True):
 
     def has_metadata_of(self, change: Change) -> bool:
         """Whether its own processes were seen to make or remove the change's metadata."""
-        key = (change.ecosystem, normalise_name(change.name) if change.ecosystem == "pypi" else change.name)
+        key = package_key(change.ecosystem, change.name)
         return key in self.added or key in self.removed
 
     def claims(self, change: Change) -> bool:
@@ -223,6 +223,7 @@ class OpenOperation(Struct, kw_only=True):
             cwd=self.invocation.cwd,
             pid=self.pid,
             image=self.image,
+            requested=self.intention.requested,
             shared=self.shared,
             why=why
             | {"outcome": reason or "exit code 0, and the environment is as was asked", "environment": self.intention.why},
@@ -254,7 +255,7 @@ class OpenOperation(Struct, kw_only=True):
             before, after = self.removed.get(key), self.added.get(key)
             if before == after:
                 continue
-            requested = key[1] in self.intention.names if self.intention.names else None
+            requested = normalise_name(key[1]) in self.intention.names if self.intention.names else None
             changes.append(Change(ecosystem=key[0], name=key[1], requested=requested, before=before, after=after))
         return changes
 

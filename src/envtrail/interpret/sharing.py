@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.interpret.operations import OpenOperation
-from envtrail.model.environment import normalise_name
+from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Change, Operation
 from envtrail.model.times import to_rfc3339
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from envtrail.model.naming import requested_name
 from envtrail.model.operation import OperationKind
 
 
@@ -41,14 +42,19 @@ class Intention(Struct, frozen=True, kw_only=True):
     """Where; null when it cannot be told from the invocation."""
     environment_kind: str | None = None
     """When the words decide it (`user`, `target`); else the environment itself says."""
-    names: list[str] = []
-    """Packages asked for by name (normalised); `[]` when only the result can tell."""
+    requested: list[str] = []
+    """What was asked for by name, as typed; `[]` when only the result can tell."""
     via: list[str] = []
     """Ways that the words themselves show (`in-process`)."""
     why: str = "the prefix of the program that was called"
     """How the environment was found."""
     only_if_changed: bool = False
     """It is an operation only when the environment differs afterwards (apt, `uv run`)."""
+
+    @property
+    def names(self) -> list[str]:
+        """Packages asked for by name (normalised)."""
+        return [name for spec in self.requested if (name := requested_name(spec)) is not None]
 
 
 class Tool(Protocol):

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 
 import msgspec
 from msgspec import Struct
-
-_SEPARATORS = re.compile(r"[-_.]+")
-
-
-def normalise_name(name: str) -> str:
-    """The normal form of a project's name (PEP 503)."""
-    return _SEPARATORS.sub("-", name).lower()
 
 
 class Environment(Struct, frozen=True, kw_only=True):

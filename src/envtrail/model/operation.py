@@ -7,6 +7,7 @@ from enum import Enum
 from msgspec import Struct, field
 
 from envtrail.model.ids import OperationId
+from envtrail.model.naming import normalise_name, requested_name
 
 
 class OperationKind(str, Enum):
@@ -184,6 +185,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     files: list[FileChange] = []
     """What a `tamper` touched, at most 1,000; `files_total` counts all."""
     files_total: int = 0
+    requested: list[str] = []
+    """What the command line asked for by name, as typed (redacted): `six==1.16.0`; empty where only the result tells."""
     shared: list[OperationId] = []
     """Operations on the same environment at the same time, where a change could belong to either."""
     verdict: str | None = None
@@ -192,6 +195,13 @@ class Operation(Struct, frozen=True, kw_only=True):
     """The policy's rule that decided; null where none matched."""
     why: dict[str, str] = {}
     """Field name → how it was reached (`envtrail explain`)."""
+
+    @property
+    def package_names(self) -> list[str]:
+        """The packages that it is found under, normalised: those that changed; where that was not recorded, those that were requested."""
+        if self.changes is not None:
+            return sorted({normalise_name(change.name) for change in self.changes})
+        return sorted({name for spec in self.requested if (name := requested_name(spec)) is not None})
 
 
 class Activity(Struct, frozen=True, kw_only=True):

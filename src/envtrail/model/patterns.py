@@ -18,11 +18,6 @@ def fits_any(patterns: Collection[str], values: Collection[str]) -> bool:
     return not patterns or any(fnmatchcase(value, pattern) for value in values for pattern in patterns)
 
 
-def environment_names(prefix: str) -> tuple[str, str]:
-    """What an environment may be called by: its prefix, and the last part of it."""
-    return prefix, prefix.rstrip("/").rpartition("/")[2]
-
-
 def as_pattern(text: str) -> str:
     """A pattern that fits this text alone: somebody may have named a folder `*`. An unsafe character becomes `?`."""
     return unsafe_as(re.sub(r"([*?[])", r"[\1]", text), "?")

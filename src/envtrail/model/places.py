@@ -1,4 +1,4 @@
-"""How a fleet names an environment: `HOST:PREFIX`, as scp names a file. One machine's store says `PREFIX`."""
+"""Items of a machine as a fleet's store has them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,12 @@ from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, Holding, SnapshotRef
 from envtrail.model.finding import Finding
 from envtrail.model.look import Look
+from envtrail.model.naming import place
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
 
 _T = TypeVar("_T")
 _replace = msgspec.structs.replace
-
-
-def place(host: str, prefix: str) -> str:
-    """The name of an environment of a machine."""
-    return f"{host}:{prefix}"
-
-
-def place_of(name: str) -> tuple[str | None, str]:
-    """The machine, where one is named, and the prefix, or the last part of one."""
-    host, colon, prefix = name.partition(":")
-    return (host, prefix) if colon and "/" not in host else (None, name)
 
 
 def on_host(item: _T, host: str) -> _T:

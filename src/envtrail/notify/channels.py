@@ -19,7 +19,8 @@ from msgspec import Meta, Struct
 from envtrail.errors import CannotRunError, ConfigError, InputError
 from envtrail.i18n import LANGUAGES
 from envtrail.model.finding import Finding, Level
-from envtrail.model.patterns import environment_names, fits_any
+from envtrail.model.naming import fits_environment
+from envtrail.model.patterns import fits_any
 from envtrail.notify.services import Service
 
 if sys.version_info >= (3, 11):
@@ -60,7 +61,7 @@ class Channel(Struct, frozen=True, kw_only=True):
 
     def wants_environment(self, prefix: str | None) -> bool:
         """Whether what concerns an environment is told here."""
-        return fits_any(self.environments, environment_names(prefix) if prefix else ())
+        return not self.environments or (bool(prefix) and fits_environment(self.environments, prefix or ""))
 
 
 class ChannelFault(Struct, frozen=True, kw_only=True):

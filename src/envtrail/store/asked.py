@@ -81,6 +81,9 @@ class AskedStore:
     def names(self) -> dict[int, str | None]:
         return next(self._ask(dict[int, Union[str, None]], "names"))
 
+    def known(self, what: str) -> Iterator[str]:
+        return self._ask(str, "known", text=what)
+
     def gaps(self, query: Query) -> Iterator[Gap]:
         return self._ask(Gap, "gaps", query=query)
 

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from envtrail.model.ids import lowest_id
+from envtrail.model.naming import as_uid, is_environment
 from envtrail.model.operation import Activity
 from envtrail.model.run import ProgramUse
-from envtrail.store.conditions import prefixes_named, user_condition
+from envtrail.store.conditions import prefixes_in, user_condition
+from envtrail.store.knowing import unshared_numbers
 from envtrail.store.store import Query
 
 
@@ -19,10 +21,10 @@ def count_activity(database: sqlite3.Connection, query: Query) -> Iterator[Activ
     index = "operations_activity"
     if query.environment is not None:
         index = "operations_prefix"
-    elif query.user is not None and not query.user.isdecimal():
+    elif query.user is not None and as_uid(query.user) is None and not unshared_numbers(database, query.user):
         index = "operations_user"
     rows = database.execute(
-        "SELECT substr(started, 1, 16) AS minute, user, coalesce(auid, uid), prefix, count(*), sum(changes), "
+        "SELECT substr(started, 1, 16) AS minute, user, coalesce(auid, uid), prefix, count(*), coalesce(sum(changes), 0), "
         "sum(CASE WHEN outcome = 'success' THEN installs ELSE 0 END) "
         f"FROM operations INDEXED BY {index} "
         f"WHERE method != 'owner' AND {where} GROUP BY minute, user, coalesce(auid, uid), prefix ORDER BY minute",
@@ -57,14 +59,14 @@ def _within(database: sqlite3.Connection, table: str, query: Query) -> tuple[str
         conditions.append("id < ?")
         values.append(lowest_id(query.until_ms + 1))
     if query.environment is not None:
-        prefixes = prefixes_named(database, table, query.environment)
+        prefixes = [prefix for prefix in prefixes_in(database, table) if is_environment(query.environment, prefix)]
         conditions.append(f"prefix IN ({','.join('?' * len(prefixes))})")
         values += prefixes
     if query.host is not None:
         conditions.append("doc ->> '$.host' = ?")
         values.append(query.host)
     if query.user is not None:
-        condition, bound = user_condition(query.user)
+        condition, bound = user_condition(query.user, unshared_numbers(database, query.user))
         conditions.append(condition)
         values += bound
     return " AND ".join(conditions), values

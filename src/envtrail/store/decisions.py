@@ -9,10 +9,11 @@ from typing import Any, TypeVar, Union, get_args
 
 import msgspec
 
-from envtrail.model.approval import Approval, Grant, Request, RequestStatus
+from envtrail.model.approval import Approval, Grant, Request, RequestStatus, Terms
 from envtrail.model.finding import Finding, Level, Status, Suppression
 from envtrail.model.ids import lowest_id
 from envtrail.model.look import Look
+from envtrail.model.naming import is_environment, is_person
 from envtrail.model.observation import (
     FindingMade,
     FindingTriaged,
@@ -28,6 +29,7 @@ from envtrail.model.observation import (
 )
 from envtrail.model.operation import Operation
 from envtrail.store.conditions import environment_condition, user_condition
+from envtrail.store.knowing import unshared_numbers
 from envtrail.store.store import Query
 
 _T = TypeVar("_T")
@@ -236,7 +238,7 @@ def find_findings(database: sqlite3.Connection, query: Query, *, operation: str 
         condition, bound = environment_condition(query.environment)
         add(condition, *bound)
     if query.user is not None:
-        condition, bound = user_condition(query.user, uid="uid")
+        condition, bound = user_condition(query.user, unshared_numbers(database, query.user), uid="uid")
         add(condition, *bound)
     if query.since_ms is not None:
         add("time_ms >= ?", query.since_ms)
@@ -262,13 +264,13 @@ def find_findings(database: sqlite3.Connection, query: Query, *, operation: str 
 
 def find_requests(database: sqlite3.Connection, query: Query) -> Iterator[Request]:
     """Newest first unless asked otherwise; `status`, `environment` and `user` are looked at."""
-    yield from (item for item in _all(database, "requests", Request, query) if _fits(query, item.terms.prefix, item.terms.user))
+    yield from (item for item in _all(database, "requests", Request, query) if _fits(query, item.terms))
 
 
 def find_grants(database: sqlite3.Connection, query: Query) -> Iterator[Grant]:
     """Newest first unless asked otherwise."""
     found = _all(database, "grants", Grant, msgspec.structs.replace(query, status=None))
-    yield from (item for item in found if _fits(query, item.terms.prefix, item.terms.user))
+    yield from (item for item in found if _fits(query, item.terms))
 
 
 def find_suppressions(database: sqlite3.Connection) -> Iterator[Suppression]:
@@ -282,7 +284,7 @@ def find_looks(database: sqlite3.Connection, query: Query) -> Iterator[Look]:
         f"SELECT doc FROM looks WHERE id >= ? AND id < ? ORDER BY id {'ASC' if query.oldest_first else 'DESC'}",
         (lowest_id(query.since_ms or 0), query.before_id or (lowest_id(query.until_ms + 1) if query.until_ms else "~")),
     )
-    found = (look for look in _decoded(rows, Look) if query.user in {None, look.by.name, str(look.by.uid)})
+    found = (look for look in _decoded(rows, Look) if query.user is None or is_person(query.user, look.by.name, look.by.uid))
     yield from islice(found, query.limit)
 
 
@@ -321,7 +323,7 @@ def _decoded(rows: Iterator[Sequence[Any]] | sqlite3.Cursor, kind: type[_T]) -> 
     yield from (decode(row[0]) for row in rows)
 
 
-def _fits(query: Query, prefix: str, user: str) -> bool:
-    if query.environment is not None and not f"/{prefix}".endswith("/" + query.environment.strip("/")):
+def _fits(query: Query, terms: Terms) -> bool:
+    if query.environment is not None and not is_environment(query.environment, terms.prefix):
         return False
-    return query.user is None or query.user == user
+    return query.user is None or is_person(query.user, terms.user, terms.uid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.look import Look
+from envtrail.model.naming import Number, normalise_name
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
 from envtrail.model.times import to_ms, to_rfc3339
 from envtrail.store.agent_status import AgentStatus, read_status
-from envtrail.store.conditions import environment_condition, escape_like, user_condition
+from envtrail.store.conditions import environment_condition, escape_like, path_condition, user_condition
 from envtrail.store.counts import count_activity, count_programs
 from envtrail.store.decisions import find_findings, find_grants, find_looks, find_requests, find_suppressions
+from envtrail.store.knowing import known_names, known_numbers, unshared_numbers
 from envtrail.store.layout import RECORDS, ZST, Layout
 from envtrail.store.lives import find_holdings, find_snapshots, find_uses, summarise_environments
 from envtrail.store.schema import connect
@@ -45,7 +47,7 @@ class EmbeddedStore:
 
     def operations(self, query: Query) -> Iterator[Operation]:
         """Newest first unless asked otherwise; read page by page."""
-        where, values = _conditions(query, "operations")
+        where, values = self._conditions(query, "operations")
         yield from (_decode_operation(doc) for doc in self._pages("operations", where, values, query))
 
     def operation(self, id_prefix: str) -> Operation | None:
@@ -68,19 +70,20 @@ class EmbeddedStore:
 
     def runs(self, query: Query) -> Iterator[Run]:
         """Newest first unless asked otherwise."""
-        where, values = _conditions(query, "runs")
+        where, values = self._conditions(query, "runs")
         yield from (_decode_run(doc) for doc in self._pages("runs", where, values, query))
 
     def sessions(self, query: Query) -> Iterator[Session]:
         """Newest first unless asked otherwise."""
-        where, values = _conditions(query, "sessions")
+        where, values = self._conditions(query, "sessions")
         yield from (_decode_session(doc) for doc in self._pages("sessions", where, values, query, order="started, id"))
 
     def events(self, query: Query, *, with_records: bool = False) -> Iterator[EventRow]:
         """Typed events in order of time (newest first unless asked otherwise)."""
         from envtrail.store.events import find_events
 
-        return find_events(self.layout, query, with_records=with_records)
+        numbers = known_numbers(self._database, query.user) if query.user is not None else []
+        return find_events(self.layout, query, numbers, with_records=with_records)
 
     def environments(self, *, with_gone: bool = False) -> Iterator[Environment]:
         """Environments that were there when last looked at, or ever."""
@@ -124,6 +127,10 @@ class EmbeddedStore:
     def names(self) -> dict[int, str | None]:
         """The newest name of each uid that was seen."""
         return dict(self._database.execute("SELECT uid, name FROM names ORDER BY since_ms").fetchall())
+
+    def known(self, what: str) -> Iterator[str]:
+        """Names that the trail has."""
+        return known_names(self._database, what)
 
     def gaps(self, query: Query) -> Iterator[Gap]:
         """The loss ledger, newest first unless asked otherwise."""
@@ -208,6 +215,10 @@ class EmbeddedStore:
         """Close the database."""
         self._database.close()
 
+    def _conditions(self, query: Query, table: str) -> tuple[list[str], list[Any]]:
+        numbers = unshared_numbers(self._database, query.user) if query.user is not None else []
+        return _conditions(query, table, numbers)
+
     def _count(self, table: str) -> int:
         return int(self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
@@ -239,7 +250,7 @@ class EmbeddedStore:
                 return
 
 
-def _conditions(query: Query, table: str) -> tuple[list[str], list[Any]]:
+def _conditions(query: Query, table: str, numbers: Sequence[Number]) -> tuple[list[str], list[Any]]:
     conditions: list[str] = []
     values: list[Any] = []
 
@@ -253,7 +264,7 @@ def _conditions(query: Query, table: str) -> tuple[list[str], list[Any]]:
         condition, bound = environment_condition(query.environment)
         add(condition, *bound)
     if query.user is not None:
-        condition, bound = user_condition(query.user, uid="auid" if table == "sessions" else "coalesce(auid, uid)")
+        condition, bound = user_condition(query.user, numbers, uid="auid" if table == "sessions" else "coalesce(auid, uid)")
         add(condition, *bound)
     if query.since_ms is not None:
         add("started >= ?", to_rfc3339(query.since_ms))
@@ -278,11 +289,14 @@ def _add_of_operations(query: Query, add: Callable[..., None]) -> None:
     if query.kind is not None:
         add("kind = ?", query.kind)
     if query.package is not None:
+        name = normalise_name(query.package)
         if query.environment is not None:
             # An environment has few operations; a package that all of them hold has many changes.
-            add("EXISTS (SELECT 1 FROM changes WHERE name = ? AND operation = operations.id)", query.package.lower())
+            add("EXISTS (SELECT 1 FROM operation_packages WHERE name = ? AND operation = operations.id)", name)
         else:
-            add("id IN (SELECT operation FROM changes WHERE name = ?)", query.package.lower())
+            add("id IN (SELECT operation FROM operation_packages WHERE name = ?)", name)
+    if query.unrecorded:
+        add("changes IS NULL")
 
 
 def _add_of_runs(query: Query, add: Callable[..., None]) -> None:
@@ -293,8 +307,8 @@ def _add_of_runs(query: Query, add: Callable[..., None]) -> None:
     if not query.everything:
         add("part_of IS NULL")
     if query.program is not None:
-        name = query.program.rstrip("/")
-        add("(program = ? OR program LIKE ? ESCAPE '\\')", name, f"%/{escape_like(name)}")
+        condition, bound = path_condition("program", query.program)
+        add(condition, *bound)
     if query.sha256 is not None:
         add("sha256 LIKE ? ESCAPE '\\'", f"{escape_like(query.sha256.lower())}%")
     if query.snapshot is not None:

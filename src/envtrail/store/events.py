@@ -12,6 +12,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from envtrail.model.naming import Number, as_uid
+from envtrail.store.conditions import number_condition
 from envtrail.store.hot import read_header
 from envtrail.store.layout import EVENTS, OBSERVATIONS, RECORDS, ZST, Layout
 from envtrail.store.parse import parse_segment
@@ -29,14 +31,14 @@ _SAFE = {
 _BATCH_ROWS = 1000
 
 
-def find_events(layout: Layout, query: Query, *, with_records: bool) -> Iterator[EventRow]:
-    """Events that meet every condition, newest first unless asked otherwise."""
+def find_events(layout: Layout, query: Query, numbers: Sequence[Number] = (), *, with_records: bool) -> Iterator[EventRow]:
+    """Events that meet every condition, newest first unless asked otherwise; `numbers` are those of the query's user."""
     database = connect_events()
     spans = list(_spans(layout, query, database))
     # All of a large trail is never sorted at once: what does not overlap in time is asked for by itself.
     for group in _groups(spans, oldest_first=query.oldest_first) if query.limit is None else [spans]:
         if group:
-            yield from _find_in(layout, group, query, database, with_records=with_records)
+            yield from _find_in(layout, group, query, numbers, database, with_records=with_records)
 
 
 class _Span(NamedTuple):
@@ -62,10 +64,16 @@ def _groups(spans: Sequence[_Span], *, oldest_first: bool) -> list[list[_Span]]:
 
 
 def _find_in(
-    layout: Layout, spans: Sequence[_Span], query: Query, database: duckdb.DuckDBPyConnection, *, with_records: bool
+    layout: Layout,
+    spans: Sequence[_Span],
+    query: Query,
+    numbers: Sequence[Number],
+    database: duckdb.DuckDBPyConnection,
+    *,
+    with_records: bool,
 ) -> Iterator[EventRow]:
     quotes = _Quotes(layout) if with_records else None
-    where, values = _conditions(query)
+    where, values = _conditions(query, numbers)
     direction = "ASC" if query.oldest_first else "DESC"
     sql = " UNION ALL BY NAME ".join(f"SELECT {span.segment} AS segment, * FROM {span.relation}" for span in spans)
     limit = f"LIMIT {query.limit}" if query.limit is not None else ""
@@ -157,7 +165,7 @@ def _records_of(layout: Layout, number: int) -> bytes:
     return read_file(layout.sealing if layout.sealing.exists() else layout.hot, RECORDS)
 
 
-def _conditions(query: Query) -> tuple[str, list[Any]]:
+def _conditions(query: Query, numbers: Sequence[Number]) -> tuple[str, list[Any]]:
     conditions: list[str] = []
     values: list[Any] = []
 
@@ -182,7 +190,8 @@ def _conditions(query: Query) -> tuple[str, list[Any]]:
     if query.tracked_image is not None:
         add("tracked_image = ?", query.tracked_image)
     if query.user is not None:
-        add("CAST(coalesce(auid, uid) AS VARCHAR) = ?", query.user)
+        condition, bound = _of_person(query.user, numbers)
+        add(condition, *bound)
     if query.text is not None:
         add(
             "(contains(coalesce(array_to_string(argv, ' '), ''), ?) OR contains(coalesce(exe, ''), ?) OR contains(coalesce(comm, ''), ?))",
@@ -191,3 +200,13 @@ def _conditions(query: Query) -> tuple[str, list[Any]]:
             query.text,
         )
     return ("WHERE " + " AND ".join(conditions) if conditions else ""), values
+
+
+def _of_person(user: str, numbers: Sequence[Number]) -> tuple[str, list[Any]]:
+    """By number; by the name that the record itself gives its number, where it does."""
+    number = as_uid(user)
+    if number is not None:
+        return "coalesce(auid, uid) = ?", [number]
+    recorded = "coalesce(CASE WHEN auid IS NULL THEN fields['UID'] ELSE fields['AUID'] END, 'unknown')"
+    known, values = number_condition(numbers, uid="coalesce(auid, uid)", host="node")
+    return f"({recorded} = ? OR (regexp_matches({recorded}, '^(unset|unknown)') AND {known}))", [user, *values]

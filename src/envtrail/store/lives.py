@@ -10,6 +10,7 @@ import msgspec
 
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Package, SnapshotRef
 from envtrail.model.ids import lowest_id
+from envtrail.model.naming import normalise_name
 from envtrail.model.run import Use
 
 _LAST_SNAPSHOT = """
@@ -61,11 +62,11 @@ def summarise_environments(database: sqlite3.Connection) -> Iterator[Environment
 
 
 def find_holdings(database: sqlite3.Connection, name: str | None, *, past: bool) -> Iterator[Holding]:
-    """Spans in which environments held a package (normalised name), or any; in order of name, prefix and time."""
+    """Spans in which environments held a package or any; in order of name, prefix and time."""
     rows = database.execute(
         f"{_HOLDINGS} WHERE {'p.name = ?' if name is not None else '1'} {'' if past else 'AND h.until_ms IS NULL'} "
         "ORDER BY p.name, h.prefix, h.since_ms, p.id",
-        () if name is None else (name,),
+        () if name is None else (normalise_name(name),),
     )
     yield from map(_holding, rows)
 

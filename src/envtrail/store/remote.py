@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from envtrail.errors import CannotRunError, InputError, StoreError, UsageError
+from envtrail.errors import CannotRunError, InputError, StoreError, UnknownNameError, UsageError
 from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.decision import Decided, Decision
 from envtrail.model.identity import Identity
 from envtrail.store.asked import AskedStore, OnAsk
 
 _T = TypeVar("_T")
-_KINDS = {kind.id: kind for kind in (UsageError, InputError, CannotRunError)}
+_KINDS = {kind.id: kind for kind in (UsageError, InputError, UnknownNameError, CannotRunError)}
 
 
 class RemoteStore(AskedStore):

@@ -14,7 +14,7 @@ from pathlib import Path
 from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError, StoreError
 from envtrail.store.layout import no_space
 
-SCHEMA = 9
+SCHEMA = 10
 BUSY_TIMEOUT_S = 10
 """How long one waits for another who writes."""
 _FULL = "database or disk is full"
@@ -51,7 +51,11 @@ CREATE INDEX operations_granted ON operations (granted) WHERE granted IS NOT NUL
 CREATE INDEX operations_prefix ON operations (prefix, id, kind, outcome, changes, user, started, ended);
 CREATE INDEX operations_unexplained ON operations (prefix, unexplained) WHERE unexplained > 0;
 CREATE INDEX operations_user ON operations (user, id);
-CREATE TABLE changes (name TEXT, operation TEXT, PRIMARY KEY (name, operation)) WITHOUT ROWID;
+CREATE INDEX operations_unrecorded ON operations (id) WHERE changes IS NULL;
+CREATE TABLE operation_packages (name TEXT, operation TEXT, PRIMARY KEY (name, operation)) WITHOUT ROWID;
+CREATE INDEX packages_of_operation ON operation_packages (operation);
+CREATE TABLE people (name TEXT, host TEXT, uid INTEGER, PRIMARY KEY (name, host, uid)) WITHOUT ROWID;
+CREATE INDEX people_uid ON people (uid, name);
 CREATE TABLE runs (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, outcome TEXT, user TEXT, uid INTEGER, auid INTEGER,
   command TEXT, kind TEXT, program TEXT, sha256 TEXT, snapshot TEXT, part_of TEXT, count INTEGER, doc BLOB) WITHOUT ROWID;
 CREATE INDEX runs_programs ON runs (id, kind, part_of, program, sha256, prefix, user, uid, auid, count, started);

@@ -18,10 +18,11 @@ from typing import Any
 import msgspec
 
 from envtrail.errors import StoreError
-from envtrail.model.environment import Environment, Package, Snapshot, normalise_name, settled_kind
+from envtrail.model.environment import Environment, Package, Snapshot, settled_kind
 from envtrail.model.gap import Gap
 from envtrail.model.ids import lowest_id, time_of
-from envtrail.model.operation import Operation
+from envtrail.model.naming import normalise_name
+from envtrail.model.operation import Actor, Operation
 from envtrail.model.run import Run, Session
 from envtrail.store.decisions import Decisions
 from envtrail.store.layout import translate
@@ -100,14 +101,16 @@ class State:
             operation.verdict,
             operation.grant,
             operation.actor.method,
-            len(operation.changes or ()),
+            None if operation.changes is None else len(operation.changes),
             sum(change.after is not None for change in operation.changes or ()),
             _encode(operation),
         )
+        # What it was found under before it was amended holds no longer.
+        self._database.execute("DELETE FROM operation_packages WHERE operation = ?", (operation.id,))
         self._database.executemany(
-            "INSERT OR REPLACE INTO changes VALUES (?, ?)",
-            [(change.name, operation.id) for change in operation.changes or ()],
+            "INSERT INTO operation_packages VALUES (?, ?)", [(name, operation.id) for name in operation.package_names]
         )
+        self._note_person(operation.actor, operation.host)
 
     def put_run(self, run: Run) -> None:
         """Store or replace a run, with the digest of the snapshot it ran on."""
@@ -115,6 +118,7 @@ class State:
         if prefix is not None and run.snapshot is None:
             run = _on_snapshot(run, self._digest_at(prefix, run.image >> 20))
         self._note_week(run.id)
+        self._note_person(run.actor, run.host)
         self._upsert(
             "runs",
             run.id,
@@ -139,6 +143,8 @@ class State:
         if session.replaces is not None:
             self._database.execute("DELETE FROM sessions WHERE id = ?", (session.replaces,))
             session = msgspec.structs.replace(session, replaces=None)
+        if session.user is not None and session.auid is not None:
+            self._put_number(session.user, session.host, session.auid)
         self._put("sessions", session.id, session.started, session.user, session.auid, _encode(session))
 
     def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None:
@@ -191,6 +197,16 @@ class State:
     def put_name(self, uid: int, name: str | None, *, since_ms: int) -> None:
         """Note the name of a uid at a moment."""
         self._put("names", uid, since_ms, name)
+        if name is not None:
+            self._put_number(name, "", uid)
+
+    def _note_person(self, actor: Actor, host: str) -> None:
+        """Whose number it is, where the person was named by it: a hub's person works as an account of others."""
+        if actor.name is not None and actor.number is not None and actor.method in {"auid", "uid"}:
+            self._put_number(actor.name, host, actor.number)
+
+    def _put_number(self, name: str, host: str, uid: int) -> None:
+        self._database.execute("INSERT OR IGNORE INTO people VALUES (?, ?, ?)", (name, host, uid))
 
     def add_redactions(self, counts: dict[str, int]) -> None:
         """Add to the counts of replaced secrets."""

@@ -30,6 +30,9 @@ class Query(Struct, frozen=True, kw_only=True):
     """Name or uid."""
     tool: str | None = None
     package: str | None = None
+    """Changed; or requested by name, by operations whose changes are not recorded."""
+    unrecorded: bool = False
+    """Only those whose changes are not recorded (operations)."""
     outcome: str | None = None
     kind: str | None = None
     since_ms: int | None = None
@@ -176,6 +179,10 @@ class Store(Protocol):
 
     def names(self) -> dict[int, str | None]:
         """The newest name of each uid that was seen; null where the uid has none any more."""
+        ...
+
+    def known(self, what: str) -> Iterator[str]:
+        """The names that the trail has of `environments` (prefixes), `people` (names and uids) or `packages` (normalised)."""
         ...
 
     def gaps(self, query: Query) -> Iterator[Gap]: ...

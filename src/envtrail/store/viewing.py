@@ -20,6 +20,7 @@ from envtrail.model.decision import Decision
 from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.identity import Identity, Right
 from envtrail.model.look import Look
+from envtrail.model.naming import is_environment, is_person
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.store.access import can_read
@@ -94,6 +95,7 @@ def answer(store: Store, request: Request, viewer: Viewer, may_decide: Callable[
         "programs": lambda: (item for item in store.programs(request.query) if viewer.sees_everything or item.uid == viewer.uid),
         "weeks": lambda: iter([store.weeks()]),
         "names": lambda: iter([store.names()]),
+        "known": lambda: _known(store, request.text, viewer),
         "gaps": lambda: store.gaps(request.query),
         "findings": lambda: (
             item
@@ -151,7 +153,7 @@ def _may_see_look(look: Look, viewer: Viewer, store: Store) -> bool:
         return True
     if look.user is not None:
         name = viewer.identity.name if viewer.identity is not None and viewer.identity.uid is not None else None
-        return look.user in {str(viewer.uid), name, store.names().get(viewer.uid)}
+        return is_person(look.user, name, viewer.uid) or look.user == store.names().get(viewer.uid)
     seen = (
         (store.operation(look.item) or store.run(look.item))
         if look.item is not None and look.what in {"operations", "runs"}
@@ -164,7 +166,7 @@ def _owned_by(store: Store, viewer: Viewer, name: str | None) -> set[str]:
     """The environments of this name, when all of them are the viewer's own: who works in somebody's environment is told to them."""
     if name is None:
         return set()
-    named = [item for item in store.environments(with_gone=True) if f"/{item.prefix}".endswith("/" + name.strip("/"))]
+    named = [item for item in store.environments(with_gone=True) if is_environment(name, item.prefix, host=item.host)]
     return {item.prefix for item in named} if all(item.owner_uid == viewer.uid for item in named) else set()
 
 
@@ -184,6 +186,17 @@ def _is_own(item: Operation | Run | Session | EventRow, viewer: Viewer) -> bool:
             values = item.values
             person = values["auid"] if values["auid"] is not None else values["uid"]
             return bool(person == viewer.uid)
+
+
+def _known(store: Store, what: str, viewer: Viewer) -> Iterator[str]:
+    """People are in the machine's directory for everybody; what environments there are, and hold, is not."""
+    names = store.known(what)
+    if viewer.sees_everything or what == "people":
+        return names
+    if what != "environments":
+        return iter(())
+    own = {item.prefix for item in store.activity(Query(user=str(viewer.uid))) if item.uid == viewer.uid}
+    return (name for name in names if name in own or _can_read(name, viewer))
 
 
 def _can_read(prefix: str, viewer: Viewer) -> bool:

@@ -21,7 +21,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
-from envtrail.errors import EnvtrailError, UsageError
+from envtrail.errors import EnvtrailError, UnknownNameError, UsageError
 from envtrail.model.approval import Grant
 from envtrail.model.approval import Request as Asked
 from envtrail.model.environment import EnvironmentSummary, Snapshot
@@ -31,6 +31,7 @@ from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session
 from envtrail.store.agent_status import AgentStatus
+from envtrail.store.asking import Incomplete, find_incomplete, marked, need_known, resolve_environment, resolve_names
 from envtrail.store.store import Query, Store, StoreStatus
 from envtrail.web.access import COOKIE
 from envtrail.web.feed import Feed
@@ -55,8 +56,16 @@ _KINDS: tuple[Any, ...] = (
 )
 _SCHEMAS, _PARTS = msgspec.json.schema_components(_KINDS, ref_template="#/components/schemas/{name}")
 _SCHEMA_OF = dict(zip(_KINDS, _SCHEMAS, strict=True))
+INCOMPLETE = "Envtrail-Incomplete"
+"""The header of an answer about a package that may lack operations, because what they changed is not recorded: JSON."""
+
+
+def _operations(store: Store, query: Query) -> Iterator[Operation]:
+    return store.operations(query)
+
+
 _LISTS: dict[str, tuple[Any, str, Callable[[Store, Query], Iterator[Any]]]] = {
-    "operations": (Operation, "Operations, newest first.", lambda store, query: store.operations(query)),
+    "operations": (Operation, "Operations, newest first.", _operations),
     "runs": (Run, "Python programs that ran, newest first.", lambda store, query: store.runs(query)),
     "sessions": (Session, "Logins, newest first.", lambda store, query: store.sessions(query)),
     "findings": (Finding, "What was noticed, newest first.", lambda store, query: store.findings(query)),
@@ -106,6 +115,7 @@ class Filter(BaseModel):
     """Name or uid."""
     tool: str | None = None
     package: str | None = None
+    """Operations that changed it, and those that requested it where what changed is not recorded: `matched` tells which."""
     outcome: str | None = None
     kind: str | None = None
     program: str | None = None
@@ -165,7 +175,7 @@ def add_api(app: FastAPI, own: Reading, reading_of: ReadingOf, feed: Feed) -> No
     async def snapshot(
         request: Request, prefix: str, at_ms: Annotated[int | None, Parameter(ge=0, le=1 << 53)] = None
     ) -> Response:
-        return await _answered(reading_of(request), lambda store: store.snapshot(prefix, at_ms))
+        return await _answered(reading_of(request), lambda store: store.snapshot(resolve_environment(store, prefix), at_ms))
 
     @router.get("/status", summary="Figures of the trail.", responses=_answers(StoreStatus))
     async def status(request: Request) -> Response:
@@ -207,8 +217,21 @@ def _add_figures(app: FastAPI, own: Reading) -> None:
 
 def _listing(reading_of: ReadingOf, read: Callable[[Store, Query], Iterator[Any]]) -> Callable[..., Any]:
     async def listing(request: Request, query: Annotated[Filter, Parameter()]) -> Response:
-        asked = Query(**query.model_dump())
-        return await _answered(reading_of(request), lambda store: list(islice(read(store, asked), query.limit)))
+        given = Query(**query.model_dump())
+        missing: list[Incomplete] = []
+
+        def answer(store: Store) -> list[Any]:
+            asked = resolve_names(store, given)
+            found = list(islice(read(store, asked), query.limit))
+            missing.extend(filter(None, [find_incomplete(store, asked) if read is _operations else None]))
+            if not found and not missing:
+                need_known(store, asked)
+            return list(marked(found, asked)) if read is _operations else found
+
+        response = await _answered(reading_of(request), answer)
+        if missing:
+            response.headers[INCOMPLETE] = msgspec.json.encode(missing[0]).decode("ascii")
+        return response
 
     return listing
 
@@ -223,6 +246,8 @@ def _single(reading_of: ReadingOf, find: Callable[[Store, str], Any]) -> Callabl
 async def _answered(reading: Reading, question: Callable[[Store], Any]) -> Response:
     try:
         answer = await reading.ask(question)
+    except UnknownNameError as fault:
+        return _fault(404, fault.id, fault.message, fault.hint)
     except EnvtrailError as fault:
         return _fault(400 if isinstance(fault, UsageError) else 503, fault.id, fault.message, fault.hint)
     if answer is None:

@@ -6,6 +6,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from envtrail.model.hours import When
+from envtrail.model.naming import is_person
 from envtrail.model.operation import Activity
 from envtrail.model.run import ProgramUse
 from envtrail.store.panels import condense
@@ -57,8 +58,8 @@ class Figures:
             counted.programs.extend(found.programs)
         if activity is None:
             return counted
-        named = {query.user}
-        programs = [use for use in counted.programs if use.user in named or str(use.uid) in named]
+        user = query.user or ""
+        programs = [use for use in counted.programs if is_person(user, use.user, use.uid)]
         return Counted(*condense(activity, self._office), programs)
 
     def warm(self, store: Store, week: int) -> None:

@@ -10,6 +10,7 @@ from envtrail.errors import EnvtrailError
 from envtrail.model.decision import Looked
 from envtrail.model.identity import Identity
 from envtrail.model.look import Look, make_look
+from envtrail.model.naming import is_person
 from envtrail.store.store import Query
 
 AGAIN_MS = 600_000
@@ -53,7 +54,7 @@ class Looks:
     def note(self, by: Identity, method: str, query: Query, text: str) -> None:
         """Somebody asked the trail something; what is about nobody, or about themselves, is no look."""
         what = _ABOUT_PEOPLE.get(method)
-        if what is None or (query.user is not None and query.user in {by.name, str(by.uid)}):
+        if what is None or (query.user is not None and is_person(query.user, by.name, by.uid)):
             return
         now_ms = self._clock_ms()
         item = text if method in _OF_ONE else query.id_prefix

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from envtrail.config import Config
-from envtrail.errors import CannotRunError
+from envtrail.errors import CannotRunError, InputError
 from envtrail.model.finding import Finding
 from envtrail.model.identity import Identity
 from envtrail.model.operation import Operation
 from envtrail.store.asked import OnAsk
+from envtrail.store.asking import Incomplete, find_incomplete, need_known, resolve_names
 from envtrail.store.office import office_hours
 from envtrail.store.opening import open_store
 from envtrail.store.store import Query, Store
@@ -21,6 +23,17 @@ from envtrail.web.figures import Counted, Figures
 from envtrail.web.fleet import Fleet
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Found(Generic[_T]):
+    """A listing, and what is to be said of it."""
+
+    items: list[_T]
+    fault: str | None
+    """Of a name that is of nothing, or of several."""
+    missing: Incomplete | None
+    """What it may lack."""
 
 
 class Reading:
@@ -111,6 +124,21 @@ class Reading:
         if self._sees_all and self._on_ask is not None:
             self._on_ask("operations" if isinstance(item, Operation) else "findings", Query(), "")
         return self._sees_all
+
+    async def find(self, question: Callable[[Store, Query], Iterable[_T]], query: Query) -> Found[_T]:
+        """A listing, in a thread."""
+
+        def answer(store: Store) -> Found[_T]:
+            try:
+                asked = resolve_names(store, query)
+                items = list(question(store, asked))
+                if not items:
+                    need_known(store, asked)
+            except InputError as fault:
+                return Found([], fault.message, None)
+            return Found(items, None, find_incomplete(store, asked))
+
+        return await self.ask(answer)
 
     async def ask(self, question: Callable[[Store], _T]) -> _T:
         """One question, in a thread."""

@@ -8,14 +8,16 @@ import msgspec
 import pytest
 from two_stores import T0, Both, moments
 
-from envtrail.model.places import place
+from envtrail.model.naming import place
 from envtrail.store.store import Query
 
 pytestmark = [pytest.mark.search, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("question", ["sessions", "requests", "grants", "looks"])
-@pytest.mark.parametrize("words", [{}, {"user": "alice"}, {"user": "nobody"}, {"since_ms": T0 + 1, "user": "sue"}])
+@pytest.mark.parametrize(
+    "words", [{}, {"user": "alice"}, {"user": "nobody"}, {"user": "1001"}, {"user": "1"}, {"since_ms": T0 + 1, "user": "sue"}]
+)
 def test_what_people_did_about_it(both: Both, question: str, words: dict[str, Any]) -> None:
     held, fleet = both.ask(question, Query(**words))
     assert fleet == held
@@ -47,7 +49,7 @@ def test_what_is_known_of_each_environment(both: Both) -> None:
 
 
 def test_what_environments_held(both: Both) -> None:
-    for words in ((), ("six",), ("zope-interface",)):
+    for words in ((), ("six",), ("zope-interface",), ("Zope_Interface",)):
         for past in (True, False):
             held, fleet = both.ask("holdings", *words, past=past)
             assert sorted(fleet, key=repr) == sorted(held, key=repr)

@@ -23,7 +23,7 @@ from envtrail.errors import InputError, SearchError
 from envtrail.export.client import Connection, SearchClient
 from envtrail.export.cluster import ClusterStore
 from envtrail.model.ids import EventId, make_operation_id
-from envtrail.model.places import place_of
+from envtrail.model.naming import place_of
 from envtrail.model.times import to_ms
 from envtrail.store.layout import Layout
 from envtrail.store.schema import WEEK_MS
@@ -53,6 +53,18 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     "words": {"text": "INSTALL"},
     "odd words": {"text": "*[?]\\"},
     "a made package": {"text": "package-77"},
+    "a package in capitals": {"package": "SIX"},
+    "a package spelt otherwise": {"package": "odd-named_pkg"},
+    "what was requested": {"package": "wanted.thing"},
+    "what is not recorded": {"unrecorded": True},
+    "a name and its number": {"user": "nat"},
+    "the number": {"user": "4001"},
+    "somebody of a hub": {"user": "hub-person"},
+    "a name in capitals": {"user": "NAT"},
+    "an environment in capitals": {"environment": "NAMED"},
+    "an environment with a slash": {"environment": "envs/named/"},
+    "a whole prefix with a slash": {"environment": "/srv//envs/named/"},
+    "an end with a slash before it": {"environment": "/named"},
 }
 
 
@@ -60,6 +72,45 @@ OPERATIONS: dict[str, dict[str, Any]] = {
 def test_operations(both: Both, name: str) -> None:
     held, fleet = both.ask("operations", Query(**OPERATIONS[name]))
     assert fleet == held
+
+
+def test_names_find_what_they_should(both: Both) -> None:
+    """Both stores being wrong alike would be equal, too."""
+    counts = {"odd-named_pkg": 4, "wanted.thing": 1}
+    assert {name: len(list(both.fleet.operations(Query(package=name)))) for name in counts} == counts
+    users = {"nat": 4, "4001": 4, "4002": 2, "hub-person": 1, "NAT": 0, "na": 0}
+    assert {user: len(list(both.fleet.operations(Query(user=user)))) for user in users} == users
+    environments = {"named": 6, "envs/named/": 6, "/srv//envs/named/": 6, "NAMED": 0, "/named": 0}
+    assert {name: len(list(both.fleet.operations(Query(environment=name)))) for name in environments} == environments
+
+
+def test_what_was_amended_is_found_under_what_it_has_now(both: Both) -> None:
+    (amended,) = {name for name in both.held.known("packages") if name.endswith("-amended")} and [
+        item
+        for item in both.held.operations(Query())
+        if item.changes and all(change.name.endswith("-amended") for change in item.changes)
+    ]
+    now = (amended.changes or [])[0].name
+    for name in (now, now.removesuffix("-amended")):
+        held, fleet = both.ask("operations", Query(package=name))
+        assert fleet == held
+        assert (amended.id in {item.id for item in fleet}) is (name == now)
+
+
+def test_the_names_that_are_known(both: Both) -> None:
+    held = {place_of(name)[1] for name in both.held.known("environments")}
+    assert {place_of(name)[1] for name in both.fleet.known("environments")} == held
+    assert "/srv/envs/named" in held
+    assert {"nat", "4001", "hub-person"} <= set(both.fleet.known("people")) & set(both.held.known("people"))
+    assert {"odd-named-pkg", "wanted-thing"} <= set(both.fleet.known("packages")) & set(both.held.known("packages"))
+
+
+def test_events_of_a_name(both: Both) -> None:
+    named, numbered = (list(both.fleet.events(Query(user=user))) for user in ("alice", "1001"))
+    held = [row for row in both.held.events(Query(user="alice")) if row.segment in both.held.layout.numbers()]
+    assert [row.values["serial"] for row in named] == [row.values["serial"] for row in held]
+    assert {row.values["serial"] for row in named} <= {row.values["serial"] for row in numbered}
+    assert not list(both.fleet.events(Query(user="nobody")))
 
 
 def test_operations_of_a_time_and_before_one(both: Both) -> None:

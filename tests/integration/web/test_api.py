@@ -86,3 +86,22 @@ def test_any_id_is_answered(page: Page, id_: str) -> None:
 
     status, _, text = page.ask(f"/api/v1/operations/{quote(id_, safe='')}", Authorization=f"Bearer {page.token}")
     assert status in {404, 422} or json.loads(text)
+
+
+def test_a_name_of_nothing_is_not_an_empty_answer(page: Page) -> None:
+    def ask(question: str) -> tuple[int, str]:
+        status, _, text = page.ask(f"/api/v1/{question}", Authorization=f"Bearer {page.token}")
+        return status, text
+
+    status, text = ask("operations?package=SIX")
+    assert status == 200
+    assert {item["matched"] for item in json.loads(text)} == {"changed"}
+    for question in (
+        "operations?environment=nowhere-at-all",
+        "runs?user=nobody-here",
+        "operations?package=sixxx",
+        "grants?user=x1",
+    ):
+        status, text = ask(question)
+        assert (status, json.loads(text)["error"]["id"]) == (404, "unknown_name"), question
+    assert ask("operations?tool=nothing") == (200, "[]")

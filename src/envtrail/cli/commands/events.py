@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from envtrail.cli.context import Context
+from envtrail.cli.names import explain_nothing, resolve
 from envtrail.cli.options import span_options
 from envtrail.cli.render import command_line, emit_text, found_nothing, listing, safe
 from envtrail.model.times import show_ms
@@ -15,7 +16,7 @@ from envtrail.store.store import EventRow, Query
 @click.command("events")
 @click.option("--key", help="Key of the audit rule (`ausearch -k`).")
 @click.option("--kind", help="exec, exit, file, user, config, daemon, anomaly, mac or other.")
-@click.option("--user", help="Login uid, or uid.")
+@click.option("--user", help="Name or uid, of the login where there is one.")
 @click.option("--pid", type=int)
 @click.option("--grep", "text", help="Part of the arguments, of the program's path or name.")
 @click.option("--records", is_flag=True, help="The verbatim records instead of a table.")
@@ -42,17 +43,18 @@ def command(
         text=text,
     )
     with context.store() as store:
+        query = resolve(context, store, query)
         found = store.events(query, with_records=records or as_json)
         if records and not as_json:
             if not emit_text("\n".join(safe(line) for line in (event.records or "").splitlines()) for event in found):
-                found_nothing("no events found")
+                found_nothing(explain_nothing(store, query, "no events found"))
             return
         listing(
             (msgspec.to_builtins(event) for event in found) if as_json else found,
             as_json=as_json,
             columns=("time", "serial", "kind", "key", "auid", "uid", "pid", "what"),
             row=_row,
-            nothing="no events found",
+            nothing=lambda: explain_nothing(store, query, "no events found"),
         )
 
 

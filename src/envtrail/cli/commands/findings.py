@@ -7,6 +7,7 @@ import msgspec
 
 from envtrail.cli.context import Context
 from envtrail.cli.findings import FINDING_COLUMNS, finding_row
+from envtrail.cli.names import explain_nothing, resolve
 from envtrail.cli.options import span_options
 from envtrail.cli.render import listing
 from envtrail.model.finding import Level, Status
@@ -45,11 +46,12 @@ def command(
         status=None if everything else status or Status.OPEN.value,
     )
     with context.store() as store:
+        query = resolve(context, store, query)
         listing(
             store.findings(query),
             as_json=as_json,
             as_csv=as_csv,
             columns=FINDING_COLUMNS,
             row=finding_row,
-            nothing="nothing was noticed" if everything else "no open findings",
+            nothing=lambda: explain_nothing(store, query, "nothing was noticed" if everything else "no open findings"),
         )

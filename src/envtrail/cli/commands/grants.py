@@ -9,7 +9,8 @@ import msgspec
 
 from envtrail.cli.context import Context
 from envtrail.cli.findings import GRANT_COLUMNS, grant_row
-from envtrail.cli.render import emit_json, listing
+from envtrail.cli.names import explain_nothing, resolve
+from envtrail.cli.render import emit_json, found_nothing, listing
 from envtrail.config import Config
 from envtrail.errors import ExitCode, InputError
 from envtrail.model.approval import Grant, signed_bytes
@@ -25,7 +26,10 @@ from envtrail.store.store import Query
 def command(context: Context, environment: str | None, user: str | None, is_verify: bool, as_json: bool) -> None:
     """Who may change what, until when, and who approved it; newest first."""
     with context.store() as store:
-        found = list(store.grants(Query(environment=environment, user=user)))
+        query = resolve(context, store, Query(environment=environment, user=user))
+        found = list(store.grants(query))
+        if not found:
+            found_nothing(explain_nothing(store, query, "there are no grants"))
     checked = {grant.id: _check(context.config, grant) for grant in found} if is_verify else {}
     if as_json and is_verify:
         emit_json({**msgspec.to_builtins(grant), "checked": checked[grant.id]} for grant in found)

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 import click
 
 from envtrail.cli.context import Context
+from envtrail.cli.names import tell_missing
 from envtrail.cli.render import listing, safe
 from envtrail.environments.advisories import Advisories, Advisory, read_advisories
 from envtrail.environments.impact import (
     Exposure,
     Target,
     expose,
+    expose_requested,
     find_ends,
     is_advisory_id,
     merge_spans,
     parse_spec,
     person_of,
+    requested_by,
     target_of,
+    used_by,
 )
 from envtrail.errors import InputError, UsageError
-from envtrail.model.environment import Holding, normalise_name
+from envtrail.model.environment import Holding
+from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Operation
-from envtrail.model.times import show_ms
+from envtrail.model.run import Use
+from envtrail.model.times import show_ms, to_ms
+from envtrail.store.asking import find_silent
 from envtrail.store.store import Query, Store
 
 _MOST_FAULTS = 10
@@ -64,23 +71,49 @@ def command(context: Context, spec: str | None, export: Path | None, present: bo
             known = read_advisories(path, on_progress)
         _tell_faults(known.faults)
     with context.store() as store:
-        pairs = _pairs(store, spec, known, past=not present)
+        targets = None if spec is None else _targets(spec, known)
+        pairs = _pairs(store, targets, known, past=not present)
+        names = set() if targets is None else {target.name for target in targets}
+
+        def tell() -> None:
+            tell_missing(find_silent(store, Query(), names), as_json=as_json)
+
+        def nothing() -> str:
+            tell()
+            return f"no environment {'has' if present else 'has, or had,'} {spec or 'anything that an advisory names'}"
+
         listing(
-            _exposures(store, pairs),
+            chain(_exposures(store, pairs), _requested(store, targets, known)),
             as_json=as_json,
             as_csv=as_csv,
             columns=_COLUMNS,
             row=_row,
-            nothing=f"no environment {'has' if present else 'has, or had,'} {spec or 'anything that an advisory names'}",
+            nothing=nothing,
         )
+        tell()
 
 
-def _pairs(store: Store, spec: str | None, known: Advisories | None, *, past: bool) -> Iterator[tuple[Target, Holding]]:
-    if spec is None and known is not None:
+def _requested(store: Store, targets: list[Target] | None, known: Advisories | None) -> Iterator[Exposure]:
+    """What operations asked for whose changes are not recorded: nobody can say that it never came."""
+    for operation in store.operations(Query(unrecorded=True)):
+        meant = targets
+        if meant is None and known is not None:
+            meant = [_target(advisory, name) for name in operation.package_names for advisory in known.by_name.get(name, ())]
+        for target in meant or ():
+            spec = requested_by(operation, target)
+            if spec is not None:
+                exposure = expose_requested(operation, spec, target, _uses(store, operation))
+                yield exposure if target.advisory is None else expose(exposure, target.advisory)
+
+
+def _pairs(
+    store: Store, targets: list[Target] | None, known: Advisories | None, *, past: bool
+) -> Iterator[tuple[Target, Holding]]:
+    if targets is None:
+        assert known is not None  # noqa: S101 - asked for above
         yield from _all_pairs(store.holdings(past=past), known)
         return
-    assert spec is not None  # noqa: S101 - asked for above
-    for target in _targets(spec, known):
+    for target in targets:
         hits = (one for one in store.holdings(target.name, past=past) if target.matches(one.package))
         yield from ((target, holding) for holding in merge_spans(hits))
 
@@ -133,7 +166,6 @@ def _tell_faults(faults: list[str]) -> None:
 def _exposures(store: Store, pairs: Iterator[tuple[Target, Holding]]) -> Iterator[Exposure]:
     done_to: dict[tuple[str, str], list[Operation]] = {}
     for holding, group in groupby(pairs, key=lambda pair: pair[1]):
-        # As written: a change of conda's `ruamel.yaml` is under that name, PyPI's under the normal form of it.
         key = (holding.prefix, holding.package.name)
         if key not in done_to:
             query = Query(environment=holding.prefix, package=holding.package.name)
@@ -146,23 +178,28 @@ def _exposures(store: Store, pairs: Iterator[tuple[Target, Holding]]) -> Iterato
             brought_in=brought.id if brought else None,
             removed_by=person_of(removed),
             removed_in=removed.id if removed else None,
-            runs=sum(use.runs for use in uses),
-            users=list(dict.fromkeys(use.user or ("uid ?" if use.uid is None else str(use.uid)) for use in uses)),
-            last_used=max((use.last for use in uses), default=None),
+            **used_by(uses),
         )
         for target, _ in group:
             yield exposure if target.advisory is None else expose(exposure, target.advisory)
+
+
+def _uses(store: Store, operation: Operation) -> list[Use]:
+    """Since it began: until when it was there nobody knows."""
+    return (
+        list(store.uses(operation.environment.prefix, since_ms=to_ms(operation.started))) if operation.environment.prefix else []
+    )
 
 
 def _row(item: Exposure) -> tuple[str, ...]:
     holding = item.holding
     return (
         holding.package.name,
-        holding.package.version,
+        holding.package.version or "?",
         holding.prefix,
         show_ms(holding.since_ms)[:16],
-        show_ms(holding.until_ms)[:16] if holding.until_ms is not None else "now",
-        _who(item.brought_by, item.brought_in),
+        show_ms(holding.until_ms)[:16] if holding.until_ms is not None else "now" if item.requested is None else "?",
+        _who(item.brought_by, item.brought_in) + ("" if item.requested is None else f" requested {safe(item.requested)}"),
         _who(item.removed_by, item.removed_in) if holding.until_ms is not None else "",
         str(item.runs),
         ", ".join(map(safe, item.users)),

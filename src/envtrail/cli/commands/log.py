@@ -6,17 +6,21 @@ import click
 import msgspec
 
 from envtrail.cli.context import Context
+from envtrail.cli.names import count_requested, explain_nothing, find_missing, resolve
 from envtrail.cli.operations import one_line, whole
 from envtrail.cli.options import span_options
-from envtrail.cli.render import emit_json, emit_text, found_nothing
+from envtrail.cli.render import emit_json, emit_text, found_nothing, safe
+from envtrail.store.asking import marked
 from envtrail.store.store import Query
+
+_NOTHING = "no operations found; `envtrail status` says what the trail holds, `envtrail up` watches this machine"
 
 
 @click.command("log")
 @click.option("--env", help="Environment: its prefix, or the last part of it.")
 @click.option("--user", help="Name or uid.")
 @click.option("--tool", help="pip, conda, uv, …")
-@click.option("--package", help="Operations that changed this package.")
+@click.option("--package", help="Operations that changed this package; or requested it, where what changed is not recorded.")
 @click.option("--outcome", type=click.Choice(["success", "failure", "killed", "unknown"]))
 @click.option("--kind", help="install, remove, update, create, delete, …")
 @click.option("--grep", "text", help="Part of the command line.")
@@ -50,13 +54,19 @@ def command(
         text=text,
     )
     with context.store() as store:
-        operations = store.operations(query)
+        query = resolve(context, store, query)
+        operations = count_requested(store.operations(query), query)
         if as_json:
-            count = emit_json(operations)
+            count = emit_json(marked(operations, query))
         elif oneline:
-            count = emit_text(one_line(operation) for operation in operations)
+            count = emit_text(one_line(operation, marks_requested=package is not None) for operation in operations)
         else:
             names = store.names()
-            count = emit_text(whole(operation, with_changes=patch, names=names) for operation in operations)
+            count = emit_text(
+                whole(operation, with_changes=patch, names=names, marks_requested=package is not None) for operation in operations
+            )
+        missing = find_missing(store, query, as_json=as_json)
         if not count:
-            found_nothing("no operations found; `envtrail status` says what the trail holds, `envtrail up` watches this machine")
+            if missing is None:
+                found_nothing(explain_nothing(store, query, _NOTHING))
+            found_nothing(f"no operation is known to have changed or requested `{safe(package or '')}`")

@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from envtrail.cli.context import Context
+from envtrail.cli.names import explain_nothing, resolve
 from envtrail.cli.options import span_options
 from envtrail.cli.render import listing, safe
 from envtrail.model.look import Look
@@ -24,12 +25,13 @@ def command(context: Context, user: str | None, span: Query, as_json: bool) -> N
         user=user,
     )
     with context.store() as store:
+        query = resolve(context, store, query)
         listing(
             store.looks(query),
             as_json=as_json,
             columns=("when", "who", "as", "at what", "of whom", "environment", "item"),
             row=_row,
-            nothing="nobody has looked at anybody else's data on the page",
+            nothing=lambda: explain_nothing(store, query, "nobody has looked at anybody else's data on the page"),
         )
 
 

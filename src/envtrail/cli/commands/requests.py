@@ -6,6 +6,7 @@ import click
 
 from envtrail.cli.context import Context
 from envtrail.cli.findings import REQUEST_COLUMNS, request_row
+from envtrail.cli.names import explain_nothing, resolve
 from envtrail.cli.render import listing
 from envtrail.model.approval import RequestStatus
 from envtrail.store.store import Query
@@ -21,10 +22,11 @@ def command(context: Context, environment: str | None, user: str | None, status:
     """Who asked to change what, and how it stands; newest first. Without root you see your own."""
     query = Query(environment=environment, user=user, status=status)
     with context.store() as store:
+        query = resolve(context, store, query)
         listing(
             store.requests(query),
             as_json=as_json,
             columns=REQUEST_COLUMNS,
             row=request_row,
-            nothing="nobody has asked for anything",
+            nothing=lambda: explain_nothing(store, query, "nobody has asked for anything"),
         )

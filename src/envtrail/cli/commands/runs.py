@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from envtrail.cli.context import Context
+from envtrail.cli.names import explain_nothing, resolve
 from envtrail.cli.options import span_options
 from envtrail.cli.render import listing
 from envtrail.cli.runs import outcome_of
@@ -61,13 +62,14 @@ def command(
         everything=everything,
     )
     with context.store() as store:
+        query = resolve(context, store, query)
         runs = as_tree(list(store.runs(query))) if tree else ((0, run) for run in store.runs(query))
         listing(
             (run for _, run in runs) if as_json else runs,
             as_json=as_json,
             columns=("started", "who", "kind", "outcome", "took", "count", "program", "environment"),
             row=lambda item: row_of(*item),
-            nothing="no runs found",
+            nothing=lambda: explain_nothing(store, query, "no runs found"),
         )
 
 

@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from envtrail.cli.context import Context
+from envtrail.cli.names import explain_nothing, resolve
 from envtrail.cli.options import span_options
 from envtrail.cli.render import listing
 from envtrail.model.times import show_time
@@ -23,6 +24,7 @@ def command(context: Context, user: str | None, span: Query, as_json: bool) -> N
         user=user,
     )
     with context.store() as store:
+        query = resolve(context, store, query)
         listing(
             store.sessions(query),
             as_json=as_json,
@@ -36,5 +38,5 @@ def command(context: Context, user: str | None, span: Query, as_json: bool) -> N
                 session.terminal or "",
                 show_time(session.ended) if session.ended else "",
             ),
-            nothing="no sessions found",
+            nothing=lambda: explain_nothing(store, query, "no sessions found"),
         )

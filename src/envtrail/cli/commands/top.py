@@ -11,10 +11,12 @@ import click
 import msgspec
 
 from envtrail.cli.context import Context
+from envtrail.cli.names import resolve
 from envtrail.cli.options import moment
 from envtrail.cli.render import listing, safe
 from envtrail.model.hours import DAYS
 from envtrail.model.times import show_time
+from envtrail.store.asking import need_known
 from envtrail.store.office import office_hours
 from envtrail.store.panels import (
     Day,
@@ -83,7 +85,10 @@ def installs(context: Context, query: Query, as_csv: bool, as_json: bool) -> Non
     zone = office_hours(context.config).place
     week = last_week(context.now_ms, zone)
     with context.store() as store:
-        activity = store.activity(msgspec.structs.replace(query, since_ms=week.since_ms))
+        query = resolve(context, store, query)
+        activity = list(store.activity(msgspec.structs.replace(query, since_ms=week.since_ms)))
+        if not activity:
+            need_known(store, query)
         days = installs_by_day(activity, first=week.first, last=week.last, zone=zone)
 
     def row(item: Day) -> tuple[str, ...]:
@@ -101,7 +106,10 @@ def people(context: Context, query: Query, limit: int, as_csv: bool, as_json: bo
         return (safe(item.user), str(item.operations), str(item.changes), str(item.environments), str(item.runs))
 
     with context.store() as store:
+        query = resolve(context, store, query)
         found = most_active(store.activity(query), store.programs(query))
+        if not found:
+            need_known(store, query)
     columns = ("user", "operations", "changes", "environments", "runs")
     listing(found[:limit], as_json=as_json, as_csv=as_csv, columns=columns, row=row, nothing="nobody did anything in this time")
 
@@ -116,7 +124,10 @@ def scripts(context: Context, query: Query, limit: int, as_csv: bool, as_json: b
         return (safe(item.program), item.kind, str(item.runs), str(item.contents), names, show_time(item.last)[:16])
 
     with context.store() as store:
+        query = resolve(context, store, query)
         found = top_scripts(store.programs(query))
+        if not found:
+            need_known(store, query)
     columns = ("program", "kind", "runs", "contents", "people", "last")
     listing(found[:limit], as_json=as_json, as_csv=as_csv, columns=columns, row=row, nothing="nothing ran in this time")
 
@@ -130,7 +141,10 @@ def off_hours_(context: Context, query: Query, limit: int, as_csv: bool, as_json
         return (safe(item.user), safe(item.prefix), str(item.operations), str(item.changes), show_time(item.last)[:16])
 
     with context.store() as store:
+        query = resolve(context, store, query)
         found = off_hours(store.activity(query), office_hours(context.config))
+        if not found:
+            need_known(store, query)
     columns = ("user", "environment", "operations", "changes", "last")
     listing(
         found[:limit],
@@ -152,7 +166,10 @@ def hours(context: Context, query: Query, limit: int, as_csv: bool, as_json: boo
         return (DAYS[item.weekday], f"{item.hour:02d}:00", str(item.operations))
 
     with context.store() as store:
+        query = resolve(context, store, query)
         found = by_hour(store.activity(query), zone)
+        if not found:
+            need_known(store, query)
     most = sorted(found, key=lambda item: -item.operations)[:limit]
     listing(
         most,

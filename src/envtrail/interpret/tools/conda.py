@@ -7,7 +7,7 @@ References:
 from __future__ import annotations
 
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import Words, conda_names, sort_words, values
+from envtrail.interpret.tools.options import Words, conda_specs, sort_words, values
 from envtrail.interpret.tools.paths import (
     absolute,
     conda_root,
@@ -38,7 +38,7 @@ _COMMANDS = {
 }
 _NAMES = {"conda-env": "conda", "_conda": "conda", "conda.exe": "conda"}
 """`_conda` is the one that the installers of Miniconda and Miniforge unpack and run."""
-_NO_SPECS = frozenset({"create", "rename", "develop"})
+_NO_SPECS = frozenset({"rename", "develop"})
 
 
 class Conda:
@@ -76,7 +76,7 @@ class Conda:
             prefix=prefix,
             environment_kind="conda",
             why=why,
-            names=[] if command in _NO_SPECS or command.startswith("env ") else conda_names(packages),
+            requested=[] if command in _NO_SPECS or command.startswith("env ") else conda_specs(packages),
         )
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 
 from msgspec import Struct
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+
+from envtrail.model.naming import requested_name
 
 _HELP = ("-h", "--help", "--version", "-V")
-_CONDA_SPEC = re.compile(r"^(?:[^:]+::)?([A-Za-z0-9_.-]+)")
 
 YES = frozenset({"1", "true", "yes", "on", "y", "t"})
 """What a variable says when it says yes, in small letters."""
@@ -88,17 +87,21 @@ def _take_short(word: str, words: Iterator[str], takes_value: Collection[str], o
         options.setdefault(name, []).append("")
 
 
-def requirement_names(words: list[str]) -> list[str]:
-    """Normalised names of the PEP 508 requirements among `words`; paths and URLs have none."""
-    names: list[str] = []
-    for word in words:
-        try:
-            names.append(canonicalize_name(Requirement(word).name))
-        except InvalidRequirement:
-            continue
-    return names
+def requirements(words: list[str]) -> list[str]:
+    """The PEP 508 requirements, and the archives that tell their name, among `words`."""
+    return [word for word in words if _is_requirement(word)]
 
 
-def conda_names(words: list[str]) -> list[str]:
-    """Names of the conda specs among `words` (`conda-forge::six=1.16`)."""
-    return [found[1].lower() for word in words if (found := _CONDA_SPEC.match(word))]
+def conda_specs(words: list[str]) -> list[str]:
+    """The conda specs among `words` (`conda-forge::six=1.16`)."""
+    return [word for word in words if requested_name(word) is not None]
+
+
+def _is_requirement(word: str) -> bool:
+    if "/" in word and " @ " not in word:
+        return requested_name(word) is not None
+    try:
+        Requirement(word)
+    except InvalidRequirement:
+        return False
+    return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import YES, Words, requirement_names, sort_words, values
+from envtrail.interpret.tools.options import YES, Words, requirements, sort_words, values
 from envtrail.interpret.tools.paths import (
     absolute,
     prefix_of_invocation,
@@ -59,7 +59,7 @@ class Pip:
             argv=["pip", *arguments],
             prefix=prefix,
             environment_kind=environment_kind,
-            names=requirement_names(words.positional[1:]),
+            requested=requirements(words.positional[1:]),
             why=why,
         )
 

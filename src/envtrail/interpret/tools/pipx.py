@@ -7,8 +7,9 @@ References:
 from __future__ import annotations
 
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import requirement_names, sort_words, values
+from envtrail.interpret.tools.options import requirements, sort_words, values
 from envtrail.interpret.tools.paths import is_program, program_words
+from envtrail.model.naming import requested_name
 from envtrail.model.operation import OperationKind
 
 _TAKES_VALUE = values(
@@ -45,10 +46,10 @@ class Pipx:
         kind = _COMMANDS.get(words.command)
         if kind is None or words.asks_for_help or words.has("--dry-run"):
             return None
-        named = requirement_names(words.positional[1:])
+        named = requirements(words.positional[1:])
         packages = named[1:] if words.command in {"inject", "uninject"} else named
         home = _home(invocation, is_global=words.has("--global"))
-        folder = f"venvs/{named[0]}{words.last('--suffix') or ''}" if named else None
+        folder = f"venvs/{requested_name(named[0])}{words.last('--suffix') or ''}" if named else None
         if words.command == "upgrade-shared":
             folder = "shared"
         elif words.command.endswith("-all"):
@@ -59,7 +60,7 @@ class Pipx:
             argv=["pipx", *arguments],
             prefix=f"{home}/{folder}" if home and folder else None,
             environment_kind="venv",
-            names=packages if kind in {OperationKind.INSTALL, OperationKind.REMOVE} else [],
+            requested=packages if kind in {OperationKind.INSTALL, OperationKind.REMOVE} else [],
             why="the application's folder below PIPX_HOME",
         )
 

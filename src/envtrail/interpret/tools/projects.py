@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import YES, Words, conda_names, requirement_names, sort_words, values
+from envtrail.interpret.tools.options import YES, Words, conda_specs, requirements, sort_words, values
 from envtrail.interpret.tools.paths import absolute, active_variable, is_program, prefix_of_invocation, program_words
+from envtrail.model.naming import requested_name
 from envtrail.model.operation import OperationKind
 
 _INSTALL, _REMOVE, _UPDATE, _SYNC, _LOCK, _CREATE, _DELETE = (
@@ -177,14 +178,14 @@ class Project:
             return None
         prefix, why = self._where(invocation, words, command, packages, is_used=kind not in {_CREATE, _DELETE})
         is_named = kind in {_INSTALL, _REMOVE} and not words.has("--lock", "--no-sync", "--no-install")
-        names = conda_names if self._grammar.kind == "conda" else requirement_names
+        specs = conda_specs if self._grammar.kind == "conda" else requirements
         return Intention(
             tool=self.name,
             kind=kind,
             argv=[self.name, *arguments],
             prefix=prefix,
             environment_kind=self._grammar.kind,
-            names=names(packages) if is_named else [],
+            requested=specs(packages) if is_named else [],
             why=why,
         )
 
@@ -217,5 +218,5 @@ def _folder(invocation: Invocation, words: Words, options: tuple[str, ...]) -> s
 
 def _global_folder(invocation: Invocation, words: Words, packages: list[str]) -> str | None:
     home = invocation.variables.get("PIXI_HOME") or (invocation.home_folder and f"{invocation.home_folder}/.pixi")
-    name = words.last("-e", "--environment") or next(iter(conda_names(packages)), None)
+    name = words.last("-e", "--environment") or next(iter(map(requested_name, packages)), None)
     return f"{home}/envs/{name}" if home and name else None

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import YES, Words, requirement_names, sort_words, values
+from envtrail.interpret.tools.options import YES, Words, requirements, sort_words, values
 from envtrail.interpret.tools.paths import absolute, active_variable, is_program, prefix_of_python, program_words
+from envtrail.model.naming import requested_name
 from envtrail.model.operation import OperationKind
 
 TAKES_VALUE = values(
@@ -58,8 +59,8 @@ class Uv:
             return None
         if command in {"add", "remove"} and words.has("--frozen"):
             return None
-        names = requirement_names(packages)
-        prefix, environment_kind, why = _where(invocation, words, command, packages, names)
+        requested = requirements(packages)
+        prefix, environment_kind, why = _where(invocation, words, command, packages, requested)
         is_named = kind in {OperationKind.INSTALL, OperationKind.REMOVE}
         return Intention(
             tool=self.name,
@@ -67,13 +68,13 @@ class Uv:
             argv=["uv", *arguments],
             prefix=prefix,
             environment_kind=environment_kind,
-            names=names if is_named else [],
+            requested=requested if is_named else [],
             why=why,
         )
 
 
 def _where(
-    invocation: Invocation, words: Words, command: str, packages: list[str], names: list[str]
+    invocation: Invocation, words: Words, command: str, packages: list[str], requested: list[str]
 ) -> tuple[str | None, str | None, str]:
     variables = invocation.variables
     told = words.last("--directory")
@@ -86,7 +87,7 @@ def _where(
     if command.startswith("tool "):
         data = variables.get("XDG_DATA_HOME") or (invocation.home_folder and f"{invocation.home_folder}/.local/share")
         folder = variables.get("UV_TOOL_DIR") or (data and f"{data}/uv/tools")
-        return (f"{folder}/{names[0]}" if folder and names else None), "venv", "the tool's folder"
+        return (f"{folder}/{requested_name(requested[0])}" if folder and requested else None), "venv", "the tool's folder"
     if command.startswith("pip "):
         return _where_pip(variables, words, cwd)
     if words.has("--active") and variables.get("VIRTUAL_ENV"):

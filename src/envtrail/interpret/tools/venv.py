@@ -60,6 +60,6 @@ def _ensurepip(invocation: Invocation, words: Words, arguments: list[str]) -> In
         argv=["ensurepip", *arguments],
         prefix=prefix,
         environment_kind="user" if by_user and not root else None,
-        names=["pip"],
+        requested=["pip"],
         why=why,
     )

@@ -13,6 +13,7 @@ from envtrail.environments.blame import Blame, blame_packages
 from envtrail.environments.changes import diff_snapshots
 from envtrail.i18n import marked
 from envtrail.model.environment import Environment, Snapshot, SnapshotRef
+from envtrail.model.naming import clean_path
 from envtrail.model.operation import Change, Operation
 from envtrail.model.run import Use
 from envtrail.model.text import safe
@@ -208,9 +209,10 @@ def _between(store: Store, prefix: str, first: int, last: int) -> list[Change]:
 
 
 def _read(store: Store, prefix: str) -> Seen | None:
-    environment = next((item for item in store.environments(with_gone=True) if item.prefix == prefix), None)
+    environment = next((item for item in store.environments(with_gone=True) if item.prefix == clean_path(prefix)), None)
     if environment is None:
         return None
+    prefix = environment.prefix
     snapshot: Snapshot | None = store.snapshot(prefix)
     operations = list(store.operations(Query(environment=prefix, limit=_MOST_TOLD)))
     blames = blame_packages(snapshot, store.operations(Query(environment=prefix)), python=environment.python) if snapshot else []

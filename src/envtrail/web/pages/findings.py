@@ -29,7 +29,8 @@ _DAY_MS = 86_400_000
 async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """What was noticed, newest first."""
     query = query_of(given, now_ms, limit=_MOST, span="30d")
-    found = await reading.ask(lambda store: list(store.findings(query)))
+    answer = await reading.find(lambda store, asked: store.findings(asked), query)
+    found = answer.items
     with frame(FINDINGS, session, "/findings") as _:
         fields = [
             ("status", _("State")),
@@ -52,7 +53,12 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
             for item in found
         ]
         columns = [_("When"), _("Level"), _("State"), _("What"), _("Person"), _("Environment"), _("Detection")]
-        table(columns, rows, empty=_("Nothing was noticed in this time."), links={3: lambda at: f"/findings/{found[at].id}"})
+        table(
+            columns,
+            rows,
+            empty=answer.fault or _("Nothing was noticed in this time."),
+            links={3: lambda at: f"/findings/{found[at].id}"},
+        )
 
 
 async def one(session: Session, reading: Reading, desk: Desk, id_: str, now_ms: int) -> None:

@@ -13,6 +13,7 @@ from envtrail.model.operation import Operation
 from envtrail.model.run import Session as Login
 from envtrail.model.text import safe
 from envtrail.model.times import to_ms
+from envtrail.store.asking import how_matched
 from envtrail.store.evidence import events_of, unfold
 from envtrail.store.store import EventRow, Query, Store
 from envtrail.web.access import Session
@@ -40,7 +41,10 @@ _MOST_EVENTS = 2_000
 async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """The list, newest first, a page at a time by the last id."""
     query = query_of(given, now_ms, limit=PAGE + 1)
-    found = await reading.ask(lambda store: [item for item in store.operations(query) if item.actor.method != "owner"])
+    answer = await reading.find(
+        lambda store, asked: (item for item in store.operations(asked) if item.actor.method != "owner"), query
+    )
+    found = answer.items
     shown = found[:PAGE]
     with frame(TITLE, session, "/operations") as _:
         fields = [
@@ -54,6 +58,8 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
         ]
         filters("/operations", given, reading.fields(fields, _), _)
         columns = [_("When"), _("Person"), _("Environment"), _("Command"), _("Outcome"), _("Packages"), _("Policy")]
+        if answer.missing is not None:
+            ui.label(safe(str(answer.missing))).classes("soft").props('role="status"')
         rows = [
             [
                 show_time(item.started),
@@ -61,7 +67,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
                 item.environment.prefix,
                 command_of(item.argv),
                 item.outcome.value,
-                summary(item),
+                summary(item) + (" " + _("requested") if query.package and how_matched(item) == "requested" else ""),
                 verdict_of(item),
             ]
             for item in shown
@@ -69,7 +75,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
         table(
             columns,
             rows,
-            empty=_("No operation fits. Take a longer time, or fewer words."),
+            empty=answer.fault or _("No operation fits. Take a longer time, or fewer words."),
             links={3: lambda at: f"/operations/{shown[at].id}"},
         )
         if len(found) > PAGE:

@@ -8,12 +8,14 @@ from urllib.parse import quote, urlencode
 
 from nicegui import ui
 
+from envtrail.errors import InputError
 from envtrail.i18n import marked
 from envtrail.model.heartbeat import Heartbeat, faults_of, policy_of_most
+from envtrail.model.naming import is_environment, is_person
 from envtrail.model.operation import Operation
-from envtrail.model.places import place_of
 from envtrail.model.text import safe
 from envtrail.store.agent_status import AgentStatus
+from envtrail.store.asking import resolve_names
 from envtrail.store.office import office_hours
 from envtrail.store.panels import (
     Changed,
@@ -120,7 +122,7 @@ async def page(session: Session, reading: Reading, feed: Feed, given: dict[str, 
 def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) -> Figures:
     office = office_hours(reading.config)
     week = last_week(now_ms, office.place)
-    query = query_of(given, now_ms)
+    query = _named(store, query_of(given, now_ms))
     of_week = Query(host=query.host, environment=query.environment, user=query.user, since_ms=week.since_ms)
     counted = reading.count(store, query, now_ms)
     newest = [
@@ -245,12 +247,21 @@ def _feed(newest: list[Operation], reading: Reading, feed: Feed, given: dict[str
     ui.timer(_FEED_S, look)
 
 
+def _named(store: Store, query: Query) -> Query:
+    """With the environment that is meant; where several are, all of them are counted."""
+    try:
+        return resolve_names(store, query)
+    except InputError:
+        return query
+
+
 def _fits(item: Operation, given: dict[str, str]) -> bool:
-    host, name = place_of(given.get("environment", "").rstrip("/"))
-    there, prefix = place_of(item.environment.prefix)
-    hosts = {host, given.get("host") or None} - {None}
-    is_there = hosts <= {there, item.host} and (not name or prefix == name or prefix.endswith(f"/{name}"))
-    return is_there and given.get("user") in {None, "", item.actor.name, str(item.actor.number)}
+    name, user, host = given.get("environment"), given.get("user"), given.get("host")
+    return (
+        (not host or host == item.host)
+        and (not name or is_environment(name, item.environment.prefix, host=item.host))
+        and (not user or is_person(user, item.actor.name, item.actor.number))
+    )
 
 
 def _line(item: Operation) -> ui.element:

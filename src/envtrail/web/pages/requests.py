@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from nicegui import ui
 
 from envtrail.i18n import marked
@@ -23,7 +25,9 @@ _MOST = 300
 async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """Who asked for what, and what stands."""
     query = Query(environment=given.get("environment") or None, user=given.get("user") or None)
-    asked, granted = await reading.ask(lambda store: (list(store.requests(query))[:_MOST], list(store.grants(query))[:_MOST]))
+    requests = await reading.find(lambda store, named: islice(store.requests(named), _MOST), query)
+    grants = await reading.find(lambda store, named: islice(store.grants(named), _MOST), query)
+    asked, granted = requests.items, grants.items
     with frame(REQUESTS, session, "/requests") as _:
         filters("/requests", given, [("environment", _("Environment")), ("user", _("Person"))], _, spans=False)
         with card(_("Requests")).classes("w-full q-mb-md"):
@@ -43,7 +47,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
             table(
                 columns,
                 rows,
-                empty=_("Nobody has asked for anything: `envtrail request install …`."),
+                empty=requests.fault or _("Nobody has asked for anything: `envtrail request install …`."),
                 links={2: lambda at: f"/requests/{asked[at].id}"},
             )
         with card(_("Approvals")).classes("w-full"):
@@ -60,7 +64,12 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
                 for item in granted
             ]
             columns = [_("Since"), _("Kind"), _("Person"), _("What"), _("Why"), _("Approved by"), _("Until")]
-            table(columns, rows, empty=_("No approval was given."), links={3: lambda at: f"/requests/{granted[at].id}"})
+            table(
+                columns,
+                rows,
+                empty=grants.fault or _("No approval was given."),
+                links={3: lambda at: f"/requests/{granted[at].id}"},
+            )
 
 
 async def one(session: Session, reading: Reading, desk: Desk, id_: str, now_ms: int) -> None:

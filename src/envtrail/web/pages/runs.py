@@ -25,7 +25,8 @@ _ID_LENGTH = 26
 async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """The list, newest first."""
     query = query_of(given, now_ms, limit=PAGE + 1)
-    found = await reading.ask(lambda store: list(store.runs(query)))
+    answer = await reading.find(lambda store, asked: store.runs(asked), query)
+    found = answer.items
     shown = found[:PAGE]
     with frame(TITLE, session, "/runs") as _:
         fields = [
@@ -64,7 +65,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
         table(
             columns,
             rows,
-            empty=_("No run fits. Take a longer time, or fewer words."),
+            empty=answer.fault or _("No run fits. Take a longer time, or fewer words."),
             links={2: lambda at: f"/runs/{shown[at].id}"},
         )
         if len(found) > PAGE:

@@ -38,14 +38,14 @@ class Seen(NamedTuple):
 async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """Logins, newest first."""
     query = query_of(given, now_ms, limit=_MOST, span="30d")
-    found = await reading.ask(lambda store: list(store.sessions(query)))
+    answer = await reading.find(lambda store, asked: store.sessions(asked), query)
     with frame(TITLE, session, "/sessions") as _:
         filters("/sessions", given, reading.fields([("user", _("Person"))], _), _)
-        show(found, _)
+        show(answer.items, _, fault=answer.fault)
 
 
-def show(found: list[Login], _: Translate) -> None:
-    """A table of logins."""
+def show(found: list[Login], _: Translate, *, fault: str | None = None) -> None:
+    """A table of logins; where there is none, the fault of the question, if there is one."""
     rows = [
         [
             show_time(item.started),
@@ -58,7 +58,12 @@ def show(found: list[Login], _: Translate) -> None:
         for item in found
     ]
     columns = [_("When"), _("Person"), _("Took"), _("Through"), _("From"), _("Session")]
-    table(columns, rows, empty=_("No login was recorded."), links={0: lambda at: f"/session?id={quote(found[at].id, safe='')}"})
+    table(
+        columns,
+        rows,
+        empty=fault or _("No login was recorded."),
+        links={0: lambda at: f"/session?id={quote(found[at].id, safe='')}"},
+    )
 
 
 async def one(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:

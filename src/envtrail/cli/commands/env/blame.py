@@ -12,7 +12,7 @@ from envtrail.cli.environments import find_environment, parse_point, snapshot_at
 from envtrail.cli.operations import whole
 from envtrail.cli.render import command_line, emit_json, emit_text, found_nothing, listing, safe
 from envtrail.environments.blame import Blame, blame_packages
-from envtrail.model.environment import normalise_name
+from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Operation
 from envtrail.model.times import show_time
 from envtrail.store.store import Query

@@ -22,7 +22,7 @@ from envtrail.environments.restore import (
     render_sources,
 )
 from envtrail.errors import ExitCode, UsageError
-from envtrail.model.places import place_of
+from envtrail.model.naming import place_of
 from envtrail.model.restoration import Restoration
 
 _FILES = {

@@ -14,7 +14,7 @@ from envtrail.cli.render import emit_json, emit_text, safe, show_bytes, style
 from envtrail.environments.find import identify
 from envtrail.environments.verify import FileFinding, Verification, attribute, verify_environment
 from envtrail.errors import ExitCode, InputError
-from envtrail.model.environment import normalise_name
+from envtrail.model.naming import normalise_name
 from envtrail.model.times import show_ms
 from envtrail.store.store import Query
 
