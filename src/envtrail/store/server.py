@@ -105,7 +105,7 @@ class StoreServer:
                 decision_bytes=Allowance(per_s=1024, most=256 * 1024),
             ),
             True: _Share(
-                events=1,
+                events=2,
                 queries=8,
                 decisions=Allowance(per_s=20, most=1000),
                 decision_bytes=Allowance(per_s=256 * 1024, most=16 << 20),
