@@ -291,6 +291,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("web.auditors", [], "names", "Who is `auditor`: reads everything, changes nothing."),
     Setting("web.members", ["*"], "names", "Who may come in to see what is their own."),
     Setting("web.accounts", "/etc/envtrail/accounts.json", "path", "The page's own accounts (`envtrail account`)."),
+    Setting("web.idle_s", 7200, "s", "A session in which nothing was opened for this long has ended."),
     Setting("web.pam", False, "", "The machine's accounts may come in: the agent asks PAM."),
     Setting("web.pam_service", "envtrail", "name", "File in /etc/pam.d."),
     Setting("web.oidc_issuer", "", "URL", "People may come in through this OpenID provider; empty: none."),

@@ -6,7 +6,7 @@ from itertools import chain
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.login_lab import UNSET, Kept, line, login, user
+from login_lab import UNSET, Kept, line, login, user
 
 SERVICES = [
     ("/usr/sbin/sshd", "terminal=ssh"),

@@ -23,7 +23,7 @@ def grant_of(**words: object) -> Grant:
         "action": "install",
         "packages": ["torch>=2"],
         "dependencies": True,
-        "until_ms": 1 << 50,
+        "until_ms": 1 << 47,
         "uses": None,
         "why": "w",
     }

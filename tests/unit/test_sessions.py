@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
-from tests.support.login_lab import BASE_S, UNSET, Kept, line, login, user
+from login_lab import BASE_S, UNSET, Kept, line, login, user
 
 from envtrail.interpret import sessions
 from envtrail.interpret.logins import service_of

@@ -24,24 +24,32 @@ def test_the_wait_grows_never_beyond_its_bound_and_always_ends(gaps: list[float]
     wrong = 0
     for gap in gaps:
         now[0] += gap
-        wait = tries.wait_s(NAME)
+        wait = tries.begin(NAME)
         assert 0 <= wait <= 60
         if wrong < 3:
             assert wait == 0
-        if wait == 0:
-            tries.note_wrong(NAME)
-            wrong += 1
+        wrong += wait == 0
     now[0] += 61
-    assert tries.wait_s(NAME) == 0
+    assert tries.begin(NAME) == 0
     tries.note_right(NAME)
-    tries.note_wrong(NAME)
-    assert tries.wait_s(NAME) == 0
+    assert [tries.begin(NAME) for _ in range(3)] == [0, 0, 0]
+    assert tries.begin(NAME) > 0
+
+
+def test_a_try_is_counted_before_it_is_checked() -> None:
+    tries = Tries(lambda: 0.0)
+    keys = [*NAME, ("all", Limit(free=100, longest_s=60))]
+    assert [tries.begin(keys) == 0 for _ in range(50)].count(True) == 3
+    tries.forgive(keys)
+    tries.forgive(keys)
+    assert tries.begin(keys) == 0, "what was not checked after all is not counted"
+    assert tries._wrong["all"][0] == 2
 
 
 def test_it_remembers_no_more_than_it_has_room_for() -> None:
     tries = Tries(lambda: 0.0)
     for at in range(20_000):
-        tries.note_wrong([(f"name {at}", NAME[0][1])] * 1)
+        tries.begin([(f"name {at}", NAME[0][1])])
     assert len(tries._wrong) == 10_000
 
 

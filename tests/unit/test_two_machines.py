@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.support.login_lab import BASE_S, login, user
+from login_lab import BASE_S, login, user
 
 from envtrail.core import Assembler, event_schema
 from envtrail.interpret.begun import Begun

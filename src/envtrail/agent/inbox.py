@@ -6,6 +6,7 @@ import os
 import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from envtrail.store.directory import groups_of
 from envtrail.store.store import Viewer
 
 _WAIT_S = 20
+_MOST_A_TURN = 32
+"""Decisions that the loop makes before it reads records again."""
 
 
 class Letter:
@@ -70,25 +73,31 @@ class Inbox:
         self._letters.put(letter)
         try:
             return letter.answer.result(_WAIT_S)
-        except TimeoutError:
-            raise CannotRunError("the agent has not answered in time", hint="`envtrail status` says how it is") from None
+        except FutureTimeoutError:
+            if letter.answer.cancel():  # else it is being decided now
+                raise CannotRunError(
+                    f"the agent has not decided within {_WAIT_S} s, and will not", hint="`envtrail status` says how it is"
+                ) from None
+            return letter.answer.result(_WAIT_S)
 
     def asks_about(self, viewer: Viewer, pid: int, prefix: str) -> bool:
         """Whether whoever runs a process may decide about an environment."""
         return self.may_decide(person_behind(viewer, pid), prefix)
 
-    def take(self) -> Iterator[Letter]:
-        """What has come since the last call."""
-        while True:
+    def take(self, most: int = _MOST_A_TURN) -> Iterator[Letter]:
+        """What has come since the last call and is still waited for; the rest of many waits for the next call."""
+        for _ in range(most):
             try:
-                yield self._letters.get_nowait()
+                letter = self._letters.get_nowait()
             except queue.Empty:
                 return
+            if letter.answer.set_running_or_notify_cancel():
+                yield letter
 
     def close(self) -> None:
         """Nothing is answered any more."""
         self._is_closed = True
-        for letter in self.take():
+        for letter in self.take(self._letters.qsize() + 1):
             letter.answer.set_exception(CannotRunError("the agent is ending", hint="try again when it runs"))
 
 

@@ -37,16 +37,19 @@ class PamCheck:
             CannotRunError: PAM cannot be asked here.
         """
         keys = keys_of(given.name, given.address)
-        with self._lock:
-            wait_s = self._tries.wait_s(keys)
-            if wait_s > 0:
-                return Checked(is_right=False, wait_s=wait_s)
-            uid = self._ask(given)
-            if uid is None:
-                self._tries.note_wrong(keys)
-                return Checked(is_right=False)
-            self._tries.note_right(keys[:1])
-            return Checked(is_right=True, uid=uid)
+        wait_s = self._tries.begin(keys)
+        if wait_s > 0:
+            return Checked(is_right=False, wait_s=wait_s)
+        try:
+            with self._lock:
+                uid = self._ask(given)
+        except CannotRunError:
+            self._tries.forgive(keys)
+            raise
+        if uid is None:
+            return Checked(is_right=False)
+        self._tries.note_right(keys)
+        return Checked(is_right=True, uid=uid)
 
     def _ask(self, given: Credentials) -> int | None:
         try:

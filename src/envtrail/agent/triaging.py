@@ -9,8 +9,11 @@ from envtrail.model.decision import Decided, Looked, Mute, Person, Triage, Unmut
 from envtrail.model.finding import Suppression
 from envtrail.model.identity import Identity, Role
 from envtrail.model.ids import make_ulid
+from envtrail.model.look import look_of
 from envtrail.model.observation import FindingTriaged, LooksMade, Observation, SuppressionSet
 from envtrail.store.state import State
+
+_DAY_MS = 86_400_000
 
 
 def triage(decision: Triage | Mute | Unmute, by: Person, now_ms: int, state: State) -> tuple[list[Observation], Decided]:
@@ -62,14 +65,21 @@ def triage(decision: Triage | Mute | Unmute, by: Person, now_ms: int, state: Sta
 
 
 def note_looks(looked: Looked, by: Person, now_ms: int) -> tuple[list[Observation], Decided]:
-    """The page says who looked; anybody else may say it of themselves."""
+    """The page says who looked, and when; anybody else reports of themselves, and of the last day.
+
+    Raises:
+        UsageError: there is nothing, or it was at another time.
+    """
     if not looked.looks:
-        raise UsageError("nobody looked at anything", hint="at least one look")
-    looks = looked.looks
+        raise UsageError("no access was reported", hint="at least one entry")
+    seen = [msgspec.structs.replace(one, time_ms=min(one.time_ms, now_ms)) for one in looked.looks]
     if not by.is_page:
+        if any(one.time_ms < now_ms - _DAY_MS for one in seen):
+            raise UsageError("an access of more than a day ago was reported", hint="only the web UI reports such entries")
         role = Role.ADMIN if by.is_admin else Role.MEMBER
         themselves = Identity(name=by.name, role=role, uid=by.uid, method="link")
-        looks = [msgspec.structs.replace(look, by=themselves) for look in looks]
+        seen = [msgspec.structs.replace(one, by=themselves) for one in seen]
+    looks = [look_of(one, at_ms=now_ms) for one in seen]
     return [LooksMade(time_ms=now_ms, looks=looks)], Decided(what="looks", id=looks[-1].id, said=f"{len(looks)} looks are noted")
 
 

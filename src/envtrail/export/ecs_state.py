@@ -15,7 +15,7 @@ from envtrail.model.finding import Suppression
 from envtrail.model.look import Look
 from envtrail.model.naming import normalise_name
 from envtrail.model.run import Session
-from envtrail.model.times import to_ms, to_rfc3339
+from envtrail.model.times import bounded_ms, to_ms, to_rfc3339
 
 State = Environment | Holding | SnapshotRef | Session | Request | Grant | Suppression | Look
 
@@ -125,6 +125,8 @@ def _tell_terms(body: dict[str, Any], item: Request | Grant) -> None:
 def _tell_look(body: dict[str, Any], item: Look) -> None:
     body["message"] = f"{item.by.name} looked at {item.what}" + (f" of {item.user}" if item.user else "")
     body["event"] |= {"kind": "event", "category": ["web"], "type": ["access"], "action": "look"}
+    if item.time_ms != bounded_ms(item.time_ms):
+        body["event"]["reason"] = f"{item.time_ms} ms, as it was reported, is no moment; `@timestamp` is the nearest one"
     tell_user(body, item.by.name, item.by.uid)
     if item.user is not None:
         body["related"]["user"] = sorted({item.by.name, item.user})

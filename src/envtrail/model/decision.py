@@ -2,90 +2,93 @@
 
 from __future__ import annotations
 
-from typing import Union
+from typing import Annotated, Union
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from envtrail.model.bounds import Block, Line, Number, TimeMs, Word
 from envtrail.model.finding import Status
-from envtrail.model.look import Look
+from envtrail.model.look import Seen
+
+_Words = Annotated[list[Line], Meta(max_length=1000)]
 
 
 class _Decision(Struct, frozen=True, kw_only=True, tag_field="do", forbid_unknown_fields=True):
-    why: str = ""
+    why: Line = ""
 
 
 class Ask(_Decision, frozen=True, kw_only=True, tag="ask"):
     """May somebody change an environment?"""
 
-    prefix: str
-    action: str
-    packages: list[str] = []
+    prefix: Line
+    action: Word
+    packages: _Words = []
     dependencies: bool = True
-    until_ms: int
-    uses: int | None = None
-    user: str | None = None
+    until_ms: TimeMs
+    uses: Union[Number, None] = None
+    user: Union[Word, None] = None
     """For somebody else: root only."""
 
 
 class Approve(_Decision, frozen=True, kw_only=True, tag="approve"):
     """Yes, to a request, or afterwards to an operation; by its whole id."""
 
-    request: str | None = None
-    operation: str | None = None
-    signature: str | None = None
+    request: Union[Word, None] = None
+    operation: Union[Word, None] = None
+    signature: Union[Block, None] = None
     """Armoured SSHSIG over `signed_bytes` of the terms."""
 
 
 class Deny(_Decision, frozen=True, kw_only=True, tag="deny"):
     """No, to a request."""
 
-    request: str
+    request: Word
 
 
 class Revoke(_Decision, frozen=True, kw_only=True, tag="revoke"):
     """A grant stands no longer."""
 
-    grant: str
+    grant: Word
 
 
 class BreakGlass(_Decision, frozen=True, kw_only=True, tag="break_glass"):
     """It cannot wait: a grant without anybody's yes, told to everybody."""
 
-    prefix: str
-    action: str = "any"
-    packages: list[str] = []
+    prefix: Line
+    action: Word = "any"
+    packages: _Words = []
 
 
 class Triage(_Decision, frozen=True, kw_only=True, tag="triage"):
     """Where a finding stands."""
 
-    finding: str
+    finding: Word
     status: Status
-    assignee: str | None = None
+    assignee: Union[Word, None] = None
 
 
 class Mute(_Decision, frozen=True, kw_only=True, tag="mute"):
     """Not this again until a moment."""
 
-    detection: str
-    until_ms: int
-    owner: str | None = None
+    detection: Line
+    until_ms: TimeMs
+    owner: Union[Word, None] = None
     """Who answers for it; the one who mutes, where it is not given."""
-    users: list[str] = []
-    environments: list[str] = []
-    packages: list[str] = []
+    users: _Words = []
+    environments: _Words = []
+    packages: _Words = []
 
 
 class Unmute(_Decision, frozen=True, kw_only=True, tag="unmute"):
     """A suppression ends now."""
 
-    suppression: str
+    suppression: Word
 
 
 class Looked(_Decision, frozen=True, kw_only=True, tag="looked"):
     """The page showed somebody what is not their own."""
 
-    looks: list[Look]
+    looks: Annotated[list[Seen], Meta(max_length=1000)]
 
 
 Decision = Union[Ask, Approve, Deny, Revoke, BreakGlass, Triage, Mute, Unmute, Looked]

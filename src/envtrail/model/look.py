@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal, Union
+
 from msgspec import Struct
 
+from envtrail.model.bounds import Line, TimeMs
 from envtrail.model.identity import Identity
 from envtrail.model.ids import make_ulid
+from envtrail.model.times import bounded_ms
 
 
 class Look(Struct, frozen=True, kw_only=True):
@@ -24,7 +28,38 @@ class Look(Struct, frozen=True, kw_only=True):
     """One operation, run or environment by name; null: a list."""
 
 
+class Seen(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a client reports of it: the id is the agent's to make, and the bounds are checked where it is decoded."""
+
+    time_ms: TimeMs
+    by: Identity
+    what: Literal["operations", "runs", "sessions", "events", "findings", "requests", "grants"]
+    user: Union[Line, None] = None
+    environment: Union[Line, None] = None
+    item: Union[Line, None] = None
+
+
+def look_of(seen: Seen | Look, *, at_ms: int) -> Look:
+    """An entry with the id that follows from what it is, whatever id it came with.
+
+    Args:
+        seen: What was reported.
+        at_ms: When it came: its id is of this moment where its own time is none that a calendar has.
+    """
+    time_ms = seen.time_ms if seen.time_ms == bounded_ms(seen.time_ms) else at_ms
+    id_ = make_ulid(time_ms, "look", seen.by.name, seen.what, seen.user or "", seen.environment or "", seen.item or "")
+    return Look(
+        id=id_,
+        time_ms=seen.time_ms,
+        by=seen.by,
+        what=seen.what,
+        user=seen.user,
+        environment=seen.environment,
+        item=seen.item,
+    )
+
+
 def make_look(by: Identity, what: str, time_ms: int, *, user: str | None, environment: str | None, item: str | None) -> Look:
-    """Its id follows from what it is."""
-    id_ = make_ulid(time_ms, "look", by.name, what, user or "", environment or "", item or "")
-    return Look(id=id_, time_ms=time_ms, by=by, what=what, user=user, environment=environment, item=item)
+    """An entry of now."""
+    made = Look(id="", time_ms=time_ms, by=by, what=what, user=user, environment=environment, item=item)
+    return look_of(made, at_ms=time_ms)

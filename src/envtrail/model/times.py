@@ -4,21 +4,37 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+EARLIEST_MS = -62_135_596_800_000
+"""The beginning of the year 1."""
+LATEST_MS = 253_402_300_799_999
+"""The end of the year 9999, the last that RFC 3339 and `datetime` can write."""
+
 
 def to_ms(text: str) -> int:
     """Milliseconds since the epoch of a moment in RFC 3339."""
     return round(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
 
 
+def bounded_ms(time_ms: int) -> int:
+    """The nearest moment that a calendar has: what others wrote may be any number."""
+    return min(max(time_ms, EARLIEST_MS), LATEST_MS)
+
+
 def to_rfc3339(time_ms: int) -> str:
-    """`2026-11-23T08:29:32.690Z` (RFC 3339, UTC, ms)."""
+    """`2026-11-23T08:29:32.690Z` (RFC 3339, UTC, ms); a number that is no such moment is written as the nearest one that is."""
+    time_ms = bounded_ms(time_ms)
     moment = datetime.fromtimestamp(time_ms // 1000, tz=timezone.utc)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
+    return f"{moment.isoformat()[:19]}.{time_ms % 1000:03d}Z"
 
 
 def show_ms(time_ms: int) -> str:
-    """Ms since the epoch → local time of this machine with its offset."""
-    return datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+    """Ms since the epoch → local time of this machine with its offset; a number that is no moment is shown as it is."""
+    if time_ms != bounded_ms(time_ms):
+        return f"{time_ms} ms"
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+    except (OverflowError, ValueError):  # a day that begins or ends outside, in this zone
+        return to_rfc3339(time_ms)
 
 
 def show_time(text: str) -> str:

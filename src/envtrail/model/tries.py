@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from threading import Lock
 
 from msgspec import Struct
 
@@ -29,26 +30,41 @@ class Tries:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._lock = Lock()
         self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
-    def wait_s(self, keys: Sequence[tuple[str, Limit]]) -> float:
-        """How long the next try must wait; 0: it may be made."""
-        now = self._clock()
-        return max((self._left_s(key, limit, now) for key, limit in keys), default=0.0)
+    def begin(self, keys: Sequence[tuple[str, Limit]]) -> float:
+        """Count a try as wrong before it is checked: of many at once no more are checked than of as many in turn.
 
-    def note_wrong(self, keys: Sequence[tuple[str, Limit]]) -> None:
-        """A try was wrong."""
+        Returns:
+            How long it must wait; it is then not to be checked, and not counted. 0: check it, and say what came of it.
+        """
         now = self._clock()
-        for key, _ in keys:
-            count, last = self._wrong.pop(key, (0, now))
-            self._wrong[key] = (count + 1 if now - last < _FORGET_S else 1, now)
-        while len(self._wrong) > _MOST_KEYS:
-            self._wrong.popitem(last=False)
+        with self._lock:
+            wait_s = max((self._left_s(key, limit, now) for key, limit in keys), default=0.0)
+            if wait_s <= 0:
+                for key, _ in keys:
+                    count, last = self._wrong.pop(key, (0, now))
+                    self._wrong[key] = (count + 1 if now - last < _FORGET_S else 1, now)
+                while len(self._wrong) > _MOST_KEYS:
+                    self._wrong.popitem(last=False)
+            return wait_s
+
+    def forgive(self, keys: Sequence[tuple[str, Limit]]) -> None:
+        """A try that was counted was not wrong."""
+        with self._lock:
+            for key, _ in keys:
+                count, last = self._wrong.get(key, (0, 0.0))
+                if count > 1:
+                    self._wrong[key] = (count - 1, last)
+                else:
+                    self._wrong.pop(key, None)
 
     def note_right(self, keys: Sequence[tuple[str, Limit]]) -> None:
-        """A try was right: these keys begin anew."""
-        for key, _ in keys:
-            self._wrong.pop(key, None)
+        """A try that was counted was right: its first key, the name, begins anew."""
+        self.forgive(keys[1:])
+        with self._lock:
+            self._wrong.pop(keys[0][0], None)
 
     def _left_s(self, key: str, limit: Limit, now: float) -> float:
         count, last = self._wrong.get(key, (0, now))

@@ -12,7 +12,7 @@ import msgspec
 from envtrail.model.approval import Approval, Grant, Request, RequestStatus, Terms
 from envtrail.model.finding import Finding, Level, Status, Suppression
 from envtrail.model.ids import lowest_id
-from envtrail.model.look import Look
+from envtrail.model.look import Look, look_of
 from envtrail.model.naming import is_environment, is_person
 from envtrail.model.observation import (
     FindingMade,
@@ -28,6 +28,7 @@ from envtrail.model.observation import (
     SuppressionSet,
 )
 from envtrail.model.operation import Operation
+from envtrail.model.times import bounded_ms
 from envtrail.store.conditions import environment_condition, user_condition
 from envtrail.store.knowing import unshared_numbers
 from envtrail.store.store import Query
@@ -88,11 +89,13 @@ class Decisions:
             case SuppressionSet():
                 item = observation.suppression
                 self._database.execute(
-                    "INSERT OR REPLACE INTO suppressions VALUES (?, ?, ?)", (item.id, item.until_ms, _encode(item))
+                    "INSERT OR REPLACE INTO suppressions VALUES (?, ?, ?)", (item.id, bounded_ms(item.until_ms), _encode(item))
                 )
             case LooksMade():
-                rows = [(look.id, _encode(look)) for look in observation.looks]
-                self._database.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?)", rows)
+                # The id is made anew: a client of the first version chose it. What is there already stays as it is.
+                looks = [look_of(look, at_ms=observation.time_ms) for look in observation.looks]
+                rows = [(look.id, _encode(look)) for look in looks]
+                self._database.executemany("INSERT OR IGNORE INTO looks VALUES (?, ?)", rows)
             case RequestMade():
                 self._put_request(observation.request)
             case RequestApproved() | RequestDenied():
@@ -159,7 +162,7 @@ class Decisions:
     def _give(self, grant: Grant) -> None:
         self._database.execute(
             "INSERT OR REPLACE INTO grants VALUES (?, ?, ?, ?, ?)",
-            (grant.id, grant.terms.prefix, grant.terms.uid, grant.terms.until_ms, _encode(grant)),
+            (grant.id, grant.terms.prefix, grant.terms.uid, bounded_ms(grant.terms.until_ms), _encode(grant)),
         )
         found = find_request(self._database, grant.request) if grant.request else None
         if found is not None:

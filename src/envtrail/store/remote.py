@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -57,8 +58,10 @@ class RemoteStore(AskedStore):
                     f"the service does not answer on `{self._path}`: {fault.strerror}",
                     hint="is it running? `systemctl status envtrail`",
                 ) from None
-            connection.sendall(msgspec.json.encode({"method": method, "on_behalf": self._on_behalf, **words}) + b"\n")
-            with connection.makefile("rb") as lines:
+            # Where it refuses the connection, it says why and takes nothing: the answer is read all the same.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(msgspec.json.encode({"method": method, "on_behalf": self._on_behalf, **words}) + b"\n")
+            with suppress(ConnectionResetError), connection.makefile("rb") as lines:
                 for line in lines:
                     if line.startswith(b'{"end":'):
                         return

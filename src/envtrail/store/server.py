@@ -6,34 +6,56 @@ which runs as root or as an account of its own, may say of whom it asks.
 
 from __future__ import annotations
 
-import contextlib
 import grp
 import pwd
-import socket
-import socketserver
-import struct
-import threading
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from envtrail.errors import CannotRunError, EnvtrailError
+from envtrail.errors import CannotRunError, EnvtrailError, UsageError
 from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.decision import Decided, Decision
 from envtrail.model.identity import Identity
+from envtrail.store.connections import Connection, GoneError, Limits, Listener, Peer
 from envtrail.store.directory import uid_of_name
 from envtrail.store.embedded import EmbeddedStore
+from envtrail.store.shares import Allowance, Turns
 from envtrail.store.store import Viewer
 from envtrail.store.viewing import Request, answer, viewer_for
 
 Decide = Callable[[Decision, Viewer, int], Decided]
 Check = Callable[[Credentials], Checked]
 MayDecide = Callable[[Viewer, int, str], bool]
-MAX_REQUEST_BYTES = 64 * 1024
-_TIMEOUT_S = 30
-_CREDENTIALS = struct.Struct("3i")
+_WAIT_S = 20.0
+
+
+class _Share:
+    """What some of those who ask have in common: turns for queries, an allowance for what becomes evidence."""
+
+    def __init__(self, *, events: int, queries: int, decisions: Allowance, decision_bytes: Allowance) -> None:
+        self._events = Turns(together=events, each=1, wait_s=_WAIT_S)
+        """Each such query holds events of the open segment in memory."""
+        self._queries = Turns(together=queries, each=max(1, queries // 2), wait_s=_WAIT_S)
+        self._decisions = decisions
+        self._decision_bytes = decision_bytes
+
+    def turns(self, method: str) -> Turns:
+        return self._events if method == "events" else self._queries
+
+    def take_decision(self, key: Hashable, size_bytes: int) -> None:
+        """Count what is to be written to the evidence.
+
+        Raises:
+            CannotRunError: it was too much lately.
+        """
+        wait_s = max(self._decisions.take(key, 1), self._decision_bytes.take(key, size_bytes))
+        if wait_s > 0:
+            raise CannotRunError(
+                "too many requests, decisions or access-log entries of one user came lately",
+                hint=f"try again in {wait_s:.0f} s",
+            )
 
 
 class StoreServer:
@@ -53,6 +75,9 @@ class StoreServer:
         OSError: the socket cannot be made.
     """
 
+    limits = Limits()
+    """Connections, and how long they may take."""
+
     def __init__(
         self,
         path: Path,
@@ -65,66 +90,83 @@ class StoreServer:
         check: Check | None = None,
         may_decide: MayDecide = lambda *_: False,
     ) -> None:
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-
-        class Handler(socketserver.StreamRequestHandler):
-            timeout = _TIMEOUT_S
-
-            def handle(self) -> None:
-                with contextlib.suppress(OSError):
-                    self._answer()
-
-            def _answer(self) -> None:
-                line = self.rfile.readline(MAX_REQUEST_BYTES)
-                try:
-                    request = msgspec.json.decode(line, type=Request)
-                    viewer, pid = viewer_of(self.connection, group, page_account)
-                    if request.on_behalf is not None:
-                        viewer = _spoken_for(request.on_behalf, viewer, is_separated)
-                    if request.credentials is not None:
-                        self._say(_checked(check, request.credentials, viewer))
-                    elif request.decision is not None:
-                        self._say(_decided(decide, request.decision, viewer, pid))
-                    else:
-                        self._tell(request, viewer, pid)
-                    self._say({"end": True})
-                except msgspec.DecodeError as fault:
-                    self._say({"error": {"id": "usage", "message": f"no request: {fault}", "hint": None}})
-                except EnvtrailError as fault:
-                    self._say({"error": {"id": fault.id, "message": fault.message, "hint": fault.hint}})
-
-            def _tell(self, request: Request, viewer: Viewer, pid: int) -> None:
-                store = EmbeddedStore(folder)
-                try:
-                    for item in answer(store, request, viewer, lambda prefix: may_decide(viewer, pid, prefix)):
-                        self._say(item)
-                finally:
-                    store.close()
-
-            def _say(self, item: Any) -> None:
-                self.wfile.write(msgspec.json.encode(item) + b"\n")
-
-        class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-            daemon_threads = True
-
-        self._server = Server(str(path), Handler)
-        path.chmod(0o666)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="store-socket", daemon=True)
-        self._thread.start()
+        self._folder = folder
+        self._group = group
+        self._page_account = page_account
+        self._is_separated = is_separated
+        self._decide = decide
+        self._check = check
+        self._may_decide = may_decide
+        self._shares = {
+            False: _Share(
+                events=2,
+                queries=8,
+                decisions=Allowance(per_s=0.2, most=30),
+                decision_bytes=Allowance(per_s=1024, most=256 * 1024),
+            ),
+            True: _Share(
+                events=2,
+                queries=8,
+                decisions=Allowance(per_s=20, most=1000),
+                decision_bytes=Allowance(per_s=256 * 1024, most=16 << 20),
+            ),
+        }
+        """By whether it is root, the web UI's account or the service's group."""
+        self._listener = Listener(path, self._serve, self.limits, lambda uid: is_page(uid, page_account))
 
     def close(self) -> None:
         """Stop answering and remove the socket."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._path.unlink(missing_ok=True)
+        self._listener.close()
 
+    def _serve(self, connection: Connection) -> None:
+        try:
+            line = connection.read_request()
+            if not line:
+                return
+            self._answer(connection, line)
+            connection.say({"end": True})
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as fault:
+            connection.say_fault(
+                UsageError(f"the request is not understood: {fault}", hint="client and service must be of the same version")
+            )
+        except EnvtrailError as fault:
+            connection.say_fault(fault)
+        except GoneError:
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever one asks, the others are answered
+            traceback.print_exc()
+            connection.say_fault(EnvtrailError(f"the service failed: {type(fault).__name__}", hint="its journal says more"))
+        connection.flush()
 
-def _decided(decide: Decide | None, decision: Decision, viewer: Viewer, pid: int) -> Decided:
-    if decide is None:
-        raise CannotRunError("nothing may be decided over this socket", hint="ask the service's")
-    return decide(decision, viewer, pid)
+    def _answer(self, connection: Connection, line: bytes) -> None:
+        request = msgspec.json.decode(line, type=Request)
+        peer = connection.peer
+        viewer = viewer_of(peer, self._group, self._page_account)
+        share = self._shares[viewer.sees_everything]
+        key: Hashable = viewer.uid
+        if request.on_behalf is not None:
+            viewer = _spoken_for(request.on_behalf, viewer, self._is_separated)
+            key = request.on_behalf.name
+        if request.credentials is not None:
+            connection.say(_checked(self._check, request.credentials, viewer))
+        elif request.decision is not None:
+            if self._decide is None:
+                raise CannotRunError("nothing may be decided over this socket", hint="ask the service's")
+            # Of whom the page speaks, each has what a user of the machine has.
+            (share if key == peer.uid else self._shares[False]).take_decision(key, len(line))
+            connection.say(self._decide(request.decision, viewer, peer.pid))
+        else:
+            with share.turns(request.method).turn(key):
+                self._tell(connection, request, viewer)
+
+    def _tell(self, connection: Connection, request: Request, viewer: Viewer) -> None:
+        store = EmbeddedStore(self._folder)
+        try:
+            for item in answer(store, request, viewer, lambda prefix: self._may_decide(viewer, connection.peer.pid, prefix)):
+                connection.say(item)
+            connection.flush()
+        finally:
+            store.close()
 
 
 def _checked(check: Check | None, given: Credentials, page: Viewer) -> Checked:
@@ -143,11 +185,15 @@ def _spoken_for(identity: Identity, page: Viewer, is_separated: bool) -> Viewer:
     return viewer_for(identity, is_separated=is_separated)
 
 
-def viewer_of(connection: socket.socket, group: str, page_account: str) -> tuple[Viewer, int]:
-    """Who is at the other end, as the kernel says, and in which process."""
-    pid, uid, gid = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    may_speak = uid == 0 or (page_account != "" and uid == uid_of_name(page_account))
-    return Viewer(uid=uid, sees_everything=may_speak or _is_member(uid, gid, group), may_speak=may_speak), pid
+def is_page(uid: int, page_account: str) -> bool:
+    """Whether a user may be the page, which says who is before it."""
+    return uid == 0 or (page_account != "" and uid == uid_of_name(page_account))
+
+
+def viewer_of(peer: Peer, group: str, page_account: str) -> Viewer:
+    """What whoever is at the other end may see."""
+    may_speak = is_page(peer.uid, page_account)
+    return Viewer(uid=peer.uid, sees_everything=may_speak or _is_member(peer.uid, peer.gid, group), may_speak=may_speak)
 
 
 def _is_member(uid: int, gid: int, group: str) -> bool:

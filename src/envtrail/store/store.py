@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol, Union
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from envtrail.model.approval import Grant, Request
+from envtrail.model.bounds import AnyTimeMs, BigNumber, KernelNumber, Line, Number, Word
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
-from envtrail.model.finding import Finding, Suppression
+from envtrail.model.finding import Finding, Level, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.identity import Identity, Right
@@ -18,51 +19,56 @@ from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
 from envtrail.store.agent_status import AgentStatus
 
+LevelName = Annotated[str, Meta(pattern=f"^({'|'.join(Level)})$")]
+
 
 class Query(Struct, frozen=True, kw_only=True):
-    """Which operations, runs, sessions or events; every condition that is given must hold."""
+    """Which operations, runs, sessions or events; every condition that is given must hold.
 
-    host: str | None = None
+    Bounds are checked where a message is decoded.
+    """
+
+    host: Union[Word, None] = None
     """Name of the machine."""
-    environment: str | None = None
+    environment: Union[Line, None] = None
     """A prefix, or the last part of one; of a fleet also `HOST:PREFIX`."""
-    user: str | None = None
+    user: Union[Word, None] = None
     """Name or uid."""
-    tool: str | None = None
-    package: str | None = None
+    tool: Union[Word, None] = None
+    package: Union[Word, None] = None
     """Changed; or requested by name, by operations whose changes are not recorded."""
     unrecorded: bool = False
     """Only those whose changes are not recorded (operations)."""
-    outcome: str | None = None
-    kind: str | None = None
-    since_ms: int | None = None
-    until_ms: int | None = None
-    text: str | None = None
+    outcome: Union[Word, None] = None
+    kind: Union[Word, None] = None
+    since_ms: Union[AnyTimeMs, None] = None
+    until_ms: Union[AnyTimeMs, None] = None
+    text: Union[Line, None] = None
     """Substring of the command line (operations, runs) or of the records (events)."""
-    key: str | None = None
+    key: Union[Word, None] = None
     """Rule key (events)."""
-    program: str | None = None
+    program: Union[Line, None] = None
     """Path of a script, or the last part of one, or name of a module (runs)."""
-    sha256: str | None = None
+    sha256: Union[Word, None] = None
     """Of a script's content (runs)."""
-    snapshot: str | None = None
+    snapshot: Union[Word, None] = None
     """Digest of a snapshot, or the beginning of it (runs)."""
-    detection: str | None = None
+    detection: Union[Line, None] = None
     """Name or id of the rule (findings)."""
-    id_prefix: str | None = None
+    id_prefix: Union[Line, None] = None
     """Beginning of an id (findings, requests, grants)."""
-    status: str | None = None
+    status: Union[Word, None] = None
     """Of findings and requests."""
-    level: str | None = None
+    level: Union[LevelName, None] = None
     """This bad or worse (findings)."""
     everything: bool = False
     """The distribution's own programs, and each run of a loop, too (runs)."""
-    pid: int | None = None
-    session: int | None = None
+    pid: Union[Number, None] = None
+    session: Union[KernelNumber, None] = None
     """The kernel's `ses` (events)."""
-    tracked_image: int | None = None
-    limit: int | None = None
-    before_id: str | None = None
+    tracked_image: Union[BigNumber, None] = None
+    limit: Union[Number, None] = None
+    before_id: Union[Line, None] = None
     """Keyset: only what is older than this id."""
     oldest_first: bool = False
 

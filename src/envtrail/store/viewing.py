@@ -13,8 +13,9 @@ from typing import Any, TypeVar, Union
 
 import msgspec
 
-from envtrail.errors import EnvtrailError
+from envtrail.errors import UsageError
 from envtrail.model.approval import Terms
+from envtrail.model.bounds import AnyTimeMs, Line, Word
 from envtrail.model.credentials import Credentials
 from envtrail.model.decision import Decision
 from envtrail.model.heartbeat import Heartbeat
@@ -33,13 +34,13 @@ _T = TypeVar("_T")
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What may be asked."""
 
-    method: str
+    method: Word
     query: Query = Query()
     with_records: bool = False
     with_gone: bool = False
     past: bool = True
-    text: str = ""
-    at_ms: int | None = None
+    text: Line = ""
+    at_ms: Union[AnyTimeMs, None] = None
     decision: Union[Decision, None] = None
     credentials: Union[Credentials, None] = None
     """Are they right? Taken from the page only."""
@@ -111,7 +112,7 @@ def answer(store: Store, request: Request, viewer: Viewer, may_decide: Callable[
     }
     method = methods.get(request.method)
     if method is None:
-        raise EnvtrailError(f"the service has no method `{request.method[:40]}`")
+        raise UsageError(f"the service has no method `{request.method}`", hint="client and service must be of the same version")
     return method()
 
 

@@ -2,6 +2,8 @@
 
 References:
     https://owasp.org/www-project-cheat-sheets/cheatsheets/Session_Management_Cheat_Sheet
+    https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
+    https://fetch.spec.whatwg.org/#append-a-request-origin-header
     https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
@@ -25,10 +27,11 @@ from envtrail.model.identity import Identity, Right
 
 COOKIE = "envtrail_session"
 SESSION_S = 12 * 3600
-IDLE_S = 2 * 3600
 _MOST_SESSIONS = 200
-_TRIES = 20
-"""Wrong tokens in a minute, from anybody, before everybody waits."""
+_SOCKET = "/_nicegui_ws/"
+"""The toolkit's socket: an open page uses it without anybody being there, so it does not keep a session alive."""
+_OPEN_LOGIN = '42["open",{"path":"/login","new_tab":false}]'
+"""A message of the toolkit's socket (socket.io): the browser goes to the page for signing in."""
 _OPEN = ("/healthz", "/login", "/login/oidc", "/login/oidc/done")
 _LONGEST_NAME = 64
 # What the toolkit cannot do without is allowed by name: it compiles its templates in the browser and sets styles in place.
@@ -40,7 +43,8 @@ HEADERS = {
     "Content-Security-Policy": _CSP,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    # Not `no-referrer`: a browser then sends `Origin: null` with this page's own forms. Other sites are told nothing either way.
+    "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -65,6 +69,7 @@ class Doors:
 
     Args:
         owner: Who started the page: the link is theirs.
+        idle_s: A session that nobody used for this long has ended.
         is_separated: `web.separate_administrators`.
         clock: Seconds that only go on.
         on_used: Told of the next link when one was used.
@@ -75,6 +80,7 @@ class Doors:
         self,
         *,
         owner: Identity,
+        idle_s: float,
         is_separated: bool = False,
         clock: Any = time.monotonic,
         on_used: Callable[[str], None] = lambda _: None,
@@ -82,12 +88,12 @@ class Doors:
     ) -> None:
         self._of_token = of_token
         self._owner = owner
+        self._idle_s = idle_s
         self._is_separated = is_separated
         self._clock = clock
         self._on_used = on_used
         self._sessions: dict[str, Session] = {}
         self._link = secrets.token_urlsafe(32)
-        self._wrong: list[float] = []
         self.api_token = secrets.token_urlsafe(32)
 
     @property
@@ -96,13 +102,11 @@ class Doors:
         return self._link
 
     def enter(self, token: str) -> Session | None:
-        """A session for whoever has the link; the link is then used up. Null for a wrong one, and while too many were wrong."""
-        now = self._clock()
-        self._wrong = [moment for moment in self._wrong if moment > now - 60]
-        if len(self._wrong) >= _TRIES:
-            return None
+        """A session for whoever has the link; the link is then used up. None for a wrong token.
+
+        Wrong tokens are not counted: 256 random bits cannot be guessed, and a count would let others make the link unusable.
+        """
         if not hmac.compare_digest(token.encode(), self._link.encode()):
-            self._wrong.append(now)
             return None
         self._link = secrets.token_urlsafe(32)
         self._on_used(self._link)
@@ -118,18 +122,23 @@ class Doors:
         self._sessions[session.id] = session
         return session
 
-    def find(self, headers: Headers) -> Session | None:
-        """The session that a request belongs to."""
+    def find(self, headers: Headers, *, is_use: bool = True) -> Session | None:
+        """The session that a request belongs to.
+
+        Args:
+            headers: Of the request.
+            is_use: A person made the request: the session is in use.
+        """
         cookie = SimpleCookie()
         try:
             cookie.load(headers.get("cookie", ""))
         except ValueError:
             return None
         session = self._sessions.get(cookie[COOKIE].value) if COOKIE in cookie else None
-        now = self._clock()
-        if session is None or now - session.made_s > SESSION_S or now - session.seen_s > IDLE_S:
+        if session is None or not self.is_open(session):
             return None
-        session.seen_s = now
+        if is_use:
+            session.seen_s = self._clock()
         return session
 
     def who(self, headers: Headers) -> tuple[Identity, Callable[[], bool]]:
@@ -147,8 +156,13 @@ class Doors:
         raise PermissionError("no session, and no token")
 
     def is_open(self, session: Session) -> bool:
-        """Whether a session still stands."""
-        return self._sessions.get(session.id) is session and self._clock() - session.made_s <= SESSION_S
+        """Whether a session still stands: not left, not too old, not idle for too long."""
+        now = self._clock()
+        return (
+            self._sessions.get(session.id) is session
+            and now - session.made_s <= SESSION_S
+            and now - session.seen_s <= self._idle_s
+        )
 
     def leave(self, session: Session) -> None:
         """End a session."""
@@ -216,7 +230,7 @@ class Gate:
             if refused is not None:
                 await send({"type": "websocket.close", "code": 1008})
                 return
-            await self._app(scope, receive, send)
+            await self._app(scope, self._while_open(self._doors.find(headers, is_use=False), receive, send), send)
             return
 
         async def guarded(message: Message) -> None:
@@ -240,6 +254,18 @@ class Gate:
             code = {"login": 401, "host": 421}.get(refused, 403)
             await PlainTextResponse(_SAID[refused], status_code=code)(scope, receive, guarded)
 
+    def _while_open(self, session: Session | None, receive: Receive, send: Send) -> Receive:
+        """What a browser sends over a socket, until its session has ended: no event of such a page reaches the toolkit."""
+
+        async def received() -> Message:
+            message = await receive()
+            if message["type"] == "websocket.receive" and (session is None or not self._doors.is_open(session)):
+                await send({"type": "websocket.send", "text": _OPEN_LOGIN})
+                return {"type": "websocket.disconnect", "code": 1008, "reason": "the session has ended"}
+            return message
+
+        return received
+
     def _through_proxy(self, scope: Scope) -> Session | None:
         """A new session where the proxy names somebody else than the session's; theirs is then the one that the request carries."""
         if self._proxy is None or not self._proxy.is_from(scope):
@@ -260,20 +286,33 @@ class Gate:
         host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
         if host.strip("[]") not in self._hosts:
             return "host"
-        origin = headers.get("origin")
         is_change = scope["type"] == "websocket" or scope["method"] not in {"GET", "HEAD", "OPTIONS"}
-        if is_change and origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if is_change and not is_same_origin(headers):
             return "origin"
         path = scope["path"]
         if path in _OPEN:
             return None
-        if path.startswith("/api/") or path == "/metrics":
-            return None if self._doors.of_program(headers) or self._doors.find(headers) else "login"
-        return None if self._doors.find(headers) else "login"
+        if (path.startswith("/api/") or path == "/metrics") and self._doors.of_program(headers):
+            return None
+        is_use = scope["type"] == "http" and not path.startswith(_SOCKET)
+        return None if self._doors.find(headers, is_use=is_use) else "login"
+
+
+def is_same_origin(headers: Headers) -> bool:
+    """Whether the browser says that a page of this origin makes the request; a request that says nothing of it is refused.
+
+    `Sec-Fetch-Site` is set by the browser alone (`none`: by the person, without any page); it is not sent over plain HTTP to another machine, and by
+    browsers of before 2023. Then `Origin` decides, which every browser sends with a POST and with a websocket.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in {"same-origin", "none"}
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc == headers.get("host")
 
 
 _SAID = {
     "login": "no session: open the link that `envtrail web` printed\n",
-    "host": "this page is not known by that name\n",
-    "origin": "a request from another site\n",
+    "host": "this page is not known by that name; hint: `envtrail web --name NAME` adds one\n",
+    "origin": "the request does not come from a page of this address (Sec-Fetch-Site, Origin); hint: reload the page and try again\n",
 }

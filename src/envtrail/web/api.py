@@ -30,6 +30,7 @@ from envtrail.model.gap import Gap
 from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session
+from envtrail.model.times import LATEST_MS
 from envtrail.store.agent_status import AgentStatus
 from envtrail.store.asking import Incomplete, find_incomplete, marked, need_known, resolve_environment, resolve_names
 from envtrail.store.store import Query, Store, StoreStatus
@@ -128,9 +129,9 @@ class Filter(BaseModel):
     """Name or id of the rule (findings)."""
     before_id: str | None = None
     """Keyset paging: only what is older than this id."""
-    since_ms: Annotated[int | None, Field(ge=0, le=1 << 53)] = None
+    since_ms: Annotated[int | None, Field(ge=0, le=LATEST_MS)] = None
     """Unix time in ms."""
-    until_ms: Annotated[int | None, Field(ge=0, le=1 << 53)] = None
+    until_ms: Annotated[int | None, Field(ge=0, le=LATEST_MS)] = None
     """Unix time in ms."""
     limit: Annotated[int, Field(ge=1, le=MOST)] = 100
 
@@ -173,7 +174,7 @@ def add_api(app: FastAPI, own: Reading, reading_of: ReadingOf, feed: Feed) -> No
 
     @router.get("/snapshot", summary="What an environment held at a moment (now, without one).", responses=_answers(Snapshot))
     async def snapshot(
-        request: Request, prefix: str, at_ms: Annotated[int | None, Parameter(ge=0, le=1 << 53)] = None
+        request: Request, prefix: str, at_ms: Annotated[int | None, Parameter(ge=0, le=LATEST_MS)] = None
     ) -> Response:
         return await _answered(reading_of(request), lambda store: store.snapshot(resolve_environment(store, prefix), at_ms))
 

@@ -86,7 +86,13 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
     figures = Figures(office_hours(config))
     is_separated = config.flag("web.separate_administrators")
     accounts = Accounts(Path(config.text("web.accounts")))
-    doors = Doors(owner=owner, is_separated=is_separated, on_used=on_used, of_token=accounts.of_token)
+    doors = Doors(
+        owner=owner,
+        idle_s=config.number("web.idle_s"),
+        is_separated=is_separated,
+        on_used=on_used,
+        of_token=accounts.of_token,
+    )
     looks = Looks(lambda looked: decide(looked, None), _now_ms)
 
     def reading_of(identity: Identity, is_open: Callable[[], bool] = lambda: True) -> Reading:

@@ -28,6 +28,8 @@ from envtrail.web.roles import role_of
 _STATE_COOKIE = "envtrail_state"
 _WRONG_S = 1.0
 """Every wrong answer takes this long at least: how long it took says nothing of what was wrong."""
+_AT_ONCE = 2
+"""Passwords that are checked at the same time: each needs 64 MiB (argon2id)."""
 _MOST_CHARACTERS = 1024
 _PAGE = """<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>Envtrail</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">{more}
@@ -77,6 +79,7 @@ class Entrance:
         self._accounts = accounts
         self._provider = provider_of(config)
         self._tries = Tries(time.monotonic)
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     def add_to(self, app: FastAPI) -> None:
         """Mount them."""
@@ -93,7 +96,7 @@ class Entrance:
         if token and self._has_link:
             session = self._doors.enter(token)
             if session is not None:
-                return self._welcome(request, RedirectResponse("/", status_code=303), session)
+                return self._welcome(request, _onward(), session)
         return self._page(request, code=403 if token else 200)
 
     async def take(self, request: Request) -> Response:
@@ -103,20 +106,22 @@ class Entrance:
         name, password = (str(form.get(field) or "")[:_MOST_CHARACTERS] for field in ("name", "password"))
         address = request.client.host if request.client else ""
         keys = keys_of(name, address)
-        wait_s = self._tries.wait_s(keys)
+        wait_s = self._tries.begin(keys)
+        if wait_s > 0:
+            return self._page(request, code=429, wait_s=wait_s)
         identity: Identity | None = None
         fault: str | None = None
-        if wait_s <= 0:
-            try:
+        try:
+            async with self._turns:
                 identity, wait_s = await asyncio.to_thread(self._known, name, password, address)
-            except EnvtrailError as raised:
-                fault = f"{raised.message}. {raised.hint or ''}"
+        except EnvtrailError as raised:
+            fault = f"{raised.message}. {raised.hint or ''}"
         if identity is not None:
-            self._tries.note_right(keys[:1])
+            self._tries.note_right(keys)
             return self._welcome(request, RedirectResponse("/", status_code=303), self._doors.begin(identity))
         self._tell(f"{safe(name[:64])} did not come in, from {address}")
-        if wait_s <= 0 and fault is None:
-            self._tries.note_wrong(keys)
+        if wait_s > 0 or fault is not None:
+            self._tries.forgive(keys)
         await asyncio.sleep(max(0.0, started + _WRONG_S - time.monotonic()))
         return self._page(request, code=429 if wait_s > 0 else 403, wait_s=wait_s, fault=fault, is_wrong=True)
 
@@ -146,11 +151,7 @@ class Entrance:
         identity = vouched_identity(vouched.name, vouched.groups, "oidc", self._config)
         if identity is None:
             return self._page(request, code=403, is_wrong=True)
-        # Not a redirect: a strict cookie is not sent along a chain that began at the provider's site.
-        text = _PAGE.format(
-            language="en", more='<meta http-equiv="refresh" content="0;url=/">', body='<a class="button" href="/">Envtrail</a>'
-        )
-        answer = self._welcome(request, HTMLResponse(text), self._doors.begin(identity))
+        answer = self._welcome(request, _onward(), self._doors.begin(identity))
         answer.delete_cookie(_STATE_COOKIE, path="/login")
         return answer
 
@@ -222,6 +223,12 @@ class Entrance:
         page = _PAGE.format(language={"zh": "zh-Hans"}.get(language, language), more="", body=body)
         headers = {"Retry-After": str(round(wait_s + 0.5))} if wait_s > 0 else None
         return HTMLResponse(page, status_code=code, headers=headers)
+
+
+def _onward() -> Response:
+    """To the first page, but not by a redirect: the strict cookie is not sent along a chain that began at another site."""
+    more = '<meta http-equiv="refresh" content="0;url=/">'
+    return HTMLResponse(_PAGE.format(language="en", more=more, body='<a class="button" href="/">Envtrail</a>'))
 
 
 def vouched_identity(name: str, groups: frozenset[str], method: str, config: Config) -> Identity | None:

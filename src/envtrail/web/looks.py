@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from envtrail.errors import EnvtrailError
 from envtrail.model.decision import Looked
 from envtrail.model.identity import Identity
-from envtrail.model.look import Look, make_look
+from envtrail.model.look import Seen
 from envtrail.model.naming import is_person
 from envtrail.store.store import Query
 
 AGAIN_MS = 600_000
 """Who looks at the same once more within this time has looked once: a page asks each second what is new."""
+_What = Literal["operations", "runs", "sessions", "events", "findings", "requests", "grants"]
 _WRITE_S = 2.0
 _MOST_WAITING = 10_000
 _MOST_AT_ONCE = 100
-_ABOUT_PEOPLE = {
+_MOST_BYTES = 48 * 1024
+"""A message of the socket has 64 KiB at most."""
+_MOST_CHARACTERS = 1000
+_ABOUT_PEOPLE: dict[str, _What] = {
     "operations": "operations",
     "operation": "operations",
     "activity": "operations",
@@ -46,7 +52,7 @@ class Looks:
     def __init__(self, write: Callable[[Looked], Any], clock_ms: Callable[[], int]) -> None:
         self._write = write
         self._clock_ms = clock_ms
-        self._waiting: list[Look] = []
+        self._waiting: list[Seen] = []
         self._seen: dict[tuple[str, ...], int] = {}
         self.fault: str | None = None
         """Why the last attempt to write failed; null: it did not."""
@@ -62,13 +68,14 @@ class Looks:
         if now_ms - self._seen.get(key, -AGAIN_MS) < AGAIN_MS:
             return
         self._seen = {known: ms for known, ms in self._seen.items() if now_ms - ms < AGAIN_MS} | {key: now_ms}
-        self._waiting.append(make_look(by, what, now_ms, user=query.user, environment=query.environment, item=item))
+        user, environment, item = (text and text[:_MOST_CHARACTERS] for text in (query.user, query.environment, item))
+        self._waiting.append(Seen(time_ms=now_ms, by=by, what=what, user=user, environment=environment, item=item))
         del self._waiting[:-_MOST_WAITING]
 
     def write(self) -> None:
         """Write what waits; what cannot be written waits on."""
         while self._waiting:
-            looks = self._waiting[:_MOST_AT_ONCE]
+            looks = _fitting(self._waiting)
             try:
                 self._write(Looked(looks=looks))
             except EnvtrailError as fault:
@@ -85,3 +92,13 @@ class Looks:
                 await asyncio.to_thread(self.write)
         finally:
             self.write()
+
+
+def _fitting(waiting: list[Seen]) -> list[Seen]:
+    """The first of them, as many as one message holds."""
+    size = 0
+    for at, seen in enumerate(waiting[:_MOST_AT_ONCE]):
+        size += len(msgspec.json.encode(seen)) + 1
+        if size > _MOST_BYTES and at:
+            return waiting[:at]
+    return waiting[:_MOST_AT_ONCE]

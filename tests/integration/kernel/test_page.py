@@ -140,7 +140,7 @@ def test_an_approval_given_on_the_page_is_in_the_trail_with_who_gave_it(lab: Lab
         "prefix": str(lab.home / "env"),
         "action": "install",
         "packages": ["leaf"],
-        "until_ms": 1 << 50,
+        "until_ms": 1 << 47,
         "why": "the new model",
     }
     words = msgspec.json.encode({"method": "decide", "decision": decision}) + b"\n"

@@ -21,7 +21,7 @@ from envtrail.detect.cases import operation_of
 from envtrail.detect.policy import Case
 from envtrail.environments.changes import diff_snapshots
 from envtrail.model.ids import EventId, make_operation_id
-from envtrail.model.times import to_rfc3339
+from envtrail.model.times import LATEST_MS, to_rfc3339
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.state import State
 from envtrail.web.pages.words import change_of
@@ -65,16 +65,12 @@ def test_without_a_session_nothing_is_told(stranger: Page, path: str) -> None:
     assert (status, headers["location"]) == (303, "/login")
 
 
-def test_the_link_works_once_and_guessing_it_is_slowed_down(trail: Path) -> None:
+def test_the_link_works_once_and_wrong_ones_do_not_close_it(trail: Path) -> None:
     with serve_page(trail) as served:
         path = served.link.removeprefix(served.address)
-        assert served.ask("/login?token=wrong")[0] == 403
-        assert served.ask(path)[0] == 303
+        assert {served.ask(f"/login?token={at}")[0] for at in range(30)} == {403}
+        assert served.ask(path)[0] == 200
         assert served.ask(path)[0] == 403, "used up"
-    with serve_page(trail) as served:
-        path = served.link.removeprefix(served.address)
-        assert {served.ask(f"/login?token={at}")[0] for at in range(20)} == {403}
-        assert served.ask(path)[0] == 403, "after twenty wrong ones within a minute everybody waits"
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -85,7 +81,7 @@ def test_with_a_session_every_page_is_there_with_strict_headers(inside: Page, pa
     policy = headers["content-security-policy"]
     assert all(word in policy for word in ("default-src 'self'", "object-src 'none'", "frame-ancestors 'none'"))
     assert "http://" not in policy.replace("'self'", "")
-    assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+    assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "same-origin")
     assert "server" not in headers
 
 
@@ -101,7 +97,7 @@ def test_a_session_cannot_be_chosen_and_ends_when_it_is_left(trail: Path) -> Non
     with serve_page(trail) as served:
         served.cookie = "envtrail_session=chosen"
         status, headers, _ = served.ask(served.link.removeprefix(served.address))
-        assert status == 303
+        assert status == 200
         given = headers["set-cookie"]
         assert "chosen" not in given
         assert all(word in given for word in ("HttpOnly", "SameSite=strict", "Path=/"))
@@ -175,11 +171,25 @@ def test_a_program_comes_in_with_the_token_and_to_the_api_alone(stranger: Page) 
     assert stranger.ask("/health", Authorization=f"Bearer {stranger.token}")[0] == 401
 
 
-@pytest.mark.parametrize("words", ["limit=0", "limit=1001", "since_ms=-1", "since_ms=x", "colour=red"])
+@pytest.mark.parametrize(
+    "words",
+    ["limit=0", "limit=1001", "since_ms=-1", "since_ms=x", "since_ms=9007199254740992", "until_ms=253402300800000", "colour=red"],
+)
 def test_words_that_mean_nothing_are_refused_with_the_place(inside: Page, words: str) -> None:
     status, _, text = inside.ask(f"/api/v1/operations?{words}")
     assert status == 422
     assert words.partition("=")[0] in text
+
+
+@pytest.mark.parametrize("number", [1 << 53, 253402300799999, 10**40, -1])
+def test_moments_that_no_calendar_has_are_no_fault_of_the_server(inside: Page, number: int) -> None:
+    for path in ("operations", "runs", "sessions", "findings", "requests", "grants", "gaps", "activity", "looks", "programs"):
+        for name in ("since_ms", "until_ms"):
+            assert inside.ask(f"/api/v1/{path}?{name}={number}")[0] == (200 if number == LATEST_MS else 422), (path, name)
+    assert inside.ask(f"/api/v1/snapshot?prefix=/opt&at_ms={number}")[0] == (404 if number == LATEST_MS else 422)
+    for path in (*PATHS, "/sessions", "/looks"):
+        joined = f"{path}{'&' if '?' in path else '?'}until={number}"
+        assert inside.ask(joined)[0] == 200, path
 
 
 def test_the_description_knows_every_document(inside: Page) -> None:

@@ -7,18 +7,19 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from sign_in_lab import PASSWORD, add_account, envtrail, machine_account, pam_service
 from web_lab import Page, serve_page
 
 from envtrail.agent.pam import PamCheck
 from envtrail.store.server import StoreServer
 
-PASSWORD = "correct horse battery"
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -40,15 +41,8 @@ def accounts(trail: Path) -> Path:
         ("mia", "member", "nobody"),
         ("ada", "admin", None),
     ):
-        words = ["account", "add", name, "--role", role, "--password-stdin", *(["--machine-account", machine] if machine else [])]
-        done = envtrail(path, *words, given=PASSWORD + "\n")
-        assert done.returncode == 0, done.stderr
+        add_account(path, name, role, machine)
     return path
-
-
-def envtrail(accounts: Path, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    command = ["env", f"ENVTRAIL_WEB_ACCOUNTS={accounts}", sys.executable, "-m", "envtrail", *words]
-    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +51,16 @@ def page(trail: Path, accounts: Path) -> Iterator[Page]:
         yield served
 
 
+def post(page: Page, body: str, **headers: str) -> tuple[int, dict[str, str], str]:
+    """The form, as a browser sends it."""
+    sent = {"Content_Type": "application/x-www-form-urlencoded", "Origin": page.address, **headers}
+    return page.ask("/login", "POST", body, **sent)
+
+
 def come_in(page: Page, name: str, password: str = PASSWORD, **headers: str) -> tuple[int, Page]:
     """A visitor with their own cookie."""
     visitor = Page(page.process, page.port, page.link, page.token)
-    body = urlencode({"name": name, "password": password})
-    status, answered, _ = visitor.ask("/login", "POST", body, Content_Type="application/x-www-form-urlencoded", **headers)
+    status, answered, _ = post(visitor, urlencode({"name": name, "password": password}), **headers)
     visitor.cookie = answered.get("set-cookie", "").partition(";")[0]
     return status, visitor
 
@@ -102,7 +101,7 @@ class TestAccounts:
         for name in ("nobody-of-that-name", "audrey"):
             body = urlencode({"name": name, "password": "wrong password"})
             started = time.monotonic()
-            status, _, text = page.ask("/login", "POST", body, Content_Type="application/x-www-form-urlencoded")
+            status, _, text = post(page, body)
             assert time.monotonic() - started >= 1
             answers.append((status, re.sub(r"\s+", " ", text)))
         assert answers[0] == answers[1]
@@ -115,7 +114,7 @@ class TestAccounts:
         visitor = Page(page.process, page.port, page.link, page.token)
         visitor.cookie = "envtrail_session=chosen-by-somebody-else"
         body = urlencode({"name": "ada", "password": PASSWORD})
-        _, headers, _ = visitor.ask("/login", "POST", body, Content_Type="application/x-www-form-urlencoded")
+        _, headers, _ = post(visitor, body)
         assert "chosen-by-somebody-else" not in headers["set-cookie"]
         assert visitor.ask("/operations")[0] == 401
         assert {word.strip().lower() for word in headers["set-cookie"].split(";")[1:]} >= {"httponly", "samesite=strict"}
@@ -126,8 +125,13 @@ class TestAccounts:
             assert said == [403] * 5
             status, visitor = come_in(served, "audrey")
             assert status == 429, "the right password too"
-            headers = visitor.ask("/login", "POST", "name=audrey&password=x", Content_Type="application/x-www-form-urlencoded")[1]
+            headers = post(visitor, "name=audrey&password=x")[1]
             assert int(headers["retry-after"]) >= 1
+
+    def test_guesses_at_the_same_time_are_counted_as_those_in_turn(self, trail: Path, accounts: Path) -> None:
+        with serve_page(trail, ENVTRAIL_WEB_ACCOUNTS=str(accounts)) as served, ThreadPoolExecutor(50) as pool:
+            said = Counter(pool.map(lambda at: come_in(served, "audrey", f"guess number {at}")[0], range(50)))
+        assert said == {403: 5, 429: 45}
 
     def test_the_file_is_its_owners_alone_and_what_is_wrong_in_it_is_told(self, tmp_path: Path) -> None:
         path = tmp_path / "accounts.json"
@@ -146,36 +150,21 @@ class TestAccounts:
         assert "no file of accounts" in envtrail(path, "account", "list").stderr
 
 
-@contextmanager
-def machine_account(name: str, password: str) -> Iterator[None]:
-    subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", name], check=True, capture_output=True)
-    try:
-        subprocess.run(["chpasswd"], input=f"{name}:{password}\n", text=True, check=True)
-        yield
-    finally:
-        subprocess.run(["userdel", name], check=False, capture_output=True)
-
-
 @pytest.mark.kernel
 class TestPam:
     """With the machine's own PAM and an account that is made for the test."""
 
     NAME = "envtrail-pam-t"
-    SERVICE = Path("/etc/pam.d/envtrail-test")
 
     @pytest.fixture
     def pam(self, trail: Path) -> Iterator[Page]:
-        self.SERVICE.write_text("auth required pam_unix.so nodelay\naccount required pam_unix.so\n")
-        server = StoreServer(trail / "agent.sock", trail, group="envtrail", check=PamCheck(self.SERVICE.name).check)
-        try:
-            with (
-                machine_account(self.NAME, PASSWORD),
-                serve_page(trail, ENVTRAIL_WEB_PAM="true", ENVTRAIL_WEB_AUDITORS=self.NAME) as served,
-            ):
-                yield served
-        finally:
-            server.close()
-            self.SERVICE.unlink()
+        with pam_service() as service, machine_account(self.NAME, PASSWORD):
+            server = StoreServer(trail / "agent.sock", trail, group="envtrail", check=PamCheck(service).check)
+            try:
+                with serve_page(trail, ENVTRAIL_WEB_PAM="true", ENVTRAIL_WEB_AUDITORS=self.NAME) as served:
+                    yield served
+            finally:
+                server.close()
 
     def test_their_password_opens_and_their_role_is_that_of_the_settings(self, pam: Page) -> None:
         assert come_in(pam, self.NAME, "wrong")[0] == 403

@@ -37,7 +37,7 @@ def query_of(given: Mapping[str, str], now_ms: int, *, limit: int | None = None,
         "level",
     )
     until = given.get("until", "")
-    until_ms = min(int(until), 1 << 53) if until.isdecimal() else None
+    until_ms = min(int(until), times.LATEST_MS) if until.isdecimal() else None
     words = {name: given[name] for name in names if given.get(name)}
     return Query(since_ms=since_ms, until_ms=until_ms, before_id=given.get("before") or None, limit=limit, **words)  # type: ignore[arg-type]
 
