@@ -12,8 +12,9 @@ from msgspec import Struct
 from envtrail.agent.build import open_trail
 from envtrail.agent.pipeline import Pipeline, Result
 from envtrail.agent.world import ImportedWorld
-from envtrail.capture.auditbeat import MOST_FAULTS, AuditbeatSource, DocumentFigures, recognise
-from envtrail.capture.replay import ReplaySource
+from envtrail.capture.auditbeat import MOST_FAULTS, AuditbeatSource, DocumentFigures
+from envtrail.capture.lines import LinesSource, LogReport
+from envtrail.capture.recognise import open_sources
 from envtrail.config import Config
 from envtrail.model.observation import ImportEnded, ImportStarted
 
@@ -51,11 +52,14 @@ class ImportReport(Struct, frozen=True, kw_only=True):
     events: int
     incomplete: int
     faults: int
+    """Lines that should hold a record and hold none."""
     operations: int
     runs: int
     sessions: int
     documents: DocumentReport | None
     """Null where no file was of Auditbeat."""
+    logs: list[LogReport]
+    """What each file was taken for; those of an archive one by one."""
 
 
 def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress | None = None) -> ImportReport:
@@ -63,14 +67,14 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
 
     Args:
         config: Where the trail is.
-        paths: Audit logs or documents of Auditbeat, plain, gzip or zstd; `-` is standard input.
+        paths: Logs that hold audit records, or documents of Auditbeat, in any container; `-` is standard input.
         on_progress: Told (file, bytes read, bytes in all) after each block.
 
     Raises:
-        InputError: a file is missing, is a folder, or is a damaged archive.
+        InputError: a file is missing, is a folder, or cannot be read; nothing was imported.
         CannotRunError: another process is writing this trail.
     """
-    sources = [ReplaySource(path) for path in paths]
+    sources = open_sources(paths, config.node)
     seen: dict[str, set[str]] = {"Operation": set(), "Run": set(), "Session": set()}
 
     def note(result: Result) -> None:
@@ -79,23 +83,24 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
     documents: dict[str, DocumentFigures] = {}
     with open_trail(config, world=ImportedWorld(), on_result=note) as opened:
         before = opened.pipeline.assembler.counters()
-        for path, file in zip(paths, sources, strict=True):
-            source = recognise(file)
-            carry(opened.pipeline, source, path, config.node, on_progress)
+        for source in sources:
+            carry(opened.pipeline, source, source.path, config.node, on_progress)
             if isinstance(source, AuditbeatSource):
-                documents[str(path)] = source.figures
+                documents[str(source.path)] = source.figures
         after = opened.pipeline.assembler.counters()
     events = after.events - before.events
+    logs = [source.report() for source in sources]
     return ImportReport(
         files=len(paths),
         records=after.records - before.records,
         events=events,
         incomplete=events - (after.complete - before.complete),
-        faults=after.faults - before.faults,
+        faults=after.faults - before.faults + sum(log.faults for log in logs),
         operations=len(seen["Operation"]),
         runs=len(seen["Run"]),
         sessions=len(seen["Session"]),
         documents=_sum(documents) if documents else None,
+        logs=logs,
     )
 
 
@@ -119,7 +124,7 @@ def _sum(documents: Mapping[str, DocumentFigures]) -> DocumentReport:
 
 
 def carry(
-    pipeline: Pipeline, source: ReplaySource | AuditbeatSource, path: Path, node: str, on_progress: Progress | None = None
+    pipeline: Pipeline, source: LinesSource | AuditbeatSource, path: Path, node: str, on_progress: Progress | None = None
 ) -> None:
     """Carry one file through the pipeline, between an `ImportStarted` and an `ImportEnded`."""
     now_ms = int(time.time() * 1000)

@@ -27,7 +27,7 @@ from envtrail.agent.world import ImportedWorld, LiveWorld, read_processes
 from envtrail.capture.auditd_log import log_files
 from envtrail.capture.choose import choose_source
 from envtrail.capture.loss import LossWatch, damaged_gap, overrun_gap, restart_gap, serial_gap
-from envtrail.capture.replay import ReplaySource
+from envtrail.capture.recognise import open_sources
 from envtrail.capture.source import Source
 from envtrail.config import Config
 from envtrail.environments.find import find_environments
@@ -291,9 +291,11 @@ class Agent:
         live, self._pipeline.world = self._pipeline.world, ImportedWorld()
         for path in log_files(Path(self._config.text("capture.audit_log"))):
             try:
-                carry(self._pipeline, ReplaySource(path), path, self._config.node)
+                for source in open_sources([path], self._config.node):
+                    carry(self._pipeline, source, path, self._config.node)
             except InputError as fault:
-                self.note_gaps([damaged_gap(self._config.node, path, fault.message, _clock_ms())], _clock_ms())
+                now_ms = _clock_ms()
+                self.note_gaps([damaged_gap(self._config.node, str(path), fault.message, now_ms, now_ms)], now_ms)
         self._pipeline.world = live
 
     def _is_due(self, name: str, now_ms: int, interval_ms: int) -> bool:
