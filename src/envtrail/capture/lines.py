@@ -177,4 +177,6 @@ def form_of(source: ReplaySource, forms: dict[str, int], *, is_empty: bool) -> s
         return part.foreign
     what = " and ".join(_OWN_WORDS[form] for form in sorted(forms, key=lambda form: -forms[form]))
     packing = [*([part.encoding] if part.encoding else []), *reversed(part.containers)]
-    return (what or ("nothing" if is_empty else "text without audit records")) + (f" ({', '.join(packing)})" if packing else "")
+    if not what and is_empty:
+        what = "nothing that can be read" if source.damage else "an empty file"
+    return (what or "text without audit records") + (f" ({', '.join(packing)})" if packing else "")

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO
 
+from envtrail.capture.containers import fill
 from envtrail.capture.source import Block
 from envtrail.capture.spool import Spool
 from envtrail.capture.unpacking import Part, unpack
@@ -63,7 +64,7 @@ class ReplaySource:
         if self.part.foreign is not None or self.damage is not None:
             return b""
         try:
-            made = self.part.content.read(self._next_bytes)
+            made = fill(self.part.content, self._next_bytes)
         except OSError as fault:
             self.damage = fault.strerror or str(fault)
             return b""
@@ -109,13 +110,16 @@ def _keep(path: str, parts: Iterable[Part]) -> list[ReplaySource]:
     """Unpack an archive; of what no log can be, nothing is kept."""
     spool = Spool()
     sources: list[ReplaySource] = []
-    beside = 0
+    beside, damage = 0, None
     try:
         for part in parts:
             kept = spool.keep(part.content) if part.foreign is None else None
             if kept is None or not (kept.may_be_log or kept.damage):
                 beside += 1
                 continue
+            if part.name == path and kept.damage == damage:
+                continue  # The archive ends because that file of it does.
+            damage = kept.damage
             part.content = kept
             sources.append(ReplaySource(part, size_bytes=kept.size_bytes, position=kept.tell, close=spool.release))
             spool.hold()

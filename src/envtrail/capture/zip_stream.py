@@ -58,7 +58,7 @@ class _Content:
     """
 
     def __init__(self, source: _Source, head: tuple[Any, ...], size: int | None, *, is_large: bool) -> None:
-        _, flags, method, _, _, crc, *_ = head
+        _, _, flags, method, _, _, crc, *_ = head
         self._source = source
         self._left = size
         self._crc: int | None = None if flags & _HAS_DESCRIPTOR else crc
@@ -151,7 +151,7 @@ class _Content:
             except OSError:
                 pass
         if self._left is None and not self._is_ended:
-            raise OSError("where its next file begins cannot be said")
+            raise OSError(self._fault or "where its next file begins is not said")
         if self._left:
             self._source.skip(self._left)
             self._left = 0
@@ -177,7 +177,7 @@ def read_zip(source: Bytes) -> Iterator[Member]:
         packed, whole = head[7], head[8]
         large = _large_sizes(extra, whole_is_large=whole == _UNKNOWN) if _UNKNOWN in (packed, whole) else None
         size = large if packed == _UNKNOWN and large is not None else packed
-        is_open = bool(head[1] & _HAS_DESCRIPTOR) and not size
+        is_open = bool(head[2] & _HAS_DESCRIPTOR) and not size
         content = _Content(stream, head, None if is_open else size, is_large=_has_large(extra))
         text = name.decode("utf-8", "backslashreplace")
         if not text.endswith("/"):

@@ -71,7 +71,7 @@ def _tell(report: ImportReport, context: Context) -> None:
         click.echo(f"{report.incomplete} events are incomplete, {report.faults} lines are no records", err=True)
     for log in report.logs:
         if (
-            not log.is_log
+            not log.records
             or log.damage
             or log.without
             or log.nul_bytes
