@@ -37,9 +37,9 @@ pub struct Figures {
     /// Bytes that were never written (a crash, `copytruncate`).
     pub nul_bytes: u64,
     pub faults: Vec<LineFault>,
-    /// Of the newest record; 0 without one.
-    pub newest_ms: u64,
-    /// Machine of the last record; empty where it names none.
+    /// Of the last record; 0 without one.
+    pub last_ms: u64,
+    /// Machine of that record; empty where it names none.
     pub node: Vec<u8>,
 }
 
@@ -103,15 +103,19 @@ impl LineReader {
         if self.export.is_some() || self.skipping || !self.partial.is_empty() {
             return 0;
         }
+        let mut records = 0;
+        let mut latest = b"".as_slice();
         let mut at = 0;
-        loop {
+        let passed = loop {
             let rest = block.get(at..).unwrap_or_default();
             let end = memchr2(b'\n', 0, rest);
             let line = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
             if !self.passing && !matches!(line, [] | [b'\r']) {
-                if !self.see_plain(line) {
-                    return at;
+                if !is_record(line, &mut self.last) {
+                    break at;
                 }
+                records += 1;
+                latest = line;
                 self.passing = true;
             }
             match end.and_then(|end| rest.get(end)) {
@@ -121,24 +125,14 @@ impl LineReader {
                     at += line.len() + 1;
                 }
                 // A byte that was never written ends the line, and is not handed on.
-                Some(_) => return at + line.len(),
-                None if self.passing || line.is_empty() => return block.len(),
-                None => return at,
+                Some(_) => break at + line.len(),
+                None if self.passing || line.is_empty() => break block.len(),
+                None => break at,
             }
-        }
-    }
-
-    /// Count a line that begins with its record; false for all others.
-    fn see_plain(&mut self, line: &[u8]) -> bool {
-        match parse_stamp(line, &mut self.last) {
-            Ok(stamp) => {
-                self.has_begun = true;
-                count(&mut self.figures, Form::Plain);
-                see(&mut self.figures, stamp.time_ms, stamp.node);
-                true
-            }
-            Err(_) => false,
-        }
+        };
+        self.has_begun |= records > 0;
+        self.count(Form::Plain, records, latest);
+        passed
     }
 
     /// Take what `pass` does not: up to the end of a line, or all. How many bytes that was.
@@ -186,9 +180,14 @@ impl LineReader {
         }
     }
 
+    /// Whether the line that is held has shown by now that it begins with its record.
     fn see_partial(&mut self) -> bool {
         let line = std::mem::take(&mut self.partial);
-        let is_plain = self.see_plain(&line);
+        let is_plain = is_record(&line, &mut self.last);
+        if is_plain {
+            self.has_begun = true;
+            self.count(Form::Plain, 1, &line);
+        }
         self.partial = line;
         is_plain
     }
@@ -249,13 +248,20 @@ impl LineReader {
 
     fn note(&mut self, made: Result<Form, NoRecord>, record: &[u8], line: u64, text: &[u8]) {
         match made {
-            Ok(form) => {
-                count(&mut self.figures, form);
-                if let Ok(stamp) = parse_stamp(record, &mut self.last) {
-                    see(&mut self.figures, stamp.time_ms, stamp.node);
-                }
-            }
+            Ok(form) => self.count(form, 1, record),
             Err(why) => self.fault(why, line, text),
+        }
+    }
+
+    fn count(&mut self, form: Form, records: u64, latest: &[u8]) {
+        if let Some(count) = self.figures.forms.get_mut(form as usize) {
+            *count += records;
+        }
+        if let Ok(stamp) = parse_stamp(latest, &mut self.last) {
+            self.figures.last_ms = stamp.time_ms;
+            if self.figures.node != stamp.node {
+                self.figures.node = stamp.node.to_vec();
+            }
         }
     }
 
@@ -282,15 +288,36 @@ fn json_of(text: &[u8]) -> Option<&[u8]> {
     first.starts_with(b"{").then_some(text)
 }
 
-fn count(figures: &mut Figures, form: Form) {
-    if let Some(count) = figures.forms.get_mut(form as usize) {
-        *count += 1;
-    }
+/// Whether a line, or what there is of it, begins with a record. `parse_stamp` says so; most lines are told without it.
+fn is_record(line: &[u8], last: &mut LastStamp) -> bool {
+    is_usual(line) || parse_stamp(line, last).is_ok()
 }
 
-fn see(figures: &mut Figures, time_ms: u64, node: &[u8]) {
-    figures.newest_ms = figures.newest_ms.max(time_ms);
-    if figures.node != node {
-        figures.node = node.to_vec();
-    }
+/// `type=NAME msg=audit(SSSSSSSSSS.MMM:N)`, with a name that needs no table.
+fn is_usual(line: &[u8]) -> bool {
+    let Some(rest) = line.strip_prefix(b"type=") else {
+        return false;
+    };
+    let is_letter = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_');
+    let name = rest.iter().take_while(|byte| is_letter(byte)).count();
+    let stamp = rest
+        .get(name..)
+        .and_then(|rest| rest.strip_prefix(b" msg=audit("));
+    let Some((seconds, rest)) = stamp.and_then(|stamp| stamp.split_first_chunk::<10>()) else {
+        return false;
+    };
+    let Some((&[b'.', a, b, c, b':'], serial)) = rest.split_first_chunk::<5>() else {
+        return false;
+    };
+    let digits = serial
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    // Of later years it is for `parse_stamp` to say.
+    name > 0
+        && seconds.iter().all(u8::is_ascii_digit)
+        && seconds.first().is_some_and(|first| *first < b'8')
+        && [a, b, c].iter().all(u8::is_ascii_digit)
+        && (1..20).contains(&digits)
+        && serial.get(digits) == Some(&b')')
 }

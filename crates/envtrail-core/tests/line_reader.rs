@@ -236,7 +236,7 @@ fn a_block_of_records_is_handed_on_as_it_is() {
     assert_eq!(reader.finish(), b"\n");
     let figures = reader.figures();
     assert_eq!(
-        (figures.lines, figures.forms[0], figures.newest_ms),
+        (figures.lines, figures.forms[0], figures.last_ms),
         (4, 3, 1_700_000_000_123)
     );
 }
@@ -289,6 +289,50 @@ fn the_journal_in_its_export_format_is_read() {
     assert_eq!(figures.forms[Form::Journal as usize], 2);
     assert_eq!(figures.without[NoRecord::Foreign as usize], 1);
     assert_eq!(figures.without[NoRecord::LeftOut as usize], 1);
+}
+
+#[test]
+fn a_stamp_is_what_the_parser_takes_for_one() {
+    for (stamp, is_one) in [
+        ("type=CWD msg=audit(1700000000.123:45): x", true),
+        ("type=CWD msg=audit(1700000000.123:45)", true),
+        ("type=CWD msg=audit(1.123:45): x", true),
+        ("type=CWD msg=audit(7999999999.123:45): x", true),
+        ("type=CWD msg=audit(8999999999.123:45): x", false),
+        ("type=CWD msg=auditd(1700000000.123:45) x", true),
+        ("type=UNKNOWN[1] msg=audit(1700000000.123:45): x", true),
+        ("type=cwd msg=audit(1700000000.123:45): x", false),
+        ("type= msg=audit(1700000000.123:45): x", false),
+        ("type=CWD msg=audit(17000x0000.123:45): x", false),
+        ("type=CWD msg=audit(1700000000.12x:45): x", false),
+        ("type=CWD msg=audit(1700000000.123:): x", false),
+        ("type=CWD msg=audit(1700000000.123:4x): x", false),
+        (
+            "type=CWD msg=audit(1700000000.123:18446744073709551615): x",
+            true,
+        ),
+        (
+            "type=CWD msg=audit(1700000000.123:18446744073709551616): x",
+            false,
+        ),
+        (
+            "type=CWD msg=audit(1700000000.123:99999999999999999999): x",
+            false,
+        ),
+    ] {
+        assert_eq!(
+            parse_stamp(stamp.as_bytes(), &mut LastStamp::default()).is_ok(),
+            is_one,
+            "{stamp}"
+        );
+        for line in [stamp.to_owned(), format!("node=n {stamp}")] {
+            assert_eq!(made_of(&line).1.is_some(), is_one, "{line}");
+            assert_eq!(
+                read(line.as_bytes(), &vec![1; line.len()]),
+                read(line.as_bytes(), &[])
+            );
+        }
+    }
 }
 
 fn piece() -> impl Strategy<Value = Vec<u8>> {

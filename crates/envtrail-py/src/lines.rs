@@ -23,7 +23,7 @@ pub struct LineFigures {
     without: BTreeMap<&'static str, u64>,
     nul_bytes: u64,
     faults: Vec<LineFault>,
-    newest_ms: u64,
+    last_ms: u64,
     node: String,
 }
 
@@ -67,7 +67,7 @@ impl LineReader {
             without: by_name(REASONS.map(|why| why.as_str()), all.without),
             nul_bytes: all.nul_bytes,
             faults: faults.collect(),
-            newest_ms: all.newest_ms,
+            last_ms: all.last_ms,
             node: text::printable(&all.node).into_owned(),
         }
     }

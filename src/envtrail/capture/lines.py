@@ -126,7 +126,7 @@ class LinesSource:
             return Block(records=self._reader.read(block.records))
         records = self._reader.finish()
         figures = self._reader.figures()
-        gaps = loss_of(self._source, figures.newest_ms, figures.node or self._node)
+        gaps = loss_of(self._source, figures.last_ms, figures.node or self._node)
         return Block(records=records, gaps=gaps, ended=True)
 
     def close(self) -> None:
@@ -138,13 +138,13 @@ class LinesSource:
         return report_lines(self._source, self._reader.figures())
 
 
-def loss_of(source: ReplaySource, newest_ms: int, node: str) -> list[Gap]:
-    """The entry of the loss ledger for a text that could not be read to its end: from its newest record until its file was written."""
+def loss_of(source: ReplaySource, last_ms: int, node: str) -> list[Gap]:
+    """The entry of the loss ledger for a text that could not be read to its end: from its last record until its file was written."""
     if source.damage is None:
         return []
     written_ms = source.part.modified_ms
     now_ms = int(time.time() * 1000)
-    since_ms = newest_ms or written_ms or now_ms
+    since_ms = last_ms or written_ms or now_ms
     return [damaged_gap(node, source.part.name, source.damage, since_ms, min(written_ms or since_ms, now_ms))]
 
 

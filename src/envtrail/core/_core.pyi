@@ -143,7 +143,7 @@ class LineFigures:
     @property
     def faults(self) -> list[LineFault]: ...  # the first of each kind
     @property
-    def newest_ms(self) -> int: ...  # 0 without a record
+    def last_ms(self) -> int: ...  # 0 without a record
     @property
     def node(self) -> str: ...  # of the last record; empty where it names none
 
