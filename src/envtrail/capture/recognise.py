@@ -46,4 +46,6 @@ def recognise(source: ReplaySource, node: str) -> LinesSource | AuditbeatSource:
 
 def _holds_records(beginning: bytes) -> bool:
     reader = LineReader()
-    return bool(reader.read(beginning) or reader.finish())
+    reader.read(beginning)
+    reader.finish()
+    return bool(reader.figures().forms)
