@@ -194,15 +194,21 @@ def test_all_faults_of_the_settings_at_once(cli: Cli) -> None:
     assert "`store.retention_days`" in out.stderr
 
 
-def test_a_damaged_archive_keeps_what_was_recorded(trail: Cli) -> None:
+def test_a_damaged_archive_is_read_as_far_as_the_damage_and_leaves_a_gap(trail: Cli) -> None:
     whole = (trail.folder / "audit.log.gz").read_bytes()
-    (trail.folder / "torn.gz").write_bytes(whole[: len(whole) // 2])
+    torn = trail.folder / "torn.gz"
+    torn.write_bytes(whole[: len(whole) // 2])
     before = trail("log", "--json").stdout
-    out = trail("import", str(trail.folder / "torn.gz"))
-    assert (out.returncode, "damaged archive" in out.stderr) == (2, True)
+    for _ in range(2):
+        out = trail("import", str(torn))
+        assert (out.returncode, f"{torn}: audit log (gzip)" in out.stderr, "not read to its end" in out.stderr) == (2, True, True)
     assert trail("log", "--json").stdout == before
+    (gap,) = [json.loads(line) for line in trail("gaps", "--json").stdout.splitlines()]
+    assert (gap["cause"], str(torn) in gap["detail"], gap["since_ms"] <= gap["until_ms"]) == ("damaged", True, True)
     assert trail("seal").returncode == 0
     assert trail("verify").returncode == 0
+    assert trail("rebuild").returncode == 0
+    assert [json.loads(line) for line in trail("gaps", "--json").stdout.splitlines()] == [gap]
 
 
 def test_every_command_has_help(cli: Cli) -> None:

@@ -23,11 +23,11 @@ class Trail:
         self.folder = folder
         self.environment = {**os.environ, "ENVTRAIL_DATA_DIR": str(folder), "ENVTRAIL_NODE": "gpu1"}
 
-    def ask(self, *words: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    def ask(self, *words: str, stdin: bytes | None = None, code: int = 0) -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(
             [sys.executable, "-m", "envtrail", *words], env=self.environment, input=stdin, capture_output=True, check=False
         )
-        assert done.returncode == 0, done.stderr.decode()
+        assert done.returncode == code, done.stderr.decode()
         return done
 
     def json(self, *words: str) -> list[dict[str, Any]]:
@@ -152,5 +152,5 @@ def test_what_could_not_be_read_is_told_with_its_line(tmp_path: Path) -> None:
 def test_one_document_over_many_lines_is_told_how_to_mend(tmp_path: Path) -> None:
     path = tmp_path / "answer.json"
     path.write_text(json.dumps({"hits": {"hits": []}}, indent=1))
-    done = Trail(tmp_path / "trail").ask("import", str(path))
+    done = Trail(tmp_path / "trail").ask("import", str(path), code=1)
     assert b"jq -c '.hits.hits[]'" in done.stderr

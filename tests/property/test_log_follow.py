@@ -134,3 +134,12 @@ def test_a_damaged_rotated_file_is_a_gap_and_the_rest_is_read(tmp_path: Path) ->
     log.source.close()
     assert log.gaps == 1
     assert log.read_bytes.endswith(b":201): pid=1\n")
+
+
+def test_bytes_that_were_never_written_end_a_line(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.line()
+    log.path.write_bytes(log.path.read_bytes() + b"type=EOE msg=audit(1.000:2\0\0\0type=USER_CMD msg=audit(1.000:3): pid=1\n")
+    read = log.source.read(0).records
+    log.source.close()
+    assert read.split(b"\n")[1:] == [b"type=EOE msg=audit(1.000:2", b"", b"", b"type=USER_CMD msg=audit(1.000:3): pid=1", b""]

@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from envtrail.capture.auditbeat import AuditbeatSource, DocumentFigures, recognise
+from envtrail.capture.auditbeat import AuditbeatSource, DocumentFigures
 from envtrail.capture.auditbeat_document import UnreadableDocumentError, translate
-from envtrail.capture.replay import ReplaySource
+from envtrail.capture.recognise import open_sources
 from envtrail.core import Assembler
 from envtrail.errors import InputError
 
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 def read(path: Path) -> tuple[dict[int, Row], bytes, DocumentFigures | None]:
     """Typed events by serial, the records, and the figures."""
-    source = recognise(ReplaySource(path))
+    (source,) = open_sources([path], "gpu1")
     assembler = Assembler(node="gpu1", redact=False)
     with closing(source):
         while not (block := source.read(0)).ended:
@@ -270,14 +270,14 @@ def test_what_is_no_event_is_refused_with_the_reason(changes: dict[str, Any], re
 def test_a_line_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("envtrail.capture.auditbeat._MOST_LINE_BYTES", 3 << 20)
     path = tmp_path / "endless.json"
-    path.write_bytes(b'{"a":"' + b"x" * (5 << 20))
+    path.write_bytes(b'{"event":{"module":"auditd"},"a":"' + b"x" * (5 << 20))
     with pytest.raises(InputError, match="line 1"):
         read(path)
 
 
 def test_progress_goes_from_nothing_to_the_whole_file() -> None:
     path = DATA / "bare.ndjson.gz"
-    with closing(recognise(ReplaySource(path))) as source:
+    with closing(open_sources([path], "gpu1")[0]) as source:
         seen = [source.position_bytes]
         while not source.read(0).ended:
             seen.append(source.position_bytes)

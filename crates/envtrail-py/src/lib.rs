@@ -4,6 +4,7 @@
 mod arrow;
 mod documents;
 mod files;
+mod lines;
 mod netlink;
 mod values;
 mod watch;
@@ -17,6 +18,8 @@ mod _core {
     use super::documents::EventDocuments;
     #[pymodule_export]
     use super::files::{content_digest, read_dist_infos, CheckedFile, DistInfo, FileCheck};
+    #[pymodule_export]
+    use super::lines::{LineFault, LineFigures, LineReader};
     #[pymodule_export]
     use super::netlink::{AuditSocket, ProcessConnector};
     #[pymodule_export]

@@ -13,8 +13,9 @@ from msgspec import Struct
 from envtrail.agent.build import open_trail
 from envtrail.agent.pipeline import Pipeline, Result
 from envtrail.agent.world import ImportedWorld
-from envtrail.capture.auditbeat import MOST_FAULTS, AuditbeatSource, DocumentFigures, recognise
-from envtrail.capture.replay import ReplaySource
+from envtrail.capture.auditbeat import MOST_FAULTS, AuditbeatSource, DocumentFigures
+from envtrail.capture.lines import LinesSource, LogReport
+from envtrail.capture.recognise import open_sources
 from envtrail.capture.rotation import earliest_ms, in_order
 from envtrail.capture.source import Block
 from envtrail.config import Config
@@ -60,11 +61,14 @@ class ImportReport(Struct, frozen=True, kw_only=True):
     """Events that the trail held already, from an earlier import or another copy of the log: they add nothing."""
     incomplete: int
     faults: int
+    """Lines that should hold a record and hold none."""
     operations: int
     runs: int
     sessions: int
     documents: DocumentReport | None
     """Null where no file was of Auditbeat."""
+    logs: list[LogReport]
+    """What each file was taken for; those of an archive one by one."""
 
 
 def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress | None = None) -> ImportReport:
@@ -72,14 +76,14 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
 
     Args:
         config: Where the trail is.
-        paths: Audit logs or documents of Auditbeat, plain, gzip or zstd; `-` is standard input.
+        paths: Logs that hold audit records, or documents of Auditbeat, in any container; `-` is standard input.
         on_progress: Told (file, bytes read, bytes in all) after each block.
 
     Raises:
-        InputError: a file is missing, is a folder, or is a damaged archive.
+        InputError: a file is missing, is a folder, or cannot be read; nothing was imported.
         CannotRunError: another process is writing this trail.
     """
-    sources = in_order(ReplaySource(path) for path in paths)
+    sources = in_order(open_sources(paths, config.node))
     seen: dict[str, set[str]] = {"Operation": set(), "Run": set(), "Session": set()}
 
     def note(result: Result) -> None:
@@ -92,25 +96,26 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
         remember(opened.pipeline, opened.writer.layout, earliest_ms([part for _, part in sources]))
         before = opened.pipeline.assembler.counters()
         logs = [part.log for _, part in sources]
-        for (file, part), following in zip(sources, [*logs[1:], None], strict=True):
-            source = recognise(file)
-            carry(opened.pipeline, source, file.path, config.node, part.log, on_progress, goes_on=part.log == following)
+        for (source, part), following in zip(sources, [*logs[1:], None], strict=True):
+            carry(opened.pipeline, source, config.node, part.log, on_progress, goes_on=part.log == following)
             if isinstance(source, AuditbeatSource):
-                documents[str(file.path)] = source.figures
+                documents[str(source.path)] = source.figures
         after = opened.pipeline.assembler.counters()
     repeated = after.repeated - before.repeated
     events = after.events - before.events - repeated
+    reports = [source.report() for source, _ in sources]
     return ImportReport(
         files=len(paths),
         records=after.records - before.records,
         events=events,
         repeated=repeated,
         incomplete=events - (after.complete - before.complete),
-        faults=after.faults - before.faults,
+        faults=after.faults - before.faults + sum(report.faults for report in reports),
         operations=len(seen["Operation"]),
         runs=len(seen["Run"]),
         sessions=len(seen["Session"]),
         documents=_sum(documents) if documents else None,
+        logs=reports,
     )
 
 
@@ -142,8 +147,7 @@ def _sum(documents: Mapping[str, DocumentFigures]) -> DocumentReport:
 
 def carry(
     pipeline: Pipeline,
-    source: ReplaySource | AuditbeatSource,
-    path: Path,
+    source: LinesSource | AuditbeatSource,
     node: str,
     log: str,
     on_progress: Progress | None = None,
@@ -155,13 +159,12 @@ def carry(
     Args:
         pipeline: Of the trail.
         source: What the file holds.
-        path: Of the file.
         node: Name of the machine of records that name none.
         log: What the rotated files of one log have in common (`capture.rotation.log_name`).
         on_progress: Told (file, bytes read, bytes in all) after each block.
         goes_on: The next file is the next part of the same log: what is going on at the end of this one goes on in it.
     """
-    now_ms = int(time.time() * 1000)
+    now_ms, path = int(time.time() * 1000), source.path
     translated = source.name if isinstance(source, AuditbeatSource) else None
     started = ImportStarted(
         time_ms=now_ms,

@@ -24,10 +24,12 @@ from envtrail.agent.starting import await_room, open_socket, variable_names, wat
 from envtrail.agent.survey import Survey
 from envtrail.agent.upkeep import RuleKeeper
 from envtrail.agent.world import ImportedWorld, LiveWorld, read_processes
+from envtrail.capture.auditbeat import AuditbeatSource
 from envtrail.capture.auditd_log import log_files
 from envtrail.capture.choose import choose_source
+from envtrail.capture.lines import LinesSource
 from envtrail.capture.loss import LossWatch, damaged_gap, overrun_gap, restart_gap, serial_gap
-from envtrail.capture.replay import ReplaySource
+from envtrail.capture.recognise import open_sources
 from envtrail.capture.rotation import log_name
 from envtrail.capture.source import Source
 from envtrail.config import Config
@@ -290,12 +292,16 @@ class Agent:
         if self._source.name == "auditd_log":
             return
         live, self._pipeline.world = self._pipeline.world, ImportedWorld()
-        files = list(log_files(Path(self._config.text("capture.audit_log"))))
-        for path in files:
+        sources: list[LinesSource | AuditbeatSource] = []
+        for path in log_files(Path(self._config.text("capture.audit_log"))):
             try:
-                carry(self._pipeline, ReplaySource(path), path, self._config.node, log_name(path), goes_on=path != files[-1])
+                sources += open_sources([path], self._config.node)
             except InputError as fault:
-                self.note_gaps([damaged_gap(self._config.node, path, fault.message, _clock_ms())], _clock_ms())
+                now_ms = _clock_ms()
+                self.note_gaps([damaged_gap(self._config.node, str(path), fault.message, now_ms, now_ms)], now_ms)
+        for source in sources:
+            log, goes_on = log_name(source.path), source is not sources[-1]
+            carry(self._pipeline, source, self._config.node, log, goes_on=goes_on)
         self._pipeline.world = live
 
     def _is_due(self, name: str, now_ms: int, interval_ms: int) -> bool:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from msgspec import Struct
 
 from envtrail.capture.auditbeat_document import Translation, UnreadableDocumentError, translate
+from envtrail.capture.lines import LogReport, form_of, loss_of
 from envtrail.capture.replay import BLOCK_BYTES, ReplaySource
 from envtrail.capture.source import Block
 from envtrail.errors import InputError
@@ -24,6 +25,9 @@ from envtrail.errors import InputError
 MOST_FAULTS = 100
 """Faults that are told with their line; more are only counted."""
 _MOST_LINE_BYTES = 1 << 28
+_BLANK = b"\0 \t\r\n"
+_BEFORE = b"\xef\xbb\xbf" + _BLANK
+"""A byte order mark, and bytes that were never written."""
 _DATASETS = frozenset(["auditd", "auditd_manager.auditd"])
 _FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UnreadableDocumentError)
 _ORDER = [("time", "ascending"), ("serial", "ascending"), ("node", "ascending")]
@@ -73,22 +77,20 @@ _read_hits = msgspec.json.Decoder(_Hits).decode
 _read_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def recognise(source: ReplaySource) -> ReplaySource | AuditbeatSource:
-    """The source that reads what the file holds: JSON is documents, all else is lines of the audit log."""
-    return AuditbeatSource(source) if source.peek().lstrip()[:1] in (b"{", b"[") else source
-
-
 class AuditbeatSource:
     """The documents of one file, as records in order of time.
 
     Args:
         source: The file.
+        node: This machine's name: of a loss before the first document.
     """
 
     name = "auditbeat"
 
-    def __init__(self, source: ReplaySource) -> None:
+    def __init__(self, source: ReplaySource, node: str) -> None:
         self._source = source
+        self._node = node
+        self.path = source.path
         self.size_bytes = source.size_bytes
         self.figures = DocumentFigures()
         self._line = 0
@@ -112,15 +114,43 @@ class AuditbeatSource:
             block = self._source.read(timeout_ms)
             self._split(block.records)
             if block.ended:
-                self._take_line(b"".join(self._partial))
+                if any(self._partial):
+                    self._take_line(b"".join(self._partial))
                 self._given = self._held.in_order(self.figures)
             return Block(records=b"")
         records = next(self._given, None)
-        return Block(records=records or b"", ended=records is None)
+        if records is not None:
+            return Block(records=records)
+        return Block(records=b"", gaps=loss_of(self._source, self._held.newest_ms, self._node), ended=True)
+
+    def first_ms(self) -> int | None:
+        """Null: what it holds is in no order, and is put into one as it is read."""
+        return None
 
     def close(self) -> None:
         """Close the file."""
         self._source.close()
+
+    def report(self) -> LogReport:
+        """What was read so far."""
+        figures, part = self.figures, self._source.part
+        forms = {"auditbeat": figures.taken} if figures.taken else {}
+        return LogReport(
+            path=part.name,
+            form=form_of(self._source, forms, is_empty=not self._line),
+            is_text=True,
+            containers=list(part.containers),
+            encoding=part.encoding,
+            lines=self._line,
+            records=figures.taken,
+            forms=forms,
+            without={"not_a_record": sum(figures.passed_over.values())} if figures.passed_over else {},
+            examples=[],
+            nul_bytes=0,
+            beside=part.beside,
+            damage=self._source.damage,
+            hint=None,
+        )
 
     def _split(self, block: bytes) -> None:
         *whole, rest = block.split(b"\n")
@@ -136,7 +166,7 @@ class AuditbeatSource:
 
     def _take_line(self, line: bytes) -> None:
         self._line += 1
-        line = line.strip()
+        line = line.lstrip(_BEFORE).rstrip(_BLANK)
         if line:
             try:
                 self._take(msgspec.Raw(line))
@@ -198,6 +228,11 @@ class _Held:
     def share_given(self) -> float:
         """How much has been given on, from 0 to 1."""
         return self._given / max(1, len(self._time))
+
+    @property
+    def newest_ms(self) -> int:
+        """Time of the newest document; 0 without one."""
+        return max(self._time, default=0)
 
     def add(self, made: Translation) -> None:
         """Hold the records of one document."""

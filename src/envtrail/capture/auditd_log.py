@@ -90,7 +90,8 @@ class AuditdLogSource:
                 continue
             assert self._handle is not None  # noqa: S101 - _take_next has just set it
             try:
-                records = bytes(self._handle.read(READ_BYTES))
+                # Bytes that were never written (copytruncate, a power cut) end a line.
+                records = bytes(self._handle.read(READ_BYTES)).replace(b"\0", b"\n")
             except OSError as fault:
                 records = b""
                 self._damaged.add(self._head)

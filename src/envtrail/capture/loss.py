@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from envtrail.core import SerialGap
 from envtrail.core.control import AuditControl, KernelStatus
 from envtrail.model.gap import Gap, GapCause
@@ -89,16 +87,16 @@ def disk_full_gap(node: str, since_ms: int, until_ms: int, records: int) -> Gap:
     )
 
 
-def damaged_gap(node: str, path: Path, why: str, now_ms: int) -> Gap:
+def damaged_gap(node: str, path: str, why: str, since_ms: int, until_ms: int) -> Gap:
     """The entry for a log that could not be read to its end."""
     return Gap(
-        id=f"damaged-{path}-{now_ms}",
+        id=f"damaged-{path}-{since_ms}",
         cause=GapCause.DAMAGED,
         host=node,
-        since_ms=now_ms,
-        until_ms=now_ms,
+        since_ms=since_ms,
+        until_ms=max(since_ms, until_ms),
         records=None,
-        detail=f"{why}: what follows in it is missing",
+        detail=f"`{path}` could not be read to its end: {why}",
     )
 
 

@@ -1,95 +1,151 @@
-"""Logs in files: plain, gzip or zstd, or standard input."""
+"""Logs in files, in any container, or from standard input."""
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import pyarrow as pa
-
+from envtrail.capture.containers import fill
 from envtrail.capture.source import Block
+from envtrail.capture.spool import Spool
+from envtrail.capture.unpacking import Part, unpack
 from envtrail.errors import InputError
 
 BLOCK_BYTES = 1 << 20
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_FIRST_BYTES = 1 << 16
+"""Of the first block: many files may be open at once, each with its beginning read."""
 
 
 class ReplaySource:
-    """One file from beginning to end.
+    """One text from beginning to end.
 
     Args:
-        path: The file; `-` is standard input.
-
-    Raises:
-        InputError: it is missing, is a folder, or cannot be read.
+        part: What it is.
+        size_bytes: How long what it is read from is; 0 where that is unknown.
+        position: How much of that has been read.
+        close: Gives back what it is read from.
     """
 
     name = "replay"
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._raw: IO[bytes]
-        if str(path) == "-":
-            self._raw, self.size_bytes = sys.stdin.buffer, 0
-        else:
-            try:
-                self._raw = path.open("rb")
-            except FileNotFoundError:
-                raise InputError(f"no file `{path}`") from None
-            except IsADirectoryError:
-                raise InputError(f"`{path}` is a folder", hint=f"name the files in it: `{path}/*`") from None
-            except PermissionError:
-                raise InputError(f"`{path}` cannot be read by this user", hint=f"sudo envtrail import {path}") from None
-            self.size_bytes = path.stat().st_size
-        self._stream = self._open()
+    def __init__(self, part: Part, *, size_bytes: int, position: Callable[[], int], close: Callable[[], None]) -> None:
+        self.part = part
+        self.path = Path(part.name)
+        self.size_bytes = size_bytes
+        self.damage: str | None = None
+        """Why what follows could not be read."""
+        self._position = position
+        self._close: Callable[[], None] | None = close
         self._ahead = b""
-        self._ends_in_newline = True
+        self._next_bytes = _FIRST_BYTES
 
     @property
     def position_bytes(self) -> int:
         """How much of the file, as it lies on disk, has been read."""
-        return self._raw.tell() if self.size_bytes else 0
+        return self._position() if self.size_bytes and self._close is not None else self.size_bytes
 
     def peek(self) -> bytes:
-        """What the next `read` gives.
-
-        Raises:
-            InputError: the archive is damaged.
-        """
+        """What the next `read` gives."""
         self._ahead = self._ahead or self._next()
         return self._ahead
 
     def read(self, timeout_ms: int) -> Block:  # noqa: ARG002 - a file never makes one wait
-        """The next block of at most 1 MiB; the last one is empty and `ended`.
-
-        Raises:
-            InputError: the archive is damaged.
-        """
+        """The next block of about 1 MiB; the last one is empty and `ended`."""
         records, self._ahead = self._ahead or self._next(), b""
-        if records:
-            self._ends_in_newline = records.endswith(b"\n")
-            return Block(records=records)
-        return Block(records=b"" if self._ends_in_newline else b"\n", ended=True)
+        return Block(records=records, ended=not records)
 
     def _next(self) -> bytes:
+        if self.part.foreign is not None or self.damage is not None:
+            return b""
         try:
-            return bytes(self._stream.read(BLOCK_BYTES))
-        except (OSError, EOFError) as fault:
-            raise InputError(
-                f"`{self.path}` is a damaged archive: {fault}",
-                hint="import what `zcat` or `zstdcat` can still read",
-            ) from None
+            made = fill(self.part.content, self._next_bytes)
+        except OSError as fault:
+            self.damage = fault.strerror or str(fault)
+            return b""
+        self._next_bytes = BLOCK_BYTES
+        return made
 
     def close(self) -> None:
         """Close the file."""
-        if self._raw is not sys.stdin.buffer:
-            self._raw.close()
+        if self._close is not None:
+            self._close()
+            self._close = None
 
-    def _open(self) -> Any:
-        if not self.size_bytes:
-            return self._raw
-        magic = self._raw.read(4)
-        self._raw.seek(0)
-        compression = next((name for prefix, name in _MAGIC.items() if magic.startswith(prefix)), None)
-        return pa.CompressedInputStream(pa.PythonFile(self._raw, mode="r"), compression) if compression else self._raw
+
+def open_logs(path: Path) -> list[ReplaySource]:
+    """What is in a file: one text, or those of an archive.
+
+    Args:
+        path: The file, a FIFO too; `-` is standard input.
+
+    Raises:
+        InputError: it is missing, is a folder, or cannot be read; or there is no room to unpack it.
+    """
+    raw, size_bytes, modified_ms = _open(path)
+
+    def close() -> None:
+        if raw is not sys.stdin.buffer:
+            raw.close()
+
+    def position() -> int:
+        return raw.tell()
+
+    parts = unpack(str(path), raw, modified_ms=modified_ms)
+    first = next(parts, None)
+    if first is not None and not first.in_archive:
+        return [ReplaySource(first, size_bytes=size_bytes, position=position, close=close)]
+    try:
+        return _keep(str(path), () if first is None else chain([first], parts))
+    finally:
+        close()
+
+
+def _keep(path: str, parts: Iterable[Part]) -> list[ReplaySource]:
+    """Unpack an archive; of what no log can be, nothing is kept."""
+    spool = Spool()
+    sources: list[ReplaySource] = []
+    beside, damage = 0, None
+    try:
+        for part in parts:
+            kept = spool.keep(part.content) if part.foreign is None else None
+            if kept is None or not (kept.may_be_log or kept.damage):
+                beside += 1
+                continue
+            if part.name == path and kept.damage == damage:
+                continue  # The archive ends because that file of it does.
+            damage = kept.damage
+            part.content = kept
+            sources.append(ReplaySource(part, size_bytes=kept.size_bytes, position=kept.tell, close=spool.release))
+            spool.hold()
+    finally:
+        spool.release()
+    if not sources:
+        foreign = f"an archive of {beside} files, none of which is a log" if beside else "an archive without files"
+        nothing = Part(name=path, content=BytesIO(), foreign=foreign)
+        return [ReplaySource(nothing, size_bytes=0, position=int, close=lambda: None)]
+    sources[0].part.beside = beside
+    return sources
+
+
+def _open(path: Path) -> tuple[IO[bytes], int, int | None]:
+    """The file, its size and when it was last written: 0 and null for what is no regular file."""
+    if str(path) == "-":
+        return sys.stdin.buffer, 0, None
+    try:
+        raw = path.open("rb")
+        found = os.fstat(raw.fileno())
+    except FileNotFoundError:
+        raise InputError(f"no file `{path}`") from None
+    except IsADirectoryError:
+        raise InputError(f"`{path}` is a folder", hint=f"name the files in it: `{path}/*`") from None
+    except PermissionError:
+        raise InputError(f"`{path}` cannot be read by this user", hint=f"sudo envtrail import {path}") from None
+    except OSError as fault:
+        raise InputError(f"`{path}` cannot be read: {fault.strerror}") from None
+    return (raw, found.st_size, found.st_mtime_ns // 1_000_000) if stat.S_ISREG(found.st_mode) else (raw, 0, None)

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-_STAMP = re.compile(rb"audit\((\d{1,10})\.(\d{3}):\d+\)")
 _COMPRESSED = re.compile(r"\.(gz|xz|bz2|zst|lzma|Z)$")
 _ROTATED = re.compile(r"([.-]\d+)+$")
 
@@ -21,7 +20,7 @@ class LogFile(Protocol):
 
     path: Path
 
-    def peek(self) -> bytes: ...
+    def first_ms(self) -> int | None: ...
 
 
 class Part(NamedTuple):
@@ -41,15 +40,9 @@ def log_name(path: Path) -> str:
     return _ROTATED.sub("", _COMPRESSED.sub("", str(path.absolute())))
 
 
-def first_stamp_ms(beginning: bytes) -> int | None:
-    """When the first record was made."""
-    found = _STAMP.search(beginning)
-    return int(found[1]) * 1000 + int(found[2]) if found else None
-
-
 def part_of(source: LogFile) -> Part:
     """Of which log a file is a part."""
-    return Part(log=log_name(source.path), first_ms=first_stamp_ms(source.peek()))
+    return Part(log=log_name(source.path), first_ms=source.first_ms())
 
 
 def in_order(sources: Iterable[Source]) -> list[tuple[Source, Part]]:

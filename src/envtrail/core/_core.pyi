@@ -16,6 +16,9 @@ __all__ = [
     "FileCheck",
     "FileGroup",
     "FileWatch",
+    "LineFault",
+    "LineFigures",
+    "LineReader",
     "Process",
     "ProcessConnector",
     "ProcessEvent",
@@ -114,6 +117,45 @@ class Batch:
     def redactions(self) -> dict[str, int]: ...
     @property
     def files(self) -> list[FileGroup]: ...  # told by records, below the assembler's roots
+
+@final
+class LineFault:
+    """A line that holds no record."""
+
+    @property
+    def kind(self) -> str: ...  # name of a `NoRecord`
+    @property
+    def line(self) -> int: ...  # from 1
+    @property
+    def excerpt(self) -> str: ...
+
+@final
+class LineFigures:
+    """What a file held."""
+
+    @property
+    def lines(self) -> int: ...
+    @property
+    def forms(self) -> dict[str, int]: ...  # lines that held records: audit, syslog, kernel, journal, json
+    @property
+    def without(self) -> dict[str, int]: ...  # lines that held none, by kind
+    @property
+    def nul_bytes(self) -> int: ...
+    @property
+    def faults(self) -> list[LineFault]: ...  # the first of each kind
+    @property
+    def last_ms(self) -> int: ...  # 0 without a record
+    @property
+    def node(self) -> str: ...  # of the last record; empty where it names none
+
+@final
+class LineReader:
+    """Blocks of a log in, blocks of records out; a block of nothing but records is given back as it is."""
+
+    def __new__(cls) -> LineReader: ...
+    def read(self, block: bytes) -> bytes: ...
+    def finish(self) -> bytes: ...
+    def figures(self) -> LineFigures: ...
 
 @final
 class Counters:

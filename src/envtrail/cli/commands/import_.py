@@ -8,11 +8,25 @@ from typing import TYPE_CHECKING
 import click
 
 from envtrail.cli.context import Context
+from envtrail.cli.render import safe
+from envtrail.errors import ExitCode
 
 if TYPE_CHECKING:
-    from envtrail.agent.importing import DocumentReport
+    from envtrail.agent.importing import DocumentReport, ImportReport
+    from envtrail.capture.lines import LogReport
 
 _MOST_SHOWN = 10
+_MOST_LETTERS = 80
+_PASSED_OVER = ("not_a_record", "separator")
+_WHY = {
+    "bad_stamp": "a record without its time and serial",
+    "interpreted": "written for people (`ausearch -i`)",
+    "journal_text": "the journal's text leaves out time and serial",
+    "left_out": "the journal left the record out because it is long",
+    "other_writer": "not written by the audit system",
+    "too_long": "longer than 16 MiB",
+    "bad_json": "no JSON",
+}
 
 
 @click.command("import")
@@ -22,8 +36,13 @@ _MOST_SHOWN = 10
 def command(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
     """Read audit logs, or documents of Auditbeat, into the trail.
 
-    Plain, gzip, zstd, or `-` for standard input; what a file holds is seen by its content. Audit logs oldest first, as rotated logs are
-    numbered. Documents of Auditbeat (module auditd) are JSON lines in any order: its file output, or an export of `auditbeat-*`.
+    Files, FIFOs, or `-` for standard input; what they hold is seen by their content. Containers: gzip, zstd, xz, bzip2, lz4, zip, tar, one in
+    another too; UTF-8 or UTF-16. Records: as auditd or `ausearch --raw` writes them, behind a head of syslog or of the kernel log, in the journal
+    (`journalctl -o export` or `-o json`), in JSON lines of a log collector. Lines of others are passed over. Audit logs oldest first, as rotated
+    logs are numbered. Documents of Auditbeat (module auditd) are JSON lines in any order: its file output, or an export of `auditbeat-*`.
+
+    A damaged archive is read as far as the damage, and what is missing is an entry of the loss ledger. The exit code is 1 where no file held a
+    record, 2 where one of several held none or is damaged.
     """
     from envtrail.agent.importing import import_files
     from envtrail.cli.render import emit_json
@@ -32,7 +51,16 @@ def command(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
         report = import_files(context.config, files, on_progress=lambda _, done, total: advance(done, total))
     if as_json:
         emit_json([report])
-        return
+    else:
+        _tell(report, context)
+    wrong = [log for log in report.logs if not log.is_log or log.damage]
+    if not any(log.records for log in report.logs):
+        raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+    if wrong:
+        raise click.exceptions.Exit(ExitCode.USAGE)
+
+
+def _tell(report: ImportReport, context: Context) -> None:
     click.echo(
         f"imported {report.events} events ({report.records} records) from {report.files} files into {context.config.data_dir}: "
         f"{report.operations} operations, {report.runs} runs, {report.sessions} sessions"
@@ -41,6 +69,37 @@ def command(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
         _tell_documents(report.documents)
     if report.faults or report.incomplete:
         click.echo(f"{report.incomplete} events are incomplete, {report.faults} lines are no records", err=True)
+    for log in report.logs:
+        if (
+            not log.records
+            or log.damage
+            or log.without
+            or log.nul_bytes
+            or log.beside
+            or log.forms.keys() - {"audit", "auditbeat"}
+        ):
+            _tell_log(log)
+
+
+def _tell_log(log: LogReport) -> None:
+    """What a file was taken for, where that is not just an audit log."""
+    said = [log.form]
+    if log.lines:
+        said.append(f"{log.records} of {log.lines} lines hold records")
+    if log.nul_bytes:
+        said.append(f"{log.nul_bytes} bytes were never written")
+    if log.beside:
+        said.append(f"{log.beside} more files of its archive are no logs")
+    if log.damage:
+        said.append(f"not read to its end ({log.damage}), see `envtrail gaps`")
+    click.echo(safe(f"{log.path}: {', '.join(said)}"), err=True)
+    for example in log.examples:
+        if example.kind in _PASSED_OVER and log.faults == 0:
+            continue
+        begins = safe(example.excerpt[:_MOST_LETTERS])
+        click.echo(f"{safe(log.path)}:{example.line}: {_WHY.get(example.kind, 'no record')}: `{begins}`", err=True)
+    if log.hint:
+        click.echo(f"hint: {safe(log.hint)}", err=True)
 
 
 def _tell_documents(documents: DocumentReport) -> None:
