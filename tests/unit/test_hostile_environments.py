@@ -29,7 +29,7 @@ from envtrail.store.layout import Layout
 from envtrail.store.state import State
 
 pytestmark = pytest.mark.timeout(30)
-NOW = 1_764_000_000_000
+NOW = time.time_ns() // 1_000_000 + 3_600_000
 SECRET = "root:$6$do-not-tell"
 SITE = "lib/python3.11/site-packages"
 INFO = f"{SITE}/x-1.0.dist-info"

@@ -36,6 +36,8 @@ class Environment(Struct, frozen=True, kw_only=True):
     """It is no longer there; the rest is as it was last seen."""
     host: str = ""
     """The machine that it is on."""
+    owned_since_ms: int = 0
+    """Since when it is known to be this owner's: what was there before, under the same name, was somebody else's."""
 
 
 def settled_kind(known: str | None, seen: str) -> str:
