@@ -39,7 +39,8 @@ def read(folder: Path, files: dict[str, bytes]) -> DistInfo | None:
         path.unlink()
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    (found,) = read_dist_infos([str(folder)])
+    ((found, faults),) = read_dist_infos(str(folder.parent), [folder.name])
+    assert faults == []
     return found
 
 
@@ -71,7 +72,7 @@ def test_the_reader_agrees_with_its_reference(
     assert found.requires == header(metadata, b"requires-dist")
     assert found.license == next(iter(header(metadata, b"license-expression") + header(metadata, b"license")), None)
     assert found.tags == header(wheel, b"tag")
-    assert found.installer == ((installer or b"").decode("utf-8", "replace").strip() or None)
+    assert found.installer == ((installer or b"").decode("utf-8", "backslashreplace").strip() or None)
     kept = [line for line in re.split(rb"[\r\n]+", record) if line]
     own = sorted(line for line in kept if not any(part in line for part in (b".pyc,", b"/INSTALLER,", b"/REQUESTED,")))
     assert found.record_sha256 == hashlib.sha256(b"\n".join(own)).hexdigest()
@@ -91,6 +92,15 @@ def test_folders_that_are_none_are_null_and_keep_their_place(tmp_path: Path) -> 
     good = tmp_path / "a-1.dist-info"
     good.mkdir()
     (good / "METADATA").write_text("Name: a\nVersion: 1\n")
-    found = read_dist_infos([str(tmp_path / "absent"), str(good), "/dev/null"])
-    assert [item.name if item else None for item in found] == [None, "a", None]
-    assert len(read_dist_infos([str(good)] * 500)) == 500
+    (tmp_path / "link").symlink_to(good)
+    (tmp_path / "file").touch()
+    found = read_dist_infos(str(tmp_path), ["absent", good.name, "file", "link", "../a-1.dist-info", str(good)])
+    assert [item.name if item else None for item, _ in found] == [None, "a", None, None, None, None]
+    assert [faults[0] for _, faults in found if faults] == [
+        "No such file or directory (os error 2)",
+        "METADATA: Not a directory (os error 20)",
+        "a symbolic link, which is not followed",
+        "a path out of the environment",
+        "a path out of the environment",
+    ]
+    assert len(read_dist_infos(str(tmp_path), [good.name] * 500)) == 500

@@ -191,6 +191,39 @@ class TestStore:
         assert asked(1001, "/opt/v2") == []
         assert asked(1001, None) == []
 
+    def test_who_makes_an_environment_again_under_its_name_is_not_told_of_the_one_before(self, state: State) -> None:
+        prefix = "/usr"  # A folder that everybody may read.
+        before, after = snapshot(package("secret"), prefix=prefix), snapshot(package("six"), prefix=prefix)
+        state.put_environment(Environment(prefix=prefix, kind="venv", owner_uid=1001), seen_ms=NOW)
+        state.put_snapshot(before, time_ms=NOW, reason="baseline")
+        state.put_operation(operation(snapshot(prefix=prefix), before, NOW))
+        store = EmbeddedStore(state.path.parent)
+
+        def told(uid: int) -> str:
+            viewer = Viewer(uid=uid, sees_everything=False)
+            requests = [
+                Request(method="snapshot", text=prefix),
+                Request(method="snapshot", text=prefix, at_ms=NOW + 5),
+                Request(method="snapshots", text=prefix),
+                Request(method="holdings"),
+                Request(method="operations", query=Query(environment=prefix)),
+            ]
+            return repr([list(answer(store, request, viewer)) for request in requests])
+
+        assert "secret" in told(1001)
+        assert len(list(answer(store, Request(method="snapshots"), Viewer(uid=1002, sees_everything=False)))) == 1
+        state.put_environment(Environment(prefix=prefix, kind="unknown"), seen_ms=NOW + 1, gone=True)
+        state.put_snapshot(snapshot(prefix=prefix), time_ms=NOW + 2, reason="scheduled")
+        state.put_environment(Environment(prefix=prefix, kind="venv", owner_uid=1002), seen_ms=NOW + 10)
+        assert "secret" not in told(1002)
+        assert "secret" not in told(1003)
+        state.put_snapshot(after, time_ms=NOW + 10, reason="scheduled")
+        state.put_environment(Environment(prefix=prefix, kind="venv", owner_uid=1002), seen_ms=NOW + 20)
+        assert "secret" not in told(1002)
+        assert "six" in told(1002)
+        root = Viewer(uid=0, sees_everything=True)
+        assert len(list(answer(store, Request(method="snapshots", text=prefix), root))) == 3
+
 
 @pytest.fixture(scope="module")
 def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:

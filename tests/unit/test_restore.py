@@ -18,11 +18,15 @@ import pytest
 from conda_lab import CACHE, ensure_root
 from wheels import make_wheel
 
+from envtrail.agent.restoring import find_program
 from envtrail.environments.find import identify
 from envtrail.environments.inventory import read_snapshot
+from envtrail.environments.restore import needs_index, plan_restoration, render_requirements
+from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.store.layout import Layout
 from envtrail.store.state import State
 
+NOBODY = 65_534
 BEFORE_MS, AFTER_MS = 1_764_000_000_000, 1_764_000_060_000
 AT = "2025-11-24T16:00:30Z"
 UV = str(Path(sys.executable).with_name("uv"))
@@ -249,6 +253,140 @@ def test_a_tool_that_fails_is_quoted(place: Place) -> None:
     assert real.exists()
     assert done.returncode == 4
     assert "ended with 1" in done.stderr
+
+
+def put_traps(place: Place) -> Path:
+    """Every program by which the owner of an environment could have somebody run what they like; where they would leave a mark."""
+    mark = place.folder / "mark"
+    trap = f"#!/bin/sh\necho ran $0 >> {mark}\nexit 1\n"
+    home = place.folder / "home-of-python"
+    home.mkdir()
+    (place.prefix / "bin").mkdir(exist_ok=True)
+    programs = [place.prefix / "bin" / name for name in ("python", "python3", "python3.11", "pip", "uv", "conda")]
+    for program in [*programs, *(home / name for name in ("python3", "python3.11"))]:
+        program.unlink(missing_ok=True)
+        program.write_text(trap)
+        program.chmod(0o755)
+    version = (place.prefix / "pyvenv.cfg").read_text().partition("version = ")[2].split()[0]
+    (place.prefix / "pyvenv.cfg").write_text(f"home = {home}\nversion = {version}\n")
+    # What Python would import from the folder that somebody stands in.
+    for module in ("pip", "venv", "site"):
+        (place.folder / f"{module}.py").write_text(f"open({str(mark)!r}, 'a').write('imported {module}')\nraise SystemExit(1)\n")
+    return mark
+
+
+def test_no_program_of_the_environment_is_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = put_traps(place)
+    monkeypatch.setenv("PATH", f"{place.prefix}/bin:{os.environ['PATH']}")
+    done = place.restore("--index-url", place.index, "--run", "--to", str(place.folder / "again"))
+    assert not mark.exists(), mark.read_text()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert versions(place.folder / "again") == {"alpha": "1.0", "beta": "1.0"}
+
+
+def test_nor_without_uv(place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    from envtrail.agent import restoring
+    from envtrail.cli.main import run
+
+    mark = put_traps(place)
+    monkeypatch.setattr(restoring, "_find_uv", lambda: None)
+    monkeypatch.setenv("HOME", str(place.folder / "home"))
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    monkeypatch.setenv("PATH", f"{place.prefix}/bin:{os.environ['PATH']}")
+    monkeypatch.chdir(place.folder)
+    words = ["--data-dir", str(place.folder / "trail"), "env", "restore", "exp", "--at", AT, "--index-url", place.index]
+    code = run([*words, "--run", "--to", str(place.folder / "again"), "--json"])
+    assert not mark.exists(), mark.read_text()
+    assert code == 0, capfd.readouterr()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root is who must not")
+def test_root_does_not_run_what_the_owner_of_an_environment_has_chosen(place: Place) -> None:
+    os.chown(place.prefix, NOBODY, NOBODY)
+    place.note(BEFORE_MS)
+    done = place.restore("--index-url", place.index, "--run", "--to", str(place.folder / "again"))
+    assert (done.returncode, (place.folder / "again").exists()) == (3, False), done.stderr
+    assert "is not root's" in done.stderr
+    assert "hint: run this as its owner" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root is who must not")
+def test_root_makes_nothing_where_others_can_put_something_in_its_place(place: Place) -> None:
+    theirs = place.folder / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, NOBODY, NOBODY)
+    done = place.restore("--index-url", place.index, "--run", "--to", str(theirs / "again"))
+    assert (done.returncode, list(theirs.iterdir())) == (3, []), done.stderr
+
+
+def test_the_interpreter_may_be_named(place: Place) -> None:
+    words = ["--index-url", place.index, "--dry-run", "--to", str(place.folder / "again")]
+    done = place.restore(*words, "--python", "/usr/bin/python3")
+    assert f"would run: /usr/bin/python3 -I -m venv --without-pip {place.folder}/again" in done.stdout
+
+
+class TestPrograms:
+    def program(self, folder: Path, mode: int = 0o755) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "tool").write_text("#!/bin/sh\n")
+        (folder / "tool").chmod(mode)
+        return folder / "tool"
+
+    def test_one_that_only_we_could_write_is_taken_and_the_next_where_that_is_none(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        open_to_all, ours = self.program(tmp_path / "a"), self.program(tmp_path / "b")
+        open_to_all.parent.chmod(0o777)
+        monkeypatch.setenv("PATH", f"bin:{open_to_all.parent}:{ours.parent}")
+        assert find_program(["none", "tool"]) == str(ours)
+        assert find_program(["tool"], not_below=str(ours.parent)) is None
+        ours.chmod(0o757)
+        assert find_program(["tool"]) is None
+        assert find_program(["tool"], also=[self.program(tmp_path / "c", 0o644)]) is None
+
+    def test_a_link_to_one_of_the_environment_is_one_of_the_environment(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        inside = self.program(tmp_path / "v/bin")
+        (tmp_path / "tool").symlink_to(inside)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert find_program(["tool"]) == str(tmp_path / "tool")
+        assert find_program(["tool"], not_below=str(tmp_path / "v")) is None
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+    def test_one_of_another_user_is_none_wherever_it_lies(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        tool = self.program(tmp_path / "bin")
+        monkeypatch.setenv("PATH", str(tool.parent))
+        for path in (tool, tool.parent):
+            os.chown(path, NOBODY, -1)
+            assert find_program(["tool"]) is None
+            os.chown(path, 0, -1)
+        assert find_program(["tool"]) == str(tool)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"name": "-e /home/alice/trojan #"},
+        {"name": "a\n-e /home/alice/trojan"},
+        {"version": "1.0 --index-url=http://evil.example/"},
+        {"version": "not a version"},
+        {"url": "https://h/a-1.0-py3-none-any.whl\n-e /home/alice/trojan", "archive": "sha256:" + "0" * 64},
+        {"url": "https://h/a-1.0-py3-none-any.whl", "archive": "sha256:0\n-e /home/alice/trojan"},
+        {"url": "http://[", "archive": "sha256:" + "0" * 64},
+        {"ecosystem": "conda", "url": "https://h/a-1-0.conda", "archive": "sha256:" + "0" * 64, "md5": "0\n@EXPLICIT"},
+    ],
+)
+def test_metadata_cannot_give_orders_to_an_installer(told: dict[str, str]) -> None:
+    package = Package(**{"ecosystem": "pypi", "name": "a", "version": "1.0", **told})  # type: ignore[arg-type]
+    assert not needs_index(package)
+    environment = Environment(prefix="/v\n-e /home/alice/trojan", kind="venv")
+    snapshot = Snapshot(prefix="/v", kind="venv", packages=[package])
+    plan = plan_restoration(environment, snapshot, {}, at="now")
+    assert (plan.pins, len(plan.lost)) == ([], 1)
+    sound = Package(ecosystem="pypi", name="a", version="1.0", url="https://h/a-1.0.whl", archive="sha256:" + "0" * 64)
+    plan = plan_restoration(environment, Snapshot(prefix="/v", kind="venv", packages=[sound]), {}, at="now")
+    assert "\n-e" not in (render_requirements(plan) or "\n-e")
 
 
 @pytest.mark.conda

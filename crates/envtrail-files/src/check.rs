@@ -1,21 +1,25 @@
 //! Are files what they were when they were installed? All cores at once, with a count of what is done.
 
+use crate::open::{hold, hold_folder, Held, Links};
 use sha2::{Digest, Sha256};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const BUFFER_BYTES: usize = 256 << 10;
+/// No file of a package is larger; a sparse one costs nobody anything but us.
+const FILE_BYTES: u64 = 64 << 30;
 
 /// What a file should be.
 #[derive(Clone, Debug)]
 pub struct Expected {
-    pub path: PathBuf,
+    /// Relative to the environment.
+    pub below: PathBuf,
     /// Null: only that it is there (and its size) is asked.
     pub sha256: Option<[u8; 32]>,
     pub size: Option<u64>,
@@ -45,6 +49,7 @@ pub struct Found {
 }
 
 struct Work {
+    root: Held,
     expected: Vec<Expected>,
     /// Numbers of `expected`, the largest first: no thread is left with one at the end.
     order: Vec<usize>,
@@ -62,8 +67,9 @@ pub struct FileCheck {
 }
 
 impl FileCheck {
-    /// Begin; 0 threads are as many as there are cores.
-    pub fn start(expected: Vec<Expected>, threads: usize) -> io::Result<Self> {
+    /// Begin, below an environment (its canonical path); 0 threads are as many as there are cores.
+    pub fn start(prefix: &Path, expected: Vec<Expected>, threads: usize) -> io::Result<Self> {
+        let root = hold_folder(prefix)?;
         let mut order: Vec<usize> = (0..expected.len()).collect();
         order.sort_by_key(|at| {
             std::cmp::Reverse(expected.get(*at).and_then(|one| one.size).unwrap_or(0))
@@ -71,6 +77,7 @@ impl FileCheck {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if threads == 0 { cores } else { threads };
         let work = Arc::new(Work {
+            root,
             found: Mutex::new(vec![None; expected.len()]),
             expected,
             order,
@@ -170,13 +177,21 @@ fn look(expected: &Expected, work: &Work, buffer: &mut [u8]) -> Option<Found> {
 }
 
 fn look_at(expected: &Expected, work: &Work, buffer: &mut [u8]) -> io::Result<Option<Found>> {
-    let status = std::fs::symlink_metadata(&expected.path)?;
-    // A link is judged by what it leads to: installers link files from their caches.
-    let status = if status.is_symlink() {
-        std::fs::metadata(&expected.path)?
-    } else {
-        status
+    let held = match hold(&work.root, &expected.below, Links::Below) {
+        Ok(held) => held,
+        // Of a link that nothing is asked of, it is enough that it is there, wherever it leads.
+        Err(error) => match hold(&work.root, &expected.below, Links::Refused) {
+            Ok(link)
+                if link.status.is_symlink()
+                    && expected.sha256.is_none()
+                    && error.kind() == io::ErrorKind::Other =>
+            {
+                link
+            }
+            _ => return Err(error),
+        },
     };
+    let status = &held.status;
     let mut found = Found {
         verdict: Verdict::Same,
         size: Some(status.len()),
@@ -184,22 +199,19 @@ fn look_at(expected: &Expected, work: &Work, buffer: &mut [u8]) -> io::Result<Op
         changed_ms: Some((status.ctime() * 1000 + status.ctime_nsec() / 1_000_000).max(0) as u64),
         error: None,
     };
+    if status.is_symlink() {
+        return Ok(Some(found));
+    }
     let is_other_size = expected.size.is_some_and(|size| size != status.len());
     if !status.is_file() || is_other_size {
         found.verdict = Verdict::Changed;
         return Ok(Some(found));
     }
     if let Some(wanted) = &expected.sha256 {
-        // A pipe that has taken the file's place since must not keep us waiting.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(&expected.path)?;
-        if !file.metadata()?.is_file() {
-            found.verdict = Verdict::Changed;
-            return Ok(Some(found));
+        if status.len() > FILE_BYTES {
+            return Err(io::Error::other(format!("more than {FILE_BYTES} bytes")));
         }
-        let Some(digest) = hash(file, work, buffer)? else {
+        let Some(digest) = hash(held.open()?.take(FILE_BYTES), work, buffer)? else {
             return Ok(None);
         };
         if digest != *wanted {
@@ -210,7 +222,7 @@ fn look_at(expected: &Expected, work: &Work, buffer: &mut [u8]) -> io::Result<Op
     Ok(Some(found))
 }
 
-fn hash(mut file: File, work: &Work, buffer: &mut [u8]) -> io::Result<Option<[u8; 32]>> {
+fn hash(mut file: io::Take<File>, work: &Work, buffer: &mut [u8]) -> io::Result<Option<[u8; 32]>> {
     let mut hasher = Sha256::new();
     loop {
         if work.stop.load(Ordering::Relaxed) {
@@ -230,25 +242,25 @@ fn hash(mut file: File, work: &Work, buffer: &mut [u8]) -> io::Result<Option<[u8
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
-    fn expect(path: &Path, content: &[u8]) -> Expected {
+    fn expect(below: &str, content: &[u8]) -> Expected {
         Expected {
-            path: path.to_owned(),
+            below: below.into(),
             sha256: Some(Sha256::digest(content).into()),
             size: Some(content.len() as u64),
         }
     }
 
-    fn check(expected: Vec<Expected>) -> Vec<Found> {
-        let check = FileCheck::start(expected, 3).unwrap();
+    fn check(prefix: &Path, expected: Vec<Expected>) -> Vec<Found> {
+        let check = FileCheck::start(prefix, expected, 3).unwrap();
         assert!(check.wait(Duration::from_secs(20)));
         check.finish().into_iter().map(Option::unwrap).collect()
     }
 
     #[test]
     fn each_file_is_judged_on_its_own_and_answers_keep_their_order() {
-        let folder = std::env::temp_dir().join(format!("envtrail-check-{}", std::process::id()));
+        let name = format!("envtrail-check-{}", std::process::id());
+        let folder = std::env::temp_dir().canonicalize().unwrap().join(name);
         std::fs::create_dir_all(folder.join("folder")).unwrap();
         let large = vec![7u8; 3 * BUFFER_BYTES + 1];
         for (name, content) in [("same", &b"abc"[..]), ("other", b"abd"), ("large", &large)] {
@@ -256,28 +268,46 @@ mod tests {
         }
         std::os::unix::fs::symlink("same", folder.join("link")).unwrap();
         std::os::unix::fs::symlink("nowhere", folder.join("dangling")).unwrap();
-        let found = check(vec![
-            expect(&folder.join("same"), b"abc"),
-            expect(&folder.join("other"), b"abc"),
-            expect(&folder.join("absent"), b"abc"),
-            expect(&folder.join("large"), &large),
-            expect(&folder.join("folder"), b"abc"),
-            expect(&folder.join("link"), b"abc"),
-            expect(&folder.join("dangling"), b"abc"),
-            expect(&folder.join("same/below"), b"abc"),
-            Expected {
-                size: Some(4),
-                ..expect(&folder.join("same"), b"abc")
-            },
-        ]);
+        std::os::unix::fs::symlink("/etc/passwd", folder.join("outside")).unwrap();
+        let found = check(
+            &folder,
+            vec![
+                expect("same", b"abc"),
+                expect("other", b"abc"),
+                expect("absent", b"abc"),
+                expect("large", &large),
+                expect("folder", b"abc"),
+                expect("link", b"abc"),
+                expect("dangling", b"abc"),
+                expect("same/below", b"abc"),
+                Expected {
+                    size: Some(4),
+                    ..expect("same", b"abc")
+                },
+                expect("outside", b"abc"),
+                Expected {
+                    sha256: None,
+                    size: None,
+                    ..expect("outside", b"")
+                },
+                expect("../passwd", b"abc"),
+            ],
+        );
         std::fs::remove_dir_all(&folder).unwrap();
-        use Verdict::{Changed, Missing, Same};
+        use Verdict::{Changed, Missing, Same, Unreadable};
         let verdicts: Vec<_> = found.iter().map(|one| one.verdict).collect();
         assert_eq!(
             verdicts,
-            [Same, Changed, Missing, Same, Changed, Same, Missing, Missing, Changed]
+            [
+                Same, Changed, Missing, Same, Changed, Same, Missing, Missing, Changed, Unreadable,
+                Same, Unreadable
+            ]
         );
         assert_eq!(found[1].sha256, Some(Sha256::digest(b"abd").into()));
+        assert_eq!(
+            found[9].error.as_deref(),
+            Some("a link out of the environment")
+        );
         assert!(found[0].changed_ms.unwrap() > 1_600_000_000_000);
     }
 
@@ -285,13 +315,13 @@ mod tests {
     fn dropping_it_ends_its_threads() {
         let endless = vec![
             Expected {
-                path: "/dev/null".into(),
+                below: "null".into(),
                 sha256: None,
                 size: None
             };
             200_000
         ];
-        let check = FileCheck::start(endless, 2).unwrap();
+        let check = FileCheck::start(Path::new("/dev"), endless, 2).unwrap();
         drop(check);
     }
 }

@@ -1,4 +1,4 @@
-//! The files of Python environments: their metadata, and whether they are as it says. Runs none of their code, follows no link.
+//! The files of Python environments: their metadata, and whether they are as it says. Runs none of their code, follows no link out of them.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -13,6 +13,8 @@
 
 mod check;
 mod metadata;
+mod open;
 
 pub use check::{Expected, FileCheck, Found, Verdict};
-pub use metadata::{read_dist_info, read_dist_infos, sum_record, DistInfo, RecordSums};
+pub use metadata::{read_dist_infos, sum_record, DistInfo, Read, RecordSums};
+pub use open::{hold, hold_folder, Held, Links};

@@ -2,16 +2,21 @@
 //!
 //! Reference: https://packaging.python.org/en/latest/specifications/recording-installed-packages/
 
+use crate::open::{hold, hold_folder, Held, Links};
 use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const HEADER_BYTES: u64 = 64 << 10;
 const INSTALLER_BYTES: u64 = 200;
-const DOCUMENT_BYTES: u64 = 1 << 20;
+/// No installer writes a kilobyte; each is kept with every snapshot.
+const DOCUMENT_BYTES: u64 = 16 << 10;
 /// The RECORD of the largest packages has a few megabytes.
-const RECORD_BYTES: u64 = 256 << 20;
+const RECORD_BYTES: u64 = 16 << 20;
+/// Of all that is read at once: an environment of a thousand packages has a tenth of it.
+const TOTAL_BYTES: u64 = 128 << 20;
+const NAME_BYTES: usize = 250;
 /// Fewer folders than this are read by one thread.
 const FEW: usize = 64;
 
@@ -43,35 +48,119 @@ pub struct RecordSums {
     pub size_bytes: u64,
 }
 
-/// Folders in the order given; null where METADATA has no name and version.
-pub fn read_dist_infos(folders: &[PathBuf]) -> Vec<Option<DistInfo>> {
+/// What came of one folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// Null where METADATA has no name and version.
+    pub info: Option<DistInfo>,
+    /// Files that are there and were not read, each with the reason.
+    pub faults: Vec<String>,
+}
+
+/// The `*.dist-info` folders below an environment, in the order given.
+///
+/// `prefix` is canonical; `folders` are relative to it.
+pub fn read_dist_infos(prefix: &Path, folders: &[PathBuf]) -> io::Result<Vec<Read>> {
+    let root = hold_folder(prefix)?;
+    let left = AtomicU64::new(TOTAL_BYTES);
+    let read = |part: &[PathBuf]| -> Vec<Read> {
+        part.iter()
+            .map(|folder| read_dist_info(&root, folder, &left))
+            .collect()
+    };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     if folders.len() < FEW || threads == 1 {
-        return folders
-            .iter()
-            .map(|folder| read_dist_info(folder))
-            .collect();
+        return Ok(read(folders));
     }
     let part = folders.len().div_ceil(threads);
     std::thread::scope(|scope| {
         let parts: Vec<_> = folders
             .chunks(part)
-            .map(|part| {
-                scope.spawn(|| -> Vec<_> {
-                    part.iter().map(|folder| read_dist_info(folder)).collect()
-                })
-            })
+            .map(|part| scope.spawn(|| read(part)))
             .collect();
-        let read = parts
-            .into_iter()
-            .map(|part| part.join().unwrap_or_default());
-        read.flatten().collect()
+        let mut all = Vec::with_capacity(folders.len());
+        for part in parts {
+            all.extend(
+                part.join()
+                    .map_err(|_| io::Error::other("a thread ended"))?,
+            );
+        }
+        Ok(all)
     })
 }
 
-/// One folder; null where METADATA has no name and version.
-pub fn read_dist_info(folder: &Path) -> Option<DistInfo> {
-    let metadata = read(&folder.join("METADATA"), HEADER_BYTES)?;
+/// The files of one `*.dist-info` folder.
+struct Folder<'a> {
+    held: Held,
+    left: &'a AtomicU64,
+    faults: Vec<String>,
+}
+
+impl Folder<'_> {
+    /// Its content; none where it is not there, or may not be read: that is a fault.
+    fn read(&mut self, name: &str, read: impl Fn(&Held) -> io::Result<Vec<u8>>) -> Option<Vec<u8>> {
+        match self.hold(name)?.and_then(|held| {
+            self.spend(&held)?;
+            read(&held)
+        }) {
+            Ok(content) => Some(content),
+            Err(error) => {
+                self.faults.push(format!("{name}: {error}"));
+                None
+            }
+        }
+    }
+
+    fn hold(&self, name: &str) -> Option<io::Result<Held>> {
+        match hold(&self.held, Path::new(name), Links::Refused) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            held => Some(held),
+        }
+    }
+
+    /// What is read is counted before it is read, at most as much as any file may have.
+    fn spend(&self, held: &Held) -> io::Result<()> {
+        let size = held.status.len().min(RECORD_BYTES);
+        self.left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(size)
+            })
+            .map(|_| ())
+            .map_err(|_| io::Error::other("the metadata of this environment is larger than any is"))
+    }
+}
+
+fn read_dist_info(root: &Held, folder: &Path, left: &AtomicU64) -> Read {
+    let held = match hold(root, folder, Links::Refused) {
+        Ok(held) => held,
+        Err(error) => {
+            return Read {
+                info: None,
+                faults: vec![error.to_string()],
+            }
+        }
+    };
+    if held.status.is_symlink() {
+        return Read {
+            info: None,
+            faults: vec!["a symbolic link, which is not followed".into()],
+        };
+    }
+    let mut folder = Folder {
+        held,
+        left,
+        faults: Vec::new(),
+    };
+    let info = read_files(&mut folder);
+    Read {
+        info,
+        faults: folder.faults,
+    }
+}
+
+fn read_files(folder: &mut Folder<'_>) -> Option<DistInfo> {
+    let head = |held: &Held| held.read_head(HEADER_BYTES);
+    let metadata = folder.read("METADATA", head)?;
     let mut info = DistInfo::default();
     let mut expression = None;
     for (key, value) in header(&metadata) {
@@ -85,36 +174,31 @@ pub fn read_dist_info(folder: &Path) -> Option<DistInfo> {
         }
     }
     info.license = expression.or(info.license);
-    if info.name.is_empty() || info.version.is_empty() {
+    let is_named = |text: &str| !text.is_empty() && text.len() <= NAME_BYTES;
+    if !is_named(&info.name) || !is_named(&info.version) {
         return None;
     }
-    if let Some(wheel) = read(&folder.join("WHEEL"), HEADER_BYTES) {
+    if let Some(wheel) = folder.read("WHEEL", head) {
         let tags = header(&wheel).filter(|(key, _)| key.eq_ignore_ascii_case(b"tag"));
         info.tags = tags.map(|(_, value)| text(value)).collect();
     }
-    let installer = read(&folder.join("INSTALLER"), INSTALLER_BYTES)
-        .map(|raw| String::from_utf8_lossy(&raw).trim().to_owned())
+    let installer = folder
+        .read("INSTALLER", |held| held.read_head(INSTALLER_BYTES))
+        .map(|raw| text(raw.trim_ascii()))
         .filter(|name| !name.is_empty());
     let tool = installer.as_deref().and_then(|name| name.split(' ').next());
     if matches!(tool, Some("pip" | "uv" | "conda")) {
-        info.requested = Some(folder.join("REQUESTED").exists());
+        info.requested = Some(folder.hold("REQUESTED").is_some());
     }
     info.installer = installer;
-    info.direct_url = read(&folder.join("direct_url.json"), DOCUMENT_BYTES);
-    if let Some(record) = read(&folder.join("RECORD"), RECORD_BYTES) {
+    info.direct_url = folder.read("direct_url.json", |held| held.read(DOCUMENT_BYTES));
+    if let Some(record) = folder.read("RECORD", |held| held.read(RECORD_BYTES)) {
         let sums = sum_record(&record);
         info.record_sha256 = Some(sums.record_sha256);
         info.content_sha256 = Some(sums.content_sha256);
         info.size_bytes = Some(sums.size_bytes);
     }
     Some(info)
-}
-
-fn read(path: &Path, limit: u64) -> Option<Vec<u8>> {
-    let file = File::open(path).ok()?;
-    let mut content = Vec::new();
-    file.take(limit).read_to_end(&mut content).ok()?;
-    Some(content)
 }
 
 /// Keys and values up to the empty line. A folded line's continuation is passed over.

@@ -1,9 +1,10 @@
 //! The files of environments: their metadata, and whether they are as it says.
 
-use envtrail_files::{Expected, Verdict};
+use envtrail_files::{hold, hold_folder, Expected, Links, Verdict};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::os::fd::IntoRawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,26 +23,38 @@ pub struct DistInfo {
     size_bytes: Option<u64>,
 }
 
+/// Metadata of each folder below `prefix`, and the faults of its files.
 #[pyfunction]
-pub fn read_dist_infos(py: Python<'_>, folders: Vec<PathBuf>) -> Vec<Option<DistInfo>> {
-    let read = py.detach(|| envtrail_files::read_dist_infos(&folders));
-    read.into_iter()
-        .map(|info| {
-            info.map(|info| DistInfo {
-                name: info.name,
-                version: info.version,
-                license: info.license,
-                requires: info.requires,
-                tags: info.tags,
-                installer: info.installer,
-                requested: info.requested,
-                direct_url: info.direct_url.map(|raw| PyBytes::new(py, &raw).unbind()),
-                record_sha256: info.record_sha256,
-                content_sha256: info.content_sha256,
-                size_bytes: info.size_bytes,
-            })
-        })
-        .collect()
+pub fn read_dist_infos(
+    py: Python<'_>,
+    prefix: PathBuf,
+    folders: Vec<PathBuf>,
+) -> PyResult<Vec<(Option<DistInfo>, Vec<String>)>> {
+    let read = py.detach(|| envtrail_files::read_dist_infos(&prefix, &folders))?;
+    let told = |info: envtrail_files::DistInfo| DistInfo {
+        name: info.name,
+        version: info.version,
+        license: info.license,
+        requires: info.requires,
+        tags: info.tags,
+        installer: info.installer,
+        requested: info.requested,
+        direct_url: info.direct_url.map(|raw| PyBytes::new(py, &raw).unbind()),
+        record_sha256: info.record_sha256,
+        content_sha256: info.content_sha256,
+        size_bytes: info.size_bytes,
+    };
+    Ok(read
+        .into_iter()
+        .map(|one| (one.info.map(told), one.faults))
+        .collect())
+}
+
+/// A descriptor (`O_PATH`) of what lies below a folder, whose path is canonical; no link is followed.
+#[pyfunction]
+pub fn hold_below(py: Python<'_>, folder: PathBuf, below: PathBuf) -> PyResult<i32> {
+    let held = py.detach(|| hold(&hold_folder(&folder)?, &below, Links::Refused))?;
+    Ok(held.into_handle().into_raw_fd())
 }
 
 /// The content digest of a RECORD, in hexadecimal.
@@ -76,14 +89,24 @@ impl FileCheck {
 #[pymethods]
 impl FileCheck {
     #[new]
-    #[pyo3(signature = (files, *, threads=0))]
-    fn new(files: Vec<(PathBuf, Option<[u8; 32]>, Option<u64>)>, threads: usize) -> PyResult<Self> {
+    #[pyo3(signature = (prefix, files, *, threads=0))]
+    fn new(
+        prefix: PathBuf,
+        files: Vec<(PathBuf, Option<[u8; 32]>, Option<u64>)>,
+        threads: usize,
+    ) -> PyResult<Self> {
         let expected = files
             .into_iter()
-            .map(|(path, sha256, size)| Expected { path, sha256, size })
+            .map(|(below, sha256, size)| Expected {
+                below,
+                sha256,
+                size,
+            })
             .collect();
         Ok(FileCheck {
-            inner: Some(envtrail_files::FileCheck::start(expected, threads)?),
+            inner: Some(envtrail_files::FileCheck::start(
+                &prefix, expected, threads,
+            )?),
         })
     }
 

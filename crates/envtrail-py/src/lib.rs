@@ -17,7 +17,9 @@ mod _core {
     #[pymodule_export]
     use super::documents::EventDocuments;
     #[pymodule_export]
-    use super::files::{content_digest, read_dist_infos, CheckedFile, DistInfo, FileCheck};
+    use super::files::{
+        content_digest, hold_below, read_dist_infos, CheckedFile, DistInfo, FileCheck,
+    };
     #[pymodule_export]
     use super::lines::{LineFault, LineFigures, LineReader};
     #[pymodule_export]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.model.restoration import Restoration
 
 _LAST_LINES = 12
+_FOLDERS = ("/usr/local/bin", "/usr/bin")
+_PIP = [sys.executable, "-I", "-m", "pip"]
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -56,31 +59,50 @@ def resolve(
     indexes: list[Index] = []
     if uv is not None:
         python = environment.python
-        indexes.append(
-            UvIndex([uv], _run, python=python, words=words, offline=source.offline, interpreter=_interpreter(environment))
-        )
+        indexes.append(UvIndex([uv], _run, python=python, words=words, offline=source.offline, interpreter=sys.executable))
     elif not source.offline:
-        indexes.append(PipIndex(_pip(environment), _run, python=environment.python, words=words))
+        indexes.append(PipIndex(_PIP, _run, python=environment.python, words=words))
     return find_artefacts(wanted, places, indexes, report)
 
 
-def plan_commands(plan: Restoration, folder: Path, target: Path, source: Source) -> list[list[str]]:
-    """The command lines that make the target out of the files in a folder, in order.
+def plan_commands(
+    plan: Restoration, folder: Path, target: Path, source: Source, *, owner_uid: int | None, python: Path | None = None
+) -> list[list[str]]:
+    """The command lines that make the target out of the files in a folder, in order. None is a program of the environment's.
+
+    Args:
+        plan: What to make.
+        folder: Of the files; absolute.
+        target: Of the new environment; absolute.
+        source: Where archives may come from.
+        owner_uid: Whose environment it is: what it held was their choice, and would run with our rights.
+        python: The interpreter to make it with; else one of the same version is looked for.
 
     Raises:
-        CannotRunError: a tool that is needed is not there.
+        CannotRunError: a tool that is needed is not there, or root would run what somebody else has chosen.
     """
+    if os.geteuid() == 0 and owner_uid != 0:
+        raise CannotRunError(
+            f"`{plan.prefix}` is not root's: what its owner had installed would run as root",
+            hint="run this as its owner, or without --run and make it there from the files",
+        )
+    there = next(folder for folder in target.parents if folder.exists())
+    if os.geteuid() == 0 and not _is_ours(str(there)):
+        raise CannotRunError(
+            f"others than root can put something else in the place of `{target}` while it is made",
+            hint="name a target in a folder that only root writes",
+        )
     commands: list[list[str]] = []
-    python = str(target / "bin/python")
     if plan.kind == "conda":
-        conda = _find_conda(plan.prefix)
         offline = ["--offline"] if source.offline else []
-        commands.append([conda, "create", "-y", "-q", "-p", str(target), *offline, "--file", str(folder / "conda-explicit.txt")])
+        explicit = str(folder / "conda-explicit.txt")
+        commands.append([_find_conda(plan.prefix), "create", "-y", "-q", "-p", str(target), *offline, "--file", explicit])
     else:
-        commands.append([_base_python(plan), "-m", "venv", "--without-pip", str(target)])
+        commands.append([str(python or _base_python(plan)), "-I", "-m", "venv", "--without-pip", str(target)])
     for name, more in (("requirements.txt", ["--require-hashes"]), ("sources.txt", [])):
         if (folder / name).exists():
-            commands.append([*_installer(python), "--no-deps", *more, *_words(source), "-r", str(folder / name)])
+            installer = _installer(str(target / "bin/python"))
+            commands.append([*installer, "--no-deps", *more, *_words(source), "-r", str(folder / name)])
     return commands
 
 
@@ -113,7 +135,8 @@ def _run(command: Sequence[str], text: str) -> Done:
     # Another environment that is active must not be taken for the target.
     left_out = {"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "PIP_REQUIRE_VIRTUALENV"}
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
-    done = subprocess.run(list(command), input=text, text=True, capture_output=True, check=False, env=environment)
+    # Nor the folder that somebody stands in: Python takes modules from there, and uv its configuration.
+    done = subprocess.run(list(command), input=text, text=True, capture_output=True, check=False, env=environment, cwd="/")
     return Done(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
@@ -126,45 +149,73 @@ def _words(source: Source) -> list[str]:
 
 
 def _find_uv() -> str | None:
-    return shutil.which("uv") or (str(beside) if (beside := Path(sys.executable).with_name("uv")).exists() else None)
+    """The tool's own, else one that can be trusted."""
+    beside = Path(sys.executable).with_name("uv")
+    return str(beside) if beside.exists() else find_program(["uv"])
 
 
 def _installer(python: str) -> list[str]:
     uv = _find_uv()
-    return (
-        [uv, "pip", "install", "-q", "--python", python]
-        if uv
-        else [sys.executable, "-m", "pip", "--python", python, "install", "-q"]
-    )
-
-
-def _pip(environment: Environment) -> list[str]:
-    own = Path(environment.prefix, "bin/pip")
-    return [str(own)] if own.exists() else [sys.executable, "-m", "pip"]
-
-
-def _interpreter(environment: Environment) -> str:
-    own = Path(environment.prefix, "bin/python")
-    return str(own) if own.exists() else sys.executable
+    return [uv, "pip", "install", "-q", "--python", python] if uv else [*_PIP, "--python", python, "install", "-q"]
 
 
 def _base_python(plan: Restoration) -> str:
-    """The interpreter that the environment was made with; else one of the same version."""
-    made = identify(Path(plan.prefix))
-    version = ".".join((plan.python or "3").split(".")[:2])
-    places = [f"{made.base}/python{version}", f"{made.base}/python3"] if made and made.base else []
-    found = next((place for place in places if os.access(place, os.X_OK)), None) or shutil.which(f"python{version}")
+    """One of the version that the environment was made with."""
+    told = re.match(r"[0-9]+\.[0-9]+", plan.python or "")
+    version = told[0] if told else "3"
+    found = find_program([f"python{version}"], not_below=plan.prefix)
     if found is None:
-        raise CannotRunError(f"there is no Python {version} to make the environment with", hint=f"install python{version}")
+        raise CannotRunError(
+            f"there is no Python {version} to make the environment with that only root or you could have put there",
+            hint=f"install python{version}, or name one: `--python PATH`",
+        )
     return found
 
 
 def _find_conda(prefix: str) -> str:
-    """The conda of the root that owns the environment, else the one of the session."""
-    for folder in (Path(prefix), Path(prefix).parent.parent):
-        if os.access(folder / "bin/conda", os.X_OK):
-            return str(folder / "bin/conda")
-    found = os.environ.get("CONDA_EXE") or shutil.which("conda") or shutil.which("mamba") or shutil.which("micromamba")
+    """The conda of the session, else of the root that owns the environment; never one of the environment's own."""
+    above = Path(prefix).parent.parent / "bin/conda"
+    told = os.environ.get("CONDA_EXE")
+    also = [*([Path(told)] if told else []), above]
+    found = find_program(["conda", "mamba", "micromamba"], also=also, not_below=prefix)
     if found is None:
-        raise CannotRunError("no conda is found to restore with", hint="set CONDA_EXE, or put conda on PATH")
+        raise CannotRunError(
+            "no conda is found to restore with that only root or you could have put there",
+            hint="set CONDA_EXE, or put conda on PATH",
+        )
     return found
+
+
+def find_program(names: Sequence[str], *, also: Sequence[Path] = (), not_below: str | None = None) -> str | None:
+    """The first program of these names, on PATH or at other places, that nobody but root and us could have written.
+
+    Args:
+        names: In order of preference.
+        also: Whole paths; before PATH.
+        not_below: An environment whose programs are none of ours, whoever owns it.
+    """
+    folders = [folder for folder in [*os.environ.get("PATH", "").split(":"), *_FOLDERS] if folder.startswith("/")]
+    for place in [*map(str, also), *(f"{folder}/{name}" for name in names for folder in folders)]:
+        real = os.path.realpath(place)
+        is_inside = not_below is not None and any(path.startswith(f"{not_below}/") for path in (place, real))
+        if not is_inside and os.access(real, os.X_OK) and all(map(_is_ours, (place, real))):
+            return place
+    return None
+
+
+def _is_ours(path: str) -> bool:
+    """Whether only root and whoever runs this could write a file, or put another one in its place."""
+    trusted = {0, os.geteuid()}
+    try:
+        statuses = [os.lstat(one) for one in (path, *map(str, Path(path).parents))]
+    except OSError:
+        return False
+    return all(status.st_uid in trusted and _is_closed(status) for status in statuses)
+
+
+def _is_closed(status: os.stat_result) -> bool:
+    """A link has no mode of its own, and in a sticky folder others can put nothing in the place of what is there."""
+    if stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX:
+        return True
+    is_of_us = status.st_gid in {0, os.getegid()} or not status.st_mode & stat.S_IWGRP
+    return is_of_us and not status.st_mode & stat.S_IWOTH

@@ -1,7 +1,7 @@
 """What is in a script as it begins to run. Users choose the path, root reads it: nothing is opened that was not looked at first.
 
 References:
-    open(2): O_PATH opens nothing, so no device is started, no FIFO joined and no lease broken; /proc/self/fd of it opens that very file.
+    envtrail/environments/reading.py, where files of users are held and opened.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import stat
 from collections import OrderedDict
 from pathlib import Path
 
+from envtrail.environments.reading import hold_file, is_escaped, is_of_kernel, open_held, tell
 from envtrail.interpret.emission import ScriptWanted
 from envtrail.model.observation import ScriptSeen
 from envtrail.store.access import can_read
@@ -20,9 +21,6 @@ MOST_BYTES = 10 * 1024 * 1024
 _MOST_KNOWN = 256
 _SETTLED_NS = 2_000_000_000
 """File systems stamp by a clock of some milliseconds: a file that was changed just now may be changed again under the same stamp."""
-_KERNEL_FOLDERS = ("/proc/", "/sys/", "/dev/")
-"""Reading a file there may wait, or do something."""
-
 _Stamp = tuple[int, int, int, int]
 
 
@@ -35,20 +33,17 @@ class Scripts:
     def see(self, wish: ScriptWanted, now_ms: int) -> ScriptSeen:
         """The digest of the script that a run began with, or why there is none."""
         digest: str | None = None
-        why: str | None
         try:
-            why = None if _is_here(wish) else "what was executed is not at its path here: it ran in a container, or was replaced"
+            why = _why_not_here(wish)
             if why is None:
                 digest, why = self._look(wish, now_ms)
-        except (OSError, ValueError) as fault:
-            why = getattr(fault, "strerror", None) or str(fault)
+        except OSError as fault:
+            why = tell(fault)
         return ScriptSeen(time_ms=now_ms, image=wish.image, path=wish.path, sha256=digest, absent=why)
 
     def _look(self, wish: ScriptWanted, now_ms: int) -> tuple[str | None, str | None]:
-        handle = os.open(wish.path, os.O_PATH | os.O_CLOEXEC)
-        try:
+        with hold_file(wish.path) as (handle, place):
             status = os.fstat(handle)
-            place = os.readlink(f"/proc/self/fd/{handle}")
             why = _why_not(wish, status, place)
             if why is not None:
                 return None, why
@@ -61,8 +56,6 @@ class Scripts:
                 if now_ms * 1_000_000 - status.st_ctime_ns > _SETTLED_NS:
                     self._remember(stamp, digest)
             return digest, None
-        finally:
-            os.close(handle)
 
     def _remember(self, stamp: _Stamp, digest: str) -> None:
         self._known[stamp] = digest
@@ -70,20 +63,23 @@ class Scripts:
             self._known.popitem(last=False)
 
 
-def _is_here(wish: ScriptWanted) -> bool:
-    """Whether the file that was executed is the one at its path here: in a container, or after chroot, it is another one."""
+def _why_not_here(wish: ScriptWanted) -> str | None:
+    """Why the file at its path may be another than the one that ran: in a container, or after chroot, it is."""
+    if is_escaped(wish.path):
+        return "its path may hold bytes that are no UTF-8: another file may be called as they are spelt"
     if wish.executed is None or wish.executed_inode is None:
-        return True
+        return None
     try:
-        return os.stat(wish.executed).st_ino == wish.executed_inode
-    except OSError:
-        return False
+        is_here = os.stat(wish.executed).st_ino == wish.executed_inode
+    except (OSError, ValueError):
+        is_here = False
+    return None if is_here else "what was executed is not at its path here: it ran in a container, or was replaced"
 
 
 def _why_not(wish: ScriptWanted, status: os.stat_result, place: str) -> str | None:
     if not stat.S_ISREG(status.st_mode):
         return "no regular file"
-    if place.startswith(_KERNEL_FOLDERS):
+    if is_of_kernel(place):
         return "a file of the kernel's"
     if status.st_size > MOST_BYTES:
         return "more than 10 MB"
@@ -96,8 +92,7 @@ def _why_not(wish: ScriptWanted, status: os.stat_result, place: str) -> str | No
 
 
 def _digest_of(handle: int) -> str:
-    descriptor = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb", buffering=0) as script:
+    with open(open_held(handle), "rb", buffering=0) as script:
         # One byte more than is allowed: a file that grows meanwhile is seen by its stamp.
         return hashlib.sha256(script.read(MOST_BYTES + 1) or b"").hexdigest()
 

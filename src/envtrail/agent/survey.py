@@ -12,14 +12,13 @@ from envtrail.agent.build import Opened
 from envtrail.agent.file_changes import roots_of
 from envtrail.agent.suspects import Suspects
 from envtrail.agent.upkeep import RuleKeeper
-from envtrail.agent.world import observe_packages
+from envtrail.agent.world import observe_packages, observe_place, read_packages
 from envtrail.config import Config
 from envtrail.core import FileGroup, FileWatch
 from envtrail.environments.baseline import read_baseline
 from envtrail.environments.find import find_environments, identify
-from envtrail.environments.inventory import read_snapshot
-from envtrail.model.environment import Environment
-from envtrail.model.observation import EnvironmentSeen, Observation, RulesApplied
+from envtrail.model.environment import Environment, Snapshot
+from envtrail.model.observation import Observation, RulesApplied
 
 _READING_S = 0.1
 _MOVED_INTERVAL_MS = 5_000
@@ -112,19 +111,19 @@ class Survey:
         if self._is_busy(environment.prefix, now_ms):
             return
         known = self._opened.state.snapshot(environment.prefix)
-        snapshot = read_snapshot(environment)
+        read = read_packages(environment)
         if self._is_busy(environment.prefix, now_ms):
             # Somebody has begun to change it: the snapshot is theirs to explain.
             return
-        observations: list[Observation] = [EnvironmentSeen(time_ms=now_ms, environment=environment)]
-        if known is None:
-            observations += observe_packages(environment, now_ms, reason="baseline")
-        elif known.digest != snapshot.digest:
-            if not self._suspects.is_settled(environment.prefix, snapshot.digest, now_ms):
+        observations: list[Observation] = [observe_place(environment, read, now_ms)]
+        if known is None or isinstance(read, str):
+            observations = observe_packages(environment, read, now_ms, reason="baseline" if known is None else "scheduled")
+        elif known.digest != read.digest:
+            if not self._suspects.is_settled(environment.prefix, read.digest, now_ms):
                 return
-            observations += observe_packages(environment, now_ms, reason="scheduled")
-        if environment.prefix in self._without_past:
-            observations += read_baseline(environment, snapshot, now_ms)
+            observations = observe_packages(environment, read, now_ms, reason="scheduled")
+        if environment.prefix in self._without_past and isinstance(read, Snapshot):
+            observations += read_baseline(environment, read, now_ms)
         if self._pipeline.observe(observations, now_ms):
             self._suspects.clear(environment.prefix)
             self._without_past.discard(environment.prefix)

@@ -16,9 +16,10 @@ from envtrail.agent.scripts import Scripts
 from envtrail.core import ExecWatch, SeenProcess, redact_argv, redact_text
 from envtrail.environments.find import identify
 from envtrail.environments.inventory import read_snapshot
+from envtrail.environments.reading import show, tell
 from envtrail.interpret.emission import EnvironmentOpened, NameWanted, ProcessWanted, ScriptWanted, SnapshotWanted, Wish
 from envtrail.interpret.origins import HUB_SERVERS, HUB_USER, cgroup_path, container_of
-from envtrail.model.environment import Environment
+from envtrail.model.environment import Environment, Snapshot
 from envtrail.model.observation import (
     EnvironmentSeen,
     NameResolved,
@@ -112,7 +113,7 @@ def _no_snapshot(wish: SnapshotWanted, now_ms: int, why: str) -> SnapshotTaken:
 def name_of(uid: int) -> str | None:
     """The name of a uid in this machine's directory, now."""
     try:
-        return pwd.getpwuid(uid).pw_name
+        return show(pwd.getpwuid(uid).pw_name)
     except KeyError:
         return None
 
@@ -137,10 +138,7 @@ def observe_environment(
                 absent=NO_ENVIRONMENT,
             ),
         ]
-    return [
-        EnvironmentSeen(time_ms=now_ms, environment=environment),
-        *observe_packages(environment, now_ms, reason=reason, image=image),
-    ]
+    return observe_packages(environment, read_packages(environment), now_ms, reason=reason, image=image)
 
 
 def _observe_before(wish: EnvironmentOpened, now_ms: int) -> list[Observation]:
@@ -165,21 +163,41 @@ def _changed_ms(folder: str) -> float:
         return 0
 
 
-def observe_packages(environment: Environment, now_ms: int, *, reason: str, image: int | None = None) -> list[Observation]:
-    """Read the packages of a known environment."""
-    snapshot = read_snapshot(environment)
-    return [
-        SnapshotTaken(
-            time_ms=now_ms,
-            prefix=environment.prefix,
-            kind=environment.kind,
-            digest=snapshot.digest,
-            packages=snapshot.packages,
-            reason=reason,
-            image=image,
-            faults=snapshot.faults,
-        )
-    ]
+def read_packages(environment: Environment) -> Snapshot | str:
+    """What is in a known environment, or why that cannot be told."""
+    try:
+        return read_snapshot(environment)
+    except Exception as fault:  # noqa: BLE001 - what somebody put into an environment never ends the agent
+        return f"its packages cannot be read: {tell(fault)}"
+
+
+def observe_packages(
+    environment: Environment, read: Snapshot | str, now_ms: int, *, reason: str, image: int | None = None
+) -> list[Observation]:
+    """A known environment and what was read in it."""
+    return [observe_place(environment, read, now_ms), _taken(environment, read, now_ms, reason=reason, image=image)]
+
+
+def observe_place(environment: Environment, read: Snapshot | str, now_ms: int) -> EnvironmentSeen:
+    """That an environment is there; that it cannot be read is a fact about it."""
+    if isinstance(read, str):
+        environment = msgspec.structs.replace(environment, faults=[*environment.faults, read])
+    return EnvironmentSeen(time_ms=now_ms, environment=environment)
+
+
+def _taken(environment: Environment, read: Snapshot | str, now_ms: int, *, reason: str, image: int | None) -> SnapshotTaken:
+    snapshot, absent = (None, read) if isinstance(read, str) else (read, None)
+    return SnapshotTaken(
+        time_ms=now_ms,
+        prefix=environment.prefix,
+        kind=environment.kind,
+        digest=snapshot.digest if snapshot else None,
+        packages=snapshot.packages if snapshot else None,
+        reason=reason,
+        image=image,
+        faults=snapshot.faults if snapshot else [],
+        absent=absent,
+    )
 
 
 def read_processes(now_ms: int) -> Iterator[ProcessSeen]:
@@ -209,7 +227,7 @@ def read_process(pid: int, now_ms: int, variables: frozenset[str]) -> ProcessSee
         session = int((folder / "sessionid").read_text())
         environ = (folder / "environ").read_bytes() if variables else b""
         exe, cwd = _link(folder / "exe"), _link(folder / "cwd")
-        cgroup = (folder / "cgroup").read_text()
+        cgroup = (folder / "cgroup").read_text(errors="backslashreplace")
         uid_map = (folder / "uid_map").read_text()
     except (OSError, ValueError):
         return None
@@ -270,7 +288,7 @@ def _allowed(environ: bytes, names: frozenset[str]) -> dict[str, str]:
 def _link(path: Path) -> str | None:
     try:
         # The kernel's mark of a file that was removed or replaced since.
-        return str(path.readlink()).removesuffix(" (deleted)")
+        return show(os.readlink(path)).removesuffix(" (deleted)")
     except OSError:
         return None
 

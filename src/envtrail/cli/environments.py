@@ -113,6 +113,7 @@ def snapshot_at(context: Context, store: Store, environment: Environment, text: 
     snapshot = store.snapshot(environment.prefix, at_ms)
     if snapshot is None:
         first = next(store.snapshots(environment.prefix), None)
-        known = f"the trail knows it since {show_ms(first.time_ms)}" if first else "the trail has read nothing in it"
+        why = f": {'; '.join(environment.faults)}" if environment.faults else ""
+        known = f"the trail knows it since {show_ms(first.time_ms)}" if first else f"the trail has read nothing in it{why}"
         raise InputError(f"what `{environment.prefix}` held then is not known; {known}", hint="give a later moment")
     return snapshot

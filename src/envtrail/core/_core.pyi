@@ -28,6 +28,7 @@ __all__ = [
     "architectures",
     "content_digest",
     "event_schema",
+    "hold_below",
     "merkle_root",
     "read_dist_infos",
     "record_type_name",
@@ -395,8 +396,21 @@ class DistInfo:
     @property
     def size_bytes(self) -> int | None: ...
 
-def read_dist_infos(folders: Sequence[str]) -> list[DistInfo | None]:
-    """What distributions say of themselves, in the order given; null where METADATA has no name and version."""
+def read_dist_infos(prefix: str, folders: Sequence[str]) -> list[tuple[DistInfo | None, list[str]]]:
+    """What distributions below a folder (its canonical path) say of themselves, in the order given, and which files were not read and why.
+
+    Null where METADATA has no name and version.
+
+    Raises:
+        OSError: the folder is not there.
+    """
+
+def hold_below(folder: str, below: str) -> int:
+    """A descriptor (`O_PATH`) of what lies below a folder (its canonical path). No link is followed; one at the end is held itself.
+
+    Raises:
+        OSError: it is not there, lies behind a link, or leads out of the folder.
+    """
 
 def content_digest(record: bytes) -> str:
     """What `DistInfo.content_sha256` is of, for a RECORD in a wheel."""
@@ -423,8 +437,12 @@ class CheckedFile:
 class FileCheck:
     """A check of many files, in threads of its own; dropping it stops them."""
 
-    def __new__(cls, files: Sequence[tuple[str, bytes | None, int | None]], *, threads: int = 0) -> FileCheck:
-        """Begin: (path, SHA-256, size) each; 0 threads are as many as there are cores."""
+    def __new__(cls, prefix: str, files: Sequence[tuple[str, bytes | None, int | None]], *, threads: int = 0) -> FileCheck:
+        """Begin: (path below `prefix`, SHA-256, size) each; 0 threads are as many as there are cores. No link leads out of it.
+
+        Raises:
+            OSError: `prefix` (its canonical path) is not there.
+        """
     def wait(self, limit_ms: int) -> bool:
         """Wait until all is done, at most this long; whether it is."""
     def progress(self) -> tuple[int, int]:

@@ -8,24 +8,35 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from pathlib import Path
 
+from envtrail.core import redact_argv
+from envtrail.environments.reading import Files
 from envtrail.model.environment import Environment, Snapshot
 from envtrail.model.observation import BaselineChange
 
 _BLOCK = re.compile(r"^==> (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) <==$")
 _TOGETHER_MS = 60_000
+_HISTORY_BYTES = 4 * 1024 * 1024
+"""A line for each package that ever came or went: the longest are some hundred kilobytes."""
+
+_MOST_CHANGES = 2000
 
 
 def read_baseline(environment: Environment, snapshot: Snapshot, now_ms: int) -> list[BaselineChange]:
-    """Past changes, oldest first: conda's history, and pip's packages grouped by the time of their metadata."""
+    """Past changes, oldest first: conda's history, and pip's packages grouped by the time of their metadata; the latest two thousand.
+
+    What has no time between the epoch and now is left out: owners set times, and write histories, as they like.
+    """
     past = _conda_history(environment, now_ms) if environment.kind == "conda" else []
-    return sorted(past + _by_time(environment, snapshot, now_ms), key=lambda change: change.when_ms)
+    told = past + _by_time(environment, snapshot, now_ms)
+    return sorted((change for change in told if 0 <= change.when_ms <= now_ms), key=lambda change: change.when_ms)[
+        -_MOST_CHANGES:
+    ]
 
 
 def _conda_history(environment: Environment, now_ms: int) -> list[BaselineChange]:
     try:
-        text = Path(environment.prefix, "conda-meta/history").read_text(errors="replace")
+        text = Files(environment.prefix).read("conda-meta/history", _HISTORY_BYTES).decode("utf-8", "backslashreplace")
     except OSError:
         return []
     changes: list[BaselineChange] = []
@@ -44,15 +55,22 @@ def _conda_history(environment: Environment, now_ms: int) -> list[BaselineChange
             added.clear()
             removed.clear()
             argv = None
-            # The file says local time and no zone: this machine's zone is the best that is known.
-            when_ms = int(datetime.strptime(begin[1], "%Y-%m-%d %H:%M:%S").timestamp() * 1000)  # noqa: DTZ007
+            when_ms = _local_ms(begin[1])
         elif line.startswith("# cmd:"):
             words = line.removeprefix("# cmd:").split()
-            argv = [Path(words[0]).name, *words[1:]] if words else None
+            argv = redact_argv([words[0].rpartition("/")[2], *words[1:]])[0] if words else None
         elif line[:1] in "+-" and "-" in line[1:]:
             (added if line[0] == "+" else removed).append(_name_and_version(line[1:]))
     close()
     return changes
+
+
+def _local_ms(text: str) -> int | None:
+    """The file says local time and no zone: this machine's zone is the best that is known. Null for a moment that never was."""
+    try:
+        return int(datetime.strptime(text, "%Y-%m-%d %H:%M:%S").timestamp() * 1000)  # noqa: DTZ007
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _name_and_version(dist: str) -> str:
@@ -63,11 +81,15 @@ def _name_and_version(dist: str) -> str:
 def _by_time(environment: Environment, snapshot: Snapshot, now_ms: int) -> list[BaselineChange]:
     """Packages of pip and its kind whose metadata was written within a minute came together."""
     stamped: list[tuple[int, int, str, str, bool]] = []
+    try:
+        files = Files(environment.prefix)
+    except OSError:
+        return []
     for package in snapshot.packages:
         if package.ecosystem != "pypi" or package.location is None:
             continue
         try:
-            status = Path(environment.prefix, package.location).stat()
+            status = files.status(package.location)
         except OSError:
             continue
         tool = (package.installer or "unknown").partition(" ")[0].lower()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import pwd
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from envtrail.config import Config
+from envtrail.environments.reading import Files, on_disk, show, tell
 from envtrail.model.environment import Environment
 
 _SKIPPED = frozenset({"node_modules", "__pycache__", "site-packages", ".git", "pkgs", ".cache"})
@@ -28,6 +31,11 @@ _PLACES_DEPTH = 3
 _TARGETS = ("*.dist-info", "lib/python3*/site-packages/*.dist-info", "local/lib/python3*/dist-packages/*.dist-info")
 """What `--target` and `--prefix` (or `--root`) leave behind."""
 _VERSION = re.compile(r"^(\d+\.\d+(?:\.\d+)?)")
+_DEFINED = re.compile(rb'PY_VERSION\s+"([^"]{1,40})"')
+_CONFIGURATION_BYTES = 64 * 1024
+_REGISTERED_BYTES = 1024 * 1024
+_LATEST_MS = 253_402_300_799_000
+"""The end of the year 9999: no calendar goes further, and owners set times as they like."""
 
 
 def find_environments(config: Config) -> list[Environment]:
@@ -55,31 +63,46 @@ def find_environments(config: Config) -> list[Environment]:
 
 
 def identify(prefix: Path) -> Environment | None:
-    """Say what kind of environment a folder is; None when it is none."""
-    prefix = Path(os.path.realpath(prefix))
+    """Say what kind of environment a folder is; None when it is none. What of it cannot be read is told in its `faults`."""
     try:
-        owner = prefix.stat()
-    except OSError:
+        path = on_disk(str(prefix))
+    except OSError as fault:
+        return Environment(prefix=show(str(prefix)), kind="unknown", faults=[tell(fault)])
+    try:
+        real = os.path.realpath(path)
+        owner_uid = os.stat(real).st_uid
+    except (OSError, ValueError):
         return None
-    kind = _kind_of(prefix)
+    try:
+        return _identify(Files(real), owner_uid)
+    except Exception as fault:  # noqa: BLE001 - what somebody put into a folder never ends whoever looks at it
+        if isinstance(fault, OSError) and fault.errno != errno.E2BIG:
+            return None
+        return Environment(prefix=show(real), kind="unknown", owner_uid=owner_uid, faults=[tell(fault)])
+
+
+def _identify(files: Files, owner_uid: int) -> Environment | None:
+    kind = _kind_of(files)
     if kind is None:
         return None
-    configuration = _read_pyvenv(prefix) if kind == "venv" else {}
+    faults: list[str] = []
+    configuration = _read_pyvenv(files, faults) if kind == "venv" else {}
     return Environment(
-        prefix=str(prefix),
+        prefix=show(files.prefix),
         kind=kind,
-        python=_python_version(prefix, configuration),
-        owner_uid=owner.st_uid,
-        created_ms=_created_ms(prefix, kind),
-        base=configuration.get("home") or _conda_root(prefix, kind),
-        site_packages=[str(folder) for folder in site_packages_of(prefix, kind)],
+        python=_python_version(files, configuration, faults),
+        owner_uid=owner_uid,
+        created_ms=_created_ms(files, kind),
+        base=configuration.get("home") or _conda_root(files.prefix, kind),
+        site_packages=[show(os.path.join(files.prefix, below)) for below in _sites_of(files, kind, faults)],
+        faults=[show(fault) for fault in faults],
     )
 
 
-def site_packages_of(prefix: Path, kind: str) -> list[Path]:
-    """The folders in which an environment's Python packages lie."""
-    if kind == "target" and glob.glob(str(prefix / "*.dist-info")):
-        return [prefix]
+def _sites_of(files: Files, kind: str, faults: list[str]) -> list[str]:
+    """The folders in which an environment's Python packages lie; a link to one of them is none of its own."""
+    if kind == "target" and files.match("*.dist-info"):
+        return [""]
     patterns = ["lib/python3*/site-packages", "lib64/python3*/site-packages"]
     if kind in {"system", "target"}:
         patterns += [
@@ -87,24 +110,31 @@ def site_packages_of(prefix: Path, kind: str) -> list[Path]:
             "local/lib/python3*/dist-packages",
             "lib/python3*/dist-packages",
         ]
-    found = {os.path.realpath(path) for pattern in patterns for path in glob.glob(str(prefix / pattern))}
-    return [Path(path) for path in sorted(found)]
+    found = sorted({path for pattern in patterns for path in files.match(pattern)})
+    links = [path for path in found if not stat.S_ISDIR(files.status(path).st_mode)]
+    faults += [f"{path}: no folder of its own" for path in links]
+    return [path for path in found if path not in links]
 
 
-def _kind_of(prefix: Path) -> str | None:
-    if (prefix / "conda-meta").is_dir():
+def _kind_of(files: Files) -> str | None:
+    if _has(files, "conda-meta", is_folder=True):
         return "conda"
-    if (prefix / "pyvenv.cfg").is_file():
+    if _has(files, "pyvenv.cfg", is_folder=False):
         return "venv"
-    if prefix.name == ".local":
-        return "user" if glob.glob(str(prefix / "lib/python3*/site-packages")) else None
-    if glob.glob(str(prefix / "bin/python3*")) and (
-        glob.glob(str(prefix / "lib/python3*/os.py")) or glob.glob(str(prefix / "lib/python3/dist-packages"))
-    ):
+    if os.path.basename(files.prefix) == ".local":
+        return "user" if files.match("lib/python3*/site-packages") else None
+    if files.match("bin/python3*") and (files.match("lib/python3*/os.py") or files.match("lib/python3/dist-packages")):
         return "system"
-    if any(glob.glob(str(prefix / pattern)) for pattern in _TARGETS):
+    if any(files.match(pattern) for pattern in _TARGETS):
         return "target"
     return None
+
+
+def _has(files: Files, name: str, *, is_folder: bool) -> bool:
+    try:
+        return stat.S_ISDIR(files.status(name).st_mode) == is_folder
+    except OSError:
+        return False
 
 
 def _expand(patterns: Iterable[str]) -> Iterator[Path]:
@@ -125,12 +155,12 @@ def _children(folder: Path) -> Iterator[Path]:
 
 def _registered() -> Iterator[str]:
     """Prefixes that conda has noted for each user (`~/.conda/environments.txt`)."""
-    for home in {entry.pw_dir for entry in pwd.getpwall()}:
+    for home in sorted({os.path.realpath(entry.pw_dir) for entry in pwd.getpwall()}):
         try:
-            lines = Path(home, ".conda/environments.txt").read_text(errors="replace").splitlines()
+            lines = os.fsdecode(Files(home).read(".conda/environments.txt", _REGISTERED_BYTES)).splitlines()
         except OSError:
             continue
-        yield from (line for line in lines if line.startswith("/"))
+        yield from (line for line in lines if line.startswith("/") and "\0" not in line)
 
 
 def _search(root: Path, depth: int) -> Iterator[Path]:
@@ -165,43 +195,50 @@ def _search(root: Path, depth: int) -> Iterator[Path]:
                 continue
 
 
-def _read_pyvenv(prefix: Path) -> dict[str, str]:
+def _read_pyvenv(files: Files, faults: list[str]) -> dict[str, str]:
     try:
-        lines = (prefix / "pyvenv.cfg").read_text(errors="replace").splitlines()
-    except OSError:
+        lines = files.read("pyvenv.cfg", _CONFIGURATION_BYTES).decode("utf-8", "backslashreplace").splitlines()
+    except OSError as fault:
+        faults.append(f"pyvenv.cfg: {tell(fault)}")
         return {}
     return {key.strip().lower(): value.strip() for key, equals, value in (line.partition("=") for line in lines) if equals}
 
 
-def _python_version(prefix: Path, configuration: dict[str, str]) -> str | None:
+def _python_version(files: Files, configuration: dict[str, str], faults: list[str]) -> str | None:
     told = configuration.get("version") or configuration.get("version_info")
     if told and (found := _VERSION.match(told)):
         return found[1]
-    for name in sorted(glob.glob(str(prefix / "conda-meta/python-3*.json"))):
-        return Path(name).name.split("-")[1]
-    for header in sorted(glob.glob(str(prefix / "include/python3*/patchlevel.h"))):
-        defined = re.search(r'PY_VERSION\s+"([^"]+)"', Path(header).read_text(errors="replace"))
+    for document in files.match("conda-meta/python-3*.json"):
+        return show(os.path.basename(document).split("-")[1])
+    for header in files.match("include/python3*/patchlevel.h"):
+        try:
+            defined = _DEFINED.search(files.read(header, _CONFIGURATION_BYTES))
+        except OSError as fault:
+            faults.append(f"{header}: {tell(fault)}")
+            continue
         if defined:
-            return defined[1]
-    versions = [Path(path).name.removeprefix("python") for path in glob.glob(str(prefix / "lib/python3.*"))]
+            return defined[1].decode("utf-8", "backslashreplace")
+    versions = [show(os.path.basename(path)).removeprefix("python") for path in files.match("lib/python3.*")]
     return max(versions, key=_as_numbers, default=None)
 
 
 def _as_numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version))
+    return tuple(int(part) for part in re.findall(r"[0-9]{1,9}", version))
 
 
-def _created_ms(prefix: Path, kind: str) -> int | None:
+def _created_ms(files: Files, kind: str) -> int | None:
     """When it was made, as its oldest mark tells; a target was made with its first package."""
     patterns = {"venv": ("pyvenv.cfg",), "conda": ("conda-meta/*.json",), "target": _TARGETS}.get(kind, ())
-    marks = [path for pattern in patterns for path in glob.glob(str(prefix / pattern))]
+    marks = [path for pattern in patterns for path in files.match(pattern)]
     try:
-        return min((os.stat(mark).st_mtime_ns // 1_000_000 for mark in marks), default=None)
+        made_ms = min((files.status(mark).st_mtime_ns // 1_000_000 for mark in marks), default=None)
     except OSError:
         return None
+    return made_ms if made_ms is not None and 0 <= made_ms <= _LATEST_MS else None
 
 
-def _conda_root(prefix: Path, kind: str) -> str | None:
-    if kind == "conda" and prefix.parent.name == "envs" and (prefix.parent.parent / "conda-meta").is_dir():
-        return str(prefix.parent.parent)
-    return None
+def _conda_root(prefix: str, kind: str) -> str | None:
+    above = Path(prefix).parent
+    return (
+        show(str(above.parent)) if kind == "conda" and above.name == "envs" and (above.parent / "conda-meta").is_dir() else None
+    )

@@ -8,22 +8,37 @@ References:
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import stat
+import struct
 import zipfile
-from pathlib import Path
+import zlib
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from envtrail.core import DistInfo, read_dist_infos, redact_text
+from envtrail.environments.reading import Files, on_disk, show, tell
 from envtrail.model.environment import Environment, Package, Snapshot, snapshot_order
 from envtrail.model.naming import normalise_name
 
 _NAME = re.compile(rb"^Name:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _VERSION = re.compile(rb"^Version:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _HEADER_BYTES = 16 * 1024
+_DOCUMENT_BYTES = 32 * 1024 * 1024
+"""Of one conda document: those of the largest packages list ten thousands of files."""
+_DIRECTORY_BYTES = 1024 * 1024
+"""Of what is read at once of an egg: its table of contents."""
+_MOST_PACKAGES = 10_000
+_MOST_FAULTS = 1000
+_TOLD_BYTES = 16 * 1024 * 1024
+"""What all packages may tell of themselves: each snapshot keeps it."""
+_NAME_LETTERS = 250
+_MOST_SIZE = 2**48
+"""Of a package, in bytes: all of an environment's together are still a number that databases have."""
 
 
 class _CondaPath(Struct):
@@ -75,13 +90,19 @@ _decode_url = msgspec.json.Decoder(_DirectUrl).decode
 
 
 def read_snapshot(environment: Environment) -> Snapshot:
-    """The packages of an environment now. What cannot be read is listed in `faults`, never raised."""
+    """The packages of an environment now. What cannot be read of it is listed in `faults`.
+
+    Raises:
+        OSError: it cannot be read as a whole, so that nothing can be said of what is in it.
+    """
+    if environment.faults and not environment.site_packages:
+        raise OSError("; ".join(environment.faults))
     faults: list[str] = []
-    prefix = Path(environment.prefix)
-    conda = {} if environment.kind != "conda" else _read_conda(prefix / "conda-meta", faults)
+    files = Files(environment.prefix)
+    conda = {} if environment.kind != "conda" else _read_conda(files, faults)
     found: list[Package] = []
     for folder in environment.site_packages:
-        found += _read_site(Path(folder), prefix, faults)
+        found += _read_site(files, files.below(on_disk(folder)), faults)
     packages: list[Package] = []
     for package in found:
         twin = conda.get(normalise_name(package.name))
@@ -92,23 +113,33 @@ def read_snapshot(environment: Environment) -> Snapshot:
             conda.pop(normalise_name(package.name))
         packages.append(package)
     packages += conda.values()
+    if sum(len(msgspec.json.encode(package)) for package in packages) > _TOLD_BYTES:
+        raise OSError(f"its packages tell more than {_TOLD_BYTES} bytes of themselves")
     return Snapshot(
         prefix=environment.prefix,
         kind=environment.kind,
         packages=sorted(set(packages), key=snapshot_order),
-        faults=sorted(faults),
+        faults=_bounded(sorted(map(show, faults))),
     )
 
 
-def _read_conda(folder: Path, faults: list[str]) -> dict[str, Package]:
+def _bounded(faults: list[str]) -> list[str]:
+    more = len(faults) - _MOST_FAULTS
+    return faults if more <= 0 else [*faults[:_MOST_FAULTS], f"… and {more} more"]
+
+
+def _read_conda(files: Files, faults: list[str]) -> dict[str, Package]:
     packages: dict[str, Package] = {}
-    for entry in _entries(folder, faults):
-        if not entry.name.endswith(".json"):
+    for name in _metadata_in(files, "conda-meta", (".json",)):
+        if not name.endswith(".json"):
             continue
         try:
-            record = _decode_conda(Path(entry.path).read_bytes())
-        except (OSError, msgspec.DecodeError) as fault:
-            faults.append(f"conda-meta/{entry.name}: {_short(fault)}")
+            record = _decode_conda(files.read(f"conda-meta/{name}", _DOCUMENT_BYTES))
+        except (OSError, ValueError, RecursionError) as fault:
+            faults.append(f"conda-meta/{name}: {tell(fault)}")
+            continue
+        if not _is_named(record.name, record.version):
+            faults.append(f"conda-meta/{name}: no name and version of a package")
             continue
         digest = f"sha256:{record.sha256}" if record.sha256 else f"md5:{record.md5}" if record.md5 else None
         source = record.channel if isinstance(record.channel, str) else record.url
@@ -121,37 +152,56 @@ def _read_conda(folder: Path, faults: list[str]) -> dict[str, Package]:
             installer="conda",
             digest=digest,
             requested=bool(record.requested_specs or record.requested_spec),
-            location=f"conda-meta/{entry.name}",
+            location=show(f"conda-meta/{name}"),
             url=redact_text(record.url)[0] if record.url else None,
             archive=digest,
             md5=record.md5,
             requires=tuple(record.depends),
             license=record.license,
-            size_bytes=sum(path.size_in_bytes or 0 for path in record.paths_data.paths) if record.paths_data else None,
+            size_bytes=_sum(record.paths_data) if record.paths_data else None,
         )
     return packages
 
 
-def _read_site(folder: Path, prefix: Path, faults: list[str]) -> list[Package]:
+def _sum(told: _CondaPaths) -> int:
+    return min(sum(max(path.size_in_bytes or 0, 0) for path in told.paths), _MOST_SIZE)
+
+
+def _is_named(name: str, version: str) -> bool:
+    return all(0 < len(text) <= _NAME_LETTERS for text in (name, version))
+
+
+def _metadata_in(files: Files, below: str, ends: tuple[str, ...]) -> list[str]:
+    """The names with one of these ends, and what pip has left half-removed."""
+    try:
+        names = [entry.name for entry in files.entries(below) if entry.name.endswith(ends) or entry.name.startswith("~")]
+    except FileNotFoundError:  # It is being removed.
+        return []
+    if len(names) > _MOST_PACKAGES:
+        raise OSError(f"more than {_MOST_PACKAGES} packages")
+    return names
+
+
+def _read_site(files: Files, site: str, faults: list[str]) -> list[Package]:
     packages: list[Package] = []
-    entries = _entries(folder, faults)
-    editable = {normalise_name(entry.name[: -len(".egg-link")]) for entry in entries if entry.name.endswith(".egg-link")}
+    names = _metadata_in(files, site, (".dist-info", ".egg-info", ".egg", ".egg-link"))
+    editable = {normalise_name(name[: -len(".egg-link")]) for name in names if name.endswith(".egg-link")}
+    faults += [f"{name}: half-removed by an interrupted pip" for name in names if name.startswith("~")]
     dist_infos = []
-    for entry in entries:
-        path = os.path.join(folder, entry.name)
-        if entry.name.startswith("~"):
-            faults.append(f"{entry.name}: half-removed by an interrupted pip")
-        elif entry.name.endswith(".dist-info"):
+    for path in (os.path.join(site, name) for name in names if not name.startswith("~")):
+        if path.endswith(".dist-info"):
             dist_infos.append(path)
-        elif entry.name.endswith((".egg-info", ".egg", ".egg-link")):
-            package = _read_egg(path, prefix, faults)
-            if package is not None:
-                packages.append(package)
-    for path, info in zip(dist_infos, read_dist_infos(dist_infos), strict=True):
-        if info is None:
+            continue
+        try:
+            packages.append(_read_egg(files, path))
+        except OSError as fault:
+            faults.append(f"{os.path.basename(path)}: {tell(fault)}")
+    for path, (info, wrong) in zip(dist_infos, read_dist_infos(files.prefix, dist_infos), strict=True):
+        faults += [f"{os.path.basename(path)}: {fault}" for fault in wrong]
+        if info is not None:
+            packages.append(_package_of(info, show(path)))
+        elif not wrong:
             faults.append(f"{os.path.basename(path)}: no METADATA with a name and a version")
-        else:
-            packages.append(_package_of(info, _below(path, prefix)))
     return [msgspec.structs.replace(package, editable=True) if package.name in editable else package for package in packages]
 
 
@@ -174,36 +224,57 @@ def _package_of(info: DistInfo, location: str) -> Package:
         requires=tuple(info.requires),
         tags=tuple(info.tags),
         license=info.license,
-        size_bytes=info.size_bytes,
+        size_bytes=None if info.size_bytes is None else min(info.size_bytes, _MOST_SIZE),
     )
 
 
-def _read_egg(path: str, prefix: Path, faults: list[str]) -> Package | None:
+def _read_egg(files: Files, path: str) -> Package:
     """What setuptools left before there were wheels: a file or folder of metadata, an egg (folder or zip), or a link to a project."""
-    identity = _identity(_read_egg_metadata(path))
-    if identity is None:
-        faults.append(f"{os.path.basename(path)}: no PKG-INFO with a name and a version")
-        return None
-    return Package(ecosystem="pypi", name=normalise_name(identity[0]), version=identity[1], location=_below(path, prefix))
+    identity = _identity(_read_egg_metadata(files, path))
+    if identity is None or not _is_named(*identity):
+        raise OSError("no PKG-INFO with a name and a version")
+    return Package(ecosystem="pypi", name=normalise_name(identity[0]), version=identity[1], location=show(path))
 
 
-def _read_egg_metadata(path: str) -> bytes | None:
+def _read_egg_metadata(files: Files, path: str) -> bytes:
     if path.endswith(".egg-link"):
-        project = (_read(path) or b"").decode("utf-8", "replace").partition("\n")[0].strip()
+        project = os.fsdecode(files.read(path, _HEADER_BYTES).partition(b"\n")[0].strip())
         name = os.path.basename(path)[: -len(".egg-link")].replace("-", "_")
-        return _read(f"{project}/{name}.egg-info/PKG-INFO", _HEADER_BYTES)
-    if path.endswith(".egg") and os.path.isfile(path):
+        owner_uid = files.status(path).st_uid
+        return files.read_elsewhere(f"{project}/{name}.egg-info/PKG-INFO", _HEADER_BYTES, owner_uid=owner_uid)
+    if stat.S_ISDIR(files.status(path).st_mode):
+        return files.read_head(path + ("/EGG-INFO/PKG-INFO" if path.endswith(".egg") else "/PKG-INFO"), _HEADER_BYTES)
+    return _read_zip(files, path) if path.endswith(".egg") else files.read_head(path, _HEADER_BYTES)
+
+
+class _Bounded(io.FileIO):
+    """A file of which nobody reads more than a little at once: a zip tells itself how long its table of contents is."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            size = os.fstat(self.fileno()).st_size - self.tell()
+        if size > _DIRECTORY_BYTES:
+            raise OSError("an archive that tells more of itself than any does")
+        return super().read(max(size, 0)) or b""
+
+
+def _read_zip(files: Files, path: str) -> bytes:
+    with _Bounded(files.descriptor(path)) as file:
         try:
-            with zipfile.ZipFile(path) as archive:
-                return archive.read("EGG-INFO/PKG-INFO")[:_HEADER_BYTES]
-        except (OSError, KeyError, zipfile.BadZipFile):
-            return None
-    folder = path + "/EGG-INFO" if path.endswith(".egg") else path
-    return _read(folder + "/PKG-INFO", _HEADER_BYTES) or _read(path, _HEADER_BYTES)
+            with zipfile.ZipFile(file) as archive:
+                member = archive.getinfo("EGG-INFO/PKG-INFO")
+                # Other ways of packing may ask for gigabytes before they give a byte.
+                if member.flag_bits & 1 or member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                    raise OSError("its PKG-INFO is encrypted, or packed as none is")
+                with archive.open(member) as packed:
+                    return packed.read(_HEADER_BYTES)
+        # What a damaged or hostile zip raises: https://docs.python.org/3/library/zipfile.html
+        except (ValueError, LookupError, RuntimeError, EOFError, struct.error, zipfile.BadZipFile, zlib.error) as fault:
+            raise OSError(f"no archive that can be read: {tell(fault)}") from None
 
 
-def _identity(header: bytes | None) -> tuple[str, str] | None:
-    head = (header or b"").partition(b"\n\n")[0]
+def _identity(header: bytes) -> tuple[str, str] | None:
+    head = header.partition(b"\n\n")[0]
     name, version = _NAME.search(head), _VERSION.search(head)
     if not name or not version:
         return None
@@ -213,7 +284,7 @@ def _identity(header: bytes | None) -> tuple[str, str] | None:
 def _direct_url(raw: bytes) -> _DirectUrl | None:
     try:
         return _decode_url(raw)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -231,28 +302,3 @@ def _archive_hash(told: _DirectUrl | None) -> str | None:
     if sha256 := told.archive_info.hashes.get("sha256"):
         return f"sha256:{sha256}"
     return told.archive_info.hash.replace("=", ":", 1) if told.archive_info.hash else None
-
-
-def _entries(folder: Path, faults: list[str]) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as fault:
-        faults.append(f"{folder}: {_short(fault)}")
-        return []
-
-
-def _read(path: str, limit: int = -1) -> bytes | None:
-    try:
-        with open(path, "rb", buffering=0) as handle:
-            return handle.read(limit)
-    except OSError:
-        return None
-
-
-def _below(path: str, prefix: Path) -> str:
-    return path[len(str(prefix)) + 1 :] if path.startswith(f"{prefix}/") else path
-
-
-def _short(fault: Exception) -> str:
-    return fault.strerror or str(fault) if isinstance(fault, OSError) else str(fault)

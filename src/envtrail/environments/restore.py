@@ -9,6 +9,7 @@ References:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from urllib.parse import unquote, urlsplit
@@ -17,7 +18,7 @@ from msgspec import Struct
 from packaging.pylock import Package as LockedPackage
 from packaging.pylock import PackageArchive, PackageVcs, PackageWheel, Pylock
 from packaging.utils import NormalizedName
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from envtrail.environments.artefacts import Artefact, Found, Miss
 from envtrail.environments.dependencies import read_dependencies
@@ -28,6 +29,9 @@ from envtrail.model.restoration import Lost, Pin, Restoration
 
 _VCS = frozenset({"git", "hg", "svn", "bzr"})
 _EXPLICIT = "@EXPLICIT"
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
+_WORD = re.compile(r"[A-Za-z0-9._+!-]+")
+_HASH = re.compile(r"sha256:[0-9A-Fa-f]{64}|sha384:[0-9A-Fa-f]{96}|sha512:[0-9A-Fa-f]{128}|md5:[0-9A-Fa-f]{32}")
 
 
 class Difference(Struct, frozen=True, kw_only=True):
@@ -42,7 +46,7 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 def needs_index(package: Package) -> bool:
     """Whether only an index, or a cache, can say which archive it came from."""
-    return package.ecosystem == "pypi" and _told(package) is None
+    return package.ecosystem == "pypi" and _unsound(package) is None and _told(package) is None
 
 
 def plan_restoration(environment: Environment, snapshot: Snapshot, found: Mapping[Package, Found], *, at: str) -> Restoration:
@@ -57,7 +61,7 @@ def plan_restoration(environment: Environment, snapshot: Snapshot, found: Mappin
     pins: list[Pin] = []
     lost: list[Lost] = []
     for package in snapshot.packages:
-        told = _told(package)
+        told = _unsound(package) or _told(package)
         verdict = told if told is not None else _of_artefact(package, found.get(package, Miss(reason="no index was asked")))
         if isinstance(verdict, Pin):
             pins.append(verdict)
@@ -83,7 +87,12 @@ def render_explicit(plan: Restoration) -> str | None:
     if not pins:
         return None
     lines = [f"{pin.url}#{pin.md5 or pin.hash.partition(':')[2]}" for pin in pins]
-    return "\n".join([f"# {plan.prefix} as it was at {plan.at}", _EXPLICIT, *lines]) + "\n"
+    return "\n".join([_title(plan), _EXPLICIT, *lines]) + "\n"
+
+
+def _title(plan: Restoration) -> str:
+    """A line: a folder's name may hold several."""
+    return "# " + " ".join(f"{plan.prefix} as it was at {plan.at}".split())
 
 
 def render_requirements(plan: Restoration) -> str | None:
@@ -93,7 +102,7 @@ def render_requirements(plan: Restoration) -> str | None:
         if pin.ecosystem == "pypi" and pin.how == "hash":
             wanted = f"{pin.name} @ {pin.url}" if pin.direct else f"{pin.name}=={pin.version}"
             lines.append(f"{wanted} \\\n    --hash={pin.hash}")
-    return "\n".join([f"# {plan.prefix} as it was at {plan.at}", *lines]) + "\n" if lines else None
+    return "\n".join([_title(plan), *lines]) + "\n" if lines else None
 
 
 def render_sources(plan: Restoration) -> str | None:
@@ -140,6 +149,36 @@ def _difference(wanted: Package, found: Package | None) -> str | None:
     if wanted.ecosystem == "conda":
         return "another archive" if wanted.archive and found.archive and wanted.archive != found.archive else None
     return "other files" if wanted.content and found.content and wanted.content != found.content else None
+
+
+def _unsound(package: Package) -> str | None:
+    """Why its metadata cannot be what it says: installers read it as lines of a file, in which more than an address can stand."""
+    is_version = _is_version(package.version) if package.ecosystem == "pypi" else _WORD.fullmatch(package.version)
+    if not _NAME.fullmatch(package.name) or not is_version:
+        return "its name or its version is none"
+    if package.archive and not _HASH.fullmatch(package.archive):
+        return "the hash of its archive is none"
+    if package.md5 and not _HASH.fullmatch(f"md5:{package.md5}"):
+        return "the hash of its archive is none"
+    if package.url and not _is_address(package.url):
+        return "the address of its archive is none"
+    return None
+
+
+def _is_version(text: str) -> bool:
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return not any(map(str.isspace, text))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        urlsplit(text)
+    except ValueError:
+        return False
+    return text.isprintable() and " " not in text
 
 
 def _told(package: Package) -> Pin | str | None:

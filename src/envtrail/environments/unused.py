@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from envtrail.environments.reading import Files
 from envtrail.model.environment import EnvironmentSummary, Package, Snapshot
 from envtrail.model.naming import normalise_name
 
@@ -78,9 +79,8 @@ def _is_since(moment: str | None, since_ms: int) -> bool:
 
 def _place(prefix: str, package: Package) -> tuple[int, int] | str:
     """The inode of the package's METADATA (uv links files from its cache), else the prefix: a copy of its own."""
-    path = os.path.join(prefix, package.location or "", "METADATA")
     try:
-        status = os.stat(path)
+        status = Files(prefix).status(os.path.join(package.location or "", "METADATA"))
     except OSError:
         return prefix
     return (status.st_dev, status.st_ino)

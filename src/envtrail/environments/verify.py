@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
@@ -10,6 +9,7 @@ from msgspec import Struct
 
 from envtrail.core import CheckedFile, FileCheck
 from envtrail.environments.manifest import HALF_REMOVED, ExpectedFile, Manifest, find_unlisted, read_manifest
+from envtrail.environments.reading import Files, show
 from envtrail.model.environment import Environment
 from envtrail.model.operation import Operation
 
@@ -68,11 +68,15 @@ def verify_environment(
         package: Only this one (normalised name); what is added is then not looked for.
         only_sizes: Presence and sizes, without reading the content.
         on_progress: Told (bytes done, bytes in all) while it runs.
+
+    Raises:
+        OSError: it is no longer there, or lists more than any environment has.
     """
     manifest = read_manifest(environment)
     wanted = [item for item in manifest.files.values() if package is None or item.package.partition(" ")[0] == package]
     total = sum(item.size or 0 for item in wanted)
-    check = FileCheck([(item.path, None if only_sizes else item.sha256, item.size) for item in wanted])
+    begin = len(manifest.prefix.rstrip("/")) + 1
+    check = FileCheck(manifest.prefix, [(item.path[begin:], None if only_sizes else item.sha256, item.size) for item in wanted])
     try:
         while not check.wait(_POLL_MS):
             if on_progress is not None:
@@ -86,7 +90,8 @@ def verify_environment(
     # Bytecode is made and thrown away by every interpreter that may write.
     findings = [item for item in findings if not (item.path.endswith(".pyc") and item.expected_sha256 is None)]
     if package is None and environment.kind != "system":
-        findings += [_added(path) for path in find_unlisted(environment, manifest.files)]
+        files = Files(manifest.prefix)
+        findings += [_added(files, path) for path in find_unlisted(environment, manifest)]
     return Verification(
         prefix=environment.prefix,
         files=done[0],
@@ -140,7 +145,7 @@ def _with_author(finding: FileFinding, operation: Operation | None) -> FileFindi
 
 def _judge(expected: ExpectedFile, found: CheckedFile) -> FileFinding:
     return FileFinding(
-        path=expected.path,
+        path=show(expected.path),
         what=found.verdict,
         package=expected.package,
         expected_sha256=expected.sha256.hex() if expected.sha256 else None,
@@ -152,14 +157,14 @@ def _judge(expected: ExpectedFile, found: CheckedFile) -> FileFinding:
     )
 
 
-def _added(path: str) -> FileFinding:
+def _added(files: Files, path: str) -> FileFinding:
     is_half = path.rpartition("/")[2].startswith(HALF_REMOVED)
     try:
-        status = os.lstat(path)
+        status = files.status(files.below(path))
     except OSError:
-        return FileFinding(path=path, what="added", package=None)
+        return FileFinding(path=show(path), what="added", package=None)
     return FileFinding(
-        path=path,
+        path=show(path),
         what="half-removed" if is_half else "added",
         package=None,
         found_size=None if is_half else status.st_size,

@@ -22,15 +22,19 @@ class Environment(Struct, frozen=True, kw_only=True):
     base: str | None = None
     """The interpreter's home (venv) or conda root it belongs to."""
     site_packages: list[str] = []
+    faults: list[str] = []
+    """What of it could not be read, and why; where that is all of it, its packages are those that were read last."""
     gone: bool = False
     """It is no longer there; the rest is as it was last seen."""
     host: str = ""
     """The machine that it is on."""
+    owned_since_ms: int = 0
+    """Since when it is known to be this owner's: what was there before, under the same name, was somebody else's."""
 
 
 def settled_kind(known: str | None, seen: str) -> str:
     """What an environment is, after another look: one that is being removed may look like a `--target` folder, its marks being gone first."""
-    return known if known is not None and seen == "target" else seen
+    return known if known is not None and seen in {"target", "unknown"} else seen
 
 
 class Package(Struct, frozen=True, kw_only=True, order=True):

@@ -152,7 +152,8 @@ class State:
         known = self.environment(environment.prefix)
         shown = known if gone and known is not None else environment
         kind = settled_kind(known.kind if known is not None else None, shown.kind)
-        settled = msgspec.structs.replace(shown, kind=kind, gone=gone)
+        since_ms = 0 if known is None else known.owned_since_ms if known.owner_uid == shown.owner_uid else seen_ms
+        settled = msgspec.structs.replace(shown, kind=kind, gone=gone, owned_since_ms=since_ms)
         self._put("environments", environment.prefix, seen_ms, int(gone), _encode(settled))
 
     def put_snapshot(

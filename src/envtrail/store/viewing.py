@@ -7,7 +7,7 @@ and the figures.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
@@ -18,12 +18,14 @@ from envtrail.model.approval import Terms
 from envtrail.model.bounds import AnyTimeMs, Line, Word
 from envtrail.model.credentials import Credentials
 from envtrail.model.decision import Decision
+from envtrail.model.environment import Snapshot
 from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.identity import Identity, Right
 from envtrail.model.look import Look
 from envtrail.model.naming import is_environment, is_person
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
+from envtrail.model.times import to_ms
 from envtrail.store.access import can_read
 from envtrail.store.asked import AskedStore, OnAsk
 from envtrail.store.store import EventRow, Query, Store, Viewer
@@ -54,12 +56,25 @@ def answer(store: Store, request: Request, viewer: Viewer, may_decide: Callable[
     def is_theirs(terms: Terms) -> bool:
         return viewer.sees_everything or terms.uid == viewer.uid or may_decide(terms.prefix)
 
-    owned = set() if viewer.sees_everything else _owned_by(store, viewer, request.query.environment)
+    owned = {} if viewer.sees_everything else _owned_by(store, viewer, request.query.environment)
     is_of_people = request.method in {"operations", "runs", "sessions", "events", "activity", "programs"} and not owned
     if (is_of_people or request.method == "findings") and not viewer.sees_everything and request.query.user is None:
         # In the query, so that its limit counts what is theirs.
         request = msgspec.structs.replace(request, query=msgspec.structs.replace(request.query, user=str(viewer.uid)))
     can_read_it = functools.cache(lambda prefix: _can_read(prefix, viewer))
+
+    @functools.cache
+    def since_ms(prefix: str) -> int:
+        """From when on they are told of an environment: before, it was another owner's, who may have closed it to them."""
+        known = (item.owned_since_ms for item in store.environments(with_gone=True) if item.prefix == prefix)
+        return 0 if viewer.sees_everything else next(known, 0)
+
+    def snapshot_of(prefix: str, at_ms: int | None) -> Iterator[Snapshot]:
+        times = (item.time_ms for item in store.snapshots(prefix) if at_ms is None or item.time_ms <= at_ms)
+        if _can_read(prefix, viewer) and (viewer.sees_everything or max(times, default=0) >= since_ms(prefix)):
+            found = store.snapshot(prefix, at_ms)
+            yield from [found] if found is not None else []
+
     methods: dict[str, Callable[[], Iterator[Any]]] = {
         "operations": lambda: (item for item in store.operations(request.query) if _may_see(item, viewer, owned)),
         "operation": lambda: (
@@ -77,14 +92,16 @@ def answer(store: Store, request: Request, viewer: Viewer, may_decide: Callable[
             item for item in store.environments(with_gone=request.with_gone) if _can_read(item.prefix, viewer)
         ),
         "summaries": lambda: (item for item in store.summaries() if _can_read(item.environment.prefix, viewer)),
-        "snapshot": lambda: (
+        "snapshot": lambda: snapshot_of(request.text, request.at_ms),
+        "snapshots": lambda: (
             item
-            for item in ([store.snapshot(request.text, request.at_ms)] if _can_read(request.text, viewer) else [])
-            if item is not None
+            for item in store.snapshots(request.text or None)
+            if can_read_it(item.prefix) and item.time_ms >= since_ms(item.prefix)
         ),
-        "snapshots": lambda: (item for item in store.snapshots(request.text or None) if can_read_it(item.prefix)),
         "holdings": lambda: (
-            item for item in store.holdings(request.text or None, past=request.past) if can_read_it(item.prefix)
+            item
+            for item in store.holdings(request.text or None, past=request.past)
+            if can_read_it(item.prefix) and (item.until_ms is None or item.until_ms > since_ms(item.prefix))
         ),
         "uses": lambda: store.uses(
             request.text,
@@ -163,16 +180,20 @@ def _may_see_look(look: Look, viewer: Viewer, store: Store) -> bool:
     return seen is None or _is_own(seen, msgspec.structs.replace(viewer, sees_everything=False))
 
 
-def _owned_by(store: Store, viewer: Viewer, name: str | None) -> set[str]:
-    """The environments of this name, when all of them are the viewer's own: who works in somebody's environment is told to them."""
+def _owned_by(store: Store, viewer: Viewer, name: str | None) -> dict[str, int]:
+    """The environments of this name, when all of them are the viewer's own, and since when each is.
+
+    Who works in somebody's environment is told to them.
+    """
     if name is None:
-        return set()
+        return {}
     named = [item for item in store.environments(with_gone=True) if is_environment(name, item.prefix, host=item.host)]
-    return {item.prefix for item in named} if all(item.owner_uid == viewer.uid for item in named) else set()
+    return {item.prefix: item.owned_since_ms for item in named} if all(item.owner_uid == viewer.uid for item in named) else {}
 
 
-def _may_see(operation: Operation, viewer: Viewer, owned: set[str]) -> bool:
-    return _is_own(operation, viewer) or operation.environment.prefix in owned
+def _may_see(operation: Operation, viewer: Viewer, owned: Mapping[str, int]) -> bool:
+    since_ms = owned.get(operation.environment.prefix)
+    return _is_own(operation, viewer) or (since_ms is not None and to_ms(operation.started) >= since_ms)
 
 
 def _is_own(item: Operation | Run | Session | EventRow, viewer: Viewer) -> bool:

@@ -20,6 +20,7 @@ def command(context: Context, as_csv: bool, as_json: bool) -> None:
     """Every environment on the machine: kind, Python, size, packages, creator, last change, last use, drift.
 
     The trail knows them; no disk is walked. A creator in brackets is the owner of the folder: nobody was seen to make it.
+    Of one at fault something could not be read: `envtrail env show` says what.
     """
     with context.store() as store:
         listing(
@@ -36,7 +37,7 @@ def _row(item: EnvironmentSummary) -> tuple[str, ...]:
     creator = safe(item.creator or "?")
     return (
         item.environment.prefix,
-        item.environment.kind,
+        item.environment.kind + (", at fault" if item.environment.faults else ""),
         item.environment.python or "?",
         "?" if item.packages is None else str(item.packages),
         "?" if item.size_bytes is None else show_bytes(item.size_bytes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -43,6 +44,11 @@ _FILES = {
 @click.option(
     "--to", "target", type=click.Path(path_type=Path), help="With --run: the new environment; it must not be there yet."
 )
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="With --run: the interpreter to make it with. By default one of the same version that only root or you could have written.",
+)
 @click.option("--index-url", help="An index instead of the configured one.")
 @click.option("--find-links", multiple=True, help="A folder or page of archives; may be repeated.")
 @click.option("--offline", is_flag=True, help="Ask no index: only the caches of this machine.")
@@ -56,6 +62,7 @@ def command(
     output: Path | None,
     run: bool,
     target: Path | None,
+    python: Path | None,
     index_url: str | None,
     find_links: tuple[str, ...],
     offline: bool,
@@ -66,6 +73,7 @@ def command(
 
     Installed files carry no hash of the wheel they came from: the artefact is looked for again, and counts only when its RECORD lists
     the same files. What cannot be restored is named, with the reason, and makes the exit code 1.
+    No program of ENVIRONMENT is run. Root makes only what is root's: run it as the owner of the others.
     """
     if run and target is None:
         raise UsageError("`--run` makes a new environment, and none is named", hint="`--to PREFIX`")
@@ -76,9 +84,10 @@ def command(
         snapshot = snapshot_at(context, store, known, at)
     folder = output or Path(f"{Path(known.prefix).name}-restore")
     folder.mkdir(parents=True, exist_ok=True)
-    source = Source(index_url=index_url, find_links=list(find_links), offline=offline)
+    links = [os.path.abspath(link) if os.path.isdir(link) else link for link in find_links]
+    source = Source(index_url=index_url, find_links=links, offline=offline)
     with context.progress("artefacts") as on_progress:
-        found = resolve(known, snapshot, source, folder / "wheels", on_progress)
+        found = resolve(known, snapshot, source, folder.absolute() / "wheels", on_progress)
     plan = plan_restoration(known, snapshot, found, at=at)
     written = list(_write(plan, folder))
     if as_json:
@@ -86,7 +95,11 @@ def command(
     else:
         _tell(plan, written)
     if run or dry_run:
-        _make(plan, folder, target or Path(f"{place_of(known.prefix)[1]}-restored"), source, dry_run=dry_run)
+        place = (target or Path(f"{place_of(known.prefix)[1]}-restored")).absolute()
+        commands = plan_commands(
+            plan, folder.absolute(), place, source, owner_uid=known.owner_uid, python=python and python.absolute()
+        )
+        _make(commands, place, dry_run=dry_run)
     differences = check_result(plan, snapshot, target) if run and target is not None and not dry_run else []
     if run and not dry_run:
         _tell_result(differences, plan)
@@ -115,8 +128,7 @@ def _tell(plan: Restoration, written: list[Path]) -> None:
         click.echo(f"wrote {path}")
 
 
-def _make(plan: Restoration, folder: Path, target: Path, source: Source, *, dry_run: bool) -> None:
-    commands = plan_commands(plan, folder, target, source)
+def _make(commands: list[list[str]], target: Path, *, dry_run: bool) -> None:
     if dry_run:
         for words in commands:
             click.echo(f"would run: {safe(shlex.join(words))}")

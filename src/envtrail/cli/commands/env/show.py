@@ -30,7 +30,7 @@ def command(context: Context, environment: str, at: str | None, as_json: bool) -
     click.echo(f"{safe(found.prefix)}  {found.kind}  Python {found.python or '?'}{gone}")
     click.echo(f"{len(snapshot.packages)} packages, {show_bytes(size_bytes)}, {snapshot.digest[:19]}\n")
     emit_table(_COLUMNS, map(_row, snapshot.packages))
-    for fault in snapshot.faults:
+    for fault in [*found.faults, *snapshot.faults]:
         click.echo(f"fault: {safe(fault)}")
 
 

@@ -12,8 +12,9 @@ from envtrail.cli.context import Context
 from envtrail.cli.environments import find_environment
 from envtrail.cli.render import emit_json, emit_text, safe, show_bytes, style
 from envtrail.environments.find import identify
+from envtrail.environments.reading import tell
 from envtrail.environments.verify import FileFinding, Verification, attribute, verify_environment
-from envtrail.errors import ExitCode, InputError
+from envtrail.errors import CannotRunError, ExitCode, InputError
 from envtrail.model.naming import normalise_name
 from envtrail.model.times import show_ms
 from envtrail.store.store import Query
@@ -45,7 +46,12 @@ def command(context: Context, environment: str, package: str | None, fast: bool,
                 f"`{known.prefix}` is no longer there", hint=f"`envtrail env history {known.prefix}` says who removed it"
             )
         with context.progress("files") as on_progress:
-            done = verify_environment(found, package=name, only_sizes=fast, on_progress=on_progress)
+            try:
+                done = verify_environment(found, package=name, only_sizes=fast, on_progress=on_progress)
+            except OSError as fault:
+                raise CannotRunError(
+                    f"`{known.prefix}` cannot be verified: {tell(fault)}", hint="`envtrail env show` tells more"
+                ) from None
         if name is not None and not done.packages:
             raise InputError(
                 f"`{package}` is not in `{known.prefix}`, or lists no files", hint=f"`envtrail env show {known.prefix}`"
