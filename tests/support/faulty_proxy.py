@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+Alter = Callable[[str, bytes], bytes]
+"""Path and an answer's content → what is given instead."""
 Fate = Callable[[str, str], str]
 """Method and path → `pass`, `swallow` (the server gets it, its answer is lost) or `cut` (it never gets there)."""
 
 
 @contextmanager
-def faulty_proxy(server_url: str, fate: Fate) -> Iterator[str]:
+def faulty_proxy(server_url: str, fate: Fate, alter: Alter = lambda _, content: content) -> Iterator[str]:
     """Carry requests to a server; gives the address to ask instead."""
     target = urlsplit(server_url)
 
@@ -33,7 +35,7 @@ def faulty_proxy(server_url: str, fate: Fate) -> Iterator[str]:
                 headers = {name: value for name, value in self.headers.items() if name.lower() not in {"host", "accept-encoding"}}
                 connection.request(self.command, self.path, body=body, headers=headers)
                 answer = connection.getresponse()
-                content = answer.read()
+                content = alter(self.path, answer.read())
             except OSError:
                 self.close_connection = True
                 self.connection.close()

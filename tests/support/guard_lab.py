@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import time
 import urllib.error
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,18 +69,31 @@ class Guarded:
 
     server: SearchServer
 
-    def set_role(self, name: str, *, but: str | None = None) -> None:
-        """Give a role as it is documented; `but` takes one data stream out of it."""
+    def set_role(self, name: str, *, but: str | None = None, of: Sequence[str] = ()) -> None:
+        """Give a role as it is documented; `but` takes one data stream out of it, and `of` names all that are in it."""
+
+        def patterns(documented: list[str]) -> list[str]:
+            return list(of) or _but(documented, but)
+
         if self.server.release.product == "opensearch":
             role = OPENSEARCH_ROLES[name]
             parts = role["index_permissions"]
-            role = role | {"index_permissions": [part | {"index_patterns": _but(part["index_patterns"], but)} for part in parts]}
+            role = role | {"index_permissions": [part | {"index_patterns": patterns(part["index_patterns"])} for part in parts]}
             self.server.call("PUT", f"/_plugins/_security/api/roles/{name}", role)
             return
         role = ELASTICSEARCH_ROLES[name]
-        role = role | {"indices": [part | {"names": _but(part["names"], but)} for part in role["indices"]]}
+        role = role | {"indices": [part | {"names": patterns(part["names"])} for part in role["indices"]]}
         (self.server.folder / "conf/roles.yml").write_text(_role_lines(ELASTICSEARCH_ROLES | {name: role}))
         time.sleep(2.5)  # it looks each second
+
+    @contextmanager
+    def reads(self, *patterns: str) -> Iterator[None]:
+        """Whoever reads may read these and nothing else."""
+        self.set_role("reads", of=patterns)
+        try:
+            yield
+        finally:
+            self.set_role("reads")
 
 
 def _but(patterns: list[str], stream: str | None) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -17,6 +18,7 @@ from envtrail.config import Config
 from envtrail.detect.rows import Known, Row, change_rows, gap_row, operation_row, run_row
 from envtrail.detect.sigma.detection import Loaded
 from envtrail.detect.sigma.detector import Detector, table_of
+from envtrail.errors import ExitCode
 from envtrail.model.finding import Finding, Level, make_finding_id
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
@@ -27,6 +29,7 @@ from envtrail.store.state import State
 REFUSED = "detection-refused"
 _NAMES_INTERVAL_MS = 10_000
 _FIRST_S = 20
+_LONGEST_READ_S = 300
 _MOST_HELD_ROWS = 200_000
 """Events that wait for a look; more are looked at at once."""
 
@@ -34,6 +37,8 @@ _MOST_HELD_ROWS = 200_000
 class _Reader(NamedTuple):
     process: subprocess.Popen[bytes]
     output: IO[bytes]
+    until_s: float
+    """By the monotonic clock; then it is ended."""
 
 
 class Detecting:
@@ -87,8 +92,16 @@ class Detecting:
             # In memory: under the unit's protection there is no folder for temporary files.
             output = os.fdopen(os.memfd_create("envtrail-detections"), "w+b")
             words = [sys.executable, "-m", "envtrail", "detections", "compile"]
-            process = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL)
-            self._reader = _Reader(process, output)
+            try:
+                process = subprocess.Popen(
+                    words, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL
+                )
+            except OSError:
+                # No process to be had now: at the next look.
+                output.close()
+                self._stamp = None
+                return []
+            self._reader = _Reader(process, output, time.monotonic() + _LONGEST_READ_S)
         return []
 
     def await_rules(self) -> list[Finding]:
@@ -108,41 +121,53 @@ class Detecting:
             self._reader.output.close()
 
     def _take_rules(self, reader: _Reader) -> list[Finding]:
-        if reader.process.poll() is None:
+        code = reader.process.poll()
+        if code is None and time.monotonic() < reader.until_s:
             return []
         self._reader = None
+        if code is None:
+            reader.process.kill()
+            reader.process.wait()
         with reader.output as output:
             output.seek(0)
             text = output.read()
-        if reader.process.returncode != 0:
+        if code == ExitCode.CANNOT_RUN:
             # The extra is not installed, or this Python is older than pySigma's: `envtrail doctor` says so.
             return []
+        if code != 0:
+            how = f"ended with {code}" if code is not None else f"took more than {_LONGEST_READ_S} s"
+            why = f"{self._config.text('detect.path')}: reading the rules {how}; those read before go on being asked"
+            return [self._refused(f"{why} (hint: envtrail detections check)")]
         loaded = msgspec.json.decode(text, type=Loaded)
         self._detector = Detector(loaded, is_alive=self._is_alive)
         self._named_ms = 0
-        # By the time of the files: a restart finds the same thing, not another one.
-        at_ms = max((changed for _, changed in self._stamp or ()), default=0) // 1_000_000
         return [
-            Finding(
-                id=make_finding_id(REFUSED, f"{item.path} {item.reason}", at_ms),
-                detection=REFUSED,
-                source="trail",
-                title="A detection is at fault, and is not asked",
-                level=Level.MEDIUM,
-                time_ms=at_ms,
-                host=self._config.node,
-                reason=f"{item.path}: {item.title}: {item.reason}",
-            )
+            self._refused(f"{item.path}:{item.line}:{item.column}: {item.title}: {item.reason}")
             for item in loaded.refused
             if item.is_fault
         ]
 
+    def _refused(self, reason: str) -> Finding:
+        # By the time of the files: a restart finds the same thing, not another one.
+        at_ms = max((changed for _, changed in self._stamp or ()), default=0) // 1_000_000
+        return Finding(
+            id=make_finding_id(REFUSED, reason, at_ms),
+            detection=REFUSED,
+            source="trail",
+            title="A detection is at fault, and is not asked",
+            level=Level.MEDIUM,
+            time_ms=at_ms,
+            host=self._config.node,
+            reason=reason,
+        )
+
     def _stamp_of_files(self) -> tuple[tuple[str, int], ...]:
         folder = Path(self._config.text("detect.path"))
         found = []
-        for file in sorted(folder.rglob("*.y*ml")) if folder.is_dir() else []:
-            with contextlib.suppress(OSError):
-                found.append((str(file), file.stat().st_mtime_ns))
+        with contextlib.suppress(OSError):
+            for file in sorted(folder.rglob("*.y*ml")):
+                with contextlib.suppress(OSError):
+                    found.append((str(file), file.stat().st_mtime_ns))
         return tuple(found)
 
     def hold_events(self, events: pa.RecordBatch) -> None:

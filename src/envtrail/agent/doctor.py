@@ -263,7 +263,7 @@ def _check_policy(host: Host) -> Iterator[Finding]:
     if faults:
         yield Finding(
             level=Level.WARNING,
-            what=f"the policy has {len(faults)} faults, the first at {faults[0].path}:{faults[0].line}: {faults[0].message}",
+            what=f"the policy has {len(faults)} faults, the first at {faults[0]}",
             why="a policy with a fault is refused; the last good one stays in force",
             command="envtrail policy check",
         )

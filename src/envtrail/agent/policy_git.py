@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from envtrail.config import Config
+from envtrail.detect.documents import MOST_BYTES
 from envtrail.errors import CannotRunError, ConfigError, EnvtrailError, InputError
+from envtrail.model.text import is_safe
 
 _FETCH_S = 120
 _ASK_S = 30
@@ -25,8 +27,8 @@ _SCHEMES = ("file", "https", "ssh")
 _HOST_AND_PATH = re.compile(r"[\w.-]+(@[\w.-]+)?:(?!/)[^\s]+")
 """`git@host:path`, which is ssh."""
 _SIGNED = re.compile(r'^Good "git" signature for (?P<signer>.+) with \S+ key (?P<key>SHA256:\S+)$', re.MULTILINE)
-_LARGEST_BYTES = 4 * 1024 * 1024
-"""Of a file."""
+_LATEST_S = 253_370_764_800
+"""The year 9999: a commit may say any number, and what is told has to be a moment."""
 _OPTIONS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -159,9 +161,10 @@ class Repository:
             name = raw.decode(errors="surrogateescape")
             if not name.endswith((".yaml", ".yml")):
                 continue
-            if mode not in {"100644", "100755"} or int(size) > _LARGEST_BYTES:
+            if mode not in {"100644", "100755"} or int(size) > MOST_BYTES or not is_safe(name):
                 raise InputError(
-                    f"`{name!a}` of commit {commit[:12]} is no file of a policy", hint="no links, no folders, no giants"
+                    f"`{name!a}` of commit {commit[:12]} is no file of a policy",
+                    hint="no links, no folders, no giants, and a name of text",
                 )
             found[name] = self._run("cat-file", "blob", blob).stdout
         return dict(sorted(found.items()))
@@ -224,4 +227,9 @@ def _variables() -> dict[str, str]:
 
 def _commit_of(told: str) -> Commit:
     id_, author, seconds, subject = told.rstrip("\n").split("\0", 3)
-    return Commit(id=id_, author=author, time_ms=int(seconds) * 1000, subject=subject)
+    return Commit(id=id_, author=author, time_ms=moment_of(seconds), subject=subject)
+
+
+def moment_of(seconds: str) -> int:
+    """Milliseconds of a commit's time."""
+    return max(0, min(int(seconds), _LATEST_S)) * 1000

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from envtrail.agent.policy_git import moment_of
 from envtrail.agent.policy_sync import read_placed
 from envtrail.detect.files import Loaded, load_policy, parse_policy
 from envtrail.detect.policy import FileGrant, FileSuppression, Policy
@@ -72,7 +73,7 @@ class PolicyKeeper:
         if loaded.faults:
             first = loaded.faults[0]
             more = f", and {len(loaded.faults) - 1} more" if len(loaded.faults) > 1 else ""
-            return [self._refuse(now_ms, f"{first.path}:{first.line}:{first.column}: {first.message}{more}")]
+            return [self._refuse(now_ms, f"{first} (hint: {first.hint}){more}")]
         digest = "sha256:" + hashlib.sha256(msgspec.json.encode(loaded.files, order="sorted")).hexdigest()
         self._enforce(loaded.policy, bool(loaded.files))
         commit = _commit_of(self._path)
@@ -88,7 +89,7 @@ class PolicyKeeper:
 
     def _refuse(self, now_ms: int, why: str) -> Observation:
         # By the time of the files: a restart finds the same thing, not another one.
-        at_ms = max((changed for _, changed, _ in self._stamp or ()), default=now_ms * 1_000_000) // 1_000_000
+        at_ms = max((changed for _, changed, _ in self._stamp or () if changed), default=now_ms * 1_000_000) // 1_000_000
         finding = Finding(
             id=make_finding_id(REFUSED, f"{self._path} {why}", at_ms),
             detection=REFUSED,
@@ -140,14 +141,26 @@ _SUPPRESSION_MARK = "file:"
 
 
 def _stamp(path: Path) -> _Stamp:
-    """What tells that files have changed, without reading them."""
+    """What tells that files have changed, without reading them; empty where there is no policy. What cannot be looked at is there all the same."""
     try:
         # Of one folder, wherever `policy sync` leads the path meanwhile.
-        files = [*path.resolve().iterdir()] if path.is_dir() else [path]
-        found = [(str(file), file.stat()) for file in files if file.suffix in {".yaml", ".yml"} or file == path]
-    except OSError:
+        folder = path.resolve()
+        files = [*folder.iterdir()] if folder.is_dir() else [folder]
+        if files == [folder]:
+            folder.stat()
+    except FileNotFoundError:
         return ()
-    return tuple(sorted((name, status.st_mtime_ns, status.st_size) for name, status in found))
+    except (OSError, RuntimeError) as fault:
+        return ((f"{path}: {fault}", 0, 0),)
+    return tuple(sorted(_stamp_of(file) for file in files if file.suffix in {".yaml", ".yml"} or file == folder))
+
+
+def _stamp_of(file: Path) -> tuple[str, int, int]:
+    try:
+        status = file.stat()
+    except OSError as fault:
+        return f"{file}: {fault}", 0, 0
+    return str(file), status.st_mtime_ns, status.st_size
 
 
 def _terms(item: FileGrant) -> Terms:
@@ -193,7 +206,7 @@ def _approval(file: Path, now_ms: int) -> Approval:
     is_dirty = _git(file.parent, "status", "--porcelain", "--", file.name)
     if told and is_dirty == "":
         commit, author, seconds = told.strip().split("\0")
-        return Approval(name=author, uid=None, time_ms=int(seconds) * 1000, method="git", key=commit)
+        return Approval(name=author, uid=None, time_ms=moment_of(seconds), method="git", key=commit)
     try:
         status = file.stat()
         name, uid = pwd.getpwuid(status.st_uid).pw_name, status.st_uid
@@ -216,7 +229,9 @@ def _git(folder: Path, *words: str) -> str | None:
     folder = folder if folder.is_dir() else folder.parent
     command = ["git", "-C", str(folder), *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_GIT_TIMEOUT_S)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=_GIT_TIMEOUT_S
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

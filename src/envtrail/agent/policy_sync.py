@@ -156,13 +156,7 @@ def _sync(repository: Repository, source: Source, path: Path, *, force: bool, dr
 
 def _faults(files: dict[str, bytes], path: Path) -> list[PolicyFault]:
     """As `policy check` finds them, before anything is in place."""
-    texts = {}
-    for name, content in files.items():
-        try:
-            texts[str(path / name)] = content.decode()
-        except UnicodeDecodeError as fault:
-            return [PolicyFault(path=str(path / name), line=1, column=1, message=f"a policy is UTF-8 text: {fault}")]
-    return parse_policy(texts).faults
+    return parse_policy({str(path / name): content for name, content in files.items()}).faults
 
 
 def _is_whole(path: Path, placed: Placed) -> bool:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-import yaml
 from msgspec import Struct
 
+from envtrail.detect.documents import BAD, Place, faults_of, read_bytes, read_documents
 from envtrail.detect.judge import check_pattern
 from envtrail.detect.policy import VERSION, ApprovalRule, FileGrant, FileSuppression, Policy, Rule, Test, parse_span
 from envtrail.errors import InputError, UsageError
 from envtrail.model.approval import ACTIONS
 from envtrail.model.hours import When, parse_days, parse_hours, parse_zone
 from envtrail.model.operation import OperationKind
+from envtrail.model.text import is_safe, safe
+from envtrail.model.times import to_ms
 
-_MOST_NODES = 100_000
-"""Of one file: an alias of an alias of an alias is no policy."""
-_AT = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_HINT = "`envtrail policy schema` prints what a policy may hold"
 _KINDS = {"conda", "venv", "system", "user", "target", "unknown"}
+_FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(9998, 12, 31)
 _CLASSES = {"human", "service", "agent"}
 _KEYS = ("version", "rules", "tests", "tags", "approvals", "grants", "suppressions")
 _Item = TypeVar("_Item", Rule, Test, ApprovalRule, FileGrant, FileSuppression)
@@ -34,6 +35,10 @@ class PolicyFault(Struct, frozen=True, kw_only=True):
     line: int
     column: int
     message: str
+    hint: str = _HINT
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}: {self.message}"
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -51,25 +56,29 @@ def load_policy(paths: Sequence[Path]) -> Loaded:
     """Read files, and the `*.yaml` of folders, in order of their names.
 
     Raises:
-        InputError: one cannot be read.
+        InputError: a path is not there, or may not be looked into.
     """
-    texts: dict[str, str] = {}
+    texts: dict[str, bytes] = {}
+    unread: list[PolicyFault] = []
     for path, file in _files(paths):
         try:
-            texts[str(path)] = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as fault:
-            raise InputError(f"`{path}` cannot be read: {fault}", hint="a policy is UTF-8 text") from None
-    return parse_policy(texts)
+            texts[str(path)] = read_bytes(file)
+        except OSError as fault:
+            said = f"it cannot be read: {fault.strerror or fault}"
+            unread.append(PolicyFault(path=safe(str(path)), line=1, column=1, message=said, hint="mend it, or take it away"))
+    loaded = parse_policy(texts)
+    return msgspec.structs.replace(loaded, faults=unread + loaded.faults)
 
 
-def parse_policy(texts: Mapping[str, str]) -> Loaded:
-    """The policy of files that were read: path → text."""
-    found = Loaded(policy=Policy(rules=[], tests=[]), faults=[], files=dict(texts))
+def parse_policy(texts: Mapping[str, bytes | str]) -> Loaded:
+    """The policy of files that were read: path → content."""
+    found = Loaded(policy=Policy(rules=[], tests=[]), faults=[], files={})
     policy = found.policy
     names: dict[tuple[str, str], str] = {}
     files: list[_File] = []
     for path, text in texts.items():
         one = _File(path, text)
+        found.files[safe(path)] = one.text
 
         def is_new(key: str, at: int, name: str, one: _File = one, path: str = path) -> bool:
             known = names.setdefault((key, name), f"{path}[{at}]")
@@ -86,7 +95,7 @@ def parse_policy(texts: Mapping[str, str]) -> Loaded:
                 found.origins[grant.name] = path
         policy.suppressions.extend(
             item
-            for at, item in one.items("suppressions", FileSuppression, lambda _: iter(()))
+            for at, item in one.items("suppressions", FileSuppression, lambda item: _no_last_day(item.until))
             if is_new("suppressions", at, item.name)
         )
         for tag, patterns in one.tags():
@@ -94,36 +103,36 @@ def parse_policy(texts: Mapping[str, str]) -> Loaded:
         files.append(one)
     for one in files:
         one.check_tags(policy.tags)
-        found.faults.extend(one.faults)
+        found.faults.extend(sorted(one.faults, key=lambda fault: (fault.line, fault.column)))
     return found
 
 
 class _File:
     """One file as plain values, with the place of each."""
 
-    def __init__(self, path: str, text: str) -> None:
-        self._path = path
-        self._places: dict[str, tuple[int, int]] = {"": (1, 1)}
-        self._nodes = 0
+    def __init__(self, path: str, content: bytes | str) -> None:
+        self._path = safe(path)
         self.faults: list[PolicyFault] = []
         self._values: dict[str, Any] = {}
         self._tags_asked: list[tuple[str, str]] = []
-        try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-            values = self._plain(node, "") if node is not None else {}
-        except yaml.MarkedYAMLError as fault:
-            mark = fault.problem_mark
-            self._places[""] = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            self.fault("", f"no YAML: {fault.problem}")
+        read = read_documents(content)
+        self.text = read.text
+        self._places = read.documents[0].places if read.documents else {"": (1, 1)}
+        for fault in read.faults:
+            self._tell(fault.place, fault.message, fault.hint)
+        if not is_safe(path):
+            self._tell((1, 1), "the name of this file is no text", "rename it")
+        for more in read.documents[1:]:
+            self._tell(more.places[""], "a policy is one document", "without `---`, or two files")
+        values = read.documents[0].values if read.documents else BAD if read.faults else {}
+        if values is BAD:
             return
-        except yaml.YAMLError as fault:
-            self.fault("", f"no YAML: {fault}")
-            return
+        values = {} if values is None else values
         if not isinstance(values, dict):
             self.fault("", "a policy is a mapping with `version` and `rules`")
             return
         self._values = values
-        if values.get("version") != VERSION:
+        if values.get("version") not in (VERSION, BAD):
             self.fault(".version" if "version" in values else "", f"`version` must be {VERSION}, the language of this Envtrail")
         for key in values:
             if key not in _KEYS:
@@ -133,25 +142,33 @@ class _File:
         """Note a fault at the nearest place that is known."""
         while path not in self._places:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
-        line, column = self._places[path]
-        self.faults.append(PolicyFault(path=self._path, line=line, column=column, message=message))
+        self._tell(self._places[path], message)
+
+    def _tell(self, place: Place, message: str, hint: str = "") -> None:
+        line, column = place
+        self.faults.append(PolicyFault(path=self._path, line=line, column=column, message=message, hint=hint or _HINT))
+
+    def _is_sound(self, path: str, value: Any, kind: Any) -> bool:
+        found = list(faults_of(value, kind, path))
+        for place, message in found:
+            if message is not None:
+                self.fault(place, message)
+        return not found
 
     def items(
         self, key: str, kind: type[_Item], check: Callable[[_Item], Iterator[tuple[str, str]]]
     ) -> Iterator[tuple[int, _Item]]:
         """The sound ones of a list; the faults of the others are noted."""
         listed = self._values.get(key) or []
+        if listed is BAD:
+            return
         if not isinstance(listed, list):
             self.fault(f".{key}", f"`{key}` is a list")
             return
         for at, value in enumerate(listed):
-            try:
-                item = msgspec.convert(value, kind)
-            except msgspec.ValidationError as fault:
-                said = str(fault)
-                place = _AT.search(said)
-                self.fault(f".{key}[{at}]" + (place["path"] if place else ""), _AT.sub("", said))
+            if not self._is_sound(f".{key}[{at}]", value, kind):
                 continue
+            item = msgspec.convert(value, kind)
             where = getattr(item, "where", None)
             self._tags_asked += [(f".{key}[{at}].where.tags[{n}]", tag) for n, tag in enumerate(where.tags if where else ())]
             faults = list(check(item))
@@ -162,34 +179,16 @@ class _File:
 
     def tags(self) -> Iterator[tuple[str, list[str]]]:
         """Names and what bears them."""
-        try:
-            yield from msgspec.convert(self._values.get("tags") or {}, dict[str, list[str]]).items()
-        except msgspec.ValidationError as fault:
-            self.fault(".tags", f"`tags` is a mapping of names to lists of environments: {_AT.sub('', str(fault))}")
+        tags = self._values.get("tags") or {}
+        kind = dict[str, list[str]]
+        if self._is_sound(".tags", tags, kind):
+            yield from msgspec.convert(tags, kind).items()
 
     def check_tags(self, known: Mapping[str, list[str]]) -> None:
         """Every tag that a rule asks for is borne by something."""
         for path, tag in self._tags_asked:
             if tag not in known:
                 self.fault(path, f"no environment bears the tag `{tag}`: `tags` does not name it")
-
-    def _plain(self, node: yaml.Node, path: str) -> Any:
-        self._nodes += 1
-        if self._nodes > _MOST_NODES:
-            raise yaml.YAMLError(f"more than {_MOST_NODES:,} values")
-        self._places[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
-        if isinstance(node, yaml.MappingNode):
-            values: dict[str, Any] = {}
-            for key, value in node.value:
-                name = str(key.value)
-                if name in values:
-                    self._places[f"{path}.{name}"] = (key.start_mark.line + 1, key.start_mark.column + 1)
-                    self.fault(f"{path}.{name}", f"`{name}` stands here twice")
-                values[name] = self._plain(value, f"{path}.{name}")
-            return values
-        if isinstance(node, yaml.SequenceNode):
-            return [self._plain(value, f"{path}[{at}]") for at, value in enumerate(node.value)]
-        return yaml.SafeLoader("").construct_object(node)
 
 
 def _check_rule(rule: Rule) -> Iterator[tuple[str, str]]:
@@ -223,6 +222,10 @@ def _check_test(test: Test) -> Iterator[tuple[str, str]]:
     yield from _unknown(".operation.actor", [test.operation.actor], _CLASSES)
     if test.operation.age is not None:
         yield from _no_span(".operation.age", test.operation.age)
+    try:
+        to_ms(test.operation.time)
+    except (ValueError, OverflowError):
+        yield ".operation.time", f"`{test.operation.time}` is no moment like `2026-01-07T12:00:00Z`"
     for at, package in enumerate(test.operation.packages):
         if "==" not in package:
             yield f".operation.packages[{at}]", f"`{package}` has no version: `name==version`, `-name==version` for a removal"
@@ -238,6 +241,13 @@ def _check_grant(grant: FileGrant) -> Iterator[tuple[str, str]]:
     yield from _unknown(".action", [grant.action], set(ACTIONS))
     for at, pattern in enumerate(grant.packages):
         yield from _no_pattern(f".packages[{at}]", pattern)
+    yield from _no_last_day(grant.until)
+
+
+def _no_last_day(day: date) -> Iterator[tuple[str, str]]:
+    # What comes after the last day has to be a moment too.
+    if not _FIRST_DAY <= day <= _LAST_DAY:
+        yield ".until", f"{day} is no last day between {_FIRST_DAY} and {_LAST_DAY}"
 
 
 def _no_span(path: str, word: str) -> Iterator[tuple[str, str]]:
@@ -263,11 +273,15 @@ def _unknown(path: str, words: Sequence[str], known: set[str]) -> Iterator[tuple
 def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
     """As what each file is known, and where it is read."""
     for path in paths:
-        if path.is_dir():
+        try:
             # `policy sync` may lead the path elsewhere at any time: all files are of one folder.
             folder = path.resolve()
-            yield from sorted((path / file.name, file) for file in folder.iterdir() if file.suffix in {".yaml", ".yml"})
-        elif path.exists():
-            yield path, path
-        else:
-            raise InputError(f"there is no policy `{path}`", hint="`policy.path` names the folder, or give files")
+            if folder.is_dir():
+                yield from sorted((path / file.name, file) for file in folder.iterdir() if file.suffix in {".yaml", ".yml"})
+                continue
+            folder.stat()
+        except FileNotFoundError:
+            raise InputError(f"there is no policy `{path}`", hint="`policy.path` names the folder, or give files") from None
+        except (OSError, RuntimeError) as fault:
+            raise InputError(f"`{path}` cannot be read: {fault}", hint="give it to the account that reads it") from None
+        yield path, path

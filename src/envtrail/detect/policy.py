@@ -139,7 +139,7 @@ class FileGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     action: str = "install"
     packages: list[str] = []
     dependencies: bool = True
-    uses: int | None = None
+    uses: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
 
 class FileSuppression(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -33,6 +33,7 @@ _GZIP_LEVEL = 1
 _NEXT_ENDPOINT = {502, 503, 504}
 _LONGEST_REASON = 500
 _NO_SHARD = "search_phase_execution_exception"
+_NOT_WHOLE = "what is missing is not known: mend the cluster (`GET /_cat/shards`) or the key (docs/elastic.md), and ask again"
 _SHARD_WAITS_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 
@@ -143,20 +144,31 @@ class SearchClient:
         assert fault is not None  # noqa: S101 - there is at least one address
         raise fault
 
-    def search(self, path: str, body: Any, *, fine: Sequence[int] = ()) -> Any:
-        """A search; asked again for a moment where a stream is just being made and its shard has not begun.
+    def search(self, path: str, body: Any, *, fine: Sequence[int] = (), least: int = 1) -> Any:
+        """A search, answered whole or not at all; asked again for a moment where a stream is just being made and its shard has not begun.
+
+        Args:
+            path: With its query.
+            body: Of the search.
+            fine: 404: a stream that is not there is an answer.
+            least: How many shards must have answered: one of each stream that is named.
 
         Raises:
-            SearchError: as of `ask`.
+            SearchError: as of `ask`; or a part of the answer is missing.
         """
-        for wait_s in _SHARD_WAITS_S:
+        path += ("&" if "?" in path else "?") + "allow_partial_search_results=false"
+        for wait_s in (*_SHARD_WAITS_S, None):
             try:
-                return self.ask("POST", path, body, fine=fine)
+                answer = self.ask("POST", path, body, fine=fine)
+                break
             except SearchError as fault:
-                if fault.status != HTTPStatus.SERVICE_UNAVAILABLE or _NO_SHARD not in str(fault):
+                if wait_s is None or fault.status != HTTPStatus.SERVICE_UNAVAILABLE or _NO_SHARD not in str(fault):
                     raise
                 time.sleep(wait_s)
-        return self.ask("POST", path, body, fine=fine)
+        if why := None if is_absent(answer) else _why_not_whole(answer, least):
+            where = f"{self._urls[self._at]}{path.partition('?')[0]}"
+            raise SearchError(f"{where} was not answered whole: {why}", hint=_NOT_WHOLE, status=HTTPStatus.SERVICE_UNAVAILABLE)
+        return answer
 
     def exists(self, path: str) -> bool:
         """Whether there is something."""
@@ -165,6 +177,34 @@ class SearchClient:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+
+def is_absent(answer: Any) -> bool:
+    """Whether a server says of what was asked that it is not there."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return isinstance(error, dict) and error.get("type") == "index_not_found_exception"
+
+
+def _why_not_whole(answer: Any, least: int) -> str | None:
+    """What a search's answer leaves out; null where nothing is.
+
+    `_shards.skipped` leaves nothing out: those shards were asked, and hold nothing that fits.
+    """
+    shards = answer.get("_shards") if isinstance(answer, dict) else None
+    if not isinstance(shards, dict) or not isinstance(answer.get("hits"), dict):
+        return "this is no answer of a search"
+    if answer.get("timed_out"):
+        return "it took too long (`timed_out`)"
+    total, successful = int(shards.get("total", 0)), int(shards.get("successful", 0))
+    if successful < total or shards.get("failed"):
+        failures = shards.get("failures") or [{}]
+        return (
+            f"{max(total - successful, shards.get('failed', 0))} of {total} shards failed: {reason_of(failures[0].get('reason'))}"
+        )
+    if total < least:
+        return f"{total} shards answered for {least} data streams: this key or user may not read all of them"
+    others = answer.get("_clusters") or {}
+    return "a remote cluster is left out" if any(others.get(name) for name in ("skipped", "partial", "failed")) else None
 
 
 def _encode(body: Any) -> tuple[bytes | None, dict[str, str]]:

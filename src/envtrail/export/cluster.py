@@ -192,7 +192,7 @@ class ClusterStore:
 
     def machines(self) -> list[Heartbeat]:
         """The newest that each has told of itself."""
-        return last_heartbeats(self._searching.client, self._searching.namespace)
+        return last_heartbeats(self._searching)
 
     def agent(self) -> AgentStatus | None:
         """None: a fleet has many (`envtrail fleet status`)."""

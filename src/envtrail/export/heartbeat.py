@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envtrail.export.frame import Document, Site, frame
-from envtrail.export.templates import stream_name
 from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.ids import make_ulid
 from envtrail.store.agent_status import AgentStatus
 
 if TYPE_CHECKING:
-    from envtrail.export.client import SearchClient
+    from envtrail.export.searching import Searching
 
 _MOST_HOSTS = 10_000
 
@@ -48,15 +47,13 @@ def heartbeat_document(beat: Heartbeat, site: Site) -> Document:
     return Document(stream="heartbeat", id=make_ulid(beat.time_ms, "heartbeat", beat.host), body=body)
 
 
-def last_heartbeats(client: SearchClient, namespace: str) -> list[Heartbeat]:
+def last_heartbeats(searching: Searching) -> list[Heartbeat]:
     """The newest of each machine, in the order of their names.
 
     Raises:
-        SearchError: the cluster does not answer.
+        SearchError: the cluster does not answer, or has nothing of this namespace.
     """
     body = {"size": _MOST_HOSTS, "sort": [{"@timestamp": "desc"}], "collapse": {"field": "host.name"}}
-    answer = client.search(f"/{stream_name('heartbeat', namespace)}/_search", body, fine=(404,))
-    found = [
-        msgspec.convert(hit["_source"]["envtrail"]["heartbeat"], Heartbeat) for hit in answer.get("hits", {}).get("hits", ())
-    ]
+    answer = searching.search(["heartbeat"], body)
+    found = [msgspec.convert(hit["_source"]["envtrail"]["heartbeat"], Heartbeat) for hit in answer["hits"]["hits"]]
     return sorted(found, key=lambda beat: beat.host)

@@ -10,21 +10,25 @@ References:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
 
-from envtrail.errors import InputError
-from envtrail.export.client import SearchClient
-from envtrail.export.fields import STANDING
+from envtrail.errors import InputError, SearchError
+from envtrail.export.client import SearchClient, is_absent
+from envtrail.export.fields import STANDING, STREAMS
 from envtrail.export.filters import Filter, between
 from envtrail.export.templates import stream_name
 from envtrail.model.places import on_host
 from envtrail.store.store import Query
 
 _PAGE = 1000
+_ABSENT_S = 1.0
+"""How long a stream that was not there is not asked for again."""
 _T = TypeVar("_T")
 _LAST = {
     "top_hits": {"size": 1, "sort": [{"envtrail.amends.made": "desc"}, {"envtrail.digest": "desc"}], "_source": False},
@@ -42,6 +46,10 @@ class Searching:
     def __init__(self, client: SearchClient, namespace: str) -> None:
         self.client = client
         self.namespace = namespace
+        self._there: set[str] = set()
+        """Streams that are there, and may be read."""
+        self._absent_s: dict[str, float] = {}
+        """Streams that were not there, by the monotonic clock: they may come at any time."""
 
     def items(
         self, kind: str, type_: type[_T], filters: Sequence[Filter], query: Query, *, order: Sequence[str] = ("envtrail.id",)
@@ -126,9 +134,56 @@ class Searching:
         return {name: None if value is None else int(value) for name, value in values.items()}
 
     def search(self, kinds: Sequence[str], body: Filter) -> Any:
-        """One search, as the cluster answers it; a stream that has no document yet is not there yet."""
-        names = ",".join(stream_name(kind, self.namespace) for kind in kinds)
-        return self.client.search(f"/{names}/_search?ignore_unavailable=true", body)
+        """One search, as the cluster answers it; a stream that has no document yet is not there yet.
+
+        Never `ignore_unavailable`: with it Elasticsearch leaves out, without a word, what may not be read, what is closed and what is mistyped.
+
+        Raises:
+            SearchError: a part of the answer is missing, this key may not read all of it, or there is nothing of this namespace.
+        """
+        names = [name for kind in kinds if self._is_there(name := stream_name(kind, self.namespace))]
+        if names:
+            return self.client.search(f"/{','.join(names)}/_search", body, least=len(names))
+        if not self._there and not any(self._is_there(stream_name(kind, self.namespace)) for kind in STREAMS):
+            raise SearchError(
+                f"the cluster has no data stream of the namespace `{self.namespace}` (`{stream_name('*', self.namespace)}`): nothing is known",
+                hint="is elastic.namespace as on the machines? The first `envtrail elastic ship` of one of them makes the streams",
+            )
+        return {"hits": {"total": {"value": 0}, "hits": []}}
+
+    def _is_there(self, name: str) -> bool:
+        """Asked of each stream by itself: then what may not be read is refused (403), and what is not there is told (404)."""
+        if name in self._there:
+            return True
+        if time.monotonic() - self._absent_s.get(name, -_ABSENT_S) < _ABSENT_S:
+            return False
+        if not self._there and not self._absent_s and set(self.namespace) & set("*?"):
+            self._need_right()
+        answer = self.client.search(f"/{name}/_search?allow_no_indices=false", {"size": 0}, fine=(404,))
+        if is_absent(answer):
+            self._absent_s[name] = time.monotonic()
+            return False
+        self._there.add(name)
+        return True
+
+    def _need_right(self) -> None:
+        """Of a pattern Elasticsearch gives what may be read and is silent about the rest; asked for its rights, it tells.
+
+        Raises:
+            SearchError: not all may be read.
+        """
+        names = [stream_name(kind, self.namespace) for kind in STREAMS]
+        body = {"index": [{"names": names, "privileges": ["read"]}]}
+        # Without accounts, and on OpenSearch, which refuses a pattern of which a part may not be read, there is no such question.
+        answer = self.client.ask("POST", "/_security/user/_has_privileges", body, fine=(400, 403, 404, 405, 500))
+        told = answer.get("index")
+        lacking = [name for name in names if not told.get(name, {}).get("read")] if isinstance(told, dict) else []
+        if lacking:
+            raise SearchError(
+                f"this key or user may not read all of the namespaces `{self.namespace}`: {', '.join(lacking)}",
+                hint="elastic.namespace names one that it may read, or give it `read` on all (docs/elastic.md)",
+                status=HTTPStatus.FORBIDDEN,
+            )
 
     def _newest(self, kind: str, hits: Iterator[dict[str, Any]], size: int) -> Iterator[dict[str, Any]]:
         """Of each document only what holds now: nothing that a later amendment took the place of."""

@@ -13,7 +13,7 @@ def groups_of(name: str) -> frozenset[str]:
     """The groups of a person on this machine, by name; none for somebody whom it does not know."""
     try:
         entry = pwd.getpwnam(name)
-    except KeyError:
+    except (KeyError, ValueError):  # ValueError: no name at all, as with a NUL in it
         return frozenset()
     found = set()
     for number in os.getgrouplist(name, entry.pw_gid):
@@ -28,7 +28,7 @@ def uid_of_name(name: str) -> int | None:
     """The uid of a name on this machine."""
     try:
         return pwd.getpwnam(name).pw_uid
-    except KeyError:
+    except (KeyError, ValueError):  # ValueError: no name at all, as with a NUL in it
         return None
 
 

@@ -212,7 +212,10 @@ def _add_figures(app: FastAPI, own: Reading) -> None:
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        status, agent = await own.ask(lambda store: (store.status(), store.agent()))
+        try:
+            status, agent = await own.ask(lambda store: (store.status(), store.agent()))
+        except EnvtrailError as fault:
+            return _fault(503, fault.id, fault.message, fault.hint)
         return Response(_metrics(status, agent), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -24,6 +24,7 @@ from search_lab import SearchServer
 
 from envtrail.export.dashboards import FILTERS
 from envtrail.export.heartbeat import last_heartbeats
+from envtrail.export.searching import Searching
 from envtrail.export.templates import stream_name
 from envtrail.model.finding import Finding, Level
 from envtrail.model.gap import Gap
@@ -241,7 +242,7 @@ def test_gaps(shown: Shown, product: str) -> None:
 @on_its_server
 def test_machines_are_as_their_newest_heartbeat_says(shown: Shown, product: str) -> None:
     with closing(shown.cluster.client()) as client:
-        beats = last_heartbeats(client, shown.cluster.namespace)
+        beats = last_heartbeats(Searching(client, shown.cluster.namespace))
     expected = {
         beat.host: (beat.time_ms, beat.rules_loaded, beat.rules_expected, beat.lag_ms, beat.lost, beat.outbox, beat.refused)
         for beat in beats

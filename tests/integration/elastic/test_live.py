@@ -16,6 +16,7 @@ from wheels import make_wheel
 from envtrail.export.client import Connection, SearchClient
 from envtrail.export.cluster import ClusterStore
 from envtrail.export.heartbeat import last_heartbeats
+from envtrail.export.searching import Searching
 from envtrail.export.templates import Templates, look_at
 from envtrail.model.heartbeat import INTERVAL_MS, SILENT_MS, faults_of
 from envtrail.model.operation import Operation
@@ -68,10 +69,10 @@ def test_a_machine_tells_what_is_done_and_that_it_is_watched(tmp_path_factory: p
             agent.process.wait()
             time.sleep(2)
             server.call("POST", "/logs-envtrail.heartbeat-live/_refresh")
-            (last,) = last_heartbeats(client, "live")
+            (last,) = last_heartbeats(Searching(client, "live"))
             time.sleep(INTERVAL_MS / 1000 + 2)
             server.call("POST", "/logs-envtrail.heartbeat-live/_refresh")
-            assert last_heartbeats(client, "live") == [last], "its shipper ended with it"
+            assert last_heartbeats(Searching(client, "live")) == [last], "its shipper ended with it"
             assert SILENT_MS <= 60_000
             assert faults_of(last, last.time_ms + SILENT_MS + 1) == ["silent"]
 
@@ -87,5 +88,5 @@ def _events(server: SearchServer, operation: Operation) -> bool:
 
 
 def _faultless(server: SearchServer, client: SearchClient) -> bool:
-    beats = last_heartbeats(client, "live")
+    beats = last_heartbeats(Searching(client, "live"))
     return [faults_of(beat, int(time.time() * 1000)) for beat in beats] == [[]]

@@ -30,6 +30,7 @@ from envtrail.export.fields import STREAMS, mapping
 from envtrail.export.frame import Document, Site, site_of
 from envtrail.export.heartbeat import heartbeat_document, heartbeat_of, last_heartbeats
 from envtrail.export.process import run
+from envtrail.export.searching import Searching
 from envtrail.export.shipper import Shipper
 from envtrail.export.templates import stream_name
 from envtrail.model.finding import Finding
@@ -277,11 +278,12 @@ def test_the_commands(cluster: Cluster) -> None:
 def test_a_machine_that_is_not_watched_or_not_heard_of_is_told(cluster: Cluster) -> None:
     cluster.setup()
     with closing(cluster.client()) as client:
-        assert last_heartbeats(client, cluster.namespace) == []
+        with pytest.raises(SearchError, match=f"no data stream of the namespace `{cluster.namespace}`"):
+            last_heartbeats(Searching(client, cluster.namespace))
         cluster.ship()
         host = cluster.config().node
         client.ask("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_refresh")
-        (beat,) = last_heartbeats(client, cluster.namespace)
+        (beat,) = last_heartbeats(Searching(client, cluster.namespace))
         assert (beat.host, beat.watching, beat.refused) == (host, False, 0)
         assert faults_of(beat, beat.time_ms + 59_000) == ["agent not running"]
         assert faults_of(beat, beat.time_ms + 61_000) == ["silent"]
@@ -303,7 +305,7 @@ def test_a_machine_that_is_not_watched_or_not_heard_of_is_told(cluster: Cluster)
         cluster.now_ms += 30_000
         cluster.ship()
         client.ask("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_refresh")
-        (beat,) = last_heartbeats(client, cluster.namespace)
+        (beat,) = last_heartbeats(Searching(client, cluster.namespace))
         assert (beat.watching, beat.rules_loaded, beat.lag_ms, beat.lost) == (True, 9, 7, 0)
         assert (beat.policy_digest, beat.policy_commit) == ("sha256:aa", "c0ffee")
         assert faults_of(beat, beat.time_ms + 1000) == []

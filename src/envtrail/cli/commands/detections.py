@@ -50,7 +50,12 @@ def check(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
         emit_table(
             ("rule", "is", "why", "file"),
             (
-                (safe(item.title), "at fault" if item.is_fault else "not asked", safe(item.reason), safe(item.path))
+                (
+                    safe(item.title),
+                    "at fault" if item.is_fault else "not asked",
+                    safe(item.reason),
+                    f"{safe(item.path)}:{item.line}:{item.column}",
+                )
                 for item in loaded.refused
             ),
         )

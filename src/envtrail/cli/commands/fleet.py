@@ -26,11 +26,12 @@ def command() -> None:
 def status(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
     """Each machine: is it watched, which rules, which policy, lag, losses, when it was last heard of. Exit code 1 when one is not as it should be."""
     from envtrail.export.heartbeat import last_heartbeats
+    from envtrail.export.searching import Searching
     from envtrail.model.heartbeat import faults_of, policy_of_most
 
     config = config_with(context, urls)
     with closing(client_of(config)) as client:
-        beats = last_heartbeats(client, config.text("elastic.namespace"))
+        beats = last_heartbeats(Searching(client, config.text("elastic.namespace")))
     now_ms = context.now_ms
     policy = policy_of_most(beats)
     faults = {beat.host: faults_of(beat, now_ms, policy=policy) for beat in beats}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def check(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         emit_json(loaded.faults)
     elif loaded.faults:
-        _tell_faults(loaded)
+        _tell_faults(loaded.faults)
     else:
         click.echo(f"{len(loaded.policy.rules)} rules and {len(loaded.policy.tests)} tests in {len(loaded.files)} files: sound")
     if loaded.faults:
@@ -141,14 +141,14 @@ def schema() -> None:
     """The JSON Schema of a policy file, for editors."""
     import msgspec
 
-    from envtrail.detect.policy import VERSION, Test
+    from envtrail.detect.policy import VERSION, ApprovalRule, FileGrant, FileSuppression, Test
 
-    _, parts = msgspec.json.schema_components([list[Rule], list[Test]], ref_template="#/$defs/{name}")
-    properties = {
-        "version": {"const": VERSION},
-        "rules": {"type": "array", "items": {"$ref": "#/$defs/Rule"}},
-        "tests": {"type": "array", "items": {"$ref": "#/$defs/Test"}},
-    }
+    lists = {"rules": Rule, "tests": Test, "approvals": ApprovalRule, "grants": FileGrant, "suppressions": FileSuppression}
+    _, parts = msgspec.json.schema_components(lists.values(), ref_template="#/$defs/{name}")
+    properties: dict[str, object] = {"version": {"const": VERSION}}
+    properties["tags"] = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}
+    for name, kind in lists.items():
+        properties[name] = {"type": "array", "items": {"$ref": f"#/$defs/{kind.__name__}"}}
     document = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Envtrail policy",
@@ -185,8 +185,7 @@ def sync(context: Context, force: bool, dry_run: bool, as_json: bool) -> None:
         click.echo(f"{synced.state}: {went} ({safe(commit.author)}: {safe(commit.subject)}{signed}), {len(synced.files)} files")
         if synced.aside:
             click.echo(f"the folder that was there is now {synced.aside}")
-        for fault in synced.faults:
-            _tell_fault(fault)
+        _tell_faults(synced.faults)
     if synced.faults:
         raise click.exceptions.Exit(ExitCode.USAGE)
 
@@ -205,18 +204,16 @@ def _load(context: Context, paths: tuple[Path, ...]) -> Loaded:
 
 def _sound(loaded: Loaded) -> Policy:
     if loaded.faults:
-        _tell_faults(loaded)
+        _tell_faults(loaded.faults)
         raise InputError(f"the policy has {len(loaded.faults)} faults", hint="`envtrail policy check` lists them")
     return loaded.policy
 
 
-def _tell_faults(loaded: Loaded) -> None:
-    for fault in loaded.faults:
-        _tell_fault(fault)
-
-
-def _tell_fault(fault: PolicyFault) -> None:
-    click.echo(f"{safe(fault.path)}:{fault.line}:{fault.column}: {safe(fault.message)}", err=True)
+def _tell_faults(faults: Sequence[PolicyFault]) -> None:
+    for fault in faults:
+        click.echo(safe(str(fault)), err=True)
+    for hint in dict.fromkeys(fault.hint for fault in faults):
+        click.echo(f"hint: {hint}", err=True)
 
 
 def _fact_finder(context: Context, store: Store, policy: Policy) -> FactFinder:

@@ -16,6 +16,9 @@ class Refused(Struct, frozen=True, kw_only=True):
     """A rule that is not asked, and why."""
 
     path: str
+    line: int = 1
+    column: int = 1
+    """Where the rule begins, or what is wrong in its YAML."""
     title: str
     reason: str
     is_fault: bool

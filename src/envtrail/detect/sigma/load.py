@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import duckdb
-import yaml
 from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule, SigmaExtendedCorrelationCondition
 from sigma.exceptions import SigmaError, SigmaRegularExpressionError
 from sigma.filters import SigmaFilter
 from sigma.rule import SigmaRule
 
+from envtrail.detect.documents import BAD, Bad, Document, read_bytes, read_documents
 from envtrail.detect.sigma.detection import Correlation, Detection, Loaded, Refused
 from envtrail.detect.sigma.duckdb import DuckDb
 from envtrail.detect.sigma.fields import Field, Source, find_field, find_source
@@ -22,6 +22,7 @@ from envtrail.detect.sigma.tables import make_tables, name_of, select
 from envtrail.detect.sigma.translate import Dialect, RefusedError, translate
 from envtrail.errors import InputError
 from envtrail.model.finding import Level
+from envtrail.model.text import safe
 
 _SQL_CONFIG = {"threads": "1", "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 
@@ -34,19 +35,19 @@ def load_detections(paths: Sequence[Path]) -> Loaded:
     """
     found = Loaded(detections=[], refused=[])
     rules: list[SigmaRule | SigmaCorrelationRule | SigmaFilter] = []
-    places: dict[int, str] = {}
+    places: dict[int, _Place] = {}
     for path in _files(paths):
-        for rule in _read(path, found.refused):
+        for rule, place in _read(path, found.refused):
             rules.append(rule)
-            places[id(rule)] = str(path)
+            places[id(rule)] = place
     filters = [rule for rule in rules if isinstance(rule, SigmaFilter)]
     compiler = _Compiler(found)
     for rule in rules:
         if isinstance(rule, SigmaRule):
-            compiler.add_rule(_filtered(rule, filters), places[id(rule)])
+            compiler.add(rule, places[id(rule)], filters)
     for rule in rules:
         if isinstance(rule, SigmaCorrelationRule):
-            compiler.add_correlation(rule, places[id(rule)])
+            compiler.add(rule, places[id(rule)])
     compiler.close()
     return found
 
@@ -54,7 +55,7 @@ def load_detections(paths: Sequence[Path]) -> Loaded:
 def read_rules(paths: Sequence[Path]) -> Iterator[tuple[SigmaRule, str]]:
     """The plain rules that are sound, with their paths: for another language than SQL."""
     for path in _files(paths):
-        yield from ((rule, str(path)) for rule in _read(path, []) if isinstance(rule, SigmaRule))
+        yield from ((rule, place.path) for rule, place in _read(path, []) if isinstance(rule, SigmaRule))
 
 
 def source_of(rule: SigmaRule) -> Source:
@@ -78,7 +79,7 @@ def translate_rule(rule: SigmaRule, source: Source, dialect: Dialect) -> str:
     return dialect.any_of([translate(item.parsed, source, dialect) for item in rule.detection.parsed_condition])
 
 
-def _filtered(rule: SigmaRule, filters: list[SigmaFilter]) -> SigmaRule:
+def _filtered(rule: SigmaRule, filters: Sequence[SigmaFilter]) -> SigmaRule:
     """The rule without what Sigma filters take out of it."""
     for item in filters:
         changed = item.apply_on_rule(rule)
@@ -96,37 +97,40 @@ class _Compiler:
     def close(self) -> None:
         self._database.close()
 
-    def add_rule(self, rule: SigmaRule, path: str) -> None:
+    def add(self, rule: SigmaRule | SigmaCorrelationRule, place: _Place, filters: Sequence[SigmaFilter] = ()) -> None:
+        """Take a rule, or say why not: none keeps the others from being asked."""
         try:
-            source = source_of(rule)
-            dialect = DuckDb(fold=self._fold, everything=source.everything, check_regex=self._check_regex)
-            condition = translate_rule(rule, source, dialect)
-            _check_registers(rule, dialect.columns)
-            shown = [field for name in rule.fields if isinstance(field := find_field(source, name), Field)]
-            for field in shown:
-                dialect.column(field)
-            if source.where != "true":
-                dialect.columns[source.where] = source.where
-                condition = f"({name_of(source.where)} AND {condition})"
-            self._try(source.table, condition, dialect.columns)
+            if isinstance(rule, SigmaCorrelationRule):
+                self._add_correlation(rule, place)
+            else:
+                self._add_rule(_filtered(rule, filters), place)
         except RefusedError as why:
-            self._refuse(rule, path, str(why), is_fault=False)
-            return
+            self._refuse(rule, place, str(why), is_fault=False)
         except SigmaError as fault:
-            self._refuse(rule, path, str(fault), is_fault=True)
-            return
+            self._refuse(rule, place, str(fault), is_fault=True)
+        except Exception as fault:  # noqa: BLE001 - whatever pySigma ends over is in the rule
+            self._refuse(rule, place, f"{type(fault).__name__}: {fault}", is_fault=True)
+
+    def _add_rule(self, rule: SigmaRule, place: _Place) -> None:
+        source = source_of(rule)
+        dialect = DuckDb(fold=self._fold, everything=source.everything, check_regex=self._check_regex)
+        condition = translate_rule(rule, source, dialect)
+        _check_registers(rule, dialect.columns)
+        shown = [field for name in rule.fields if isinstance(field := find_field(source, name), Field)]
+        for field in shown:
+            dialect.column(field)
+        if source.where != "true":
+            dialect.columns[source.where] = source.where
+            condition = f"({name_of(source.where)} AND {condition})"
+        self._try(source.table, condition, dialect.columns)
         named = [field.name for field in shown]
-        self._keep(rule, path, table=source.table, condition=condition, columns=dialect.columns, fields=named)
+        self._keep(rule, place, table=source.table, condition=condition, columns=dialect.columns, fields=named)
         self._sources[self._found.detections[-1].id] = source
 
-    def add_correlation(self, rule: SigmaCorrelationRule, path: str) -> None:
-        try:
-            correlation = self._correlate(rule)
-        except RefusedError as why:
-            self._refuse(rule, path, str(why), is_fault=False)
-            return
+    def _add_correlation(self, rule: SigmaCorrelationRule, place: _Place) -> None:
+        correlation = self._correlate(rule)
         table = next(item.table for item in self._found.detections if item.id == correlation.rules[0])
-        self._keep(rule, path, table=table, condition="", columns={}, fields=[], correlation=correlation)
+        self._keep(rule, place, table=table, condition="", columns={}, fields=[], correlation=correlation)
 
     def _correlate(self, rule: SigmaCorrelationRule) -> Correlation:
         kind = rule.type.name.lower()
@@ -172,7 +176,7 @@ class _Compiler:
     def _keep(
         self,
         rule: SigmaRule | SigmaCorrelationRule,
-        path: str,
+        place: _Place,
         *,
         table: str,
         condition: str,
@@ -192,19 +196,19 @@ class _Compiler:
             carried=set(fields),
             tags=[f"{tag.namespace}.{tag.name}" for tag in rule.tags],
             falsepositives=[str(item) for item in rule.falsepositives],
-            path=path,
+            path=place.path,
             uuid=str(rule.id) if rule.id else None,
             correlation=correlation,
         )
         if any(item.id == detection.id for item in self._found.detections):
-            self._refuse(rule, path, f"a rule with the id `{detection.id}` was read already", is_fault=True)
+            self._refuse(rule, place, f"a rule with the id `{detection.id}` was read already", is_fault=True)
             return
         self._found.detections.append(detection)
         self._by_name[detection.id] = detection
         self._by_name[detection.uuid or detection.id] = detection
 
-    def _refuse(self, rule: SigmaRule | SigmaCorrelationRule, path: str, reason: str, *, is_fault: bool) -> None:
-        self._found.refused.append(Refused(path=path, title=rule.title, reason=reason, is_fault=is_fault))
+    def _refuse(self, rule: SigmaRule | SigmaCorrelationRule, place: _Place, reason: str, *, is_fault: bool) -> None:
+        self._found.refused.append(place.refused(reason, title=rule.title, is_fault=is_fault))
 
     def _fold(self, text: str) -> str:
         return str(self._database.execute("SELECT lower(?)", [text]).fetchall()[0][0])
@@ -225,33 +229,65 @@ class _Compiler:
             raise RefusedError(f"DuckDB does not take it: {str(fault).splitlines()[0]}") from None
 
 
-def _read(path: Path, refused: list[Refused]) -> Iterator[Any]:
+class _Place(NamedTuple):
+    path: str
+    line: int = 1
+    column: int = 1
+
+    def refused(self, reason: str, *, title: object = "", is_fault: bool = True) -> Refused:
+        text = " ".join(reason.split())
+        return Refused(path=self.path, line=self.line, column=self.column, title=str(title), reason=text, is_fault=is_fault)
+
+
+def _read(path: Path, refused: list[Refused]) -> Iterator[tuple[Any, _Place]]:
+    """The sound rules of a file, each with its place."""
+    shown = safe(str(path))
     try:
-        collection = SigmaCollection.from_yaml(path.read_text(encoding="utf-8"), collect_errors=True, collect_filters=True)
-    except (
-        OSError,
-        UnicodeDecodeError,
-        yaml.YAMLError,
-        SigmaError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as fault:
-        refused.append(Refused(path=str(path), title="", reason=" ".join(str(fault).split()), is_fault=True))
+        read = read_documents(read_bytes(path))
+    except OSError as fault:
+        refused.append(_Place(shown).refused(f"it cannot be read: {fault.strerror or fault}"))
         return
-    rules = [*collection.rules, *collection.filters]
-    told = {str(error) for rule in rules for error in rule.errors}
-    others = dict.fromkeys(str(error) for error in collection.errors if str(error) not in told)
-    refused.extend(Refused(path=str(path), title="", reason=text, is_fault=True) for text in others)
+    for wrong in read.faults:
+        said = f"{wrong.message} ({wrong.hint})" if wrong.hint else wrong.message
+        refused.append(_Place(shown, *wrong.place).refused(said))
+    documents = []
+    for item in read.documents:
+        if not isinstance(item.values, dict | Bad | None):
+            refused.append(_Place(shown, *item.places[""]).refused("a rule is a mapping"))
+        elif isinstance(item.values, dict) and not _has_bad(item.values):
+            documents.append(item)
+    # Without `action` no document has to do with another: one that pySigma ends over takes none with it.
+    is_one = any("action" in item.values for item in documents)
+    for group in [documents] if is_one and documents else [[item] for item in documents]:
+        yield from _parse(group, _Place(shown, *group[0].places[""]), refused)
+
+
+def _parse(documents: list[Document], place: _Place, refused: list[Refused]) -> Iterator[tuple[Any, _Place]]:
+    try:
+        collection = SigmaCollection.from_dicts(
+            [item.values for item in documents], collect_errors=True, collect_filters=True, resolve_references=False
+        )
+        rules = [*collection.rules, *collection.filters]
+        told = {str(error) for rule in rules for error in rule.errors}
+        others = dict.fromkeys(str(error) for error in collection.errors if str(error) not in told)
+    except Exception as fault:  # noqa: BLE001 - whatever pySigma ends over is in the rule, and others are to be asked
+        refused.append(place.refused(f"{type(fault).__name__}: {fault}"))
+        return
+    refused.extend(place.refused(text) for text in others)
     for rule in rules:
         if rule.errors:
             # pySigma checks expressions with RE2, as DuckDB does: look-around is sound Sigma all the same.
             is_fault = not all(isinstance(error, SigmaRegularExpressionError) for error in rule.errors)
             reason = "; ".join(str(error) for error in rule.errors)
-            refused.append(Refused(path=str(path), title=str(rule.title), reason=reason, is_fault=is_fault))
+            refused.append(place.refused(reason, title=rule.title, is_fault=is_fault))
         else:
-            yield rule
+            yield rule, place
+
+
+def _has_bad(value: Any) -> bool:
+    """Whether a part of it was told as a fault."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return value is BAD or any(map(_has_bad, parts))
 
 
 def _check_registers(rule: SigmaRule, columns: dict[str, str]) -> None:
