@@ -14,9 +14,9 @@ from urllib.parse import urlencode
 
 import pytest
 from browser_lab import chromium
-from sign_in_lab import PASSWORD, add_account, machine_account, pam_service
 from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as Window
+from sign_in_lab import PASSWORD, add_account, machine_account, pam_service
 from web_lab import Page, serve_page
 
 from envtrail.agent.pam import PamCheck
