@@ -434,6 +434,8 @@ class Interpreter:
         self, opened: OpenOperation, *, changes: list[Change] | None, installed: dict[str, str] | None, absent: str | None
     ) -> Operation:
         prefix = opened.intention.prefix
+        if opened.named.actor.name is None or opened.subject.seen is None:
+            opened.named = self._people.actor_of(opened.subject)
         return opened.settle(
             environment_kind=self._kinds.get(prefix) if prefix and self._is_here(opened.event.node) else None,
             changes=changes,
@@ -451,8 +453,6 @@ class Interpreter:
         if changes is None and opened.is_only_elsewhere:
             opened.go_elsewhere()
         prefix = opened.intention.prefix
-        if opened.named.actor.name is None or opened.subject.seen is None:
-            opened.named = self._people.actor_of(opened.subject)
         reclaimed = Reclaimed()
         if changes is not None and prefix is not None:
             reclaimed = reclaim(opened, changes, self._memory.done_in(prefix, self.node))

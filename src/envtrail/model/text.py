@@ -20,6 +20,11 @@ def safe(text: str) -> str:
     return _UNSAFE.sub(_escape, text)
 
 
+def record_lines(records: str) -> list[str]:
+    """The records of an event, one each. `str.splitlines` would also cut where auditd's names begin (0x1d)."""
+    return records.removesuffix("\n").split("\n") if records else []
+
+
 def safe_cell(value: object) -> str:
     """A cell that no spreadsheet takes for a formula.
 

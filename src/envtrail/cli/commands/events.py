@@ -9,6 +9,7 @@ from envtrail.cli.context import Context
 from envtrail.cli.names import explain_nothing, resolve
 from envtrail.cli.options import span_options
 from envtrail.cli.render import command_line, emit_text, found_nothing, listing, safe
+from envtrail.model.text import record_lines
 from envtrail.model.times import show_ms
 from envtrail.store.store import EventRow, Query
 
@@ -46,7 +47,7 @@ def command(
         query = resolve(context, store, query)
         found = store.events(query, with_records=records or as_json)
         if records and not as_json:
-            if not emit_text("\n".join(safe(line) for line in (event.records or "").splitlines()) for event in found):
+            if not emit_text("\n".join(safe(line) for line in record_lines(event.records or "")) for event in found):
                 found_nothing(explain_nothing(store, query, "no events found"))
             return
         listing(

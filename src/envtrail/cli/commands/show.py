@@ -12,6 +12,7 @@ from envtrail.cli.operations import whole
 from envtrail.cli.render import command_line, emit_json, emit_text, found_nothing, safe
 from envtrail.cli.runs import whole_run
 from envtrail.model.operation import Operation
+from envtrail.model.text import record_lines
 from envtrail.store.evidence import events_of, unfold
 from envtrail.store.store import EventRow
 
@@ -58,7 +59,7 @@ def _paragraphs(operation: Operation, events: list[EventRow], names: dict[int, s
         wanted = {(item.time_ms, item.serial) for item in operation.evidence}
         for event in events:
             if (event.values["time"], event.values["serial"]) in wanted and event.records:
-                yield from (f"    {safe(line)}" for line in event.records.splitlines())
+                yield from (f"    {safe(line)}" for line in record_lines(event.records))
 
 
 def _tree(operation: Operation, events: list[EventRow]) -> Iterator[str]:

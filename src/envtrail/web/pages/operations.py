@@ -11,7 +11,7 @@ from envtrail.i18n import marked
 from envtrail.model.finding import Finding
 from envtrail.model.operation import Operation
 from envtrail.model.run import Session as Login
-from envtrail.model.text import safe
+from envtrail.model.text import record_lines, safe
 from envtrail.model.times import to_ms
 from envtrail.store.asking import how_matched
 from envtrail.store.evidence import events_of, unfold
@@ -140,7 +140,7 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
         with ui.expansion(_("What the kernel wrote")).classes("w-full"):
             for event in events:
                 if event.records:
-                    lines(event.records.splitlines())
+                    lines(record_lines(event.records))
 
 
 def _read(store: Store, id_: str) -> tuple[Operation | None, list[EventRow], list[Finding], Login | None]:

@@ -1,0 +1,89 @@
+"""Logs into a trail of their own, and all that the trail then says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from envtrail.agent.importing import ImportReport, import_files
+from envtrail.agent.rebuild import rebuild_state
+from envtrail.config import Config, load_config
+from envtrail.model.text import record_lines
+from envtrail.store.embedded import EmbeddedStore
+from envtrail.store.store import EventRow, Query
+
+ALL = Query(limit=None, everything=True, oldest_first=True)
+LOGS = Path(__file__).parents[1]
+
+
+class Said(msgspec.Struct):
+    """What a trail says."""
+
+    operations: list[dict[str, Any]]
+    runs: list[dict[str, Any]]
+    sessions: list[dict[str, Any]]
+
+    def without(self, *names: str) -> Said:
+        """The same without some fields."""
+        return Said(*([{key: value for key, value in row.items() if key not in names} for row in rows] for rows in self.all()))
+
+    def all(self) -> tuple[list[dict[str, Any]], ...]:
+        """Everything."""
+        return self.operations, self.runs, self.sessions
+
+
+class Trail:
+    """A trail that only imports."""
+
+    def __init__(self, folder: Path, node: str = "vm") -> None:
+        flags = {"data_dir": str(folder), "node": node}
+        self.config: Config = load_config(environ={}, flags=flags)
+
+    def take(self, *files: Path) -> ImportReport:
+        """Import files in one command."""
+        return import_files(self.config, files)
+
+    def take_text(self, *texts: bytes, name: str = "audit.log") -> ImportReport:
+        """Import texts as the rotated files of one log, in one command."""
+        folder = self.config.data_dir.parent / "texts"
+        folder.mkdir(parents=True, exist_ok=True)
+        files = []
+        for at, text in enumerate(texts):
+            file = folder / (name if at == len(texts) - 1 else f"{name}.{len(texts) - 1 - at}")
+            file.write_bytes(text)
+            files.append(file)
+        return self.take(*files)
+
+    def rebuild(self) -> None:
+        """Make the state again from the evidence."""
+        rebuild_state(self.config)
+
+    def said(self) -> Said:
+        """Operations, runs and sessions, oldest first."""
+        with closing(EmbeddedStore(self.config.data_dir)) as store:
+            return Said(
+                *(
+                    [json.loads(msgspec.json.encode(row)) for row in rows]
+                    for rows in (store.operations(ALL), store.runs(ALL), store.sessions(ALL))
+                )
+            )
+
+    def events(self) -> list[EventRow]:
+        """All events with their records."""
+        with closing(EmbeddedStore(self.config.data_dir)) as store:
+            return list(store.events(ALL, with_records=True))
+
+
+def check_quotes(events: Sequence[EventRow]) -> None:
+    """Every quoted line carries its event's time and serial, and there are as many as the event says."""
+    for event in events:
+        time_ms, serial = event.values["time"], event.values["serial"]
+        stamp = f"({time_ms // 1000}.{time_ms % 1000:03d}:{serial})"
+        lines = record_lines(event.records or "")
+        assert len(lines) == event.values["records"], (stamp, lines)
+        assert all(stamp in line for line in lines), (stamp, lines)

@@ -1,0 +1,125 @@
+"""Evidence that is right on any log: its records, its operations and its people, however the log is kept, cut, copied and read."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from log_lab import Said, Trail, check_quotes
+
+from envtrail.errors import StoreError
+from envtrail.model.text import record_lines
+from envtrail.store.events import find_events
+from envtrail.store.layout import Layout
+from envtrail.store.store import Query
+from envtrail.store.verify import verify
+
+TESTS = Path(__file__).parents[1]
+CASES = sorted((TESTS / "golden_logs").iterdir())
+LOGS = sorted([*TESTS.glob("golden/*/input.log"), *TESTS.glob("data/logs/logins/*.log"), *TESTS.glob("golden_logs/*/input.log")])
+"""Every recorded log of one file."""
+EOE = re.compile(rb"^(?:node=\S+ )?type=EOE .*\n", re.MULTILINE)
+
+
+def has_all(found: Any, expected: Any) -> bool:
+    """Whether a value says what is expected of it, and maybe more."""
+    if isinstance(expected, dict):
+        return all(has_all(found[key], value) for key, value in expected.items())
+    return bool(found == expected)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_log_says_what_is_right(case: Path, tmp_path: Path) -> None:
+    expected = json.loads((case / "expected.json").read_text())
+    trail = Trail(tmp_path / "trail")
+    for files in expected["imports"]:
+        trail.take(*(case / name for name in files))
+    said = trail.said()
+    for kind in ("operations", "runs", "sessions"):
+        found = getattr(said, kind)
+        assert len(found) == len(expected.get(kind, [])), found
+        assert all(has_all(row, wanted) for row, wanted in zip(found, expected.get(kind, []), strict=True)), found
+    events = trail.events()
+    check_quotes(events)
+    assert len(events) == expected.get("events", len(events))
+
+
+def test_there_are_logs_to_be_tried() -> None:
+    assert (len(CASES) >= 14, len(LOGS) >= 40) == (True, True)
+    assert [case.name for case in CASES if not (case / "about.md").read_text().strip()] == []
+
+
+def imported(folder: Path, *texts: bytes) -> tuple[Trail, Said]:
+    """A trail of these parts of one log, and what it says but for where its evidence lies."""
+    trail = Trail(folder / "trail")
+    trail.take_text(*texts)
+    return trail, trail.said()
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda log: f"{log.parent.name}-{log.stem}")
+def test_what_is_shown_is_what_the_evidence_gives(log: Path, tmp_path: Path) -> None:
+    """Quotes are right; a rebuild says the same; the same log again, whole or in part, adds nothing."""
+    text = log.read_bytes()
+    trail, said = imported(tmp_path, text)
+    events = trail.events()
+    check_quotes(events)
+    trail.rebuild()
+    assert trail.said() == said
+    lines = text.splitlines(keepends=True)
+    again = trail.take_text(text)
+    part = trail.take_text(b"".join(lines[len(lines) // 3 :]), name="copy.log")
+    assert (again.events, part.events) == (0, 0)
+    assert trail.said() == said
+    assert len(trail.events()) == len(events)
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda log: f"{log.parent.name}-{log.stem}")
+def test_the_form_of_a_log_changes_nothing(log: Path, tmp_path: Path) -> None:
+    """With and without EOE, and cut into rotated files anywhere, the same is said."""
+    text = log.read_bytes()
+    _, said = imported(tmp_path / "whole", text)
+    _, bare = imported(tmp_path / "bare", EOE.sub(b"", text))
+    assert bare == said
+    lines = text.splitlines(keepends=True)
+    chance = random.Random(len(text))
+    for number in range(3):
+        cuts = sorted(chance.randrange(len(lines) + 1) for _ in range(2))
+        parts = [b"".join(lines[start:end]) for start, end in zip([0, *cuts], [*cuts, len(lines)], strict=True)]
+        _, rotated = imported(tmp_path / f"rotated{number}", *[part for part in parts if part])
+        assert rotated == said
+
+
+def test_a_trail_of_the_first_version_is_repaired_by_a_rebuild(tmp_path: Path) -> None:
+    """It was written by version 0.1.0 (commit 6a494df): two logs, sealed, and a third one in the open segment."""
+    with tarfile.open(TESTS / "data" / "first_version_trail.tar.gz") as archive:
+        archive.extractall(tmp_path / "trail")
+    trail = Trail(tmp_path / "trail")
+    layout = Layout(tmp_path / "trail")
+    with pytest.raises(StoreError, match="schema 9"):
+        trail.said()
+    assert ["older format" in fault.what for fault in verify(layout).faults] == [True]
+    assert find_quotes(layout) == []
+    trail.rebuild()
+    assert verify(layout).faults == []
+    check_quotes(trail.events())
+    logs = [TESTS / "golden_logs" / name / "input.log" for name in ("01_wrong_records", "02_rebuild_differs")]
+    fresh = Trail(tmp_path / "fresh")
+    fresh.take(*logs)
+    fresh.take(TESTS / "data" / "logs" / "logins" / "03_session_twice.log")
+    assert trail.said().without("evidence") == fresh.said().without("evidence")
+
+
+def find_quotes(layout: Layout) -> list[str]:
+    """Events whose quoted records are another's, before the state was made again."""
+    wrong = []
+    for event in find_events(layout, Query(limit=None), with_records=True):
+        stamp = f":{event.values['serial']})"
+        lines = record_lines(event.records or "")
+        if len(lines) != event.values["records"] or not all(stamp in line for line in lines):
+            wrong.append(stamp)
+    return wrong
