@@ -99,7 +99,7 @@ EVENT_COLUMNS: tuple[Column, ...] = (
     Column(
         "ended_by",
         "dictionary<values=string, indices=int32, ordered=0>",
-        "`eoe`, `proctitle`, `single`, `timeout`, `late` or `flush`.",
+        "`eoe`, `proctitle`, `single`, `arrival` or `late`: what its records say.",
     ),
     Column("records", "uint16", "Number of records."),
     Column(
