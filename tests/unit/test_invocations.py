@@ -27,7 +27,7 @@ def _row(*, call: int, a0: str, names: list[tuple[str, str]]) -> Any:
     assembler = Assembler(redact=False, hints=[("pip", ["pip"])])
     assembler.push("".join(f"{line}\n" for line in lines if line).encode())
     assembler.flush()
-    (row,) = interesting_rows(pa.record_batch(assembler.drain().events()))
+    (row,) = interesting_rows(pa.record_batch(assembler.drain().events()), "n")
     return row
 
 

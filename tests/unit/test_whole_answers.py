@@ -67,6 +67,7 @@ QUESTIONS: dict[str, Callable[[ClusterStore], Any]] = {
     "programs": lambda it: list(it.programs(Query())),
     "weeks": lambda it: it.weeks(),
     "names": lambda it: it.names(),
+    "known": lambda it: list(it.known("people")),
     "status": lambda it: it.status(),
     "machines": lambda it: it.machines(),
     "environments": lambda it: list(it.environments()),

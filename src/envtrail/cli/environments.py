@@ -11,7 +11,7 @@ from envtrail.cli.context import Context
 from envtrail.cli.names import given_environment
 from envtrail.cli.render import safe
 from envtrail.cli.times import parse_time
-from envtrail.errors import InputError, UnknownNameError, UsageError
+from envtrail.errors import InputError, UsageError
 from envtrail.model.environment import Environment, Snapshot
 from envtrail.model.naming import clean_path, is_environment, parse_place
 from envtrail.model.times import show_ms
@@ -23,8 +23,7 @@ def find_environment(store: Store, name: str) -> Environment:
     """An environment by its prefix, a folder relative to here, or the last part of its prefix; of a fleet with its machine: `HOST:NAME`.
 
     Raises:
-        InputError: more than one is known by this name.
-        UnknownNameError: none is.
+        InputError: none is known by this name, or more than one.
     """
     known = {environment.prefix: environment for environment in store.environments(with_gone=True)}
     for given in (name, given_environment(name), os.path.realpath(name)):
@@ -40,13 +39,14 @@ def find_environment(store: Store, name: str) -> Environment:
             hint="give the whole prefix" if not parse_place(meant).is_whole else "give the machine too: HOST:PREFIX",
         )
     if Path(name).is_dir():
-        raise UnknownNameError(f"`{safe(name)}` is no environment that the trail knows", hint="`envtrail env list` names them")
+        raise InputError(f"`{safe(name)}` is no environment that the trail knows", hint="`envtrail env list` names them")
     if parse_place(meant).is_whole and meant != given_environment(name):
-        raise UnknownNameError(
+        raise InputError(
             f"of `{safe(meant)}` the trail knows operations alone: nothing was read in it",
             hint=f"`envtrail log --env {safe(meant)}`",
         )
-    raise unknown_name("environment", name, list(known))
+    unknown = unknown_name("environment", name, list(known))
+    raise InputError(unknown.message, hint=unknown.hint)
 
 
 def parse_point(context: Context, store: Store, environment: Environment, text: str) -> int:
