@@ -99,8 +99,8 @@ def test_impact_of_what_was_not_requested_says_what_it_lacks(trail: Path, spec: 
         (("grants", "--user", "1"), 1, "no person named `1`"),
         (("top", "people", "--env", "w"), 1, "no environment named `w`"),
         (("top", "installs", "--env", "w"), 1, "no environment named `w`"),
-        (("env", "show", "w"), 1, "no environment named `w`"),
-        (("env", "history", "v"), 1, "of `/opt/v` the trail knows operations alone"),
+        (("env", "show", "w"), 2, "no environment named `w`"),
+        (("env", "history", "v"), 2, "of `/opt/v` the trail knows operations alone"),
         (("log", "--grep", "nothing like it"), 1, "no operations found"),
     ],
 )
