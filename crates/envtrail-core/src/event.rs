@@ -1,5 +1,6 @@
 //! What the records of one event say, gathered into columns' shape. Scratch space: one value is used for every event.
 
+mod fast;
 mod kind;
 mod records;
 

@@ -2,7 +2,7 @@
 
 use super::kind::{HAS_CWD, HAS_EXECVE, HAS_PATH, HAS_SYSCALL};
 use super::{Event, PathItem, Range, Record};
-use crate::parse::{digits, Field, Fields, Value};
+use crate::parse::{digits, pack, Field, Fields, Value};
 use crate::types;
 
 /// Field names as numbers (`pack`).
@@ -33,10 +33,16 @@ mod name {
     pub const MODE: u64 = pack(b"mode");
     pub const OUID: u64 = pack(b"ouid");
     pub const NAMETYPE: u64 = pack(b"nametype");
+    pub const ACCT: u64 = pack(b"acct");
+    pub const CMD: u64 = pack(b"cmd");
+    pub const CWD: u64 = pack(b"cwd");
+    pub const DATA: u64 = pack(b"data");
+    pub const PATH: u64 = pack(b"path");
+    pub const HOSTNAME: u64 = pack(b"hostname");
 }
 
 /// `4294967295`: an auid or a session that was never set.
-const UNSET: u64 = 0xFFFF_FFFF;
+pub(super) const UNSET: u64 = 0xFFFF_FFFF;
 
 impl Event {
     pub(super) fn read_record(&mut self, bytes: &[u8], record: &Record) {
@@ -60,6 +66,11 @@ impl Event {
 
     fn read_syscall(&mut self, body: &[u8]) {
         self.has |= HAS_SYSCALL;
+        let rest = self.begin_syscall(body);
+        self.read_syscall_fields(rest);
+    }
+
+    pub(super) fn read_syscall_fields(&mut self, body: &[u8]) {
         for Field {
             key,
             name,
@@ -70,6 +81,10 @@ impl Event {
             if enriched {
                 if matches!(key, b"AUID" | b"UID" | b"EUID") {
                     self.add_field(key, value);
+                }
+                // The names of the other ids come after these.
+                if key == b"EUID" && self.has_field(b"AUID") && self.has_field(b"UID") {
+                    break;
                 }
                 continue;
             }
@@ -107,7 +122,7 @@ impl Event {
         true
     }
 
-    fn read_keys(&mut self, value: Value<'_>) {
+    pub(super) fn read_keys(&mut self, value: Value<'_>) {
         if value.is_none() {
             return;
         }
@@ -125,6 +140,12 @@ impl Event {
     fn read_path(&mut self, body: &[u8]) {
         self.has |= HAS_PATH;
         let mut path = PathItem::default();
+        let rest = self.begin_path(&mut path, body);
+        self.read_path_fields(&mut path, rest);
+        self.paths.push(path);
+    }
+
+    pub(super) fn read_path_fields(&mut self, path: &mut PathItem, body: &[u8]) {
         for Field {
             name,
             value,
@@ -149,7 +170,6 @@ impl Event {
                 _ => {}
             }
         }
-        self.paths.push(path);
     }
 
     /// `body` is part of `bytes`: an argument is kept as its place there.
@@ -251,31 +271,13 @@ impl Event {
 
     /// The first field of a name wins: a map has no two.
     fn add_field(&mut self, key: &[u8], value: Value<'_>) {
-        if self
-            .fields
-            .iter()
-            .any(|(known, _)| self.slice(Some(*known)) == Some(key))
-        {
+        if self.has_field(key) {
             return;
         }
+        let name = pack(key);
         let key = self.keep_text(key);
-        let untrusted = matches!(
-            self.text.get(key.0..key.1),
-            Some(
-                b"acct"
-                    | b"cmd"
-                    | b"exe"
-                    | b"comm"
-                    | b"cwd"
-                    | b"name"
-                    | b"data"
-                    | b"path"
-                    | b"key"
-                    | b"hostname"
-            )
-        );
         let start = self.text.len();
-        if untrusted {
+        if is_untrusted(name) {
             value.decode_into(&mut self.text);
         } else {
             self.text.extend_from_slice(value.raw);
@@ -283,12 +285,17 @@ impl Event {
         self.fields.push((key, (start, self.text.len())));
     }
 
+    fn has_field(&self, key: &[u8]) -> bool {
+        let mut known = self.fields.iter().map(|(known, _)| *known);
+        known.any(|known| self.slice(Some(known)) == Some(key))
+    }
+
     fn find_string(&mut self, body: &[u8], wanted: &[u8]) -> Range {
         let value = Fields::new(body).find(|field| field.key == wanted)?.value;
         self.string(value)
     }
 
-    fn string(&mut self, value: Value<'_>) -> Range {
+    pub(super) fn string(&mut self, value: Value<'_>) -> Range {
         if value.is_none() {
             return None;
         }
@@ -297,7 +304,7 @@ impl Event {
         Some((start, self.text.len()))
     }
 
-    fn string_as_is(&mut self, value: Value<'_>) -> Range {
+    pub(super) fn string_as_is(&mut self, value: Value<'_>) -> Range {
         Some(self.keep_text(value.raw))
     }
 
@@ -308,7 +315,24 @@ impl Event {
     }
 }
 
-fn keep<T>(slot: &mut Option<T>, value: Option<T>) {
+/// Whether the kernel, or who sent it, may have written it in hexadecimal.
+fn is_untrusted(name: u64) -> bool {
+    matches!(
+        name,
+        name::ACCT
+            | name::CMD
+            | name::EXE
+            | name::COMM
+            | name::CWD
+            | name::NAME
+            | name::DATA
+            | name::PATH
+            | name::KEY
+            | name::HOSTNAME
+    )
+}
+
+pub(super) fn keep<T>(slot: &mut Option<T>, value: Option<T>) {
     if slot.is_none() {
         *slot = value;
     }
@@ -327,7 +351,7 @@ fn set_number(value: Value<'_>) -> Option<u32> {
         .and_then(|number| u32::try_from(number).ok())
 }
 
-fn yes_or_no(raw: &[u8]) -> Option<bool> {
+pub(super) fn yes_or_no(raw: &[u8]) -> Option<bool> {
     match raw {
         b"yes" | b"success" | b"1" => Some(true),
         b"no" | b"failed" | b"0" => Some(false),
@@ -335,7 +359,7 @@ fn yes_or_no(raw: &[u8]) -> Option<bool> {
     }
 }
 
-fn octal(raw: &[u8]) -> Option<u32> {
+pub(super) fn octal(raw: &[u8]) -> Option<u32> {
     u32::from_str_radix(std::str::from_utf8(raw).ok()?, 8).ok()
 }
 
