@@ -31,6 +31,7 @@ from envtrail.core._core import (  # noqa: TID251 - the one importer
     record_type_name,
     redact_argv,
     redact_text,
+    rows_as_json,
     syscall_name,
 )
 
@@ -60,5 +61,6 @@ __all__ = [
     "record_type_name",
     "redact_argv",
     "redact_text",
+    "rows_as_json",
     "syscall_name",
 ]

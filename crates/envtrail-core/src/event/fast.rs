@@ -5,7 +5,7 @@
 
 use super::records::{keep, octal, yes_or_no, UNSET};
 use super::{Event, PathItem};
-use crate::parse::{digits, take_bare, take_quoted, take_value, Value, NIBBLES, NO_NIBBLE};
+use crate::parse::{digits, nibble, take_bare, take_quoted, take_value, Value};
 
 /// What is left of a record; it moves on only over fields that were read.
 struct Ahead<'a>(&'a [u8]);
@@ -49,13 +49,9 @@ impl<'a> Ahead<'a> {
         let text = self.after(key)?;
         let (mut rest, mut number) = (text, 0u64);
         while let [digit, after @ ..] = rest {
-            let nibble = NIBBLES
-                .get(usize::from(*digit))
-                .copied()
-                .unwrap_or(NO_NIBBLE);
-            if nibble == NO_NIBBLE {
+            let Some(nibble) = nibble(*digit) else {
                 break;
-            }
+            };
             number = number << 4 | u64::from(nibble);
             rest = after;
         }
