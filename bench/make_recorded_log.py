@@ -24,7 +24,17 @@ RECORDS = "records.log.zst"
 _STAMP = re.compile(rb"audit\((\d+)\.(\d+):(\d+)\)")
 _OWN = (b"type=CONFIG_CHANGE ", b'comm="envtrail"')
 _NAMES = {0: "root", 1001: "alice", 1002: "bob", 1003: "carol", 4294967295: "unset"}
-_SYSCALLS = {1: "write", 59: "execve", 82: "rename", 83: "mkdir", 84: "rmdir", 86: "link", 87: "unlink", 231: "exit_group", 257: "openat"}
+_SYSCALLS = {
+    1: "write",
+    59: "execve",
+    82: "rename",
+    83: "mkdir",
+    84: "rmdir",
+    86: "link",
+    87: "unlink",
+    231: "exit_group",
+    257: "openat",
+}
 _PEOPLE = {
     b"SYSCALL": ("auid", "uid", "gid", "euid", "suid", "fsuid", "egid", "sgid", "fsgid"),
     b"PATH": ("ouid", "ogid"),
@@ -45,7 +55,9 @@ class Record(NamedTuple):
 
 def write_recorded_log(path: Path, events: int, *, form: str) -> int:
     """Write so many events, or the rest of the last copy less; gives the number of records."""
-    records = [form_of(record, form) for record in read_records() if form == "netlink" or not record.before.startswith(b"type=EOE ")]
+    records = [
+        form_of(record, form) for record in read_records() if form == "netlink" or not record.before.startswith(b"type=EOE ")
+    ]
     identities = sorted({(record.time_ms, record.serial) for record in records})
     left, written, copy = events, 0, 0
     times, serials = [record.time_ms for record in records], [record.serial for record in records]

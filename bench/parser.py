@@ -94,8 +94,22 @@ def measure(work: Path, *, quick: bool) -> list[Table]:
     rounds = 1 if quick else 5
     return [
         measure_log(work, GENERATED, "Parser throughput", "execve events of 7 records", events, rounds),
-        measure_log(work, "disk.log", "Parser throughput, recorded log", "recorded events as auditd writes them (enriched, no EOE)", events, rounds),
-        measure_log(work, "netlink.log", "Parser throughput, recorded log from netlink", "recorded events as the kernel sends them (EOE)", events, rounds),
+        measure_log(
+            work,
+            "disk.log",
+            "Parser throughput, recorded log",
+            "recorded events as auditd writes them (enriched, no EOE)",
+            events,
+            rounds,
+        ),
+        measure_log(
+            work,
+            "netlink.log",
+            "Parser throughput, recorded log from netlink",
+            "recorded events as the kernel sends them (EOE)",
+            events,
+            rounds,
+        ),
         measure_import(work, 10 * events if quick else 1_000_000, rounds=1 if quick else 3),
     ]
 
