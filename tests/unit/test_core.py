@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 
 import pyarrow as pa
 import pytest
 
-from envtrail.core import Assembler, event_schema, merkle_root, redact_argv
+from envtrail.core import Assembler, event_schema, merkle_root, redact_argv, rows_as_json
 from envtrail.model.schema import EVENT_COLUMNS
 
 STAMP = "msg=audit(1764000000.100:{})"
@@ -179,3 +180,24 @@ def test_an_event_on_a_silent_machine_leaves_by_the_clock() -> None:
     assert len(assembler.drain()) == 0
     assembler.tick(now + 3000)
     assert len(assembler.drain()) == 1
+
+
+def test_rows_as_json_are_what_arrow_gives() -> None:
+    stamp = "msg=audit(1764000000.123:18446744073709551615):"
+    log = (
+        f'type=SYSCALL {stamp} arch=c000003e syscall=59 success=yes exit=-2 items=1 ppid=1 pid=7 auid=4294967295 comm="a\\\\" '
+        f'exe=2F62696E2FFF0A22 key="k"\x1dAUID="unset"\ntype=EXECVE {stamp} argc=2 a0="x" a1=C3A9\n'
+        f"type=PATH {stamp} item=0 name=(null) inode=18446744073709551615 nametype=UNKNOWN\n"
+        "type=USER_CMD msg=audit(1764000001.000:2): pid=1 uid=0 msg='op=1 op=2 cmd=6C73 res=success'\n"
+    )
+    assembler = Assembler(node="n")
+    assembler.push(log.encode())
+    assembler.flush()
+    events = pa.record_batch(assembler.drain().events())
+    expected = events.to_pylist()
+    for row, time_ms in zip(expected, events.column("time").cast(pa.int64()).to_pylist(), strict=True):
+        row["time"] = time_ms
+        row["fields"] = row["fields"] and dict(row["fields"])
+    assert len(expected) == 2
+    assert json.loads(rows_as_json(events)) == expected
+    assert json.loads(rows_as_json(events.slice(1))) == expected[1:]

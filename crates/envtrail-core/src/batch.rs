@@ -1,17 +1,14 @@
 //! Events as Arrow columns, in the order of `model/schema.py`.
 
-use crate::builders::{done, done_text, Dictionary, Ends, Texts, Word};
+use crate::builders::{Dictionary, Ends, Flags, Numbers, Text, Texts, Word};
 use crate::event::{Event, MISSING};
 use crate::schema::{map_entries, map_fields, path_fields, schema};
-use crate::text::{base64, printable};
-use arrow_array::builder::{BooleanBuilder, PrimitiveBuilder, StringBuilder};
+use crate::text::base64;
 use arrow_array::types::{
     Int32Type, Int64Type, TimestampMillisecondType, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{ArrayRef, ListArray, MapArray, RecordBatch, StructArray};
 use arrow_schema::{ArrowError, DataType, Field};
-use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// What the assembler adds to an event.
@@ -37,46 +34,46 @@ pub struct Facts<'a> {
 pub struct Columns {
     rows: usize,
     node: Dictionary,
-    time: PrimitiveBuilder<TimestampMillisecondType>,
-    serial: PrimitiveBuilder<UInt64Type>,
+    time: Numbers<TimestampMillisecondType>,
+    serial: Numbers<UInt64Type>,
     kind: Dictionary,
     type_name: Dictionary,
     keys: Texts,
     hint: Dictionary,
-    arch: PrimitiveBuilder<UInt32Type>,
-    syscall: PrimitiveBuilder<UInt32Type>,
-    success: BooleanBuilder,
-    exit: PrimitiveBuilder<Int64Type>,
-    exit_code: PrimitiveBuilder<Int32Type>,
-    people: [PrimitiveBuilder<UInt32Type>; 7],
-    tty: StringBuilder,
-    comm: StringBuilder,
-    exe: StringBuilder,
-    argc: PrimitiveBuilder<UInt32Type>,
+    arch: Numbers<UInt32Type>,
+    syscall: Numbers<UInt32Type>,
+    success: Flags,
+    exit: Numbers<Int64Type>,
+    exit_code: Numbers<Int32Type>,
+    people: [Numbers<UInt32Type>; 7],
+    tty: Text,
+    comm: Text,
+    exe: Text,
+    argc: Numbers<UInt32Type>,
     argv: Texts,
-    argv_bytes: StringBuilder,
-    cwd: StringBuilder,
+    argv_bytes: Text,
+    cwd: Text,
     path_ends: Ends,
-    path_name: StringBuilder,
-    path_nametype: StringBuilder,
-    path_inode: PrimitiveBuilder<UInt64Type>,
-    path_mode: PrimitiveBuilder<UInt32Type>,
-    path_ouid: PrimitiveBuilder<UInt32Type>,
-    proctitle: StringBuilder,
-    address: StringBuilder,
+    path_name: Text,
+    path_nametype: Text,
+    path_inode: Numbers<UInt64Type>,
+    path_mode: Numbers<UInt32Type>,
+    path_ouid: Numbers<UInt32Type>,
+    proctitle: Text,
+    address: Text,
     field_ends: Ends,
-    field_keys: StringBuilder,
-    field_values: StringBuilder,
-    image: PrimitiveBuilder<UInt64Type>,
-    parent_image: PrimitiveBuilder<UInt64Type>,
-    tracked_image: PrimitiveBuilder<UInt64Type>,
-    redactions: PrimitiveBuilder<UInt16Type>,
-    complete: BooleanBuilder,
+    field_keys: Text,
+    field_values: Text,
+    image: Numbers<UInt64Type>,
+    parent_image: Numbers<UInt64Type>,
+    tracked_image: Numbers<UInt64Type>,
+    redactions: Numbers<UInt16Type>,
+    complete: Flags,
     missing: Texts,
     ended_by: Dictionary,
-    records: PrimitiveBuilder<UInt16Type>,
-    offset: PrimitiveBuilder<UInt64Type>,
-    length: PrimitiveBuilder<UInt32Type>,
+    records: Numbers<UInt16Type>,
+    offset: Numbers<UInt64Type>,
+    length: Numbers<UInt32Type>,
 }
 
 impl Columns {
@@ -90,134 +87,82 @@ impl Columns {
 
     pub fn push(&mut self, event: &Event, facts: &Facts<'_>) {
         self.rows += 1;
-        self.node.push(facts.node);
-        self.time.append_value(event.time_ms as i64);
-        self.serial.append_value(event.serial);
-        self.kind.push(Word {
+        self.node.push(Some(facts.node));
+        self.time.push(Some(event.time_ms as i64));
+        self.serial.push(Some(event.serial));
+        self.kind.push(Some(Word {
             number: event.kind as u32,
             text: event.kind.as_str(),
-        });
-        self.type_name.push(facts.type_name);
-        for key in event.keys.iter() {
-            self.keys.values.append_value(printable(key));
-        }
-        self.keys.ends.push(
-            self.keys.values.offsets_slice().len() - 1,
-            !event.keys.is_empty(),
-        );
-        match facts.hint {
-            Some(hint) => self.hint.push(hint),
-            None => self.hint.keys.append_null(),
-        }
-        self.arch.append_option(event.arch);
-        self.syscall.append_option(event.syscall);
-        self.success.append_option(event.success);
-        self.exit.append_option(event.exit);
-        self.exit_code.append_option(facts.exit_code);
+        }));
+        self.type_name.push(Some(facts.type_name));
+        event.keys.iter().for_each(|key| self.keys.add(key));
+        self.keys.close(!event.keys.is_empty());
+        self.hint.push(facts.hint);
+        self.arch.push(event.arch);
+        self.syscall.push(event.syscall);
+        self.success.push(event.success);
+        self.exit.push(event.exit);
+        self.exit_code.push(facts.exit_code);
         let numbers = [
             event.pid, event.ppid, event.auid, event.uid, event.euid, event.gid, event.ses,
         ];
         for (column, number) in self.people.iter_mut().zip(numbers) {
-            column.append_option(number);
+            column.push(number);
         }
-        // Checked once: nearly always the whole is UTF-8, and a range in it only needs to begin and end between characters.
-        let whole = std::str::from_utf8(&event.text).unwrap_or_default();
-        let shown = |range| shown(event, whole, range);
-        self.tty.append_option(shown(event.tty));
-        self.comm.append_option(shown(event.comm));
-        self.exe.append_option(shown(event.exe));
-        self.argc.append_option(event.argc);
+        self.tty.push(event.slice(event.tty));
+        self.comm.push(event.slice(event.comm));
+        self.exe.push(event.slice(event.exe));
+        self.argc.push(event.argc);
         self.push_argv(event);
-        self.cwd.append_option(shown(event.cwd));
+        self.cwd.push(event.slice(event.cwd));
         for path in &event.paths {
-            self.path_name.append_option(shown(path.name));
-            self.path_nametype.append_option(shown(path.nametype));
-            self.path_inode.append_option(path.inode);
-            self.path_mode.append_option(path.mode);
-            self.path_ouid.append_option(path.ouid);
+            self.path_name.push(event.slice(path.name));
+            self.path_nametype.push(event.slice(path.nametype));
+            self.path_inode.push(path.inode);
+            self.path_mode.push(path.mode);
+            self.path_ouid.push(path.ouid);
         }
-        self.path_ends.push(
-            self.path_name.offsets_slice().len() - 1,
-            !event.paths.is_empty(),
-        );
-        match shown(event.proctitle) {
-            Some(title) => {
-                // Writing into a builder of this kind cannot fail.
-                let mut rest: &str = &title;
-                while let Some((part, after)) = rest.split_once('\0') {
-                    let _ = self.proctitle.write_str(part);
-                    let _ = self.proctitle.write_char(' ');
-                    rest = after;
-                }
-                let _ = self.proctitle.write_str(rest);
-                self.proctitle.append_value("");
-            }
-            None => self.proctitle.append_null(),
-        }
-        self.address.append_option(shown(event.address));
+        self.path_ends
+            .push(self.path_name.len(), !event.paths.is_empty());
+        self.proctitle.push_words(event.slice(event.proctitle));
+        self.address.push(event.slice(event.address));
         for (key, value) in &event.fields {
-            self.field_keys
-                .append_value(shown(Some(*key)).unwrap_or_default());
-            self.field_values
-                .append_value(shown(Some(*value)).unwrap_or_default());
+            self.field_keys.push(event.slice(Some(*key)));
+            self.field_values.push(event.slice(Some(*value)));
         }
-        self.field_ends.push(
-            self.field_keys.offsets_slice().len() - 1,
-            !event.fields.is_empty(),
-        );
-        self.image.append_option(facts.image);
-        self.parent_image.append_option(facts.parent_image);
-        self.tracked_image.append_option(facts.tracked_image);
-        self.redactions
-            .append_value(facts.redactions.min(u32::from(u16::MAX)) as u16);
-        self.complete.append_value(facts.missing == 0);
+        self.field_ends
+            .push(self.field_keys.len(), !event.fields.is_empty());
+        self.image.push(facts.image);
+        self.parent_image.push(facts.parent_image);
+        self.tracked_image.push(facts.tracked_image);
+        self.redactions.push(Some(short(facts.redactions)));
+        self.complete.push(Some(facts.missing == 0));
         for (bit, name) in MISSING {
             if facts.missing & bit != 0 {
-                self.missing.values.append_value(name);
+                self.missing.add(name.as_bytes());
             }
         }
-        self.missing.ends.push(
-            self.missing.values.offsets_slice().len() - 1,
-            facts.missing != 0,
-        );
-        self.ended_by.push(facts.ended_by);
-        self.records
-            .append_value(facts.records.min(u32::from(u16::MAX)) as u16);
-        self.offset.append_value(facts.offset);
-        self.length.append_value(facts.length);
+        self.missing.close(facts.missing != 0);
+        self.ended_by.push(Some(facts.ended_by));
+        self.records.push(Some(short(facts.records)));
+        self.offset.push(Some(facts.offset));
+        self.length.push(Some(facts.length));
     }
 
     fn push_argv(&mut self, event: &Event) {
-        let whole = std::str::from_utf8(&event.argv.bytes).ok();
-        let mut is_text = true;
-        let mut start = 0;
-        for (argument, end) in event.argv.iter().zip(&event.argv.ends) {
-            match whole.and_then(|whole| whole.get(start..*end)) {
-                Some(shown) => self.argv.values.append_value(shown),
-                None => {
-                    let shown = printable(argument);
-                    is_text &= matches!(shown, Cow::Borrowed(_));
-                    self.argv.values.append_value(shown);
-                }
-            }
-            start = *end;
-        }
-        self.argv.ends.push(
-            self.argv.values.offsets_slice().len() - 1,
-            event.argc.is_some() || !event.argv.is_empty(),
-        );
-        if is_text {
-            self.argv_bytes.append_null();
-        } else {
-            let mut joined = Vec::with_capacity(event.argv.bytes.len() + event.argv.len());
-            for (at, argument) in event.argv.iter().enumerate() {
-                if at > 0 {
-                    joined.push(0);
-                }
-                joined.extend_from_slice(argument);
-            }
-            self.argv_bytes.append_value(base64(&joined));
-        }
+        event
+            .argv
+            .iter()
+            .for_each(|argument| self.argv.add(argument));
+        self.argv
+            .close(event.argc.is_some() || !event.argv.is_empty());
+        let is_text = event.argv.bytes.is_ascii()
+            || event
+                .argv
+                .iter()
+                .all(|argument| std::str::from_utf8(argument).is_ok());
+        let exact = (!is_text).then(|| base64(&joined(event)));
+        self.argv_bytes.push(exact.as_ref().map(String::as_bytes));
     }
 
     pub fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
@@ -226,11 +171,11 @@ impl Columns {
         let paths = StructArray::try_new(
             path_fields(),
             vec![
-                done_text(&mut self.path_name),
-                done_text(&mut self.path_nametype),
-                done(&mut self.path_inode),
-                done(&mut self.path_mode),
-                done(&mut self.path_ouid),
+                self.path_name.done(),
+                self.path_nametype.done(),
+                self.path_inode.done(),
+                self.path_mode.done(),
+                self.path_ouid.done(),
             ],
             None,
         )?;
@@ -238,48 +183,45 @@ impl Columns {
         let (field_offsets, field_nulls) = self.field_ends.take();
         let entries = StructArray::try_new(
             map_fields(),
-            vec![
-                done_text(&mut self.field_keys),
-                done_text(&mut self.field_values),
-            ],
+            vec![self.field_keys.done(), self.field_values.done()],
             None,
         )?;
         let [pid, ppid, auid, uid, euid, gid, ses] = &mut self.people;
         let columns: Vec<ArrayRef> = vec![
             self.node.finish()?,
             Arc::new(self.time.finish().with_timezone("UTC")),
-            done(&mut self.serial),
+            self.serial.done(),
             self.kind.finish()?,
             self.type_name.finish()?,
             self.keys.finish()?,
             self.hint.finish()?,
-            done(&mut self.arch),
-            done(&mut self.syscall),
-            Arc::new(self.success.finish()),
-            done(&mut self.exit),
-            done(&mut self.exit_code),
-            done(pid),
-            done(ppid),
-            done(auid),
-            done(uid),
-            done(euid),
-            done(gid),
-            done(ses),
-            done_text(&mut self.tty),
-            done_text(&mut self.comm),
-            done_text(&mut self.exe),
-            done(&mut self.argc),
+            self.arch.done(),
+            self.syscall.done(),
+            self.success.finish(),
+            self.exit.done(),
+            self.exit_code.done(),
+            pid.done(),
+            ppid.done(),
+            auid.done(),
+            uid.done(),
+            euid.done(),
+            gid.done(),
+            ses.done(),
+            self.tty.done(),
+            self.comm.done(),
+            self.exe.done(),
+            self.argc.done(),
             self.argv.finish()?,
-            done_text(&mut self.argv_bytes),
-            done_text(&mut self.cwd),
+            self.argv_bytes.done(),
+            self.cwd.done(),
             Arc::new(ListArray::try_new(
                 path_item,
                 path_offsets,
                 Arc::new(paths),
                 path_nulls,
             )?),
-            done_text(&mut self.proctitle),
-            done_text(&mut self.address),
+            self.proctitle.done(),
+            self.address.done(),
             Arc::new(MapArray::try_new(
                 map_entries(),
                 field_offsets,
@@ -287,31 +229,27 @@ impl Columns {
                 field_nulls,
                 false,
             )?),
-            done(&mut self.image),
-            done(&mut self.parent_image),
-            done(&mut self.tracked_image),
-            done(&mut self.redactions),
-            Arc::new(self.complete.finish()),
+            self.image.done(),
+            self.parent_image.done(),
+            self.tracked_image.done(),
+            self.redactions.done(),
+            self.complete.finish(),
             self.missing.finish()?,
             self.ended_by.finish()?,
-            done(&mut self.records),
-            done(&mut self.offset),
-            done(&mut self.length),
+            self.records.done(),
+            self.offset.done(),
+            self.length.done(),
         ];
         RecordBatch::try_new(schema(), columns)
     }
 }
 
-/// A range of an event's text; `whole` is that text where all of it is UTF-8, else empty.
-#[inline]
-fn shown<'a>(
-    event: &'a Event,
-    whole: &'a str,
-    range: Option<(usize, usize)>,
-) -> Option<Cow<'a, str>> {
-    let (start, end) = range?;
-    match whole.get(start..end) {
-        Some(text) => Some(Cow::Borrowed(text)),
-        None => event.slice(range).map(printable),
-    }
+/// The arguments with a NUL between each two.
+fn joined(event: &Event) -> Vec<u8> {
+    let arguments: Vec<&[u8]> = event.argv.iter().collect();
+    arguments.join(&0)
+}
+
+fn short(number: u32) -> u16 {
+    number.min(u32::from(u16::MAX)) as u16
 }

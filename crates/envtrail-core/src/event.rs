@@ -3,6 +3,7 @@
 mod added;
 mod address;
 mod arguments;
+mod fast;
 mod kind;
 mod places;
 mod records;

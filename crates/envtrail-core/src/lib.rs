@@ -37,6 +37,7 @@ pub mod process;
 pub mod procevent;
 pub mod redact;
 pub mod rewrite;
+pub mod rows;
 pub mod schema;
 pub mod seal;
 pub mod syscalls;

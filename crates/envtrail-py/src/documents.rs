@@ -1,7 +1,8 @@
-//! Events as documents.
+//! Events as documents, and as rows.
 
 use crate::arrow::batch_of;
 use envtrail_core::documents::{event_documents, Tables};
+use envtrail_core::rows;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -45,4 +46,13 @@ impl EventDocuments {
             .map(|document| (document.id, PyBytes::new(py, &document.body)))
             .collect())
     }
+}
+
+#[pyfunction]
+pub fn rows_as_json<'py>(
+    py: Python<'py>,
+    batch: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let batch = batch_of(batch)?;
+    Ok(PyBytes::new(py, &rows::rows_as_json(&batch)))
 }

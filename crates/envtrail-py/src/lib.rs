@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::documents::EventDocuments;
+    use super::documents::{rows_as_json, EventDocuments};
     #[pymodule_export]
     use super::files::{
         content_digest, hold_below, read_dist_infos, CheckedFile, DistInfo, FileCheck,

@@ -36,6 +36,7 @@ from envtrail.core._core import (  # noqa: TID251 - the one importer
     record_type_name,
     redact_argv,
     redact_text,
+    rows_as_json,
     system_calls,
 )
 
@@ -70,5 +71,6 @@ __all__ = [
     "record_type_name",
     "redact_argv",
     "redact_text",
+    "rows_as_json",
     "system_calls",
 ]

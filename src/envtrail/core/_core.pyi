@@ -34,6 +34,7 @@ __all__ = [
     "record_type_name",
     "redact_argv",
     "redact_text",
+    "rows_as_json",
     "system_calls",
 ]
 
@@ -361,6 +362,7 @@ class ExecWatch:
 
 def redact_argv(argv: Sequence[str]) -> tuple[list[str], dict[str, int]]: ...
 def redact_text(text: str) -> tuple[str, dict[str, int]]: ...
+def rows_as_json(batch: Any) -> bytes: ...  # an array of objects; a moment is its milliseconds, a map an object
 def merkle_root(block: bytes, seed: bytes) -> tuple[bytes, int]: ...  # lines -> (root, number of lines)
 def event_schema() -> Any: ...  # object with __arrow_c_schema__
 def record_type_name(number: int) -> str: ...

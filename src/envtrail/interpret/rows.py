@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from envtrail.core import rows_as_json
 
 Row = dict[str, Any]
 
@@ -22,11 +25,8 @@ def interesting_rows(events: pa.RecordBatch, node: str) -> list[Row]:
     wanted = pc.or_(pc.or_(pc.is_valid(events.column("hint")), ended), pc.equal(kind, "user"))
     if not pc.any(wanted).as_py():
         return []
-    chosen = events.select(_COLUMNS).filter(wanted)
-    times = chosen.column("time").cast(pa.int64()).to_pylist()
-    rows: list[Row] = chosen.to_pylist()
-    for row, time_ms in zip(rows, times, strict=True):
-        row["time"] = time_ms
+    rows: list[Row] = msgspec.json.decode(rows_as_json(events.select(_COLUMNS).filter(wanted)))
+    for row in rows:
         row["node"] = row["node"] or node
-        row["fields"] = dict(row["fields"] or ())
+        row["fields"] = row["fields"] or {}
     return rows

@@ -4,7 +4,7 @@ use super::added::{glued_at, is_added};
 use super::address::socket_address;
 use super::kind::{HAS_CWD, HAS_PATH, HAS_SYSCALL};
 use super::{Event, PathItem, Range, Record};
-use crate::parse::{Field, Fields, Value};
+use crate::parse::{pack, Field, Fields, Value};
 use crate::syscalls::{self, Role};
 use crate::types;
 
@@ -36,10 +36,16 @@ pub(super) mod name {
     pub const MODE: u64 = pack(b"mode");
     pub const OUID: u64 = pack(b"ouid");
     pub const NAMETYPE: u64 = pack(b"nametype");
+    pub const ACCT: u64 = pack(b"acct");
+    pub const CMD: u64 = pack(b"cmd");
+    pub const CWD: u64 = pack(b"cwd");
+    pub const DATA: u64 = pack(b"data");
+    pub const PATH: u64 = pack(b"path");
+    pub const HOSTNAME: u64 = pack(b"hostname");
 }
 
 /// `4294967295`: an auid or a session that was never set.
-const UNSET: u64 = 0xFFFF_FFFF;
+pub(super) const UNSET: u64 = 0xFFFF_FFFF;
 
 impl Event {
     pub(super) fn read_record(&mut self, bytes: &[u8], record: &Record) {
@@ -65,6 +71,12 @@ impl Event {
     fn read_syscall(&mut self, body: &[u8]) {
         self.has |= HAS_SYSCALL;
         let kept = self.fields.len();
+        let rest = self.begin_syscall(body);
+        self.read_syscall_fields(rest, kept);
+    }
+
+    /// `kept`: the fields that were there before this record.
+    pub(super) fn read_syscall_fields(&mut self, body: &[u8], kept: usize) {
         let mut is_marked = false;
         for Field {
             key,
@@ -80,6 +92,10 @@ impl Event {
                     self.fields.truncate(kept);
                 }
                 self.read_added(key, value);
+                // The names of the other ids come after these.
+                if enriched && key == b"EUID" && self.has_field(b"AUID") && self.has_field(b"UID") {
+                    break;
+                }
                 continue;
             }
             // What the kernel goes on after was not added by auditd.
@@ -143,10 +159,7 @@ impl Event {
             name::SES => keep(&mut self.ses, set_number(value)),
             name::TTY | name::TERMINAL if self.tty.is_none() => self.tty = self.string(value),
             name::COMM if self.comm.is_none() => self.comm = self.string(value),
-            name::EXE if self.exe.is_none() => {
-                let exe = self.string(value);
-                self.exe = self.without_deleted(exe);
-            }
+            name::EXE if self.exe.is_none() => self.exe = self.executable(value),
             name::ADDR if self.address.is_none() => self.address = self.string(value),
             _ => return false,
         }
@@ -176,6 +189,12 @@ impl Event {
     fn read_path(&mut self, body: &[u8]) {
         self.has |= HAS_PATH;
         let mut path = PathItem::default();
+        let rest = self.begin_path(&mut path, body);
+        self.read_path_fields(&mut path, rest);
+        self.paths.push(path);
+    }
+
+    pub(super) fn read_path_fields(&mut self, path: &mut PathItem, body: &[u8]) {
         for Field {
             name,
             value,
@@ -193,15 +212,23 @@ impl Event {
                 name::MODE => path.mode = octal(value.raw),
                 name::OUID => path.ouid = number(value),
                 name::NAMETYPE => {
-                    let end = glued_at(value).unwrap_or(value.raw.len());
-                    path.nametype = value.raw.get(..end).map(|raw| self.keep_text(raw));
+                    path.nametype = self.nametype(value);
                     // What follows are capabilities and names that auditd added.
                     break;
                 }
                 _ => {}
             }
         }
-        self.paths.push(path);
+    }
+
+    pub(super) fn executable(&mut self, value: Value<'_>) -> Range {
+        let exe = self.string(value);
+        self.without_deleted(exe)
+    }
+
+    pub(super) fn nametype(&mut self, value: Value<'_>) -> Range {
+        let end = glued_at(value).unwrap_or(value.raw.len());
+        value.raw.get(..end).map(|raw| self.keep_text(raw))
     }
 
     fn read_sockaddr(&mut self, body: &[u8]) {
@@ -219,27 +246,13 @@ impl Event {
 
     /// The first field of a name wins: a map has no two.
     pub(super) fn add_field(&mut self, key: &[u8], value: Value<'_>) {
-        if self.field(key).is_some() {
+        if self.has_field(key) {
             return;
         }
+        let name = pack(key);
         let key = self.keep_text(key);
-        let untrusted = matches!(
-            self.text.get(key.0..key.1),
-            Some(
-                b"acct"
-                    | b"cmd"
-                    | b"exe"
-                    | b"comm"
-                    | b"cwd"
-                    | b"name"
-                    | b"data"
-                    | b"path"
-                    | b"key"
-                    | b"hostname"
-            )
-        );
         let start = self.text.len();
-        if untrusted {
+        if is_untrusted(name) {
             value.decode_into(&mut self.text);
         } else {
             self.text.extend_from_slice(value.raw);
@@ -258,11 +271,15 @@ impl Event {
         self.slice(found.map(|(_, value)| *value))
     }
 
+    fn has_field(&self, key: &[u8]) -> bool {
+        self.field(key).is_some()
+    }
+
     fn find_string(&mut self, body: &[u8], wanted: &[u8]) -> Range {
         self.string(find_value(body, wanted)?)
     }
 
-    fn string(&mut self, value: Value<'_>) -> Range {
+    pub(super) fn string(&mut self, value: Value<'_>) -> Range {
         if value.is_none() {
             return None;
         }
@@ -281,6 +298,23 @@ impl Event {
 pub(super) fn find_value<'a>(body: &'a [u8], wanted: &[u8]) -> Option<Value<'a>> {
     let mut fields = Fields::new(body);
     Some(fields.find(|field| field.key == wanted)?.value)
+}
+
+/// Whether the kernel, or who sent it, may have written it in hexadecimal.
+fn is_untrusted(name: u64) -> bool {
+    matches!(
+        name,
+        name::ACCT
+            | name::CMD
+            | name::EXE
+            | name::COMM
+            | name::CWD
+            | name::NAME
+            | name::DATA
+            | name::PATH
+            | name::KEY
+            | name::HOSTNAME
+    )
 }
 
 pub(super) fn keep<T>(slot: &mut Option<T>, value: Option<T>) {
@@ -310,6 +344,6 @@ pub(super) fn yes_or_no(raw: &[u8]) -> Option<bool> {
     }
 }
 
-fn octal(raw: &[u8]) -> Option<u32> {
+pub(super) fn octal(raw: &[u8]) -> Option<u32> {
     u32::from_str_radix(std::str::from_utf8(raw).ok()?, 8).ok()
 }
