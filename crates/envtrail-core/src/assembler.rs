@@ -174,7 +174,10 @@ impl Assembler {
 
     /// Hand out what has ended since the last drain.
     pub fn drain(&mut self) -> Result<Batch, ArrowError> {
-        self.apply(self.waiting.len());
+        if self.coalescer.in_flight() == 0 {
+            // An event that is still read comes before what its process did later.
+            self.apply(self.waiting.len());
+        }
         Ok(Batch {
             events: self.columns.finish()?,
             records: {

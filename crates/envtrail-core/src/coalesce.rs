@@ -1,7 +1,8 @@
 //! Records that share node, time and serial become an event.
 //!
 //! An event is complete with EOE, with a type that comes alone, with PROCTITLE (auditd's file on disk holds no EOE; one that follows
-//! soon still joins), or by *arrival*: so many lines of its node, or so long, after its last record was read. Its stamp never ends it:
+//! soon still joins), or by *arrival*: so many lines of its node, or so long, after its last record was read; sooner where its records
+//! are of no system call. Its stamp never ends it:
 //! the kernel stamps at the entry of a system call and writes at its exit, clocks are set, and older files are read after newer ones.
 //!
 //! Events of a node are given out in the order of their first records, whatever completes them: the order is the same with and without
@@ -20,11 +21,12 @@ use crate::types;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
-/// Lines of its node that an event may still wait for its EOE after its PROCTITLE.
-const EOE_WITHIN_LINES: u64 = 64;
-/// Wall time that it may wait.
-const EOE_WITHIN_MS: u64 = 50;
-/// Lines of its node after which an event without an end is given out: the cores of a large machine mix their records far less.
+/// Lines of its node that an event waits for its EOE after its PROCTITLE, and a record that may come alone (LOGIN, CONFIG_CHANGE, AVC)
+/// for its system call.
+const ENDS_WITHIN_LINES: u64 = 64;
+/// Wall time that they wait.
+const ENDS_WITHIN_MS: u64 = 50;
+/// Lines of its node after which a system call without an end is given out: the cores of a large machine mix their records far less.
 const ARRIVES_WITHIN_LINES: u64 = 1024;
 /// Size of the memory of what is done; late records of older events are taken for new ones.
 const DONE: usize = 1 << 16;
@@ -158,6 +160,7 @@ impl Coalescer {
         self.bytes += gathered.bytes.len() - before;
         (gathered.read_line, gathered.read_ms) = (read_line, self.now_ms);
         gathered.has_proctitle |= stamp.record_type == types::PROCTITLE;
+        gathered.has_call |= types::is_of_call(stamp.record_type);
         let is_alone = known.is_none() && types::is_single(stamp.record_type);
         if stamp.record_type == types::EOE || is_alone {
             gathered.is_ended = true;
@@ -280,10 +283,11 @@ impl Coalescer {
         let Some(front) = queue.events.front().filter(|_| !self.is_reread) else {
             return false;
         };
-        let (lines, wait_ms) = if front.has_proctitle {
-            (EOE_WITHIN_LINES, EOE_WITHIN_MS)
-        } else {
+        let is_awaited = front.has_call && !front.has_proctitle;
+        let (lines, wait_ms) = if is_awaited {
             (ARRIVES_WITHIN_LINES, self.limits.timeout_ms)
+        } else {
+            (ENDS_WITHIN_LINES, ENDS_WITHIN_MS)
         };
         front.is_ended
             || front.read_line + lines < queue.lines

@@ -147,6 +147,11 @@ pub fn is_single(number: u16) -> bool {
     matches!(number, 1005 | 1100..=1299 | 2000..)
 }
 
+/// Records that are written as a system call ends, all of its event together (`audit_log_exit()` in kernel/auditsc.c).
+pub fn is_of_call(number: u16) -> bool {
+    matches!(number, SYSCALL | PATH | SOCKADDR | CWD | EXECVE | PROCTITLE)
+}
+
 /// Numbers of auditd's own records: their serials are not the kernel's.
 pub fn is_daemon(number: u16) -> bool {
     (1200..1300).contains(&number)

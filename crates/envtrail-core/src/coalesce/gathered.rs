@@ -41,6 +41,8 @@ pub struct Gathered {
     /// Nothing more of it is awaited.
     pub(super) is_ended: bool,
     pub(super) has_proctitle: bool,
+    /// Some of its records are of a system call, which ends with PROCTITLE or EOE.
+    pub(super) has_call: bool,
     /// When its last record was read: line of its node, wall clock (0: not known).
     pub(super) read_line: u64,
     pub(super) read_ms: u64,
