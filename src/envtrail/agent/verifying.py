@@ -1,0 +1,195 @@
+"""What is shown against what is kept: the state is derived from the segments again, aside, and compared row by row."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from envtrail import __version__
+from envtrail.agent.build import make_pipeline
+from envtrail.config import Config
+from envtrail.errors import CannotRunError, EnvtrailError, StoreFullError
+from envtrail.model.ids import lowest_id
+from envtrail.model.observation import AgentStarted, EnvironmentSeen
+from envtrail.store.comparing import Difference, compare_tables, count_rows, schema_faults
+from envtrail.store.continuity import VerifyFault
+from envtrail.store.layout import Layout
+from envtrail.store.reader import Step
+from envtrail.store.schema import connect
+from envtrail.store.seeding import GRACE_MS, SeededState
+from envtrail.store.state import State
+from envtrail.store.tail import End, is_written, iterate_kept, kept_since_ms, read_end
+from envtrail.store.verify import VerifyReport, verify
+
+OnProgress = Callable[[int, int], None]
+
+_SETTLE_S = 5.0
+"""What an agent that runs has written of a step is in its state after this."""
+_UNSETTLED_STEPS = 2
+"""An agent that was killed had its last step in the evidence, and not yet in the state."""
+_UNTOLD = frozenset({"operations", "operation_packages", "runs", "sessions"})
+"""Rows that go on over the moment at which the kept evidence begins."""
+_UNCOUNTED = frozenset({"redactions", "totals"})
+"""Counts over all evidence, also what was dropped."""
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """What came of comparing the state with the evidence."""
+
+    rows: int = 0
+    not_compared: int = 0
+    """Rows whose evidence was dropped."""
+    faults: list[VerifyFault] = []
+    reason: str | None = None
+    """Why nothing was compared."""
+    notes: list[str] = []
+
+
+def verify_trail(config: Config, *, is_quick: bool, on_progress: OnProgress | None = None) -> VerifyReport:
+    """Check the chain of segments, and unless it is to be quick, what is shown against it.
+
+    Raises:
+        StoreFullError: there is no space to derive the state again.
+        CannotRunError: this user may not read the trail.
+    """
+    layout = Layout(config.data_dir)
+    report = verify(layout, on_progress=on_progress)
+    if is_quick:
+        return _with(report, Comparison(reason="it was not asked for"))
+    return _with(report, compare_state(config, on_progress=on_progress))
+
+
+def compare_state(config: Config, *, on_progress: OnProgress | None = None, settle_s: float = _SETTLE_S) -> Comparison:
+    """Derive the state again and compare; what differs is looked at twice, as somebody may be writing.
+
+    Raises:
+        StoreFullError: there is no space to derive it.
+        CannotRunError: the state may not be read.
+    """
+    layout = Layout(config.data_dir)
+    if not layout.state.exists():
+        return Comparison(reason=f"there is no `{layout.state.name}`: `envtrail rebuild` makes it")
+    try:
+        first = _look(config, layout, on_progress)
+        if not first.differences:
+            return first.as_comparison(first.differences)
+        was_written = is_written(layout)
+        if was_written:
+            time.sleep(settle_s)
+        again = _look(config, layout, on_progress, without=0 if was_written else _UNSETTLED_STEPS)
+        seen = {difference.token for difference in again.differences}
+        return first.as_comparison([difference for difference in first.differences if difference.token in seen])
+    except (StoreFullError, CannotRunError):
+        raise
+    except (EnvtrailError, msgspec.MsgspecError, sqlite3.Error, OSError, ValueError, LookupError, RecursionError) as fault:
+        what = f"the state cannot be compared with the evidence: {fault}"
+        return Comparison(faults=[VerifyFault(what=what)], reason=str(fault))
+
+
+class _Look(Struct, frozen=True, kw_only=True):
+    rows: int
+    not_compared: int
+    differences: list[Difference]
+    schema: list[VerifyFault]
+    versions: list[str]
+
+    def as_comparison(self, differences: list[Difference]) -> Comparison:
+        faults = [*self.schema, *(fault for difference in differences for fault in difference.faults())]
+        others = [version for version in self.versions if version != __version__]
+        note = (
+            f"a state that {' and '.join(others) or 'another version'} made, or that was made with other settings, differs without "
+            "anybody's doing: `envtrail rebuild` makes it from the evidence (keep a copy of `state.sqlite` first)"
+        )
+        return Comparison(rows=self.rows, not_compared=self.not_compared, faults=faults, notes=[note] if differences else [])
+
+
+def _look(config: Config, layout: Layout, on_progress: OnProgress | None, *, without: int = 0) -> _Look:
+    with (
+        tempfile.TemporaryDirectory(prefix="envtrail-verify-") as folder,
+        closing(connect(layout.state, read_only=True)) as shown,
+    ):
+        # In this order: what the agent puts into the state was put into the evidence before.
+        end = read_end(layout)
+        shown.execute("BEGIN")
+        shown.execute("SELECT count(*) FROM identity").fetchone()
+        since_ms = kept_since_ms(layout, end)
+        path = Path(folder) / "state.sqlite"
+        with closing(State(path) if since_ms is None else SeededState(path, layout.state, since_ms)) as state:
+            versions = _derive(config, layout, end, state, without, on_progress)
+            taken_over = state.settle() if isinstance(state, SeededState) else 0
+        with closing(connect(path, read_only=True)) as derived:
+            # Of the file that this version makes, with its triggers: the derived one may lack one.
+            schema = schema_faults(shown, derived) if since_ms is None else _schema_of_new(shown, Path(folder) / "new.sqlite")
+            found = [] if schema else list(compare_tables(shown, derived))
+            differences = [item for item in found if since_ms is None or not _is_excused(item, since_ms)]
+            rows = count_rows(shown) if not schema else 0
+    taken_over += len(found) - len(differences)
+    return _Look(
+        rows=rows - taken_over, not_compared=taken_over, differences=differences, schema=schema, versions=sorted(versions)
+    )
+
+
+def _derive(config: Config, layout: Layout, end: End, state: State, without: int, on_progress: OnProgress | None) -> set[str]:
+    """Go through the evidence; gives the versions that wrote it."""
+    pipeline = make_pipeline(config, state, writer=None, world=None)
+    if isinstance(state, SeededState):
+        known = [EnvironmentSeen(time_ms=0, environment=item) for item in state.environments()]
+        pipeline.interpreter.step(None, known, now_ms=0)
+    versions: set[str] = set()
+    segments: set[int] = set()
+    total = len(end.sealed) + len(end.parts)
+    for step in _but_last(iterate_kept(layout, end), without):
+        pipeline.replay(step.segment, step.records, step.observations)
+        versions |= {item.version for item in step.observations if isinstance(item, AgentStarted)}
+        if step.segment not in segments:
+            segments.add(step.segment)
+            if on_progress is not None:
+                on_progress(len(segments), total)
+    state.fold()
+    return versions
+
+
+def _but_last(steps: Iterable[Step], count: int) -> Iterator[Step]:
+    held: deque[Step] = deque()
+    for step in steps:
+        held.append(step)
+        if len(held) > count:
+            yield held.popleft()
+
+
+def _schema_of_new(shown: sqlite3.Connection, path: Path) -> list[VerifyFault]:
+    with closing(connect(path, read_only=False)) as fresh:
+        return schema_faults(shown, fresh)
+
+
+def _is_excused(item: Difference, since_ms: int) -> bool:
+    """Whether the kept evidence alone cannot make it, or not whole."""
+    if item.table.name in _UNCOUNTED:
+        return True
+    return item.table.name in _UNTOLD and str(item.key[0]) < lowest_id(since_ms + GRACE_MS)
+
+
+def _with(report: VerifyReport, compared: Comparison) -> VerifyReport:
+    checked, not_checked = list(report.checked), list(report.not_checked)
+    if compared.reason is not None:
+        not_checked.insert(0, f"the state was not compared with the evidence: {compared.reason}")
+    else:
+        checked.append(f"every row of the state against what the evidence makes: {compared.rows}")
+    if compared.not_compared:
+        not_checked.append(f"{compared.not_compared} rows of the state: evidence dropped")
+    return msgspec.structs.replace(
+        report,
+        faults=[*report.faults, *compared.faults],
+        checked=checked,
+        not_checked=not_checked,
+        notes=compared.notes,
+        rows=compared.rows,
+    )
