@@ -6,8 +6,9 @@ import sqlite3
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -15,10 +16,12 @@ from msgspec import Struct
 
 from envtrail import __version__
 from envtrail.agent.build import make_pipeline
+from envtrail.agent.pipeline import Pipeline
 from envtrail.config import Config
 from envtrail.errors import CannotRunError, EnvtrailError, StoreFullError
 from envtrail.model.ids import lowest_id
-from envtrail.model.observation import AgentStarted, EnvironmentSeen
+from envtrail.model.observation import AgentStarted, EnvironmentSeen, ProcessExited, ProcessForked
+from envtrail.model.times import to_rfc3339
 from envtrail.store.comparing import Difference, compare_tables, count_rows, schema_faults
 from envtrail.store.continuity import VerifyFault
 from envtrail.store.layout import Layout
@@ -33,9 +36,9 @@ OnProgress = Callable[[int, int], None]
 
 _SETTLE_S = 5.0
 """What an agent that runs has written of a step is in its state after this."""
-_UNSETTLED_STEPS = 2
-"""An agent that was killed had its last step in the evidence, and not yet in the state."""
-_UNTOLD = frozenset({"operations", "operation_packages", "runs", "sessions"})
+_LAST_MOMENTS = 16
+"""An agent that was killed had its last step in the evidence, and not yet in the state: where its step began is looked for among these."""
+_UNTOLD = frozenset({"operations", "operation_packages", "runs"})
 """Rows that go on over the moment at which the kept evidence begins."""
 _UNCOUNTED = frozenset({"redactions", "totals"})
 """Counts over all evidence, also what was dropped."""
@@ -79,14 +82,14 @@ def compare_state(config: Config, *, on_progress: OnProgress | None = None, sett
         return Comparison(reason=f"there is no `{layout.state.name}`: `envtrail rebuild` makes it")
     try:
         first = _look(config, layout, on_progress)
-        if not first.differences:
-            return first.as_comparison(first.differences)
-        was_written = is_written(layout)
-        if was_written:
+        differences = first.differences
+        if differences and is_written(layout):
             time.sleep(settle_s)
-        again = _look(config, layout, on_progress, without=0 if was_written else _UNSETTLED_STEPS)
-        seen = {difference.token for difference in again.differences}
-        return first.as_comparison([difference for difference in first.differences if difference.token in seen])
+            seen = {difference.token for difference in _look(config, layout, on_progress).differences}
+            differences = [difference for difference in differences if difference.token in seen]
+        elif differences and _look(config, layout, on_progress, last=_LAST_MOMENTS).is_behind:
+            differences = []
+        return first.as_comparison(differences)
     except (StoreFullError, CannotRunError):
         raise
     except (EnvtrailError, msgspec.MsgspecError, sqlite3.Error, OSError, ValueError, LookupError, RecursionError) as fault:
@@ -95,11 +98,13 @@ def compare_state(config: Config, *, on_progress: OnProgress | None = None, sett
 
 
 class _Look(Struct, frozen=True, kw_only=True):
-    rows: int
-    not_compared: int
-    differences: list[Difference]
-    schema: list[VerifyFault]
-    versions: list[str]
+    rows: int = 0
+    not_compared: int = 0
+    differences: list[Difference] = []
+    schema: list[VerifyFault] = []
+    versions: list[str] = []
+    is_behind: bool = False
+    """The state is that of a moment shortly before the evidence's end."""
 
     def as_comparison(self, differences: list[Difference]) -> Comparison:
         faults = [*self.schema, *(fault for difference in differences for fault in difference.faults())]
@@ -111,7 +116,8 @@ class _Look(Struct, frozen=True, kw_only=True):
         return Comparison(rows=self.rows, not_compared=self.not_compared, faults=faults, notes=[note] if differences else [])
 
 
-def _look(config: Config, layout: Layout, on_progress: OnProgress | None, *, without: int = 0) -> _Look:
+def _look(config: Config, layout: Layout, on_progress: OnProgress | None, *, last: int = 0) -> _Look:
+    """Derive the state and compare; with `last`, also before each of so many moments at the end, until it is the same."""
     with (
         tempfile.TemporaryDirectory(prefix="envtrail-verify-") as folder,
         closing(connect(layout.state, read_only=True)) as shown,
@@ -120,60 +126,83 @@ def _look(config: Config, layout: Layout, on_progress: OnProgress | None, *, wit
         end = read_end(layout)
         shown.execute("BEGIN")
         shown.execute("SELECT count(*) FROM identity").fetchone()
+        with closing(connect(Path(folder) / "new.sqlite", read_only=False)) as fresh:
+            schema = schema_faults(shown, fresh)
+        if schema:
+            return _Look(schema=schema)
         since_ms = kept_since_ms(layout, end)
         path = Path(folder) / "state.sqlite"
-        with closing(State(path) if since_ms is None else SeededState(path, layout.state, since_ms)) as state:
-            versions = _derive(config, layout, end, state, without, on_progress)
+        versions: set[str] = set()
+        with (
+            closing(State(path) if since_ms is None else SeededState(path, layout.state, since_ms)) as state,
+            closing(connect(path, read_only=True)) as derived,
+        ):
+            for _ in _derive(config, layout, end, state, last, versions, on_progress):
+                if last and _is_same(shown, derived, since_ms):
+                    return _Look(is_behind=True)
             taken_over = state.settle() if isinstance(state, SeededState) else 0
-        with closing(connect(path, read_only=True)) as derived:
-            # Of the file that this version makes, with its triggers: the derived one may lack one.
-            schema = schema_faults(shown, derived) if since_ms is None else _schema_of_new(shown, Path(folder) / "new.sqlite")
-            found = [] if schema else list(compare_tables(shown, derived))
-            differences = [item for item in found if since_ms is None or not _is_excused(item, since_ms)]
-            rows = count_rows(shown) if not schema else 0
-    taken_over += len(found) - len(differences)
-    return _Look(
-        rows=rows - taken_over, not_compared=taken_over, differences=differences, schema=schema, versions=sorted(versions)
-    )
+            found = list(compare_tables(shown, derived))
+            differences = [item for item in found if not _is_excused(item, since_ms)]
+            taken_over += len(found) - len(differences)
+            return _Look(
+                rows=count_rows(shown) - taken_over,
+                not_compared=taken_over,
+                differences=differences,
+                versions=sorted(versions),
+            )
 
 
-def _derive(config: Config, layout: Layout, end: End, state: State, without: int, on_progress: OnProgress | None) -> set[str]:
-    """Go through the evidence; gives the versions that wrote it."""
+def _derive(
+    config: Config, layout: Layout, end: End, state: State, last: int, versions: set[str], on_progress: OnProgress | None
+) -> Iterator[None]:
+    """Go through the evidence, stopping before each of so many moments at its end; collects the versions that wrote it."""
     pipeline = make_pipeline(config, state, writer=None, world=None)
     if isinstance(state, SeededState):
         known = [EnvironmentSeen(time_ms=0, environment=item) for item in state.environments()]
         pipeline.interpreter.step(None, known, now_ms=0)
-    versions: set[str] = set()
     segments: set[int] = set()
-    total = len(end.sealed) + len(end.parts)
-    for step in _but_last(iterate_kept(layout, end), without):
-        pipeline.replay(step.segment, step.records, step.observations)
+    held: deque[Step] = deque()
+    for step in iterate_kept(layout, end):
+        held.extend(_moments(step) if last else [step])
+        while len(held) > last:
+            _replay(pipeline, held.popleft())
         versions |= {item.version for item in step.observations if isinstance(item, AgentStarted)}
         if step.segment not in segments:
             segments.add(step.segment)
             if on_progress is not None:
-                on_progress(len(segments), total)
-    state.fold()
-    return versions
+                on_progress(len(segments), len(end.sealed) + len(end.parts))
+    while held:
+        yield
+        _replay(pipeline, held.popleft())
 
 
-def _but_last(steps: Iterable[Step], count: int) -> Iterator[Step]:
-    held: deque[Step] = deque()
-    for step in steps:
-        held.append(step)
-        if len(held) > count:
-            yield held.popleft()
+def _replay(pipeline: Pipeline, step: Step) -> None:
+    pipeline.replay(step.segment, step.records, step.observations)
 
 
-def _schema_of_new(shown: sqlite3.Connection, path: Path) -> list[VerifyFault]:
-    with closing(connect(path, read_only=False)) as fresh:
-        return schema_faults(shown, fresh)
+def _moments(step: Step) -> Iterator[Step]:
+    """What was observed at one place may have been written step by step; what the kernel told of processes belongs to the records."""
+    told = [at for at, item in enumerate(step.observations, 1) if isinstance(item, (ProcessForked, ProcessExited))]
+    first = told[-1] if told else 0
+    if step.records or first:
+        yield msgspec.structs.replace(step, observations=step.observations[:first])
+    for _, group in groupby(step.observations[first:], key=lambda observation: observation.time_ms):
+        yield msgspec.structs.replace(step, records=b"", observations=list(group))
 
 
-def _is_excused(item: Difference, since_ms: int) -> bool:
+def _is_same(shown: sqlite3.Connection, derived: sqlite3.Connection, since_ms: int | None) -> bool:
+    return all(_is_excused(item, since_ms) for item in compare_tables(shown, derived))
+
+
+def _is_excused(item: Difference, since_ms: int | None) -> bool:
     """Whether the kept evidence alone cannot make it, or not whole."""
+    if since_ms is None:
+        return False
     if item.table.name in _UNCOUNTED:
         return True
+    if item.table.name == "sessions":
+        started = (item.derived or item.shown or ("",))[0]
+        return str(started) < to_rfc3339(since_ms + GRACE_MS)
     return item.table.name in _UNTOLD and str(item.key[0]) < lowest_id(since_ms + GRACE_MS)
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from envtrail.model.environment import Environment, Snapshot
 from envtrail.model.ids import lowest_id
+from envtrail.model.times import to_rfc3339
 from envtrail.store.schema import LOGGED
 from envtrail.store.state import State
 
@@ -23,7 +24,7 @@ _SEEDS = (
     ("operations", "*", _ID),
     ("operation_packages", "*", "operation < :id"),
     ("runs", "*", _ID),
-    ("sessions", "*", _ID),
+    ("sessions", "*", "started <= :text"),
     ("findings", "*", _MS),
     ("requests", "*", _ID),
     ("grants", "*", _ID),
@@ -55,7 +56,7 @@ class SeededState(State):
         self._database.execute("ATTACH ? AS shown", (f"file:{shown}?mode=ro",))
         with self.transaction():
             self._database.execute("DROP TRIGGER written_enough")
-            bound = {"id": lowest_id(kept_since_ms + 1), "ms": kept_since_ms}
+            bound = {"id": lowest_id(kept_since_ms + 1), "ms": kept_since_ms, "text": to_rfc3339(kept_since_ms)}
             for table, columns, condition in _SEEDS:
                 self._database.execute(f"INSERT INTO {table} SELECT {columns} FROM shown.{table} WHERE {condition}", bound)
             self._seed_packages()

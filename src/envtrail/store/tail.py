@@ -14,7 +14,7 @@ from envtrail.errors import DamagedStoreError
 from envtrail.store.hot import HotHeader, decode_header, read_header
 from envtrail.store.layout import HEADER, OBSERVATIONS, RECORDS, ZST, Layout, lock_holder
 from envtrail.store.reader import Step, read_file, split_steps, whole_lines
-from envtrail.store.seal import read_seal
+from envtrail.store.seal import Seal, read_seal
 
 _TRIES, _PAUSE_S = 100, 0.02
 """A segment is put aside within milliseconds."""
@@ -92,13 +92,23 @@ def kept_since_ms(layout: Layout, end: End) -> int | None:
     """When the segment after the newest one without evidence began; null where all evidence is there."""
     begun_ms = {part.header.number: part.header.created_ms for part in end.parts}
     kept = {number for number in end.sealed if is_kept(layout, number)} | begun_ms.keys()
-    following = max((number + 1 for number in range(1, max(end.sealed, default=0) + 1) if number not in kept), default=None)
-    if following is None:
+    lost = [number for number in range(1, max(end.sealed, default=0) + 1) if number not in kept]
+    if not lost:
         return None
-    try:
-        return begun_ms[following] if following in begun_ms else read_seal(layout.segment(following)).created_ms
-    except (OSError, msgspec.DecodeError):
+    following = lost[-1] + 1
+    seals = [seal for seal in (_seal_of(layout, number) for number in [*lost, following]) if seal is not None]
+    if following not in begun_ms and (not seals or seals[-1].number != following):
         return int(time.time() * 1000)
+    # An event's clock may be ahead of this machine's.
+    times = [seal.last_ms or 0 for seal in seals if seal.number != following]
+    return max(begun_ms.get(following) or seals[-1].created_ms, *times)
+
+
+def _seal_of(layout: Layout, number: int) -> Seal | None:
+    try:
+        return read_seal(layout.segment(number))
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def _read_part(folder: Path) -> OpenPart | None:
