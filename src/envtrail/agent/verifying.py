@@ -5,39 +5,29 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
 from contextlib import closing
-from itertools import groupby
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from envtrail import __version__
-from envtrail.agent.build import make_pipeline
-from envtrail.agent.pipeline import Pipeline
+from envtrail.agent.deriving import OnProgress, Way, derive
 from envtrail.config import Config
 from envtrail.errors import CannotRunError, EnvtrailError, StoreFullError
 from envtrail.model.ids import lowest_id
-from envtrail.model.observation import AgentStarted, EnvironmentSeen, ProcessExited, ProcessForked
 from envtrail.model.times import to_rfc3339
 from envtrail.store.comparing import Difference, compare_tables, count_rows, schema_faults
 from envtrail.store.continuity import VerifyFault
 from envtrail.store.layout import Layout
-from envtrail.store.reader import Step
 from envtrail.store.schema import connect
 from envtrail.store.seeding import GRACE_MS, SeededState
 from envtrail.store.state import State
-from envtrail.store.tail import End, is_written, iterate_kept, kept_since_ms, read_end
+from envtrail.store.tail import is_written, kept_since_ms, read_end
 from envtrail.store.verify import VerifyReport, verify
-
-OnProgress = Callable[[int, int], None]
 
 _SETTLE_S = 5.0
 """What an agent that runs has written of a step is in its state after this."""
-_LAST_MOMENTS = 16
-"""An agent that was killed had its last step in the evidence, and not yet in the state: where its step began is looked for among these."""
 _UNTOLD = frozenset({"operations", "operation_packages", "runs"})
 """Rows that go on over the moment at which the kept evidence begins."""
 _UNCOUNTED = frozenset({"redactions", "totals"})
@@ -82,14 +72,14 @@ def compare_state(config: Config, *, on_progress: OnProgress | None = None, sett
         return Comparison(reason=f"there is no `{layout.state.name}`: `envtrail rebuild` makes it")
     try:
         first = _look(config, layout, on_progress)
-        differences = first.differences
-        if differences and is_written(layout):
+        left = first.differences
+        if left and is_written(layout):
             time.sleep(settle_s)
-            seen = {difference.token for difference in _look(config, layout, on_progress).differences}
-            differences = [difference for difference in differences if difference.token in seen]
-        elif differences and _look(config, layout, on_progress, last=_LAST_MOMENTS).is_behind:
-            differences = []
-        return first.as_comparison(differences)
+            left = _still(left, _look(config, layout, on_progress))
+        elif left and _look(config, layout, on_progress, Way.STOPPING).is_behind:
+            left = []
+        lasting = _still(left, _look(config, layout, on_progress, Way.RESTARTING)) if left else []
+        return first.as_comparison(lasting, restarted=len(left) - len(lasting))
     except (StoreFullError, CannotRunError):
         raise
     except (EnvtrailError, msgspec.MsgspecError, sqlite3.Error, OSError, ValueError, LookupError, RecursionError) as fault:
@@ -106,18 +96,31 @@ class _Look(Struct, frozen=True, kw_only=True):
     is_behind: bool = False
     """The state is that of a moment shortly before the evidence's end."""
 
-    def as_comparison(self, differences: list[Difference]) -> Comparison:
+    def as_comparison(self, differences: list[Difference], *, restarted: int) -> Comparison:
         faults = [*self.schema, *(fault for difference in differences for fault in difference.faults())]
         others = [version for version in self.versions if version != __version__]
-        note = (
-            f"a state that {' and '.join(others) or 'another version'} made, or that was made with other settings, differs without "
-            "anybody's doing: `envtrail rebuild` makes it from the evidence (keep a copy of `state.sqlite` first)"
-        )
-        return Comparison(rows=self.rows, not_compared=self.not_compared, faults=faults, notes=[note] if differences else [])
+        notes = []
+        if differences:
+            notes.append(
+                f"a state that {' and '.join(others) or 'another version'} made, or that was made with other settings, differs without "
+                "anybody's doing: `envtrail rebuild` makes it from the evidence (keep a copy of `state.sqlite` first)"
+            )
+        if restarted:
+            notes.append(
+                f"{restarted} rows say what an agent knew that had been started again, and the whole evidence says more: "
+                "`envtrail rebuild` makes them from it"
+            )
+        return Comparison(rows=self.rows, not_compared=self.not_compared, faults=faults, notes=notes)
 
 
-def _look(config: Config, layout: Layout, on_progress: OnProgress | None, *, last: int = 0) -> _Look:
-    """Derive the state and compare; with `last`, also before each of so many moments at the end, until it is the same."""
+def _still(differences: list[Difference], other: _Look) -> list[Difference]:
+    """Those that another look has seen too, with the same content of the state."""
+    seen = {difference.token for difference in other.differences}
+    return [difference for difference in differences if difference.token in seen]
+
+
+def _look(config: Config, layout: Layout, on_progress: OnProgress | None, way: Way = Way.WHOLE) -> _Look:
+    """Derive the state and compare; where the way has stops, also there, until it is the same."""
     with (
         tempfile.TemporaryDirectory(prefix="envtrail-verify-") as folder,
         closing(connect(layout.state, read_only=True)) as shown,
@@ -137,8 +140,8 @@ def _look(config: Config, layout: Layout, on_progress: OnProgress | None, *, las
             closing(State(path) if since_ms is None else SeededState(path, layout.state, since_ms)) as state,
             closing(connect(path, read_only=True)) as derived,
         ):
-            for _ in _derive(config, layout, end, state, last, versions, on_progress):
-                if last and _is_same(shown, derived, since_ms):
+            for _ in derive(config, layout, end, state, way=way, versions=versions, on_progress=on_progress):
+                if _is_same(shown, derived, since_ms):
                     return _Look(is_behind=True)
             taken_over = state.settle() if isinstance(state, SeededState) else 0
             found = list(compare_tables(shown, derived))
@@ -150,44 +153,6 @@ def _look(config: Config, layout: Layout, on_progress: OnProgress | None, *, las
                 differences=differences,
                 versions=sorted(versions),
             )
-
-
-def _derive(
-    config: Config, layout: Layout, end: End, state: State, last: int, versions: set[str], on_progress: OnProgress | None
-) -> Iterator[None]:
-    """Go through the evidence, stopping before each of so many moments at its end; collects the versions that wrote it."""
-    pipeline = make_pipeline(config, state, writer=None, world=None)
-    if isinstance(state, SeededState):
-        known = [EnvironmentSeen(time_ms=0, environment=item) for item in state.environments()]
-        pipeline.interpreter.step(None, known, now_ms=0)
-    segments: set[int] = set()
-    held: deque[Step] = deque()
-    for step in iterate_kept(layout, end):
-        held.extend(_moments(step) if last else [step])
-        while len(held) > last:
-            _replay(pipeline, held.popleft())
-        versions |= {item.version for item in step.observations if isinstance(item, AgentStarted)}
-        if step.segment not in segments:
-            segments.add(step.segment)
-            if on_progress is not None:
-                on_progress(len(segments), len(end.sealed) + len(end.parts))
-    while held:
-        yield
-        _replay(pipeline, held.popleft())
-
-
-def _replay(pipeline: Pipeline, step: Step) -> None:
-    pipeline.replay(step.segment, step.records, step.observations)
-
-
-def _moments(step: Step) -> Iterator[Step]:
-    """What was observed at one place may have been written step by step; what the kernel told of processes belongs to the records."""
-    told = [at for at, item in enumerate(step.observations, 1) if isinstance(item, (ProcessForked, ProcessExited))]
-    first = told[-1] if told else 0
-    if step.records or first:
-        yield msgspec.structs.replace(step, observations=step.observations[:first])
-    for _, group in groupby(step.observations[first:], key=lambda observation: observation.time_ms):
-        yield msgspec.structs.replace(step, records=b"", observations=list(group))
 
 
 def _is_same(shown: sqlite3.Connection, derived: sqlite3.Connection, since_ms: int | None) -> bool:
