@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from verify_lab import DAY_MS, NOW_MS, config_of, decided, make_trail, note, tol
 
 from envtrail.agent import verifying
 from envtrail.agent.build import open_trail
+from envtrail.agent.demo import play
 from envtrail.agent.importing import import_files
 from envtrail.agent.rebuild import rebuild_state
 from envtrail.agent.verifying import compare_state, verify_trail
@@ -21,6 +23,7 @@ from envtrail.config import Config
 from envtrail.model.observation import GapFound
 from envtrail.store.comparing import TABLES
 from envtrail.store.layout import Layout
+from envtrail.store.reader import iterate_steps
 from envtrail.store.seal import read_seal
 
 TESTS = Path(__file__).parents[1]
@@ -240,3 +243,26 @@ class TestDropped:
             ("gaps", True),
             ("looks", True),
         }
+
+
+def test_an_agent_that_was_started_again_in_each_segment_is_no_fault(tmp_path: Path) -> None:
+    """What it knew then is less than what the whole evidence says, and no accusation."""
+    config = config_of(tmp_path / "trail")
+    lines = b"".join(
+        step.records for step in iterate_steps(Layout(play(config_of(tmp_path), on_result=lambda _: None, pause=False)))
+    )
+    events = [
+        b"".join(group) for _, group in groupby(lines.splitlines(keepends=True), key=lambda line: line.partition(b": ")[0][-30:])
+    ]
+    size = len(events) // 9 + 1
+    for at in range(9):
+        part = tmp_path / f"audit.log.{9 - at}"
+        part.write_bytes(b"".join(events[at * size : (at + 1) * size]))
+        import_files(config, [part])
+        with open_trail(config, world=ImportedWorld()) as opened:
+            opened.writer.seal(wait=True)
+    report = verify_trail(config, is_quick=False)
+    assert told(report) == []
+    assert any("started again" in what for what in report.notes)
+    change(config, "UPDATE operations SET user = 'mallory' WHERE user = 'alice'")
+    assert {fault.field for fault in verify_trail(config, is_quick=False).faults} == {"user"}
