@@ -99,6 +99,7 @@ TOUCHED = [
     ("UPDATE redactions SET count = count + 1", "count of redactions", "count is "),
     ("UPDATE cursors SET doc = json_set(doc, '$.position.offset', 99)", "place in a source", ""),
     ("CREATE TRIGGER hide AFTER INSERT ON operations BEGIN UPDATE operations SET user = 'bob' WHERE id = new.id; END", "trigger hide", "is not the one that this version makes"),
+    ("DELETE FROM written WHERE number = 9", "1 entries of `written` are missing", ""),
     ("DROP TABLE looks", "table looks", "is not the one that this version makes"),
 ]  # fmt: skip
 
@@ -148,6 +149,14 @@ def test_a_damaged_state_is_a_fault_and_none_is_said_to_be_not_compared(config: 
     assert report.not_checked[0].startswith("the state was not compared with the evidence: there is no")
 
 
+def test_a_state_of_other_tables_is_a_fault_and_not_called_compared(config: Config) -> None:
+    change(config, "DROP TABLE looks")
+    report = verify_trail(config, is_quick=False)
+    assert told(report)
+    assert report.not_checked[0].startswith("the state was not compared")
+    assert not any("every row" in what for what in report.checked)
+
+
 def test_quick_says_that_nothing_was_compared(config: Config) -> None:
     change(config, "UPDATE findings SET level = 0")
     report = verify_trail(config, is_quick=True)
@@ -163,7 +172,9 @@ def test_an_agent_that_was_killed_before_the_state_had_its_step_is_no_fault(conf
     for name in ("-wal", "-shm"):
         (config.data_dir / f"state.sqlite{name}").unlink(missing_ok=True)
     (config.data_dir / "state.sqlite").write_bytes(before)
-    assert found(config) == []
+    report = verify_trail(config, is_quick=False)
+    assert told(report) == []
+    assert "was killed" in report.notes[0]
 
 
 def test_what_an_agent_adds_while_it_is_compared_is_no_fault_and_what_somebody_changed_is(

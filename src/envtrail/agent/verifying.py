@@ -17,7 +17,7 @@ from envtrail.config import Config
 from envtrail.errors import CannotRunError, EnvtrailError, StoreFullError
 from envtrail.model.ids import lowest_id
 from envtrail.model.times import to_rfc3339
-from envtrail.store.comparing import Difference, compare_tables, count_rows, schema_faults
+from envtrail.store.comparing import Difference, compare_tables, count_rows, feed_faults, schema_faults
 from envtrail.store.continuity import VerifyFault
 from envtrail.store.layout import Layout
 from envtrail.store.schema import connect
@@ -28,6 +28,9 @@ from envtrail.store.verify import VerifyReport, verify
 
 _SETTLE_S = 5.0
 """What an agent that runs has written of a step is in its state after this."""
+_BEHIND = (
+    "the state is as it was some moments before the end of the evidence: who wrote was killed, and takes it up at the next start"
+)
 _UNTOLD = frozenset({"operations", "operation_packages", "runs"})
 """Rows that go on over the moment at which the kept evidence begins."""
 _UNCOUNTED = frozenset({"redactions", "totals"})
@@ -72,12 +75,14 @@ def compare_state(config: Config, *, on_progress: OnProgress | None = None, sett
         return Comparison(reason=f"there is no `{layout.state.name}`: `envtrail rebuild` makes it")
     try:
         first = _look(config, layout, on_progress)
+        if first.schema:
+            return Comparison(faults=first.schema, reason="its file is not one that this version makes")
         left = first.differences
         if left and is_written(layout):
             time.sleep(settle_s)
             left = _still(left, _look(config, layout, on_progress))
         elif left and _look(config, layout, on_progress, Way.STOPPING).is_behind:
-            left = []
+            return Comparison(rows=first.rows, not_compared=first.not_compared, notes=[_BEHIND])
         lasting = _still(left, _look(config, layout, on_progress, Way.RESTARTING)) if left else []
         return first.as_comparison(lasting, restarted=len(left) - len(lasting))
     except (StoreFullError, CannotRunError):
@@ -92,12 +97,14 @@ class _Look(Struct, frozen=True, kw_only=True):
     not_compared: int = 0
     differences: list[Difference] = []
     schema: list[VerifyFault] = []
+    """Of the file as a whole: then nothing was compared."""
+    feed: list[VerifyFault] = []
     versions: list[str] = []
     is_behind: bool = False
     """The state is that of a moment shortly before the evidence's end."""
 
     def as_comparison(self, differences: list[Difference], *, restarted: int) -> Comparison:
-        faults = [*self.schema, *(fault for difference in differences for fault in difference.faults())]
+        faults = [*self.feed, *(fault for difference in differences for fault in difference.faults())]
         others = [version for version in self.versions if version != __version__]
         notes = []
         if differences:
@@ -151,6 +158,7 @@ def _look(config: Config, layout: Layout, on_progress: OnProgress | None, way: W
                 rows=count_rows(shown) - taken_over,
                 not_compared=taken_over,
                 differences=differences,
+                feed=feed_faults(shown),
                 versions=sorted(versions),
             )
 

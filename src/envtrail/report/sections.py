@@ -34,11 +34,13 @@ class Section(Struct, frozen=True, kw_only=True):
 
 # What `envtrail verify` says that it cannot prove (store/verify.py).
 _UNPROVEN = (
-    marked("that nobody wrote the whole trail again: seals are not signed yet"),
+    marked("that nobody wrote the trail, or its end, again: seals are not signed yet"),
     marked(
-        "that the newest segments were not removed together with what followed of them in the state: no anchor outside this machine yet"
+        "that the newest segments were not removed with all that tells of them, or an older copy put back: no anchor outside this machine yet"
     ),
-    marked("what the open segment held before somebody changed it together with the state: it is sealed later"),
+    marked(
+        "what the open segment held before somebody changed it with the state, or before an agent was started again: it is sealed later"
+    ),
     marked("what the evidence does not hold: a record that was never written, or was forged before it was read"),
 )
 

@@ -164,6 +164,14 @@ def schema_faults(shown: sqlite3.Connection, derived: sqlite3.Connection) -> lis
     return faults
 
 
+def feed_faults(shown: sqlite3.Connection) -> list[VerifyFault]:
+    """What was written is told to shippers and readers by `written`: no number is left out, the oldest apart."""
+    first, last, count = shown.execute("SELECT min(number), max(number), count(*) FROM written").fetchone()
+    missing = last - first + 1 - count if count else 0
+    what = f"{missing} entries of `written` are missing: what they told of was perhaps never shipped"
+    return [VerifyFault(table="written", what=what)] if missing else []
+
+
 def _merge(table: Table, shown: Iterator[tuple[Row, Row]], derived: Iterator[tuple[Row, Row]]) -> Iterator[Difference]:
     left, right = next(shown, None), next(derived, None)
     while left is not None or right is not None:

@@ -24,9 +24,9 @@ from envtrail.store.tail import End, read_end
 from envtrail.store.typed import hints_of, is_current, make_events
 
 CANNOT_PROVE = (
-    "that nobody wrote the whole trail again: seals are not signed yet",
-    "that the newest segments were not removed together with what followed of them in the state: no anchor outside this machine yet",
-    "what the open segment held before somebody changed it together with the state: it is sealed later",
+    "that nobody wrote the trail, or its end, again: seals are not signed yet",
+    "that the newest segments were not removed with all that tells of them, or an older copy put back: no anchor outside this machine yet",
+    "what the open segment held before somebody changed it with the state, or before an agent was started again: it is sealed later",
     "what the evidence does not hold: a record that was never written, or was forged before it was read",
 )
 
