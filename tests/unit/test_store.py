@@ -178,9 +178,10 @@ def test_retention_drops_whole_segments_and_leaves_the_seals(tmp_path: Path) -> 
     writer = TrailWriter(config_for(tmp_path, **{"store.retention_days": 400}), [])
     assert writer.retain(newest_ms + year_ms) == []
     gaps = writer.retain(newest_ms + 2 * year_ms)
+    writer.append(b"", [GapFound(time_ms=1, gap=found) for found in gaps])
     writer.close()
     assert [found.cause for found in gaps] == [GapCause.RETENTION] * 3
-    assert contents(tmp_path) == (b"", [])
+    assert contents(tmp_path) == (b"", ["retention-1", "retention-2", "retention-3"])
     report = verify(Layout(tmp_path))
     assert (report.faults, report.dropped) == ([], 3)
 

@@ -19,6 +19,7 @@ from envtrail.store.layout import Layout
 from envtrail.store.reader import iterate_steps
 from envtrail.store.state import State
 from envtrail.store.typed import repair_events
+from envtrail.store.writer import TrailWriter
 
 _PAUSE_S = 0.4
 
@@ -48,8 +49,11 @@ def play(config: Config, *, on_result: Callable[[Result], None], pause: bool) ->
     for step in iterate_steps(layout):
         pipeline.replay(step.segment, step.records, step.observations)
     state.close()
+    names = hints(config.names("interpret.ai_agents"))
     for number in layout.numbers():
-        repair_events(layout, number, hints(config.names("interpret.ai_agents")))
+        repair_events(layout, number, names)
+    # Who writes a trail leaves an open segment behind, which tells that no sealed one is missing.
+    TrailWriter(config.replaced("demo", data_dir=str(folder)), names).close()
     return folder
 
 

@@ -30,7 +30,10 @@ class Verified(Struct, frozen=True, kw_only=True):
     """`as written`, `faults` or `not verified`; what was not looked at is never called sound."""
     segments: int = 0
     records: int = 0
+    rows: int = 0
+    """Of what is shown, that were compared with the evidence; 0: it was not."""
     faults: list[str] = []
+    not_checked: list[str] = []
     reason: str | None = None
     """Why it was not verified."""
     cannot_prove: list[str] = []

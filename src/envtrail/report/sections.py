@@ -34,8 +34,14 @@ class Section(Struct, frozen=True, kw_only=True):
 
 # What `envtrail verify` says that it cannot prove (store/verify.py).
 _UNPROVEN = (
-    marked("deletion of the newest segments together with the state: no anchor outside this machine yet"),
-    marked("the open segment: it is sealed later"),
+    marked("that nobody wrote the trail, or its end, again: seals are not signed yet"),
+    marked(
+        "that the newest segments were not removed with all that tells of them, or an older copy put back: no anchor outside this machine yet"
+    ),
+    marked(
+        "what the open segment held before somebody changed it with the state, or before an agent was started again: it is sealed later"
+    ),
+    marked("what the evidence does not hold: a record that was never written, or was forged before it was read"),
 )
 
 # Words of documents that are shown as they are: marked so that each has a translation.
@@ -142,9 +148,12 @@ def _verified(report: Report, _: Translate) -> Section:
     elif found.faults:
         note = _("The trail is not as it was written.")
     else:
-        note = _("{segments} sealed segments with {records} records are as they were written.").format(
+        note = _("No fault was found: {segments} sealed segments and their {records} records were checked.").format(
             segments=found.segments, records=found.records
         )
+    if found.state != "not verified":
+        compared = _("{rows} rows of what is shown were compared with the evidence.").format(rows=found.rows)
+        note += " " + (compared if found.rows else _("What is shown was not compared with the evidence."))
     return Section(
         name="verified",
         title=_("Is the trail as it was written?"),
@@ -152,6 +161,7 @@ def _verified(report: Report, _: Translate) -> Section:
         columns=[_("What"), _("Detail")],
         rows=[
             *([_("fault"), text] for text in found.faults),
+            *([_("not checked"), text] for text in found.not_checked),
             *([_("cannot be proven here"), _(text)] for text in found.cannot_prove),
         ],
         empty="",

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from envtrail.errors import StoreFullError
 from envtrail.model.observation import Carried, Entry, Observation, decode_entry, encode_entry
@@ -31,6 +31,8 @@ class HotHeader(Struct, frozen=True, kw_only=True):
     node: str
     hints: list[tuple[str, list[str]]]
     """What the core looked for when it was recorded: the same events come out again."""
+    previous: str | UnsetType = UNSET
+    """Hash of the seal before it. Unset while that is being made, and in a segment that the first version opened."""
 
 
 decode_header = msgspec.json.Decoder(HotHeader).decode
@@ -146,9 +148,12 @@ class HotSegment:
             os.close(self._observations)
 
 
-def new_header(number: int, first_entry: int, node: str, hints: list[tuple[str, list[str]]]) -> HotHeader:
+def new_header(
+    number: int, first_entry: int, node: str, hints: list[tuple[str, list[str]]], previous: str | UnsetType = UNSET
+) -> HotHeader:
     """A header for now."""
-    return HotHeader(number=number, first_entry=first_entry, created_ms=int(time.time() * 1000), node=node, hints=hints)
+    created_ms = int(time.time() * 1000)
+    return HotHeader(number=number, first_entry=first_entry, created_ms=created_ms, node=node, hints=hints, previous=previous)
 
 
 def read_header(folder: Path) -> HotHeader | None:
@@ -163,16 +168,21 @@ def read_header(folder: Path) -> HotHeader | None:
         return None
 
 
+def write_header(folder: Path, header: HotHeader) -> None:
+    """Put a header into its folder, in place of one that is there."""
+    path = folder / HEADER
+    part = path.with_suffix(".part")
+    part.write_bytes(msgspec.json.encode(header))
+    part.replace(path)
+
+
 def _begin(folder: Path, fresh: HotHeader) -> HotHeader:
     """The header that is there, else this one."""
     with suppress(msgspec.DecodeError):
         found = read_header(folder)
         if found is not None:
             return found
-    path = folder / HEADER
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.encode(fresh))
-    part.replace(path)
+    write_header(folder, fresh)
     return fresh
 
 

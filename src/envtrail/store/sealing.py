@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import UNSET
 
 from envtrail.core import merkle_root
 from envtrail.model.observation import decode_entry
-from envtrail.store.hot import HotHeader, decode_header
+from envtrail.store.hot import HotHeader, decode_header, read_header, write_header
 from envtrail.store.layout import EVENTS, HEADER, OBSERVATIONS, RECORDS, ZST, ZSTD_LEVEL, Layout, sync_folder
 from envtrail.store.parse import parse_segment
 from envtrail.store.reader import read_file, whole_lines
@@ -34,10 +37,20 @@ def seal_folder(layout: Layout, source: Path) -> Seal:
             raise
         part.rename(target)
         sync_folder(layout.segments)
+    seal = read_seal(target)
+    _link(layout.hot, seal)
     # Renamed before it is taken apart: a crash in between leaves nothing that looks like a segment.
     source.rename(layout.sealed)
     shutil.rmtree(layout.sealed)
-    return read_seal(target)
+    return seal
+
+
+def _link(folder: Path, seal: Seal) -> None:
+    """The segment that was opened after it holds the hash of its seal, as soon as there is one. What it holds already stays."""
+    with suppress(msgspec.DecodeError):
+        header = read_header(folder)
+        if header is not None and header.number == seal.number + 1 and header.previous is UNSET:
+            write_header(folder, msgspec.structs.replace(header, previous=seal.hash))
 
 
 def _build(layout: Layout, source: Path, header: HotHeader, part: Path) -> None:

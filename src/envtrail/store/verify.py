@@ -1,12 +1,11 @@
-"""Is the trail as it was written? Every byte against the seals, every seal against the one before.
+"""Is the trail as it was written? Every byte against the seals, every seal against the one before, to the open segment.
 
-What this cannot prove: that the newest segments were not deleted together with everything that knew of them, and what the open segment
-held before it is sealed. Both need an anchor outside this machine.
+Seals are not signed yet, and nothing outside this machine knows of them: `CANNOT_PROVE` says what follows from that.
+What is shown (state.sqlite) is compared with the evidence in `agent/verifying.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,22 +16,19 @@ from msgspec import Struct
 
 from envtrail.core import merkle_root
 from envtrail.errors import DamagedStoreError
-from envtrail.store.layout import EVENTS, OBSERVATIONS, RECORDS, ZST, Layout
+from envtrail.store.continuity import VerifyFault, check_dropped, check_tail, read_entries
+from envtrail.store.layout import EVENTS, OBSERVATIONS, RECORDS, SEAL, Layout
 from envtrail.store.reader import read_file
-from envtrail.store.seal import GENESIS, Part, Seal, read_seal
+from envtrail.store.seal import GENESIS, Part, Seal, file_digest, read_seal
+from envtrail.store.tail import End, read_end
 from envtrail.store.typed import hints_of, is_current, make_events
 
 CANNOT_PROVE = (
-    "deletion of the newest segments together with the state: no anchor outside this machine yet",
-    "the open segment: it is sealed later",
+    "that nobody wrote the trail, or its end, again: seals are not signed yet",
+    "that the newest segments were not removed with all that tells of them, or an older copy put back: no anchor outside this machine yet",
+    "what the open segment held before somebody changed it with the state, or before an agent was started again: it is sealed later",
+    "what the evidence does not hold: a record that was never written, or was forged before it was read",
 )
-
-
-class VerifyFault(Struct, frozen=True, kw_only=True):
-    """Something that is not as it was sealed."""
-
-    segment: int
-    what: str
 
 
 class VerifyReport(Struct, frozen=True, kw_only=True):
@@ -40,19 +36,31 @@ class VerifyReport(Struct, frozen=True, kw_only=True):
 
     segments: int
     dropped: int
-    """Segments whose evidence retention has dropped; their seals were checked."""
+    """Segments whose evidence is not there; their seals were checked."""
     records: int
     faults: list[VerifyFault]
+    checked: list[str]
+    not_checked: list[str]
     cannot_prove: list[str]
+    rows: int = 0
+    """Of the state that were compared with the evidence."""
+    notes: list[str] = []
 
 
 def verify(layout: Layout, *, on_progress: Callable[[int, int], None] | None = None) -> VerifyReport:
-    """Check all sealed segments, reporting every fault."""
-    numbers = layout.numbers()
+    """Check all segments, reporting every fault."""
     faults: list[VerifyFault] = []
-    dropped = records = 0
+    try:
+        end = read_end(layout)
+    except DamagedStoreError as fault:
+        faults.append(VerifyFault(what=fault.message))
+        end = End(sealed=layout.numbers(), sealing=None, hot=None)
+    dropped: list[int] = []
+    kept: list[int] = []
+    retained: set[int] = set()
+    records = 0
     previous: Seal | None = None
-    for done, number in enumerate(numbers):
+    for done, number in enumerate(end.sealed):
         folder = layout.segment(number)
         expected = previous.number + 1 if previous else 1
         if number != expected:
@@ -63,22 +71,42 @@ def verify(layout: Layout, *, on_progress: Callable[[int, int], None] | None = N
             faults.append(VerifyFault(segment=number, what=f"seal.json cannot be read: {fault}"))
             continue
         faults += _check_link(number, seal, previous)
-        if (folder / (RECORDS + ZST)).exists():
-            faults += _check_evidence(folder, seal)
-            faults += _check_events(layout, number)
+        if _has_evidence(folder):
+            found, entries = _check_evidence(folder, seal)
+            faults += [*found, *_check_events(layout, number)]
+            retained |= entries
+            kept.append(number)
             records += seal.records.lines
         else:
-            dropped += 1
+            dropped.append(number)
         previous = seal
         if on_progress:
-            on_progress(done + 1, len(numbers))
+            on_progress(done + 1, len(end.sealed))
+    tail = check_tail(end, previous)
+    faults += [*tail.faults, *check_dropped(dropped, kept, retained | tail.retained)]
     return VerifyReport(
-        segments=len(numbers),
-        dropped=dropped,
-        records=records,
+        segments=len(end.sealed),
+        dropped=len(dropped),
+        records=records + tail.records,
         faults=faults,
+        checked=_checked(len(kept), len(dropped), len(end.parts)),
+        not_checked=[*tail.not_checked, *([f"the evidence of {len(dropped)} segments: dropped"] if dropped else [])],
         cannot_prove=list(CANNOT_PROVE),
     )
+
+
+def _checked(kept: int, dropped: int, unsealed: int) -> list[str]:
+    return [
+        f"each seal against the one before: {kept + dropped}",
+        f"every byte of the sealed segments against its seal, and their typed events against their records: {kept}",
+        f"that observations are numbered without holes, to the end of the open segment, and that it follows the newest seal: {unsealed}",
+        f"that no evidence is missing but what retention dropped, oldest first: {dropped}",
+    ]
+
+
+def _has_evidence(folder: Path) -> bool:
+    """Whether any of it is there: what is there in part was not dropped."""
+    return any(path.name != SEAL for path in folder.iterdir())
 
 
 def _check_link(number: int, seal: Seal, previous: Seal | None) -> list[VerifyFault]:
@@ -88,11 +116,17 @@ def _check_link(number: int, seal: Seal, previous: Seal | None) -> list[VerifyFa
     link = previous.hash if previous else GENESIS
     if seal.previous != link and (previous is not None or number == 1):
         faults.append(VerifyFault(segment=number, what="the chain is broken: it does not follow the segment before it"))
+    entry = previous.first_entry + previous.entries if previous else 1
+    if seal.first_entry != entry and (previous is not None or number == 1):
+        what = f"it begins with observation {seal.first_entry}, and {entry} follows the segment before it"
+        faults.append(VerifyFault(segment=number, what=what))
     return faults
 
 
-def _check_evidence(folder: Path, seal: Seal) -> list[VerifyFault]:
+def _check_evidence(folder: Path, seal: Seal) -> tuple[list[VerifyFault], set[int]]:
+    """The evidence of a segment; with what the loss ledger says here of segments before."""
     faults = []
+    retained: set[int] = set()
     for name, part in ((RECORDS, seal.records), (OBSERVATIONS, seal.observations)):
         try:
             data = read_file(folder, name)
@@ -101,15 +135,23 @@ def _check_evidence(folder: Path, seal: Seal) -> list[VerifyFault]:
             continue
         if not _is_whole(data, part):
             faults.append(VerifyFault(segment=seal.number, what=f"{name} is not what was sealed"))
+        if name == OBSERVATIONS:
+            entries = read_entries(seal.number, data, first=seal.first_entry, records_bytes=seal.records.bytes)
+            faults += entries.faults
+            retained = entries.retained
+            if entries.count != seal.entries:
+                faults.append(
+                    VerifyFault(segment=seal.number, what=f"{entries.count} observations, and {seal.entries} were sealed")
+                )
     for name in sorted(seal.files):
         try:
-            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            found = file_digest(folder / name)
         except OSError as fault:
             faults.append(VerifyFault(segment=seal.number, what=f"{name} cannot be read: {fault.strerror}"))
             continue
         if found != seal.files[name]:
             faults.append(VerifyFault(segment=seal.number, what=f"{name} is not what was sealed"))
-    return faults
+    return faults, retained
 
 
 def _check_events(layout: Layout, number: int) -> list[VerifyFault]:

@@ -8,13 +8,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec import UNSET, UnsetType
+
 from envtrail.config import Config
 from envtrail.errors import StoreError, StoreFullError
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.observation import Observation
 from envtrail.store.hot import HotSegment, new_header
 from envtrail.store.layout import RECORDS, Layout, translate, writer_lock
-from envtrail.store.seal import Seal, read_seal
+from envtrail.store.seal import GENESIS, Seal, read_seal
 from envtrail.store.sealing import seal_folder
 
 
@@ -41,7 +43,7 @@ class TrailWriter:
         shutil.rmtree(self.layout.sealed, ignore_errors=True)
         if self.layout.sealing.exists():
             self._seal_folder()
-        self._hot = self._open(self.layout.hot, *self._next_numbers())
+        self._hot = self._open(self.layout.hot, *self._following())
         self.carry: Callable[[], list[Observation]] = list
         """What a new segment begins with, so that it can be read without those before it."""
         self.torn_bytes = self._hot.torn_bytes
@@ -137,17 +139,17 @@ class TrailWriter:
         before, self._hot = self._hot, following
         before.close()
 
-    def _open(self, folder: Path, number: int, first_entry: int) -> HotSegment:
-        header = new_header(number, first_entry, self._config.node, self._hints)
+    def _open(self, folder: Path, number: int, first_entry: int, previous: str | UnsetType = UNSET) -> HotSegment:
+        header = new_header(number, first_entry, self._config.node, self._hints, previous)
         return HotSegment(folder, header, min_free_bytes=self._config.number("store.min_free_bytes"))
 
-    def _next_numbers(self) -> tuple[int, int]:
-        """The number after the newest sealed segment, and the entry after its last."""
+    def _following(self) -> tuple[int, int, str]:
+        """The number after the newest sealed segment, the entry after its last, and the hash of its seal."""
         numbers = self.layout.numbers()
         if not numbers:
-            return 1, 1
+            return 1, 1, GENESIS
         seal = read_seal(self.layout.segment(numbers[-1]))
-        return seal.number + 1, seal.first_entry + seal.entries
+        return seal.number + 1, seal.first_entry + seal.entries, seal.hash
 
 
 def retain(layout: Layout, config: Config, now_ms: int) -> list[Gap]:

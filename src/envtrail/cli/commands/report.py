@@ -74,8 +74,8 @@ def command(
 
 def _verify(context: Context, *, wanted: bool) -> Verified:
     """The trail itself: a part that could not be looked at is never called sound."""
+    from envtrail.agent.verifying import verify_trail
     from envtrail.store.layout import Layout
-    from envtrail.store.verify import verify
 
     if not wanted:
         return Verified(state="not verified", reason="--no-verify")
@@ -84,14 +84,16 @@ def _verify(context: Context, *, wanted: bool) -> Verified:
         if not layout.exists():
             return Verified(state="not verified", reason="only who may read the trail's own folder can verify it")
         with context.progress("verifying") as on_progress:
-            found = verify(layout, on_progress=on_progress)
+            found = verify_trail(context.config, is_quick=False, on_progress=on_progress)
     except (EnvtrailError, OSError) as fault:
         return Verified(state="not verified", reason=str(fault))
     return Verified(
         state="faults" if found.faults else "as written",
         segments=found.segments,
         records=found.records,
-        faults=[f"segment {fault.segment}: {fault.what}" for fault in found.faults],
+        rows=found.rows,
+        faults=[fault.text for fault in found.faults],
+        not_checked=found.not_checked,
         cannot_prove=found.cannot_prove,
     )
 
