@@ -4,6 +4,7 @@ mod added;
 mod address;
 mod arguments;
 mod kind;
+mod opened;
 mod places;
 mod records;
 mod user;

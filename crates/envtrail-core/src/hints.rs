@@ -70,6 +70,17 @@ impl Hints {
         }
     }
 
+    /// The hint of a process by what it is called now.
+    pub fn of_words(&self, exe: &str, argv: &[String]) -> Option<u16> {
+        let mut event = Event::default();
+        for argument in argv {
+            event.argv.push(argument.as_bytes());
+        }
+        event.text.extend_from_slice(exe.as_bytes());
+        event.exe = Some((0, exe.len()));
+        self.of_exec(&event)
+    }
+
     fn of_exec(&self, event: &Event) -> Option<u16> {
         let exe = base_name(event.slice(event.exe).unwrap_or_default());
         let first = base_name(event.argv.get(0).unwrap_or_default());
