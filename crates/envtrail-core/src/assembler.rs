@@ -15,9 +15,8 @@ pub use places::image_id;
 use crate::batch::{Columns, Facts};
 use crate::builders::Word;
 use crate::coalesce::{Coalescer, Counters, Gathered};
-use crate::event::{Event, Key, Kind};
+use crate::event::{Event, Key};
 use crate::fault::{Fault, FaultKind};
-use crate::file_events::{note_files, Source};
 use crate::files::{FileGroup, FileGroups, Roots};
 use crate::gaps::{SerialGap, SerialWatch};
 use crate::hints::Hints;
@@ -296,9 +295,7 @@ impl Assembler {
             .of_node(gathered.key.node, name, &self.options.node);
         let (place, told) = place_of(table, event, salt, self.segment, hint);
         self.process_events.extend(told);
-        if event.kind == Kind::File {
-            self.note_files(&gathered, place.image);
-        }
+        self.note_files(&gathered, place.image);
         let event = &self.event;
         let missing = event.missing | if gathered.truncated { 2 } else { 0 };
         if missing == 0 {
@@ -332,20 +329,6 @@ impl Assembler {
         };
         self.columns.push(event, &facts);
         self.coalescer.recycle(gathered);
-    }
-
-    /// What a file event changed: below the roots where it is of here and now, else wherever its paths show an environment.
-    fn note_files(&mut self, gathered: &Gathered, image: Option<u64>) {
-        let source = Source {
-            bytes: &gathered.bytes,
-            records: &gathered.records,
-            segment: self.segment,
-        };
-        if !self.tables.is_here(gathered.key.node) {
-            self.note_log_files(gathered.key, &source, image);
-        } else if !self.roots.is_empty() {
-            note_files(&self.roots, &mut self.files, &self.event, &source);
-        }
     }
 
     /// Where an event's records lie: among those given out by this drain, or among those read again since the beginning.

@@ -6,6 +6,9 @@ use crate::files::{is_bytecode, Change, EventPlace, FileGroups, Roots, What, Who
 /// The kernel records so many bytes of a title (MAX_PROCTITLE_AUDIT_LEN), and leaves out zeros at its end.
 const MOST_TITLE: usize = 127;
 
+/// TASK_COMM_LEN, without the zero at its end.
+const MOST_COMM: usize = 15;
+
 /// The records of an event, where they are.
 pub struct Source<'a> {
     pub bytes: &'a [u8],
@@ -87,6 +90,7 @@ pub(crate) fn who_of(event: &Event) -> Who {
             .map(|bytes| crate::text::printable(bytes).into_owned())
     };
     let title = event.slice(event.proctitle).unwrap_or_default();
+    let title = if is_own(event, title) { title } else { b"" };
     let words = title.split(|byte| *byte == 0);
     let argv = words.map(|word| crate::text::printable(word).into_owned());
     let name = |field: &&((usize, usize), (usize, usize))| {
@@ -109,4 +113,17 @@ pub(crate) fn who_of(event: &Event) -> Who {
             .filter_map(|(key, value)| Some((text(Some(*key))?, text(Some(*value))?)))
             .collect(),
     }
+}
+
+/// Whether a title can be of the program that runs now: the kernel keeps what a task was called at its first record, also through an
+/// exec (`audit_log_proctitle()` in kernel/auditsc.c).
+fn is_own(event: &Event, title: &[u8]) -> bool {
+    let comm = event.slice(event.comm).unwrap_or_default();
+    let is_comm = |word: &[u8]| {
+        let base = word.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        !comm.is_empty() && base.get(..base.len().min(MOST_COMM)) == Some(comm)
+    };
+    let mut words = title.split(|byte| *byte == 0);
+    let (first, second) = (words.next().unwrap_or_default(), words.next());
+    is_comm(first) || second.is_some_and(is_comm)
 }

@@ -5,11 +5,15 @@ use crate::event::Event;
 use crate::file_events::{items_of, who_of, Source};
 use crate::files::{Change, FileGroup, FileGroups, What};
 use crate::log_places::LogPlaces;
+use rustc_hash::FxHashMap;
 
 /// A process's changes of one environment are one thing as long as they follow each other within this time.
 const REST_MS: u64 = 3_000;
 /// But no longer than this.
 const MOST_MS: u64 = 600_000;
+/// Of command lines that are remembered of a machine, twice.
+const MAX_WORDS_BYTES: usize = 8 << 20;
+const MIN_WORDS_BYTES: usize = 64;
 const FOLDER: u32 = 0o040_000;
 const FILE_TYPE: u32 = 0o170_000;
 
@@ -22,6 +26,7 @@ struct NodeFiles {
     due_ms: u64,
     /// When the newest of its changes was read (wall clock; 0 in an import).
     read_ms: u64,
+    words: Words,
 }
 
 /// What is being gathered, by the coalescer's number of the machine.
@@ -109,6 +114,18 @@ impl LogFiles {
         }
     }
 
+    /// Remember what an image of a machine was started with.
+    pub fn note_exec(&mut self, node: u32, image: u64, event: &Event) {
+        let words = event.argv.iter().map(crate::text::printable);
+        let words = words.map(|word| word.into_owned()).collect();
+        self.at(node).words.add(image, words);
+    }
+
+    /// What an image of a machine was started with, where that was not long ago.
+    pub fn words_of(&self, node: u32, image: u64) -> Option<&Vec<String>> {
+        self.nodes.get(node as usize)?.words.get(image)
+    }
+
     /// What an environment of a machine is, as far as paths have shown it.
     pub fn kind_of(&self, node: u32, group: &FileGroup) -> &'static str {
         let files = self.nodes.get(node as usize);
@@ -135,6 +152,29 @@ impl LogFiles {
         }
         #[allow(clippy::indexing_slicing)] // It was made large enough.
         &mut self.nodes[at]
+    }
+}
+
+/// The command lines of the newest images.
+#[derive(Default)]
+struct Words {
+    newest: FxHashMap<u64, Vec<String>>,
+    before: FxHashMap<u64, Vec<String>>,
+    bytes: usize,
+}
+
+impl Words {
+    fn add(&mut self, image: u64, words: Vec<String>) {
+        self.bytes += words.iter().map(String::len).sum::<usize>() + MIN_WORDS_BYTES;
+        if self.bytes > MAX_WORDS_BYTES {
+            self.bytes = 0;
+            self.before = std::mem::take(&mut self.newest);
+        }
+        self.newest.insert(image, words);
+    }
+
+    fn get(&self, image: u64) -> Option<&Vec<String>> {
+        self.newest.get(&image).or_else(|| self.before.get(&image))
     }
 }
 

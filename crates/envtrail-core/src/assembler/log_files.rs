@@ -1,15 +1,36 @@
 //! Changes of files that a log tells of: who made them, as the process table knows it when they have come to rest.
 
 use super::{name_of, Assembler};
-use crate::event::Key;
-use crate::file_events::Source;
+use crate::coalesce::Gathered;
+use crate::event::{Key, Kind};
+use crate::file_events::{note_files, Source};
 use crate::files::{EventPlace, FileGroup, Recorded};
 use crate::process::{Image, ProcessTable};
 
 impl Assembler {
+    /// What an event changed: below the roots where it is of here and now, else wherever its paths show an environment.
+    pub(super) fn note_files(&mut self, gathered: &Gathered, image: Option<u64>) {
+        let is_here = self.tables.is_here(gathered.key.node);
+        let source = Source {
+            bytes: &gathered.bytes,
+            records: &gathered.records,
+            segment: self.segment,
+        };
+        match image.filter(|_| self.event.kind == Kind::Exec) {
+            Some(image) if !is_here && !self.coalescer.is_reread() => {
+                self.log_files
+                    .note_exec(gathered.key.node, image, &self.event);
+            }
+            _ if !self.event.is_of_files() => {}
+            _ if !is_here => self.note_log_files(gathered.key, &source, image),
+            _ if self.roots.is_empty() => {}
+            _ => note_files(&self.roots, &mut self.files, &self.event, &source),
+        }
+    }
+
     /// Note what a file event changed. Where its process was not seen to begin, its parent's image is what runs in it: a shell's own
     /// redirection.
-    pub(super) fn note_log_files(&mut self, key: Key, source: &Source<'_>, image: Option<u64>) {
+    fn note_log_files(&mut self, key: Key, source: &Source<'_>, image: Option<u64>) {
         self.log_files.learn(key.node, &self.event);
         if self.coalescer.is_reread() {
             // What was made of them then is read again too.
@@ -51,6 +72,11 @@ impl Assembler {
                 group.who.argv.as_deref().unwrap_or_default(),
             ),
         };
+        let words = first.and_then(|image| self.log_files.words_of(node, image.id));
+        if let Some(words) = words {
+            // Of a fork too: it has its parent's.
+            (group.who.argv, group.who.is_argv_cut) = (Some(words.clone()), false);
+        }
         group.recorded = Some(Recorded {
             node: name_of(node, &self.coalescer, &self.options).into_owned(),
             kind: self.log_files.kind_of(node, &group),
