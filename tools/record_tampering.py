@@ -81,9 +81,7 @@ def prepare(work: Path) -> None:
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", str(VENV)], check=True)
     (ML / "conda-meta").mkdir()
     (ML / "conda-meta/history").touch()
-    Path("/home/alice/cell.py").write_text(
-        f"from pip._internal.cli.main import main\nmain('install -q {FROM} twig'.split())\n"
-    )
+    Path("/home/alice/cell.py").write_text(f"from pip._internal.cli.main import main\nmain('install -q {FROM} twig'.split())\n")
     subprocess.run(["chown", "-R", f"{UID}:{UID}", "/opt/conda/envs", "/home/alice"], check=True)
 
 
@@ -127,9 +125,11 @@ def keep(log: Path, out: Path) -> None:
 def imported(work: Path, log: Path) -> list[dict[str, object]]:
     """What an import of the log tells."""
     environment = {**os.environ, "ENVTRAIL_DATA_DIR": str(work / "imported"), "ENVTRAIL_NODE": "testhost"}
-    ask: Callable[..., str] = lambda *words: subprocess.run(  # noqa: E731
-        [sys.executable, "-m", "envtrail", *words], env=environment, check=True, capture_output=True, text=True
-    ).stdout
+    ask: Callable[..., str] = lambda *words: (
+        subprocess.run(  # noqa: E731
+            [sys.executable, "-m", "envtrail", *words], env=environment, check=True, capture_output=True, text=True
+        ).stdout
+    )
     ask("import", str(log))
     return [json.loads(line) for line in ask("log", "--json", "--reverse").splitlines()]
 

@@ -104,12 +104,13 @@ class FileChanges:
 
     def tell_recorded(self, groups: Iterable[FileGroup]) -> list[FilesChanged]:
         """What a log tells, explained by no operation: its groups are at rest, and nothing of them can be asked."""
-        told = ((group, group.recorded) for group in groups)
-        return [
+        told = [(group, group.recorded) for group in groups]
+        changed = [
             _observe_recorded(group, recorded)
             for group, recorded in told
             if recorded is not None and self._interpreter.owner_of(recorded.images, group.time_ms) is None
         ]
+        return [one for one in changed if not _is_nothing(one.files)]
 
     def is_busy(self, prefix: str) -> bool:
         """Whether changes of this environment are held: what is read there now has no author yet."""
