@@ -42,6 +42,15 @@ class Image:
     hint: str | None
     uid: int
     ses: int
+    segment: int = 1
+
+    @property
+    def time_ms(self) -> int:
+        return self.image >> 20
+
+    @property
+    def serial(self) -> int:
+        return self.image & 0xFFFFF
 
 
 class PerNode:
@@ -75,7 +84,7 @@ class Fleet:
         self.interpreter = Interpreter(node=HERE, lineage=self.table)
         self.now_ms, self.serial = BASE_S * 1000, 0
         self.given: list[Emission] = []
-        monkeypatch.setattr("envtrail.interpret.interpreter.interesting_rows", lambda rows, _: rows)
+        monkeypatch.setattr("envtrail.interpret.interpreter.interesting_rows", lambda rows, *_: rows)
 
     def rows(self, rows: list[Any]) -> list[Emission]:
         batch = _Rows(rows)
@@ -140,7 +149,7 @@ class _Rows(list[Any]):
 def _row(**known: Any) -> dict[str, Any]:
     columns = pa.schema(event_schema()).names
     assert known.keys() <= {*columns}
-    return dict.fromkeys(columns) | {"fields": {}} | known
+    return dict.fromkeys(columns) | {"fields": {}, "segment": 1} | known
 
 
 def wished(emissions: list[Emission]) -> list[Emission]:

@@ -1,6 +1,7 @@
 //! The whole way: bytes in, batches out.
 
 mod known;
+mod log_files;
 mod options;
 mod places;
 mod processes;
@@ -14,12 +15,12 @@ pub use places::image_id;
 use crate::batch::{Columns, Facts};
 use crate::builders::Word;
 use crate::coalesce::{Coalescer, Counters, Gathered};
-use crate::event::{Event, Key, Kind};
+use crate::event::{Event, Key};
 use crate::fault::{Fault, FaultKind};
-use crate::file_events::note_files;
 use crate::files::{FileGroup, FileGroups, Roots};
 use crate::gaps::{SerialGap, SerialWatch};
 use crate::hints::Hints;
+use crate::log_files::LogFiles;
 use crate::parse::is_daemon_line;
 use crate::process::ProcessEvent;
 use crate::redact::Counts;
@@ -43,7 +44,7 @@ pub struct Batch {
     pub processes: Vec<ProcessEvent>,
     pub faults: Vec<Fault>,
     pub redactions: Counts,
-    /// Changes below the roots, as the records told them.
+    /// Changes of environments, as the records told them.
     pub files: Vec<FileGroup>,
 }
 
@@ -60,6 +61,10 @@ pub struct Assembler {
     columns: Columns,
     roots: Roots,
     files: FileGroups,
+    log_files: LogFiles,
+    told_files: Vec<FileGroup>,
+    /// In which the records that are given out next will lie.
+    segment: u64,
     type_names: TypeNames,
     renames: u32,
     event: Event,
@@ -90,6 +95,9 @@ impl Assembler {
             columns: Columns::default(),
             roots: Roots::default(),
             files: FileGroups::default(),
+            log_files: LogFiles::default(),
+            told_files: Vec::new(),
+            segment: 0,
             type_names: TypeNames::default(),
             renames: 0,
             event: Event::default(),
@@ -158,6 +166,7 @@ impl Assembler {
         self.coalescer.tick(now_ms, &mut ended);
         self.serials.tick(now_ms, self.options.limits.timeout_ms);
         self.emit(ended);
+        self.release_quiet(Some(now_ms));
     }
 
     /// Nothing more will come: let everything in flight go.
@@ -170,6 +179,7 @@ impl Assembler {
         self.coalescer.flush(&mut ended);
         self.emit(ended);
         self.apply(self.waiting.len());
+        self.release_quiet(None);
     }
 
     /// Hand out what has ended since the last drain.
@@ -187,7 +197,11 @@ impl Assembler {
             processes: std::mem::take(&mut self.process_events),
             faults: std::mem::take(&mut self.faults),
             redactions: std::mem::take(&mut self.redactions),
-            files: self.files.take(),
+            files: {
+                let mut files = std::mem::take(&mut self.told_files);
+                files.extend(self.files.take());
+                files
+            },
         })
     }
 
@@ -275,17 +289,17 @@ impl Assembler {
             }
         }
         let offset = self.keep_records(&gathered);
-        let event = &mut self.event;
-        if event.kind == Kind::File && !self.roots.is_empty() {
-            note_files(&self.roots, &mut self.files, event);
-        }
+        self.release_ripe(gathered.key);
+        let event = &self.event;
         let hint = self.hints.of(event);
         let name = self.coalescer.node(gathered.key.node);
         let (table, salt) = self
             .tables
             .of_node(gathered.key.node, name, &self.options.node);
-        let (place, told) = place_of(table, event, salt, hint);
+        let (place, told) = place_of(table, event, salt, self.segment, hint);
         self.process_events.extend(told);
+        self.note_files(&gathered, place.image);
+        let event = &self.event;
         let missing = event.missing | if gathered.truncated { 2 } else { 0 };
         if missing == 0 {
             self.complete += 1;

@@ -5,6 +5,7 @@ mod address;
 mod arguments;
 mod fast;
 mod kind;
+mod opened;
 mod places;
 mod records;
 mod user;
@@ -163,6 +164,15 @@ impl Event {
     pub fn slice(&self, range: Range) -> Option<&[u8]> {
         let (start, end) = range?;
         self.text.get(start..end)
+    }
+
+    /// Whether it tells of files. A system call that removes a watched folder also says so of the rule, and SELinux may have a word
+    /// on one: such an event is of another kind, and tells of files as well.
+    pub fn is_of_files(&self) -> bool {
+        self.kind == Kind::File
+            || (self.syscall.is_some()
+                && !self.paths.is_empty()
+                && !matches!(self.kind, Kind::Exec | Kind::Exit))
     }
 
     /// Whether a closer look for secrets is worth it. A title that repeats the arguments is passed over: they are looked at.

@@ -1,11 +1,8 @@
 //! Changes of files below watched folders, gathered by the process that made them: one value a process and folder, not one a file.
 
-use rustc_hash::FxHashMap;
+mod groups;
 
-/// Distinct files named in a group; what comes after is only counted.
-pub const MAX_FILES: usize = 1000;
-/// Groups between two reads; what comes after is only counted as lost.
-const MAX_GROUPS: usize = 4096;
+pub use groups::{Change, FileGroups, MAX_FILES};
 
 /// What happened to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +32,39 @@ pub struct Who {
     pub exe: Option<String>,
     pub comm: Option<String>,
     pub argv: Option<Vec<String>>,
+    /// Its end is not known: the kernel records a part of it.
+    pub is_argv_cut: bool,
     pub ppid: Option<u32>,
     pub uid: Option<u32>,
     pub auid: Option<u32>,
     pub ses: Option<u32>,
     pub started_ms: Option<u64>,
+    /// What auditd wrote of its uids (`AUID`, `UID`).
+    pub names: Vec<(String, String)>,
+}
+
+/// Where the records of an event are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventPlace {
+    pub segment: u64,
+    pub time_ms: u64,
+    pub serial: u64,
+}
+
+/// What a log says by itself of a group: nothing can be asked, as it is of another time or of another machine.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    pub node: String,
+    /// Of the environment, as far as paths show it.
+    pub kind: &'static str,
+    /// The image that ran in the process and those above it, nearest first.
+    pub images: Vec<u64>,
+    /// Which tool's name that image carries; where it is not known, the title of the process.
+    pub hint: Option<String>,
+    /// The exec of that image.
+    pub exec: Option<EventPlace>,
+    /// When its process ended, and how: exit code, signal.
+    pub end: Option<(u64, Option<i32>, Option<i32>)>,
 }
 
 /// What one process changed below one folder since the last read.
@@ -48,6 +73,8 @@ pub struct FileGroup {
     pub time_ms: u64,
     pub until_ms: u64,
     pub pid: u32,
+    /// What ran in it, where that was known at once.
+    pub image: Option<u64>,
     pub root: String,
     /// Absolute paths in the order of their first change.
     pub files: Vec<(String, What)>,
@@ -55,6 +82,12 @@ pub struct FileGroup {
     /// The process had ended before it could be asked.
     pub gone: bool,
     pub who: Who,
+    /// The first of the events that told of it; none where fanotify did.
+    pub events: Vec<EventPlace>,
+    /// Metadata was moved to its place as pip does it.
+    pub is_marked: bool,
+    /// Null: of this machine, now.
+    pub recorded: Option<Recorded>,
 }
 
 /// Watched folders: absolute, without a slash at the end.
@@ -97,174 +130,27 @@ pub fn is_bytecode(path: &[u8]) -> bool {
         || path.windows(13).any(|part| part == b"/__pycache__/")
 }
 
-struct Gathering {
-    group: FileGroup,
-    places: FxHashMap<String, usize>,
-    dropped: usize,
-}
-
-/// Groups in the making.
-#[derive(Default)]
-pub struct FileGroups {
-    groups: Vec<Gathering>,
-    by_process: FxHashMap<(u32, String), usize>,
-    /// Changes of processes that had no room.
-    pub lost: u64,
-}
-
-impl FileGroups {
-    /// Whether a change by this process below this root would begin a group.
-    pub fn is_new(&self, pid: u32, root: &str) -> bool {
-        !self.by_process.contains_key(&(pid, root.to_owned()))
-    }
-
-    /// Note a change. `who` is asked only for the first one of a group.
-    pub fn note(
-        &mut self,
-        pid: u32,
-        root: &str,
-        path: &[u8],
-        what: What,
-        time_ms: u64,
-        who: impl FnOnce() -> Option<Who>,
-    ) {
-        let at = match self.by_process.get(&(pid, root.to_owned())) {
-            Some(at) => *at,
-            None if self.groups.len() >= MAX_GROUPS => {
-                self.lost += 1;
-                return;
-            }
-            None => {
-                let who = who();
-                self.groups.push(Gathering {
-                    group: FileGroup {
-                        time_ms,
-                        until_ms: time_ms,
-                        pid,
-                        root: root.to_owned(),
-                        files: Vec::new(),
-                        total: 0,
-                        gone: who.is_none(),
-                        who: who.unwrap_or_default(),
-                    },
-                    places: FxHashMap::default(),
-                    dropped: 0,
-                });
-                self.by_process
-                    .insert((pid, root.to_owned()), self.groups.len() - 1);
-                self.groups.len() - 1
-            }
-        };
-        if let Some(gathering) = self.groups.get_mut(at) {
-            gathering.note(crate::text::printable(path).into_owned(), what, time_ms);
-        }
-    }
-
-    /// Whether a process has a group.
-    pub fn holds(&self, pid: u32) -> bool {
-        self.groups.iter().any(|one| one.group.pid == pid)
-    }
-
-    /// A folder was moved: what was gathered below it by this process lies elsewhere now. Watched roots stay where they are.
-    pub fn rename(&mut self, pid: u32, from: &str, to: &str) {
-        for at in 0..self.groups.len() {
-            let Some(one) = self.groups.get_mut(at).filter(|one| one.group.pid == pid) else {
-                continue;
-            };
-            let Some(rest) = one.group.root.strip_prefix(from).map(str::to_owned) else {
-                continue;
-            };
-            if !rest.is_empty() && !rest.starts_with('/') {
-                continue;
-            }
-            let old = std::mem::replace(&mut one.group.root, format!("{to}{rest}"));
-            for (path, _) in &mut one.group.files {
-                if let Some(below) = path.strip_prefix(from) {
-                    *path = format!("{to}{below}");
-                }
-            }
-            one.places.clear();
-            let new = one.group.root.clone();
-            self.by_process.remove(&(pid, old));
-            self.by_process.insert((pid, new), at);
-        }
-    }
-
-    /// Hand out what was gathered. A file that came and went in between is nothing.
-    pub fn take(&mut self) -> Vec<FileGroup> {
-        self.take_if(|_| true)
-    }
-
-    /// Hand out what is ripe; the rest goes on.
-    pub fn take_if(&mut self, is_ripe: impl Fn(&FileGroup) -> bool) -> Vec<FileGroup> {
-        let (ripe, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.groups)
-            .into_iter()
-            .partition(|one| is_ripe(&one.group));
-        self.groups = rest;
-        let key = |one: &Gathering| (one.group.pid, one.group.root.clone());
-        self.by_process = self.groups.iter().map(key).zip(0..).collect();
-        ripe.into_iter().filter_map(Gathering::finish).collect()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
-}
-
-/// Marks a file that came and went.
-const NOTHING: &str = "";
-
-impl Gathering {
-    fn note(&mut self, path: String, what: What, time_ms: u64) {
-        let group = &mut self.group;
-        group.until_ms = group.until_ms.max(time_ms);
-        group.time_ms = group.time_ms.min(time_ms);
-        match self.places.get(&path).copied() {
-            Some(at) => {
-                let Some(known) = group.files.get_mut(at) else {
-                    return;
-                };
-                match (known.1, what) {
-                    (What::Created | What::MovedTo, What::Deleted | What::MovedFrom) => {
-                        self.places.remove(&path);
-                        known.0 = NOTHING.to_owned();
-                        self.dropped += 1;
-                        group.total -= 1;
-                    }
-                    (What::Deleted | What::MovedFrom, What::Created | What::MovedTo) => {
-                        known.1 = What::Written
-                    }
-                    (What::Written, What::Written) | (_, What::Written) => {}
-                    (_, newer) => known.1 = newer,
-                }
-            }
-            None if group.files.len() - self.dropped < MAX_FILES
-                && group.files.len() < 2 * MAX_FILES =>
-            {
-                group.total += 1;
-                self.places.insert(path.clone(), group.files.len());
-                group.files.push((path, what));
-            }
-            // Past the bound nothing says whether the file was counted when it was created.
-            None => group.total += u64::from(what != What::Written),
-        }
-    }
-
-    fn finish(self) -> Option<FileGroup> {
-        let mut group = self.group;
-        group.files.retain(|(path, _)| path != NOTHING);
-        (group.total > 0).then_some(group)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn note(groups: &mut FileGroups, pid: u32, root: &str, path: &str, what: What, time_ms: u64) {
+        let change = Change {
+            pid,
+            image: None,
+            root,
+            path: path.as_bytes(),
+            what,
+            time_ms,
+            event: None,
+        };
+        groups.note(&change, || None);
+    }
+
     fn gathered(changes: &[(&str, What)]) -> Vec<(String, What)> {
         let mut groups = FileGroups::default();
         for (at, (path, what)) in changes.iter().enumerate() {
-            groups.note(7, "/e", path.as_bytes(), *what, 100 + at as u64, || None);
+            note(&mut groups, 7, "/e", path, *what, 100 + at as u64);
         }
         groups.take().into_iter().flat_map(|g| g.files).collect()
     }
@@ -299,22 +185,10 @@ mod tests {
     #[test]
     fn a_group_moves_with_its_folder() {
         let mut groups = FileGroups::default();
-        groups.note(
-            7,
-            "/c/.tmp/lib",
-            b"/c/.tmp/lib/x.dist-info",
-            What::Created,
-            1,
-            || None,
-        );
-        groups.note(
-            8,
-            "/c/.tmp/lib",
-            b"/c/.tmp/lib/y.dist-info",
-            What::Created,
-            1,
-            || None,
-        );
+        for (pid, name) in [(7, "x"), (8, "y")] {
+            let path = format!("/c/.tmp/lib/{name}.dist-info");
+            note(&mut groups, pid, "/c/.tmp/lib", &path, What::Created, 1);
+        }
         groups.rename(7, "/c/.tmp", "/c/archive");
         let moved: Vec<_> = groups
             .take()
@@ -336,8 +210,8 @@ mod tests {
         let mut groups = FileGroups::default();
         for number in 0..3 * MAX_FILES {
             let path = format!("/e/{number}");
-            groups.note(7, "/e", path.as_bytes(), What::Created, 1, || None);
-            groups.note(7, "/e", path.as_bytes(), What::Written, 1, || None);
+            note(&mut groups, 7, "/e", &path, What::Created, 1);
+            note(&mut groups, 7, "/e", &path, What::Written, 1);
         }
         let group = groups.take().remove(0);
         assert_eq!(

@@ -57,7 +57,7 @@ impl Hints {
     pub fn of(&self, event: &Event) -> Option<u16> {
         match event.kind {
             Kind::Exec if event.success != Some(false) => self.of_exec(event),
-            Kind::File => event
+            _ if event.is_of_files() => event
                 .paths
                 .iter()
                 .any(|path| {
@@ -68,6 +68,17 @@ impl Hints {
                 .then_some(self.metadata),
             _ => None,
         }
+    }
+
+    /// The hint of a process by what it is called now.
+    pub fn of_words(&self, exe: &str, argv: &[String]) -> Option<u16> {
+        let mut event = Event::default();
+        for argument in argv {
+            event.argv.push(argument.as_bytes());
+        }
+        event.text.extend_from_slice(exe.as_bytes());
+        event.exe = Some((0, exe.len()));
+        self.of_exec(&event)
     }
 
     fn of_exec(&self, event: &Event) -> Option<u16> {

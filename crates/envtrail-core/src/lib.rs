@@ -32,6 +32,8 @@ pub mod journal;
 pub mod json;
 pub mod json_line;
 pub mod line_reader;
+pub mod log_files;
+pub mod log_places;
 pub mod parse;
 pub mod process;
 pub mod procevent;

@@ -87,6 +87,7 @@ impl ProcessTable {
                 hint: exec.hint,
                 time_ms: exec.time_ms,
                 serial: exec.serial,
+                segment: exec.segment,
                 uid: exec.uid,
                 auid: exec.auid,
                 ses: exec.ses,

@@ -109,6 +109,7 @@ pub const EXECVE: u16 = 1309;
 pub const EOE: u16 = 1320;
 pub const PROCTITLE: u16 = 1327;
 pub const URINGOP: u16 = 1336;
+pub const OPENAT2: u16 = 1337;
 
 /// The name under which a record is written: `UNKNOWN[n]` for a type without one.
 pub fn record_type_name(number: u16) -> String {

@@ -7,7 +7,7 @@ use crate::fanotify::{
 };
 use crate::proc::read_who;
 use crate::signal::{hurry, wait_for, Signal};
-use envtrail_core::files::{is_bytecode, FileGroup, FileGroups, Roots, What, Who};
+use envtrail_core::files::{is_bytecode, Change, FileGroup, FileGroups, Roots, What, Who};
 use envtrail_core::hints::is_metadata;
 use std::collections::HashMap;
 use std::fs::File;
@@ -236,11 +236,16 @@ fn take_event(shared: &Shared, folders: &mut Folders, event: &Event) -> bool {
         (CLOSE_WRITE, What::Written),
     ] {
         if event.mask & bit != 0 {
-            state
-                .groups
-                .note(event.pid, root, &path, what, time_ms, || {
-                    who.clone().flatten()
-                });
+            let change = Change {
+                pid: event.pid,
+                image: None,
+                root,
+                path: &path,
+                what,
+                time_ms,
+                event: None,
+            };
+            state.groups.note(&change, || who.clone().flatten());
         }
     }
     true

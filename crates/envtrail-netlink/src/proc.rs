@@ -43,6 +43,7 @@ pub fn read_who(pid: u32) -> Option<Who> {
             .get(19)
             .and_then(|field| std::str::from_utf8(field).ok()?.parse().ok())
             .map(started_ms),
+        ..Who::default()
     })
 }
 

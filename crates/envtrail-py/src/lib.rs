@@ -30,7 +30,7 @@ mod _core {
         system_calls, Assembler, Batch, Counters, Fault, Process, ProcessEvent, SerialGap,
     };
     #[pymodule_export]
-    use super::watch::{ExecWatch, FileGroup, FileWatch, SeenProcess};
+    use super::watch::{ExecWatch, FileGroup, FileWatch, RecordedFiles, SeenProcess};
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");

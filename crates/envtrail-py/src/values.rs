@@ -34,6 +34,7 @@ pub struct Process {
     hint: Option<String>,
     time_ms: u64,
     serial: u64,
+    segment: u64,
     uid: Option<u32>,
     auid: Option<u32>,
     ses: Option<u32>,
@@ -275,9 +276,13 @@ impl Assembler {
             files: batch
                 .files
                 .into_iter()
-                .map(|group| Py::new(py, FileGroup::from(group)))
+                .map(|group| Py::new(py, FileGroup::new(py, group)?))
                 .collect::<PyResult<_>>()?,
         })
+    }
+
+    fn set_segment(&mut self, number: u64) {
+        self.inner.set_segment(number);
     }
 
     fn lineage(&self, image: u64) -> Vec<Process> {
@@ -288,6 +293,7 @@ impl Assembler {
             hint: self.inner.hint_label(image.hint).map(str::to_owned),
             time_ms: image.time_ms,
             serial: image.serial,
+            segment: image.segment,
             uid: image.uid,
             auid: image.auid,
             ses: image.ses,

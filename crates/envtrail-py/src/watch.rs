@@ -23,6 +23,52 @@ pub struct FileGroup {
     auid: Option<u32>,
     ses: Option<u32>,
     started_ms: Option<u64>,
+    argv_cut: bool,
+    names: BTreeMap<String, String>,
+    events: Vec<(u64, u64, u64)>,
+    marked: bool,
+    recorded: Option<Py<RecordedFiles>>,
+}
+
+/// What a log says by itself of a group.
+#[pyclass(frozen, get_all, module = "envtrail.core._core")]
+pub struct RecordedFiles {
+    node: String,
+    kind: &'static str,
+    images: Vec<u64>,
+    hint: Option<String>,
+    exec: Option<(u64, u64, u64)>,
+    end: Option<(u64, Option<i32>, Option<i32>)>,
+}
+
+fn place_of(event: files::EventPlace) -> (u64, u64, u64) {
+    (event.segment, event.time_ms, event.serial)
+}
+
+impl From<files::Recorded> for RecordedFiles {
+    fn from(recorded: files::Recorded) -> Self {
+        RecordedFiles {
+            node: recorded.node,
+            kind: recorded.kind,
+            images: recorded.images,
+            hint: recorded.hint,
+            exec: recorded.exec.map(place_of),
+            end: recorded.end,
+        }
+    }
+}
+
+impl FileGroup {
+    /// # Errors
+    /// No memory.
+    pub fn new(py: Python<'_>, mut group: files::FileGroup) -> PyResult<Self> {
+        let recorded = group.recorded.take().map(RecordedFiles::from);
+        let recorded = recorded.map(|recorded| Py::new(py, recorded)).transpose()?;
+        Ok(FileGroup {
+            recorded,
+            ..FileGroup::from(group)
+        })
+    }
 }
 
 impl From<files::FileGroup> for FileGroup {
@@ -45,6 +91,11 @@ impl From<files::FileGroup> for FileGroup {
             auid: who.auid,
             ses: who.ses,
             started_ms: who.started_ms,
+            argv_cut: who.is_argv_cut,
+            names: who.names.into_iter().collect(),
+            events: group.events.into_iter().map(place_of).collect(),
+            marked: group.is_marked,
+            recorded: None,
         }
     }
 }

@@ -13,15 +13,16 @@ from pathlib import Path
 from msgspec import Struct
 
 from envtrail.config import Config
-from envtrail.core import Assembler, FileGroup, redact_argv
+from envtrail.core import Assembler, FileGroup, RecordedFiles, redact_argv
 from envtrail.environments.find import identify
 from envtrail.interpret.emission import SnapshotWanted
-from envtrail.interpret.interpreter import UNKNOWN_PREFIX, Interpreter
+from envtrail.interpret.interpreter import Interpreter
+from envtrail.interpret.open_operations import UNKNOWN_PREFIX
 from envtrail.interpret.operations import OpenOperation
 from envtrail.interpret.tools import TOOLS
 from envtrail.model.environment import Environment
 from envtrail.model.observation import FilesChanged, ProcessExited
-from envtrail.model.operation import FileChange
+from envtrail.model.operation import Evidence, FileChange
 
 _SITE = re.compile(r"^(?P<prefix>.*?)/(?:local/)?lib(?:64)?/python3[^/]*/(?:site|dist)-packages$")
 _NO_TARGETS = frozenset({".cache", "archive-v0", "pkgs", "site-packages", "dist-packages"})
@@ -100,6 +101,16 @@ class FileChanges:
     def hold(self, groups: Iterable[FileGroup], now_ms: int) -> None:
         """Keep groups until what is known of their processes is complete."""
         self._groups.extend((now_ms + HOLD_MS, group) for group in groups)
+
+    def tell_recorded(self, groups: Iterable[FileGroup]) -> list[FilesChanged]:
+        """What a log tells, explained by no operation: its groups are at rest, and nothing of them can be asked."""
+        told = [(group, group.recorded) for group in groups]
+        changed = [
+            _observe_recorded(group, recorded)
+            for group, recorded in told
+            if recorded is not None and self._interpreter.owner_of(recorded.images, group.time_ms) is None
+        ]
+        return [one for one in changed if not _is_nothing(one.files)]
 
     def is_busy(self, prefix: str) -> bool:
         """Whether changes of this environment are held: what is read there now has no author yet."""
@@ -198,15 +209,61 @@ class FileChanges:
             auid=auid,
             session=known[0].ses if known and group.gone else group.ses,
             tool=label if label in _TOOLS else None,
+            evidence=[
+                *(Evidence(segment=one.segment, serial=one.serial, time_ms=one.time_ms) for one in known if one.serial),
+                *map(_evidence, group.events),
+            ],
+            names=group.names,
+            argv_cut=group.argv_cut,
+            marked=group.marked,
             is_new=group.root not in self._roots and environment.prefix not in {known.prefix for known in self._roots.values()},
         )
 
     def _is_explained(self, image: int, group: FileGroup, prefix: str) -> bool:
         """A tool explains what it does to the environment it works in; what it does elsewhere may be what it was asked for."""
-        owner = self._interpreter.owner_of(image, group.time_ms)
+        images = [process.image for process in self._assembler.lineage(image)]
+        owner = self._interpreter.owner_of(images, group.time_ms)
         if isinstance(owner, OpenOperation):
             return owner.intention.prefix == prefix
         return owner is not None and owner.prefix == prefix
+
+
+def _observe_recorded(group: FileGroup, recorded: RecordedFiles) -> FilesChanged:
+    ended_ms, exit_code, signal = recorded.end or (None, None, None)
+    files = [FileChange(path=path, what=what) for path, what in group.files]
+    marks = {group.root, f"{group.root}/pyvenv.cfg", f"{group.root}/conda-meta"}
+    return FilesChanged(
+        time_ms=group.time_ms,
+        until_ms=group.until_ms,
+        pid=group.pid,
+        prefix=group.root,
+        kind=recorded.kind,
+        files=files,
+        total=group.total,
+        image=recorded.images[0] if recorded.images else None,
+        comm=group.comm,
+        exe=group.exe,
+        argv=redact_argv(group.argv)[0] if group.argv else None,
+        uid=group.uid,
+        auid=group.auid,
+        session=group.ses,
+        tool=recorded.hint if recorded.hint in _TOOLS else None,
+        is_new=any(file.path in marks and file.what in {"created", "moved_to"} for file in files),
+        node=recorded.node,
+        at_rest=True,
+        evidence=[*map(_evidence, [recorded.exec] if recorded.exec else []), *map(_evidence, group.events)],
+        names=group.names,
+        argv_cut=group.argv_cut,
+        marked=group.marked,
+        ended_ms=ended_ms,
+        exit_code=exit_code,
+        signal=signal,
+    )
+
+
+def _evidence(place: tuple[int, int, int]) -> Evidence:
+    segment, time_ms, serial = place
+    return Evidence(segment=segment, serial=serial, time_ms=time_ms)
 
 
 def _is_same_folder(one: str, other: str) -> bool:

@@ -7,7 +7,6 @@ answers come from the segments and wishes are ignored. Everything else is the sa
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Protocol, Union
@@ -117,8 +116,6 @@ class Pipeline:
         self._has_ungranted = False
         self._moment = 0
         self._segment = 0
-        self._starts: list[tuple[int, int]] = []
-        """(time of the first event in ms, segment number), ascending."""
         self._origin = Origin()
         self._digests_in_segment: set[str] = set()
 
@@ -127,6 +124,7 @@ class Pipeline:
         now_ms = wall_ms if wall_ms is not None else int(time.time() * 1000)
         lost: list[Observation] = [GapFound(time_ms=now_ms, gap=gap) for gap in block.gaps]
         doubt_forks(self.assembler, lost)
+        self._note_segment(self._evidence.number if self._evidence is not None else self._segment)
         if block.processes:
             self.assembler.push_process_events(block.processes)
         if wall_ms is not None:
@@ -149,10 +147,15 @@ class Pipeline:
         if events.num_rows and events.column("ended_by")[events.num_rows - 1].as_py() != "arrival":
             self.lag_ms = max(0, now_ms - events.column("time")[events.num_rows - 1].cast(pa.int64()).as_py())
         if wall_ms is not None:
-            self.files.hold([*block.files, *batch.files], now_ms)
+            self.files.hold([*block.files, *(group for group in batch.files if group.recorded is None)], now_ms)
         self._advance(batch.records, events, observations, now_ms)
+        self._tell_recorded(batch, now_ms)
         if wall_ms is not None:
             self._release_files(now_ms)
+
+    def _tell_recorded(self, batch: Batch, now_ms: int) -> None:
+        """Let changes of files that a log tells of take effect, after the events that may explain them."""
+        self.observe(self.files.tell_recorded(batch.files), now_ms)
 
     def _release_files(self, now_ms: int) -> None:
         """Let held changes of files, and wishes that waited for them, take their course."""
@@ -200,6 +203,7 @@ class Pipeline:
         self.assembler.flush()
         batch = self.assembler.drain()
         self._advance(batch.records, _events(batch), _process_observations(batch), now_ms)
+        self._tell_recorded(batch, now_ms)
         self._deliver(self.interpreter.finish(now_ms=now_ms), now_ms)
 
     def replay(self, segment: int, records: bytes, observations: Sequence[Observation], *, counted: bool = False) -> None:
@@ -211,15 +215,15 @@ class Pipeline:
             observations: Made after them.
             counted: The state has counted this step before (resume); what is counted is not counted twice.
         """
+        self._note_segment(segment)
         push_step(self.assembler, records, observations, self._origin)
         events = _events(self.assembler.drain())
         now_ms = observations[-1].time_ms if observations else 0
         if counted:
             observations = [item for item in observations if not isinstance(item, RecordsRedacted)]
-        self._note_segment(segment, events)
         self._digests_in_segment.update(o.digest for o in observations if isinstance(o, SnapshotTaken) and o.digest)
         with self._state.transaction():
-            emissions = self.interpreter.step(events, observations, now_ms=now_ms)
+            emissions = self.interpreter.step(events, observations, now_ms=now_ms, segment=self._segment)
             emissions += self._effects.apply(observations)
             self._store(_results(emissions))
             self._effects.decide(observations)
@@ -229,14 +233,14 @@ class Pipeline:
             return True
         observations = [*self._owed(now_ms), *observations]
         try:
-            self._append(records, events, observations)
+            self._append(records, observations)
         except StoreFullError as fault:
             self._leave_out(records, fault, now_ms)
             return False
         self.full_since_ms = None
         seed_processes(self.assembler, observations, self._origin)
         with self._in_step():
-            emissions = self.interpreter.step(events, observations, now_ms=now_ms)
+            emissions = self.interpreter.step(events, observations, now_ms=now_ms, segment=self._segment)
             emissions += self._effects.apply(observations)
             self._settle(emissions, now_ms)
             self._effects.decide(observations)
@@ -277,7 +281,7 @@ class Pipeline:
             if not answers:
                 break
             try:
-                self._append(b"", None, answers)
+                self._append(b"", answers)
             except StoreFullError as fault:
                 self._leave_out(b"", fault, now_ms)
                 self._has_ungranted = True
@@ -329,11 +333,11 @@ class Pipeline:
         except StoreError as fault:
             raise StateBehindError(fault.message, hint=f"{fault.hint}; what happened is taken up at the next start") from None
 
-    def _append(self, records: bytes, events: pa.RecordBatch | None, observations: Sequence[Observation]) -> None:
+    def _append(self, records: bytes, observations: Sequence[Observation]) -> None:
         if self._evidence is None:
             return
         packages = sum(len(item.packages or ()) for item in observations if isinstance(item, SnapshotTaken))
-        self._note_segment(self._evidence.number, events)
+        self._note_segment(self._evidence.number)
         kept, digests = self._without_repeats(observations)
         with self._state.room(_STEP_BYTES + _RECORD_FACTOR * len(records) + _PACKAGE_BYTES * packages):
             self._evidence.append(records, kept)
@@ -352,31 +356,24 @@ class Pipeline:
                 out.append(observation)
         return out, digests
 
-    def _note_segment(self, number: int, events: pa.RecordBatch | None) -> None:
+    def _note_segment(self, number: int) -> None:
+        """What is read now lies, or will lie, in this segment."""
         if number != self._segment:
             self._segment = number
             self._digests_in_segment.clear()
-        if events is not None and events.num_rows and (not self._starts or self._starts[-1][1] != number):
-            self._starts.append((events.column("time")[0].cast(pa.int64()).as_py(), number))
-
-    def _segment_of(self, time_ms: int) -> int:
-        """The segment that holds an event of this time; an event older than the first known start is in that one."""
-        at = bisect_right(self._starts, (time_ms, 1 << 62)) - 1
-        return self._starts[max(at, 0)][1] if self._starts else self._segment
+            self.assembler.set_segment(number)
 
     def _store(self, results: Iterable[Result]) -> None:
         for result in results:
-            evidence = [msgspec.structs.replace(item, segment=self._segment_of(item.time_ms)) for item in result.evidence]
-            placed = msgspec.structs.replace(result, evidence=evidence)
-            match placed:
+            match result:
                 case Operation():
-                    self._state.put_operation(placed)
+                    self._state.put_operation(result)
                 case Run():
-                    self._state.put_run(placed)
+                    self._state.put_run(result)
                 case Session():
-                    self._state.put_session(placed)
+                    self._state.put_session(result)
             if self.on_result is not None:
-                self.on_result(placed)
+                self.on_result(result)
 
 
 def _events(batch: Batch) -> pa.RecordBatch:

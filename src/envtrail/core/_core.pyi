@@ -22,6 +22,7 @@ __all__ = [
     "Process",
     "ProcessConnector",
     "ProcessEvent",
+    "RecordedFiles",
     "SeenProcess",
     "SerialGap",
     "__version__",
@@ -74,7 +75,9 @@ class Process:
     @property
     def time_ms(self) -> int: ...
     @property
-    def serial(self) -> int: ...
+    def serial(self) -> int: ...  # 0: of no exec that was recorded
+    @property
+    def segment(self) -> int: ...  # that holds its exec
     @property
     def uid(self) -> int | None: ...
     @property
@@ -235,6 +238,7 @@ class Assembler:
     def remember(self, records: bytes) -> None: ...  # whole lines; events that repeat them add nothing from now on
     def save_processes(self) -> str: ...  # JSON
     def restore_processes(self, text: str) -> None: ...  # ValueError: it is nothing that `save_processes` gives
+    def set_segment(self, number: int) -> None: ...  # that the records of the next `push` will lie in
     def set_clock(self, now_ms: int) -> None: ...  # when the lines of the next `push` are read
     def tick(self, now_ms: int) -> None: ...
     def flush(self) -> None: ...
@@ -305,6 +309,33 @@ class FileGroup:
     def ses(self) -> int | None: ...
     @property
     def started_ms(self) -> int | None: ...
+    @property
+    def argv_cut(self) -> bool: ...  # the kernel recorded a part of `argv`
+    @property
+    def names(self) -> dict[str, str]: ...  # AUID and UID, as auditd wrote them
+    @property
+    def events(self) -> list[tuple[int, int, int]]: ...  # (segment, time in ms, serial), at most 100; none of fanotify
+    @property
+    def marked(self) -> bool: ...  # metadata was moved as pip alone does it
+    @property
+    def recorded(self) -> RecordedFiles | None: ...  # None: of this machine, now
+
+@final
+class RecordedFiles:
+    """What a log says by itself of a group: it is of another time, or of another machine."""
+
+    @property
+    def node(self) -> str: ...
+    @property
+    def kind(self) -> str: ...  # of the environment, whose prefix is the group's root
+    @property
+    def images(self) -> list[int]: ...  # what ran in the process and above it, nearest first
+    @property
+    def hint(self) -> str | None: ...
+    @property
+    def exec(self) -> tuple[int, int, int] | None: ...  # (segment, time in ms, serial)
+    @property
+    def end(self) -> tuple[int, int | None, int | None] | None: ...  # (time in ms, exit code, signal), before it came to rest
 
 @final
 class FileWatch:

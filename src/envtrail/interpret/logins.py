@@ -21,8 +21,8 @@ from envtrail.model.operation import Evidence, Outcome
 from envtrail.model.run import Session
 from envtrail.model.times import to_rfc3339
 
-Stamp = tuple[int, int]
-"""Time in ms and serial of an event."""
+Stamp = tuple[int, int, int]
+"""Time in ms and serial of an event, and the segment of its records."""
 _Statement = tuple[int, Stamp, str]
 """Rank (0 is best), when, value: the least one wins."""
 
@@ -198,11 +198,11 @@ class Login(Struct, kw_only=True):
         else:
             candidates = [(service, one) for service, one in self.programs.items() if one.since is not None]
         candidates = [(service, one) for service, one in candidates if self._may_be_of(one)]
-        return min(candidates, key=lambda pair: (pair[1].since or (1 << 62, 0), pair[0]), default=(None, None))
+        return min(candidates, key=lambda pair: (pair[1].since or (1 << 62, 0, 0), pair[0]), default=(None, None))
 
     def show(self) -> Session | None:
         """The session as it is known now; None where that was shown already."""
-        began_ms, serial = self.began
+        began_ms, serial, segment = self.began
         service, opener = self.opener()
         session = Session(
             id=f"{self.node}/{began_ms}/{self.number}",
@@ -216,7 +216,7 @@ class Login(Struct, kw_only=True):
             started=to_rfc3339(began_ms),
             ended=to_rfc3339(self.ended_ms) if self.ended_ms is not None else None,
             outcome=_outcome_of(opener),
-            evidence=[Evidence(segment=0, serial=serial, time_ms=began_ms)],
+            evidence=[Evidence(segment=segment, serial=serial, time_ms=began_ms)],
         )
         if session == self.shown:
             return None
@@ -235,8 +235,8 @@ class Login(Struct, kw_only=True):
 
 
 def stamp_of(row: Row) -> Stamp:
-    """Time in ms and serial of a row's event."""
-    return row["time"], row["serial"]
+    """The stamp of a row's event."""
+    return row["time"], row["serial"], row["segment"]
 
 
 def is_opening(row: Row) -> bool:

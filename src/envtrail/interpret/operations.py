@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -11,8 +9,9 @@ from msgspec import Struct
 
 from envtrail.interpret.actors import Named
 from envtrail.interpret.invocations import is_unpacked
+from envtrail.interpret.metadata_names import changes_by_names, read_metadata_name
 from envtrail.interpret.people import Subject
-from envtrail.interpret.rows import Row
+from envtrail.interpret.rows import Row, evidence_of
 from envtrail.interpret.tool import Intention, Invocation
 from envtrail.model.ids import EventId, OperationId, make_operation_id
 from envtrail.model.naming import normalise_name, package_key
@@ -26,9 +25,6 @@ from envtrail.model.operation import (
     PackageState,
 )
 from envtrail.model.times import to_rfc3339
-
-_DIST_INFO = re.compile(r"^(?P<name>[^~].*)-(?P<version>[^-]+)\.(?:dist|egg)-info$")
-_CONDA_META = re.compile(r"(?:^|/)conda-meta/(?P<name>.+)-(?P<version>[^-]+)-(?P<build>[^-]+)\.json$")
 
 
 class OpenOperation(Struct, kw_only=True):
@@ -129,7 +125,7 @@ class OpenOperation(Struct, kw_only=True):
     def take_metadata(self, row: Row, place: tuple[str, str | None] | None) -> None:
         """Learn from a recorded creation or removal of package metadata, and from the environment that it lies in."""
         self.saw_metadata = True
-        self.evidence.append(Evidence(segment=0, serial=row["serial"], time_ms=row["time"]))
+        self.evidence.append(evidence_of(row))
         if place is not None and place[0] == self.intention.prefix:
             self.saw_place = True
         elif place is not None:
@@ -138,7 +134,7 @@ class OpenOperation(Struct, kw_only=True):
                 # An operation tells of one environment: `conda rename` fills the new one, then empties the old one.
                 return
         for path in row["paths"] or ():
-            found = _read_metadata_name(path["name"] or "")
+            found = read_metadata_name(path["name"] or "")
             if found is None or is_unpacked(path["name"]):
                 continue
             key, state = found
@@ -177,7 +173,7 @@ class OpenOperation(Struct, kw_only=True):
                     for change in changes
                 ]
         elif self.saw_metadata:
-            changes = self._recorded_changes()
+            changes = changes_by_names(self.added, self.removed, self.intention.names)
             why["changes"] = "the names of the metadata that its processes were seen to make and remove"
         if changes is None:
             reasons["changes"] = absent or "not recorded"
@@ -246,19 +242,6 @@ class OpenOperation(Struct, kw_only=True):
             case _:
                 return True
 
-    def _recorded_changes(self) -> list[Change]:
-        keys = self.added.keys() | self.removed.keys()
-        # conda's packages bring metadata of pip's form along.
-        twins = {("pypi", normalise_name(name)) for ecosystem, name in keys if ecosystem == "conda"}
-        changes = []
-        for key in sorted(keys - twins):
-            before, after = self.removed.get(key), self.added.get(key)
-            if before == after:
-                continue
-            requested = normalise_name(key[1]) in self.intention.names if self.intention.names else None
-            changes.append(Change(ecosystem=key[0], name=key[1], requested=requested, before=before, after=after))
-        return changes
-
 
 def judge_end(exit_code: int | None, signal: int | None) -> tuple[Outcome, str | None]:
     """What the end of a process says by itself."""
@@ -267,15 +250,6 @@ def judge_end(exit_code: int | None, signal: int | None) -> tuple[Outcome, str |
     if exit_code is None:
         return Outcome.UNKNOWN, "its end was not recorded"
     return (Outcome.SUCCESS, None) if exit_code == 0 else (Outcome.FAILURE, f"exit code {exit_code}")
-
-
-def _read_metadata_name(path: str) -> tuple[tuple[str, str], PackageState] | None:
-    path = path.rstrip("/")
-    if found := _DIST_INFO.match(posixpath.basename(path)):
-        return ("pypi", normalise_name(found["name"])), PackageState(version=found["version"])
-    if found := _CONDA_META.search(path):
-        return ("conda", found["name"]), PackageState(version=found["version"], build=found["build"], installer="conda")
-    return None
 
 
 def with_variables(invocation: Invocation, variables: dict[str, str]) -> Invocation:

@@ -11,12 +11,12 @@ from envtrail.core import Process
 from envtrail.interpret.actors import Named
 from envtrail.interpret.emission import Emission, ScriptWanted
 from envtrail.interpret.loops import Loops, began_ms
-from envtrail.interpret.rows import Row
+from envtrail.interpret.rows import Row, evidence_of
 from envtrail.interpret.run_kinds import Shape, shape_of
 from envtrail.interpret.tool import Invocation
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.observation import ProcessSeen, ScriptSeen
-from envtrail.model.operation import Actor, EnvironmentRef, Evidence, Outcome
+from envtrail.model.operation import Actor, EnvironmentRef, Outcome
 from envtrail.model.run import STILL_RUNNING, Run
 from envtrail.model.times import to_rfc3339
 
@@ -194,7 +194,7 @@ def _begun(row: Row, invocation: Invocation, shape: Shape, named: Named, *, host
         pid=row["pid"],
         image=row["image"],
         absent=reasons,
-        evidence=[Evidence(segment=0, serial=row["serial"], time_ms=row["time"])],
+        evidence=[evidence_of(row)],
     )
 
 

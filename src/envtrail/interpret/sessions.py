@@ -106,7 +106,7 @@ class Sessions:
 
     def _begun_by(self, known: list[Login], stamp: Stamp) -> Login | None:
         """The login of a LOGIN record: read before, or known from its later records alone."""
-        again = next((one for one in known if one.login == stamp), None)
+        again = next((one for one in known if one.login is not None and one.login[:2] == stamp[:2]), None)
         later = next((one for one in known if one.began[0] >= stamp[0] - _SLACK_MS), None)
         if again is not None or later is None or later.login is not None:
             return again

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from envtrail.interpret.actors import Named
 from envtrail.interpret.emission import SnapshotWanted
+from envtrail.interpret.metadata_names import changes_of_files
 from envtrail.interpret.operations import judge_end
 from envtrail.interpret.tools.paths import is_python
 from envtrail.model.ids import EventId, make_operation_id
@@ -25,6 +26,7 @@ from envtrail.model.operation import (
 from envtrail.model.times import to_rfc3339
 
 MOST_FILES = 1000
+MOST_EVIDENCE = 100
 
 
 class OpenWrite(Struct, kw_only=True):
@@ -35,18 +37,21 @@ class OpenWrite(Struct, kw_only=True):
     first: FilesChanged
     node: str
     named: Named
+    evidence: list[Evidence]
     files: dict[str, str] = {}
     total: int = 0
     until_ms: int = 0
     exit_code: int | None = None
     signal: int | None = None
 
-    def add(self, changed: FilesChanged) -> None:
+    def add(self, more: OpenWrite) -> None:
         """More of the same process."""
-        self.total += changed.total
-        self.until_ms = max(self.until_ms, changed.until_ms)
-        for file in changed.files[: max(0, MOST_FILES - len(self.files))]:
-            self.files[file.path] = file.what
+        self.total += more.total
+        self.until_ms = max(self.until_ms, more.until_ms)
+        for path, what in list(more.files.items())[: max(0, MOST_FILES - len(self.files))]:
+            self.files[path] = what
+        new = [one for one in more.evidence if one not in self.evidence]
+        self.evidence += new[: max(0, MOST_EVIDENCE - len(self.evidence))]
 
     def wish(self) -> SnapshotWanted:
         """What is in the environment, once the files have come to rest?"""
@@ -56,6 +61,15 @@ class OpenWrite(Struct, kw_only=True):
     def end(self, *, exit_code: int | None, signal: int | None) -> None:
         """Its process has ended."""
         self.exit_code, self.signal = exit_code, signal
+
+    def settle_as_recorded(self) -> Operation:
+        """The operation that it was, by the names of its files: a log tells no more."""
+        first = self.first
+        files = [FileChange(path=path, what=what) for path, what in self.files.items()]
+        self.end(exit_code=first.exit_code, signal=first.signal)
+        is_gone = self.files.get(first.prefix) in {"deleted", "moved_from"}
+        changes = changes_of_files(files)
+        return self.settle(changes=changes, absent="not recorded", is_gone=is_gone)
 
     def settle(
         self, *, changes: Sequence[Change] | None, absent: str | None, is_gone: bool = False, is_made: bool = False
@@ -78,7 +92,9 @@ class OpenWrite(Struct, kw_only=True):
         if changes is None:
             reasons["changes"] = absent or "not recorded"
         if first.argv is None:
-            reasons["argv"] = "the process had ended before it could be asked"
+            reasons["argv"] = "not recorded" if first.at_rest else "the process had ended before it could be asked"
+        elif first.argv_cut:
+            reasons["argv"] = "truncated: the kernel records 128 bytes of a process's title"
         for name, value in (("exit_code", code), ("signal", signal), ("reason", reason)):
             if value is None:
                 reasons[name] = "not applicable"
@@ -103,7 +119,7 @@ class OpenWrite(Struct, kw_only=True):
             grant=None,
             complete=not first.gone,
             absent=reasons,
-            evidence=[Evidence(segment=0, serial=first.image & 0xFFFFF, time_ms=first.image >> 20)] if first.image else [],
+            evidence=self.evidence,
             pid=first.pid,
             image=first.image,
             files=[FileChange(path=path, what=what) for path, what in self.files.items()],
@@ -114,7 +130,9 @@ class OpenWrite(Struct, kw_only=True):
                 else "files changed, and no package tool was at work in the process or above it",
                 "actor": self.named.why,
                 "environment": "the files lie in it",
-                "changes": "snapshots before and after were compared",
+                "changes": "the names of the metadata that came and went"
+                if first.at_rest
+                else "snapshots before and after were compared",
             },
         )
 
@@ -125,14 +143,16 @@ class OpenWrite(Struct, kw_only=True):
         """
         if self.first.tool is not None:
             return self.first.tool
-        marked = any(what == "moved_to" and path.endswith(".dist-info/INSTALLER") for path, what in self.files.items())
+        marked = self.first.marked or any(
+            what == "moved_to" and path.endswith(".dist-info/INSTALLER") for path, what in self.files.items()
+        )
         if not marked and not is_python(self.first.exe or ""):
             return None
         if any(change.ecosystem == "conda" for change in changes):
             return "rattler"
         states = [change.after or change.before for change in changes]
         marks = {state.installer.partition(" ")[0].lower() for state in states if state and state.installer}
-        return next(iter(sorted(marks)), None)
+        return next(iter(sorted(marks)), "pip" if self.first.marked and self.first.at_rest else None)
 
     def _goes_on(self) -> bool:
         """A notebook's kernel: how it ends one day says nothing of a cell."""
@@ -148,7 +168,30 @@ class OpenWrite(Struct, kw_only=True):
         if "run" in (self.first.argv or [])[:3]:
             # `uv run`, `hatch run`: what the project asks for was brought in before its program began.
             return OperationKind.SYNC
+        if not changes:
+            return OperationKind.UPDATE
         return OperationKind.INSTALL if any(change.after for change in changes) else OperationKind.REMOVE
+
+
+def begin_write(changed: FilesChanged, *, node: str, named: Named, executed: Sequence[Evidence]) -> OpenWrite:
+    """What a process has changed, by what was observed first.
+
+    Args:
+        changed: That observation.
+        node: The machine.
+        named: Who it was.
+        executed: The exec of its image, for trails whose observations do not name it.
+    """
+    return OpenWrite(
+        key=changed.image if changed.image is not None else changed.time_ms << 20 | changed.pid & 0xFFFFF,
+        first=changed,
+        node=node,
+        named=named,
+        evidence=list(changed.evidence or executed),
+        files={file.path: file.what for file in changed.files[:MOST_FILES]},
+        total=changed.total,
+        until_ms=changed.until_ms,
+    )
 
 
 class Writes:
@@ -157,18 +200,17 @@ class Writes:
     def __init__(self) -> None:
         self._open: dict[tuple[int, str], OpenWrite] = {}
 
-    def take(self, changed: FilesChanged, *, node: str, named: Named) -> OpenWrite | None:
-        """Add to what this process has open; gives it when it has just been opened."""
-        key = changed.image if changed.image is not None else changed.time_ms << 20 | changed.pid & 0xFFFFF
-        known = self._open.get((key, changed.prefix))
-        if known is None and changed.image is None:
-            known = next((one for one in self._open.values() if self._is_same(one, changed)), None)
-        opened = known or OpenWrite(key=key, first=changed, node=node, named=named)
-        opened.add(changed)
+    def take(self, write: OpenWrite) -> bool:
+        """Add to what a process has open; gives whether it has just been opened."""
+        first = write.first
+        known = self._open.get((write.key, first.prefix))
+        if known is None and first.image is None:
+            known = next((one for one in self._open.values() if self._is_same(one, first)), None)
         if known is not None:
-            return None
-        self._open[key, changed.prefix] = opened
-        return opened
+            known.add(write)
+            return False
+        self._open[write.key, first.prefix] = write
+        return True
 
     def end(self, pid: int, *, exit_code: int | None, signal: int | None) -> None:
         """A process has ended."""

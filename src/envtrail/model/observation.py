@@ -17,7 +17,7 @@ from envtrail.model.finding import Finding, FindingId, Status, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.ids import OperationId
 from envtrail.model.look import Look
-from envtrail.model.operation import FileChange
+from envtrail.model.operation import Evidence, FileChange
 
 
 class _Observation(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
@@ -133,6 +133,22 @@ class FilesChanged(_Observation, frozen=True, tag="files_changed"):
     """The package tool that the process was seen to be, though it stated no intention."""
     is_new: bool = False
     """The environment was not known before."""
+    node: str | None = None
+    """The machine, where a log told it; null: this one."""
+    at_rest: bool = False
+    """A log told it, and all of it: nothing of that time, or of that machine, can be asked."""
+    evidence: list[Evidence] = []
+    """The exec of `image`, then the first events that told of it."""
+    names: dict[str, str] = {}
+    """AUID and UID as auditd wrote them."""
+    argv_cut: bool = False
+    """The kernel recorded a part of `argv`."""
+    marked: bool = False
+    """Metadata was moved as pip alone does it."""
+    ended_ms: int | None = None
+    """`at_rest`: when its process ended, with how; null where it ran on."""
+    exit_code: int | None = None
+    signal: int | None = None
 
 
 class ScriptSeen(_Observation, frozen=True, tag="script_seen"):

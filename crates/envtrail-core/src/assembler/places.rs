@@ -8,6 +8,7 @@ pub(super) fn place_of(
     processes: &mut ProcessTable,
     event: &Event,
     salt: u64,
+    segment: u64,
     hint: Option<u16>,
 ) -> (Place, Vec<ProcessEvent>) {
     let (Some(pid), Some(ppid)) = (event.pid, event.ppid) else {
@@ -22,6 +23,7 @@ pub(super) fn place_of(
             hint,
             time_ms: event.time_ms,
             serial: event.serial,
+            segment,
             uid: event.uid,
             auid: event.auid,
             ses: event.ses,

@@ -2,7 +2,6 @@
 
 use super::places::image_id;
 use super::Assembler;
-use crate::event::{Event, Kind};
 use crate::fault::FaultKind;
 use crate::process::{Exec, Image};
 use crate::procevent::{frames, Frame};
@@ -37,16 +36,7 @@ impl Assembler {
         auid: Option<u32>,
         ses: Option<u32>,
     ) {
-        let mut event = Event::default();
-        event.kind = Kind::Exec;
-        for argument in argv {
-            event.argv.push(argument.as_bytes());
-        }
-        if let Some(exe) = exe {
-            event.text.extend_from_slice(exe.as_bytes());
-            event.exe = Some((0, exe.len()));
-        }
-        let hint = self.hints.of(&event);
+        let hint = self.hints.of_words(exe.unwrap_or_default(), argv);
         self.tables.own().seed(&Exec {
             comm: exe
                 .and_then(|exe| exe.rsplit('/').next())
@@ -58,6 +48,7 @@ impl Assembler {
             hint,
             time_ms,
             serial: 0,
+            segment: 0,
             uid,
             auid,
             ses,
@@ -78,6 +69,9 @@ impl Assembler {
     /// `continues`: of the same log as those of the import before.
     pub fn set_import(&mut self, is_import: bool, continues: bool) {
         self.tables.set_import(is_import, continues);
+        if is_import && !continues {
+            self.log_files.forget_unnamed();
+        }
         if let Some(known) = self.known.as_mut().filter(|_| is_import && continues) {
             // What is missing of the event in which the log ended may stand in its next part.
             let torn = std::mem::take(&mut known.torn);
@@ -107,6 +101,11 @@ impl Assembler {
             |label| hints.number(label),
             |name| coalescer.number_of_node(name.as_bytes()).ok(),
         )
+    }
+
+    /// The records of the next `push` will lie in this segment.
+    pub fn set_segment(&mut self, number: u64) {
+        self.segment = number;
     }
 
     pub fn lineage(&self, image: u64) -> Vec<&Image> {

@@ -73,6 +73,12 @@ impl Tables {
         }
     }
 
+    /// Whether an event of this machine is of now and here: what it tells of can be looked at.
+    pub(super) fn is_here(&self, number: u32) -> bool {
+        let known = self.nodes.get(number as usize).copied().flatten();
+        !self.is_import && known.is_none_or(|node| node.is_own)
+    }
+
     /// The table that holds an image.
     pub(super) fn holder(&self, image: u64) -> Option<&ProcessTable> {
         self.tables.values().find(|table| table.holds(image))

@@ -13,6 +13,9 @@ pub struct Image {
     pub hint: Option<u16>,
     pub time_ms: u64,
     pub serial: u64,
+    /// In which the records of its exec lie.
+    #[serde(default)]
+    pub segment: u64,
     pub uid: Option<u32>,
     pub auid: Option<u32>,
     pub ses: Option<u32>,
@@ -79,6 +82,7 @@ pub struct Exec<'a> {
     pub hint: Option<u16>,
     pub time_ms: u64,
     pub serial: u64,
+    pub segment: u64,
     pub uid: Option<u32>,
     pub auid: Option<u32>,
     pub ses: Option<u32>,

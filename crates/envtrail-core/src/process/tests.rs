@@ -19,6 +19,7 @@ fn exec_told(
         hint,
         time_ms,
         serial: u64::from(pid),
+        segment: 1,
         uid: None,
         auid: None,
         ses: None,

@@ -1,0 +1,269 @@
+"""Operations from their exec to their snapshot: what is open, whose work a process's is, and how each ends."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+
+from envtrail.interpret.actors import Named
+from envtrail.interpret.emission import Emission, EnvironmentOpened, ProcessWanted, SnapshotWanted
+from envtrail.interpret.invocations import place_of_metadata
+from envtrail.interpret.memory import Ended, Memory
+from envtrail.interpret.operations import OpenOperation, with_variables
+from envtrail.interpret.people import Lineage, People, Subject
+from envtrail.interpret.rows import Row, evidence_of
+from envtrail.interpret.sharing import Reclaimed, deal_out, leave_to_tools, reclaim
+from envtrail.interpret.siblings import Siblings
+from envtrail.interpret.tool import Intention, Invocation, Tool
+from envtrail.model.ids import EventId
+from envtrail.model.observation import FilesChanged, ProcessSeen
+from envtrail.model.operation import Change, Evidence, Operation, OperationKind
+
+UNKNOWN_PREFIX = ""
+"""Where an operation's environment is not known, and only what is seen to change can tell."""
+BEFORE_UNKNOWN = "what was in the environment before is not known"
+
+
+class OpenOperations:
+    """Those that are open, and for a while what is remembered of those that were.
+
+    Args:
+        node: Name of this machine; what others did is told from their records alone.
+        lineage: Answers who descends from whom.
+        people: Names who it was.
+        tools: By what the core calls them.
+    """
+
+    def __init__(self, *, node: str, lineage: Lineage, people: People, tools: dict[str, Tool]) -> None:
+        self.node = node
+        self.kinds: dict[str, str] = {}
+        """Prefix → kind of this machine's environments, as they themselves say."""
+        self._lineage = lineage
+        self._people = people
+        self._tools = tools
+        self._open: dict[int, OpenOperation] = {}
+        self._memory = Memory()
+        self._siblings = Siblings(self._memory)
+
+    def begin(self, row: Row, invocation: Invocation, intention: Intention, subject: Subject, named: Named) -> list[Emission]:
+        """An exec states an intention."""
+        opened = OpenOperation(
+            image=row["image"],
+            pid=row["pid"],
+            event=EventId(node=row["node"], time_ms=row["time"], serial=row["serial"]),
+            invocation=invocation,
+            intention=intention,
+            subject=subject,
+            named=named,
+            complete=bool(row["complete"]),
+            via=list(intention.via),
+            evidence=[evidence_of(row)],
+            why={"tool": f"{invocation.exe} was executed as {intention.tool}; nothing above it states a package intention"},
+        )
+        self._open[opened.image] = opened
+        if not subject.is_here:
+            return []
+        return [ProcessWanted(image=opened.image, pid=opened.pid), *self._wish_before(opened)]
+
+    def take_process(self, seen: ProcessSeen, excluded_units: Collection[str]) -> list[Emission]:
+        """/proc has told more of a tool: the intention is read again with its variables, the person with where it belongs."""
+        opened = self._open.get(seen.image) if seen.image is not None else None
+        if opened is None:
+            return []
+        if not frozenset(excluded_units).isdisjoint((seen.cgroup or "").split("/")):
+            self._forget(opened)
+            return []
+        opened.subject = msgspec.structs.replace(opened.subject, seen=seen)
+        opened.named = self._people.actor_of(opened.subject)
+        wishes = self._people.wishes_of(opened.subject)
+        if not seen.variables:
+            return wishes
+        opened.invocation = with_variables(opened.invocation, seen.variables)
+        tool = next((tool for tool in self._tools.values() if opened.intention.tool in tool.programs), None)
+        intention = tool.read(opened.invocation) if tool else None
+        if intention is None or intention.prefix == opened.intention.prefix or (intention.prefix is None and opened.is_seen):
+            return wishes
+        opened.intention = intention
+        return [*wishes, *(self._wish_after(opened) if opened.is_ended else self._wish_before(opened))]
+
+    def take_metadata(self, row: Row) -> None:
+        """One of their processes made or removed metadata of a package."""
+        owner = self._open.get(row["image"]) or self.owner_above(row["image"])
+        if owner is None:
+            return
+        place = place_of_metadata(row)
+        if owner.intention.prefix is None and place is not None:
+            owner.retarget(*place)
+        owner.take_metadata(row, place)
+
+    def take_files(self, changed: FilesChanged) -> list[Emission] | None:
+        """Files that a tool changed in an environment that its words did not tell; None: no tool did."""
+        if changed.image is None:
+            return None
+        owner = self.owner_of([process.image for process in self._lineage.lineage(changed.image)], changed.time_ms)
+        match owner:
+            case OpenOperation():
+                owner.see_elsewhere(changed.prefix, changed.kind)
+                if owner.intention.prefix is not None:
+                    return []
+                owner.retarget(changed.prefix, changed.kind)
+                return self._wish_after(owner) if owner.is_ended else []
+            case Ended():
+                firsts = self._memory.done_by(owner.image)
+                return [*self._siblings.begin(firsts[0], {changed.prefix: changed.kind})] if firsts else []
+            case None:
+                return None
+
+    def end(
+        self, image: int, *, time_ms: int, exit_code: int | None, signal: int | None, evidence: Evidence | None
+    ) -> list[Emission]:
+        """The process of an image has ended."""
+        opened = self._open.get(image)
+        if opened is None:
+            return []
+        opened.ended_ms, opened.exit_code, opened.signal = time_ms, exit_code, signal
+        if evidence is not None:
+            opened.evidence.append(evidence)
+        return self._wish_after(opened)
+
+    def settle(
+        self,
+        image: int,
+        prefix: str,
+        *,
+        changes: list[Change] | None,
+        is_before_known: bool,
+        installed: dict[str, str] | None,
+        absent: str | None,
+        is_gone: bool,
+        is_made: bool,
+    ) -> list[Emission]:
+        """The world has answered what is in an environment: what was open is done, or is looked for elsewhere."""
+        if self._siblings.is_open(image, prefix):
+            known = changes if is_before_known or is_gone else None
+            theirs = self.leave_to_tools(known, prefix) if known is not None else None
+            kind = self.kinds.get(prefix)
+            return [*self._siblings.settle(image, prefix, changes=theirs, kind=kind, is_gone=is_gone, is_made=is_made)]
+        opened = self._open.get(image)
+        if opened is None or not opened.is_ended or (opened.intention.prefix or UNKNOWN_PREFIX) != prefix:
+            return []
+        if not is_before_known and opened.intention.kind is not OperationKind.CREATE and not opened.first_thought:
+            changes, absent = None, BEFORE_UNKNOWN
+        elif changes is not None:
+            changes = deal_out(changes, opened, [other for other in self.at_work_in(prefix) if other is not opened])
+        if opened.misses(changes, installed):
+            opened.look_elsewhere()
+            return self._wish_after(opened)
+        if opened.first_thought is not None and opened.intention.prefix is None:
+            # It was seen nowhere else either.
+            opened.intention, changes, installed = opened.first_thought, [], {}
+        return self._close(opened, changes=changes, installed=installed, absent=absent)
+
+    def leave_to_tools(self, changes: Sequence[Change], prefix: str) -> list[Change]:
+        """Changes of an environment without those of the tools that are at work in it."""
+        return leave_to_tools(changes, self.at_work_in(prefix))
+
+    def give(self, images: Collection[int], *, keep: bool) -> list[Emission]:
+        """Those of these that are open, as they are; `keep`: their end may still be told."""
+        emissions: list[Emission] = []
+        for opened in [self._open[image] for image in sorted(images) if image in self._open]:
+            if keep:
+                emissions.append(self._document(opened, changes=None, installed=None, absent="not recorded"))
+            else:
+                emissions += self._close(opened, changes=None, installed=None, absent="not recorded")
+        return emissions
+
+    def images(self, node: str | None = None) -> list[int]:
+        """Of those that are open, on one machine or on any."""
+        return [image for image, opened in self._open.items() if node in {None, opened.event.node}]
+
+    def wishes(self) -> list[Emission]:
+        """What was wished for and never answered."""
+        ended = [opened for opened in self._open.values() if opened.is_ended]
+        return [*(wish for opened in ended for wish in self._wish_after(opened)), *self._siblings.wishes()]
+
+    def owner_of(self, images: Iterable[int], time_ms: int) -> OpenOperation | Ended | None:
+        """The operation that explains what a process did at a moment: the open one, or the owner of one that was at work then.
+
+        Args:
+            images: What ran in the process and above it, nearest first.
+            time_ms: The moment.
+        """
+        owners = (self._open.get(image) or self._memory.find_owner(image, time_ms) for image in images)
+        return next((owner for owner in owners if owner is not None), None)
+
+    def owner_above(self, image: int | None) -> OpenOperation | None:
+        """The open operation in whose tree an image is; itself excluded."""
+        if image is None or not self._open:
+            return None
+        above = self._lineage.lineage(image)[1:]
+        return next((opened for process in above if (opened := self._open.get(process.image))), None)
+
+    def prefixes(self) -> set[str]:
+        """Where the tools that are at work here, or were shortly before, are known to work."""
+        at_work = {opened.intention.prefix for opened in self.at_work()}
+        return {prefix for prefix in at_work | self._memory.prefixes(self.node) if prefix}
+
+    def at_work(self) -> list[OpenOperation]:
+        """Those of this machine."""
+        return [opened for opened in self._open.values() if self.is_here(opened.event.node)]
+
+    def at_work_in(self, prefix: str) -> list[OpenOperation]:
+        """Those of this machine that work in an environment."""
+        return [opened for opened in self.at_work() if opened.intention.prefix == prefix]
+
+    def is_here(self, node: str) -> bool:
+        """Whether this is the machine that can be asked."""
+        return node == self.node
+
+    def _wish_before(self, opened: OpenOperation) -> list[Emission]:
+        prefix = opened.intention.prefix
+        if prefix is None:
+            return []
+        return [EnvironmentOpened(prefix=prefix, environment_kind=self._kind_of(opened), since_ms=opened.event.time_ms)]
+
+    def _wish_after(self, opened: OpenOperation) -> list[Emission]:
+        if not self.is_here(opened.event.node):
+            return self._close(opened, changes=None, installed=None, absent="not recorded")
+        prefix = opened.intention.prefix or UNKNOWN_PREFIX
+        return [SnapshotWanted(image=opened.image, prefix=prefix, environment_kind=self._kind_of(opened))]
+
+    def _kind_of(self, opened: OpenOperation) -> str | None:
+        return opened.intention.environment_kind or self.kinds.get(opened.intention.prefix or UNKNOWN_PREFIX)
+
+    def _forget(self, opened: OpenOperation) -> None:
+        del self._open[opened.image]
+        self._memory.note_end(opened)
+
+    def _document(
+        self, opened: OpenOperation, *, changes: list[Change] | None, installed: dict[str, str] | None, absent: str | None
+    ) -> Operation:
+        prefix = opened.intention.prefix
+        if opened.named.actor.name is None or opened.subject.seen is None:
+            opened.named = self._people.actor_of(opened.subject)
+        return opened.settle(
+            environment_kind=self.kinds.get(prefix) if prefix and self.is_here(opened.event.node) else None,
+            changes=changes,
+            installed=installed,
+            absent=absent,
+            processes=max(1, self._lineage.descendants(opened.image)),
+        )
+
+    def _close(
+        self, opened: OpenOperation, *, changes: list[Change] | None, installed: dict[str, str] | None, absent: str | None
+    ) -> list[Emission]:
+        self._forget(opened)
+        if opened.intention.only_if_changed and not (changes or opened.from_others or opened.saw_metadata):
+            return []
+        if changes is None and opened.is_only_elsewhere:
+            opened.go_elsewhere()
+        prefix = opened.intention.prefix
+        reclaimed = Reclaimed()
+        if changes is not None and prefix is not None:
+            reclaimed = reclaim(opened, changes, self._memory.done_in(prefix, self.node))
+            changes = [*changes, *reclaimed.changes]
+        done = self._document(opened, changes=changes, installed=installed, absent=absent)
+        told = [*reclaimed.amended, done]
+        self._memory.keep(told)
+        return [*told, *self._siblings.begin(done, opened.elsewhere if self.is_here(done.host) else {})]
