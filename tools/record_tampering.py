@@ -18,7 +18,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -125,11 +124,11 @@ def keep(log: Path, out: Path) -> None:
 def imported(work: Path, log: Path) -> list[dict[str, object]]:
     """What an import of the log tells."""
     environment = {**os.environ, "ENVTRAIL_DATA_DIR": str(work / "imported"), "ENVTRAIL_NODE": "testhost"}
-    ask: Callable[..., str] = lambda *words: (
-        subprocess.run(  # noqa: E731
-            [sys.executable, "-m", "envtrail", *words], env=environment, check=True, capture_output=True, text=True
-        ).stdout
-    )
+
+    def ask(*words: str) -> str:
+        argv = [sys.executable, "-m", "envtrail", *words]
+        return subprocess.run(argv, env=environment, check=True, capture_output=True, text=True).stdout
+
     ask("import", str(log))
     return [json.loads(line) for line in ask("log", "--json", "--reverse").splitlines()]
 
