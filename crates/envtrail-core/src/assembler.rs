@@ -14,7 +14,7 @@ pub use places::image_id;
 use crate::batch::{Columns, Facts};
 use crate::builders::Word;
 use crate::coalesce::{Coalescer, Counters, Gathered};
-use crate::event::{Event, Key, Kind};
+use crate::event::{Event, Key};
 use crate::fault::{Fault, FaultKind};
 use crate::file_events::note_files;
 use crate::files::{FileGroup, FileGroups, Roots};
@@ -273,7 +273,7 @@ impl Assembler {
         }
         let offset = self.keep_records(&gathered);
         let event = &mut self.event;
-        if event.kind == Kind::File && !self.roots.is_empty() {
+        if event.kind.tells_of_files() && !self.roots.is_empty() {
             note_files(&self.roots, &mut self.files, event);
         }
         let hint = self.hints.of(event);

@@ -25,7 +25,7 @@ const EOE_WITHIN_LINES: u64 = 64;
 /// Wall time that it may wait.
 const EOE_WITHIN_MS: u64 = 50;
 /// Lines of its node after which an event without an end is given out: the cores of a large machine mix their records far less.
-const ARRIVES_WITHIN_LINES: u64 = 1024;
+pub const ARRIVES_WITHIN_LINES: u64 = 1024;
 /// Size of the memory of what is done; late records of older events are taken for new ones.
 const DONE: usize = 1 << 16;
 /// Names of machines that are told apart.

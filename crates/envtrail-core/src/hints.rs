@@ -57,7 +57,7 @@ impl Hints {
     pub fn of(&self, event: &Event) -> Option<u16> {
         match event.kind {
             Kind::Exec if event.success != Some(false) => self.of_exec(event),
-            Kind::File => event
+            kind if kind.tells_of_files() => event
                 .paths
                 .iter()
                 .any(|path| {

@@ -78,10 +78,8 @@ impl Assembler {
     /// `continues`: of the same log as those of the import before.
     pub fn set_import(&mut self, is_import: bool, continues: bool) {
         self.tables.set_import(is_import, continues);
-        if let Some(known) = self.known.as_mut().filter(|_| is_import && continues) {
-            // What is missing of the event in which the log ended may stand in its next part.
-            let torn = std::mem::take(&mut known.torn);
-            self.push(&torn);
+        if is_import && continues {
+            self.take_up_torn();
         }
     }
 

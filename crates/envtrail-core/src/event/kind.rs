@@ -33,6 +33,11 @@ impl Kind {
             Kind::Other => "other",
         }
     }
+
+    /// Whether it may tell of changed files: so does a change that was allowed aloud or denied (AVC).
+    pub fn tells_of_files(self) -> bool {
+        matches!(self, Kind::File | Kind::Mac | Kind::Anomaly)
+    }
 }
 
 pub(super) const HAS_SYSCALL: u8 = 1;
