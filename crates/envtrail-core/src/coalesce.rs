@@ -27,7 +27,7 @@ const ENDS_WITHIN_LINES: u64 = 64;
 /// Wall time that they wait.
 const ENDS_WITHIN_MS: u64 = 50;
 /// Lines of its node after which a system call without an end is given out: the cores of a large machine mix their records far less.
-const ARRIVES_WITHIN_LINES: u64 = 1024;
+pub const ARRIVES_WITHIN_LINES: u64 = 1024;
 /// Size of the memory of what is done; late records of older events are taken for new ones.
 const DONE: usize = 1 << 16;
 /// Names of machines that are told apart.

@@ -218,8 +218,14 @@ impl Event {
             .min()
             .or_else(|| records.iter().map(|record| record.record_type).min())
             .unwrap_or(types::UNNAMED);
-        for record in records {
+        let call = position_of_call(records);
+        if let Some(record) = records.get(call) {
             self.read_record(bytes, record);
+        }
+        for (at, record) in records.iter().enumerate() {
+            if at != call {
+                self.read_record(bytes, record);
+            }
         }
         self.order_arguments(bytes);
         self.mark_left_out();
@@ -234,4 +240,12 @@ impl Event {
         self.kind = self.decide_kind(records);
         self.missing = self.find_missing();
     }
+}
+
+/// Where the record is that says who did it: of an exec, a denial (AVC) before it names the image before. LOGIN says it by itself.
+fn position_of_call(records: &[Record]) -> usize {
+    let kernels = matches!(records.first(), Some(first) if first.record_type >= types::SYSCALL);
+    let mut known = records.iter().map(|record| record.record_type);
+    let call = known.position(|known| known == types::SYSCALL);
+    call.filter(|_| kernels).unwrap_or(0)
 }

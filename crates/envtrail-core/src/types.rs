@@ -65,12 +65,13 @@ record_types! {
     1335 "EVENT_LISTENER" 1336 "URINGOP" 1337 "OPENAT2" 1338 "DM_CTRL" 1339 "DM_EVENT"
     1400 "AVC" 1401 "SELINUX_ERR" 1402 "AVC_PATH" 1403 "MAC_POLICY_LOAD" 1404 "MAC_STATUS"
     1405 "MAC_CONFIG_CHANGE" 1406 "MAC_UNLBL_ALLOW" 1407 "MAC_CIPSOV4_ADD" 1408 "MAC_CIPSOV4_DEL"
-    1409 "MAC_MAP_ADD" 1410 "MAC_MAP_DEL" 1415 "MAC_IPSEC_EVENT" 1416 "MAC_UNLBL_STCADD"
+    1409 "MAC_MAP_ADD" 1410 "MAC_MAP_DEL" 1411 "MAC_IPSEC_ADDSA"
+    1412 "MAC_IPSEC_DELSA" 1413 "MAC_IPSEC_ADDSPD" 1414 "MAC_IPSEC_DELSPD" 1415 "MAC_IPSEC_EVENT" 1416 "MAC_UNLBL_STCADD"
     1417 "MAC_UNLBL_STCDEL" 1418 "MAC_CALIPSO_ADD" 1419 "MAC_CALIPSO_DEL" 1420 "IPE_ACCESS"
     1421 "IPE_CONFIG_CHANGE" 1422 "IPE_POLICY_LOAD" 1423 "LANDLOCK_ACCESS" 1424 "LANDLOCK_DOMAIN"
     1425 "MAC_TASK_CONTEXTS" 1426 "MAC_OBJ_CONTEXTS"
     1500 "APPARMOR" 1501 "APPARMOR_AUDIT" 1502 "APPARMOR_ALLOWED" 1503 "APPARMOR_DENIED" 1504 "APPARMOR_HINT"
-    1505 "APPARMOR_STATUS" 1506 "APPARMOR_ERROR"
+    1505 "APPARMOR_STATUS" 1506 "APPARMOR_ERROR" 1507 "APPARMOR_KILL"
     1700 "ANOM_PROMISCUOUS" 1701 "ANOM_ABEND" 1702 "ANOM_LINK" 1703 "ANOM_CREAT"
     1800 "INTEGRITY_DATA" 1801 "INTEGRITY_METADATA" 1802 "INTEGRITY_STATUS" 1803 "INTEGRITY_HASH"
     1804 "INTEGRITY_PCR" 1805 "INTEGRITY_RULE" 1806 "INTEGRITY_EVM_XATTR" 1807 "INTEGRITY_POLICY_RULE"
@@ -126,11 +127,11 @@ pub fn record_type_number(name: &[u8]) -> Option<u16> {
         b"PROCTITLE" => Some(PROCTITLE),
         b"EOE" => Some(EOE),
         _ => known_number(name).or_else(|| {
-            if let Some(digits) = name
-                .strip_prefix(b"UNKNOWN[")
-                .and_then(|rest| rest.strip_suffix(b"]"))
-            {
-                return std::str::from_utf8(digits).ok()?.parse().ok();
+            let unknown = name.strip_prefix(b"UNKNOWN[");
+            let digits = unknown.and_then(|rest| rest.strip_suffix(b"]"));
+            if digits.is_some() || name.first().is_some_and(u8::is_ascii_digit) {
+                let digits = std::str::from_utf8(digits.unwrap_or(name)).ok()?;
+                return digits.parse().ok();
             }
             let is_name = !name.is_empty()
                 && name.iter().all(|byte| {
@@ -171,6 +172,8 @@ mod tests {
         }
         assert_eq!(record_type_number(b"UNKNOWN[1999]"), Some(1999));
         assert_eq!(record_type_name(1999), "UNKNOWN[1999]");
+        assert_eq!(record_type_number(b"1300"), Some(SYSCALL));
+        assert_eq!(record_type_number(b"99999"), None);
         assert_eq!(record_type_number(b"NOT_YET_KNOWN"), Some(UNNAMED));
         assert_eq!(record_type_number(b"nope"), None);
     }

@@ -109,3 +109,27 @@ fn what_a_host_calls_itself_decides_neither_who_it_was_nor_the_result() {
     assert_eq!(field(&event(line), "res").as_deref(), Some("failed"));
     assert_eq!(field(&event(line), "auid").as_deref(), Some("4294967295"));
 }
+
+#[test]
+fn the_call_says_who_did_it_and_not_the_denial_before_it() {
+    let call = "type=SYSCALL msg=audit(1750000000.123:72): arch=c000003e syscall=59 success=yes exit=0 ppid=1 pid=20 auid=1000 uid=1000 tty=pts0 ses=3 comm=\"pip\" exe=\"/usr/bin/python3.11\" key=\"x\"\n";
+    for before in [
+        "type=AVC msg=audit(1750000000.123:72): avc:  denied  { execute } for  pid=20 comm=\"bash\" exe=\"/bin/bash\" tty=tty1 name=\"pip\"\n",
+        "type=AVC msg=audit(1750000000.123:72): apparmor=\"ALLOWED\" operation=\"exec\" pid=20 comm=\"bash\" requested_mask=\"x\"\n",
+        "type=INTEGRITY_RULE msg=audit(1750000000.123:72): file=\"/usr/bin/pip\" ppid=1 pid=20 comm=\"bash\" exe=\"/bin/bash\"\n",
+    ] {
+        let event = event(&format!("{before}{call}"));
+        assert_eq!(text(&event, event.comm).as_deref(), Some("pip"), "{before}");
+        assert_eq!(text(&event, event.exe).as_deref(), Some("/usr/bin/python3.11"));
+        assert_eq!(text(&event, event.tty).as_deref(), Some("pts0"));
+        assert_eq!(field(&event, "comm").as_deref(), Some("bash"), "as AVC has it");
+    }
+    let login = "type=LOGIN msg=audit(1750000000.123:73): pid=20 uid=0 old-auid=4294967295 auid=1000 old-ses=4294967295 ses=3 res=1\n";
+    let event = event(&format!(
+        "{login}{}",
+        call.replace(":72)", ":73)")
+            .replace("ses=3", "ses=4")
+            .replace("auid=1000", "auid=0")
+    ));
+    assert_eq!((event.auid, event.ses), (Some(1000), Some(3)));
+}

@@ -296,9 +296,8 @@ proptest! {
     }
 
     #[test]
-    fn a_log_that_ends_within_an_event_goes_on_in_its_next_part(log in log(), cut in any::<prop::sample::Index>()) {
-        let log: Vec<Made> = log.into_iter().map(|made| Made { node: 0, ..made }).collect();
-        let text = straight(&lines_of(&log, Form { has_eoe: false, is_enriched: false }));
+    fn a_log_that_ends_within_events_goes_on_in_its_next_part(log in log(), seed in any::<u64>(), width in 1usize..5, cut in any::<prop::sample::Index>()) {
+        let text = interleaved(&lines_of(&log, Form { has_eoe: false, is_enriched: false }), seed, width);
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
         let (one, two) = lines.split_at(cut.index(lines.len()));
         let mut begun = assembler();

@@ -1,11 +1,12 @@
 //! What the trail holds already: an import adds no record twice.
 
 use super::{name_of, Assembler};
-use crate::coalesce::{Coalescer, Gathered};
+use crate::coalesce::{Coalescer, Gathered, ARRIVES_WITHIN_LINES};
 use crate::event::Record;
 use crate::parse::ENRICHMENT;
 use crate::types;
 use rustc_hash::{FxHashMap, FxHasher};
+use std::collections::VecDeque;
 use std::hash::Hasher;
 
 /// Records by event, as hashes: 12 bytes an event and 4 a record.
@@ -15,8 +16,9 @@ pub(super) struct Known {
     events: FxHashMap<u64, u32>,
     /// Lists: where the list before begins (`u32::MAX`: none), how many records, their hashes.
     lists: Vec<u32>,
-    /// Lines of the newest event, where the log ended within it.
-    pub(super) torn: Vec<u8>,
+    /// The newest events, as many as can still have been in the making when the log ended.
+    newest: VecDeque<Gathered>,
+    newest_lines: usize,
 }
 
 impl Known {
@@ -45,6 +47,19 @@ impl Known {
         true
     }
 
+    fn keep_newest(&mut self, gathered: Gathered) {
+        self.newest_lines += gathered.records.len();
+        self.newest.push_back(gathered);
+        while let Some(oldest) = self.newest.front() {
+            let rest = self.newest_lines - oldest.records.len();
+            if (rest as u64) < ARRIVES_WITHIN_LINES {
+                break;
+            }
+            self.newest_lines = rest;
+            self.newest.pop_front();
+        }
+    }
+
     fn is_in(&self, list: Option<u32>, record: u32) -> bool {
         let mut next = list;
         while let Some(start) = next.map(|start| start as usize) {
@@ -67,28 +82,39 @@ impl Assembler {
         let mut reader = Coalescer::new(self.options.limits);
         reader.set_reread(true);
         let mut ended = Vec::new();
-        let known = self.known.get_or_insert_default();
         for line in records
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())
         {
             // What is no record is none that could be repeated.
             let _ = reader.take_line(line, &mut ended);
-            for mut gathered in ended.drain(..) {
-                let node = name_of(gathered.key.node, &reader, &self.options).into_owned();
-                known.take(&mut gathered, &node);
-                reader.recycle(gathered);
-            }
+            self.know(&mut ended, &reader);
         }
         reader.flush(&mut ended);
+        self.know(&mut ended, &reader);
+    }
+
+    fn know(&mut self, ended: &mut Vec<Gathered>, reader: &Coalescer) {
+        let known = self.known.get_or_insert_default();
         for mut gathered in ended.drain(..) {
-            let node = name_of(gathered.key.node, &reader, &self.options).into_owned();
+            let node = name_of(gathered.key.node, reader, &self.options);
             known.take(&mut gathered, &node);
+            known.keep_newest(gathered);
+        }
+    }
+
+    /// Take again the events in which the log of the import before ended, those of several cores at once: what is missing of them
+    /// may stand in its next part.
+    pub(super) fn take_up_torn(&mut self) {
+        let newest = self
+            .known
+            .as_mut()
+            .map(|known| std::mem::take(&mut known.newest));
+        for gathered in newest.unwrap_or_default() {
             self.event
                 .read(gathered.key, &gathered.bytes, &gathered.records);
-            known.torn.clear();
             if self.event.missing != 0 {
-                known.torn = gathered.bytes;
+                self.push(&gathered.bytes);
             }
         }
     }

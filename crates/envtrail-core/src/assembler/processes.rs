@@ -72,10 +72,8 @@ impl Assembler {
         if is_import && !continues {
             self.log_files.forget_unnamed();
         }
-        if let Some(known) = self.known.as_mut().filter(|_| is_import && continues) {
-            // What is missing of the event in which the log ended may stand in its next part.
-            let torn = std::mem::take(&mut known.torn);
-            self.push(&torn);
+        if is_import && continues {
+            self.take_up_torn();
         }
     }
 

@@ -37,13 +37,14 @@ pub fn split_head(line: &[u8]) -> Option<Head<'_>> {
         .then_some(head)
 }
 
-/// `TAG: ` or `TAG[PID]: `, where it is of the audit system or the kernel.
+/// `TAG: ` or `TAG[PID]: `, where it is of the audit system or the kernel; rsyslog's imfile writes a tag as it is set, often bare.
 fn split_tag<'a>(text: &'a [u8], host: &'a [u8]) -> Head<'a> {
     let text = trim(text);
     let (tag, rest) = word(text);
+    let is_ours = is_tag(tag) || (is_audit_name(tag) && is_begun(trim(rest)));
     Head {
         host,
-        message: if is_tag(tag) { trim(rest) } else { text },
+        message: if is_ours { trim(rest) } else { text },
     }
 }
 
