@@ -8,7 +8,7 @@ replaces (`Session.replaces`).
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -106,10 +106,12 @@ class Sessions:
 
     def _begun_by(self, known: list[Login], stamp: Stamp) -> Login | None:
         """The login of a LOGIN record: read before, or known from its later records alone."""
-        again = next((one for one in known if one.login is not None and one.login[:2] == stamp[:2]), None)
-        later = next((one for one in known if one.began[0] >= stamp[0] - _SLACK_MS), None)
-        if again is not None or later is None or later.login is not None:
+        again = _first_from(known, stamp[:2])
+        if again is not None and again.login is not None and again.login[:2] == stamp[:2]:
             return again
+        later = _first_from(known, (stamp[0] - _SLACK_MS, 0))
+        if later is None or later.login is not None:
+            return None
         return None if self._has_boot(stamp[0], later.began[0], later.node) else later
 
     def _of_record(self, known: list[Login], row: Row) -> Login | None:
@@ -118,7 +120,7 @@ class Sessions:
         found = next((one for one in reversed(known) if self._covers(one, time_ms)), None)
         if found is not None:
             return None if _is_used_again(found, row) else found
-        later = next((one for one in known if one.began[0] > time_ms), None)
+        later = _first_from(known, (time_ms + 1, 0))
         is_same = later is not None and later.login is None and not self._has_boot(time_ms, later.began[0], later.node)
         return later if is_same else None
 
@@ -154,6 +156,12 @@ class Sessions:
     def _has_boot(self, after_ms: int, until_ms: int, node: str) -> bool:
         known = self._boots.get(node, ())
         return bisect_right(known, after_ms) < bisect_right(known, until_ms)
+
+
+def _first_from(known: Sequence[Login], moment: tuple[int, int]) -> Login | None:
+    """The first login that began at a moment (ms, serial) or later."""
+    at = bisect_left(known, moment, key=lambda one: one.began[:2])
+    return known[at] if at < len(known) else None
 
 
 def _is_used_again(login: Login, row: Row) -> bool:
