@@ -148,6 +148,8 @@ def _look(config: Config, layout: Layout, on_progress: OnProgress | None, way: W
         ):
             earlier: set[Token] | None = None
             for _ in derive(config, layout, end, state, way=way, versions=versions, on_progress=on_progress):
+                if isinstance(state, SeededState):
+                    state.settle()
                 if way is Way.RESTARTING:
                     earlier = {item.token for item in compare_tables(shown, derived)}
                 elif _is_same(shown, derived, since_ms):
