@@ -63,6 +63,10 @@ def derive(
             segments.add(step.segment)
             if on_progress is not None:
                 on_progress(len(segments), len(end.sealed) + len(end.parts))
+    if way is Way.RESTARTING:
+        # `envtrail seal` goes through the newest segments too, and leaves no word of it.
+        yield
+        player.restart()
     while held:
         yield
         player.play(held.popleft())
@@ -87,11 +91,12 @@ class _Player:
         for part in _from_start_to_start(step) if self._is_restarting else [step]:
             if self._is_restarting:
                 if part.observations and _is_start(part.observations[0]):
-                    self._restart()
+                    self.restart()
                 self._note(part)
             self._pipeline.replay(part.segment, part.records, part.observations)
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
+        """Know what one that starts now would know."""
         self._pipeline = make_pipeline(self._config, self._state, writer=None, world=None)
         for step in (step for steps in self._recent for step in steps):
             self._pipeline.replay(step.segment, step.records, step.observations, counted=True)

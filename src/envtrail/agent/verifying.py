@@ -14,10 +14,10 @@ from msgspec import Struct
 from envtrail import __version__
 from envtrail.agent.deriving import OnProgress, Way, derive
 from envtrail.config import Config
-from envtrail.errors import CannotRunError, EnvtrailError, StoreFullError
+from envtrail.errors import EnvtrailError, StoreFullError
 from envtrail.model.ids import lowest_id
 from envtrail.model.times import to_rfc3339
-from envtrail.store.comparing import Difference, compare_tables, count_rows, feed_faults, schema_faults
+from envtrail.store.comparing import Difference, Token, compare_tables, count_rows, feed_faults, full_disk_spans, schema_faults
 from envtrail.store.continuity import VerifyFault
 from envtrail.store.layout import Layout
 from envtrail.store.schema import connect
@@ -29,7 +29,8 @@ from envtrail.store.verify import VerifyReport, verify
 _SETTLE_S = 5.0
 """What an agent that runs has written of a step is in its state after this."""
 _BEHIND = (
-    "the state is as it was some moments before the end of the evidence: who wrote was killed, and takes it up at the next start"
+    "the state is as it was some moments before the end of the evidence: a writer that was killed leaves it so and takes it up at the next "
+    "start; so does a line that somebody added to the open segment"
 )
 _UNTOLD = frozenset({"operations", "operation_packages", "runs"})
 """Rows that go on over the moment at which the kept evidence begins."""
@@ -54,7 +55,6 @@ def verify_trail(config: Config, *, is_quick: bool, on_progress: OnProgress | No
 
     Raises:
         StoreFullError: there is no space to derive the state again.
-        CannotRunError: this user may not read the trail.
     """
     layout = Layout(config.data_dir)
     report = verify(layout, on_progress=on_progress)
@@ -68,7 +68,6 @@ def compare_state(config: Config, *, on_progress: OnProgress | None = None, sett
 
     Raises:
         StoreFullError: there is no space to derive it.
-        CannotRunError: the state may not be read.
     """
     layout = Layout(config.data_dir)
     if not layout.state.exists():
@@ -85,7 +84,7 @@ def compare_state(config: Config, *, on_progress: OnProgress | None = None, sett
             return Comparison(rows=first.rows, not_compared=first.not_compared, notes=[_BEHIND])
         lasting = _still(left, _look(config, layout, on_progress, Way.RESTARTING)) if left else []
         return first.as_comparison(lasting, restarted=len(left) - len(lasting))
-    except (StoreFullError, CannotRunError):
+    except StoreFullError:
         raise
     except (EnvtrailError, msgspec.MsgspecError, sqlite3.Error, OSError, ValueError, LookupError, RecursionError) as fault:
         what = f"the state cannot be compared with the evidence: {fault}"
@@ -147,13 +146,20 @@ def _look(config: Config, layout: Layout, on_progress: OnProgress | None, way: W
             closing(State(path) if since_ms is None else SeededState(path, layout.state, since_ms)) as state,
             closing(connect(path, read_only=True)) as derived,
         ):
+            earlier: set[Token] | None = None
             for _ in derive(config, layout, end, state, way=way, versions=versions, on_progress=on_progress):
-                if _is_same(shown, derived, since_ms):
+                if isinstance(state, SeededState):
+                    state.settle()
+                if way is Way.RESTARTING:
+                    earlier = {item.token for item in compare_tables(shown, derived)}
+                elif _is_same(shown, derived, since_ms):
                     return _Look(is_behind=True)
             taken_over = state.settle() if isinstance(state, SeededState) else 0
             found = list(compare_tables(shown, derived))
-            differences = [item for item in found if not _is_excused(item, since_ms)]
+            full = full_disk_spans(derived)
+            differences = [item for item in found if not _is_excused(item, since_ms) and not _is_of(item, full)]
             taken_over += len(found) - len(differences)
+            differences = [item for item in differences if earlier is None or item.token in earlier]
             return _Look(
                 rows=count_rows(shown) - taken_over,
                 not_compared=taken_over,
@@ -179,6 +185,11 @@ def _is_excused(item: Difference, since_ms: int | None) -> bool:
     return item.table.name in _UNTOLD and str(item.key[0]) < lowest_id(since_ms + GRACE_MS)
 
 
+def _is_of(item: Difference, spans: list[tuple[str, str]]) -> bool:
+    """Whether it goes back to a time of which the evidence holds less than the agent knew."""
+    return item.table.name in _UNTOLD and any(begin <= str(item.key[0]) < end for begin, end in spans)
+
+
 def _with(report: VerifyReport, compared: Comparison) -> VerifyReport:
     checked, not_checked = list(report.checked), list(report.not_checked)
     if compared.reason is not None:
@@ -186,7 +197,7 @@ def _with(report: VerifyReport, compared: Comparison) -> VerifyReport:
     else:
         checked.append(f"every row of the state against what the evidence makes: {compared.rows}")
     if compared.not_compared:
-        not_checked.append(f"{compared.not_compared} rows of the state: evidence dropped")
+        not_checked.append(f"{compared.not_compared} rows of the state: evidence dropped, or a disk that was full")
     return msgspec.structs.replace(
         report,
         faults=[*report.faults, *compared.faults],

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from envtrail.model.ids import lowest_id
 from envtrail.store.continuity import VerifyFault
+from envtrail.store.seeding import GRACE_MS
 
 _MOST_FIELDS = 10
 """Of one row; how many more differ is said."""
@@ -24,6 +26,7 @@ _DOCUMENTS = frozenset({"doc", "faults"})
 _ABSENT = object()
 
 Row = tuple[Any, ...]
+Token = tuple[str, Row, bytes]
 
 
 class Table(Struct, frozen=True, kw_only=True):
@@ -89,7 +92,7 @@ class Difference(NamedTuple):
     """Null: the evidence does not make it."""
 
     @property
-    def token(self) -> tuple[str, Row, bytes]:
+    def token(self) -> Token:
         """The same for the same row with the same content in the state."""
         return self.table.name, self.key, hashlib.sha256(repr(self.shown).encode("utf-8", "surrogatepass")).digest()
 
@@ -162,6 +165,12 @@ def schema_faults(shown: sqlite3.Connection, derived: sqlite3.Connection) -> lis
             VerifyFault(table="sqlite_master", what=f"the state's file is damaged: {text}") for text in found if text != "ok"
         ]
     return faults
+
+
+def full_disk_spans(database: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Ids of what began while the disk was full, or in the hour after: what descends from what then began is not in the evidence."""
+    gaps = database.execute("SELECT since_ms, until_ms FROM gaps WHERE doc ->> '$.cause' = 'disk_full'").fetchall()
+    return [(lowest_id(since_ms), lowest_id(until_ms + GRACE_MS)) for since_ms, until_ms in gaps]
 
 
 def feed_faults(shown: sqlite3.Connection) -> list[VerifyFault]:

@@ -38,6 +38,6 @@ def test_looks_are_sealed_verified_and_survive_a_rebuild(trail: Path) -> None:
     assert len(found) == len(asked), "each once"
     assert {item["by"]["method"] for item in found} == {"link"}
     envtrail(trail, "seal")
-    assert "as it was written: 2 segments" in envtrail(trail, "verify")
+    assert "no fault in what was checked: 2 segments" in envtrail(trail, "verify")
     envtrail(trail, "rebuild")
     assert [json.loads(line) for line in envtrail(trail, "looks", "--json").splitlines()] == found
