@@ -70,6 +70,8 @@ pub struct Assembler {
     event: Event,
     ended: Vec<Gathered>,
     partial: Vec<u8>,
+    /// Bytes of that line which were not held: it is too long.
+    cut: u64,
     /// Bytes of the lines taken.
     consumed: u64,
     records: Vec<u8>,
@@ -103,6 +105,7 @@ impl Assembler {
             event: Event::default(),
             ended: Vec::new(),
             partial: Vec::new(),
+            cut: 0,
             consumed: 0,
             records: Vec::new(),
             process_events: Vec::new(),
@@ -119,16 +122,10 @@ impl Assembler {
     pub fn push(&mut self, mut block: &[u8]) {
         if !self.partial.is_empty() {
             let Some(end) = memchr::memchr(b'\n', block) else {
-                if self.partial.len() + block.len() <= self.options.limits.max_event_bytes {
-                    self.partial.extend_from_slice(block);
-                }
-                return;
+                return self.hold(block);
             };
-            let mut line = std::mem::take(&mut self.partial);
-            line.extend_from_slice(block.get(..end).unwrap_or_default());
-            self.take_line(&line);
-            line.clear();
-            self.partial = line;
+            self.hold(block.get(..end).unwrap_or_default());
+            self.take_partial();
             block = block.get(end + 1..).unwrap_or_default();
         }
         let mut start = 0;
@@ -138,6 +135,29 @@ impl Assembler {
         }
         self.partial
             .extend_from_slice(block.get(start..).unwrap_or_default());
+    }
+
+    /// Keep more of a line that has not ended. Nothing is joined to a line of which something was left out.
+    fn hold(&mut self, piece: &[u8]) {
+        let fits = self.partial.len() + piece.len() <= self.options.limits.max_event_bytes;
+        if fits && self.cut == 0 {
+            self.partial.extend_from_slice(piece);
+        } else {
+            self.cut += piece.len() as u64;
+        }
+    }
+
+    fn take_partial(&mut self) {
+        let mut line = std::mem::take(&mut self.partial);
+        let cut = std::mem::take(&mut self.cut);
+        if cut == 0 {
+            self.take_line(&line);
+        } else {
+            self.consumed += line.len() as u64 + cut + 1;
+            self.fault(FaultKind::EventTooLong, &line);
+        }
+        line.clear();
+        self.partial = line;
     }
 
     /// Take records that were given out before (those of a segment), whole lines: an event ends where the next one begins, or with
@@ -172,8 +192,7 @@ impl Assembler {
     /// Nothing more will come: let everything in flight go.
     pub fn flush(&mut self) {
         if !self.partial.is_empty() {
-            let line = std::mem::take(&mut self.partial);
-            self.take_line(&line);
+            self.take_partial();
         }
         let mut ended = std::mem::take(&mut self.ended);
         self.coalescer.flush(&mut ended);
@@ -256,7 +275,8 @@ impl Assembler {
             return self.emit(ended);
         }
         match self.coalescer.take_line(line, &mut self.ended) {
-            Ok(Some(key)) if !is_daemon_line(line) => {
+            // Of a log that was written before it is not known whether it had all.
+            Ok(Some(key)) if !is_daemon_line(line) && !self.tables.is_import() => {
                 self.serials
                     .see(key.node, key.time_ms, key.serial, self.coalescer.now_ms());
             }

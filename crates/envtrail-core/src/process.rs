@@ -38,6 +38,9 @@ pub struct ProcessTable {
     doubted_ms: Option<(u64, u64)>,
     newest_ms: u64,
     changes: usize,
+    /// By how many `MAX_IMAGES` is too much.
+    #[serde(skip)]
+    fewer: usize,
 }
 
 impl ProcessTable {
@@ -159,6 +162,18 @@ impl ProcessTable {
         } else {
             Place::default()
         }
+    }
+
+    /// From now on it holds so many images at most.
+    pub fn set_most(&mut self, most: usize) {
+        self.fewer = MAX_IMAGES.saturating_sub(most);
+        while self.images.len() >= self.most() {
+            self.collect();
+        }
+    }
+
+    fn most(&self) -> usize {
+        MAX_IMAGES - self.fewer
     }
 
     /// Whether it holds this image.
@@ -303,14 +318,14 @@ impl ProcessTable {
     fn collect(&mut self) {
         self.changes += 1;
         // As many changes as there are images: looking at all of them costs each change the same, however many there are.
-        if self.changes < self.images.len().max(4096) && self.images.len() < MAX_IMAGES {
+        if self.changes < self.images.len().max(4096) && self.images.len() < self.most() {
             return;
         }
         self.changes = 0;
         let horizon = self.newest_ms.saturating_sub(KEEP_ENDED_MS);
         self.images
             .retain(|_, image| image.ended_ms.is_none_or(|ended| ended >= horizon));
-        if self.images.len() >= MAX_IMAGES {
+        if self.images.len() >= self.most() {
             let mut times: Vec<u64> = self
                 .images
                 .values()

@@ -1,5 +1,5 @@
 //! Mutations of real lines for as long as `ENVTRAIL_FUZZ_SECONDS` says (2 by default): never a panic, never more out than came in,
-//! and each event becomes a document.
+//! each event becomes a document; what was given out is read again, remembered and carried on; and logs of any form are read.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,6 +9,7 @@
 
 use envtrail_core::assembler::{Assembler, Options};
 use envtrail_core::documents::{event_documents, Tables};
+use envtrail_core::line_reader::LineReader;
 use std::time::{Duration, Instant};
 
 const CORPUS: &str = include_str!("corpus.log");
@@ -61,7 +62,54 @@ fn mutated_lines_never_panic() {
         for document in documents {
             serde_json::from_slice::<serde_json::Value>(&document.body).expect("JSON");
         }
+        let tables = assembler.save_processes().expect("the tables");
+        read_again(&batch.records, batch.events.num_rows(), &tables, &mut next);
+        let records = read_lines(&bytes, next(bytes.len()));
+        let lines = records.iter().filter(|byte| **byte == b'\n').count();
+        assert!(
+            lines
+                <= 1 + bytes
+                    .iter()
+                    .filter(|byte| matches!(byte, b'\n' | 0))
+                    .count()
+        );
         rounds += 1;
     }
     assert!(rounds > 10, "only {rounds} rounds");
+}
+
+/// What was given out gives the same again, adds nothing to itself, and goes on from tables that are whole or damaged.
+fn read_again(records: &[u8], events: usize, tables: &str, next: &mut impl FnMut(usize) -> usize) {
+    let mut again = Assembler::new(Options::default());
+    again.reread(records);
+    assert_eq!(again.drain().expect("a batch").events.num_rows(), events);
+    let mut later = Assembler::new(Options::default());
+    later.restore_processes(tables).expect("its own tables");
+    assert_eq!(later.save_processes().expect("the tables"), tables);
+    later.remember(records);
+    later.set_import(true, true);
+    later.push(records);
+    later.flush();
+    assert_eq!(later.drain().expect("a batch").events.num_rows(), 0);
+    let mut damaged = tables.as_bytes().to_vec();
+    for _ in 0..=next(3) {
+        let at = next(damaged.len());
+        damaged[at] = b"0123456789-,:[]{}\"n"[next(19)];
+    }
+    let _ = later.restore_processes(&String::from_utf8_lossy(&damaged));
+    later.push(records);
+    later.set_import(false, true);
+    later.push(records);
+    later.flush();
+    later.drain().expect("a batch");
+}
+
+/// The records of a log that comes in two pieces.
+fn read_lines(bytes: &[u8], cut: usize) -> Vec<u8> {
+    let mut reader = LineReader::default();
+    let (one, two) = bytes.split_at(cut);
+    let mut records = reader.read(one).into_owned();
+    records.extend_from_slice(&reader.read(two));
+    records.extend(reader.finish());
+    records
 }

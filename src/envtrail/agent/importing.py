@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -92,7 +93,10 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
             seen["Session"].discard(result.replaces or "")
 
     documents: dict[str, DocumentFigures] = {}
-    with open_trail(config, world=ImportedWorld(), on_result=note) as opened:
+    with ExitStack() as stack:
+        for source, _ in sources:
+            stack.callback(source.close)
+        opened = stack.enter_context(open_trail(config, world=ImportedWorld(), on_result=note))
         remember(opened.pipeline, opened.writer.layout, earliest_ms([part for _, part in sources]))
         before = opened.pipeline.assembler.counters()
         logs = [part.log for _, part in sources]

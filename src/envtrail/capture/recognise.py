@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from envtrail.capture.auditbeat import AuditbeatSource
 from envtrail.capture.lines import LinesSource
 from envtrail.capture.replay import ReplaySource, open_logs
 from envtrail.core import LineReader
+from envtrail.errors import InputError
 
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?[\0\s]*(?:\{|\[\s*[{\]])").match
 _AUDITBEAT = re.compile(rb"""auditbeat|"auditd|"hits"|"_source"|^\s*\[""").search
@@ -23,8 +26,11 @@ def open_sources(paths: Sequence[Path], node: str) -> list[LinesSource | Auditbe
         node: This machine's name.
 
     Raises:
-        InputError: one cannot be opened; then none is.
+        InputError: one cannot be opened, or is a pipe that is named twice; then none is.
     """
+    streams = [stream for path in paths if (stream := _stream_of(path)) is not None]
+    if len(set(streams)) < len(streams):
+        raise InputError("standard input, or a pipe, is named twice", hint="it can be read once")
     opened: list[ReplaySource] = []
     try:
         for path in paths:
@@ -42,6 +48,15 @@ def recognise(source: ReplaySource, node: str) -> LinesSource | AuditbeatSource:
     if _JSON(beginning) and _AUDITBEAT(beginning) and not _holds_records(beginning):
         return AuditbeatSource(source, node)
     return LinesSource(source, node)
+
+
+def _stream_of(path: Path) -> tuple[int, int] | None:
+    """What is gone once it is read: two who read it would have a part each. None for a file."""
+    try:
+        found = os.fstat(0) if str(path) == "-" else path.stat()
+    except OSError:
+        return None
+    return None if stat.S_ISREG(found.st_mode) and str(path) != "-" else (found.st_dev, found.st_ino)
 
 
 def _holds_records(beginning: bytes) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from envtrail.errors import StoreFullError
+from envtrail.errors import DamagedStoreError, StoreFullError
 from envtrail.model.observation import Carried, Entry, Observation, decode_entry, encode_entry
 from envtrail.store.layout import HEADER, OBSERVATIONS, RECORDS, translate
 
@@ -205,7 +205,7 @@ def _cut_beyond(observations: Path, records: Path) -> int:
     end = len(data)
     while end:
         start = data.rfind(b"\n", 0, end - 1) + 1
-        if decode_entry(data[start:end]).offset <= most:
+        if _decode(observations, data[start:end]).offset <= most:
             break
         end = start
     if end < len(data):
@@ -238,7 +238,7 @@ def _carried(path: Path) -> int:
     try:
         with path.open("rb") as handle:
             first = handle.readline()
-            return int(first.endswith(b"\n") and isinstance(decode_entry(first).observation, Carried))
+            return int(first.endswith(b"\n") and isinstance(_decode(path, first).observation, Carried))
     except FileNotFoundError:
         return 0
 
@@ -248,4 +248,13 @@ def _next_entry(path: Path, first: int) -> int:
         last = path.read_bytes().rstrip(b"\n").rpartition(b"\n")[2]
     except FileNotFoundError:
         return first
-    return decode_entry(last).number + 1 if last else first
+    return _decode(path, last).number + 1 if last else first
+
+
+def _decode(path: Path, line: bytes) -> Entry:
+    try:
+        return decode_entry(line)
+    except msgspec.DecodeError as fault:
+        raise DamagedStoreError(
+            f"an observation in `{path}` cannot be read: {fault}", hint="`envtrail verify` names all that is damaged"
+        ) from None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from envtrail.core import Assembler
+from envtrail.errors import DamagedStoreError
 from envtrail.model.gap import GapCause
 from envtrail.model.observation import (
     AgentStarted,
@@ -97,9 +98,11 @@ def seed_processes(assembler: Assembler, observations: Sequence[Observation], or
                 if observation.boot_id != origin.boot_id:
                     assembler.forget_processes()
                 origin.boot_id = observation.boot_id
+                # An import that was killed has not said that it ended.
+                assembler.set_import(False, True)
             case Carried() if not assembler.counters().records:
                 # Who has read the segment before knows them.
-                assembler.restore_processes(bytes(observation.processes).decode())
+                _restore(assembler, observation)
                 origin.log = observation.log
             case ImportStarted():
                 origin.log = observation.log
@@ -122,3 +125,13 @@ def seed_processes(assembler: Assembler, observations: Sequence[Observation], or
                 )
             case _:
                 pass
+
+
+def _restore(assembler: Assembler, carried: Carried) -> None:
+    try:
+        assembler.restore_processes(bytes(carried.processes).decode())
+    except ValueError as fault:
+        raise DamagedStoreError(
+            f"what a segment took over from the one before cannot be read: {fault}",
+            hint="`envtrail verify` names all that is damaged",
+        ) from None

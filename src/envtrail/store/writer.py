@@ -8,13 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from envtrail.config import Config
 from envtrail.errors import StoreError, StoreFullError
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.observation import Observation
-from envtrail.store.hot import HotSegment, new_header
+from envtrail.store.hot import HotSegment, new_header, read_header
 from envtrail.store.layout import RECORDS, Layout, translate, writer_lock
 from envtrail.store.seal import GENESIS, Seal, read_seal
 from envtrail.store.sealing import seal_folder
@@ -43,7 +44,9 @@ class TrailWriter:
         shutil.rmtree(self.layout.sealed, ignore_errors=True)
         if self.layout.sealing.exists():
             self._seal_folder()
-        self._hot = self._open(self.layout.hot, *self._following())
+        number, first_entry, previous = self._following()
+        self._take_next(number)
+        self._hot = self._open(self.layout.hot, number, first_entry, previous)
         self.carry: Callable[[], list[Observation]] = list
         """What a new segment begins with, so that it can be read without those before it."""
         self.torn_bytes = self._hot.torn_bytes
@@ -126,6 +129,7 @@ class TrailWriter:
         following = self._open(self.layout.next_hot, self._hot.number + 1, self._hot.next_entry)
         try:
             following.begin(self.carry())
+            following.sync()
             self._hot.sync()
             self._hot.move(self.layout.sealing)
             try:
@@ -138,6 +142,13 @@ class TrailWriter:
             raise
         before, self._hot = self._hot, following
         before.close()
+
+    def _take_next(self, number: int) -> None:
+        """Take up the segment that was about to follow when its writer was killed: it holds what the one before handed on."""
+        with suppress(msgspec.DecodeError):
+            header = read_header(self.layout.next_hot)
+            if header is not None and header.number == number and not self.layout.hot.exists():
+                self.layout.next_hot.rename(self.layout.hot)
 
     def _open(self, folder: Path, number: int, first_entry: int, previous: str | UnsetType = UNSET) -> HotSegment:
         header = new_header(number, first_entry, self._config.node, self._hints, previous)

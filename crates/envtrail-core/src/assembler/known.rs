@@ -2,20 +2,18 @@
 
 use super::{name_of, Assembler};
 use crate::coalesce::{Coalescer, Gathered, ARRIVES_WITHIN_LINES};
-use crate::event::Record;
+use crate::event::Key;
 use crate::parse::ENRICHMENT;
 use crate::types;
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
-use std::hash::Hasher;
+use std::hash::{BuildHasher, RandomState};
 
-/// Records by event, as hashes: 12 bytes an event and 4 a record.
+/// Events, and records by event, as hashes whose key nobody knows: no record can be made that is taken for another.
 #[derive(Default)]
 pub(super) struct Known {
-    /// Event → where its newest list of records begins.
-    events: FxHashMap<u64, u32>,
-    /// Lists: where the list before begins (`u32::MAX`: none), how many records, their hashes.
-    lists: Vec<u32>,
+    key: RandomState,
+    hashes: FxHashSet<u64>,
     /// The newest events, as many as can still have been in the making when the log ended.
     newest: VecDeque<Gathered>,
     newest_lines: usize,
@@ -24,27 +22,23 @@ pub(super) struct Known {
 impl Known {
     /// Whether something of an event is new; it is remembered then. What a copy of the log leaves out (EOE) is nothing new.
     pub(super) fn take(&mut self, gathered: &mut Gathered, node: &str) -> bool {
-        let event = event_hash(node, gathered.key.time_ms, gathered.key.serial);
-        let before = self.events.get(&event).copied();
-        let line_of = |record: &Record| {
+        let Key {
+            time_ms, serial, ..
+        } = gathered.key;
+        let event = self.key.hash_one((node, time_ms, serial));
+        let is_known = !self.hashes.insert(event);
+        let mut is_new = !is_known;
+        for record in &gathered.records {
             let line = gathered
                 .bytes
                 .get(record.start as usize..record.end as usize);
-            record_hash(line.unwrap_or_default())
-        };
-        let is_new = |record: &Record| {
-            record.record_type != types::EOE && !self.is_in(before, line_of(record))
-        };
-        if before.is_some() && !gathered.records.iter().any(is_new) {
-            return false;
+            let hash = self
+                .key
+                .hash_one((event, of_kernel(line.unwrap_or_default())));
+            is_new |= self.hashes.insert(hash) && record.record_type != types::EOE;
         }
-        let start = self.lists.len() as u32;
-        self.lists.push(before.unwrap_or(u32::MAX));
-        self.lists.push(gathered.records.len() as u32);
-        self.lists.extend(gathered.records.iter().map(line_of));
-        self.events.insert(event, start);
-        gathered.is_late |= before.is_some();
-        true
+        gathered.is_late |= is_known;
+        is_new
     }
 
     fn keep_newest(&mut self, gathered: Gathered) {
@@ -58,21 +52,6 @@ impl Known {
             self.newest_lines = rest;
             self.newest.pop_front();
         }
-    }
-
-    fn is_in(&self, list: Option<u32>, record: u32) -> bool {
-        let mut next = list;
-        while let Some(start) = next.map(|start| start as usize) {
-            let Some([before, count]) = self.lists.get(start..start + 2) else {
-                return false;
-            };
-            let records = self.lists.get(start + 2..start + 2 + *count as usize);
-            if records.is_some_and(|records| records.contains(&record)) {
-                return true;
-            }
-            next = Some(*before).filter(|before| *before != u32::MAX);
-        }
-        false
     }
 }
 
@@ -120,22 +99,12 @@ impl Assembler {
     }
 }
 
-fn event_hash(node: &str, time_ms: u64, serial: u64) -> u64 {
-    let mut hasher = FxHasher::default();
-    hasher.write(node.as_bytes());
-    hasher.write_u64(time_ms);
-    hasher.write_u64(serial);
-    hasher.finish()
-}
-
-/// Of what the kernel wrote: neither the node that a daemon put before it nor the names that it added count.
-fn record_hash(line: &[u8]) -> u32 {
+/// What the kernel wrote of a line: neither the node that a daemon put before it nor the names that it added.
+fn of_kernel(line: &[u8]) -> &[u8] {
     let start = match line.starts_with(b"node=") {
         true => memchr::memchr(b' ', line).map_or(0, |at| at + 1),
         false => 0,
     };
     let end = memchr::memchr(ENRICHMENT, line).unwrap_or(line.len());
-    let mut hasher = FxHasher::default();
-    hasher.write(line.get(start..end).unwrap_or_default());
-    (hasher.finish() >> 32) as u32
+    line.get(start..end).unwrap_or_default()
 }

@@ -84,7 +84,13 @@ impl Assembler {
     pub fn save_processes(&self) -> Result<String, serde_json::Error> {
         let (coalescer, hints) = (&self.coalescer, self.hints.labels());
         self.tables.save(hints, |number| {
-            String::from_utf8_lossy(coalescer.node(number)).into_owned()
+            // A letter a byte: names need not be text.
+            coalescer
+                .node(number)
+                .iter()
+                .copied()
+                .map(char::from)
+                .collect()
         })
     }
 
@@ -97,7 +103,10 @@ impl Assembler {
         self.tables.restore(
             text,
             |label| hints.number(label),
-            |name| coalescer.number_of_node(name.as_bytes()).ok(),
+            |name| {
+                let bytes: Result<Vec<u8>, _> = name.chars().map(u8::try_from).collect();
+                coalescer.number_of_node(&bytes.ok()?).ok()
+            },
         )
     }
 

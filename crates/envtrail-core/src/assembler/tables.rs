@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Default)]
 pub(super) struct Tables {
     tables: FxHashMap<usize, ProcessTable>,
+    /// When those of machines that records name were used last, by count.
+    used: FxHashMap<usize, u64>,
+    turn: u64,
     /// What is known of the coalescer's nodes.
     nodes: Vec<Option<Node>>,
     /// Records come from a log that was written before.
@@ -23,6 +26,10 @@ struct Node {
 /// This machine's table, and that of imported logs that name no machine.
 const OWN: usize = 0;
 const IMPORTED: usize = 1;
+
+/// Machines that records name whose tables are kept, and images in all of these together: anybody may write names into a log.
+const MOST_NAMED: usize = 4096;
+const MOST_IMAGES: usize = 1 << 18;
 
 /// What one segment hands to the next.
 #[derive(Serialize, Deserialize)]
@@ -69,7 +76,7 @@ impl Tables {
         match (node.is_own, self.is_import) {
             (true, false) => (self.at(OWN), 0),
             (true, true) => (self.at(IMPORTED), 0),
-            (false, _) => (self.at(IMPORTED + at), node.salt),
+            (false, _) => (self.at_named(IMPORTED + at), node.salt),
         }
     }
 
@@ -89,6 +96,10 @@ impl Tables {
         self.nodes.clear();
     }
 
+    pub(super) fn is_import(&self) -> bool {
+        self.is_import
+    }
+
     /// Records come from a log that was written before, or live again.
     pub(super) fn set_import(&mut self, is_import: bool, continues: bool) {
         self.is_import = is_import;
@@ -106,20 +117,14 @@ impl Tables {
         hints: Vec<String>,
         name_of: impl Fn(u32) -> String,
     ) -> Result<String, serde_json::Error> {
-        let mut named: Vec<_> = self
-            .tables
-            .iter()
-            .filter(|(at, _)| **at > IMPORTED)
-            .collect();
-        named.sort_by_key(|(at, _)| **at);
+        let named = self.in_order().into_iter();
         serde_json::to_string(&Carried {
             hints,
             is_import: self.is_import,
             own: self.tables.get(&OWN),
             imported: self.tables.get(&IMPORTED),
             named: named
-                .into_iter()
-                .map(|(at, table)| (name_of((at - IMPORTED) as u32), table))
+                .filter_map(|at| Some((name_of((at - IMPORTED) as u32), self.tables.get(&at)?)))
                 .collect(),
         })
     }
@@ -136,11 +141,14 @@ impl Tables {
     ) -> Result<(), serde_json::Error> {
         let carried: Carried<ProcessTable> = serde_json::from_str(text)?;
         self.is_import = carried.is_import;
-        let named = carried
-            .named
-            .into_iter()
-            .filter_map(|(name, table)| Some((IMPORTED + number_of(&name)? as usize, table)));
-        self.tables = named.collect();
+        (self.tables, self.used) = Default::default();
+        for (name, table) in carried.named {
+            if let Some(number) = number_of(&name) {
+                let at = IMPORTED + number as usize;
+                *self.at_named(at) = table;
+            }
+        }
+        self.set_shares();
         self.tables.extend(carried.own.map(|table| (OWN, table)));
         self.tables
             .extend(carried.imported.map(|table| (IMPORTED, table)));
@@ -149,6 +157,49 @@ impl Tables {
             table.renumber_hints(|hint| hint_of(labels.get(hint as usize)?));
         }
         Ok(())
+    }
+
+    /// That of a machine that records name.
+    fn at_named(&mut self, at: usize) -> &mut ProcessTable {
+        self.turn += 1;
+        if self.used.insert(at, self.turn).is_none() {
+            self.make_room();
+            let share = self.share();
+            self.at(at).set_most(share);
+        }
+        self.at(at)
+    }
+
+    /// One machine more was heard of. Past the bound, those that were heard of longest ago are forgotten.
+    fn make_room(&mut self) {
+        if self.used.len() > MOST_NAMED {
+            for at in self.in_order().into_iter().take(MOST_NAMED / 2) {
+                self.used.remove(&at);
+                self.tables.remove(&at);
+            }
+        }
+        if (self.used.len() - 1).is_power_of_two() {
+            self.set_shares();
+        }
+    }
+
+    fn set_shares(&mut self) {
+        let share = self.share();
+        for at in self.used.keys() {
+            self.tables.entry(*at).or_default().set_most(share);
+        }
+    }
+
+    /// How many images each may hold.
+    fn share(&self) -> usize {
+        MOST_IMAGES / self.used.len().next_power_of_two()
+    }
+
+    /// Those of machines that records name, the one that was heard of longest ago first.
+    fn in_order(&self) -> Vec<usize> {
+        let mut all: Vec<(u64, usize)> = self.used.iter().map(|(at, turn)| (*turn, *at)).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, at)| at).collect()
     }
 
     fn at(&mut self, at: usize) -> &mut ProcessTable {
@@ -172,4 +223,46 @@ fn salt_of(name: &[u8]) -> u64 {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
     (hash ^ hash >> 20 ^ hash >> 40) & 0xF_FFFF
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Exec;
+
+    #[test]
+    fn whoever_writes_names_into_a_log_fills_no_memory() {
+        let mut tables = Tables::default();
+        for number in 0..40_000_u32 {
+            let node = 1 + number * 7 % 20_000;
+            let (table, _) = tables.of_node(node, format!("n{node}").as_bytes(), "gpu1");
+            for pid in 0..80 {
+                table.exec(&exec(u64::from(number) * 100 + u64::from(pid), pid));
+            }
+        }
+        assert!(tables.tables.len() <= MOST_NAMED);
+        let text = tables.save(Vec::new(), |number| number.to_string());
+        let images = text.unwrap().matches("\"comm\"").count();
+        assert!(
+            (MOST_IMAGES / 4..=MOST_IMAGES).contains(&images),
+            "{images}"
+        );
+        // The machine that was heard of last is known, whatever the others do.
+        assert!(tables.holder(39_999 * 100 + 79).is_some());
+    }
+
+    fn exec(id: u64, pid: u32) -> Exec<'static> {
+        Exec {
+            comm: b"x",
+            id,
+            pid,
+            ppid: 1,
+            hint: None,
+            time_ms: id,
+            serial: id,
+            uid: None,
+            auid: None,
+            ses: None,
+        }
+    }
 }

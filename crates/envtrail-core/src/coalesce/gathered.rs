@@ -4,6 +4,11 @@ use crate::event::{Key, Record};
 use crate::fault::FaultKind;
 use crate::parse::Stamp;
 use crate::types;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+/// Records that are compared one by one with a new one.
+const FEW: usize = 64;
 
 /// How an event ended, as its records say: reading them again says the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +51,21 @@ pub struct Gathered {
     /// When its last record was read: line of its node, wall clock (0: not known).
     pub(super) read_line: u64,
     pub(super) read_ms: u64,
+    /// Of an event of many records.
+    pub(super) seen: Option<Box<Seen>>,
+}
+
+/// Which lines an event has, by hashes whose key nobody knows: no line can be made that is taken for another.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    key: RandomState,
+    hashes: HashSet<u64>,
+}
+
+impl Seen {
+    fn insert(&mut self, line: &[u8]) -> bool {
+        self.hashes.insert(self.key.hash_one(line))
+    }
 }
 
 impl Gathered {
@@ -76,11 +96,7 @@ impl Gathered {
         limits: &Limits,
         counters: &mut Counters,
     ) -> Option<FaultKind> {
-        let repeated = self.records.iter().any(|record| {
-            record.record_type == stamp.record_type
-                && self.bytes.get(record.start as usize..record.end as usize) == Some(line)
-        });
-        if repeated {
+        if self.is_repeated(line) {
             counters.duplicate += 1;
             return None;
         }
@@ -99,6 +115,26 @@ impl Gathered {
             end: end as u32,
         });
         None
+    }
+
+    /// Whether the event has this line. Of many the time must not grow with their number.
+    fn is_repeated(&mut self, line: &[u8]) -> bool {
+        let known = |record: &Record| {
+            self.bytes
+                .get(record.start as usize..record.end as usize)
+                .unwrap_or_default()
+        };
+        if self.records.len() < FEW {
+            return self.records.iter().any(|record| known(record) == line);
+        }
+        let all = || {
+            let mut seen = Seen::default();
+            for record in &self.records {
+                seen.insert(known(record));
+            }
+            Box::new(seen)
+        };
+        !self.seen.get_or_insert_with(all).insert(line)
     }
 }
 

@@ -1,0 +1,92 @@
+"""What a kill, a power cut or damage leaves behind is taken up, or said; a pipe is read by one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from envtrail.agent.importing import import_files
+from envtrail.capture.recognise import open_sources
+from envtrail.config import Config, load_config
+from envtrail.core import Assembler
+from envtrail.errors import DamagedStoreError, InputError, StoreError
+from envtrail.model.observation import AgentStarted, Carried, Entry, ImportStarted, Observation, encode_entry
+from envtrail.store.hot import HotSegment
+from envtrail.store.layout import OBSERVATIONS, Layout
+from envtrail.store.parse import Origin, push_step
+from envtrail.store.reader import iterate_steps
+from envtrail.store.writer import TrailWriter
+
+EXEC = (
+    b"type=SYSCALL msg=audit(1764000000.%03d:%d): arch=c000003e syscall=59 success=yes exit=0 ppid=1 pid=%d "
+    b'auid=1001 uid=1001 ses=1 comm="x" exe="/bin/x" key="k"\n'
+)
+CARRIED = Carried(time_ms=1, processes=msgspec.Raw(b'{"what":"tables"}'), interpretation=msgspec.Raw(b"{}"))
+
+
+def config_for(folder: Path) -> Config:
+    return load_config(environ={}, flags={"data_dir": str(folder), "node": "n", "store.min_free_bytes": 0})
+
+
+def test_a_segment_whose_writer_was_killed_as_it_began_keeps_what_it_took_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = TrailWriter(config_for(tmp_path), [])
+    writer.carry = lambda: [CARRIED]
+    writer.append(EXEC % (1, 1, 100), [])
+    real = HotSegment.move
+
+    def move(segment: HotSegment, folder: Path) -> None:
+        if folder == writer.layout.hot:
+            raise KeyboardInterrupt
+        real(segment, folder)
+
+    monkeypatch.setattr(HotSegment, "move", move)
+    with pytest.raises(KeyboardInterrupt):
+        writer.seal(wait=True)
+    writer.close()
+    monkeypatch.undo()
+    with pytest.raises(FileNotFoundError):
+        writer.layout.hot.stat()
+    after = TrailWriter(config_for(tmp_path), [])
+    assert after.number == 2
+    after.append(EXEC % (2, 2, 101), [])
+    after.close()
+    steps = list(iterate_steps(Layout(tmp_path), first=2))
+    assert [type(item) for step in steps for item in step.observations] == [Carried]
+
+
+def test_after_an_import_that_was_killed_the_agent_knows_its_own_processes() -> None:
+    """They would be looked for on the other machine."""
+    assembler, origin = Assembler(node="n"), Origin()
+    started = ImportStarted(time_ms=1, path="/x.log", size_bytes=1, node="n", log="/x.log")
+    agent = AgentStarted(time_ms=2, node="n", boot_id="b", kernel="", version="", source="netlink")
+    steps: list[tuple[bytes, list[Observation]]] = [(b"", [started]), (EXEC % (1, 1, 100), []), (b"", [agent])]
+    for records, observations in [*steps, (EXEC % (2, 2, 101), [])]:
+        push_step(assembler, records, observations, origin)
+    assert assembler.image_of(100) is None
+    assert assembler.image_of(101) is not None
+
+
+@pytest.mark.parametrize(
+    "line", [encode_entry(Entry(number=1, offset=0, observation=CARRIED)) + b"\n", b"\0\0\0\n", b'{"number":1\n']
+)
+def test_a_segment_that_begins_with_damage_is_named(tmp_path: Path, line: bytes) -> None:
+    TrailWriter(config_for(tmp_path), []).close()
+    (tmp_path / "hot" / OBSERVATIONS).write_bytes(line)
+    log = tmp_path / "audit.log"
+    log.write_bytes(EXEC % (1, 1, 100))
+    with pytest.raises(StoreError, match="cannot be read") as raised:
+        import_files(config_for(tmp_path), [log])
+    assert isinstance(raised.value, DamagedStoreError)
+
+
+def test_a_pipe_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    """Each would have read a part, in turn."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="named twice"):
+        open_sources([pipe, pipe], "n")
