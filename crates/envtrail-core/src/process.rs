@@ -48,12 +48,17 @@ impl ProcessTable {
     pub fn exec(&mut self, exec: &Exec<'_>) -> (Place, Vec<ProcessEvent>) {
         self.note(exec.time_ms);
         let mut told = Vec::new();
-        let same_process = self.is_current(exec.pid, exec.ppid, exec.time_ms);
+        // Read again: what was missing of its event has arrived.
+        let known = self.images.get(&exec.id);
+        let known = known.filter(|image| image.pid == exec.pid).cloned();
+        let same_process = known.is_some() || self.is_current(exec.pid, exec.ppid, exec.time_ms);
         let forked_ms = self
             .processes
             .get(&exec.pid)
             .map(|process| process.forked_ms);
-        let parent = if same_process {
+        let parent = if let Some(known) = &known {
+            known.parent
+        } else if same_process {
             self.processes
                 .get(&exec.pid)
                 .and_then(|process| process.image.or(process.parent))
@@ -65,7 +70,9 @@ impl ProcessTable {
         if same_process && inherited.is_none() && tracked.is_some() {
             self.tell_origin(exec.pid, &mut told);
         }
-        if same_process {
+        if known.is_some() {
+            // Its process may run another image by now, or have ended.
+        } else if same_process {
             if let Some(process) = self.processes.get_mut(&exec.pid) {
                 process.image = Some(exec.id);
                 if process.ended_ms.is_none() {
@@ -94,9 +101,9 @@ impl ProcessTable {
                 uid: exec.uid,
                 auid: exec.auid,
                 ses: exec.ses,
-                processes: 1,
-                ended_ms: None,
-                end: (None, None),
+                processes: known.as_ref().map_or(1, |known| known.processes),
+                ended_ms: known.as_ref().and_then(|known| known.ended_ms),
+                end: known.map_or((None, None), |known| known.end),
                 comm: short(exec.comm),
             },
         );

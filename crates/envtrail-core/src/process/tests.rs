@@ -233,3 +233,18 @@ fn threads_of_a_process_from_an_earlier_trail_are_not_counted() {
     assert_eq!(table.exit(3000, 10, false, Some(0), None), None);
     assert!(table.exit(4000, 10, true, Some(0), None).is_some());
 }
+
+#[test]
+fn an_exec_that_is_read_again_is_no_child_of_itself() {
+    let mut table = ProcessTable::default();
+    let conda = exec(&mut table, 1000, 10, 1, Some(0));
+    let bash = exec(&mut table, 2000, 11, 10, None);
+    let pip = exec(&mut table, 3000, 11, 10, None);
+    table.exit_record(3500, 11, 10, Some(3));
+    let again = exec(&mut table, 2000, 11, 10, Some(1));
+    assert_eq!((again.image, again.parent), (bash.image, conda.image));
+    assert_eq!(table.descendants(conda.image.unwrap()), 2);
+    assert_eq!(table.lineage(pip.image.unwrap()).len(), 3);
+    assert_eq!(table.images[&pip.image.unwrap()].end, (Some(3), None));
+    assert_eq!(table.image_of(11), None, "it has ended");
+}
