@@ -260,6 +260,7 @@ mod tests {
             hint: None,
             time_ms: id,
             serial: id,
+            segment: 0,
             uid: None,
             auid: None,
             ses: None,
