@@ -208,3 +208,20 @@ def test_a_log_that_begins_in_the_middle_of_an_install_accuses_nobody(tmp_path: 
 def test_a_title_that_is_not_the_programs_own_is_not_told_as_its_words(tmp_path: Path) -> None:
     (tamper,) = told_by(tmp_path, Log().change(f"{SITE}/a.py", comm="cp", title="bash -l"))
     assert (tamper.tool, tamper.argv, tamper.absent["argv"]) == ("cp", [], "not recorded")
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("0100001", 1), ("0100000", 0), ("0102", 1)])
+def test_openat2_says_in_a_record_of_its_own_what_for(tmp_path: Path, flags: str, expected: int) -> None:
+    log = Log().exec("vim x")
+    path = f'PATH item=0 name="{SITE}/a.py" inode=9 mode=0100644 nametype=NORMAL'
+    records = ['CWD cwd="/"', path, f"OPENAT2 oflag={flags} mode=00 resolve=0x0"]
+    log.event(
+        437,
+        "success=yes exit=3 a0=ffffff9c a1=7f00 a2=7f01 a3=18",
+        records,
+        pid=60,
+        comm="vim",
+        exe="/usr/bin/vim",
+        title="vim x",
+    )
+    assert len(told_by(tmp_path, log)) == expected
