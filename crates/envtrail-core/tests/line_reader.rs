@@ -61,6 +61,7 @@ fn the_record_is_taken_from_behind_its_head() {
         (Form::Syslog, "node=gpu1 ", "Nov 23 09:29:32 gpu1 audispd: %"),
         (Form::Syslog, "node=gpu1 ", "Nov  3 09:29:32 gpu1 audispd[812]: %"),
         (Form::Syslog, "node=gpu1 ", "2026-11-23T09:29:32+00:00 gpu1 auditd %"),
+        (Form::Syslog, "node=gpu1 ", "host=gpu1 %"),
         (Form::Syslog, "node=gpu1 ", "Nov  3 2026 09:29:32.123 gpu1 audisp-syslog: %"),
         (Form::Syslog, "node=gpu1 ", "<13>Nov  3 09:29:32 gpu1 tag_audit_log: %"),
         (Form::Syslog, "node=gpu1 ", "2026-11-23T09:29:32.123456+08:00 gpu1 audispd: %"),

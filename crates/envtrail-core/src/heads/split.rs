@@ -13,6 +13,11 @@ pub struct Head<'a> {
 
 /// Take the head off a line; None where it is not of the audit system or the kernel.
 pub fn split_head(line: &[u8]) -> Option<Head<'_>> {
+    if let Some(rest) = line.strip_prefix(b"host=") {
+        // As setroubleshoot has it among its "raw audit messages".
+        let (host, message) = word(rest);
+        return is_begun(message).then_some(Head { host, message });
+    }
     let rest = strip_priority(line);
     if let Some(rest) = rest.strip_prefix(b"1 ") {
         if let Some(head) = split_5424(rest) {
