@@ -200,17 +200,30 @@ class Interpreter:
 
     def _take_origin(self, observation: AgentStarted | ImportStarted | ImportEnded, now_ms: int) -> list[Emission]:
         """The records that follow come from another place: an imported log does not go on live."""
+        is_cut_off = self._is_import and not isinstance(observation, ImportEnded)
+        cut_off = self._settle_unanswered() if is_cut_off else []
+        self._is_import = isinstance(observation, ImportStarted)
         match observation:
             case ImportStarted():
-                self._is_import = True
-                return [] if observation.continues else self._end_imports(keep=False)
+                return cut_off if observation.continues else [*cut_off, *self._end_imports(keep=False)]
             case ImportEnded():
-                self._is_import = False
                 return [] if observation.goes_on else self._end_imports(keep=True)
             case AgentStarted():
                 known, self._boot_id = self._boot_id, observation.boot_id
                 is_boot = known is not None and known != self._boot_id
-                return [*self._end_imports(keep=False), *(self.finish(now_ms=now_ms, node=self.node) if is_boot else [])]
+                ended = self.finish(now_ms=now_ms, node=self.node) if is_boot else []
+                return [*cut_off, *self._end_imports(keep=False), *ended]
+
+    def _settle_unanswered(self) -> list[Emission]:
+        """What an import that was killed had wished for is answered as in any import: nothing of that time can be read now."""
+        told, waiting = [], self.unanswered()
+        while waiting:
+            wish = waiting.pop()
+            if isinstance(wish, SnapshotWanted):
+                waiting += self.settle(wish.image, wish.prefix, changes=None, absent="not recorded")
+            else:
+                told.append(wish)
+        return told
 
     def _take_exec(self, row: Row) -> list[Emission]:
         if row["pid"] is None or row["image"] is None or not row["argv"] or row["success"] is False:
