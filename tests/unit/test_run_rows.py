@@ -46,7 +46,7 @@ class Machine:
         time_ms = BASE_MS + at_ms
         image = time_ms << 20 | self.serial
         words = ["/v/bin/python", *(argv or ("tick.py",))]
-        row = {"time": time_ms, "serial": self.serial, "pid": pid or 100 + self.serial, "image": image, "hint": "python", "uid": uid, "paths": PATHS}  # fmt: skip
+        row = {"time": time_ms, "serial": self.serial, "segment": 1, "pid": pid or 100 + self.serial, "image": image, "hint": "python", "uid": uid, "paths": PATHS}  # fmt: skip
         invocation = Invocation(exe="/usr/bin/python3.11", argv=words, path="/v/bin/python", cwd=cwd, uid=uid)
         named = name_actor(Facts(auid=uid, uid=uid, names={1001: "alice", 1002: "bob"}))
         lineage = [Process(one) for one in above]
