@@ -257,7 +257,7 @@ class TestDropped:
 
 
 def test_an_agent_that_was_started_again_in_each_segment_is_no_fault(tmp_path: Path) -> None:
-    """What it knew then is less than what the whole evidence says, and no accusation."""
+    """What it knew then may be less than what the whole evidence says, and is no accusation."""
     config = config_of(tmp_path / "trail")
     lines = b"".join(
         step.records for step in iterate_steps(Layout(play(config_of(tmp_path), on_result=lambda _: None, pause=False)))
@@ -274,6 +274,5 @@ def test_an_agent_that_was_started_again_in_each_segment_is_no_fault(tmp_path: P
             opened.writer.seal(wait=True)
     report = verify_trail(config, is_quick=False)
     assert told(report) == []
-    assert any("started again" in what for what in report.notes)
     change(config, "UPDATE operations SET user = 'mallory' WHERE user = 'alice'")
     assert {fault.field for fault in verify_trail(config, is_quick=False).faults} == {"user"}

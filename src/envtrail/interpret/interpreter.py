@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from envtrail.interpret.begun import Begun
 from envtrail.interpret.carried import Going, decode_going, encode_going
-from envtrail.interpret.emission import Emission
+from envtrail.interpret.emission import Emission, SnapshotWanted
 from envtrail.interpret.invocations import invocation_of
 from envtrail.interpret.memory import Ended
 from envtrail.interpret.open_operations import BEFORE_UNKNOWN, OpenOperations
