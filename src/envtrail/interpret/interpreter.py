@@ -243,7 +243,8 @@ class Interpreter:
 
     def _settle_unanswered(self) -> list[Emission]:
         """What an import that was killed had wished for is answered as in any import: nothing of that time can be read now."""
-        told, waiting = [], self.unanswered()
+        told: list[Emission] = []
+        waiting = self.unanswered()
         while waiting:
             wish = waiting.pop()
             if isinstance(wish, SnapshotWanted):
