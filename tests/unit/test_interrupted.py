@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
+from log_lab import Trail
 
 from envtrail.agent.importing import import_files
 from envtrail.capture.recognise import open_sources
 from envtrail.config import Config, load_config
 from envtrail.core import Assembler
 from envtrail.errors import DamagedStoreError, InputError, StoreError
-from envtrail.model.observation import AgentStarted, Carried, Entry, ImportStarted, Observation, encode_entry
+from envtrail.model.observation import AgentStarted, Carried, Entry, ImportStarted, Observation, SnapshotTaken, encode_entry
 from envtrail.store.hot import HotSegment
 from envtrail.store.layout import OBSERVATIONS, Layout
 from envtrail.store.parse import Origin, push_step
@@ -90,3 +92,39 @@ def test_a_pipe_that_is_named_twice_is_refused(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     with pytest.raises(InputError, match="named twice"):
         open_sources([pipe, pipe], "n")
+
+
+class KilledError(BaseException):
+    """As SIGKILL: nothing is written after it."""
+
+
+def killed_at(monkeypatch: pytest.MonkeyPatch, is_end: Callable[[bytes, Sequence[Observation]], bool]) -> None:
+    """Let the writer be killed as it is to write something, for good."""
+    real, is_killed = TrailWriter.append, False
+
+    def append(writer: TrailWriter, records: bytes, observations: Sequence[Observation]) -> None:
+        nonlocal is_killed
+        is_killed = is_killed or is_end(records, observations)
+        if is_killed:
+            raise KilledError
+        real(writer, records, observations)
+
+    monkeypatch.setattr(TrailWriter, "append", append)
+
+
+def test_an_import_that_was_killed_before_it_had_its_answers_gives_the_same_when_it_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Path(__file__).parents[1] / "golden" / "pip" / "input.log"
+    whole, killed = Trail(tmp_path / "whole"), Trail(tmp_path / "killed")
+    whole.take(log)
+    with monkeypatch.context() as patched:
+        killed_at(patched, lambda _, observations: any(isinstance(item, SnapshotTaken) for item in observations))
+        with pytest.raises(KilledError):
+            killed.take(log)
+    assert killed.said().operations == []
+    killed.take(log)
+    assert killed.said().operations == whole.said().operations != []
+    before = killed.said()
+    killed.rebuild()
+    assert killed.said() == before
