@@ -1,4 +1,4 @@
-"""What interpretation hands from one segment to the next: runs and logins that are going on."""
+"""What interpretation hands from one segment to the next: runs, loops and logins that are going on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.interpret.logins import Login
+from envtrail.interpret.loops import Alike
 from envtrail.model.run import Run
 
 
@@ -13,6 +14,9 @@ class Going(Struct, frozen=True, kw_only=True):
     """What is going on when a segment begins."""
 
     runs: list[Run]
+    ended: list[Run] = []
+    """The newest that have ended: what they started may begin late."""
+    loops: list[Alike] = []
     logins: list[Login]
     boots: dict[str, list[int]]
     """Node → times of its boots (ms), oldest first."""

@@ -273,11 +273,21 @@ class Interpreter:
     def save(self) -> bytes:
         """What is going on, for a segment that begins now (JSON)."""
         logins, boots = self._sessions.going()
-        runs, imported = self._runs.going(), sorted(self._imported)
-        return encode_going(Going(runs=runs, logins=logins, boots=boots, imported=imported, boot_id=self._boot_id))
+        runs, ended, loops = self._runs.going()
+        return encode_going(
+            Going(
+                runs=runs,
+                ended=ended,
+                loops=loops,
+                logins=logins,
+                boots=boots,
+                imported=sorted(self._imported),
+                boot_id=self._boot_id,
+            )
+        )
 
     def _restore(self, going: Going) -> None:
-        self._runs.restore(going.runs)
+        self._runs.restore(going.runs, going.ended, going.loops)
         for run in going.runs:
             self._begun.add(run.host, run.pid, run.image)
         self._sessions.restore(going.logins, going.boots)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 from msgspec import Struct
 
@@ -11,11 +13,12 @@ _WITHIN_MS = 60_000
 _SHOWN_SINGLY = 5
 """As many runs alike within a minute are shown one by one; one more makes all of them a loop."""
 _MOST_KEYS = 4096
+_CARRIED_MS = 600_000
 
 _Key = tuple[object, ...]
 
 
-class _Alike(Struct):
+class Alike(Struct):
     """The runs that are alike in everything but their time."""
 
     recent: list[Run] = []
@@ -29,7 +32,7 @@ class Loops:
     """Those that are under way, by what they repeat."""
 
     def __init__(self) -> None:
-        self._alike: dict[_Key, _Alike] = {}
+        self._alike: dict[_Key, Alike] = {}
 
     def take(self, run: Run, ended_ms: int) -> list[Run]:
         """What a run that has ended makes of itself and of those before it: the rows that are new or changed.
@@ -63,9 +66,20 @@ class Loops:
         if known.loop is not None and known.loop.image == run.image:
             known.loop = run
 
-    def _alike_of(self, run: Run) -> _Alike:
+    def going(self) -> list[Alike]:
+        """Those that a run may still belong to: the last of them ended within the last minutes."""
+        newest_ms = max((known.ended_ms for known in self._alike.values()), default=0)
+        return [known for known in self._alike.values() if known.ended_ms + _CARRIED_MS >= newest_ms]
+
+    def restore(self, going: Iterable[Alike]) -> None:
+        """Take up those that were under way."""
+        for known in going:
+            if one := known.loop or next(iter(known.recent), None):
+                self._alike[_key(one)] = known
+
+    def _alike_of(self, run: Run) -> Alike:
         key = _key(run)
-        known = self._alike.pop(key, None) or _Alike()
+        known = self._alike.pop(key, None) or Alike()
         while len(self._alike) >= _MOST_KEYS:
             del self._alike[next(iter(self._alike))]
         self._alike[key] = known

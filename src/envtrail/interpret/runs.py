@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from envtrail.core import Process
 from envtrail.interpret.actors import Named
 from envtrail.interpret.emission import Emission, ScriptWanted
-from envtrail.interpret.loops import Loops, began_ms
+from envtrail.interpret.loops import Alike, Loops, began_ms
 from envtrail.interpret.rows import Row, evidence_of
 from envtrail.interpret.run_kinds import Shape, shape_of
 from envtrail.interpret.tool import Invocation
@@ -22,6 +22,7 @@ from envtrail.model.times import to_rfc3339
 
 _MOST = 16_384
 _MOST_ENDED = 1024
+_MOST_CARRIED = 128
 _SLACK_MS = 1000
 """The start time in /proc counts in clock ticks since boot; the exec is stamped by the wall clock."""
 _INIT = 1
@@ -139,13 +140,15 @@ class Runs:
         ]
         return [_without_end(self._going.pop(run.image)) for run in lost]
 
-    def going(self) -> list[Run]:
-        """Those whose end was not told, oldest first."""
-        return list(self._going.values())
+    def going(self) -> tuple[list[Run], list[Run], list[Alike]]:
+        """Those whose end was not told and the newest that have ended, oldest first; and what is alike."""
+        return list(self._going.values()), list(self._ended.values())[-_MOST_CARRIED:], self._loops.going()
 
-    def restore(self, runs: Sequence[Run]) -> None:
-        """Take up those that were going on."""
-        self._going.update((run.image, run) for run in runs)
+    def restore(self, going: Iterable[Run], ended: Iterable[Run], loops: Iterable[Alike]) -> None:
+        """Take up what was going on."""
+        self._going.update((run.image, run) for run in going)
+        self._ended.update((run.image, run) for run in ended)
+        self._loops.restore(loops)
 
     def give_up(self, images: AbstractSet[int], *, keep: bool) -> list[Emission]:
         """Those of these that are going on, as they are if no end will come; `keep`: one may."""
