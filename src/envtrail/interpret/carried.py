@@ -1,4 +1,4 @@
-"""What interpretation hands from one segment to the next: runs, loops and logins that are going on."""
+"""What interpretation hands from one segment to the next: runs, loops and logins that are going on, and the kinds of environments."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class Going(Struct, frozen=True, kw_only=True):
     ended: list[Run] = []
     """The newest that have ended: what they started may begin late."""
     loops: list[Alike] = []
+    kinds: dict[str, str] = {}
+    """Prefix → kind of the environments that are known."""
     logins: list[Login]
     boots: dict[str, list[int]]
     """Node → times of its boots (ms), oldest first."""

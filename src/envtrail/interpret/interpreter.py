@@ -279,6 +279,7 @@ class Interpreter:
                 runs=runs,
                 ended=ended,
                 loops=loops,
+                kinds=self._operations.kinds,
                 logins=logins,
                 boots=boots,
                 imported=sorted(self._imported),
@@ -290,6 +291,7 @@ class Interpreter:
         self._runs.restore(going.runs, going.ended, going.loops)
         for run in going.runs:
             self._begun.add(run.host, run.pid, run.image)
+        self._operations.kinds.update(going.kinds)
         self._sessions.restore(going.logins, going.boots)
         self._imported.update(going.imported)
         self._boot_id = going.boot_id
