@@ -38,8 +38,8 @@ def command(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
 
     Files, FIFOs, or `-` for standard input; what they hold is seen by their content. Containers: gzip, zstd, xz, bzip2, lz4, zip, tar, one in
     another too; UTF-8 or UTF-16. Records: as auditd or `ausearch --raw` writes them, behind a head of syslog or of the kernel log, in the journal
-    (`journalctl -o export` or `-o json`), in JSON lines of a log collector. Lines of others are passed over. Audit logs oldest first, as rotated
-    logs are numbered. Documents of Auditbeat (module auditd) are JSON lines in any order: its file output, or an export of `auditbeat-*`.
+    (`journalctl -o export` or `-o json`), in JSON lines of a log collector. Lines of others are passed over. The rotated
+    files of a log are read in the order in which they were written, and what the trail holds already adds nothing. Documents of Auditbeat (module auditd) are JSON lines in any order: its file output, or an export of `auditbeat-*`.
 
     A damaged archive is read as far as the damage, and what is missing is an entry of the loss ledger. The exit code is 1 where no file held a
     record, 2 where one of several held none or is damaged.
@@ -65,6 +65,8 @@ def _tell(report: ImportReport, context: Context) -> None:
         f"imported {report.events} events ({report.records} records) from {report.files} files into {context.config.data_dir}: "
         f"{report.operations} operations, {report.runs} runs, {report.sessions} sessions"
     )
+    if report.repeated:
+        click.echo(f"{report.repeated} more events were in the trail already and add nothing")
     if report.documents is not None:
         _tell_documents(report.documents)
     if report.faults or report.incomplete:
