@@ -168,10 +168,10 @@ class OpenOperations:
         """Those of these that are open, as they are; `keep`: their end may still be told."""
         emissions: list[Emission] = []
         for opened in [self._open[image] for image in sorted(images) if image in self._open]:
-            if keep:
-                emissions.append(self._document(opened, changes=None, installed=None, absent="not recorded"))
-            else:
+            if not keep:
                 emissions += self._close(opened, changes=None, installed=None, absent="not recorded")
+            elif not _is_nothing(opened, None):
+                emissions.append(self._document(opened, changes=None, installed=None, absent="not recorded"))
         return emissions
 
     def images(self, node: str | None = None) -> list[int]:
@@ -254,7 +254,7 @@ class OpenOperations:
         self, opened: OpenOperation, *, changes: list[Change] | None, installed: dict[str, str] | None, absent: str | None
     ) -> list[Emission]:
         self._forget(opened)
-        if opened.intention.only_if_changed and not (changes or opened.from_others or opened.saw_metadata):
+        if _is_nothing(opened, changes):
             return []
         if changes is None and opened.is_only_elsewhere:
             opened.go_elsewhere()
@@ -267,3 +267,8 @@ class OpenOperations:
         told = [*reclaimed.amended, done]
         self._memory.keep(told)
         return [*told, *self._siblings.begin(done, opened.elsewhere if self.is_here(done.host) else {})]
+
+
+def _is_nothing(opened: OpenOperation, changes: list[Change] | None) -> bool:
+    """Whether it is none where it changed nothing, and nothing was seen to change."""
+    return opened.intention.only_if_changed and not (changes or opened.from_others or opened.saw_metadata)
