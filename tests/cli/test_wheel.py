@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.timeout(600)  # it compiles the core where that is not done yet
 def test_the_wheel_holds_everything(tmp_path: Path) -> None:
     tools = Path(sys.executable).parent
     build = [str(tools / "maturin"), "build", "--release", "-q", "-o", str(tmp_path)]
