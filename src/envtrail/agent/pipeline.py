@@ -198,14 +198,6 @@ class Pipeline:
         """The log that was imported last."""
         return self._origin.log
 
-    def finish(self, now_ms: int) -> None:
-        """End an import: what is still open is let go as it is."""
-        self.assembler.flush()
-        batch = self.assembler.drain()
-        self._advance(batch.records, _events(batch), _process_observations(batch), now_ms)
-        self._tell_recorded(batch, now_ms)
-        self._deliver(self.interpreter.finish(now_ms=now_ms), now_ms)
-
     def replay(self, segment: int, records: bytes, observations: Sequence[Observation], *, counted: bool = False) -> None:
         """Go again through one step of a segment: nothing is written to the evidence.
 

@@ -14,10 +14,9 @@ import pyarrow.compute as pc
 
 from envtrail.model.naming import Number, as_uid
 from envtrail.store.conditions import number_condition
-from envtrail.store.hot import read_header
 from envtrail.store.layout import EVENTS, OBSERVATIONS, RECORDS, ZST, Layout
 from envtrail.store.parse import parse_segment
-from envtrail.store.reader import read_file, whole_lines
+from envtrail.store.reader import read_file, unsealed, whole_lines
 from envtrail.store.seal import read_seal
 from envtrail.store.store import EventRow, Query
 from envtrail.store.typed import RecordsOf, is_current, make_events, places_by_event
@@ -124,10 +123,7 @@ def _sealed(layout: Layout, query: Query, database: duckdb.DuckDBPyConnection) -
 
 
 def _open(layout: Layout, database: duckdb.DuckDBPyConnection) -> Iterator[_Span]:
-    for folder in (layout.sealing, layout.hot):
-        header = read_header(folder)
-        if header is None or layout.segment(header.number).exists():
-            continue
+    for folder, header in unsealed(layout):
         events = parse_segment(header, whole_lines(read_file(folder, RECORDS)), whole_lines(read_file(folder, OBSERVATIONS)))
         name = f"open_{header.number}"
         database.register(name, pa.Table.from_batches([events]))

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from envtrail.errors import DamagedStoreError
 from envtrail.model.observation import Entry, Observation, decode_entry
-from envtrail.store.hot import read_header
+from envtrail.store.hot import HotHeader, read_header
 from envtrail.store.layout import OBSERVATIONS, RECORDS, ZST, Layout
 from envtrail.store.seal import read_seal
 
@@ -42,11 +42,9 @@ def iterate_steps(layout: Layout, *, first: int = 0) -> Iterator[Step]:
         folder = layout.segment(number)
         if number >= first and (folder / (RECORDS + ZST)).exists():
             yield from split_steps(number, read_file(folder, RECORDS), read_file(folder, OBSERVATIONS))
-    for folder in (layout.sealing, layout.hot):
-        header = read_header(folder)
-        if header is not None and not layout.segment(header.number).exists():
-            records, observations = (whole_lines(read_file(folder, name)) for name in (RECORDS, OBSERVATIONS))
-            yield from split_steps(header.number, records, observations)
+    for folder, header in unsealed(layout):
+        records, observations = (whole_lines(read_file(folder, name)) for name in (RECORDS, OBSERVATIONS))
+        yield from split_steps(header.number, records, observations)
 
 
 def records_since(layout: Layout, since_ms: int) -> Iterator[bytes]:
@@ -60,10 +58,16 @@ def records_since(layout: Layout, since_ms: int) -> Iterator[bytes]:
         seal = read_seal(folder)
         if seal.last_ms is None or seal.last_ms >= since_ms - _SLACK_MS:
             yield read_file(folder, RECORDS)
+    for folder, _ in unsealed(layout):
+        yield whole_lines(read_file(folder, RECORDS))
+
+
+def unsealed(layout: Layout) -> Iterator[tuple[Path, HotHeader]]:
+    """The segment that is put aside for sealing, and the open one; each as long as it is not there sealed."""
     for folder in (layout.sealing, layout.hot):
         header = read_header(folder)
         if header is not None and not layout.segment(header.number).exists():
-            yield whole_lines(read_file(folder, RECORDS))
+            yield folder, header
 
 
 def read_file(folder: Path, name: str) -> bytes:
