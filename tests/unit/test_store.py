@@ -338,3 +338,13 @@ def test_a_step_has_its_room_in_the_state_before_the_disk_fills(tmp_path: Path) 
         with filled(tmp_path), pytest.raises(CannotRunError) as caught:
             connect(tmp_path / "state.sqlite", read_only=True)
         assert "its disk is full" in (caught.value.hint or "")
+
+
+def test_a_column_whose_name_is_no_text_is_a_fault_of_its_segment(tmp_path: Path) -> None:
+    layout = sealed_trail(tmp_path / "trail", 1)
+    path = layout.segment(1) / "events.parquet"
+    path.chmod(0o600)
+    found = path.read_bytes()
+    for name in (b"serial", b"kind", b"proctitle"):
+        path.write_bytes(found.replace(name, b"\xe3" + name[1:]))
+        assert any("events.parquet" in fault.what for fault in verify(layout).faults)

@@ -47,7 +47,7 @@ def hints_of(path: Path) -> Hints:
 def _metadata(path: Path) -> dict[bytes, bytes]:
     try:
         return pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowInvalid):
+    except (OSError, ValueError, pa.ArrowException):
         return {}
 
 

@@ -163,7 +163,7 @@ def _check_events(layout: Layout, number: int) -> list[VerifyFault]:
                 VerifyFault(segment=number, what=f"{EVENTS} is missing, or of an older format: `envtrail rebuild` makes it again")
             ]
         is_same = _plain(pq.read_table(path)).equals(_plain(pa.table(make_events(layout, number, hints_of(path)))))
-    except (OSError, pa.ArrowException, DamagedStoreError, msgspec.DecodeError) as fault:
+    except (OSError, ValueError, pa.ArrowException, DamagedStoreError) as fault:
         return [VerifyFault(segment=number, what=f"{EVENTS} cannot be compared with the records: {fault}")]
     return [] if is_same else [VerifyFault(segment=number, what=f"{EVENTS} does not say what the records say")]
 
