@@ -43,7 +43,7 @@ run: setup ## Watch this machine, with a live feed; where it cannot, say why and
 	elif [ $$code -eq 130 ]; then exit 0; else exit $$code; fi
 
 test: setup ## Pass the whole test suite, Rust and Python
-	cargo test -q --release --workspace
+	cargo test -q --profile light --workspace
 	$(BIN)/python -m pytest -q -n 2 -m "not kernel and not auditd and not conda and not browser and not search"
 	$(BIN)/python -m pytest -q -p no:randomly -m "kernel or auditd or conda or browser or search"
 
@@ -55,7 +55,7 @@ lint: setup ## ruff, mypy, stubtest, import-linter, rustfmt, clippy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 	cargo fmt --check
-	cargo clippy -q --release --workspace --all-targets -- -D warnings
+	cargo clippy -q --profile light --workspace --all-targets -- -D warnings
 
 bench: DEBIAN += $(BENCH_DEBIAN)
 bench: setup ## Measure, beside the peers; writes bench/results/ (laurel's build needs libclang and libacl)

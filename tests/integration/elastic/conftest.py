@@ -15,6 +15,7 @@ from cluster_lab import Cluster
 from search_lab import SERVERS, SearchServer, search_server
 from two_stores import Both, amend, notice
 
+from envtrail.export.book import CLUSTER_BOOK
 from envtrail.export.fields import STREAMS
 from envtrail.store.embedded import EmbeddedStore
 from envtrail.store.store import Query
@@ -27,12 +28,14 @@ def server(request: pytest.FixtureRequest) -> Iterator[SearchServer]:
 
 
 @pytest.fixture(scope="session")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Shared by all: a test ships from a copy of it."""
     folder = tmp_path_factory.mktemp("recorded")
     subprocess.run(
         [sys.executable, "-m", "envtrail", "--data-dir", str(folder), "demo", "--fast"], check=True, capture_output=True
     )
-    return folder / "demo"
+    yield folder / "demo"
+    assert not (folder / "demo" / CLUSTER_BOOK).exists(), "a test shipped from the trail that all share"
 
 
 @pytest.fixture(scope="session", params=["recorded", "made"])

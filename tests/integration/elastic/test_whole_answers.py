@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -122,8 +123,9 @@ def words_of(trail: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def shipped(server: SearchServer, recorded: Path) -> Cluster:
-    cluster = Cluster(server, recorded, "whole", node="gpu1")
+def shipped(server: SearchServer, recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    trail = Path(shutil.copytree(recorded, tmp_path_factory.mktemp("whole") / "trail"))
+    cluster = Cluster(server, trail, "whole", node="gpu1")
     cluster.setup()
     cluster.ship()
     for kind in STREAMS:
@@ -184,9 +186,9 @@ def test_a_part_of_an_answer_is_none(
                 assert (code, said in err) == (4, True), err
 
 
-def test_an_index_that_is_closed_is_named(server: SearchServer, recorded: Path, asker: Asker) -> None:
+def test_an_index_that_is_closed_is_named(server: SearchServer, recorded: Path, asker: Asker, tmp_path: Path) -> None:
     """With `ignore_unavailable` a server left it out without a word."""
-    cluster = Cluster(server, recorded, "closed", node="gpu1")
+    cluster = Cluster(server, Path(shutil.copytree(recorded, tmp_path / "trail")), "closed", node="gpu1")
     cluster.setup()
     cluster.ship()
     for kind in STREAMS:
