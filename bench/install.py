@@ -14,12 +14,12 @@ from pathlib import Path
 from audit_lab import run_as, running_agent
 from report import ROOT, Table
 
-from envtrail.agent.rules import make_plan
 from envtrail.config import load_config
 from envtrail.core import AuditSocket
 from envtrail.core.control import AuditControl
 from envtrail.rules.plan import Plan
 from envtrail.rules.rule import Field, Rule
+from envtrail.tasks.rules import make_plan
 
 UID = 61009
 PACKAGES = ("requests==2.32.3", "rich==13.9.4")

@@ -19,9 +19,9 @@ from envtrail.environments.inventory import read_snapshot
 from envtrail.environments.verify import verify_environment
 from envtrail.model.environment import Package, Snapshot
 from envtrail.model.ids import EventId, make_operation_id
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.state import State
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.state import State
+from envtrail.trail.layout import Layout
 
 PACKAGES = 400
 OPERATIONS = 1_000_000

@@ -16,8 +16,8 @@ from parser import laurel, laurel_config
 from report import Table
 
 from envtrail.config import load_config
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.store import Query
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.store import Query
 
 # A user with a name: auditd's enrichment looks an unknown one up again and again, and would look twenty times as slow as it is.
 UID = pwd.getpwnam("nobody").pw_uid

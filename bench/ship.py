@@ -18,13 +18,14 @@ from report import Table
 from search_lab import SearchServer, search_server
 
 from envtrail.config import load_config
-from envtrail.export.book import Book, Parcel
-from envtrail.export.client import Connection, SearchClient
-from envtrail.export.frame import Site
-from envtrail.export.segments import SegmentReader
-from envtrail.export.sender import Sender
-from envtrail.export.templates import Templates, look_at, stream_name
-from envtrail.store.layout import Layout
+from envtrail.documents.base import Site
+from envtrail.documents.fields import stream_name
+from envtrail.ship.client import Connection, SearchClient
+from envtrail.ship.segments import SegmentReader
+from envtrail.ship.sender import Sender
+from envtrail.ship.ship_state import Book, Parcel
+from envtrail.ship.templates import Templates, look_at
+from envtrail.trail.layout import Layout
 
 EVENTS, OPERATIONS = 100_000, 10_000
 BULK = load_config(environ={}).number("elastic.bulk_documents")

@@ -13,10 +13,10 @@ from audit_lab import run_as, running_agent
 from install import PACKAGES, UID, install_once, loaded, more_than, shelf
 from report import Table
 
-from envtrail.agent.rules import make_plan
 from envtrail.config import load_config
 from envtrail.core import Assembler, AuditSocket, FileGroup, FileWatch
 from envtrail.rules.plan import Plan
+from envtrail.tasks.rules import make_plan
 
 READ_MS = 100
 

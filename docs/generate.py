@@ -63,14 +63,14 @@ def faults() -> Iterator[str]:
 
 
 def pack() -> Iterator[str]:
-    from envtrail.detect.sigma.detection import PACK
-    from envtrail.detect.sigma.fields import SOURCES
-    from envtrail.detect.sigma.load import load_detections
+    from envtrail.detect.detection import PACK
+    from envtrail.detect.fields import SOURCES
+    from envtrail.detect.load import load_detections
 
     loaded = load_detections([PACK])
     counted = {name for item in loaded.detections if item.correlation for name in item.correlation.rules}
     yield "# The pack, and what a rule can ask for\n"
-    yield "Written by `docs/generate.py` from the rules in `src/envtrail/detect/pack` and the table in `detect/sigma/fields.py`.\n"
+    yield "Written by `docs/generate.py` from the rules in `src/envtrail/detect/pack` and the table in `detect/fields.py`.\n"
     yield "| detection | level | asks of | what | ATT&CK |\n| --- | --- | --- | --- | --- |"
     for item in loaded.detections:
         if item.id not in counted:

@@ -265,7 +265,7 @@ def test_days_begin_at_local_midnight(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.kernel
 def test_a_member_sees_their_own_and_nobody_elses(trail: Cli, tmp_path_factory: pytest.TempPathFactory) -> None:
-    from envtrail.store.server import StoreServer
+    from envtrail.service.server import StoreServer
 
     folder = tmp_path_factory.mktemp("socket")
     open_folders(folder)
@@ -285,8 +285,8 @@ def test_a_member_sees_their_own_and_nobody_elses(trail: Cli, tmp_path_factory: 
 
 
 def _ask(path: Path, uid: int, out: Path) -> int:
-    from envtrail.store.remote import RemoteStore
-    from envtrail.store.store import Query
+    from envtrail.service.client import RemoteStore
+    from envtrail.state.store import Query
 
     with out.open("w") as handle:
         os.setgroups([])

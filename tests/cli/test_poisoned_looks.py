@@ -15,8 +15,8 @@ from web_lab import serve_page
 from envtrail.agent.build import open_trail
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import load_config
-from envtrail.export.ecs import documents_of
-from envtrail.export.frame import Site
+from envtrail.documents.base import Site
+from envtrail.documents.ecs import documents_of
 from envtrail.model.finding import Suppression
 from envtrail.model.identity import Identity, Role
 from envtrail.model.look import Look, make_look

@@ -20,12 +20,12 @@ from audit_lab import wait_until
 from guard_lab import make_keys
 from policy_lab import RULE, SSHD, TAGS, Fleet, policy, ssh_server
 
-from envtrail.agent.policy_keeper import PolicyKeeper, _stamp
-from envtrail.detect.files import _files, load_policy
 from envtrail.errors import InputError
 from envtrail.model.approval import Grant
 from envtrail.model.observation import GrantGiven, PolicyLoaded
-from envtrail.store.state import State
+from envtrail.policy.files import _files, load_policy
+from envtrail.policy.keeper import PolicyKeeper, _stamp
+from envtrail.state.state import State
 
 
 @pytest.fixture
@@ -338,8 +338,8 @@ def test_a_sync_that_is_killed_at_any_moment_leaves_a_whole_policy(fleet: Fleet)
 SWAPS = """
 import sys, time
 from pathlib import Path
-from envtrail.agent.policy_git import Commit
-from envtrail.agent.policy_sync import Placed, _place
+from envtrail.policy.git import Commit
+from envtrail.policy.sync import Placed, _place
 while True:
     for version in ("a", "b"):
         files = {f"{version}{at}.yaml": version.encode() for at in range(12)}

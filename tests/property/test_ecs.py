@@ -8,12 +8,12 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtrail.export.cluster import _row_of
-from envtrail.export.ecs import amendment_of, documents_of
-from envtrail.export.ecs_events import EVENT_FIELDS, NUMBERS_AS_TEXT, batch_of, event_documents
-from envtrail.export.fields import FIELDS, OWN, STREAMS, mapping
-from envtrail.export.frame import Site, frame, leaves_of
-from envtrail.export.heartbeat import heartbeat_document, heartbeat_of
+from envtrail.documents.base import Site, frame, leaves_of
+from envtrail.documents.ecs import amendment_of, documents_of
+from envtrail.documents.ecs_events import EVENT_FIELDS, NUMBERS_AS_TEXT, batch_of, event_documents
+from envtrail.documents.fields import FIELDS, OWN, STREAMS, mapping
+from envtrail.documents.heartbeat import heartbeat_document, heartbeat_of
+from envtrail.fleet.cluster import _row_of
 from envtrail.model.approval import Approval, Grant, Request, Terms
 from envtrail.model.ecs import RECORD_FIELDS
 from envtrail.model.environment import Environment, Holding, Package, SnapshotRef

@@ -9,12 +9,12 @@ import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from envtrail.agent.policy_keeper import PolicyKeeper
-from envtrail.detect.cases import run_tests
-from envtrail.detect.files import Loaded, parse_policy
-from envtrail.detect.sigma.load import load_detections
+from envtrail.detect.load import load_detections
 from envtrail.model.observation import FindingMade, PolicyLoaded
-from envtrail.store.state import State
+from envtrail.policy.cases import run_tests
+from envtrail.policy.files import Loaded, parse_policy
+from envtrail.policy.keeper import PolicyKeeper
+from envtrail.state.state import State
 
 GOOD = b"""version: 1
 rules:

@@ -13,17 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from envtrail.detect.cases import operation_of
-from envtrail.detect.policy import Case
 from envtrail.model.environment import Environment
 from envtrail.model.ids import EventId, OperationId, make_operation_id
 from envtrail.model.operation import EnvironmentRef, Outcome
 from envtrail.model.run import Run
 from envtrail.model.times import to_rfc3339
-from envtrail.store.layout import EVENTS as EVENTS_FILE
-from envtrail.store.layout import OBSERVATIONS, RECORDS, SEAL, ZST, Layout
-from envtrail.store.seal import read_seal
-from envtrail.store.state import State
+from envtrail.policy.cases import operation_of
+from envtrail.policy.language import Case
+from envtrail.state.state import State
+from envtrail.trail.layout import EVENTS as EVENTS_FILE
+from envtrail.trail.layout import OBSERVATIONS, RECORDS, SEAL, ZST, Layout
+from envtrail.trail.seal import read_seal
 
 DAYS = 400
 _DAY_MS = 86_400_000

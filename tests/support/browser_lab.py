@@ -14,8 +14,6 @@ import msgspec
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from web_lab import Page as Served
 
-from envtrail.detect.cases import operation_of
-from envtrail.detect.policy import Case
 from envtrail.model.approval import Approval, Grant, GrantKind, Request, Terms, make_grant_id, make_request_id
 from envtrail.model.finding import Finding, Level, make_finding_id
 from envtrail.model.gap import Gap, GapCause
@@ -25,10 +23,12 @@ from envtrail.model.look import make_look
 from envtrail.model.observation import FindingMade, GrantGiven, LooksMade, RequestMade
 from envtrail.model.operation import Outcome
 from envtrail.model.times import to_rfc3339
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.state import State
-from envtrail.store.store import Query
+from envtrail.policy.cases import operation_of
+from envtrail.policy.language import Case
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.state import State
+from envtrail.state.store import Query
+from envtrail.trail.layout import Layout
 
 _DAY_MS = 86_400_000
 

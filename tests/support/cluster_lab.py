@@ -12,10 +12,10 @@ import msgspec
 from search_lab import SearchServer
 
 from envtrail.config import Config, load_config
-from envtrail.export.client import Connection, SearchClient
-from envtrail.export.fields import STREAMS
-from envtrail.export.shipper import Shipper
-from envtrail.export.templates import Templates, look_at, stream_name
+from envtrail.documents.fields import STREAMS, stream_name
+from envtrail.ship.client import Connection, SearchClient
+from envtrail.ship.shipper import Shipper
+from envtrail.ship.templates import Templates, look_at
 
 
 class Cluster:

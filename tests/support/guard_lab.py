@@ -17,8 +17,7 @@ from typing import Any
 
 from search_lab import SearchServer, search_server
 
-from envtrail.export.fields import STREAMS
-from envtrail.export.templates import stream_name
+from envtrail.documents.fields import STREAMS, stream_name
 
 PASSWORDS = {"shipper": "ship-it-well-7", "admin": "set-it-up-well-7", "reader": "read-it-well-7", "root": "all-of-it-well-7"}
 _HOLDS = {"shipper": "ships", "admin": "sets-up", "reader": "reads"}

@@ -15,8 +15,8 @@ from envtrail.environments.verify import FileFinding, Verification, verify_envir
 from envtrail.interpret.baseline import operation_of_baseline
 from envtrail.model.environment import Environment, Snapshot
 from envtrail.model.observation import EnvironmentSeen, Observation, SnapshotTaken
-from envtrail.store.layout import Layout
-from envtrail.store.state import State
+from envtrail.state.state import State
+from envtrail.trail.layout import Layout
 
 NOW = time.time_ns() // 1_000_000 + 3_600_000
 SECRET = "root:$6$do-not-tell"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from envtrail.config import Config, load_config
-from envtrail.export.shipper import Shipper
-from envtrail.export.writer import line_file_of
+from envtrail.ship.shipper import Shipper
+from envtrail.ship.writer import line_file_of
 
 
 def files_of(path: Path) -> list[Path]:

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from envtrail.agent.importing import ImportReport, import_files
-from envtrail.agent.rebuild import rebuild_state
 from envtrail.config import Config, load_config
 from envtrail.model.text import record_lines
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.store import EventRow, Query
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.store import EventRow, Query
+from envtrail.tasks.rebuild import rebuild_state
 
 ALL = Query(limit=None, everything=True, oldest_first=True)
 LOGS = Path(__file__).parents[1]

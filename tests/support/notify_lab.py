@@ -32,8 +32,8 @@ from envtrail.notify.messages import Message
 from envtrail.notify.notifier import Notifier
 from envtrail.notify.outbox import read_states
 from envtrail.notify.services import Answer
-from envtrail.store.layout import Layout
-from envtrail.store.state import State
+from envtrail.state.state import State
+from envtrail.trail.layout import Layout
 
 
 def finding(**values: object) -> Finding:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from envtrail.detect.cases import operation_of
-from envtrail.detect.policy import Case
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.hours import When
 from envtrail.model.operation import FileChange, Operation, Outcome
+from envtrail.policy.cases import operation_of
+from envtrail.policy.language import Case
 
 OFFICE = When(days=["mon-fri"], hours=["08:00-19:00"], zone="UTC")
 NIGHT, NOON = "2026-01-07T23:00:00Z", "2026-01-07T12:00:00Z"

@@ -11,13 +11,11 @@ import panel_searches
 from cluster_lab import Cluster
 from panel_searches import Row, by_reference
 
-from envtrail.detect.cases import operation_of
-from envtrail.detect.policy import Case
-from envtrail.export import grafana, kibana, opensearch_dashboards
-from envtrail.export.dashboards import PANELS
-from envtrail.export.frame import Site
-from envtrail.export.heartbeat import heartbeat_document
-from envtrail.export.templates import stream_name
+from envtrail.dashboards import grafana, kibana, opensearch_dashboards
+from envtrail.dashboards.panels import PANELS
+from envtrail.documents.base import Site
+from envtrail.documents.fields import stream_name
+from envtrail.documents.heartbeat import heartbeat_document
 from envtrail.model.finding import Finding, Level, make_finding_id
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.heartbeat import Heartbeat
@@ -25,10 +23,12 @@ from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.observation import FindingMade
 from envtrail.model.operation import Operation
 from envtrail.model.times import to_rfc3339
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.state import State
-from envtrail.store.store import Query
+from envtrail.policy.cases import operation_of
+from envtrail.policy.language import Case
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.state import State
+from envtrail.state.store import Query
+from envtrail.trail.layout import Layout
 
 KIBANA = by_reference(kibana.saved_objects())
 OPENSEARCH = by_reference(opensearch_dashboards.saved_objects())

@@ -14,7 +14,7 @@ from typing import Any
 
 from ports import free_port
 
-from envtrail.detect.files import load_policy
+from envtrail.policy.files import load_policy
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/sbin")
 RULE = "version: 1\nrules:\n  - {{name: {name}, reason: {why}, verdict: require-approval, where: {{tags: [prod]}}}}\n"

@@ -10,10 +10,7 @@ from typing import Any
 import msgspec
 from cluster_lab import Cluster
 
-from envtrail.detect.cases import operation_of
-from envtrail.detect.policy import Case
-from envtrail.export.client import Connection, SearchClient
-from envtrail.export.cluster import ClusterStore
+from envtrail.fleet.cluster import ClusterStore
 from envtrail.model.approval import Grant, GrantKind, Request, Terms, make_grant_id, make_request_id
 from envtrail.model.environment import Environment, Package, Snapshot, snapshot_order
 from envtrail.model.finding import Finding, Level, Status, Suppression, make_finding_id
@@ -35,11 +32,14 @@ from envtrail.model.operation import Activity, Operation, Outcome
 from envtrail.model.places import on_host
 from envtrail.model.run import Session
 from envtrail.model.times import to_ms, to_rfc3339
-from envtrail.store.decisions import find_requests
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.state import State
-from envtrail.store.store import Query
+from envtrail.policy.cases import operation_of
+from envtrail.policy.language import Case
+from envtrail.ship.client import Connection, SearchClient
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.findings_and_grants import find_requests
+from envtrail.state.state import State
+from envtrail.state.store import Query
+from envtrail.trail.layout import Layout
 
 T0 = 1_795_000_000_000
 

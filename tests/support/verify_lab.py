@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 
 from envtrail.agent.build import Opened, open_trail
-from envtrail.agent.demo import play
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config, load_config
 from envtrail.model.approval import Approval, Grant, GrantKind, Request, Terms, make_grant_id, make_request_id
@@ -29,7 +28,8 @@ from envtrail.model.observation import (
     SuppressionSet,
 )
 from envtrail.model.operation import Operation
-from envtrail.store.verify import VerifyReport
+from envtrail.tasks.demo import play
+from envtrail.trail.verify import VerifyReport
 
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000

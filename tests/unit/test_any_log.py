@@ -14,10 +14,10 @@ from log_lab import Said, Trail, check_quotes
 
 from envtrail.errors import StoreError
 from envtrail.model.text import record_lines
-from envtrail.store.events import find_events
-from envtrail.store.layout import Layout
-from envtrail.store.store import Query
-from envtrail.store.verify import verify
+from envtrail.state.events import find_events
+from envtrail.state.store import Query
+from envtrail.trail.layout import Layout
+from envtrail.trail.verify import verify
 
 TESTS = Path(__file__).parents[1]
 CASES = sorted((TESTS / "golden_logs").iterdir())

@@ -12,19 +12,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envtrail.detect.cases import operation_of
-from envtrail.detect.policy import Case
 from envtrail.errors import InputError, UnknownNameError, UsageError
 from envtrail.model.approval import Request, Terms, make_request_id
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.observation import RequestMade
 from envtrail.model.operation import Operation
-from envtrail.store.asking import find_incomplete, marked, need_known, resolve_environment, resolve_names
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.state import State
-from envtrail.store.store import Query, Viewer
-from envtrail.store.viewing import ViewedStore
+from envtrail.policy.cases import operation_of
+from envtrail.policy.language import Case
+from envtrail.service.authorization import ViewedStore
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.lookup import find_incomplete, marked, need_known, resolve_environment, resolve_names
+from envtrail.state.state import State
+from envtrail.state.store import Query, Viewer
+from envtrail.trail.layout import Layout
 
 
 def operation(at: int, *packages: str, prefix: str = "/srv/envs/prod", user: str | None = "alice", **more: Any) -> Operation:

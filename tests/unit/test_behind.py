@@ -11,17 +11,17 @@ import pytest
 
 from envtrail.agent.build import open_trail
 from envtrail.agent.inbox import Letter
-from envtrail.agent.rebuild import rebuild_state
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config, load_config
 from envtrail.errors import StateBehindError, StoreFullError
 from envtrail.model.decision import Looked
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.observation import GapFound
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import no_space
-from envtrail.store.state import State
-from envtrail.store.store import Query
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.state import State
+from envtrail.state.store import Query
+from envtrail.tasks.rebuild import rebuild_state
+from envtrail.trail.layout import no_space
 
 
 def config_of(folder: Path) -> Config:
@@ -85,7 +85,7 @@ def test_a_rebuild_that_finds_no_space_leaves_the_state_that_was(tmp_path: Path,
             pages = self._database.execute("PRAGMA page_count").fetchone()[0]
             self._database.execute(f"PRAGMA max_page_count={pages}")
 
-    monkeypatch.setattr("envtrail.agent.rebuild.State", Full)
+    monkeypatch.setattr("envtrail.tasks.rebuild.State", Full)
     with open_trail(config_of(tmp_path), world=ImportedWorld()) as opened:
         for number in range(2000):
             opened.pipeline.observe([gap(f"b{number}")], 1)
@@ -106,7 +106,7 @@ def test_a_rebuild_whose_log_cannot_be_folded_in_leaves_the_state_that_was(
         def fold(self) -> None:
             raise no_space(self.path)
 
-    monkeypatch.setattr("envtrail.agent.rebuild.State", Unfolded)
+    monkeypatch.setattr("envtrail.tasks.rebuild.State", Unfolded)
     with pytest.raises(StoreFullError):
         rebuild_state(config_of(tmp_path))
     assert gaps_of(tmp_path) == ["a"]

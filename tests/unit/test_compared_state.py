@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 from verify_lab import DAY_MS, NOW_MS, config_of, decided, make_trail, note, told
 
-from envtrail.agent import verifying
 from envtrail.agent.build import open_trail
-from envtrail.agent.demo import play
 from envtrail.agent.importing import import_files
-from envtrail.agent.rebuild import rebuild_state
-from envtrail.agent.verifying import compare_state, verify_trail
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config
 from envtrail.model.observation import GapFound
-from envtrail.store.comparing import TABLES
-from envtrail.store.layout import Layout
-from envtrail.store.reader import iterate_steps
-from envtrail.store.seal import read_seal
+from envtrail.state.comparing import TABLES
+from envtrail.tasks import verify as verifying
+from envtrail.tasks.demo import play
+from envtrail.tasks.rebuild import rebuild_state
+from envtrail.tasks.verify import compare_state, verify_trail
+from envtrail.trail.layout import Layout
+from envtrail.trail.reader import iterate_steps
+from envtrail.trail.seal import read_seal
 
 TESTS = Path(__file__).parents[1]
 LOGS = sorted([*TESTS.glob("golden/*/input.log"), *TESTS.glob("data/logs/logins/*.log"), *TESTS.glob("data/logs/*/input.log")])

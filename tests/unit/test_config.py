@@ -8,8 +8,8 @@ import pytest
 
 from envtrail.config import load_config
 from envtrail.errors import ConfigError
-from envtrail.export.client import connection_of
 from envtrail.settings import SETTINGS
+from envtrail.ship.client import connection_of
 
 
 def test_a_child_has_the_settings_of_its_parent() -> None:

@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtrail.errors import CannotRunError, UsageError
-from envtrail.store.connections import MAX_REQUEST_BYTES, Connection, GoneError, Limits, Listener, Peer
-from envtrail.store.shares import Allowance, Turns
+from envtrail.service.connections import MAX_REQUEST_BYTES, Connection, GoneError, Limits, Listener, Peer
+from envtrail.service.rates import Allowance, Turns
 
 ME = Peer(pid=os.getpid(), uid=os.geteuid(), gid=os.getegid())
 Serve = Callable[..., Path]
@@ -126,7 +126,7 @@ class TestHowMany:
         code = (
             "import os, resource, sys, time\n"
             "from pathlib import Path\n"
-            "from envtrail.store.connections import Limits, Listener\n"
+            "from envtrail.service.connections import Limits, Listener\n"
             "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
             "def echo(one): one.say(one.read_request().decode()); one.flush()\n"
             "listener = Listener(Path(sys.argv[1]), echo, Limits(), lambda _: False)\n"

@@ -14,13 +14,13 @@ import pytest
 from verify_lab import config_of, decided, note, told
 
 from envtrail.agent.build import open_trail
-from envtrail.agent.verifying import verify_trail
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config
 from envtrail.model.observation import GapFound
-from envtrail.store.layout import Layout
-from envtrail.store.seal import GENESIS, read_seal
-from envtrail.store.verify import verify
+from envtrail.tasks.verify import verify_trail
+from envtrail.trail.layout import Layout
+from envtrail.trail.seal import GENESIS, read_seal
+from envtrail.trail.verify import verify
 
 PAST_MS = 1_700_000_000_000
 SUPPORT = Path(__file__).parents[1] / "support"

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envtrail.agent.deciding import Deciding
-from envtrail.agent.policy_keeper import PolicyKeeper
-from envtrail.detect.files import parse_policy
-from envtrail.detect.policy import Verdict
-from envtrail.detect.signatures import ServiceKey, sign, verify
 from envtrail.errors import CannotRunError, EnvtrailError, InputError, UsageError
 from envtrail.model.approval import Approval, GrantKind, signed_bytes
 from envtrail.model.decision import Approve, Ask, BreakGlass, Decided, Decision, Deny, Mute, Person, Revoke, Triage, Unmute
 from envtrail.model.finding import Finding, FindingId, Level, Status
 from envtrail.model.observation import FindingMade, GrantGiven, GrantRevoked, PolicyLoaded, SuppressionSet
-from envtrail.store.state import State
+from envtrail.policy.approvals import Deciding
+from envtrail.policy.files import parse_policy
+from envtrail.policy.keeper import PolicyKeeper
+from envtrail.policy.language import Verdict
+from envtrail.policy.signatures import ServiceKey, sign, verify
+from envtrail.state.state import State
 
 NOW = 1_700_000_000_000
 HOUR = 3_600_000
@@ -300,7 +300,7 @@ tests:
   - {name: d, operation: {packages: ["x==1"], licence: AGPL-3.0}, expect: require-approval}
   - {name: e, operation: {packages: ["x==1"], malicious: true}, expect: deny}
 """
-    from envtrail.detect.cases import run_tests
+    from envtrail.policy.cases import run_tests
 
     found = parse_policy({"p": text})
     assert found.faults == []

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from envtrail.agent.demo import play, unpack
 from envtrail.config import load_config
 from envtrail.errors import InputError
 from envtrail.model.operation import Operation
+from envtrail.tasks.demo import play, unpack
 
 
 def archive(folder: Path, *members: tuple[str, bytes], links: tuple[tuple[str, str], ...] = ()) -> Path:

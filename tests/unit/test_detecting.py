@@ -11,7 +11,7 @@ from envtrail.agent import detecting as detecting_module
 from envtrail.agent.detecting import Detecting
 from envtrail.config import load_config
 from envtrail.model.gap import Gap, GapCause
-from envtrail.store.state import State
+from envtrail.state.state import State
 
 
 def make(folder: Path, monkeypatch: pytest.MonkeyPatch, reader: str) -> Detecting:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from envtrail.agent.doctor import CHECKS, Host
 from envtrail.config import load_config
 from envtrail.errors import SearchError
-from envtrail.export.book import Book, Parcel
-from envtrail.store.layout import ProcessLock
+from envtrail.ship.ship_state import Book, Parcel
+from envtrail.tasks.doctor import CHECKS, Host
+from envtrail.trail.layout import ProcessLock
 
 NOW = int(time.time() * 1000)
 

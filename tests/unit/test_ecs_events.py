@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from envtrail.export.ecs_events import batch_of, documents_of_rows, event_documents
-from envtrail.export.frame import Site
-from envtrail.store.store import EventRow
+from envtrail.documents.base import Site
+from envtrail.documents.ecs_events import batch_of, documents_of_rows, event_documents
+from envtrail.state.store import EventRow
 
 SITE = Site(namespace="golden")
 GOLDEN = [json.loads(line) for line in (Path(__file__).parents[1] / "data/event_documents.jsonl").read_bytes().splitlines()]

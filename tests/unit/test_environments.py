@@ -22,11 +22,11 @@ from envtrail.environments.unused import find_duplicates, find_unused
 from envtrail.interpret.drift import operation_of_drift
 from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.model.operation import Operation
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.server import Request, answer
-from envtrail.store.state import State
-from envtrail.store.store import Query, Viewer
+from envtrail.service.server import Request, answer
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.state import State
+from envtrail.state.store import Query, Viewer
+from envtrail.trail.layout import Layout
 
 NOW = 1_764_000_000_000
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from envtrail.detect.cases import operation_of
-from envtrail.detect.grants import find_suppression, why_not_covered
-from envtrail.detect.judge import Facts, judge
-from envtrail.detect.policy import Case, Policy, Rule, Verdict
 from envtrail.model.approval import Grant, GrantId, GrantKind, Terms
 from envtrail.model.finding import Finding, FindingId, Level, Suppression
 from envtrail.model.times import to_ms
+from envtrail.policy.cases import operation_of
+from envtrail.policy.grants import find_suppression, why_not_covered
+from envtrail.policy.judge import Facts, judge
+from envtrail.policy.language import Case, Policy, Rule, Verdict
 
 
 def grant_of(**words: object) -> Grant:

@@ -13,12 +13,12 @@ from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.operation import Actor, Confidence, EnvironmentRef, Outcome
 from envtrail.model.run import Run
 from envtrail.model.times import to_rfc3339
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.remote import RemoteStore
-from envtrail.store.server import Request, StoreServer, answer
-from envtrail.store.state import State
-from envtrail.store.store import Query, Viewer
+from envtrail.service.client import RemoteStore
+from envtrail.service.server import Request, StoreServer, answer
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.state import State
+from envtrail.state.store import Query, Viewer
+from envtrail.trail.layout import Layout
 
 NOW = 1_764_000_000_000
 

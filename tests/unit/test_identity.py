@@ -11,9 +11,6 @@ import msgspec
 import pytest
 
 from envtrail.agent.inbox import person_behind
-from envtrail.agent.triaging import note_looks
-from envtrail.detect.cases import operation_of
-from envtrail.detect.policy import Case
 from envtrail.errors import CannotRunError, UsageError
 from envtrail.model.decision import Decided, Decision, Looked, Person
 from envtrail.model.finding import Finding, FindingId, Level
@@ -21,14 +18,17 @@ from envtrail.model.identity import Identity, Right, Role, highest
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.look import Seen, make_look
 from envtrail.model.observation import FindingMade, LooksMade
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.remote import RemoteStore
-from envtrail.store.server import StoreServer
-from envtrail.store.state import State
-from envtrail.store.store import Query, Viewer
-from envtrail.store.viewing import ViewedStore, viewer_for
-from envtrail.web.looks import AGAIN_MS, Looks
+from envtrail.policy.cases import operation_of
+from envtrail.policy.language import Case
+from envtrail.policy.triage import note_looks
+from envtrail.service.authorization import ViewedStore, viewer_for
+from envtrail.service.client import RemoteStore
+from envtrail.service.server import StoreServer
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.state import State
+from envtrail.state.store import Query, Viewer
+from envtrail.trail.layout import Layout
+from envtrail.web.access_log import AGAIN_MS, Looks
 
 NOW = 1_764_000_000_000
 UIDS = {"alice": 1001, "bob": 1002}
@@ -134,8 +134,8 @@ class TestWhoDecides:
         code = (
             "import os, sys\n"
             "from envtrail.model.identity import Identity, Role\n"
-            "from envtrail.store.remote import RemoteStore\n"
-            "from envtrail.store.store import Query\n"
+            "from envtrail.service.client import RemoteStore\n"
+            "from envtrail.state.store import Query\n"
             "from envtrail.errors import EnvtrailError\n"
             "os.setuid(int(sys.argv[2]))\n"
             "who = Identity(name='alice', role=Role.ADMIN, uid=1001, method='local')\n"

@@ -12,12 +12,12 @@ import pytest
 
 from envtrail.agent.build import open_trail
 from envtrail.agent.importing import import_files
-from envtrail.agent.rebuild import rebuild_state
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config, load_config
 from envtrail.model.operation import Operation
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.store import Query
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.store import Query
+from envtrail.tasks.rebuild import rebuild_state
 
 GOLDEN = Path(__file__).parents[1] / "golden/tampering"
 BASE_MS = 1_764_000_000_000

@@ -16,11 +16,11 @@ from envtrail.config import Config, load_config
 from envtrail.core import Assembler
 from envtrail.errors import DamagedStoreError, InputError, StoreError
 from envtrail.model.observation import AgentStarted, Carried, Entry, ImportStarted, Observation, SnapshotTaken, encode_entry
-from envtrail.store.hot import HotSegment
-from envtrail.store.layout import OBSERVATIONS, Layout
-from envtrail.store.parse import Origin, push_step
-from envtrail.store.reader import iterate_steps
-from envtrail.store.writer import TrailWriter
+from envtrail.trail.active_segment import HotSegment
+from envtrail.trail.layout import OBSERVATIONS, Layout
+from envtrail.trail.parse import Origin, push_step
+from envtrail.trail.reader import iterate_steps
+from envtrail.trail.writer import TrailWriter
 
 EXEC = (
     b"type=SYSCALL msg=audit(1764000000.%03d:%d): arch=c000003e syscall=59 success=yes exit=0 ppid=1 pid=%d "

@@ -21,7 +21,7 @@ from envtrail.notify.messages import Message
 from envtrail.notify.notifier import Notifier
 from envtrail.notify.outbox import DAY_MS
 from envtrail.notify.services import Answer
-from envtrail.store.state import State
+from envtrail.state.state import State
 
 MINUTE = 60_000
 

@@ -14,17 +14,17 @@ import pyarrow as pa
 import pytest
 
 from envtrail.config import Config, load_config
-from envtrail.export.book import Parcel
-from envtrail.export.frame import Site
-from envtrail.export.segments import SegmentReader
+from envtrail.documents.base import Site
 from envtrail.model.observation import Observation
-from envtrail.store import open_events
-from envtrail.store.hot import new_header
-from envtrail.store.layout import OBSERVATIONS, RECORDS, Layout
-from envtrail.store.open_events import OpenEvents
-from envtrail.store.parse import parse_segment
-from envtrail.store.reader import iterate_steps
-from envtrail.store.writer import TrailWriter
+from envtrail.ship.segments import SegmentReader
+from envtrail.ship.ship_state import Parcel
+from envtrail.trail import open_events
+from envtrail.trail.active_segment import new_header
+from envtrail.trail.layout import OBSERVATIONS, RECORDS, Layout
+from envtrail.trail.open_events import OpenEvents
+from envtrail.trail.parse import parse_segment
+from envtrail.trail.reader import iterate_steps
+from envtrail.trail.writer import TrailWriter
 
 Append = tuple[bytes, list[Observation]]
 

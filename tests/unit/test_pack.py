@@ -7,10 +7,10 @@ import pytest
 from pack_cases import CASES, OFFICE, PYTHON, Given, execs, operation
 
 from envtrail.core import Assembler
+from envtrail.detect.detection import PACK
+from envtrail.detect.detector import Detector, table_of
+from envtrail.detect.load import load_detections
 from envtrail.detect.rows import Known, change_rows, gap_row, operation_row, similar_to
-from envtrail.detect.sigma.detection import PACK
-from envtrail.detect.sigma.detector import Detector, table_of
-from envtrail.detect.sigma.load import load_detections
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
 

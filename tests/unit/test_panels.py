@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtrail.detect.cases import operation_of
-from envtrail.detect.policy import Case
 from envtrail.model.hours import When
 from envtrail.model.ids import EventId, OperationId, make_operation_id
 from envtrail.model.operation import EnvironmentRef, Operation, Outcome
 from envtrail.model.run import Run
 from envtrail.model.times import to_ms, to_rfc3339
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.panels import by_hour, installs_by_day, most_active, off_hours, top_scripts
-from envtrail.store.state import State
-from envtrail.store.store import Query
+from envtrail.policy.cases import operation_of
+from envtrail.policy.language import Case
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.panels import by_hour, installs_by_day, most_active, off_hours, top_scripts
+from envtrail.state.state import State
+from envtrail.state.store import Query
+from envtrail.trail.layout import Layout
 from envtrail.web.figures import Figures
 
 START = to_ms("2026-01-05T00:00:00Z")

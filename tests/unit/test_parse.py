@@ -11,7 +11,7 @@ from envtrail.capture.loss import disk_full_gap, overrun_gap, restart_gap
 from envtrail.core import Assembler
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.observation import GapFound, Observation, ProcessExited, ProcessForked
-from envtrail.store.parse import Origin, push_step
+from envtrail.trail.parse import Origin, push_step
 
 BASE_MS = 1764000000000
 

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtrail.config import load_config
-from envtrail.detect.cases import facts_of, operation_of, run_tests
-from envtrail.detect.files import Loaded, load_policy, parse_policy
-from envtrail.detect.judge import Decision, judge
-from envtrail.detect.policy import Case, Policy, Rule, Verdict
 from envtrail.errors import InputError
 from envtrail.model.hours import parse_days, parse_hours
-from envtrail.store.layout import Layout
-from envtrail.store.office import office_hours
-from envtrail.store.state import State
+from envtrail.policy.cases import facts_of, operation_of, run_tests
+from envtrail.policy.files import Loaded, load_policy, parse_policy
+from envtrail.policy.judge import Decision, judge
+from envtrail.policy.language import Case, Policy, Rule, Verdict
+from envtrail.state.office_hours import office_hours
+from envtrail.state.state import State
+from envtrail.trail.layout import Layout
 
 
 def policy(*rules: dict[str, object]) -> Policy:

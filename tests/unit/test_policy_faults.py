@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from envtrail.agent.policy_keeper import PolicyKeeper
-from envtrail.detect.files import Loaded, PolicyFault, load_policy, parse_policy
-from envtrail.detect.sigma.load import load_detections
+from envtrail.detect.load import load_detections
 from envtrail.model.observation import FindingMade, PolicyLoaded
-from envtrail.store.state import State
+from envtrail.policy.files import Loaded, PolicyFault, load_policy, parse_policy
+from envtrail.policy.keeper import PolicyKeeper
+from envtrail.state.state import State
 
 NOW = 1_800_000_000_000
 GRANT = "  - {{name: {}, user: alice, environment: /e, why: x, until: {}}}\n"

@@ -11,8 +11,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from envtrail.detect.cases import operation_of
-from envtrail.detect.policy import Case
 from envtrail.i18n import translator
 from envtrail.model.approval import Approval, Grant, GrantId, GrantKind, Request, RequestId, Terms
 from envtrail.model.finding import Finding, FindingId, Level, Status
@@ -22,15 +20,17 @@ from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.observation import FindingMade, GrantGiven, RequestMade
 from envtrail.model.operation import Operation, Outcome
 from envtrail.model.times import to_ms
+from envtrail.policy.cases import operation_of
+from envtrail.policy.language import Case
 from envtrail.report import content
 from envtrail.report.content import Report, Verified, gather
 from envtrail.report.html import render_html
 from envtrail.report.sections import make_sections
 from envtrail.report.tables import write_tables
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.state import State
-from envtrail.store.verify import CANNOT_PROVE
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.state import State
+from envtrail.trail.layout import Layout
+from envtrail.trail.verify import CANNOT_PROVE
 
 EVIL = "<script>alert(1)</script>\"'&{{7*7}}\u202e\x1b[31m"
 T0 = to_ms("2026-01-07T12:00:00Z")

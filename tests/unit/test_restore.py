@@ -20,8 +20,8 @@ from wheels import make_wheel
 
 from envtrail.environments.find import identify
 from envtrail.environments.inventory import read_snapshot
-from envtrail.store.layout import Layout
-from envtrail.store.state import State
+from envtrail.state.state import State
+from envtrail.trail.layout import Layout
 
 NOBODY = 65_534
 BEFORE_MS, AFTER_MS = 1_764_000_000_000, 1_764_000_060_000
@@ -197,8 +197,8 @@ def test_offline_only_a_cache_can_tell(place: Place) -> None:
 def test_without_uv_pip_is_asked_and_installs(
     place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from envtrail.agent import restoring
     from envtrail.cli.main import run
+    from envtrail.tasks import restore as restoring
 
     monkeypatch.setattr(restoring, "_find_uv", lambda: None)
     monkeypatch.setenv("HOME", str(place.folder / "home"))
@@ -282,8 +282,8 @@ def test_no_program_of_the_environment_is_run(place: Place, monkeypatch: pytest.
 
 
 def test_nor_without_uv(place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    from envtrail.agent import restoring
     from envtrail.cli.main import run
+    from envtrail.tasks import restore as restoring
 
     mark = put_traps(place)
     monkeypatch.setattr(restoring, "_find_uv", lambda: None)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from envtrail.agent.restoring import find_program
 from envtrail.environments.restore import needs_index, plan_restoration, render_requirements
 from envtrail.model.environment import Environment, Package, Snapshot
+from envtrail.tasks.restore import find_program
 
 NOBODY = 65_534
 

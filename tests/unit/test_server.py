@@ -22,12 +22,12 @@ from envtrail.model.decision import Decided, Decision, Looked
 from envtrail.model.identity import Identity, Role
 from envtrail.model.look import Seen
 from envtrail.model.times import LATEST_MS
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.remote import RemoteStore
-from envtrail.store.server import StoreServer
-from envtrail.store.state import State
-from envtrail.store.store import EventRow, Query, Viewer
+from envtrail.service.client import RemoteStore
+from envtrail.service.server import StoreServer
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.state import State
+from envtrail.state.store import EventRow, Query, Viewer
+from envtrail.trail.layout import Layout
 
 NOW = 1_764_000_000_000
 HUGE = 999_999_999_999_999_999_999

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sigma.types import SigmaString
 
-from envtrail.detect.sigma.detection import Loaded
-from envtrail.detect.sigma.detector import Detector, table_of
-from envtrail.detect.sigma.fields import COLUMNS, find_source
-from envtrail.detect.sigma.load import load_detections
+from envtrail.detect.detection import Loaded
+from envtrail.detect.detector import Detector, table_of
+from envtrail.detect.fields import COLUMNS, find_source
+from envtrail.detect.load import load_detections
 
 RULE = "7d0f0f2e-9f3b-4d0a-9f0a-00000000000"
 

@@ -17,14 +17,14 @@ from envtrail.config import Config, load_config
 from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError, StoreFullError
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.observation import GapFound, Observation
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout, no_space
-from envtrail.store.reader import iterate_steps
-from envtrail.store.schema import BUSY_TIMEOUT_S, SCHEMA, connect
-from envtrail.store.state import State
-from envtrail.store.store import Query
-from envtrail.store.verify import verify
-from envtrail.store.writer import TrailWriter
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.schema import BUSY_TIMEOUT_S, SCHEMA, connect
+from envtrail.state.state import State
+from envtrail.state.store import Query
+from envtrail.trail.layout import Layout, no_space
+from envtrail.trail.reader import iterate_steps
+from envtrail.trail.verify import verify
+from envtrail.trail.writer import TrailWriter
 
 
 def config_for(folder: Path, **flags: object) -> Config:

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from envtrail.errors import ExitCode, SearchError
-from envtrail.export import searching as searching_module
-from envtrail.export.client import Connection, SearchClient
-from envtrail.export.cluster import ClusterStore
-from envtrail.store.store import Query
+from envtrail.fleet import searching as searching_module
+from envtrail.fleet.cluster import ClusterStore
+from envtrail.ship.client import Connection, SearchClient
+from envtrail.state.store import Query
 
 Answer = Callable[[str, Any], tuple[int, Any]]
 SHARDS = {"total": 1, "successful": 1, "skipped": 0, "failed": 0}

@@ -7,21 +7,21 @@ import time
 from pathlib import Path
 
 from envtrail.agent.build import open_trail
-from envtrail.agent.deciding import Deciding
 from envtrail.agent.inbox import myself, person_behind
 from envtrail.agent.overseer import Overseer
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config
-from envtrail.detect.signatures import ServiceKey
 from envtrail.errors import CannotRunError
+from envtrail.host_directory import name_of_uid, uid_of_name
 from envtrail.model.decision import Decided, Decision
 from envtrail.model.identity import Identity
-from envtrail.store.directory import name_of_uid, uid_of_name
-from envtrail.store.layout import Layout
-from envtrail.store.opening import is_answered, socket_path
-from envtrail.store.remote import RemoteStore
-from envtrail.store.state import State
-from envtrail.store.viewing import viewer_for
+from envtrail.policy.approvals import Deciding
+from envtrail.policy.signatures import ServiceKey
+from envtrail.service.authorization import viewer_for
+from envtrail.service.client import RemoteStore
+from envtrail.service.opening import is_answered, socket_path
+from envtrail.state.state import State
+from envtrail.trail.layout import Layout
 
 
 def ask_agent(config: Config, decision: Decision, *, on_behalf: Identity | None = None) -> Decided:

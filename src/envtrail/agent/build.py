@@ -14,10 +14,10 @@ from envtrail.config import Config
 from envtrail.core import Assembler
 from envtrail.interpret.interpreter import Interpreter
 from envtrail.interpret.tools import hints
-from envtrail.store.layout import Layout
-from envtrail.store.reader import iterate_steps
-from envtrail.store.state import State
-from envtrail.store.writer import TrailWriter
+from envtrail.state.state import State
+from envtrail.trail.layout import Layout
+from envtrail.trail.reader import iterate_steps
+from envtrail.trail.writer import TrailWriter
 
 
 class Opened(Struct, frozen=True, kw_only=True):

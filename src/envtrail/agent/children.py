@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from envtrail.config import Config
-from envtrail.store.access import can_read
-from envtrail.store.directory import uid_of_name
+from envtrail.host_directory import uid_of_name
+from envtrail.service.file_access import can_read
 
 _LOOK_INTERVAL_MS = 2_000
 _AGAIN_MS = 10_000

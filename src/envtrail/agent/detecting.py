@@ -15,16 +15,16 @@ import msgspec
 import pyarrow as pa
 
 from envtrail.config import Config
+from envtrail.detect.detection import Loaded
+from envtrail.detect.detector import Detector, table_of
 from envtrail.detect.rows import Known, Row, change_rows, gap_row, operation_row, run_row
-from envtrail.detect.sigma.detection import Loaded
-from envtrail.detect.sigma.detector import Detector, table_of
 from envtrail.errors import ExitCode
 from envtrail.model.finding import Finding, Level, make_finding_id
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
-from envtrail.store.office import office_hours
-from envtrail.store.state import State
+from envtrail.state.office_hours import office_hours
+from envtrail.state.state import State
 
 REFUSED = "detection-refused"
 _NAMES_INTERVAL_MS = 10_000

@@ -31,7 +31,7 @@ from envtrail.model.observation import (
 )
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
-from envtrail.store.decisions import DECIDED, Decisions
+from envtrail.state.findings_and_grants import DECIDED, Decisions
 
 
 class State(Protocol):

@@ -22,8 +22,8 @@ from envtrail.capture.source import Block
 from envtrail.config import Config
 from envtrail.model.observation import ImportEnded, ImportStarted
 from envtrail.model.run import Session
-from envtrail.store.layout import Layout
-from envtrail.store.reader import records_since
+from envtrail.trail.layout import Layout
+from envtrail.trail.reader import records_since
 
 Progress = Callable[[Path, int, int], None]
 

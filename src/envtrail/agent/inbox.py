@@ -14,11 +14,11 @@ import msgspec
 
 from envtrail.agent.world import name_of
 from envtrail.errors import CannotRunError, EnvtrailError, StateBehindError
+from envtrail.host_directory import groups_of
 from envtrail.model.decision import Decided, Decision, Person
 from envtrail.model.identity import Right
 from envtrail.model.ids import UNSET
-from envtrail.store.directory import groups_of
-from envtrail.store.store import Viewer
+from envtrail.state.store import Viewer
 
 _WAIT_S = 20
 _MOST_A_TURN = 32

@@ -8,23 +8,23 @@ from pathlib import Path
 import msgspec
 
 from envtrail.agent.detecting import Detecting
-from envtrail.agent.policy_keeper import PolicyKeeper
 from envtrail.config import Config
-from envtrail.detect.ages import IndexAges
-from envtrail.detect.facts import FactFinder
-from envtrail.detect.grants import find_cover, find_suppression
-from envtrail.detect.judge import Decision, judge
-from envtrail.detect.policy import Policy, Verdict
 from envtrail.environments.advisories import Advisories, read_advisories
 from envtrail.errors import InputError
+from envtrail.host_directory import forget_people, name_of_uid
 from envtrail.model.finding import Finding, Level, Status, Suppression, make_finding_id
 from envtrail.model.naming import normalise_name
 from envtrail.model.observation import FindingMade, Observation, OperationJudged
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
 from envtrail.model.times import to_ms
-from envtrail.store.directory import forget_people, name_of_uid
-from envtrail.store.state import State
+from envtrail.policy.ages import IndexAges
+from envtrail.policy.facts import FactFinder
+from envtrail.policy.grants import find_cover, find_suppression
+from envtrail.policy.judge import Decision, judge
+from envtrail.policy.keeper import PolicyKeeper
+from envtrail.policy.language import Policy, Verdict
+from envtrail.state.state import State
 
 _LEVELS = {Verdict.NOTIFY: Level.LOW, Verdict.REQUIRE_APPROVAL: Level.MEDIUM, Verdict.DENY: Level.HIGH}
 _TITLES = {

@@ -38,7 +38,7 @@ from envtrail.model.observation import (
 )
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
-from envtrail.store.parse import Origin, doubt_forks, push_step, seed_processes
+from envtrail.trail.parse import Origin, doubt_forks, push_step, seed_processes
 
 Result = Union[Operation, Run, Session, Finding]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from envtrail.environments.reading import hold_file, is_escaped, is_of_kernel, open_held, tell
 from envtrail.interpret.emission import ScriptWanted
 from envtrail.model.observation import ScriptSeen
-from envtrail.store.access import can_read
+from envtrail.service.file_access import can_read
 
 MOST_BYTES = 10 * 1024 * 1024
 _MOST_KNOWN = 256

@@ -39,8 +39,8 @@ from envtrail.model.environment import Environment
 from envtrail.model.gap import Gap
 from envtrail.model.observation import AgentStarted, GapFound, Observation, RulesApplied
 from envtrail.model.operation import Operation, OperationKind
-from envtrail.store.agent_status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
-from envtrail.store.layout import no_space
+from envtrail.state.agent_status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
+from envtrail.trail.layout import no_space
 
 _STATUS_INTERVAL_MS = 2_000
 _KERNEL_INTERVAL_MS = 5_000

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from contextlib import closing
 
 from envtrail.agent.inbox import Inbox
-from envtrail.agent.pam import PamCheck
 from envtrail.config import Config
 from envtrail.core import ExecWatch
 from envtrail.errors import EnvtrailError
 from envtrail.interpret.tools import hints
 from envtrail.model.gap import Gap
-from envtrail.store.layout import Layout, no_space, writer_lock
-from envtrail.store.opening import is_answered, socket_path
-from envtrail.store.server import StoreServer
-from envtrail.store.writer import retain
+from envtrail.service.opening import is_answered, socket_path
+from envtrail.service.pam import PamCheck
+from envtrail.service.server import StoreServer
+from envtrail.trail.layout import Layout, no_space, writer_lock
+from envtrail.trail.writer import retain
 
 _ROOM_INTERVAL_S = 2
 

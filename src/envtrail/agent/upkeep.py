@@ -12,7 +12,7 @@ from envtrail.model.gap import Gap, GapCause
 from envtrail.rules.kernel import ApplyReport, Ledger, apply_rules, remove_rules
 from envtrail.rules.landscape import survey
 from envtrail.rules.plan import Plan, plan_rules
-from envtrail.store.agent_status import RulesStatus, read_proofs
+from envtrail.state.agent_status import RulesStatus, read_proofs
 
 
 class RuleKeeper:

@@ -13,8 +13,8 @@ from envtrail.config import Config, load_config
 from envtrail.errors import CannotRunError
 
 if TYPE_CHECKING:
-    from envtrail.export.cluster import ClusterStore
-    from envtrail.store.store import Store
+    from envtrail.fleet.cluster import ClusterStore
+    from envtrail.state.store import Store
 
 
 class Context:
@@ -58,16 +58,20 @@ class Context:
             store.close()
 
     def _open_trail(self) -> Store:
-        from envtrail.store.opening import open_store
+        from envtrail.service.opening import open_store
 
         return open_store(self.config, uid=os.geteuid())
 
     def open_cluster(self) -> ClusterStore:
         """A connection to the fleet that `--store` names; not for several threads."""
         from envtrail.cli.elastic import client_of
-        from envtrail.export.cluster import ClusterStore
+        from envtrail.fleet.cluster import ClusterStore
 
         return ClusterStore(client_of(self.config), self.config.text("elastic.namespace"), ", ".join(self._store_urls))
+
+    def config_with(self, urls: tuple[str, ...]) -> Config:
+        """The settings, with the servers that `--url` names."""
+        return self.config.replaced("--url", elastic__urls=list(urls)) if urls else self.config
 
     def need_machine(self, what: str) -> None:
         """Say that only the machine itself can do this.

@@ -7,25 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envtrail.cli.context import Context
 from envtrail.config import Config
 from envtrail.errors import CannotRunError
 
 if TYPE_CHECKING:
-    from envtrail.export.client import SearchClient
+    from envtrail.ship.client import SearchClient
 
 urls_option = click.option("--url", "urls", multiple=True, help="Of a server, instead of `elastic.urls`.")
-
-
-def config_with(context: Context, urls: tuple[str, ...]) -> Config:
-    """The settings, with the servers that were named on the command line."""
-    return context.config.replaced("--url", elastic__urls=list(urls)) if urls else context.config
 
 
 def client_of(config: Config) -> SearchClient:
     """A client of the cluster that the settings name."""
     need_httpx()
-    from envtrail.export.client import SearchClient, connection_of
+    from envtrail.ship.client import SearchClient, connection_of
 
     return SearchClient(connection_of(config))
 

@@ -15,8 +15,8 @@ from envtrail.errors import InputError, UsageError
 from envtrail.model.environment import Environment, Snapshot
 from envtrail.model.naming import clean_path, is_environment, parse_place
 from envtrail.model.times import show_ms
-from envtrail.store.asking import resolve_environment, unknown_name
-from envtrail.store.store import Store
+from envtrail.state.lookup import resolve_environment, unknown_name
+from envtrail.state.store import Store
 
 
 def find_environment(store: Store, name: str) -> Environment:

@@ -10,7 +10,7 @@ from envtrail.errors import InputError
 from envtrail.model.approval import Grant, GrantKind, Request, RequestStatus, Terms
 from envtrail.model.finding import Finding, Level, mute_command
 from envtrail.model.times import show_ms
-from envtrail.store.store import Query, Store
+from envtrail.state.store import Query, Store
 
 _COLOURS = {Level.HIGH: "red", Level.CRITICAL: "red", Level.MEDIUM: "yellow"}
 _Found = TypeVar("_Found")

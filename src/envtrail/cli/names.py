@@ -11,8 +11,8 @@ import msgspec
 from envtrail.cli.context import Context
 from envtrail.model.naming import expand_home, place_of
 from envtrail.model.operation import Operation
-from envtrail.store.asking import Incomplete, find_incomplete, how_matched, need_known, resolve_names
-from envtrail.store.store import Query, Store
+from envtrail.state.lookup import Incomplete, find_incomplete, how_matched, need_known, resolve_names
+from envtrail.state.store import Query, Store
 
 
 def resolve(context: Context, store: Store, query: Query) -> Query:

@@ -10,7 +10,7 @@ import click
 
 from envtrail.cli.context import Context
 from envtrail.cli.times import parse_time
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 
 
 def span_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from envtrail.errors import CannotRunError, InputError
 if TYPE_CHECKING:
     from sigma.rule import SigmaRule
 
-    from envtrail.detect.sigma.detection import Detection, Loaded
+    from envtrail.detect.detection import Detection, Loaded
 
 
 def load(context: Context, paths: Sequence[Path]) -> Loaded:
@@ -23,7 +23,7 @@ def load(context: Context, paths: Sequence[Path]) -> Loaded:
         CannotRunError: pySigma is not installed.
     """
     _need_sigma()
-    from envtrail.detect.sigma.load import load_detections
+    from envtrail.detect.load import load_detections
 
     return load_detections(list(paths) or paths_of(context))
 
@@ -35,7 +35,7 @@ def _need_sigma() -> None:
 
 def paths_of(context: Context) -> list[Path]:
     """Where the detections that are asked lie."""
-    from envtrail.detect.sigma.detector import detection_paths
+    from envtrail.detect.detector import detection_paths
 
     return detection_paths(pack=context.config.flag("detect.pack"), folder=Path(context.config.text("detect.path")))
 
@@ -47,16 +47,16 @@ def read_rules_of(context: Context) -> list[SigmaRule]:
         CannotRunError: pySigma is not installed.
     """
     _need_sigma()
-    from envtrail.detect.sigma.load import read_rules
+    from envtrail.detect.load import read_rules
 
     return [rule for rule, _ in read_rules(paths_of(context))]
 
 
 def convert_to_lucene(rule: SigmaRule) -> tuple[str, None] | tuple[None, str]:
     """A rule as a query over the documents that are shipped, or why it cannot be one."""
-    from envtrail.detect.sigma.load import source_of, translate_rule
-    from envtrail.detect.sigma.lucene import Lucene
-    from envtrail.detect.sigma.translate import RefusedError
+    from envtrail.detect.load import source_of, translate_rule
+    from envtrail.detect.lucene import Lucene
+    from envtrail.detect.translate import RefusedError
 
     try:
         source = source_of(rule)

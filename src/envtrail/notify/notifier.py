@@ -17,8 +17,8 @@ from envtrail.notify.channels import Channel
 from envtrail.notify.messages import Digest, Message, tell_decision, tell_digest, tell_finding, tell_request
 from envtrail.notify.outbox import DAY_MS, KEPT_MS, Letter, Outbox, Subject
 from envtrail.notify.services import Answer
-from envtrail.store.arrivals import Arrivals
-from envtrail.store.layout import Layout
+from envtrail.state.change_log import Arrivals
+from envtrail.trail.layout import Layout
 
 LOOK_MS = 200
 """How often the trail is looked at."""

@@ -22,8 +22,8 @@ from msgspec import Struct
 from envtrail.model.finding import Level
 from envtrail.notify.messages import Digest, Group, Message
 from envtrail.notify.services import Answer
-from envtrail.store.ledger import open_ledger, reading_ledger
-from envtrail.store.schema import in_transaction
+from envtrail.state.schema import in_transaction
+from envtrail.state.side_file import open_ledger, reading_ledger
 
 FORMAT = 1
 DAY_MS = 86_400_000

@@ -14,7 +14,7 @@ from envtrail.config import Config
 from envtrail.errors import EnvtrailError
 from envtrail.notify.channels import open_channels
 from envtrail.notify.notifier import Notifier
-from envtrail.store.layout import ProcessLock, lock_holder
+from envtrail.trail.layout import ProcessLock, lock_holder
 
 _LOOK_AT_FILE_S = 1.0
 _AFTER_FAULT_S = 5.0

@@ -14,8 +14,8 @@ from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
 from envtrail.model.hours import When
 from envtrail.model.operation import Operation
-from envtrail.store.panels import OffHours, PersonActivity, Script, most_active, off_hours, top_scripts
-from envtrail.store.store import Query, Store
+from envtrail.state.panels import OffHours, PersonActivity, Script, most_active, off_hours, top_scripts
+from envtrail.state.store import Query, Store
 
 MOST_ROWS = 5_000
 """Of one kind; a document of more is read by nobody, and says how many it leaves out."""

@@ -32,7 +32,7 @@ class Section(Struct, frozen=True, kw_only=True):
     """What is said where there are no rows."""
 
 
-# What `envtrail verify` says that it cannot prove (store/verify.py).
+# What `envtrail verify` says that it cannot prove (trail/verify.py).
 _UNPROVEN = (
     marked("that nobody wrote the trail, or its end, again: seals are not signed yet"),
     marked(

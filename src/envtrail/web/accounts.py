@@ -21,8 +21,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from msgspec import Struct
 
 from envtrail.errors import CannotRunError, InputError, UsageError
+from envtrail.host_directory import uid_of_name
 from envtrail.model.identity import Identity, Role
-from envtrail.store.directory import uid_of_name
 
 SHORTEST = 12
 """Characters of a password (NIST SP 800-63B asks 8, and 15 where it is all there is)."""

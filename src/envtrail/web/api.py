@@ -31,9 +31,9 @@ from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session
 from envtrail.model.times import LATEST_MS
-from envtrail.store.agent_status import AgentStatus
-from envtrail.store.asking import Incomplete, find_incomplete, marked, need_known, resolve_environment, resolve_names
-from envtrail.store.store import Query, Store, StoreStatus
+from envtrail.state.agent_status import AgentStatus
+from envtrail.state.lookup import Incomplete, find_incomplete, marked, need_known, resolve_environment, resolve_names
+from envtrail.state.store import Query, Store, StoreStatus
 from envtrail.web.access import COOKIE
 from envtrail.web.feed import Feed
 from envtrail.web.reading import Reading

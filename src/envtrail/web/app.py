@@ -18,18 +18,18 @@ from envtrail import __version__
 from envtrail.config import Config
 from envtrail.errors import EnvtrailError
 from envtrail.model.identity import Identity, Right
-from envtrail.store.office import office_hours
-from envtrail.store.schema import WEEK_MS
+from envtrail.state.office_hours import office_hours
+from envtrail.state.schema import WEEK_MS
 from envtrail.web.access import Doors, Gate, Proxy, Session
+from envtrail.web.access_log import Looks
 from envtrail.web.accounts import Accounts
 from envtrail.web.api import add_api
-from envtrail.web.desk import Decide, Desk, in_turn
+from envtrail.web.decisions import Decide, Desk, in_turn
 from envtrail.web.downloads import add_downloads
 from envtrail.web.entrance import Check, Entrance, vouched_identity
 from envtrail.web.feed import Feed
 from envtrail.web.figures import Figures
 from envtrail.web.fleet import Fleet
-from envtrail.web.looks import Looks
 from envtrail.web.pages import (
     environment,
     environments,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from envtrail.store.store import Query, Store
+from envtrail.state.store import Query, Store
 from envtrail.web.reading import Reading
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from envtrail.config import Config
 from envtrail.errors import CannotRunError, EnvtrailError
+from envtrail.host_directory import groups_of, uid_of_name
 from envtrail.i18n import LANGUAGES, translator
 from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.identity import Identity
 from envtrail.model.text import safe
 from envtrail.model.tries import Tries, keys_of
-from envtrail.store.directory import groups_of, uid_of_name
 from envtrail.web.access import COOKIE, SESSION_S, Doors, Session
 from envtrail.web.accounts import Accounts
 from envtrail.web.oidc import Provider

@@ -11,7 +11,7 @@ from typing import Union
 from envtrail.errors import EnvtrailError
 from envtrail.model.finding import Finding
 from envtrail.model.operation import Operation
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 from envtrail.web.reading import Reading
 
 News = Union[Operation, Finding]

@@ -9,9 +9,9 @@ from envtrail.model.hours import When
 from envtrail.model.naming import is_person
 from envtrail.model.operation import Activity
 from envtrail.model.run import ProgramUse
-from envtrail.store.panels import condense
-from envtrail.store.schema import WEEK_MS
-from envtrail.store.store import Query, Store
+from envtrail.state.panels import condense
+from envtrail.state.schema import WEEK_MS
+from envtrail.state.store import Query, Store
 
 
 class Counted(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from envtrail.store.store import Store
+from envtrail.state.store import Store
 
 
 class Fleet:

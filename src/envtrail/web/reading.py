@@ -13,12 +13,12 @@ from envtrail.errors import CannotRunError, InputError
 from envtrail.model.finding import Finding
 from envtrail.model.identity import Identity
 from envtrail.model.operation import Operation
-from envtrail.store.asked import OnAsk
-from envtrail.store.asking import Incomplete, find_incomplete, need_known, resolve_names
-from envtrail.store.office import office_hours
-from envtrail.store.opening import open_store
-from envtrail.store.store import Query, Store
-from envtrail.store.viewing import ViewedStore, viewer_for
+from envtrail.service.authorization import ViewedStore, viewer_for
+from envtrail.service.opening import open_store
+from envtrail.service.protocol import OnAsk
+from envtrail.state.lookup import Incomplete, find_incomplete, need_known, resolve_names
+from envtrail.state.office_hours import office_hours
+from envtrail.state.store import Query, Store
 from envtrail.web.figures import Counted, Figures
 from envtrail.web.fleet import Fleet
 

@@ -15,10 +15,10 @@ from cluster_lab import Cluster
 from search_lab import SERVERS, SearchServer, search_server
 from two_stores import Both, amend, notice
 
-from envtrail.export.book import CLUSTER_BOOK
-from envtrail.export.fields import STREAMS
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.store import Query
+from envtrail.documents.fields import STREAMS
+from envtrail.ship.ship_state import CLUSTER_BOOK
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.store import Query
 
 
 @pytest.fixture(scope="session", params=SERVERS)

@@ -27,17 +27,16 @@ from big_trail import fill, fill_events
 from search_lab import SERVERS, SearchServer, search_server
 
 from envtrail.config import load_config
-from envtrail.export.book import read_refused, read_shipping
-from envtrail.export.ecs import documents_of
-from envtrail.export.ecs_events import documents_of_rows
-from envtrail.export.fields import STREAMS
-from envtrail.export.frame import site_of
-from envtrail.export.templates import stream_name
-from envtrail.store.arrivals import Arrivals
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.schema import LOGGED
-from envtrail.store.store import Query
+from envtrail.documents.base import site_of
+from envtrail.documents.ecs import documents_of
+from envtrail.documents.ecs_events import documents_of_rows
+from envtrail.documents.fields import STREAMS, stream_name
+from envtrail.ship.ship_state import read_refused, read_shipping
+from envtrail.state.change_log import Arrivals
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.schema import LOGGED
+from envtrail.state.store import Query
+from envtrail.trail.layout import Layout
 
 FULL = os.environ.get("ENVTRAIL_CHAOS") == "full"
 EVENTS, OPERATIONS, RUNS, TIMES = (1_000_000, 100_000, 20_000, 20) if FULL else (20_000, 2_000, 500, 2)

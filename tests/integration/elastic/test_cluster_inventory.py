@@ -9,7 +9,7 @@ import pytest
 from two_stores import T0, Both, moments
 
 from envtrail.model.naming import place
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 
 pytestmark = [pytest.mark.search, pytest.mark.timeout(300)]
 

@@ -17,18 +17,18 @@ from cluster_lab import Cluster
 from search_lab import SearchServer
 from two_stores import Both, moments
 
-from envtrail.detect.cases import operation_of
-from envtrail.detect.policy import Case
 from envtrail.errors import InputError, SearchError
-from envtrail.export.client import Connection, SearchClient
-from envtrail.export.cluster import ClusterStore
+from envtrail.fleet.cluster import ClusterStore
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.naming import place_of
 from envtrail.model.times import to_ms
-from envtrail.store.layout import Layout
-from envtrail.store.schema import WEEK_MS
-from envtrail.store.state import State
-from envtrail.store.store import Query
+from envtrail.policy.cases import operation_of
+from envtrail.policy.language import Case
+from envtrail.ship.client import Connection, SearchClient
+from envtrail.state.schema import WEEK_MS
+from envtrail.state.state import State
+from envtrail.state.store import Query
+from envtrail.trail.layout import Layout
 
 T0 = 1_795_000_000_000
 pytestmark = [pytest.mark.search, pytest.mark.timeout(300)]

@@ -24,10 +24,9 @@ from collector_lab import Collector, fetch
 from line_lab import Writing, files_of, lines_of
 from search_lab import SearchServer, search_server
 
-from envtrail.export.fields import STREAMS
-from envtrail.export.shipper import Shipper
-from envtrail.export.templates import stream_name
-from envtrail.export.writer import line_file_of
+from envtrail.documents.fields import STREAMS, stream_name
+from envtrail.ship.shipper import Shipper
+from envtrail.ship.writer import line_file_of
 
 pytestmark = [pytest.mark.search, pytest.mark.timeout(300)]
 

@@ -15,8 +15,8 @@ import pytest
 from panel_searches import Saved
 from panels_lab import GRAFANA, KIBANA, OPENSEARCH
 
-from envtrail.export.dashboards import COLUMNS, FILTERS, PANELS, Panel, places
-from envtrail.export.fields import FIELDS, STREAMS
+from envtrail.dashboards.panels import COLUMNS, FILTERS, PANELS, Panel, places
+from envtrail.documents.fields import FIELDS, STREAMS
 
 
 def test_lens_objects_have_the_published_shape() -> None:

@@ -22,17 +22,17 @@ from panel_searches import OTHER, Row
 from panels_lab import Shown, add_machines, add_what_is_rare
 from search_lab import SearchServer
 
-from envtrail.export.dashboards import FILTERS
-from envtrail.export.heartbeat import last_heartbeats
-from envtrail.export.searching import Searching
-from envtrail.export.templates import stream_name
+from envtrail.dashboards.panels import FILTERS
+from envtrail.documents.fields import stream_name
+from envtrail.fleet.heartbeats import last_heartbeats
+from envtrail.fleet.searching import Searching
 from envtrail.model.finding import Finding, Level
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.times import to_ms
-from envtrail.store.office import office_hours
-from envtrail.store.panels import environments_changed, installs_by_day, most_active, off_hours, top_scripts
-from envtrail.store.store import Query
+from envtrail.state.office_hours import office_hours
+from envtrail.state.panels import environments_changed, installs_by_day, most_active, off_hours, top_scripts
+from envtrail.state.store import Query
 
 UTC = ZoneInfo("UTC")
 

@@ -16,15 +16,15 @@ from pack_cases import CASES, OFFICE, Given
 from search_lab import SearchServer
 
 from envtrail.core import Assembler
-from envtrail.detect.sigma.detection import PACK
-from envtrail.detect.sigma.load import read_rules, source_of, translate_rule
-from envtrail.detect.sigma.lucene import Lucene
-from envtrail.detect.sigma.translate import RefusedError
-from envtrail.export.alerts import OWN
-from envtrail.export.ecs import documents_of
-from envtrail.export.ecs_events import event_documents
-from envtrail.export.frame import Document, Site
-from envtrail.export.templates import stream_name
+from envtrail.dashboards.alerts import OWN
+from envtrail.detect.detection import PACK
+from envtrail.detect.load import read_rules, source_of, translate_rule
+from envtrail.detect.lucene import Lucene
+from envtrail.detect.translate import RefusedError
+from envtrail.documents.base import Document, Site
+from envtrail.documents.ecs import documents_of
+from envtrail.documents.ecs_events import event_documents
+from envtrail.documents.fields import stream_name
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 

@@ -22,12 +22,12 @@ from ports import free_port
 from search_lab import SearchServer
 from web_lab import Page, serve_page
 
-from envtrail.export.fields import STREAMS
+from envtrail.documents.fields import STREAMS
 from envtrail.model.environment import Environment, Package, Snapshot
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.state import State
-from envtrail.store.store import Query
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.state import State
+from envtrail.state.store import Query
+from envtrail.trail.layout import Layout
 from envtrail.web.parts import NAVIGATION
 
 pytestmark = [pytest.mark.search, pytest.mark.browser, pytest.mark.timeout(300)]

@@ -14,9 +14,10 @@ import pytest
 from guard_lab import PASSWORDS, elasticsearch_accounts
 from search_lab import search_server
 
+from envtrail.documents.fields import stream_name
 from envtrail.errors import SearchError
-from envtrail.export.client import Connection, SearchClient
-from envtrail.export.templates import POLICY, Step, Templates, look_at, stream_name
+from envtrail.ship.client import Connection, SearchClient
+from envtrail.ship.templates import POLICY, Step, Templates, look_at
 
 pytestmark = [pytest.mark.search("elasticsearch-ilm"), pytest.mark.timeout(180)]
 STREAM = stream_name("operation", "default")

@@ -13,15 +13,15 @@ from audit_lab import open_folders, run_as, running_agent, wait_until
 from search_lab import SearchServer, search_server
 from wheels import make_wheel
 
-from envtrail.export.client import Connection, SearchClient
-from envtrail.export.cluster import ClusterStore
-from envtrail.export.heartbeat import last_heartbeats
-from envtrail.export.searching import Searching
-from envtrail.export.templates import Templates, look_at
+from envtrail.fleet.cluster import ClusterStore
+from envtrail.fleet.heartbeats import last_heartbeats
+from envtrail.fleet.searching import Searching
 from envtrail.model.heartbeat import INTERVAL_MS, SILENT_MS, faults_of
 from envtrail.model.operation import Operation
-from envtrail.store.layout import Layout
-from envtrail.store.store import Query
+from envtrail.ship.client import Connection, SearchClient
+from envtrail.ship.templates import Templates, look_at
+from envtrail.state.store import Query
+from envtrail.trail.layout import Layout
 
 pytestmark = [pytest.mark.search, pytest.mark.kernel, pytest.mark.timeout(240)]
 

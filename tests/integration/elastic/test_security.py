@@ -13,14 +13,15 @@ from cluster_lab import Cluster
 from guard_lab import PASSWORDS, Guarded, guarded_server, make_keys
 
 from envtrail.config import Config, load_config
+from envtrail.documents.fields import stream_name
 from envtrail.errors import ConfigError, SearchError
-from envtrail.export.book import Book, Refused, read_refused
-from envtrail.export.client import SearchClient, connection_of
-from envtrail.export.cluster import ClusterStore
-from envtrail.export.process import run
-from envtrail.export.shipper import Shipper
-from envtrail.export.templates import Step, Templates, look_at, stream_name
-from envtrail.store.store import Query
+from envtrail.fleet.cluster import ClusterStore
+from envtrail.ship.client import SearchClient, connection_of
+from envtrail.ship.process import run
+from envtrail.ship.ship_state import Book, Refused, read_refused
+from envtrail.ship.shipper import Shipper
+from envtrail.ship.templates import Step, Templates, look_at
+from envtrail.state.store import Query
 
 pytestmark = [pytest.mark.search, pytest.mark.timeout(180)]
 

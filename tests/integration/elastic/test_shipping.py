@@ -23,26 +23,26 @@ from cluster_lab import Cluster
 from faulty_proxy import faulty_proxy
 from search_lab import SearchServer, search_server
 
+from envtrail.documents.base import Document, Site, site_of
+from envtrail.documents.ecs import document_id
+from envtrail.documents.fields import STREAMS, mapping, stream_name
+from envtrail.documents.heartbeat import heartbeat_document, heartbeat_of
 from envtrail.errors import SearchError
-from envtrail.export.book import Book, read_refused, read_shipping
-from envtrail.export.ecs import document_id
-from envtrail.export.fields import STREAMS, mapping
-from envtrail.export.frame import Document, Site, site_of
-from envtrail.export.heartbeat import heartbeat_document, heartbeat_of, last_heartbeats
-from envtrail.export.process import run
-from envtrail.export.searching import Searching
-from envtrail.export.shipper import Shipper
-from envtrail.export.templates import stream_name
+from envtrail.fleet.heartbeats import last_heartbeats
+from envtrail.fleet.searching import Searching
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
 from envtrail.model.heartbeat import faults_of
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
-from envtrail.store.agent_status import AgentStatus, KernelFigures, PolicyInForce, RulesStatus, write_status
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.state import State
-from envtrail.store.store import Query
+from envtrail.ship.process import run
+from envtrail.ship.ship_state import Book, read_refused, read_shipping
+from envtrail.ship.shipper import Shipper
+from envtrail.state.agent_status import AgentStatus, KernelFigures, PolicyInForce, RulesStatus, write_status
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.state import State
+from envtrail.state.store import Query
+from envtrail.trail.layout import Layout
 
 pytestmark = [pytest.mark.search, pytest.mark.timeout(300)]
 

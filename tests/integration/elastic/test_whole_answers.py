@@ -18,10 +18,9 @@ from search_lab import SearchServer
 from web_lab import serve_page
 
 from envtrail.cli.main import _OF_ONE_MACHINE, COMMANDS, run
-from envtrail.export.fields import STREAMS, mapping
-from envtrail.export.templates import stream_name
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.store import Query
+from envtrail.documents.fields import STREAMS, mapping, stream_name
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.store import Query
 
 pytestmark = [pytest.mark.search, pytest.mark.timeout(300)]
 POLICY = "version: 1\nrules: [{name: a, verdict: deny}]\n"

@@ -24,15 +24,15 @@ from audit_lab import open_folders, run_as, running_agent, wait_until
 from big_trail import fill, fill_events
 from line_lab import Writing, files_of, lines_of
 
+from envtrail.documents.base import Site
+from envtrail.documents.ecs import document_id
 from envtrail.errors import ConfigError, StoreFullError
-from envtrail.export.book import Book, Parcel, are_events, read_shipping
-from envtrail.export.ecs import document_id
-from envtrail.export.frame import Site
-from envtrail.export.writer import LineFile, Writer, line_file_of, line_of
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.state import State
-from envtrail.store.store import Query
+from envtrail.ship.ship_state import Book, Parcel, are_events, read_shipping
+from envtrail.ship.writer import LineFile, Writer, line_file_of, line_of
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.state import State
+from envtrail.state.store import Query
+from envtrail.trail.layout import Layout
 
 pytestmark = pytest.mark.timeout(300)
 AUID = 61118

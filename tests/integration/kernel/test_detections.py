@@ -183,8 +183,8 @@ def test_it_is_noticed(lab: Lab, name: str) -> None:
 
 
 def test_every_detection_is_tried_live_or_says_where_instead() -> None:
-    from envtrail.detect.sigma.detection import PACK
-    from envtrail.detect.sigma.load import load_detections
+    from envtrail.detect.detection import PACK
+    from envtrail.detect.load import load_detections
 
     loaded = load_detections([PACK])
     counted = {name for item in loaded.detections if item.correlation for name in item.correlation.rules}

@@ -15,10 +15,10 @@ import pytest
 from audit_lab import RunningAgent, audit_turn, open_folders, run_as, running_agent, wait_until
 from wheels import make_wheel
 
-from envtrail.agent.rules import export_text, make_plan
 from envtrail.config import load_config
 from envtrail.core.control import AuditControl
 from envtrail.rules.rule import parse_rule, rule_from_bytes
+from envtrail.tasks.rules import export_text, make_plan
 
 pytestmark = pytest.mark.kernel
 

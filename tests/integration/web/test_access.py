@@ -17,13 +17,13 @@ import msgspec
 import pytest
 from web_lab import Page, serve_page
 
-from envtrail.detect.cases import operation_of
-from envtrail.detect.policy import Case
 from envtrail.environments.changes import diff_snapshots
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.times import LATEST_MS, to_rfc3339
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.state import State
+from envtrail.policy.cases import operation_of
+from envtrail.policy.language import Case
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.state import State
 from envtrail.web.pages.words import change_of
 
 PATHS = ["/", "/operations", "/environments", "/environment?prefix=/opt", "/people", "/person?name=alice", "/runs", "/findings", "/requests", "/trail", "/health", "/settings"]  # fmt: skip

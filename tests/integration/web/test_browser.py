@@ -13,8 +13,6 @@ from browser_lab import Tab, chromium
 from playwright.sync_api import Browser
 from web_lab import Page, serve_page
 
-from envtrail.detect.cases import operation_of
-from envtrail.detect.policy import Case
 from envtrail.model.approval import Request, Terms, make_request_id
 from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.model.finding import Finding, FindingId, Level
@@ -26,8 +24,10 @@ from envtrail.model.observation import FindingMade, LooksMade, RequestMade
 from envtrail.model.operation import Actor, EnvironmentRef, Outcome
 from envtrail.model.run import Run, Session
 from envtrail.model.times import to_rfc3339
-from envtrail.store.layout import Layout
-from envtrail.store.state import State
+from envtrail.policy.cases import operation_of
+from envtrail.policy.language import Case
+from envtrail.state.state import State
+from envtrail.trail.layout import Layout
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 

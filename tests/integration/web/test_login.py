@@ -17,8 +17,8 @@ import pytest
 from sign_in_lab import PASSWORD, add_account, envtrail, machine_account, pam_service
 from web_lab import Page, serve_page
 
-from envtrail.agent.pam import PamCheck
-from envtrail.store.server import StoreServer
+from envtrail.service.pam import PamCheck
+from envtrail.service.server import StoreServer
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -182,7 +182,7 @@ class TestPam:
 
     def test_the_agent_slows_down_who_guesses_whatever_the_page_does(self, pam: Page, trail: Path) -> None:
         from envtrail.model.credentials import Credentials
-        from envtrail.store.remote import RemoteStore
+        from envtrail.service.client import RemoteStore
 
         agent = RemoteStore(str(trail / "agent.sock"))
         for at in range(5):

@@ -19,14 +19,14 @@ from playwright.sync_api import Page as Window
 from sign_in_lab import PASSWORD, add_account, machine_account, pam_service
 from web_lab import Page, serve_page
 
-from envtrail.agent.pam import PamCheck
 from envtrail.model.finding import Finding, FindingId, Level
 from envtrail.model.observation import FindingMade
-from envtrail.store.embedded import EmbeddedStore
-from envtrail.store.layout import Layout
-from envtrail.store.server import StoreServer
-from envtrail.store.state import State
-from envtrail.store.store import Query
+from envtrail.service.pam import PamCheck
+from envtrail.service.server import StoreServer
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.state import State
+from envtrail.state.store import Query
+from envtrail.trail.layout import Layout
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 

@@ -39,7 +39,7 @@ def command(context: Context, request: str | None, operation: str | None, why: s
     if key is not None:
         from msgspec.structs import replace
 
-        from envtrail.detect.signatures import sign
+        from envtrail.policy.signatures import sign
 
         approved = replace(approved, signature=sign(signed_bytes(terms), key))
     decide(context, approved, as_json=as_json)

@@ -12,8 +12,8 @@ from envtrail.cli.context import Context
 @click.pass_obj
 def command(context: Context, fast: bool) -> None:
     """Play a trail that was really recorded, into a folder of its own; then look at it with every other command."""
-    from envtrail.agent.demo import play
     from envtrail.cli.feed import Feed
+    from envtrail.tasks.demo import play
 
     folder = play(context.config, on_result=Feed(as_json=False).show, pause=not fast)
     click.echo(

@@ -72,14 +72,14 @@ def check(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
 def convert(context: Context, rule: str, language: str) -> None:
     """A RULE (a file, or a detection's name) as a query: Lucene over ECS fields for Kibana and OpenSearch, or the SQL that is asked here."""
     if language == "duckdb":
-        from envtrail.detect.sigma.watch import statement
+        from envtrail.detect.watch import statement
 
         found, _ = find_detection(context, rule)
         if found.correlation is not None:
             raise UsageError(f"`{rule}` counts hits of {', '.join(found.correlation.rules)}", hint="convert those")
         click.echo(statement(found.table, [found]))
         return
-    from envtrail.detect.sigma.load import read_rules
+    from envtrail.detect.load import read_rules
 
     if Path(rule).is_file():
         rules = [one for one, _ in read_rules([Path(rule)])]

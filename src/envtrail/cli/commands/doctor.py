@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from envtrail.agent.doctor import examine
 from envtrail.cli.context import Context
 from envtrail.cli.render import emit_json, emit_text
 from envtrail.errors import ExitCode
+from envtrail.tasks.doctor import examine
 
 
 @click.command("doctor")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from envtrail.cli.context import Context
-from envtrail.cli.elastic import client_of, config_with, need_httpx, urls_option
+from envtrail.cli.elastic import client_of, need_httpx, urls_option
 from envtrail.cli.render import emit_json, emit_text, safe, style
 from envtrail.cli.signals import set_by_signals
 from envtrail.config import Config
@@ -20,11 +20,11 @@ from envtrail.model.finding import Level
 from envtrail.model.times import show_ms
 
 if TYPE_CHECKING:
-    from envtrail.export.alerts import Alert
-    from envtrail.export.book import Shipping
-    from envtrail.export.client import SearchClient
-    from envtrail.export.templates import Step, Templates
-    from envtrail.export.writer import LineFile
+    from envtrail.dashboards.alerts import Alert
+    from envtrail.ship.client import SearchClient
+    from envtrail.ship.ship_state import Shipping
+    from envtrail.ship.templates import Step, Templates
+    from envtrail.ship.writer import LineFile
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _COLOURS = {"fine": "green", "made": "green", "updated": "green", "removed": "green"}
@@ -51,7 +51,7 @@ def command(ctx: click.Context) -> None:
 @click.pass_obj
 def setup(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
     """Make the templates and the retention, or bring them up to date. Done twice, it does nothing the second time."""
-    config = config_with(context, urls)
+    config = context.config_with(urls)
     with closing(client_of(config)) as client:
         _show(_templates(client, config).setup(), as_json=as_json)
 
@@ -62,7 +62,7 @@ def setup(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
 @click.pass_obj
 def check(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
     """Is the cluster as it should be? Exit code 1 when it is not."""
-    config = config_with(context, urls)
+    config = context.config_with(urls)
     with closing(client_of(config)) as client:
         states = _show(_templates(client, config).check(), as_json=as_json)
     if states - {"fine", "impossible", "newer"}:
@@ -77,7 +77,7 @@ def check(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
 @click.pass_obj
 def teardown(context: Context, urls: tuple[str, ...], with_data: bool, yes: bool, as_json: bool) -> None:
     """Take away what `setup` made. The cluster keeps the documents, unless --data says otherwise."""
-    config = config_with(context, urls)
+    config = context.config_with(urls)
     if with_data and not yes:
         namespace = config.text("elastic.namespace")
         click.confirm(
@@ -95,7 +95,7 @@ def teardown(context: Context, urls: tuple[str, ...], with_data: bool, yes: bool
 def ship(context: Context, urls: tuple[str, ...], once: bool, parent: int | None) -> None:
     """Send what the trail holds, and what comes, until Ctrl-C. `envtrail up` and the service do it where elastic.urls is set."""
     need_httpx()
-    _run(config_with(context, urls), once=once, parent=parent)
+    _run(context.config_with(urls), once=once, parent=parent)
 
 
 @command.command()
@@ -109,14 +109,14 @@ def write(context: Context, path: Path | None, once: bool, parent: int | None) -
     PATH instead of `elastic.file`. Each document is there once, even when this is killed. `envtrail up` and the service do it where
     elastic.file is set; docs/collectors has configurations of collectors.
     """
-    from envtrail.export.writer import line_file_of
+    from envtrail.ship.writer import line_file_of
 
     config = context.config.replaced("PATH", elastic__file=str(path.absolute())) if path else context.config
     _run(config, once=once, parent=parent, file=line_file_of(config))
 
 
 def _run(config: Config, *, once: bool, parent: int | None, file: LineFile | None = None) -> None:
-    from envtrail.export.process import run
+    from envtrail.ship.process import run
 
     stop = set_by_signals()
     run(
@@ -138,9 +138,9 @@ def _run(config: Config, *, once: bool, parent: int | None, file: LineFile | Non
 @click.pass_obj
 def status(context: Context, as_json: bool) -> None:
     """How shipping fares: what was sent or written, what waits, what was refused, the last fault."""
-    from envtrail.export.book import CLUSTER_BOOK, FILE_BOOK, read_shipping
-    from envtrail.export.process import running_pid
-    from envtrail.store.layout import need_trail
+    from envtrail.ship.process import running_pid
+    from envtrail.ship.ship_state import CLUSTER_BOOK, FILE_BOOK, read_shipping
+    from envtrail.trail.layout import need_trail
 
     folder = context.config.data_dir
     need_trail(folder)
@@ -185,9 +185,9 @@ def _show_shipping(shipping: Shipping | None, done: str) -> None:
 @click.pass_obj
 def refused(context: Context, retry: bool, limit: int, as_json: bool) -> None:
     """Documents that the cluster did not take, and why; they are kept here. Exit code 1 when there is none."""
-    from envtrail.export.book import CLUSTER_BOOK, Book, read_refused
-    from envtrail.export.process import running_pid
-    from envtrail.store.layout import need_trail
+    from envtrail.ship.process import running_pid
+    from envtrail.ship.ship_state import CLUSTER_BOOK, Book, read_refused
+    from envtrail.trail.layout import need_trail
 
     folder = context.config.data_dir
     need_trail(folder)
@@ -213,7 +213,7 @@ def refused(context: Context, retry: bool, limit: int, as_json: bool) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A file instead of standard output.")
 def dashboards(program: str, output: Path | None) -> None:
     """Panels of the fleet, to be imported: Lens for Kibana, visualizations for OpenSearch Dashboards, JSON for Grafana."""
-    from envtrail.export import grafana, kibana, opensearch_dashboards
+    from envtrail.dashboards import grafana, kibana, opensearch_dashboards
 
     if program == "grafana":
         text = json.dumps(grafana.dashboard(), indent=1) + "\n"
@@ -241,7 +241,7 @@ def alerts(context: Context, program: str, output: Path | None) -> None:
 
     What cannot be said as a query there is told; it is found on the machines, and comes as a finding.
     """
-    from envtrail.export.alerts import OWN, elastic_rules, opensearch_monitors, watch
+    from envtrail.dashboards.alerts import OWN, elastic_rules, opensearch_monitors, watch
 
     if program == "watcher":
         documents = [watch()]
@@ -268,7 +268,7 @@ def wanted(context: Context, of_file: bool) -> None:
 def _alerts(context: Context) -> Iterator[Alert]:
     """Each detection that can be said in Lucene; of the others, why not."""
     from envtrail.cli.sigma import convert_to_lucene, load, read_rules_of
-    from envtrail.export.alerts import Alert
+    from envtrail.dashboards.alerts import Alert
 
     counted = load(context, ()).counted
     for rule in read_rules_of(context):
@@ -291,7 +291,7 @@ def _alerts(context: Context) -> Iterator[Alert]:
 
 
 def _templates(client: SearchClient, config: Config) -> Templates:
-    from envtrail.export.templates import Templates, look_at
+    from envtrail.ship.templates import Templates, look_at
 
     cluster = look_at(client)
     days = config.number("elastic.retention_days")

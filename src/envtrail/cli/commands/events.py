@@ -11,7 +11,7 @@ from envtrail.cli.options import span_options
 from envtrail.cli.render import command_line, emit_text, found_nothing, listing, safe
 from envtrail.model.text import record_lines
 from envtrail.model.times import show_ms
-from envtrail.store.store import EventRow, Query
+from envtrail.state.store import EventRow, Query
 
 
 @click.command("events")

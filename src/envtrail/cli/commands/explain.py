@@ -7,7 +7,7 @@ import click
 from envtrail.cli.context import Context
 from envtrail.cli.options import moment
 from envtrail.cli.render import emit_json, emit_text, found_nothing, safe
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 
 
 @click.command("explain")
@@ -17,7 +17,7 @@ from envtrail.store.store import Query
 @click.pass_obj
 def command(context: Context, target: str, since: str | None, as_json: bool) -> None:
     """How the interpreter reached its answer: of an operation (ID), or of each exec of a process (PID)."""
-    from envtrail.agent.explain import explain_operation, explain_process
+    from envtrail.tasks.explain import explain_operation, explain_process
 
     with context.store() as store:
         if target.isdigit():

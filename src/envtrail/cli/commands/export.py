@@ -16,7 +16,7 @@ from envtrail.cli.render import emit_csv, emit_json
 from envtrail.config import Config
 from envtrail.errors import UsageError
 from envtrail.model.operation import Operation
-from envtrail.store.store import Query, Store
+from envtrail.state.store import Query, Store
 
 _COLUMNS = ("id", "started", "ended", "user", "uid", "tool", "kind", "outcome", "exit_code", "environment", "command", "changes")
 
@@ -60,9 +60,9 @@ def command(context: Context, form: str, what: str, output: Path | None, since: 
 
 
 def _ecs(store: Store, query: Query, what: str, config: Config) -> Iterator[dict[str, Any] | msgspec.Raw]:
-    from envtrail.export.ecs import documents_of
-    from envtrail.export.ecs_events import documents_of_rows
-    from envtrail.export.frame import site_of
+    from envtrail.documents.base import site_of
+    from envtrail.documents.ecs import documents_of
+    from envtrail.documents.ecs_events import documents_of_rows
 
     site = site_of(config)
     if what == "operations":

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from envtrail.cli.context import Context
-from envtrail.cli.elastic import client_of, config_with, urls_option
+from envtrail.cli.elastic import client_of, urls_option
 from envtrail.cli.render import emit_json, emit_table, found_nothing
 from envtrail.errors import ExitCode
 from envtrail.model.times import show_ms
@@ -25,11 +25,11 @@ def command() -> None:
 @click.pass_obj
 def status(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
     """Each machine: is it watched, which rules, which policy, lag, losses, when it was last heard of. Exit code 1 when one is not as it should be."""
-    from envtrail.export.heartbeat import last_heartbeats
-    from envtrail.export.searching import Searching
+    from envtrail.fleet.heartbeats import last_heartbeats
+    from envtrail.fleet.searching import Searching
     from envtrail.model.heartbeat import faults_of, policy_of_most
 
-    config = config_with(context, urls)
+    config = context.config_with(urls)
     with closing(client_of(config)) as client:
         beats = last_heartbeats(Searching(client, config.text("elastic.namespace")))
     now_ms = context.now_ms

@@ -8,7 +8,7 @@ from envtrail.cli.context import Context
 from envtrail.cli.options import span_options
 from envtrail.cli.render import listing
 from envtrail.model.times import show_ms
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 
 
 @click.command("gaps")

@@ -14,7 +14,7 @@ from envtrail.cli.render import emit_json, found_nothing, listing
 from envtrail.config import Config
 from envtrail.errors import ExitCode, InputError
 from envtrail.model.approval import Grant, signed_bytes
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 
 
 @click.command("grants")
@@ -46,7 +46,7 @@ def command(context: Context, environment: str | None, user: str | None, is_veri
 
 
 def _check(config: Config, grant: Grant) -> str:
-    from envtrail.detect.signatures import ServiceKey, verify
+    from envtrail.policy.signatures import ServiceKey, verify
 
     service = ServiceKey(config.data_dir, config.node)
     said = []

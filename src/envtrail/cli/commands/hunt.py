@@ -24,8 +24,8 @@ def command(context: Context, rule: str, since: str, until: str | None, as_csv: 
     Nothing is written down: what is found is printed.
     """
     found, loaded = find_detection(context, rule)
-    from envtrail.detect.sigma.hunt import hunt
-    from envtrail.store.office import office_hours
+    from envtrail.detect.hunt import hunt
+    from envtrail.state.office_hours import office_hours
 
     with context.store() as store:
         findings = hunt(

@@ -32,8 +32,8 @@ from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Operation
 from envtrail.model.run import Use
 from envtrail.model.times import show_ms, to_ms
-from envtrail.store.asking import find_silent
-from envtrail.store.store import Query, Store
+from envtrail.state.lookup import find_silent
+from envtrail.state.store import Query, Store
 
 _MOST_FAULTS = 10
 """Named one by one; a whole export of another kind must not flood the terminal."""

@@ -10,8 +10,8 @@ from envtrail.cli.names import count_requested, explain_nothing, find_missing, r
 from envtrail.cli.operations import one_line, whole
 from envtrail.cli.options import span_options
 from envtrail.cli.render import emit_json, emit_text, found_nothing, safe
-from envtrail.store.asking import marked
-from envtrail.store.store import Query
+from envtrail.state.lookup import marked
+from envtrail.state.store import Query
 
 _NOTHING = "no operations found; `envtrail status` says what the trail holds, `envtrail up` watches this machine"
 

@@ -11,7 +11,7 @@ from envtrail.cli.options import span_options
 from envtrail.cli.render import listing, safe
 from envtrail.model.look import Look
 from envtrail.model.times import show_ms
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 
 
 @click.command("looks")

@@ -13,16 +13,16 @@ from envtrail.cli.context import Context
 from envtrail.cli.operations import one_line
 from envtrail.cli.options import moment
 from envtrail.cli.render import emit_json, emit_text, found_nothing, safe, style
-from envtrail.detect.cases import run_tests
-from envtrail.detect.facts import FactFinder
-from envtrail.detect.files import Loaded, PolicyFault, load_policy
-from envtrail.detect.judge import Decision, judge
-from envtrail.detect.policy import Policy, Rule, Verdict
 from envtrail.environments.advisories import read_advisories
 from envtrail.errors import ExitCode, InputError
 from envtrail.model.operation import Operation
 from envtrail.model.times import to_ms
-from envtrail.store.store import Query, Store
+from envtrail.policy.cases import run_tests
+from envtrail.policy.facts import FactFinder
+from envtrail.policy.files import Loaded, PolicyFault, load_policy
+from envtrail.policy.judge import Decision, judge
+from envtrail.policy.language import Policy, Rule, Verdict
+from envtrail.state.store import Query, Store
 
 _COLOURS = {Verdict.ALLOW: "green", Verdict.NOTIFY: "yellow", Verdict.REQUIRE_APPROVAL: "red", Verdict.DENY: "red"}
 
@@ -141,7 +141,7 @@ def schema() -> None:
     """The JSON Schema of a policy file, for editors."""
     import msgspec
 
-    from envtrail.detect.policy import VERSION, ApprovalRule, FileGrant, FileSuppression, Test
+    from envtrail.policy.language import VERSION, ApprovalRule, FileGrant, FileSuppression, Test
 
     lists = {"rules": Rule, "tests": Test, "approvals": ApprovalRule, "grants": FileGrant, "suppressions": FileSuppression}
     _, parts = msgspec.json.schema_components(lists.values(), ref_template="#/$defs/{name}")
@@ -172,7 +172,7 @@ def sync(context: Context, force: bool, dry_run: bool, as_json: bool) -> None:
     What is unsound, unsigned (`policy.git_signed`) or goes back is refused with exit code 2, and what is in place stays; so it does (4) where the
     repository cannot be reached.
     """
-    from envtrail.agent.policy_sync import sync_policy
+    from envtrail.policy.sync import sync_policy
 
     synced = sync_policy(context.config, force=force, dry_run=dry_run)
     if as_json:

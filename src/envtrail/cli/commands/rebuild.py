@@ -11,7 +11,7 @@ from envtrail.cli.context import Context
 @click.pass_obj
 def command(context: Context) -> None:
     """Make state.sqlite again from the segments alone; the old one is replaced when the new one is whole."""
-    from envtrail.agent.rebuild import rebuild_state
+    from envtrail.tasks.rebuild import rebuild_state
 
     with context.progress("rebuilding") as advance:
         report = rebuild_state(context.config, on_progress=lambda done: advance(done, 0))

@@ -35,7 +35,7 @@ def command(
     no_verify: bool,
 ) -> None:
     """Changes, people, gaps, findings and approvals of a period, and whether the trail is as it was written, in one document."""
-    from envtrail.store.office import office_hours
+    from envtrail.state.office_hours import office_hours
 
     if form == "csv" and output is None:
         raise UsageError("csv is several files", hint="`-o FOLDER`")
@@ -74,8 +74,8 @@ def command(
 
 def _verify(context: Context, *, wanted: bool) -> Verified:
     """The trail itself: a part that could not be looked at is never called sound."""
-    from envtrail.agent.verifying import verify_trail
-    from envtrail.store.layout import Layout
+    from envtrail.tasks.verify import verify_trail
+    from envtrail.trail.layout import Layout
 
     if not wanted:
         return Verified(state="not verified", reason="--no-verify")

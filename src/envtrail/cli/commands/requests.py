@@ -9,7 +9,7 @@ from envtrail.cli.findings import REQUEST_COLUMNS, request_row
 from envtrail.cli.names import explain_nothing, resolve
 from envtrail.cli.render import listing
 from envtrail.model.approval import RequestStatus
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 
 
 @click.command("requests")

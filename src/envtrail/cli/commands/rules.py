@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from envtrail.agent.rules import Drift, compare, export_text, make_plan, open_control
 from envtrail.cli.context import Context
 from envtrail.cli.render import emit_json, emit_table, emit_text, found_nothing
 from envtrail.config import Config
 from envtrail.errors import ExitCode
 from envtrail.model.proof import Proofs
 from envtrail.rules.kernel import ApplyReport, Ledger, apply_rules, remove_rules
-from envtrail.store.agent_status import write_proofs
+from envtrail.state.agent_status import write_proofs
+from envtrail.tasks.rules import Drift, compare, export_text, make_plan, open_control
 
 RULES_FILE = Path("/etc/audit/rules.d/10-python-security.rules")
 

@@ -15,7 +15,7 @@ from envtrail.cli.runs import outcome_of
 from envtrail.cli.times import show_duration
 from envtrail.model.run import Run
 from envtrail.model.times import show_time
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 
 _DEEPEST = 20
 

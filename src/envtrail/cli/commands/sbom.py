@@ -11,7 +11,7 @@ from envtrail.cli.context import Context
 from envtrail.cli.environments import find_environment, parse_point
 from envtrail.cli.render import emit_json, emit_text, safe, style
 from envtrail.errors import CannotRunError, EnvtrailError, ExitCode, InputError
-from envtrail.store.store import Query, Store
+from envtrail.state.store import Query, Store
 
 if TYPE_CHECKING:
     from cyclonedx.model.bom import Bom

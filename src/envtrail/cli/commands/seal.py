@@ -14,7 +14,7 @@ def command(context: Context) -> None:
     """Seal the open segment now; a running agent seals by itself."""
     from envtrail.agent.build import open_trail
     from envtrail.agent.world import ImportedWorld
-    from envtrail.store.layout import Layout
+    from envtrail.trail.layout import Layout
 
     if not Layout(context.config.data_dir).exists():
         raise InputError(f"no trail in `{context.config.data_dir}`", hint="name it with --data-dir")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from envtrail.agent.install import Step, carry_out, plan_install, plan_uninstall, plan_upgrade
 from envtrail.cli.render import emit_text
+from envtrail.tasks.install import Step, carry_out, plan_install, plan_uninstall, plan_upgrade
 
 
 @click.group("service")

@@ -10,7 +10,7 @@ from envtrail.cli.names import explain_nothing, resolve
 from envtrail.cli.options import span_options
 from envtrail.cli.render import listing
 from envtrail.model.times import show_time
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 
 
 @click.command("sessions")

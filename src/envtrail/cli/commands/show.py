@@ -13,8 +13,8 @@ from envtrail.cli.render import command_line, emit_json, emit_text, found_nothin
 from envtrail.cli.runs import whole_run
 from envtrail.model.operation import Operation
 from envtrail.model.text import record_lines
-from envtrail.store.evidence import events_of, unfold
-from envtrail.store.store import EventRow
+from envtrail.state.evidence import events_of, unfold
+from envtrail.state.store import EventRow
 
 
 @click.command("show")

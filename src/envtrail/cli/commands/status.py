@@ -10,8 +10,8 @@ import msgspec
 from envtrail.cli.context import Context
 from envtrail.cli.render import emit_json, emit_text
 from envtrail.model.times import show_ms
-from envtrail.store.agent_status import AgentStatus
-from envtrail.store.store import StoreStatus
+from envtrail.state.agent_status import AgentStatus
+from envtrail.state.store import StoreStatus
 
 
 @click.command("status")

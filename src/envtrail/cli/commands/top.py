@@ -16,9 +16,9 @@ from envtrail.cli.options import moment
 from envtrail.cli.render import listing, safe
 from envtrail.model.hours import DAYS
 from envtrail.model.times import show_time
-from envtrail.store.asking import need_known
-from envtrail.store.office import office_hours
-from envtrail.store.panels import (
+from envtrail.state.lookup import need_known
+from envtrail.state.office_hours import office_hours
+from envtrail.state.panels import (
     Day,
     Hour,
     OffHours,
@@ -31,7 +31,7 @@ from envtrail.store.panels import (
     off_hours,
     top_scripts,
 )
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 
 
 @click.group("top")

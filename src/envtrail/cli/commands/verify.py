@@ -11,7 +11,7 @@ from envtrail.cli.render import emit_json, emit_text, safe
 from envtrail.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
-    from envtrail.store.verify import VerifyReport
+    from envtrail.trail.verify import VerifyReport
 
 _MOST_LINES = 50
 """Faults that are shown; all are counted, and `--json` has all."""
@@ -27,8 +27,8 @@ def command(context: Context, quick: bool, as_json: bool) -> None:
     Every byte of the sealed segments, the chain of seals to the open segment, the numbers of the observations, what was dropped;
     then the state is derived from the evidence again and compared row by row. An agent may be running. Exit 1 on a fault.
     """
-    from envtrail.agent.verifying import verify_trail
-    from envtrail.store.layout import Layout
+    from envtrail.tasks.verify import verify_trail
+    from envtrail.trail.layout import Layout
 
     layout = Layout(context.config.data_dir)
     if not layout.exists():

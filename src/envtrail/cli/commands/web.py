@@ -56,8 +56,8 @@ def command(
         import uvicorn
 
         from envtrail.agent.asking import ask_agent
-        from envtrail.store.opening import socket_path, speaks_for_others
-        from envtrail.store.remote import RemoteStore
+        from envtrail.service.client import RemoteStore
+        from envtrail.service.opening import socket_path, speaks_for_others
         from envtrail.web.app import Serving, make_app
     except ImportError:
         raise CannotRunError("the page needs NiceGUI", hint="pip install 'envtrail[web]'") from None
@@ -113,7 +113,7 @@ def _fleet(context: Context) -> Fleet | None:
 def _owner(context: Context, *, is_page: bool) -> Identity:
     """Whoever starts the page: everything of the page's own account and of a trail of their own, else what the service shows them."""
     from envtrail.agent.inbox import myself
-    from envtrail.store.embedded import EmbeddedStore
+    from envtrail.state.embedded import EmbeddedStore
 
     person = myself()
     with context.store() as store:

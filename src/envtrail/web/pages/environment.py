@@ -17,7 +17,7 @@ from envtrail.model.naming import clean_path
 from envtrail.model.operation import Change, Operation
 from envtrail.model.run import Use
 from envtrail.model.text import safe
-from envtrail.store.store import Query, Store
+from envtrail.state.store import Query, Store
 from envtrail.web.access import Session
 from envtrail.web.charts import GREEN, ORANGE, RED, bars, timeline
 from envtrail.web.pages.words import address, change_of, command_of, person, show_ms, show_time, summary

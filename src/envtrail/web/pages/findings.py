@@ -13,9 +13,9 @@ from envtrail.model.decision import Approve, Decision, Mute, Triage
 from envtrail.model.finding import Finding, Status, mute_command, patterns_of
 from envtrail.model.identity import Right
 from envtrail.model.text import safe
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 from envtrail.web.access import Session
-from envtrail.web.desk import Desk
+from envtrail.web.decisions import Desk
 from envtrail.web.pages.words import command_of, query_of, reason_of, show_ms
 from envtrail.web.parts import Translate, card, filters, frame, lines, pairs, table
 from envtrail.web.reading import Reading

@@ -12,8 +12,8 @@ from envtrail.i18n import marked
 from envtrail.model.gap import Gap
 from envtrail.model.heartbeat import Heartbeat, faults_of, policy_of_most
 from envtrail.model.text import safe
-from envtrail.store.agent_status import AgentStatus
-from envtrail.store.store import Query, Store, StoreStatus
+from envtrail.state.agent_status import AgentStatus
+from envtrail.state.store import Query, Store, StoreStatus
 from envtrail.web.access import Session
 from envtrail.web.pages.words import show_ms
 from envtrail.web.parts import Translate, card, frame, pairs, panels, table

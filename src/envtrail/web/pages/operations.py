@@ -13,9 +13,9 @@ from envtrail.model.operation import Operation
 from envtrail.model.run import Session as Login
 from envtrail.model.text import record_lines, safe
 from envtrail.model.times import to_ms
-from envtrail.store.asking import how_matched
-from envtrail.store.evidence import events_of, unfold
-from envtrail.store.store import EventRow, Query, Store
+from envtrail.state.evidence import events_of, unfold
+from envtrail.state.lookup import how_matched
+from envtrail.state.store import EventRow, Query, Store
 from envtrail.web.access import Session
 from envtrail.web.pages.words import (
     address,

@@ -14,10 +14,10 @@ from envtrail.model.heartbeat import Heartbeat, faults_of, policy_of_most
 from envtrail.model.naming import is_environment, is_person
 from envtrail.model.operation import Operation
 from envtrail.model.text import safe
-from envtrail.store.agent_status import AgentStatus
-from envtrail.store.asking import resolve_names
-from envtrail.store.office import office_hours
-from envtrail.store.panels import (
+from envtrail.state.agent_status import AgentStatus
+from envtrail.state.lookup import resolve_names
+from envtrail.state.office_hours import office_hours
+from envtrail.state.panels import (
     Changed,
     Day,
     Hour,
@@ -32,7 +32,7 @@ from envtrail.store.panels import (
     off_hours,
     top_scripts,
 )
-from envtrail.store.store import Query, Store, StoreStatus
+from envtrail.state.store import Query, Store, StoreStatus
 from envtrail.web.access import Session
 from envtrail.web.charts import BLUE, afterwards, bars, calendar, fetch_library, heat
 from envtrail.web.feed import Feed

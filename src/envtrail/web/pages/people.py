@@ -10,8 +10,8 @@ from envtrail.i18n import marked
 from envtrail.model.operation import Operation
 from envtrail.model.run import Session as Login
 from envtrail.model.text import safe
-from envtrail.store.panels import PersonActivity, Script, most_active, top_scripts
-from envtrail.store.store import Query, Store
+from envtrail.state.panels import PersonActivity, Script, most_active, top_scripts
+from envtrail.state.store import Query, Store
 from envtrail.web.access import Session
 from envtrail.web.pages.sessions import show
 from envtrail.web.pages.words import command_of, query_of, show_time, summary

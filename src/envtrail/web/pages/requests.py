@@ -11,9 +11,9 @@ from envtrail.model.approval import Approval, Grant, Request, RequestStatus, Ter
 from envtrail.model.decision import Approve, Deny, Revoke
 from envtrail.model.identity import Right
 from envtrail.model.text import safe
-from envtrail.store.store import Query, Store
+from envtrail.state.store import Query, Store
 from envtrail.web.access import Session
-from envtrail.web.desk import Desk
+from envtrail.web.decisions import Desk
 from envtrail.web.pages.words import show_ms, terms_of
 from envtrail.web.parts import Translate, card, filters, frame, pairs, table
 from envtrail.web.reading import Reading

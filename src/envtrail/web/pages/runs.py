@@ -11,7 +11,7 @@ from envtrail.i18n import marked
 from envtrail.model.operation import Change
 from envtrail.model.run import Run
 from envtrail.model.text import safe
-from envtrail.store.store import Store
+from envtrail.state.store import Store
 from envtrail.web.access import Session
 from envtrail.web.pages.words import address, change_of, command_of, person, query_of, show_span, show_time
 from envtrail.web.parts import card, filters, frame, lines, pairs, panels, table

@@ -13,8 +13,8 @@ from envtrail.model.run import Run
 from envtrail.model.run import Session as Login
 from envtrail.model.text import safe
 from envtrail.model.times import to_ms
-from envtrail.store.evidence import Process, unfold_session
-from envtrail.store.store import Query, Store
+from envtrail.state.evidence import Process, unfold_session
+from envtrail.state.store import Query, Store
 from envtrail.web.access import Session
 from envtrail.web.pages.words import command_of, query_of, show_span, show_time, summary
 from envtrail.web.parts import Translate, card, filters, frame, lines, pairs, table

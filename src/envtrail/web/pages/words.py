@@ -11,7 +11,7 @@ from envtrail.model import times
 from envtrail.model.approval import Terms
 from envtrail.model.finding import Finding
 from envtrail.model.operation import Actor, Change, Operation
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 
 _SPAN = re.compile(r"^(\d{1,4})([hd])$")
 _UNITS = {"h": 3_600_000, "d": 86_400_000}

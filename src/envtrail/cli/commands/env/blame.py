@@ -15,7 +15,7 @@ from envtrail.environments.blame import Blame, blame_packages
 from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Operation
 from envtrail.model.times import show_time
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 
 _COLUMNS = ("package", "version", "operation", "who", "when", "how", "command")
 

@@ -11,7 +11,7 @@ from envtrail.cli.render import emit_json, emit_text, found_nothing
 from envtrail.environments.changes import diff_snapshots
 from envtrail.errors import ExitCode, UsageError
 from envtrail.model.environment import Snapshot
-from envtrail.store.store import Store
+from envtrail.state.store import Store
 
 
 @click.command("diff")

@@ -16,7 +16,7 @@ from envtrail.cli.render import command_line, listing
 from envtrail.model.environment import SnapshotRef
 from envtrail.model.operation import Operation
 from envtrail.model.times import show_time
-from envtrail.store.store import Query, Store
+from envtrail.state.store import Query, Store
 
 _COLUMNS = ("operation", "when", "who", "what", "outcome", "changes", "packages", "command")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from envtrail.agent.restoring import Source, check_result, plan_commands, resolve, run_commands
 from envtrail.cli.context import Context
 from envtrail.cli.environments import find_environment, snapshot_at
 from envtrail.cli.render import emit_json, safe, style
@@ -25,6 +24,7 @@ from envtrail.environments.restore import (
 from envtrail.errors import ExitCode, UsageError
 from envtrail.model.naming import place_of
 from envtrail.model.restoration import Restoration
+from envtrail.tasks.restore import Source, check_result, plan_commands, resolve, run_commands
 
 _FILES = {
     "conda-explicit.txt": render_explicit,

@@ -17,7 +17,7 @@ from envtrail.environments.verify import FileFinding, Verification, attribute, v
 from envtrail.errors import CannotRunError, ExitCode, InputError
 from envtrail.model.naming import normalise_name
 from envtrail.model.times import show_ms
-from envtrail.store.store import Query
+from envtrail.state.store import Query
 
 _COLOURS = {"added": "yellow", "changed": "red", "missing": "red", "unreadable": "yellow", "half-removed": "yellow"}
 

@@ -1,0 +1,1 @@
+"""Saved objects for Kibana, OpenSearch Dashboards and Grafana."""

@@ -1,0 +1,88 @@
+"""The tables that detections are asked of, in a DuckDB of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+import duckdb
+import pyarrow as pa
+
+from envtrail.core import architectures, system_calls
+from envtrail.detect.fields import COLUMNS, JOINS, Shape
+from envtrail.model.schema import EVENT_COLUMNS
+
+_SHAPES = {Shape.TEXT: "VARCHAR", Shape.TEXTS: "VARCHAR[]", Shape.NUMBER: "BIGINT", Shape.YES_NO: "BOOLEAN"}
+_ARROW = {
+    "dictionary<values=string, indices=int32, ordered=0>": "VARCHAR",
+    "string": "VARCHAR",
+    "list<item: string>": "VARCHAR[]",
+    "timestamp[ms, tz=UTC]": "TIMESTAMPTZ",
+    "bool": "BOOLEAN",
+    "uint16": "USMALLINT",
+    "uint32": "UINTEGER",
+    "uint64": "UBIGINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "map<string, string>": "MAP(VARCHAR, VARCHAR)",
+}
+_PATHS = "STRUCT(name VARCHAR, nametype VARCHAR, inode UBIGINT, mode UINTEGER, ouid UINTEGER)[]"
+OWN_TIME = "time_ms"
+"""Of our own rows: when it began."""
+
+
+def event_columns() -> dict[str, str]:
+    """Name → type of DuckDB."""
+    return {column.name: _ARROW.get(column.arrow, _PATHS) for column in EVENT_COLUMNS}
+
+
+def make_tables(database: duckdb.DuckDBPyConnection, *, is_history: bool = False) -> None:
+    """Make them, empty, but for the names of system calls.
+
+    Args:
+        database: Where.
+        is_history: Events, and what is known of parents, are views over files instead.
+    """
+    if not is_history:
+        database.execute(f"CREATE TABLE events ({_columns(event_columns())})")
+        database.execute("CREATE TABLE parents (image UBIGINT, exe VARCHAR, argv VARCHAR[])")
+    for table, shapes in COLUMNS.items():
+        database.execute(
+            f"CREATE TABLE {table} ({_columns({OWN_TIME: 'BIGINT'} | {name: _SHAPES[shape] for name, shape in shapes.items()})})"
+        )
+    database.execute("CREATE TABLE names (uid UINTEGER, name VARCHAR)")
+    known = _syscalls()  # noqa: F841 - the query reads it
+    database.execute("CREATE TABLE syscalls AS SELECT * FROM known")
+
+
+@lru_cache
+def _syscalls() -> pa.Table:
+    rows = [(arch, number, name) for arch in architectures().values() for number, name in system_calls(arch)]
+    archs, numbers, names = zip(*rows, strict=True)
+    return pa.table({"arch": pa.array(archs, pa.uint32()), "number": pa.array(numbers, pa.uint32()), "name": names})
+
+
+def select(table: str, columns: Mapping[str, str], wanted: Mapping[str, str], *, rest: str = "") -> str:
+    """A query over a table's rows.
+
+    Args:
+        table: `events`, or one of our own.
+        columns: Name → expression over the rows; made once a row.
+        wanted: Name → expression over the columns.
+        rest: What comes after FROM.
+    """
+    made = ", ".join(f"{sql} AS {name_of(name)}" for name, sql in columns.items()) or "1 AS one"
+    told = ", ".join(f"{sql} AS {name_of(name)}" for name, sql in wanted.items())
+    asked = " ".join(columns.values())
+    joins = dict.fromkeys(join for mark, join in JOINS.items() if re.search(rf"(?<![a-z]){re.escape(mark)}", asked))
+    return f"SELECT {told} FROM (SELECT {made} FROM {table} e {' '.join(joins)}) {rest}"
+
+
+def name_of(name: str) -> str:
+    """A column's name, quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _columns(types: Mapping[str, str]) -> str:
+    return ", ".join(f'"{name}" {type_}' for name, type_ in types.items())

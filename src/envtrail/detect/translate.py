@@ -1,0 +1,139 @@
+"""A rule's condition, as pySigma parsed it, in the words of a query language.
+
+What cannot be said in it raises `RefusedError`, which names the part; a rule that is at fault never comes this far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from sigma.conditions import (
+    ConditionAND,
+    ConditionFieldEqualsValueExpression,
+    ConditionNOT,
+    ConditionOR,
+    ConditionValueExpression,
+)
+from sigma.types import (
+    SigmaBool,
+    SigmaCasedString,
+    SigmaCIDRExpression,
+    SigmaCompareExpression,
+    SigmaExists,
+    SigmaExpansion,
+    SigmaFieldReference,
+    SigmaNull,
+    SigmaNumber,
+    SigmaRegularExpression,
+    SigmaString,
+    SpecialChars,
+)
+
+from envtrail.detect.fields import Field, Source, find_field
+
+Part = str | None
+"""Of a pattern: text; null is any text. A single unknown character is `ONE`."""
+ONE = "\0"
+"""A NUL stands for `?`: no recorded text has one."""
+
+
+class RefusedError(Exception):
+    """What a rule asks for cannot be answered here; the message names it."""
+
+
+class Dialect(Protocol):
+    """Words of a query language; each gives an expression that is true or false, never null."""
+
+    def all_of(self, parts: Sequence[str]) -> str: ...
+    def any_of(self, parts: Sequence[str]) -> str: ...
+    def none_of(self, part: str) -> str: ...
+    def text(self, field: Field, pattern: Sequence[Part], *, cased: bool) -> str: ...
+    def number(self, field: Field, operator: str, number: float) -> str: ...
+    def yes_no(self, field: Field, value: bool) -> str: ...
+    def regex(self, field: Field, pattern: str, flags: str) -> str: ...
+    def cidr(self, field: Field, network: Any) -> str: ...
+    def exists(self, field: Field) -> str: ...
+    def same(self, field: Field, other: Field, *, starts: bool, ends: bool) -> str: ...
+    def anywhere(self, pattern: Sequence[Part]) -> str: ...
+
+
+def translate(condition: Any, source: Source, dialect: Dialect) -> str:
+    """One condition.
+
+    Raises:
+        RefusedError: a field, a value or a modifier cannot be asked for.
+    """
+    match condition:
+        case ConditionAND():
+            return dialect.all_of([translate(item, source, dialect) for item in condition.args])
+        case ConditionOR():
+            return dialect.any_of([translate(item, source, dialect) for item in condition.args])
+        case ConditionNOT():
+            return dialect.none_of(translate(condition.args[0], source, dialect))
+        case ConditionFieldEqualsValueExpression():
+            return _compare(condition.field, condition.value, source, dialect)
+        case ConditionValueExpression():
+            return dialect.anywhere(_pattern_anywhere(condition.value))
+        case _:
+            raise RefusedError(f"a condition of the kind {type(condition).__name__}")
+
+
+def _compare(name: str, value: Any, source: Source, dialect: Dialect) -> str:  # noqa: PLR0911 - one line a type of value
+    field = _field(source, name)
+    match value:
+        case SigmaExpansion():
+            return dialect.any_of([_compare(name, item, source, dialect) for item in value.values])
+        case SigmaCasedString() | SigmaString():
+            return dialect.text(field, _pattern(value), cased=isinstance(value, SigmaCasedString))
+        case SigmaNumber() if type(value) is SigmaNumber:
+            return dialect.number(field, "=", value.number)
+        case SigmaBool():
+            return dialect.yes_no(field, value.boolean)
+        case SigmaCompareExpression() if isinstance(value.number, SigmaNumber):
+            return dialect.number(field, value.op.name, value.number.number)
+        case SigmaRegularExpression():
+            flags = "".join(sorted(flag.name[0].lower() for flag in value.flags))
+            return dialect.regex(field, str(value.regexp), flags)
+        case SigmaCIDRExpression():
+            return dialect.cidr(field, value.network)
+        case SigmaNull():
+            return dialect.none_of(dialect.exists(field))
+        case SigmaExists():
+            found = dialect.exists(field)
+            return found if value.exists else dialect.none_of(found)
+        case SigmaFieldReference():
+            return dialect.same(field, _field(source, value.field), starts=value.starts_with, ends=value.ends_with)
+        case _:
+            raise RefusedError(f"a value of the kind {type(value).__name__} for `{name}`")
+
+
+def _field(source: Source, name: str) -> Field:
+    found = find_field(source, name)
+    if isinstance(found, str):
+        raise RefusedError(found)
+    return found
+
+
+def _pattern(value: SigmaString) -> list[Part]:
+    parts: list[Part] = []
+    for item in value.s:
+        if item is SpecialChars.WILDCARD_MULTI:
+            parts.append(None)
+        elif item is SpecialChars.WILDCARD_SINGLE:
+            parts.append(ONE)
+        elif isinstance(item, str):
+            parts.append(item.replace(ONE, "\ufffd"))
+        else:
+            raise RefusedError(f"the placeholder `{item}`: Envtrail has no list of values for it")
+    return parts
+
+
+def _pattern_anywhere(value: Any) -> list[Part]:
+    match value:
+        case SigmaString():
+            return [None, *_pattern(value), None]
+        case SigmaNumber():
+            return [None, str(value.number), None]
+        case _:
+            raise RefusedError(f"a keyword of the kind {type(value).__name__}")

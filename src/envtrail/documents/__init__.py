@@ -1,0 +1,1 @@
+"""ECS documents of what a trail holds."""

@@ -1,0 +1,1 @@
+"""Reading a cluster that many machines ship to."""

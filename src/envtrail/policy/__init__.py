@@ -1,0 +1,1 @@
+"""The policy: language, files, verdicts, grants, approvals, triage."""

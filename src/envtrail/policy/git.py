@@ -1,0 +1,235 @@
+"""The repository that the policy lies in, asked with the real `git`: nothing in it is run, and nobody is asked for a password.
+
+References:
+    git(1), ENVIRONMENT VARIABLES (GIT_ALLOW_PROTOCOL, GIT_TERMINAL_PROMPT); git-verify-commit(1); git-config(1), gpg.ssh.allowedSignersFile
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from envtrail.config import Config
+from envtrail.errors import CannotRunError, ConfigError, EnvtrailError, InputError
+from envtrail.model.text import is_safe
+from envtrail.model.yaml_documents import MOST_BYTES
+
+_FETCH_S = 120
+_ASK_S = 30
+_TIP = "refs/envtrail/tip"
+_SCHEMES = ("file", "https", "ssh")
+_HOST_AND_PATH = re.compile(r"[\w.-]+(@[\w.-]+)?:(?!/)[^\s]+")
+"""`git@host:path`, which is ssh."""
+_SIGNED = re.compile(r'^Good "git" signature for (?P<signer>.+) with \S+ key (?P<key>SHA256:\S+)$', re.MULTILINE)
+_LATEST_S = 253_370_764_800
+"""The year 9999: a commit may say any number, and what is told has to be a moment."""
+_OPTIONS = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "transfer.fsckObjects": "true",
+    "gc.autoDetach": "false",
+    "log.showSignature": "false",
+    # Only SSH keys count: another kind of signature is never good.
+    "gpg.program": "/bin/false",
+    "gpg.openpgp.program": "/bin/false",
+    "gpg.x509.program": "/bin/false",
+}
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """Where the policy comes from."""
+
+    url: str
+    ref: str
+    """Whole, as `refs/heads/main`."""
+    folder: str
+    """In the repository; empty: its root."""
+    allowed_signers: Path | None
+    """Who must have signed; null: nobody."""
+
+
+class Commit(Struct, frozen=True, kw_only=True):
+    """One state of the repository."""
+
+    id: str
+    author: str
+    time_ms: int
+    """When its author made it."""
+    subject: str = ""
+
+
+def source_of(config: Config) -> Source:
+    """What the settings say.
+
+    Raises:
+        ConfigError: no repository is named, or it cannot be one.
+    """
+    url, ref = config.text("policy.git"), config.text("policy.git_ref")
+    if not url:
+        raise ConfigError("no repository is named", hint='set policy.git, as in `policy.git = "https://git.example/policy.git"`')
+    parts = urlsplit(url)
+    is_short = url.startswith("/") or _HOST_AND_PATH.fullmatch(url) is not None
+    if not (parts.scheme in _SCHEMES if "://" in url else is_short):
+        raise ConfigError(f"policy.git: `{url}` is no address of {', '.join(_SCHEMES)}", hint="https://git.example/policy.git")
+    if "://" in url and (parts.password or (parts.scheme == "https" and parts.username)):
+        raise ConfigError(
+            f"policy.git: the address of {parts.hostname} holds a secret",
+            hint="a credential helper of git, or a deploy key over ssh",
+        )
+    if not re.fullmatch(r"[\w][\w./-]*", ref) or ".." in ref:
+        raise ConfigError(f"policy.git_ref: `{ref}` is no branch", hint="main")
+    return Source(
+        url=url,
+        ref=ref if ref.startswith("refs/") else f"refs/heads/{ref}",
+        folder=config.text("policy.git_folder").strip("/"),
+        allowed_signers=Path(config.text("policy.allowed_signers")) if config.flag("policy.git_signed") else None,
+    )
+
+
+class Repository:
+    """A copy of the repository's history, kept so that little is fetched.
+
+    Args:
+        folder: Of the copy.
+        lock: Descriptor of a lock that what we start holds as long as it runs.
+    """
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        self._folder = folder
+        self._lock = lock
+
+    def fetch(self, source: Source) -> Commit:
+        """The branch as it is there now.
+
+        Raises:
+            CannotRunError: there is no git.
+            EnvtrailError: it cannot be reached, or has no such branch.
+        """
+        told = self._fetch(source)
+        if told is not None and self._folder.exists():
+            # What was killed may have left a copy that nothing can be added to.
+            shutil.rmtree(self._folder)
+            told = self._fetch(source)
+        if told is not None:
+            raise EnvtrailError(
+                f"{source.url} {source.ref.removeprefix('refs/heads/')}: {told}", hint="the policy that is in force stays"
+            )
+        words = ("log", "-1", "--format=%H%x00%an%x00%at%x00%s", _TIP)
+        return _commit_of(self._ask(*words))
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Whether one commit is in the other's history; false for one that is not known."""
+        return self._run("merge-base", "--is-ancestor", older, newer).returncode == 0
+
+    def signer(self, commit: str, allowed_signers: Path) -> str:
+        """Who signed a commit, and with which key.
+
+        Raises:
+            InputError: nobody who may.
+        """
+        done = self._run("-c", f"gpg.ssh.allowedSignersFile={allowed_signers}", "verify-commit", "--raw", commit)
+        told = done.stderr.decode(errors="replace")
+        found = _SIGNED.search(told)
+        if done.returncode != 0 or found is None:
+            why = told.strip().splitlines()[-1] if told.strip() else "it has no signature of an SSH key"
+            raise InputError(
+                f"commit {commit[:12]} is not signed by anybody who may: {why}",
+                hint=f"`{allowed_signers}` names who may sign (policy.allowed_signers); sign with `git commit -S` and gpg.format=ssh",
+            )
+        return f"{found['signer']} ({found['key']})"
+
+    def files(self, commit: str, folder: str) -> dict[str, bytes]:
+        """The YAML files of a folder of a commit, by name, in the order of their names.
+
+        Raises:
+            InputError: there is no such folder, or what is in it cannot be used.
+        """
+        tree = f"{commit}:{folder}"
+        listed = self._run("ls-tree", "-z", "--long", tree)
+        if listed.returncode != 0:
+            raise InputError(f"commit {commit[:12]} has no folder `{folder}`", hint="policy.git_folder")
+        found: dict[str, bytes] = {}
+        for entry in sorted(filter(None, listed.stdout.split(b"\0"))):
+            described, _, raw = entry.partition(b"\t")
+            mode, _, blob, size = described.decode().split()
+            name = raw.decode(errors="surrogateescape")
+            if not name.endswith((".yaml", ".yml")):
+                continue
+            if mode not in {"100644", "100755"} or int(size) > MOST_BYTES or not is_safe(name):
+                raise InputError(
+                    f"`{name!a}` of commit {commit[:12]} is no file of a policy",
+                    hint="no links, no folders, no giants, and a name of text",
+                )
+            found[name] = self._run("cat-file", "blob", blob).stdout
+        return dict(sorted(found.items()))
+
+    def last_change(self, commit: str, path: str) -> Commit:
+        """The commit that a file is of."""
+        return _commit_of(self._ask("log", "-1", "--format=%H%x00%an%x00%at%x00%s", commit, "--", path))
+
+    def _fetch(self, source: Source) -> str | None:
+        """Null, or why it failed."""
+        if not self._folder.exists():
+            self._folder.parent.mkdir(parents=True, exist_ok=True)
+            self._ask("init", "--quiet", "--bare", "--template=", str(self._folder), within=False)
+        for left in self._folder.rglob("*.lock"):
+            left.unlink()
+        words = ("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--force")
+        try:
+            done = self._run(*words, "--", source.url, f"+{source.ref}:{_TIP}", timeout_s=_FETCH_S)
+        except subprocess.TimeoutExpired:
+            return f"no answer within {_FETCH_S} s"
+        told = done.stderr.decode(errors="replace").strip().splitlines()
+        return None if done.returncode == 0 else (told[0] if told else f"git ended with {done.returncode}")
+
+    def _ask(self, *words: str, within: bool = True) -> str:
+        done = self._run(*words, within=within)
+        if done.returncode != 0:
+            raise EnvtrailError(
+                f"git {words[0]}: {done.stderr.decode(errors='replace').strip()}", hint=f"is `{self._folder}` whole?"
+            )
+        return done.stdout.decode(errors="replace")
+
+    def _run(self, *words: str, within: bool = True, timeout_s: float = _ASK_S) -> subprocess.CompletedProcess[bytes]:
+        command = ["git"] + ([f"--git-dir={self._folder}"] if within else [])
+        for name, value in _OPTIONS.items():
+            command += ["-c", f"{name}={value}"]
+        try:
+            return subprocess.run(
+                [*command, *words],
+                capture_output=True,
+                check=False,
+                timeout=timeout_s,
+                env=_variables(),
+                stdin=subprocess.DEVNULL,
+                pass_fds=(self._lock,),
+            )
+        except FileNotFoundError:
+            raise CannotRunError("there is no git on this machine", hint="apt-get install git, or the like") from None
+
+
+def _variables() -> dict[str, str]:
+    """Ours, without what would lead git elsewhere."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name in {"GIT_SSH_COMMAND", "GIT_SSL_CAINFO"}
+    }
+    ours = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": ":".join(_SCHEMES), "LC_ALL": "C"}
+    return {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"} | kept | ours
+
+
+def _commit_of(told: str) -> Commit:
+    id_, author, seconds, subject = told.rstrip("\n").split("\0", 3)
+    return Commit(id=id_, author=author, time_ms=moment_of(seconds), subject=subject)
+
+
+def moment_of(seconds: str) -> int:
+    """Milliseconds of a commit's time."""
+    return max(0, min(int(seconds), _LATEST_S)) * 1000

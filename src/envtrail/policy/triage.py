@@ -1,0 +1,89 @@
+"""What people say of findings, and the page of who looked: made into observations."""
+
+from __future__ import annotations
+
+import msgspec
+
+from envtrail.errors import CannotRunError, InputError, UsageError
+from envtrail.model.decision import Decided, Looked, Mute, Person, Triage, Unmute
+from envtrail.model.finding import Suppression
+from envtrail.model.identity import Identity, Role
+from envtrail.model.ids import make_ulid
+from envtrail.model.look import look_of
+from envtrail.model.observation import FindingTriaged, LooksMade, Observation, SuppressionSet
+from envtrail.state.state import State
+
+_DAY_MS = 86_400_000
+
+
+def triage(decision: Triage | Mute | Unmute, by: Person, now_ms: int, state: State) -> tuple[list[Observation], Decided]:
+    """Where a finding stands; what is not told again.
+
+    Raises:
+        CannotRunError: this person may not.
+        InputError: what it is about is not there.
+        UsageError: there is no reason.
+    """
+    if not by.is_admin:
+        raise CannotRunError("only root and the service's group may triage findings", hint="`service.group` names the group")
+    need_reason(decision.why)
+    match decision:
+        case Triage():
+            found = state.decisions.finding(decision.finding)
+            if found is None:
+                raise InputError(f"there is no finding `{decision.finding}`", hint="`envtrail findings` lists them")
+            triaged = FindingTriaged(
+                time_ms=now_ms,
+                finding=found.id,
+                status=decision.status,
+                by=by.name,
+                why=decision.why,
+                assignee=decision.assignee,
+            )
+            return [triaged], Decided(what="triage", id=found.id, said=f"finding {found.id[:10]} is {decision.status.value}")
+        case Mute():
+            item = Suppression(
+                id=make_ulid(now_ms, "suppression", decision.detection, by.name, decision.why),
+                detection=decision.detection,
+                reason=decision.why,
+                owner=decision.owner or by.name,
+                until_ms=decision.until_ms,
+                users=decision.users,
+                environments=decision.environments,
+                packages=decision.packages,
+                made_ms=now_ms,
+            )
+            said = f"{decision.detection} is muted, as {item.id[:10]}"
+            return [SuppressionSet(time_ms=now_ms, suppression=item)], Decided(what="mute", id=item.id, said=said)
+        case Unmute():
+            standing = {item.id: item for item in state.decisions.suppressions(now_ms)}
+            if decision.suppression not in standing:
+                raise InputError(f"no mute `{decision.suppression}` stands", hint="`envtrail mute --list` lists them")
+            ended = msgspec.structs.replace(standing[decision.suppression], ended_ms=now_ms)
+            said = f"{ended.detection} is told again"
+            return [SuppressionSet(time_ms=now_ms, suppression=ended)], Decided(what="unmute", id=ended.id, said=said)
+
+
+def note_looks(looked: Looked, by: Person, now_ms: int) -> tuple[list[Observation], Decided]:
+    """The page says who looked, and when; anybody else reports of themselves, and of the last day.
+
+    Raises:
+        UsageError: there is nothing, or it was at another time.
+    """
+    if not looked.looks:
+        raise UsageError("no access was reported", hint="at least one entry")
+    seen = [msgspec.structs.replace(one, time_ms=min(one.time_ms, now_ms)) for one in looked.looks]
+    if not by.is_page:
+        if any(one.time_ms < now_ms - _DAY_MS for one in seen):
+            raise UsageError("an access of more than a day ago was reported", hint="only the web UI reports such entries")
+        role = Role.ADMIN if by.is_admin else Role.MEMBER
+        themselves = Identity(name=by.name, role=role, uid=by.uid, method="link")
+        seen = [msgspec.structs.replace(one, by=themselves) for one in seen]
+    looks = [look_of(one, at_ms=now_ms) for one in seen]
+    return [LooksMade(time_ms=now_ms, looks=looks)], Decided(what="looks", id=looks[-1].id, said=f"{len(looks)} looks are noted")
+
+
+def need_reason(why: str) -> None:
+    """Raises UsageError without one."""
+    if not why.strip():
+        raise UsageError("a reason is needed", hint="`--why …`")

@@ -1,0 +1,1 @@
+"""The service's socket: protocol, server, client, authorization."""

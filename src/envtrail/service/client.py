@@ -1,0 +1,74 @@
+"""The Store protocol, answered by the service over its socket."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import msgspec
+
+from envtrail.errors import CannotRunError, InputError, StoreError, UnknownNameError, UsageError
+from envtrail.model.credentials import Checked, Credentials
+from envtrail.model.decision import Decided, Decision
+from envtrail.model.identity import Identity
+from envtrail.service.protocol import AskedStore, OnAsk
+
+_T = TypeVar("_T")
+_KINDS = {kind.id: kind for kind in (UsageError, InputError, UnknownNameError, CannotRunError)}
+
+
+class RemoteStore(AskedStore):
+    """Asks the service; every call is one connection.
+
+    Args:
+        path: Of the service's socket.
+        on_behalf: Of whom it is asked; the service takes that from the page only.
+        on_ask: Told of each question.
+    """
+
+    def __init__(self, path: str, *, on_behalf: Identity | None = None, on_ask: OnAsk = lambda *_: None) -> None:
+        super().__init__(on_ask)
+        self._path = path
+        self._on_behalf = on_behalf
+
+    def decide(self, decision: Decision) -> Decided:
+        """Have the agent write down a decision; it says who decides, as the kernel tells it.
+
+        Raises:
+            EnvtrailError: what the agent says.
+        """
+        return next(self._ask(Decided, "decide", decision=decision))
+
+    def check(self, credentials: Credentials) -> Checked:
+        """Have the agent ask PAM.
+
+        Raises:
+            EnvtrailError: what the agent says.
+        """
+        return next(self._ask(Checked, "check", credentials=credentials))
+
+    def _answer(self, kind: type[_T], method: str, **words: Any) -> Iterator[_T]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            try:
+                connection.connect(self._path)
+            except OSError as fault:
+                raise CannotRunError(
+                    f"the service does not answer on `{self._path}`: {fault.strerror}",
+                    hint="is it running? `systemctl status envtrail`",
+                ) from None
+            # Where it refuses the connection, it says why and takes nothing: the answer is read all the same.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(msgspec.json.encode({"method": method, "on_behalf": self._on_behalf, **words}) + b"\n")
+            with suppress(ConnectionResetError), connection.makefile("rb") as lines:
+                for line in lines:
+                    if line.startswith(b'{"end":'):
+                        return
+                    if line.startswith(b'{"error":'):
+                        error = msgspec.json.decode(line)["error"]
+                        raise _KINDS.get(error["id"], StoreError)(error["message"], hint=error["hint"])
+                    yield msgspec.json.decode(line, type=kind)
+        raise StoreError(
+            "the service broke off in the middle of its answer", hint="ask again; the journal of the service says why"
+        )

@@ -1,0 +1,1 @@
+"""Shipping documents to a search server or a file."""

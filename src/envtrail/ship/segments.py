@@ -1,0 +1,119 @@
+"""Typed events as documents: any of them can be made again, so that only a place has to be remembered."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pyarrow as pa
+
+from envtrail.documents.base import Site
+from envtrail.documents.ecs_events import event_documents
+from envtrail.ship.ship_state import Parcel
+from envtrail.trail.active_segment import read_header
+from envtrail.trail.layout import Layout
+from envtrail.trail.open_events import OpenEvents
+from envtrail.trail.typed import read_events
+
+
+class SegmentReader:
+    """Reads on from a place: number of a segment, and a row in it. The open segment is read as far as its rows are certain.
+
+    Args:
+        layout: Of the trail.
+        site: Whose documents they are.
+    """
+
+    def __init__(self, layout: Layout, site: Site) -> None:
+        self._layout = layout
+        self._documents = event_documents(site)
+        self._number = -1
+        self._table: pa.Table | None = None
+        self._open: OpenEvents | None = None
+
+    def read(self, number: int, row: int, limit: int, *, until: int | None = None) -> list[Parcel]:
+        """Documents of the next rows; none where there are no more yet.
+
+        Args:
+            number: Of the segment, as `position` gave it; one that is gone is passed over.
+            row: The first; those before it are not asked for again.
+            limit: The most.
+            until: Row before which to end.
+        """
+        at, start = self.position(number, row)
+        rows = self._rows(at, start)
+        if rows is None:
+            return []
+        count = until - row if until is not None and (at, start) == (number, row) else limit
+        return [
+            Parcel(stream="event", id=id_, body=body)
+            for batch in rows.slice(start, count).to_batches()
+            for id_, body in self._documents.make(batch, at)
+        ]
+
+    def has_rows(self, number: int, row: int) -> bool:
+        """Whether there is anything to be read from a place on; no document is made."""
+        number, row = self.position(number, row)
+        rows = self._rows(number, row)
+        return rows is not None and row < rows.num_rows
+
+    def position(self, number: int, row: int) -> tuple[int, int]:
+        """The same place, or the beginning of the next segment that has events where this one is sealed and at its end, or gone."""
+        rows = self._rows(number, row)
+        if isinstance(rows, OpenEvents) or (rows is not None and row < rows.num_rows):
+            return number, row
+        for following in self._numbers():
+            if following > number:
+                rows = self._rows(following, 0)
+                if isinstance(rows, OpenEvents) or (rows is not None and rows.num_rows):
+                    return following, 0
+        return number, row
+
+    def close(self) -> None:
+        """Give the open segment back."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    # A segment is open, then put aside, then sealed: asked in this order, it is met wherever it is on its way.
+
+    def _numbers(self) -> list[int]:
+        unsealed = [read_header(folder) for folder in (self._layout.hot, self._layout.sealing)]
+        return sorted({header.number for header in unsealed if header is not None} | {*self._layout.numbers()})
+
+    def _rows(self, number: int, row: int) -> pa.Table | OpenEvents | None:
+        """Of a segment, from a row on; null where it is gone, or not there yet."""
+        if number == self._number:
+            return self._table
+        if not self._layout.segment(number).exists():
+            opened = self._unsealed(number, row)
+            if opened is not None:
+                opened.look(row)
+                return opened
+        return self._sealed(number)
+
+    def _unsealed(self, number: int, row: int) -> OpenEvents | None:
+        if self._open is not None and self._open.number == number and self._open.first_row <= row:
+            return self._open
+        for folder in (self._layout.hot, self._layout.sealing):
+            header = read_header(folder)
+            if header is not None and header.number == number:
+                with suppress(FileNotFoundError):
+                    opened = OpenEvents(folder)
+                    if opened.number == number:
+                        self.close()
+                        self._open = opened
+                        return opened
+                    opened.close()
+        return None
+
+    def _sealed(self, number: int) -> pa.Table | None:
+        if self._open is not None and self._open.number == number:
+            self.close()
+        try:
+            table = read_events(self._layout, number)
+        except FileNotFoundError:
+            return None
+        # What is read from a disk may be anything; the core takes its word.
+        table.validate(full=True)
+        self._number, self._table = number, table
+        return table

@@ -1,0 +1,292 @@
+"""What the shipper knows: how far it is, what is on its way, what was sent, and what a server refused for good.
+
+`DATA/elastic.sqlite` for a cluster, `DATA/elastic-file.sqlite` for a file; one writer each, its shipper. Every change of it is durable
+before what follows from it is done. Without it everything is offered again: servers know what they have by its `_id`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from envtrail.documents.base import Document
+from envtrail.state.schema import in_transaction
+from envtrail.state.side_file import open_ledger, reading_ledger
+
+FORMAT = 1
+CLUSTER_BOOK = "elastic.sqlite"
+FILE_BOOK = "elastic-file.sqlite"
+_HINT = "delete it: everything is offered again, and what the servers have they keep once"
+_TABLES = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE changed (kind TEXT, id TEXT, first_ms INTEGER, last_ms INTEGER, ready_ms INTEGER, PRIMARY KEY (kind, id)) WITHOUT ROWID;
+CREATE INDEX changed_ready ON changed (ready_ms);
+CREATE TABLE sent (kind TEXT, id TEXT, digest TEXT, PRIMARY KEY (kind, id)) WITHOUT ROWID;
+CREATE TABLE outbox (number INTEGER PRIMARY KEY, stream TEXT, id TEXT, kind TEXT, item TEXT, digest TEXT, body BLOB,
+  uncertain INTEGER DEFAULT 0, UNIQUE (stream, id));
+CREATE TABLE refused (number INTEGER PRIMARY KEY, stream TEXT, id TEXT, time_ms INTEGER, reason TEXT, body BLOB);
+CREATE TABLE counts (stream TEXT PRIMARY KEY, sent INTEGER, there INTEGER) WITHOUT ROWID;
+"""
+
+
+class Parcel(Struct, frozen=True, kw_only=True):
+    """A document, encoded, waiting to be sent."""
+
+    stream: str
+    id: str
+    body: bytes
+    number: int | None = None
+    """In the outbox; null for what can be made again from its segment."""
+    kind: str | None = None
+    item: str | None = None
+    """Id of the item that this is the own document of; null for what never changes."""
+    digest: str | None = None
+    is_uncertain: bool = False
+    """It was sent before, and nothing is known of it."""
+
+
+class Refused(Struct, frozen=True, kw_only=True):
+    """A document that a server will never take."""
+
+    stream: str
+    id: str
+    time_ms: int
+    reason: str
+    body: str
+
+
+class StreamCount(Struct, frozen=True, kw_only=True):
+    """How much of a stream went out."""
+
+    stream: str
+    sent: int
+    there: int
+    """Was there already, as a server said."""
+
+
+class Shipping(Struct, frozen=True, kw_only=True):
+    """How shipping fares, as `elastic status` shows it."""
+
+    counts: list[StreamCount]
+    changed: int
+    """Items that wait until they are final."""
+    outbox: int
+    """Documents that wait to be sent."""
+    refused: int
+    segment: int | None
+    """Of the next event to be sent."""
+    success_ms: int | None
+    fault_ms: int | None
+    fault: str | None
+    failures: int
+    """In a row."""
+    next_ms: int | None
+    """Next try after a failure."""
+
+
+class Book:
+    """The shipper's own file.
+
+    Args:
+        path: Of the file; made, for its owner alone, when it is not there.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = open_ledger(path, tables=_TABLES, version=FORMAT, synchronous="FULL", hint=_HINT)
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All that is changed inside is there together or not at all."""
+        return in_transaction(self._database)
+
+    def fact(self, name: str) -> str | None:
+        """What was kept under a name."""
+        row = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def number(self, name: str) -> int:
+        """A number that was kept; 0 when none was."""
+        return int(self.fact(name) or 0)
+
+    def keep(self, name: str, value: str | int | None) -> None:
+        """Keep something; null: keep it no longer."""
+        if value is None:
+            self._database.execute("DELETE FROM facts WHERE name = ?", (name,))
+        else:
+            self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, str(value)))
+
+    def note_changed(self, kind: str, id_: str, now_ms: int, ready_ms: int) -> None:
+        """An item was written: it is looked at when nothing was written of it for a while."""
+        self._database.execute(
+            "INSERT INTO changed VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (kind, id) DO UPDATE SET last_ms = excluded.last_ms, ready_ms = excluded.ready_ms",
+            (kind, id_, now_ms, now_ms, ready_ms),
+        )
+
+    def ready(self, now_ms: int, limit: int) -> list[tuple[str, str, int, int]]:
+        """(kind, id, ms of its first writing, of its last) of items to be looked at now."""
+        return self._database.execute(
+            "SELECT kind, id, first_ms, last_ms FROM changed WHERE ready_ms <= ? ORDER BY ready_ms LIMIT ?", (now_ms, limit)
+        ).fetchall()
+
+    def next_ready_ms(self) -> int | None:
+        """When the next item is to be looked at."""
+        soonest: int | None = self._database.execute("SELECT min(ready_ms) FROM changed").fetchone()[0]
+        return soonest
+
+    def postpone(self, kind: str, id_: str, ready_ms: int) -> None:
+        """Look at an item later."""
+        self._database.execute("UPDATE changed SET ready_ms = ? WHERE kind = ? AND id = ?", (ready_ms, kind, id_))
+
+    def looked_at(self, kind: str, id_: str) -> None:
+        """An item waits no longer."""
+        self._database.execute("DELETE FROM changed WHERE kind = ? AND id = ?", (kind, id_))
+
+    def sent_digest(self, kind: str, id_: str) -> str | None:
+        """Content of an item as it was last put into the outbox."""
+        row = self._database.execute("SELECT digest FROM sent WHERE kind = ? AND id = ?", (kind, id_)).fetchone()
+        return row[0] if row else None
+
+    def note_sent(self, kind: str, id_: str, digest: str) -> None:
+        """This content of an item is in the outbox, or was."""
+        self._database.execute("INSERT OR REPLACE INTO sent VALUES (?, ?, ?)", (kind, id_, digest))
+
+    def put(self, document: Document, *, kind: str | None = None, item: str | None = None, digest: str | None = None) -> None:
+        """Put a document into the outbox."""
+        self.put_parcel(
+            Parcel(stream=document.stream, id=document.id, body=encode(document), kind=kind, item=item, digest=digest)
+        )
+
+    def put_parcel(self, parcel: Parcel) -> None:
+        """Put an encoded document into the outbox; nothing when it is in there."""
+        self._database.execute(
+            "INSERT OR IGNORE INTO outbox (stream, id, kind, item, digest, body, uncertain) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (parcel.stream, parcel.id, parcel.kind, parcel.item, parcel.digest, parcel.body, int(parcel.is_uncertain)),
+        )
+
+    def outbox_size(self) -> int:
+        """Documents that wait to be sent."""
+        return int(self._database.execute("SELECT count(*) FROM outbox").fetchone()[0])
+
+    def refused_size(self) -> int:
+        """Documents that servers refused."""
+        return int(self._database.execute("SELECT count(*) FROM refused").fetchone()[0])
+
+    def next_parcels(self, limit: int) -> list[Parcel]:
+        """The oldest that wait."""
+        rows = self._database.execute(
+            "SELECT number, stream, id, kind, item, digest, body, uncertain FROM outbox ORDER BY number LIMIT ?", (limit,)
+        )
+        return [
+            Parcel(
+                number=number, stream=stream, id=id_, kind=kind, item=item, digest=digest, body=body, is_uncertain=bool(uncertain)
+            )
+            for number, stream, id_, kind, item, digest, body, uncertain in rows
+        ]
+
+    def mark(self, parcels: Iterable[Parcel], *, uncertain: bool) -> None:
+        """They are being sent now, or it is known that they were not taken."""
+        rows = [(int(uncertain), parcel.number) for parcel in parcels]
+        self._database.executemany("UPDATE outbox SET uncertain = ? WHERE number = ?", rows)
+
+    def settle(self, parcels: Sequence[Parcel], *, there: bool) -> None:
+        """A server has them: now, or since before."""
+        column = "there" if there else "sent"
+        rows = [(parcel.number,) for parcel in parcels if parcel.number is not None]
+        self._database.executemany("DELETE FROM outbox WHERE number = ?", rows)
+        for stream, count in Counter(parcel.stream for parcel in parcels).items():
+            self._database.execute(
+                f"INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT (stream) DO UPDATE SET {column} = {column} + excluded.{column}",
+                (stream, 0 if there else count, count if there else 0),
+            )
+
+    def refuse(self, parcel: Parcel, reason: str, now_ms: int) -> None:
+        """A server will never take this one: it is kept here with the reason, and holds up nothing."""
+        self._database.execute(
+            "INSERT INTO refused (stream, id, time_ms, reason, body) VALUES (?, ?, ?, ?, ?)",
+            (parcel.stream, parcel.id, now_ms, reason, parcel.body),
+        )
+        self._database.execute("DELETE FROM outbox WHERE number = ?", (parcel.number,))
+
+    def start_over(self) -> None:
+        """Forget what was sent: it was sent elsewhere."""
+        with self.transaction():
+            for table in ("changed", "sent", "outbox"):
+                self._database.execute(f"DELETE FROM {table}")
+            for name in ("identity", "written", "walk", "segment", "row", "events_to"):
+                self.keep(name, None)
+
+    def retry_refused(self) -> int:
+        """Offer what was refused once more; gives how many."""
+        with self.transaction():
+            self._database.execute("INSERT OR IGNORE INTO outbox (stream, id, body) SELECT stream, id, body FROM refused")
+            return self._database.execute("DELETE FROM refused").rowcount
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+def are_events(parcels: Sequence[Parcel]) -> bool:
+    """A bulk is of the outbox, or of a segment."""
+    return parcels[0].number is None
+
+
+def encode(document: Document) -> bytes:
+    """A document as a line of JSON."""
+    return msgspec.json.encode(document.body)
+
+
+def read_shipping(path: Path) -> Shipping | None:
+    """How shipping fares; null where it never began.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    if not path.exists():
+        return None
+    with reading_ledger(path, hint=_HINT) as database:
+        facts = dict(database.execute("SELECT name, value FROM facts").fetchall())
+        counts = database.execute("SELECT stream, sent, there FROM counts ORDER BY stream").fetchall()
+        sizes = [database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("changed", "outbox", "refused")]
+
+    def number(name: str) -> int | None:
+        return int(facts[name]) if name in facts else None
+
+    return Shipping(
+        counts=[StreamCount(stream=stream, sent=sent, there=there) for stream, sent, there in counts],
+        changed=sizes[0],
+        outbox=sizes[1],
+        refused=sizes[2],
+        segment=number("segment"),
+        success_ms=number("success_ms"),
+        fault_ms=number("fault_ms"),
+        fault=facts.get("fault"),
+        failures=number("failures") or 0,
+        next_ms=number("next_ms"),
+    )
+
+
+def read_refused(path: Path, limit: int) -> list[Refused]:
+    """The newest that servers refused.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    if not path.exists():
+        return []
+    with reading_ledger(path, hint=_HINT) as database:
+        rows = database.execute(
+            "SELECT stream, id, time_ms, reason, body FROM refused ORDER BY number DESC LIMIT ?", (limit,)
+        ).fetchall()
+    return [
+        Refused(stream=stream, id=id_, time_ms=time_ms, reason=reason, body=bytes(body).decode(errors="replace"))
+        for stream, id_, time_ms, reason, body in rows
+    ]

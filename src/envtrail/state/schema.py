@@ -1,0 +1,194 @@
+"""The tables of state.sqlite, and opening it.
+
+References:
+    https://www.sqlite.org/wal.html
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError, StoreError
+from envtrail.trail.layout import no_space
+
+SCHEMA = 10
+BUSY_TIMEOUT_S = 10
+"""How long one waits for another who writes."""
+_FULL = "database or disk is full"
+"""SQLITE_FULL; Python has error codes from 3.11 on."""
+_FAILED = "disk I/O error"
+"""SQLITE_IOERR; also where a quota is used up."""
+WEEK_MS = 7 * 86_400_000
+"""Weeks are counted from 1970-01-01T00:00Z."""
+
+LOGGED = {
+    "operation": ("operations", "id"),
+    "run": ("runs", "id"),
+    "finding": ("findings", "id"),
+    "gap": ("gaps", "id"),
+    "login": ("sessions", "id"),
+    "environment": ("environments", "prefix"),
+    "package": ("holdings", "id"),
+    "snapshot": ("snapshots", "id"),
+    "request": ("requests", "id"),
+    "grant": ("grants", "id"),
+    "mute": ("suppressions", "id"),
+    "look": ("looks", "id"),
+}
+"""What is logged in `written` as it is written: kind → table and key."""
+WRITTEN_KEPT = 200_000
+"""How many of the newest writings are remembered; who has missed more of them compares everything."""
+
+_TABLES = f"""
+CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, ended TEXT, prefix TEXT, tool TEXT, kind TEXT, outcome TEXT,
+  user TEXT, uid INTEGER, auid INTEGER, command TEXT, unexplained INTEGER, verdict TEXT, granted TEXT,
+  method TEXT, changes INTEGER, installs INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE INDEX operations_activity ON operations (id, started, method, user, uid, auid, prefix, outcome, changes, installs);
+CREATE INDEX operations_granted ON operations (granted) WHERE granted IS NOT NULL;
+CREATE INDEX operations_prefix ON operations (prefix, id, kind, outcome, changes, user, started, ended);
+CREATE INDEX operations_unexplained ON operations (prefix, unexplained) WHERE unexplained > 0;
+CREATE INDEX operations_user ON operations (user, id);
+CREATE INDEX operations_unrecorded ON operations (id) WHERE changes IS NULL;
+CREATE TABLE operation_packages (name TEXT, operation TEXT, PRIMARY KEY (name, operation)) WITHOUT ROWID;
+CREATE INDEX packages_of_operation ON operation_packages (operation);
+CREATE TABLE people (name TEXT, host TEXT, uid INTEGER, PRIMARY KEY (name, host, uid)) WITHOUT ROWID;
+CREATE INDEX people_uid ON people (uid, name);
+CREATE TABLE runs (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, outcome TEXT, user TEXT, uid INTEGER, auid INTEGER,
+  command TEXT, kind TEXT, program TEXT, sha256 TEXT, snapshot TEXT, part_of TEXT, count INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE INDEX runs_programs ON runs (id, kind, part_of, program, sha256, prefix, user, uid, auid, count, started);
+CREATE INDEX runs_prefix ON runs (prefix, id, kind, part_of, user, auid, uid, count, started);
+CREATE TABLE sessions (id TEXT PRIMARY KEY, started TEXT, user TEXT, auid INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE environments (prefix TEXT PRIMARY KEY, seen_ms INTEGER, gone INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE packages (id INTEGER PRIMARY KEY, name TEXT, version TEXT, digest BLOB UNIQUE, doc BLOB);
+CREATE INDEX packages_name ON packages (name);
+CREATE TABLE contents (digest TEXT PRIMARY KEY, count INTEGER, size_bytes INTEGER, members BLOB) WITHOUT ROWID;
+CREATE TABLE snapshots (id INTEGER PRIMARY KEY, prefix TEXT, time_ms INTEGER, digest TEXT, kind TEXT, reason TEXT, image INTEGER,
+  faults BLOB, UNIQUE (prefix, time_ms, digest));
+CREATE TABLE holdings (id INTEGER PRIMARY KEY, package INTEGER, prefix TEXT, since_ms INTEGER, until_ms INTEGER,
+  UNIQUE (package, prefix, since_ms));
+CREATE TABLE gaps (id TEXT PRIMARY KEY, since_ms INTEGER, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE names (uid INTEGER, since_ms INTEGER, name TEXT, PRIMARY KEY (uid, since_ms)) WITHOUT ROWID;
+CREATE TABLE policies (since_ms INTEGER PRIMARY KEY, digest TEXT, doc BLOB);
+CREATE TABLE findings (number INTEGER PRIMARY KEY, id TEXT UNIQUE, time_ms INTEGER, detection TEXT, level INTEGER, status TEXT,
+  operation TEXT, prefix TEXT, user TEXT, uid INTEGER, doc BLOB);
+CREATE INDEX findings_operation ON findings (operation);
+CREATE INDEX findings_time ON findings (time_ms);
+CREATE TABLE suppressions (id TEXT PRIMARY KEY, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE requests (id TEXT PRIMARY KEY, status TEXT, uid INTEGER, prefix TEXT, doc BLOB) WITHOUT ROWID;
+CREATE TABLE grants (id TEXT PRIMARY KEY, prefix TEXT, uid INTEGER, until_ms INTEGER, doc BLOB) WITHOUT ROWID;
+CREATE TABLE totals (name TEXT PRIMARY KEY, count INTEGER) WITHOUT ROWID;
+INSERT INTO totals VALUES ('operations', 0), ('runs', 0);
+CREATE TRIGGER operations_made AFTER INSERT ON operations BEGIN UPDATE totals SET count = count + 1 WHERE name = 'operations'; END;
+CREATE TRIGGER runs_made AFTER INSERT ON runs BEGIN UPDATE totals SET count = count + 1 WHERE name = 'runs'; END;
+CREATE TABLE weeks (week INTEGER PRIMARY KEY, version INTEGER);
+CREATE TABLE written (number INTEGER PRIMARY KEY, kind TEXT, id TEXT);
+CREATE TRIGGER written_enough AFTER INSERT ON written WHEN new.number % 1000 = 0
+  BEGIN DELETE FROM written WHERE number <= new.number - {WRITTEN_KEPT}; END;
+CREATE TABLE identity (id TEXT);
+INSERT INTO identity VALUES (hex(randomblob(16)));
+CREATE TABLE looks (id TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
+CREATE TABLE redactions (kind TEXT PRIMARY KEY, count INTEGER) WITHOUT ROWID;
+CREATE TABLE cursors (source TEXT PRIMARY KEY, doc BLOB) WITHOUT ROWID;
+""" + "".join(
+    f"CREATE TRIGGER {kind}_{event.lower()}_written AFTER {event} ON {table} BEGIN "
+    f"INSERT INTO written (kind, id) VALUES ('{kind}', new.{key}); END;\n"
+    for kind, (table, key) in LOGGED.items()
+    for event in ("INSERT", "UPDATE")
+)
+
+
+def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Open the state; made when it is not there and may be written.
+
+    Raises:
+        NewerFormatError: a newer Envtrail made it.
+        DamagedStoreError: it is no SQLite database, or a damaged one.
+        StoreFullError: there is no space to make it.
+        CannotRunError: it cannot be opened or read.
+    """
+    mode = "ro" if read_only else "rwc"
+    try:
+        database = sqlite3.connect(
+            f"file:{path}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S
+        )
+        try:
+            _prepare(database, path, read_only=read_only)
+        except BaseException:
+            database.close()
+            raise
+    except sqlite3.DatabaseError as fault:
+        if "unable to open" in str(fault):
+            raise CannotRunError(
+                f"`{path}` cannot be opened: {fault}", hint="`envtrail rebuild` makes it from the segments"
+            ) from None
+        if str(fault) == _FAILED:  # A reader takes 32 KiB of its disk for the lock file, where no agent has done so.
+            raise CannotRunError(
+                f"`{path}` cannot be read: {fault}", hint="its disk is full (`df`), or failing (`dmesg`)"
+            ) from None
+        if str(fault) == _FULL:
+            raise no_space(path) from None
+        raise DamagedStoreError(
+            f"`{path}` is damaged: {fault}", hint="`envtrail rebuild` makes it again from the segments"
+        ) from None
+    if not read_only:
+        path.chmod(0o600)
+    return database
+
+
+def _prepare(database: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA:
+        raise NewerFormatError(
+            f"`{path}` has schema {version}, made by a newer Envtrail; this one knows {SCHEMA}",
+            hint="upgrade Envtrail, or `envtrail rebuild` makes it again from the segments",
+        )
+    if 0 < version < SCHEMA:
+        raise DamagedStoreError(
+            f"`{path}` has schema {version}, of an older Envtrail; this one knows {SCHEMA}",
+            hint="`envtrail rebuild` makes it again from the segments",
+        )
+    if version == 0 and not read_only:
+        database.executescript(f"PRAGMA journal_mode=WAL; BEGIN; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
+    database.execute("PRAGMA synchronous=NORMAL")
+
+
+@contextmanager
+def in_transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """All that is written inside is there together or not at all; nobody else writes meanwhile.
+
+    Raises:
+        StoreError: it cannot be written; nothing of it is there.
+    """
+    with telling_disk_faults(database):
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:  # SQLite has ended it by itself where the disk is full.
+                database.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def telling_disk_faults(database: sqlite3.Connection) -> Iterator[None]:
+    """Tell of a disk that takes no more as everything else does.
+
+    Raises:
+        StoreFullError: it is full.
+        StoreError: it fails, or its quota is used up, which SQLite does not tell apart.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as fault:
+        path = Path(database.execute("PRAGMA database_list").fetchone()[2])
+        if str(fault) == _FULL:
+            raise no_space(path) from None
+        if str(fault) == _FAILED:
+            raise StoreError(
+                f"`{path}` cannot be written: {fault}", hint="its disk is full, or beyond a quota (`df`), or failing (`dmesg`)"
+            ) from None
+        raise

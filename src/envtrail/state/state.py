@@ -1,0 +1,385 @@
+"""state.sqlite: everything that can be rebuilt from the segments. One writer; readers never block it.
+
+References:
+    https://www.sqlite.org/wal.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import time
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from envtrail.errors import StoreError
+from envtrail.model.environment import Environment, Package, Snapshot, settled_kind
+from envtrail.model.gap import Gap
+from envtrail.model.ids import lowest_id, time_of
+from envtrail.model.naming import normalise_name
+from envtrail.model.operation import Actor, Operation
+from envtrail.model.run import Run, Session
+from envtrail.state.findings_and_grants import Decisions
+from envtrail.state.preallocation import Reserve
+from envtrail.state.schema import WEEK_MS, connect, in_transaction, telling_disk_faults
+from envtrail.trail.layout import translate
+
+_MOST_BOUND = 500
+"""Variables in one statement (SQLITE_LIMIT_VARIABLE_NUMBER was 999 before 3.32)."""
+_encode = msgspec.json.encode
+_decode_package = msgspec.json.Decoder(Package).decode
+
+
+class State:
+    """Writing, and the few look-ups that the loop needs. Every `put` may be repeated."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database = connect(path, read_only=False)
+        self._reserve: Reserve | None = None
+        self._promised = 0
+        self.decisions = Decisions(self._database)
+        self._week_end_s = 0.0
+        self._week_begin = ""
+        self._upserts: dict[str, str] = {}
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is put inside is there together or not at all.
+
+        Raises:
+            StoreError: it could not be written; nothing of it is there.
+        """
+        try:
+            with in_transaction(self._database):
+                yield
+        finally:
+            self._promised = 0
+
+    @contextmanager
+    def room(self, size_bytes: int) -> Iterator[None]:
+        """Have room for a step whose evidence is written inside: the two are there together, although the disk fills in between.
+
+        Args:
+            size_bytes: How much the step may write here, beside those before it since the last transaction ended.
+
+        Raises:
+            StoreFullError: there is none.
+        """
+        log = self.path.with_name(self.path.name + "-wal")
+        try:
+            if self._reserve is None:
+                self._reserve = Reserve(log)
+            self._reserve.ensure(self._promised + size_bytes)
+        except OSError as fault:
+            raise translate(fault, log) from None
+        yield
+        self._promised += size_bytes
+
+    def put_operation(self, operation: Operation) -> None:
+        """Store or replace an operation."""
+        self._note_week(operation.id)
+        self._upsert(
+            "operations",
+            operation.id,
+            operation.started,
+            operation.ended,
+            operation.environment.prefix,
+            operation.tool,
+            operation.kind.value,
+            operation.outcome.value,
+            operation.actor.name,
+            operation.actor.uid,
+            operation.actor.auid,
+            " ".join(operation.argv),
+            max(1, len(operation.changes or ())) if operation.explained is False else 0,
+            operation.verdict,
+            operation.grant,
+            operation.actor.method,
+            None if operation.changes is None else len(operation.changes),
+            sum(change.after is not None for change in operation.changes or ()),
+            _encode(operation),
+        )
+        # What it was found under before it was amended holds no longer.
+        self._database.execute("DELETE FROM operation_packages WHERE operation = ?", (operation.id,))
+        self._database.executemany(
+            "INSERT INTO operation_packages VALUES (?, ?)", [(name, operation.id) for name in operation.package_names]
+        )
+        self._note_person(operation.actor, operation.host)
+
+    def put_run(self, run: Run) -> None:
+        """Store or replace a run, with the digest of the snapshot it ran on."""
+        prefix = run.environment.prefix if run.environment else None
+        if prefix is not None and run.snapshot is None:
+            run = _on_snapshot(run, self._digest_at(prefix, run.image >> 20))
+        self._note_week(run.id)
+        self._note_person(run.actor, run.host)
+        self._upsert(
+            "runs",
+            run.id,
+            run.started,
+            prefix,
+            run.outcome.value,
+            run.actor.name,
+            run.actor.uid,
+            run.actor.auid,
+            " ".join(run.argv),
+            run.kind,
+            run.program,
+            run.script_sha256,
+            run.snapshot,
+            run.part_of,
+            run.count,
+            _encode(run),
+        )
+
+    def put_session(self, session: Session) -> None:
+        """Store or replace a session; the row of the id that it replaces goes."""
+        if session.replaces is not None:
+            self._database.execute("DELETE FROM sessions WHERE id = ?", (session.replaces,))
+            session = msgspec.structs.replace(session, replaces=None)
+        if session.user is not None and session.auid is not None:
+            self._put_number(session.user, session.host, session.auid)
+        self._put("sessions", session.id, session.started, session.user, session.auid, _encode(session))
+
+    def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None:
+        """Note that an environment was seen, or seen gone: then what it was is kept."""
+        known = self.environment(environment.prefix)
+        shown = known if gone and known is not None else environment
+        kind = settled_kind(known.kind if known is not None else None, shown.kind)
+        since_ms = 0 if known is None else known.owned_since_ms if known.owner_uid == shown.owner_uid else seen_ms
+        settled = msgspec.structs.replace(shown, kind=kind, gone=gone, owned_since_ms=since_ms)
+        self._put("environments", environment.prefix, seen_ms, int(gone), _encode(settled))
+
+    def put_snapshot(
+        self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None, digest: str | None = None
+    ) -> None:
+        """Store a snapshot: a package once, however many snapshots hold it, and a content once, however often it is met.
+
+        `digest` is the one it was recorded with: what is known of a package may have been less at that time.
+        """
+        digest = digest or snapshot.digest
+        if not self._database.execute("SELECT 1 FROM contents WHERE digest = ?", (digest,)).fetchone():
+            members = array("q", (self._package_id(package) for package in snapshot.packages))
+            size_bytes = sum(package.size_bytes or 0 for package in snapshot.packages)
+            self._put("contents", digest, len(members), size_bytes, members.tobytes())
+        before = self._last_digest(snapshot.prefix)
+        self._put("snapshots", None, snapshot.prefix, time_ms, digest, snapshot.kind, reason, image, _encode(snapshot.faults))
+        if before is None or (before[0] < time_ms and before[1] != digest):
+            self._hold(snapshot.prefix, time_ms, before[1] if before else None, digest)
+
+    def _last_digest(self, prefix: str) -> tuple[int, str] | None:
+        row = self._database.execute(
+            "SELECT time_ms, digest FROM snapshots WHERE prefix = ? ORDER BY time_ms DESC LIMIT 1", (prefix,)
+        ).fetchone()
+        return (row[0], row[1]) if row else None
+
+    def _hold(self, prefix: str, time_ms: int, before: str | None, after: str) -> None:
+        """Note since when, and until when, an environment holds each package."""
+        old, new = (set(members_of(self._database, digest)) if digest else set() for digest in (before, after))
+        self._database.executemany(
+            "UPDATE holdings SET until_ms = ? WHERE package = ? AND prefix = ? AND until_ms IS NULL",
+            [(time_ms, package, prefix) for package in sorted(old - new)],
+        )
+        self._database.executemany(
+            "INSERT OR REPLACE INTO holdings (package, prefix, since_ms) VALUES (?, ?, ?)",
+            [(package, prefix, time_ms) for package in sorted(new - old)],
+        )
+
+    def put_gap(self, gap: Gap) -> None:
+        """Add an entry to the loss ledger."""
+        self._put("gaps", gap.id, gap.since_ms, gap.until_ms, _encode(gap))
+
+    def put_name(self, uid: int, name: str | None, *, since_ms: int) -> None:
+        """Note the name of a uid at a moment."""
+        self._put("names", uid, since_ms, name)
+        if name is not None:
+            self._put_number(name, "", uid)
+
+    def _note_person(self, actor: Actor, host: str) -> None:
+        """Whose number it is, where the person was named by it: a hub's person works as an account of others."""
+        if actor.name is not None and actor.number is not None and actor.method in {"auid", "uid"}:
+            self._put_number(actor.name, host, actor.number)
+
+    def _put_number(self, name: str, host: str, uid: int) -> None:
+        self._database.execute("INSERT OR IGNORE INTO people VALUES (?, ?, ?)", (name, host, uid))
+
+    def add_redactions(self, counts: dict[str, int]) -> None:
+        """Add to the counts of replaced secrets."""
+        self._database.executemany(
+            "INSERT INTO redactions VALUES (?1, ?2) ON CONFLICT (kind) DO UPDATE SET count = count + ?2",
+            list(counts.items()),
+        )
+
+    def put_cursor(self, source: str, position: dict[str, str | int]) -> None:
+        """Note how far a source has been read."""
+        self._put("cursors", source, _encode(position))
+
+    def cursor(self, source: str) -> dict[str, str | int] | None:
+        """How far a source has been read."""
+        row = self._database.execute("SELECT doc FROM cursors WHERE source = ?", (source,)).fetchone()
+        return msgspec.json.decode(row[0]) if row else None
+
+    def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None:
+        """The last snapshot of an environment, at or before a moment."""
+        return find_snapshot(self._database, prefix, at_ms)
+
+    def snapshot_ms(self, prefix: str, at_ms: int | None = None) -> int | None:
+        """When the last snapshot of an environment, at or before a moment, was taken."""
+        row = self._database.execute(
+            "SELECT max(time_ms) FROM snapshots WHERE prefix = ? AND time_ms <= ?",
+            (prefix, at_ms if at_ms is not None else 1 << 62),
+        ).fetchone()
+        return row[0] if row else None
+
+    def packages(self, digest: str) -> list[Package] | None:
+        """The packages under a digest."""
+        return read_packages(self._database, digest)
+
+    def environment_made_ms(self, prefix: str) -> int | None:
+        """When an environment was made, as its own marks tell."""
+        environment = self.environment(prefix)
+        return environment.created_ms if environment else None
+
+    def owner_uid(self, prefix: str) -> int | None:
+        """Whose an environment is."""
+        environment = self.environment(prefix)
+        return environment.owner_uid if environment else None
+
+    def environment(self, prefix: str) -> Environment | None:
+        """An environment as it was last seen."""
+        row = self._database.execute("SELECT doc FROM environments WHERE prefix = ?", (prefix,)).fetchone()
+        return msgspec.json.decode(row[0], type=Environment) if row else None
+
+    def operation(self, id_: str) -> Operation | None:
+        """An operation by its whole id."""
+        row = self._database.execute("SELECT doc FROM operations WHERE id = ?", (id_,)).fetchone()
+        return msgspec.json.decode(row[0], type=Operation) if row else None
+
+    def unjudged(self, since_ms: int) -> list[Operation]:
+        """Operations that began at a moment or later and were not judged, oldest first."""
+        begin = lowest_id(since_ms)
+        rows = self._database.execute("SELECT doc FROM operations WHERE id >= ? AND verdict IS NULL ORDER BY id", (begin,))
+        return [msgspec.json.decode(doc, type=Operation) for (doc,) in rows]
+
+    def names(self) -> dict[int, str | None]:
+        """The newest name of each uid that was seen."""
+        return dict(self._database.execute("SELECT uid, name FROM names ORDER BY since_ms").fetchall())
+
+    def sources(self) -> set[str]:
+        """Every index, channel or address that a package is known to have come from."""
+        rows = self._database.execute("SELECT DISTINCT doc ->> '$.source' FROM packages WHERE doc ->> '$.source' IS NOT NULL")
+        return {row[0] for row in rows}
+
+    def package_names(self) -> set[str]:
+        """Every package that an environment holds or held, by its normalised name."""
+        return {row[0] for row in self._database.execute("SELECT DISTINCT name FROM packages")}
+
+    def is_empty(self) -> bool:
+        """Whether nothing has been put."""
+        return not self._database.execute("SELECT 1 FROM environments UNION SELECT 1 FROM operations LIMIT 1").fetchone()
+
+    def fold(self) -> None:
+        """Have everything in the one file, as nobody reads it yet.
+
+        Raises:
+            StoreError: there is no space for it.
+        """
+        with telling_disk_faults(self._database):
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close the database; the log is folded in, unless somebody reads just then, or the disk is full: it is read the next time."""
+        self._database.execute("PRAGMA busy_timeout=0")
+        with suppress(StoreError):
+            self.fold()
+        self._database.close()
+        if self._reserve is not None:
+            self._reserve.close()
+
+    def _package_id(self, package: Package) -> int:
+        doc = _encode(package)
+        digest = hashlib.sha256(doc).digest()
+        known = self._database.execute("SELECT id FROM packages WHERE digest = ?", (digest,)).fetchone()
+        if known:
+            return int(known[0])
+        row = (normalise_name(package.name), package.version, digest, doc)
+        added = self._database.execute("INSERT INTO packages (name, version, digest, doc) VALUES (?, ?, ?, ?)", row)
+        return int(added.lastrowid or 0)
+
+    def _digest_at(self, prefix: str, time_ms: int) -> str | None:
+        row = self._database.execute(
+            "SELECT digest FROM snapshots WHERE prefix = ? AND time_ms <= ? ORDER BY time_ms DESC LIMIT 1",
+            (prefix, time_ms),
+        ).fetchone()
+        return row[0] if row else None
+
+    def _note_week(self, id_: str) -> None:
+        """What was counted of a week that is over may have changed: readers keep such counts (`Store.weeks`)."""
+        now_s = time.time()
+        if now_s >= self._week_end_s:
+            week = int(now_s * 1000) // WEEK_MS
+            self._week_end_s, self._week_begin = (week + 1) * WEEK_MS / 1000, lowest_id(week * WEEK_MS)
+        if id_ < self._week_begin:
+            self._database.execute(
+                "INSERT INTO weeks VALUES (?, 1) ON CONFLICT (week) DO UPDATE SET version = version + 1",
+                (time_of(id_) // WEEK_MS,),
+            )
+
+    def _upsert(self, table: str, *values: Any) -> None:
+        """As `_put`, where rows are counted by a trigger: REPLACE would count one that was there again."""
+        statement = self._upserts.get(table)
+        if statement is None:
+            columns = [row[1] for row in self._database.execute(f"PRAGMA table_info({table})")]
+            changed = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
+            statement = (
+                f"INSERT INTO {table} VALUES ({','.join('?' * len(columns))}) ON CONFLICT ({columns[0]}) DO UPDATE SET {changed}"
+            )
+            self._upserts[table] = statement
+        self._database.execute(statement, values)
+
+    def _put(self, table: str, *values: Any) -> None:
+        self._database.execute(f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(values))})", values)
+
+
+def _on_snapshot(run: Run, digest: str | None) -> Run:
+    if digest is None:
+        return run
+    absent = {name: why for name, why in run.absent.items() if name != "snapshot"}
+    return msgspec.structs.replace(run, snapshot=digest, absent=absent)
+
+
+def find_snapshot(database: sqlite3.Connection, prefix: str, at_ms: int | None) -> Snapshot | None:
+    """The last snapshot of an environment, at or before a moment."""
+    row = database.execute(
+        "SELECT kind, faults, digest FROM snapshots WHERE prefix = ? AND time_ms <= ? ORDER BY time_ms DESC LIMIT 1",
+        (prefix, at_ms if at_ms is not None else 1 << 62),
+    ).fetchone()
+    if row is None:
+        return None
+    return Snapshot(
+        prefix=prefix, kind=row[0], packages=read_packages(database, row[2]) or [], faults=msgspec.json.decode(row[1])
+    )
+
+
+def members_of(database: sqlite3.Connection, digest: str) -> array[int]:
+    """The ids of the packages under a digest; empty where there is none."""
+    row = database.execute("SELECT members FROM contents WHERE digest = ?", (digest,)).fetchone()
+    return array("q", row[0] if row else b"")
+
+
+def read_packages(database: sqlite3.Connection, digest: str) -> list[Package] | None:
+    """The packages under a digest, sorted as they were in the snapshot."""
+    if not database.execute("SELECT 1 FROM contents WHERE digest = ?", (digest,)).fetchone():
+        return None
+    members = members_of(database, digest)
+    docs: dict[int, bytes] = {}
+    for start in range(0, len(members), _MOST_BOUND):
+        part = members[start : start + _MOST_BOUND].tolist()
+        docs.update(database.execute(f"SELECT id, doc FROM packages WHERE id IN ({','.join('?' * len(part))})", part))
+    return [_decode_package(docs[member]) for member in members]

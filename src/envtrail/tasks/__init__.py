@@ -1,0 +1,1 @@
+"""One-shot work behind a command."""

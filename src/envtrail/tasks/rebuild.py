@@ -1,0 +1,76 @@
+"""The state again, from the segments alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from msgspec import Struct
+
+from envtrail.agent.build import make_pipeline
+from envtrail.config import Config
+from envtrail.errors import InputError
+from envtrail.interpret.tools import hints
+from envtrail.state.state import State
+from envtrail.trail.layout import Layout, writer_lock
+from envtrail.trail.reader import iterate_steps
+from envtrail.trail.typed import repair_events
+
+
+class RebuildReport(Struct, frozen=True, kw_only=True):
+    """What the rebuilt state was made from."""
+
+    segments: int
+    results: int
+    repaired: int
+    """Segments whose typed events were made again: missing, or of an older format."""
+
+
+def rebuild_state(config: Config, *, on_progress: Callable[[int], None] | None = None) -> RebuildReport:
+    """Go through every segment; replace state.sqlite when the new one is whole, and typed events that are not of this format.
+
+    Raises:
+        CannotRunError: an agent is writing this trail.
+        DamagedStoreError: a segment cannot be read; the old state stays.
+        StoreFullError: there is no space for the new one; the old state stays.
+        InputError: there is no trail.
+    """
+    layout = Layout(config.data_dir)
+    if not layout.exists():
+        raise InputError(f"no trail in `{config.data_dir}`", hint="`envtrail up` begins one")
+    layout.check_format()
+    lock = writer_lock(layout.folder)
+    fresh = layout.folder / "state.sqlite.new"
+    results = 0
+    try:
+        _remove(fresh)
+
+        def count(_: object) -> None:
+            nonlocal results
+            results += 1
+
+        segments: set[int] = set()
+        with closing(State(fresh)) as state:
+            pipeline = make_pipeline(config, state, writer=None, world=None, on_result=count)
+            for step in iterate_steps(layout):
+                pipeline.replay(step.segment, step.records, step.observations)
+                if step.segment not in segments:
+                    segments.add(step.segment)
+                    if on_progress is not None:
+                        on_progress(len(segments))
+            state.fold()
+        for suffix in ("-wal", "-shm"):
+            layout.folder.joinpath("state.sqlite" + suffix).unlink(missing_ok=True)
+        fresh.replace(layout.state)
+        names = hints(config.names("interpret.ai_agents"))
+        repaired = sum(repair_events(layout, number, names) for number in layout.numbers())
+    finally:
+        _remove(fresh)
+        lock.close()
+    return RebuildReport(segments=len(segments), results=results, repaired=repaired)
+
+
+def _remove(database: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The evidence: the active segment, sealing, reading, verification."""

@@ -1,0 +1,260 @@
+"""The open segment: append-only files, the records first.
+
+An append writes records, then observations, with plain `write`: what was written survives the process; `sync` makes it survive the machine.
+A torn tail (power loss) is cut at the last whole line when the segment is opened again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from envtrail.errors import DamagedStoreError, StoreFullError
+from envtrail.model.observation import Carried, Entry, Observation, decode_entry, encode_entry
+from envtrail.trail.layout import HEADER, OBSERVATIONS, RECORDS, translate
+
+
+class HotHeader(Struct, frozen=True, kw_only=True):
+    """`segment.json`: what the open segment is."""
+
+    number: int
+    first_entry: int
+    """Number of its first observation."""
+    created_ms: int
+    node: str
+    hints: list[tuple[str, list[str]]]
+    """What the core looked for when it was recorded: the same events come out again."""
+    previous: str | UnsetType = UNSET
+    """Hash of the seal before it. Unset while that is being made, and in a segment that the first version opened."""
+
+
+decode_header = msgspec.json.Decoder(HotHeader).decode
+
+
+class HotSegment:
+    """The open segment of one data folder; one writer.
+
+    Args:
+        folder: `DATA/hot`.
+        header: For a new segment; an existing one has its own.
+        min_free_bytes: Refuse to grow below this.
+    """
+
+    def __init__(self, folder: Path, header: HotHeader, *, min_free_bytes: int = 0) -> None:
+        self.folder = folder
+        self._min_free_bytes = min_free_bytes
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            self.header = _begin(folder, header)
+            self.torn_bytes = _cut_tail(folder / RECORDS) + _cut_tail(folder / OBSERVATIONS)
+            self.torn_bytes += _cut_beyond(folder / OBSERVATIONS, folder / RECORDS)
+            self._records = _open_append(folder / RECORDS)
+            self._observations = _open_append(folder / OBSERVATIONS)
+        except OSError as fault:
+            raise translate(fault, folder) from None
+        self.records_bytes = os.fstat(self._records).st_size
+        self.observations_bytes = os.fstat(self._observations).st_size
+        self.next_entry = _next_entry(folder / OBSERVATIONS, self.header.first_entry)
+        self._begun = _carried(folder / OBSERVATIONS)
+
+    @property
+    def number(self) -> int:
+        """The segment's number."""
+        return self.header.number
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been written but what it began with."""
+        return not self.records_bytes and self.next_entry - self.header.first_entry == self._begun
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more than `min_free_bytes` are free."""
+        return not self._min_free_bytes or shutil.disk_usage(self.folder).free >= self._min_free_bytes
+
+    def begin(self, carried: Sequence[Observation]) -> None:
+        """Write what the segment before hands on.
+
+        Raises:
+            StoreFullError: no space, or less than `min_free_bytes` left.
+        """
+        self.append(b"", carried)
+        self._begun = len(carried)
+
+    def append(self, records: bytes, observations: Sequence[Observation]) -> None:
+        """Write one step; on a full disk nothing of it remains.
+
+        Raises:
+            StoreFullError: no space, or less than `min_free_bytes` left.
+        """
+        if not self.has_room:
+            raise StoreFullError(
+                f"less than {self._min_free_bytes // 2**20} MiB are free for `{self.folder}`",
+                hint="free space, or set `store.retention_bytes` or `store.min_free_bytes`",
+            )
+        offset = self.records_bytes + len(records)
+        lines = b"".join(
+            encode_entry(Entry(number=self.next_entry + at, offset=offset, observation=observation)) + b"\n"
+            for at, observation in enumerate(observations)
+        )
+        try:
+            _write(self._records, records)
+            _write(self._observations, lines)
+        except OSError as fault:
+            os.ftruncate(self._records, self.records_bytes)
+            os.ftruncate(self._observations, self.observations_bytes)
+            raise translate(fault, self.folder) from None
+        self.records_bytes = offset
+        self.observations_bytes += len(lines)
+        self.next_entry += len(observations)
+
+    def move(self, folder: Path) -> None:
+        """Let it lie elsewhere on the same file system.
+
+        Raises:
+            StoreError: it lies where it did.
+        """
+        try:
+            self.folder.rename(folder)
+        except OSError as fault:
+            raise translate(fault, folder) from None
+        self.folder = folder
+
+    def sync(self) -> None:
+        """Make what was written survive the machine.
+
+        Raises:
+            StoreError: it may not.
+        """
+        try:
+            os.fdatasync(self._records)
+            os.fdatasync(self._observations)
+        except OSError as fault:
+            raise translate(fault, self.folder) from None
+
+    def close(self) -> None:
+        """Sync and close."""
+        try:
+            self.sync()
+        finally:
+            os.close(self._records)
+            os.close(self._observations)
+
+
+def new_header(
+    number: int, first_entry: int, node: str, hints: list[tuple[str, list[str]]], previous: str | UnsetType = UNSET
+) -> HotHeader:
+    """A header for now."""
+    created_ms = int(time.time() * 1000)
+    return HotHeader(number=number, first_entry=first_entry, created_ms=created_ms, node=node, hints=hints, previous=previous)
+
+
+def read_header(folder: Path) -> HotHeader | None:
+    """Of the segment in a folder that is not sealed; null where there is none.
+
+    Raises:
+        msgspec.DecodeError: it is damaged.
+    """
+    try:
+        return decode_header((folder / HEADER).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def write_header(folder: Path, header: HotHeader) -> None:
+    """Put a header into its folder, in place of one that is there."""
+    path = folder / HEADER
+    part = path.with_suffix(".part")
+    part.write_bytes(msgspec.json.encode(header))
+    part.replace(path)
+
+
+def _begin(folder: Path, fresh: HotHeader) -> HotHeader:
+    """The header that is there, else this one."""
+    with suppress(msgspec.DecodeError):
+        found = read_header(folder)
+        if found is not None:
+            return found
+    write_header(folder, fresh)
+    return fresh
+
+
+def _open_append(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _cut_beyond(observations: Path, records: Path) -> int:
+    """Cut what was observed after records that a power cut took, as the two files are not written at once; gives the bytes cut."""
+    if not observations.exists():
+        return 0
+    most = records.stat().st_size if records.exists() else 0
+    data = observations.read_bytes()
+    end = len(data)
+    while end:
+        start = data.rfind(b"\n", 0, end - 1) + 1
+        if _decode(observations, data[start:end]).offset <= most:
+            break
+        end = start
+    if end < len(data):
+        os.truncate(observations, end)
+    return len(data) - end
+
+
+def _cut_tail(path: Path) -> int:
+    """Cut what follows the last line break; gives the number of bytes cut."""
+    try:
+        with path.open("r+b") as handle:
+            size = handle.seek(0, os.SEEK_END)
+            end = size
+            while end:
+                start = max(0, end - 65536)
+                handle.seek(start)
+                at = handle.read(end - start).rfind(b"\n")
+                if at >= 0:
+                    end = start + at + 1
+                    break
+                end = start
+            handle.truncate(end)
+            return size - end
+    except FileNotFoundError:
+        return 0
+
+
+def _carried(path: Path) -> int:
+    """How many observations a segment began with."""
+    try:
+        with path.open("rb") as handle:
+            first = handle.readline()
+            return int(first.endswith(b"\n") and isinstance(_decode(path, first).observation, Carried))
+    except FileNotFoundError:
+        return 0
+
+
+def _next_entry(path: Path, first: int) -> int:
+    try:
+        last = path.read_bytes().rstrip(b"\n").rpartition(b"\n")[2]
+    except FileNotFoundError:
+        return first
+    return _decode(path, last).number + 1 if last else first
+
+
+def _decode(path: Path, line: bytes) -> Entry:
+    try:
+        return decode_entry(line)
+    except msgspec.DecodeError as fault:
+        raise DamagedStoreError(
+            f"an observation in `{path}` cannot be read: {fault}", hint="`envtrail verify` names all that is damaged"
+        ) from None

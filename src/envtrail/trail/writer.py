@@ -1,0 +1,201 @@
+"""The one writer of a trail: the open segment, sealing, retention."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from envtrail.config import Config
+from envtrail.errors import StoreError, StoreFullError
+from envtrail.model.gap import Gap, GapCause
+from envtrail.model.observation import Observation
+from envtrail.trail.active_segment import HotSegment, new_header, read_header
+from envtrail.trail.layout import RECORDS, Layout, translate, writer_lock
+from envtrail.trail.seal import GENESIS, Seal, read_seal
+from envtrail.trail.sealing import seal_folder
+
+
+class TrailWriter:
+    """Opens (or makes) the data folder for writing, finishing what a crash left undone.
+
+    Args:
+        config: `store.*`, the folder and the node.
+        hints: What the core looks for (`interpret.tools.hints`).
+
+    Raises:
+        CannotRunError: another process is writing.
+        NewerFormatError: the folder is of a newer Envtrail.
+    """
+
+    def __init__(self, config: Config, hints: list[tuple[str, list[str]]]) -> None:
+        self.layout = Layout(config.data_dir)
+        self.layout.create()
+        self._config = config
+        self._hints = hints
+        self._lock = writer_lock(self.layout.folder)
+        self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seal")
+        self._pending: Future[Seal] | None = None
+        shutil.rmtree(self.layout.sealed, ignore_errors=True)
+        if self.layout.sealing.exists():
+            self._seal_folder()
+        number, first_entry, previous = self._following()
+        self._take_next(number)
+        self._hot = self._open(self.layout.hot, number, first_entry, previous)
+        self.carry: Callable[[], list[Observation]] = list
+        """What a new segment begins with, so that it can be read without those before it."""
+        self.torn_bytes = self._hot.torn_bytes
+
+    @property
+    def number(self) -> int:
+        """The open segment's number."""
+        return self._hot.number
+
+    def append(self, records: bytes, observations: Sequence[Observation]) -> None:
+        """Write one step; typed events are made from the records when the segment is sealed or read.
+
+        Raises:
+            StoreFullError: nothing of the step was kept.
+        """
+        self._hot.append(records, observations)
+
+    def sync(self) -> None:
+        """Make what was written survive the machine."""
+        self._hot.sync()
+
+    def is_full(self, now_ms: int) -> bool:
+        """Whether `seal` is due, and there is room for it: the open segment has its size or its age, or one before found no space."""
+        age_ms = now_ms - self._hot.header.created_ms
+        has_failed = (self._pending is None or self._pending.done()) and self.layout.sealing.exists()
+        has_grown = not self._hot.is_empty and (
+            self._hot.records_bytes >= self._config.number("store.segment_bytes")
+            or age_ms >= self._config.number("store.segment_age_s") * 1000
+        )
+        return (has_failed or has_grown) and self._hot.has_room
+
+    def seal(self, *, wait: bool = False) -> None:
+        """Close the open segment and seal it beside the work; a new one is open at once.
+
+        Raises:
+            StoreFullError: there is no space for it; nothing is lost, and the next call tries again.
+        """
+        with suppress(StoreFullError):
+            self._join()
+        if self.layout.sealing.exists():
+            self._pending = self._sealer.submit(self._seal_folder)
+            if not wait:
+                return
+            self._join()
+        if not self._hot.is_empty:
+            self._rotate()
+            self._pending = self._sealer.submit(self._seal_folder)
+        if wait:
+            self._join()
+
+    def retain(self, now_ms: int) -> list[Gap]:
+        """Drop the evidence of sealed segments that are too old or too much; the seals stay."""
+        with suppress(StoreFullError):  # What is dropped makes room.
+            self._join()
+        return retain(self.layout, self._config, now_ms)
+
+    def close(self) -> None:
+        """Finish sealing, sync, give back the lock."""
+        try:
+            self._join()
+        finally:
+            self._sealer.shutdown()
+            self._hot.close()
+            self._lock.close()
+
+    def _join(self) -> None:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def _seal_folder(self) -> Seal:
+        try:
+            return seal_folder(self.layout, self.layout.sealing)
+        except OSError as fault:
+            raise translate(fault, self.layout.segments) from None
+
+    def _rotate(self) -> None:
+        """Put the open segment aside for sealing; the next one is there before, as making it may find no space."""
+        shutil.rmtree(self.layout.next_hot, ignore_errors=True)
+        following = self._open(self.layout.next_hot, self._hot.number + 1, self._hot.next_entry)
+        try:
+            following.begin(self.carry())
+            following.sync()
+            self._hot.sync()
+            self._hot.move(self.layout.sealing)
+            try:
+                following.move(self.layout.hot)
+            except StoreError:
+                self._hot.move(self.layout.hot)
+                raise
+        except StoreError:
+            following.close()
+            raise
+        before, self._hot = self._hot, following
+        before.close()
+
+    def _take_next(self, number: int) -> None:
+        """Take up the segment that was about to follow when its writer was killed: it holds what the one before handed on."""
+        with suppress(msgspec.DecodeError):
+            header = read_header(self.layout.next_hot)
+            if header is not None and header.number == number and not self.layout.hot.exists():
+                self.layout.next_hot.rename(self.layout.hot)
+
+    def _open(self, folder: Path, number: int, first_entry: int, previous: str | UnsetType = UNSET) -> HotSegment:
+        header = new_header(number, first_entry, self._config.node, self._hints, previous)
+        return HotSegment(folder, header, min_free_bytes=self._config.number("store.min_free_bytes"))
+
+    def _following(self) -> tuple[int, int, str]:
+        """The number after the newest sealed segment, the entry after its last, and the hash of its seal."""
+        numbers = self.layout.numbers()
+        if not numbers:
+            return 1, 1, GENESIS
+        seal = read_seal(self.layout.segment(numbers[-1]))
+        return seal.number + 1, seal.first_entry + seal.entries, seal.hash
+
+
+def retain(layout: Layout, config: Config, now_ms: int) -> list[Gap]:
+    """Drop the evidence of sealed segments that are too old or too much, as who holds the lock may; gives what is missing then."""
+    oldest_ms = now_ms - config.number("store.retention_days") * 86_400_000
+    budget = config.number("store.retention_bytes")
+    kept = [number for number in layout.numbers() if (layout.segment(number) / (RECORDS + ".zst")).exists()]
+    sizes = {number: folder_bytes(layout, number) for number in kept}
+    gaps = []
+    for number in kept:
+        seal = read_seal(layout.segment(number))
+        too_old = (seal.last_ms or seal.sealed_ms) < oldest_ms
+        too_much = budget and sum(sizes.values()) > budget
+        if not too_old and not too_much:
+            break
+        del sizes[number]
+        gaps.append(_drop(layout, seal))
+    return gaps
+
+
+def _drop(layout: Layout, seal: Seal) -> Gap:
+    for path in layout.segment(seal.number).iterdir():
+        if path.name != "seal.json":
+            path.unlink()
+    return Gap(
+        id=f"retention-{seal.number}",
+        cause=GapCause.RETENTION,
+        host=seal.node,
+        since_ms=seal.first_ms or seal.created_ms,
+        until_ms=seal.last_ms or seal.sealed_ms,
+        records=seal.records.lines,
+        detail=f"evidence of segment {seal.number} dropped as configured; its seal stays",
+    )
+
+
+def folder_bytes(layout: Layout, number: int) -> int:
+    """Bytes on disk of a sealed segment."""
+    return sum(path.stat().st_size for path in layout.segment(number).iterdir())

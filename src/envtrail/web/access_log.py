@@ -1,0 +1,104 @@
+"""Looks at somebody else's data are themselves written into the trail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+from envtrail.errors import EnvtrailError
+from envtrail.model.decision import Looked
+from envtrail.model.identity import Identity
+from envtrail.model.look import Seen
+from envtrail.model.naming import is_person
+from envtrail.state.store import Query
+
+AGAIN_MS = 600_000
+"""Who looks at the same once more within this time has looked once: a page asks each second what is new."""
+_What = Literal["operations", "runs", "sessions", "events", "findings", "requests", "grants"]
+_WRITE_S = 2.0
+_MOST_WAITING = 10_000
+_MOST_AT_ONCE = 100
+_MOST_BYTES = 48 * 1024
+"""A message of the socket has 64 KiB at most."""
+_MOST_CHARACTERS = 1000
+_ABOUT_PEOPLE: dict[str, _What] = {
+    "operations": "operations",
+    "operation": "operations",
+    "activity": "operations",
+    "runs": "runs",
+    "run": "runs",
+    "programs": "runs",
+    "uses": "runs",
+    "sessions": "sessions",
+    "events": "events",
+    "findings": "findings",
+    "requests": "requests",
+    "grants": "grants",
+}
+_OF_ONE = frozenset({"operation", "run", "uses"})
+
+
+class Looks:
+    """What was looked at, until it is written.
+
+    Args:
+        write: Has the agent write it down; raises EnvtrailError where that cannot be.
+        clock_ms: Now.
+    """
+
+    def __init__(self, write: Callable[[Looked], Any], clock_ms: Callable[[], int]) -> None:
+        self._write = write
+        self._clock_ms = clock_ms
+        self._waiting: list[Seen] = []
+        self._seen: dict[tuple[str, ...], int] = {}
+        self.fault: str | None = None
+        """Why the last attempt to write failed; null: it did not."""
+
+    def note(self, by: Identity, method: str, query: Query, text: str) -> None:
+        """Somebody asked the trail something; what is about nobody, or about themselves, is no look."""
+        what = _ABOUT_PEOPLE.get(method)
+        if what is None or (query.user is not None and is_person(query.user, by.name, by.uid)):
+            return
+        now_ms = self._clock_ms()
+        item = text if method in _OF_ONE else query.id_prefix
+        key = (by.name, by.method, what, query.user or "", query.environment or "", item or "")
+        if now_ms - self._seen.get(key, -AGAIN_MS) < AGAIN_MS:
+            return
+        self._seen = {known: ms for known, ms in self._seen.items() if now_ms - ms < AGAIN_MS} | {key: now_ms}
+        user, environment, item = (text and text[:_MOST_CHARACTERS] for text in (query.user, query.environment, item))
+        self._waiting.append(Seen(time_ms=now_ms, by=by, what=what, user=user, environment=environment, item=item))
+        del self._waiting[:-_MOST_WAITING]
+
+    def write(self) -> None:
+        """Write what waits; what cannot be written waits on."""
+        while self._waiting:
+            looks = _fitting(self._waiting)
+            try:
+                self._write(Looked(looks=looks))
+            except EnvtrailError as fault:
+                self.fault = fault.message
+                return
+            self.fault = None
+            del self._waiting[: len(looks)]
+
+    async def keep_writing(self) -> None:
+        """Until it is cancelled; what waits is then written once more."""
+        try:
+            while True:
+                await asyncio.sleep(_WRITE_S)
+                await asyncio.to_thread(self.write)
+        finally:
+            self.write()
+
+
+def _fitting(waiting: list[Seen]) -> list[Seen]:
+    """The first of them, as many as one message holds."""
+    size = 0
+    for at, seen in enumerate(waiting[:_MOST_AT_ONCE]):
+        size += len(msgspec.json.encode(seen)) + 1
+        if size > _MOST_BYTES and at:
+            return waiting[:at]
+    return waiting[:_MOST_AT_ONCE]
