@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from envtrail.detect.load import load_detections
 from envtrail.model.observation import FindingMade, PolicyLoaded
 from envtrail.policy.cases import run_tests
-from envtrail.policy.files import Loaded, parse_policy
+from envtrail.policy.files import LoadedPolicy, parse_policy
 from envtrail.policy.keeper import PolicyKeeper
 from envtrail.state.state import State
 
@@ -87,7 +87,7 @@ def mutated(content: bytes) -> st.SearchStrategy[bytes]:
     return st.lists(CUT, min_size=1, max_size=4).map(lambda cuts: cut(content, cuts))
 
 
-def check(content: bytes) -> Loaded:
+def check(content: bytes) -> LoadedPolicy:
     found = parse_policy({"p.yaml": content, "q.yaml": GOOD})
     assert all(fault.line >= 1 and fault.column >= 1 and fault.message and fault.hint for fault in found.faults)
     lines = (

@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 
 from envtrail.errors import CannotRunError, EnvtrailError, InputError, UsageError
 from envtrail.model.approval import Approval, GrantKind, signed_bytes
-from envtrail.model.decision import Approve, Ask, BreakGlass, Decided, Decision, Deny, Mute, Person, Revoke, Triage, Unmute
+from envtrail.model.decision import (
+    Approve,
+    BreakGlass,
+    Decided,
+    Decision,
+    Deny,
+    Mute,
+    Person,
+    Revoke,
+    SubmitRequest,
+    Triage,
+    Unmute,
+)
 from envtrail.model.finding import Finding, FindingId, Level, Status
 from envtrail.model.observation import FindingMade, GrantGiven, GrantRevoked, PolicyLoaded, SuppressionSet
 from envtrail.policy.approvals import Deciding
@@ -70,9 +82,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     made.state.close()
 
 
-def ask(**words: object) -> Ask:
+def ask(**words: object) -> SubmitRequest:
     base: dict[str, object] = {"prefix": PREFIX, "action": "install", "packages": ["torch>=2"], "until_ms": NOW + 100 * HOUR}
-    return msgspec.convert({**base, "why": "w", **words}, Ask)
+    return msgspec.convert({**base, "why": "w", **words}, SubmitRequest)
 
 
 class TestWhoMay:

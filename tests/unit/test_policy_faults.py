@@ -13,7 +13,7 @@ import pytest
 
 from envtrail.detect.load import load_detections
 from envtrail.model.observation import FindingMade, PolicyLoaded
-from envtrail.policy.files import Loaded, PolicyFault, load_policy, parse_policy
+from envtrail.policy.files import LoadedPolicy, PolicyFault, load_policy, parse_policy
 from envtrail.policy.keeper import PolicyKeeper
 from envtrail.state.state import State
 
@@ -252,7 +252,7 @@ def test_a_detection_at_fault_is_told_with_its_place_and_the_others_are_asked(
 
 def test_a_sound_policy_may_say_a_thing_once_for_many() -> None:
     text = "version: 1\nrules:\n  - &a {name: a, verdict: deny, what: {packages: [six]}}\n  - {<<: *a, name: b}\n"
-    found: Loaded = parse_policy({"p.yaml": text})
+    found: LoadedPolicy = parse_policy({"p.yaml": text})
     assert found.faults == []
     assert [(rule.name, rule.what.packages) for rule in found.policy.rules] == [("a", ["six"]), ("b", ["six"])]
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sigma.types import SigmaString
 
-from envtrail.detect.detection import Loaded
+from envtrail.detect.detection import LoadedDetections
 from envtrail.detect.detector import Detector, table_of
 from envtrail.detect.fields import COLUMNS, find_source
 from envtrail.detect.load import load_detections
@@ -32,7 +32,7 @@ def rule(detection: dict[str, Any], *, category: str = "operation", at: int = 0,
     }
 
 
-def load(folder: Path, *rules: dict[str, Any] | str) -> Loaded:
+def load(folder: Path, *rules: dict[str, Any] | str) -> LoadedDetections:
     text = "\n---\n".join(item if isinstance(item, str) else yaml.safe_dump(item) for item in rules)
     (folder / "r.yml").write_text(text)
     return load_detections([folder])

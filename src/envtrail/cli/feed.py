@@ -19,7 +19,7 @@ from envtrail.model.run import Run, Session
 _BAR = 30
 
 
-class Feed:
+class TerminalFeed:
     """Prints results as they come."""
 
     def __init__(self, *, as_json: bool) -> None:

@@ -29,7 +29,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "sessions": "Logins.",
         "events": "Search the raw trail.",
         "gaps": "The loss ledger: what is known to be missing.",
-        "looks": "Who looked at whose data on the page.",
+        "access-log": "Who looked at whose data in the web UI.",
     },
     "Decide": {
         "request": "Ask to change an environment.",
@@ -89,7 +89,8 @@ _OF_ONE_MACHINE = frozenset(
     }
 )
 """What means nothing of a fleet: `--store` is refused."""
-_MODULES = {"import": "import_", "break-glass": "break_glass"}
+_MODULES = {"import": "import_"}
+_ALIASES = {"looks": "access-log"}
 
 
 @click.group(
@@ -97,6 +98,7 @@ _MODULES = {"import": "import_", "break-glass": "break_glass"}
     package="envtrail.cli.commands",
     sections=COMMANDS,
     modules=_MODULES,
+    aliases=_ALIASES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the trail instead of the configured one.")

@@ -13,10 +13,10 @@ from envtrail.errors import CannotRunError, InputError
 if TYPE_CHECKING:
     from sigma.rule import SigmaRule
 
-    from envtrail.detect.detection import Detection, Loaded
+    from envtrail.detect.detection import Detection, LoadedDetections
 
 
-def load(context: Context, paths: Sequence[Path]) -> Loaded:
+def load(context: Context, paths: Sequence[Path]) -> LoadedDetections:
     """The detections of files; without any, those that are asked of this trail.
 
     Raises:
@@ -65,7 +65,7 @@ def convert_to_lucene(rule: SigmaRule) -> tuple[str, None] | tuple[None, str]:
         return None, str(why)
 
 
-def find_detection(context: Context, rule: str) -> tuple[Detection, Loaded]:
+def find_detection(context: Context, rule: str) -> tuple[Detection, LoadedDetections]:
     """A detection by its name or uuid, or the last one of a file.
 
     Raises:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from envtrail.dashboards.panels import FILTERS, SINCE, TIME, TITLE, Bucket, Filter, Measure, Panel, places
+from envtrail.dashboards.panels import FILTERS, SINCE, TIME, TITLE, Bucket, DashboardFilter, Measure, Panel, places
 
 _SOURCE = {"type": "elasticsearch", "uid": "${DS_ENVTRAIL}"}
 _CHARTS = {"table": "table", "bars": "timeseries", "pie": "piechart", "metric": "stat"}
@@ -37,7 +37,7 @@ def dashboard() -> dict[str, Any]:
     }
 
 
-def _variable(one: Filter) -> dict[str, Any]:
+def _variable(one: DashboardFilter) -> dict[str, Any]:
     query = json.dumps({"find": "terms", "field": one.field})
     return {
         "name": one.id,

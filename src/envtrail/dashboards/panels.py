@@ -61,7 +61,7 @@ class Panel(NamedTuple):
         return f"{dataset} AND {self.query}" if self.query else dataset
 
 
-class Filter(NamedTuple):
+class DashboardFilter(NamedTuple):
     """A choice that narrows every panel."""
 
     id: str
@@ -70,9 +70,9 @@ class Filter(NamedTuple):
 
 
 FILTERS = (
-    Filter("machine", "Machine", "host.name"),
-    Filter("person", "Person", "user.name"),
-    Filter("environment", "Environment", "envtrail.environment.prefix"),
+    DashboardFilter("machine", "Machine", "host.name"),
+    DashboardFilter("person", "Person", "user.name"),
+    DashboardFilter("environment", "Environment", "envtrail.environment.prefix"),
 )
 
 _BY_PEOPLE = "NOT envtrail.actor.method:owner"

@@ -12,7 +12,7 @@ PACK = Path(__file__).parent / "pack"
 """The rules that come along."""
 
 
-class Refused(Struct, frozen=True, kw_only=True):
+class RefusedDetection(Struct, frozen=True, kw_only=True):
     """A rule that is not asked, and why."""
 
     path: str
@@ -69,11 +69,11 @@ class Detection(Struct, frozen=True, kw_only=True):
     correlation: Correlation | None = None
 
 
-class Loaded(Struct, frozen=True, kw_only=True):
+class LoadedDetections(Struct, frozen=True, kw_only=True):
     """All rules of some files."""
 
     detections: list[Detection]
-    refused: list[Refused]
+    refused: list[RefusedDetection]
 
     @property
     def counted(self) -> set[str]:

@@ -8,15 +8,20 @@ from pathlib import Path
 import pyarrow as pa
 
 from envtrail.detect.correlate import Correlator
-from envtrail.detect.detection import PACK, Loaded
-from envtrail.detect.fields import COLUMNS, Shape
+from envtrail.detect.detection import PACK, LoadedDetections
+from envtrail.detect.fields import COLUMNS, FieldType
 from envtrail.detect.findings import finding_of
 from envtrail.detect.rows import Row
 from envtrail.detect.tables import OWN_TIME
 from envtrail.detect.watch import Watch
 from envtrail.model.finding import Finding
 
-_ARROW = {Shape.TEXT: pa.string(), Shape.TEXTS: pa.list_(pa.string()), Shape.NUMBER: pa.int64(), Shape.YES_NO: pa.bool_()}
+_ARROW = {
+    FieldType.TEXT: pa.string(),
+    FieldType.TEXTS: pa.list_(pa.string()),
+    FieldType.NUMBER: pa.int64(),
+    FieldType.YES_NO: pa.bool_(),
+}
 
 
 class Detector:
@@ -27,7 +32,7 @@ class Detector:
         is_alive: Whether a process's image still runs.
     """
 
-    def __init__(self, loaded: Loaded, *, is_alive: Callable[[int], bool] = lambda _: True) -> None:
+    def __init__(self, loaded: LoadedDetections, *, is_alive: Callable[[int], bool] = lambda _: True) -> None:
         self.loaded = loaded
         self._by_id = {item.id: item for item in loaded.detections}
         self._watch = Watch(loaded.detections, is_alive=is_alive)

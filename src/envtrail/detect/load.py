@@ -14,26 +14,26 @@ from sigma.exceptions import SigmaError, SigmaRegularExpressionError
 from sigma.filters import SigmaFilter
 from sigma.rule import SigmaRule
 
-from envtrail.detect.detection import Correlation, Detection, Loaded, Refused
+from envtrail.detect.detection import Correlation, Detection, LoadedDetections, RefusedDetection
 from envtrail.detect.duckdb import DuckDb
-from envtrail.detect.fields import Field, Source, find_field, find_source
+from envtrail.detect.fields import LogSource, SigmaField, find_field, find_source
 from envtrail.detect.tables import make_tables, name_of, select
 from envtrail.detect.translate import Dialect, RefusedError, translate
 from envtrail.errors import InputError
 from envtrail.model.finding import Level
 from envtrail.model.text import safe
-from envtrail.model.yaml_documents import BAD, Bad, Document, read_bytes, read_documents
+from envtrail.model.yaml_documents import BAD, Bad, YamlDocument, read_bytes, read_documents
 
 _SQL_CONFIG = {"threads": "1", "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 
 
-def load_detections(paths: Sequence[Path]) -> Loaded:
+def load_detections(paths: Sequence[Path]) -> LoadedDetections:
     """Read files, and the `*.yml` of folders and of those below them.
 
     Raises:
         InputError: a path is not there.
     """
-    found = Loaded(detections=[], refused=[])
+    found = LoadedDetections(detections=[], refused=[])
     rules: list[SigmaRule | SigmaCorrelationRule | SigmaFilter] = []
     places: dict[int, _Place] = {}
     for path in _files(paths):
@@ -58,7 +58,7 @@ def read_rules(paths: Sequence[Path]) -> Iterator[tuple[SigmaRule, str]]:
         yield from ((rule, place.path) for rule, place in _read(path, []) if isinstance(rule, SigmaRule))
 
 
-def source_of(rule: SigmaRule) -> Source:
+def source_of(rule: SigmaRule) -> LogSource:
     """The rows that a rule is about.
 
     Raises:
@@ -70,7 +70,7 @@ def source_of(rule: SigmaRule) -> Source:
     return source
 
 
-def translate_rule(rule: SigmaRule, source: Source, dialect: Dialect) -> str:
+def translate_rule(rule: SigmaRule, source: LogSource, dialect: Dialect) -> str:
     """A rule's condition in a language.
 
     Raises:
@@ -88,11 +88,11 @@ def _filtered(rule: SigmaRule, filters: Sequence[SigmaFilter]) -> SigmaRule:
 
 
 class _Compiler:
-    def __init__(self, found: Loaded) -> None:
+    def __init__(self, found: LoadedDetections) -> None:
         self._found = found
         self._database = duckdb.connect(config=_SQL_CONFIG)
         self._by_name: dict[str, Detection] = {}
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[str, LogSource] = {}
 
     def close(self) -> None:
         self._database.close()
@@ -116,7 +116,7 @@ class _Compiler:
         dialect = DuckDb(fold=self._fold, everything=source.everything, check_regex=self._check_regex)
         condition = translate_rule(rule, source, dialect)
         _check_registers(rule, dialect.columns)
-        shown = [field for name in rule.fields if isinstance(field := find_field(source, name), Field)]
+        shown = [field for name in rule.fields if isinstance(field := find_field(source, name), SigmaField)]
         for field in shown:
             dialect.column(field)
         if source.where != "true":
@@ -234,12 +234,14 @@ class _Place(NamedTuple):
     line: int = 1
     column: int = 1
 
-    def refused(self, reason: str, *, title: object = "", is_fault: bool = True) -> Refused:
+    def refused(self, reason: str, *, title: object = "", is_fault: bool = True) -> RefusedDetection:
         text = " ".join(reason.split())
-        return Refused(path=self.path, line=self.line, column=self.column, title=str(title), reason=text, is_fault=is_fault)
+        return RefusedDetection(
+            path=self.path, line=self.line, column=self.column, title=str(title), reason=text, is_fault=is_fault
+        )
 
 
-def _read(path: Path, refused: list[Refused]) -> Iterator[tuple[Any, _Place]]:
+def _read(path: Path, refused: list[RefusedDetection]) -> Iterator[tuple[Any, _Place]]:
     """The sound rules of a file, each with its place."""
     shown = safe(str(path))
     try:
@@ -262,7 +264,7 @@ def _read(path: Path, refused: list[Refused]) -> Iterator[tuple[Any, _Place]]:
         yield from _parse(group, _Place(shown, *group[0].places[""]), refused)
 
 
-def _parse(documents: list[Document], place: _Place, refused: list[Refused]) -> Iterator[tuple[Any, _Place]]:
+def _parse(documents: list[YamlDocument], place: _Place, refused: list[RefusedDetection]) -> Iterator[tuple[Any, _Place]]:
     try:
         collection = SigmaCollection.from_dicts(
             [item.values for item in documents], collect_errors=True, collect_filters=True, resolve_references=False

@@ -29,7 +29,7 @@ class Known(Struct, kw_only=True):
     """Normalised names."""
 
 
-def operation_row(operation: Operation, office: When, owner: str | None) -> Row:
+def operation_row(operation: Operation, office_hours: When, owner: str | None) -> Row:
     """One operation."""
     actor = operation.actor
     started_ms = to_ms(operation.started)
@@ -64,7 +64,7 @@ def operation_row(operation: Operation, office: When, owner: str | None) -> Row:
         "files": [file.path for file in operation.files],
         "files_total": operation.files_total,
         "packages": len(operation.changes or ()),
-        "off_hours": not office.holds_at(started_ms),
+        "off_hours": not office_hours.holds_at(started_ms),
     }
 
 
@@ -91,7 +91,7 @@ def change_rows(operation: Operation, row: Row, known: Known) -> Iterator[Row]:
         known.packages.add(name)
 
 
-def run_row(run: Run, office: When) -> Row:
+def run_row(run: Run, office_hours: When) -> Row:
     """One run."""
     started_ms = to_ms(run.started)
     return {
@@ -108,7 +108,7 @@ def run_row(run: Run, office: When) -> Row:
         "command": " ".join(run.argv),
         "sha256": run.script_sha256,
         "outcome": run.outcome.value,
-        "off_hours": not office.holds_at(started_ms),
+        "off_hours": not office_hours.holds_at(started_ms),
     }
 
 

@@ -10,10 +10,10 @@ import duckdb
 import pyarrow as pa
 
 from envtrail.core import architectures, system_calls
-from envtrail.detect.fields import COLUMNS, JOINS, Shape
+from envtrail.detect.fields import COLUMNS, JOINS, FieldType
 from envtrail.model.schema import EVENT_COLUMNS
 
-_SHAPES = {Shape.TEXT: "VARCHAR", Shape.TEXTS: "VARCHAR[]", Shape.NUMBER: "BIGINT", Shape.YES_NO: "BOOLEAN"}
+_SHAPES = {FieldType.TEXT: "VARCHAR", FieldType.TEXTS: "VARCHAR[]", FieldType.NUMBER: "BIGINT", FieldType.YES_NO: "BOOLEAN"}
 _ARROW = {
     "dictionary<values=string, indices=int32, ordered=0>": "VARCHAR",
     "string": "VARCHAR",

@@ -19,7 +19,7 @@ from envtrail.documents.fields import ECS_VERSION
 from envtrail.model.hours import When
 from envtrail.model.operation import Outcome
 from envtrail.model.times import to_rfc3339
-from envtrail.state.office_hours import office_hours
+from envtrail.state.office_hours import read_office_hours
 
 _VERSION = version("envtrail")
 OUTCOMES = {Outcome.SUCCESS: "success", Outcome.FAILURE: "failure", Outcome.KILLED: "failure", Outcome.UNKNOWN: "unknown"}
@@ -33,7 +33,7 @@ class Site(Struct, frozen=True, kw_only=True):
     """Last part of the data streams' names."""
     host: str = ""
     """Whose trail it is, for what does not name its machine itself."""
-    office: When = When()
+    office_hours: When = When()
     """Hours of work."""
 
 
@@ -43,10 +43,10 @@ def site_of(config: Config) -> Site:
     Raises:
         ConfigError: `office.*` means no hours.
     """
-    return Site(namespace=config.text("elastic.namespace"), host=config.node, office=office_hours(config))
+    return Site(namespace=config.text("elastic.namespace"), host=config.node, office_hours=read_office_hours(config))
 
 
-class Document(Struct, frozen=True, kw_only=True):
+class EcsDocument(Struct, frozen=True, kw_only=True):
     """One document on its way."""
 
     stream: str
@@ -56,7 +56,7 @@ class Document(Struct, frozen=True, kw_only=True):
     body: dict[str, Any]
 
 
-def frame(kind: str, host: str, time_ms: int, site: Site) -> dict[str, Any]:
+def base_document(kind: str, host: str, time_ms: int, site: Site) -> dict[str, Any]:
     """What every document has."""
     return {
         "@timestamp": to_rfc3339(time_ms),
@@ -78,7 +78,7 @@ def constants_of(kind: str, site: Site) -> dict[str, Any]:
     }
 
 
-def tell_user(body: dict[str, Any], name: str | None, number: int | None) -> None:
+def set_user(body: dict[str, Any], name: str | None, number: int | None) -> None:
     """Whose it is."""
     user = {"name": name, "id": None if number is None else str(number)}
     body["user"] = {key: value for key, value in user.items() if value is not None}
@@ -86,7 +86,7 @@ def tell_user(body: dict[str, Any], name: str | None, number: int | None) -> Non
         body["related"]["user"] = [name]
 
 
-def tell_environment(body: dict[str, Any], prefix: str, kind: str | None = None) -> None:
+def set_environment(body: dict[str, Any], prefix: str, kind: str | None = None) -> None:
     """In which environment."""
     told = body["envtrail"].setdefault("environment", {})
     told |= {"prefix": prefix, "name": PurePosixPath(prefix).name}

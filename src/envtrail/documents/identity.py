@@ -6,12 +6,12 @@ import hashlib
 
 import msgspec
 
+from envtrail.model.access_log import AccessEntry
 from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, Holding, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.ids import make_ulid
-from envtrail.model.look import Look
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.model.times import to_ms
@@ -29,7 +29,7 @@ _KINDS: dict[type, str] = {
     Request: "request",
     Grant: "grant",
     Suppression: "mute",
-    Look: "look",
+    AccessEntry: "look",
 }
 
 

@@ -12,12 +12,12 @@ from envtrail.fleet.heartbeats import last_heartbeats
 from envtrail.fleet.inventory import Inventory
 from envtrail.fleet.known_names import known_names, known_numbers, unshared_numbers
 from envtrail.fleet.searching import Searching
+from envtrail.model.access_log import AccessEntry
 from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.heartbeat import Heartbeat
-from envtrail.model.look import Look
 from envtrail.model.naming import Number, place
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
@@ -231,8 +231,8 @@ class ClusterStore:
     def grants(self, query: Query) -> Iterator[Grant]:
         return self._searching.items("grant", Grant, of_all(query), query)
 
-    def looks(self, query: Query) -> Iterator[Look]:
-        return self._searching.items("look", Look, of_people(query), query)
+    def access_log(self, query: Query) -> Iterator[AccessEntry]:
+        return self._searching.items("look", AccessEntry, of_people(query), query)
 
     def suppressions(self) -> Iterator[Suppression]:
         found = self._searching.items("mute", Suppression, [], Query())

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from envtrail.model.finding import Level
-from envtrail.model.naming import Number, Place, as_uid, clean_path, normalise_name, parse_place
+from envtrail.model.naming import EnvironmentReference, Number, as_uid, clean_path, normalise_name, parse_place
 from envtrail.state.store import Query
 
 Filter = dict[str, Any]
@@ -154,7 +154,7 @@ def _of_time(query: Query) -> list[Filter]:
 
 def _named(field: str, path: str) -> Filter:
     """By the whole path, or by the end of it: `naming.is_path`."""
-    meant = Place(None, clean_path(path))
+    meant = EnvironmentReference(None, clean_path(path))
     whole = _term(field, meant.path)
     return whole if meant.is_whole else _any(whole, {"wildcard": {field: {"value": f"*{_escaped(meant.end)}"}}})
 

@@ -174,7 +174,7 @@ class Searching:
         names = [stream_name(kind, self.namespace) for kind in STREAMS]
         body = {"index": [{"names": names, "privileges": ["read"]}]}
         # Without accounts, and on OpenSearch, which refuses a pattern of which a part may not be read, there is no such question.
-        answer = self.client.ask("POST", "/_security/user/_has_privileges", body, fine=(400, 403, 404, 405, 500))
+        answer = self.client.request("POST", "/_security/user/_has_privileges", body, fine=(400, 403, 404, 405, 500))
         told = answer.get("index")
         lacking = [name for name in names if not told.get(name, {}).get("read")] if isinstance(told, dict) else []
         if lacking:

@@ -74,7 +74,7 @@ class ChannelFault(Struct, frozen=True, kw_only=True):
     hint: str
 
 
-class Loaded(Struct, frozen=True, kw_only=True):
+class LoadedChannels(Struct, frozen=True, kw_only=True):
     """The channels that are sound, and every fault."""
 
     channels: list[Channel]
@@ -99,7 +99,7 @@ class _Written(Struct, frozen=True, kw_only=True):
 _FIELDS = {field.name: field for field in msgspec.structs.fields(_Written)}
 
 
-def load_channels(path: Path) -> Loaded:
+def load_channels(path: Path) -> LoadedChannels:
     """Read the file; what is sound in it is given although something else is not.
 
     Raises:
@@ -133,7 +133,7 @@ def load_channels(path: Path) -> Loaded:
             note(f"channel[{at}].name", f"`{channel.name}` is the name of another one too", "names tell channels apart")
         else:
             channels.append(channel)
-    return Loaded(channels=channels, faults=faults)
+    return LoadedChannels(channels=channels, faults=faults)
 
 
 def open_channels(path: Path) -> list[Channel]:

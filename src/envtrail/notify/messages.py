@@ -66,7 +66,7 @@ class Digest(Struct, frozen=True, kw_only=True):
     """The worst, and then the most frequent, first."""
 
 
-def tell_finding(finding: Finding, language: str) -> Message:
+def render_finding(finding: Finding, language: str) -> Message:
     """A finding, with the commands that approve it late and that silence exactly this."""
     _ = translator(language)
     level = _(_LEVELS[finding.level])
@@ -93,7 +93,7 @@ def tell_finding(finding: Finding, language: str) -> Message:
     return _message(finding.id, title, lines, commands, finding.level)
 
 
-def tell_request(request: Request, language: str) -> Message:
+def render_request(request: Request, language: str) -> Message:
     """A wish, with the command that approves it."""
     _ = translator(language)
     terms = request.terms
@@ -108,7 +108,7 @@ def tell_request(request: Request, language: str) -> Message:
     return _message(request.id, title, lines, commands, Level.MEDIUM)
 
 
-def tell_decision(request: Request, language: str) -> Message:
+def render_decision(request: Request, language: str) -> Message:
     """What became of a wish."""
     _ = translator(language)
     terms = request.terms
@@ -127,7 +127,7 @@ def tell_decision(request: Request, language: str) -> Message:
     return _message(request.id, title, [*decided, *_terms_lines(_, request), _line(_("Request"), request.id)], [], Level.LOW)
 
 
-def tell_digest(digest: Digest, language: str) -> Message:
+def render_digest(digest: Digest, language: str) -> Message:
     """One message for many: how many of what, about whom and where."""
     _ = translator(language)
     total = sum(group.count for group in digest.groups)
@@ -146,7 +146,7 @@ def tell_digest(digest: Digest, language: str) -> Message:
     return _message(digest.id, title, lines, commands, worst)
 
 
-def tell_test(name: str, host: str, now_ms: int, language: str) -> Message:
+def render_test(name: str, host: str, now_ms: int, language: str) -> Message:
     """A message that says that messages arrive."""
     _ = translator(language)
     title = _("[test] {host}: Envtrail can reach this channel").format(host=_clean(host))

@@ -48,7 +48,7 @@ CREATE TABLE channels (name TEXT PRIMARY KEY, failures INTEGER, next_ms INTEGER,
 """
 
 
-class Letter(Struct, frozen=True, kw_only=True):
+class Notification(Struct, frozen=True, kw_only=True):
     """A message on its way to a channel."""
 
     number: int
@@ -58,7 +58,7 @@ class Letter(Struct, frozen=True, kw_only=True):
     message: Message
 
 
-class Subject(Struct, frozen=True, kw_only=True):
+class NotificationSubject(Struct, frozen=True, kw_only=True):
     """What a letter is about."""
 
     kind: str
@@ -123,7 +123,7 @@ class Outbox:
         """Note that something was looked at; false when it had been before."""
         return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (kind, id_, time_ms)).rowcount > 0
 
-    def put(self, channel: str, subject: Subject, message: Message, now_ms: int) -> None:
+    def put(self, channel: str, subject: NotificationSubject, message: Message, now_ms: int) -> None:
         """A message for a channel; nothing when it has one about this already."""
         self._database.execute(
             "INSERT OR IGNORE INTO letters (channel, kind, subject, detection, user, prefix, host, level, title, body, made_ms, state, "
@@ -143,9 +143,9 @@ class Outbox:
             ),
         )
 
-    def next_letter(
+    def next_notification(
         self, channel: str, now_ms: int, *, window_ms: int, most: int, write: Callable[[Digest], Message]
-    ) -> Letter | None:
+    ) -> Notification | None:
         """What a channel is to be sent next; what is alike or too much is folded into a digest on the way.
 
         Args:
@@ -156,18 +156,20 @@ class Outbox:
             write: Puts a digest into words.
         """
         with self.transaction():
-            letter = self._due_digest(channel, now_ms - window_ms, now_ms, write)
-            if letter is not None:
-                return letter
-            room = most - self._told_since(channel, now_ms - window_ms, now_ms)
+            notification = self._due_digest(channel, now_ms - window_ms, now_ms, write)
+            if notification is not None:
+                return notification
+            room = most - self._sent_since(channel, now_ms - window_ms, now_ms)
             rows = self._database.execute(
                 "SELECT number, kind, detection, user, prefix FROM letters WHERE channel = ? AND state = 'waiting' "
                 f"ORDER BY attempts / {_TRIES_IN_A_ROW}, number",
                 (channel,),
             ).fetchall()
             for number, kind, *topic in rows:
-                if kind == "digest" or (room > 0 and not (kind == "finding" and self._told(channel, topic, now_ms, window_ms))):
-                    return self._letter(number)
+                if kind == "digest" or (
+                    room > 0 and not (kind == "finding" and self._was_sent(channel, topic, now_ms, window_ms))
+                ):
+                    return self._notification(number)
                 self._database.execute("UPDATE letters SET state = 'folded', folded_ms = ? WHERE number = ?", (now_ms, number))
         return None
 
@@ -244,7 +246,7 @@ class Outbox:
     def _touch(self, channel: str) -> None:
         self._database.execute("INSERT OR IGNORE INTO channels (name, failures, permanent) VALUES (?, 0, 0)", (channel,))
 
-    def _told(self, channel: str, topic: Sequence[str], now_ms: int, window_ms: int) -> bool:
+    def _was_sent(self, channel: str, topic: Sequence[str], now_ms: int, window_ms: int) -> bool:
         """Whether its like was told within the window, or is held back for the next digest."""
         alike = "SELECT 1 FROM letters WHERE channel = ? AND detection = ? AND user = ? AND prefix = ?"
         row = self._database.execute(
@@ -254,7 +256,7 @@ class Outbox:
         ).fetchone()
         return row is not None
 
-    def _told_since(self, channel: str, since_ms: int, now_ms: int) -> int:
+    def _sent_since(self, channel: str, since_ms: int, now_ms: int) -> int:
         row = self._database.execute(
             "SELECT count(*) FROM letters WHERE channel = ? AND state = 'sent' AND kind != 'digest' AND done_ms > ? AND done_ms <= ?",
             (channel, since_ms, now_ms),
@@ -267,7 +269,7 @@ class Outbox:
         ).fetchone()
         return None if row[0] is None else int(row[0])
 
-    def _due_digest(self, channel: str, before_ms: int, now_ms: int, write: Callable[[Digest], Message]) -> Letter | None:
+    def _due_digest(self, channel: str, before_ms: int, now_ms: int, write: Callable[[Digest], Message]) -> Notification | None:
         oldest = self._oldest_folded(channel)
         if oldest is None or before_ms < oldest <= now_ms:
             return None
@@ -285,21 +287,21 @@ class Outbox:
             Group(kind=kind, detection=detection, user=user or None, prefix=prefix or None, level=levels[level], count=count)
             for kind, detection, user, prefix, level, count in rows
         ]
-        subject = Subject(kind="digest", id=f"digest-{number}", host=host, time_ms=now_ms, level=groups[0].level)
+        subject = NotificationSubject(kind="digest", id=f"digest-{number}", host=host, time_ms=now_ms, level=groups[0].level)
         message = write(Digest(id=subject.id, host=host, since_ms=first, until_ms=last, groups=groups))
         self.put(channel, subject, message, now_ms)
         made = self._database.execute(
             "SELECT number FROM letters WHERE channel = ? AND kind = 'digest' AND subject = ?", (channel, subject.id)
         ).fetchone()[0]
         self._database.execute(f"UPDATE letters SET digest = ? WHERE {where}", (made, channel))
-        return self._letter(made)
+        return self._notification(made)
 
-    def _letter(self, number: int) -> Letter:
+    def _notification(self, number: int) -> Notification:
         kind, subject, title, body, level = self._database.execute(
             "SELECT kind, subject, title, body, level FROM letters WHERE number = ?", (number,)
         ).fetchone()
         message = Message(id=subject, title=title, body=body, level=list(Level)[level])
-        return Letter(number=number, kind=kind, subject=subject, message=message)
+        return Notification(number=number, kind=kind, subject=subject, message=message)
 
 
 def read_states(path: Path) -> list[ChannelState]:

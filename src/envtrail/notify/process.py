@@ -62,7 +62,7 @@ class _Loop:
         self._path = path
         self._stop = stop
         self._on_fault = on_fault
-        self._told: str | None = None
+        self._was_sent: str | None = None
         self._wake = threading.Event()
         self._stamp = _stamp(path)
         self._notifier = self._make()
@@ -74,10 +74,10 @@ class _Loop:
             now_ms = _now_ms()
             try:
                 next_ms = self._notifier.step(now_ms)
-                self._told = None
+                self._was_sent = None
             except (sqlite3.Error, EnvtrailError) as fault:
                 # A full disk, a state of another version: it is tried again, and nothing is sent that could not be marked.
-                self._tell(str(fault))
+                self._report(str(fault))
                 self._stop.wait(_AFTER_FAULT_S)
                 continue
             if time.monotonic() - looked > _LOOK_AT_FILE_S:
@@ -100,7 +100,7 @@ class _Loop:
         try:
             open_channels(self._path)
         except EnvtrailError as fault:
-            self._tell(f"{fault.message}; the channels as they were are kept")
+            self._report(f"{fault.message}; the channels as they were are kept")
             return
         self.close()
         self._notifier = self._make()
@@ -114,12 +114,12 @@ class _Loop:
             try:
                 self._notifier.step(_now_ms())
             except (sqlite3.Error, EnvtrailError) as fault:
-                self._tell(str(fault))
+                self._report(str(fault))
                 return
 
-    def _tell(self, fault: str) -> None:
-        if fault != self._told:
-            self._told = fault
+    def _report(self, fault: str) -> None:
+        if fault != self._was_sent:
+            self._was_sent = fault
             self._on_fault(fault)
 
 

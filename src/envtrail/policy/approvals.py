@@ -26,15 +26,15 @@ from envtrail.model.approval import (
 )
 from envtrail.model.decision import (
     Approve,
-    Ask,
     BreakGlass,
     Decided,
     Decision,
     Deny,
-    Looked,
     Mute,
     Person,
+    RecordAccess,
     Revoke,
+    SubmitRequest,
     Triage,
     Unmute,
 )
@@ -52,7 +52,7 @@ from envtrail.model.operation import EnvironmentRef
 from envtrail.policy.grants import approval_rule
 from envtrail.policy.language import ApprovalRule, Policy, parse_span
 from envtrail.policy.signatures import ServiceKey, verify
-from envtrail.policy.triage import need_reason, note_looks, triage
+from envtrail.policy.triage import need_reason, record_access, triage
 from envtrail.state.state import State
 
 _ANSWER = tuple[list[Observation], Decided]
@@ -96,13 +96,13 @@ class Deciding:
             InputError: what it is about is not there, or does not stand so.
             UsageError: words that mean nothing.
         """
-        if not by.may_decide and not isinstance(decision, Looked):
+        if not by.may_decide and not isinstance(decision, RecordAccess):
             raise CannotRunError(
                 f"{by.name} reads, and decides nothing", hint="roles: `web.admins`, `web.security`, `web.auditors`"
             )
         match decision:
-            case Ask():
-                return self._ask(decision, by, now_ms)
+            case SubmitRequest():
+                return self._submit(decision, by, now_ms)
             case Approve() if decision.operation is not None:
                 return self._approve_late(decision, by, now_ms)
             case Approve():
@@ -115,8 +115,8 @@ class Deciding:
                 return self._break_glass(decision, by, now_ms)
             case Triage() | Mute() | Unmute():
                 return triage(decision, by, now_ms, self._state)
-            case Looked():
-                return note_looks(decision, by, now_ms)
+            case RecordAccess():
+                return record_access(decision, by, now_ms)
             case _:
                 assert_never(decision)
 
@@ -127,31 +127,31 @@ class Deciding:
         """
         return _holds(self._rule(prefix).approvers.holds, by)
 
-    def _ask(self, ask: Ask, by: Person, now_ms: int) -> _ANSWER:
-        need_reason(ask.why)
-        if ask.action not in ACTIONS:
-            raise UsageError(f"`{ask.action}` is no action", hint=", ".join(ACTIONS))
-        for spec in ask.packages:
+    def _submit(self, submitted: SubmitRequest, by: Person, now_ms: int) -> _ANSWER:
+        need_reason(submitted.why)
+        if submitted.action not in ACTIONS:
+            raise UsageError(f"`{submitted.action}` is no action", hint=", ".join(ACTIONS))
+        for spec in submitted.packages:
             parse_spec(spec)
         user, uid = by.name, by.login_uid if by.login_uid is not None else by.uid
-        if ask.user is not None and ask.user != by.name:
+        if submitted.user is not None and submitted.user != by.name:
             if not by.is_admin:
                 raise CannotRunError("only root may ask for somebody else", hint="they run `envtrail request` themselves")
-            named = self._uid_of(ask.user)
+            named = self._uid_of(submitted.user)
             if named is None:
-                raise InputError(f"nobody is called `{ask.user}` here", hint="`getent passwd` lists who is")
-            user, uid = ask.user, named
-        rule = self._rule(ask.prefix)
+                raise InputError(f"nobody is called `{submitted.user}` here", hint="`getent passwd` lists who is")
+            user, uid = submitted.user, named
+        rule = self._rule(submitted.prefix)
         terms = Terms(
-            prefix=ask.prefix,
+            prefix=submitted.prefix,
             user=user,
             uid=uid,
-            action=ask.action,
-            packages=ask.packages,
-            dependencies=ask.dependencies,
-            until_ms=min(ask.until_ms, now_ms + parse_span(rule.longest)),
-            uses=ask.uses,
-            why=ask.why,
+            action=submitted.action,
+            packages=submitted.packages,
+            dependencies=submitted.dependencies,
+            until_ms=min(submitted.until_ms, now_ms + parse_span(rule.longest)),
+            uses=submitted.uses,
+            why=submitted.why,
         )
         if terms.until_ms <= now_ms:
             raise UsageError("it would have expired already", hint="`--until 7d`")

@@ -16,7 +16,7 @@ from envtrail.model.operation import (
     Outcome,
     PackageState,
 )
-from envtrail.policy.judge import Decision, Facts, PackageFacts, judge
+from envtrail.policy.judge import Decision, PackageFacts, PolicyFacts, judge
 from envtrail.policy.language import Case, Policy, Test, parse_span
 
 
@@ -40,12 +40,12 @@ def run_tests(policy: Policy) -> list[Outcomes]:
     ]
 
 
-def facts_of(case: Case) -> Facts:
+def facts_of(case: Case) -> PolicyFacts:
     """What a case says beside its operation."""
     known = PackageFacts(licence=case.licence, malicious=case.malicious, age_ms=parse_span(case.age) if case.age else None)
     changes = operation_of(case).changes or []
     packages = {(change.ecosystem, change.name): known for change in changes}
-    return Facts(groups=frozenset(case.groups), owner=case.owner, packages=packages)
+    return PolicyFacts(groups=frozenset(case.groups), owner=case.owner, packages=packages)
 
 
 def operation_of(case: Case) -> Operation:

@@ -10,7 +10,7 @@ from envtrail.host_directory import groups_of, name_of_uid
 from envtrail.model.environment import Package, Snapshot
 from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Change, Operation
-from envtrail.policy.judge import Facts, PackageFacts
+from envtrail.policy.judge import PackageFacts, PolicyFacts
 
 AgeOf = Callable[[str, str], "int | None"]
 """(normalised name, version) → when the version came to its index, in ms; null where that is not known."""
@@ -39,10 +39,10 @@ class FactFinder:
         self._advisories = advisories
         self._born_ms_of = born_ms_of
 
-    def facts_of(self, operation: Operation, started_ms: int) -> Facts:
+    def facts_of(self, operation: Operation, started_ms: int) -> PolicyFacts:
         """All of it, about one operation."""
         held = self._held(operation)
-        return Facts(
+        return PolicyFacts(
             groups=groups_of(operation.actor.name) if operation.actor.name else frozenset(),
             owner=name_of_uid(self._owner_uid_of(operation.environment.prefix)),
             packages={

@@ -18,14 +18,14 @@ from envtrail.model.text import is_safe, safe
 from envtrail.model.times import to_ms
 from envtrail.model.yaml_documents import BAD, Place, faults_of, read_bytes, read_documents
 from envtrail.policy.judge import check_pattern
-from envtrail.policy.language import VERSION, ApprovalRule, FileGrant, FileSuppression, Policy, Rule, Test, parse_span
+from envtrail.policy.language import VERSION, ApprovalRule, FileGrant, FileSuppression, Policy, PolicyRule, Test, parse_span
 
 _HINT = "`envtrail policy schema` prints what a policy may hold"
 _KINDS = {"conda", "venv", "system", "user", "target", "unknown"}
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(9998, 12, 31)
 _CLASSES = {"human", "service", "agent"}
 _KEYS = ("version", "rules", "tests", "tags", "approvals", "grants", "suppressions")
-_Item = TypeVar("_Item", Rule, Test, ApprovalRule, FileGrant, FileSuppression)
+_Item = TypeVar("_Item", PolicyRule, Test, ApprovalRule, FileGrant, FileSuppression)
 
 
 class PolicyFault(Struct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class PolicyFault(Struct, frozen=True, kw_only=True):
         return f"{self.path}:{self.line}:{self.column}: {self.message}"
 
 
-class Loaded(Struct, frozen=True, kw_only=True):
+class LoadedPolicy(Struct, frozen=True, kw_only=True):
     """The policy of what is sound, and every fault."""
 
     policy: Policy
@@ -52,7 +52,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
     """Name of a grant → its file."""
 
 
-def load_policy(paths: Sequence[Path]) -> Loaded:
+def load_policy(paths: Sequence[Path]) -> LoadedPolicy:
     """Read files, and the `*.yaml` of folders, in order of their names.
 
     Raises:
@@ -70,9 +70,9 @@ def load_policy(paths: Sequence[Path]) -> Loaded:
     return msgspec.structs.replace(loaded, faults=unread + loaded.faults)
 
 
-def parse_policy(texts: Mapping[str, bytes | str]) -> Loaded:
+def parse_policy(texts: Mapping[str, bytes | str]) -> LoadedPolicy:
     """The policy of files that were read: path → content."""
-    found = Loaded(policy=Policy(rules=[], tests=[]), faults=[], files={})
+    found = LoadedPolicy(policy=Policy(rules=[], tests=[]), faults=[], files={})
     policy = found.policy
     names: dict[tuple[str, str], str] = {}
     files: list[_File] = []
@@ -86,7 +86,7 @@ def parse_policy(texts: Mapping[str, bytes | str]) -> Loaded:
                 one.fault(f".{key}[{at}].name", f"`{name}` is in {known.rpartition('[')[0]} already")
             return known == f"{path}[{at}]"
 
-        policy.rules.extend(rule for at, rule in one.items("rules", Rule, _check_rule) if is_new("rules", at, rule.name))
+        policy.rules.extend(rule for at, rule in one.items("rules", PolicyRule, _check_rule) if is_new("rules", at, rule.name))
         policy.tests.extend(test for _, test in one.items("tests", Test, _check_test))
         policy.approvals.extend(item for _, item in one.items("approvals", ApprovalRule, _check_approval))
         for at, grant in one.items("grants", FileGrant, _check_grant):
@@ -119,11 +119,11 @@ class _File:
         self.text = read.text
         self._places = read.documents[0].places if read.documents else {"": (1, 1)}
         for fault in read.faults:
-            self._tell(fault.place, fault.message, fault.hint)
+            self._report(fault.place, fault.message, fault.hint)
         if not is_safe(path):
-            self._tell((1, 1), "the name of this file is no text", "rename it")
+            self._report((1, 1), "the name of this file is no text", "rename it")
         for more in read.documents[1:]:
-            self._tell(more.places[""], "a policy is one document", "without `---`, or two files")
+            self._report(more.places[""], "a policy is one document", "without `---`, or two files")
         values = read.documents[0].values if read.documents else BAD if read.faults else {}
         if values is BAD:
             return
@@ -142,9 +142,9 @@ class _File:
         """Note a fault at the nearest place that is known."""
         while path not in self._places:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
-        self._tell(self._places[path], message)
+        self._report(self._places[path], message)
 
-    def _tell(self, place: Place, message: str, hint: str = "") -> None:
+    def _report(self, place: Place, message: str, hint: str = "") -> None:
         line, column = place
         self.faults.append(PolicyFault(path=self._path, line=line, column=column, message=message, hint=hint or _HINT))
 
@@ -191,7 +191,7 @@ class _File:
                 self.fault(path, f"no environment bears the tag `{tag}`: `tags` does not name it")
 
 
-def _check_rule(rule: Rule) -> Iterator[tuple[str, str]]:
+def _check_rule(rule: PolicyRule) -> Iterator[tuple[str, str]]:
     yield from _unknown(".what.actions", rule.what.actions, {kind.value for kind in OperationKind})
     yield from _unknown(".where.kinds", rule.where.kinds, _KINDS)
     yield from _unknown(".who.classes", rule.who.classes, _CLASSES)

@@ -42,7 +42,7 @@ _OPTIONS = {
 }
 
 
-class Source(Struct, frozen=True, kw_only=True):
+class PolicySource(Struct, frozen=True, kw_only=True):
     """Where the policy comes from."""
 
     url: str
@@ -64,7 +64,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     subject: str = ""
 
 
-def source_of(config: Config) -> Source:
+def source_of(config: Config) -> PolicySource:
     """What the settings say.
 
     Raises:
@@ -84,7 +84,7 @@ def source_of(config: Config) -> Source:
         )
     if not re.fullmatch(r"[\w][\w./-]*", ref) or ".." in ref:
         raise ConfigError(f"policy.git_ref: `{ref}` is no branch", hint="main")
-    return Source(
+    return PolicySource(
         url=url,
         ref=ref if ref.startswith("refs/") else f"refs/heads/{ref}",
         folder=config.text("policy.git_folder").strip("/"),
@@ -104,7 +104,7 @@ class Repository:
         self._folder = folder
         self._lock = lock
 
-    def fetch(self, source: Source) -> Commit:
+    def fetch(self, source: PolicySource) -> Commit:
         """The branch as it is there now.
 
         Raises:
@@ -121,7 +121,7 @@ class Repository:
                 f"{source.url} {source.ref.removeprefix('refs/heads/')}: {told}", hint="the policy that is in force stays"
             )
         words = ("log", "-1", "--format=%H%x00%an%x00%at%x00%s", _TIP)
-        return _commit_of(self._ask(*words))
+        return _commit_of(self._run_git(*words))
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether one commit is in the other's history; false for one that is not known."""
@@ -171,13 +171,13 @@ class Repository:
 
     def last_change(self, commit: str, path: str) -> Commit:
         """The commit that a file is of."""
-        return _commit_of(self._ask("log", "-1", "--format=%H%x00%an%x00%at%x00%s", commit, "--", path))
+        return _commit_of(self._run_git("log", "-1", "--format=%H%x00%an%x00%at%x00%s", commit, "--", path))
 
-    def _fetch(self, source: Source) -> str | None:
+    def _fetch(self, source: PolicySource) -> str | None:
         """Null, or why it failed."""
         if not self._folder.exists():
             self._folder.parent.mkdir(parents=True, exist_ok=True)
-            self._ask("init", "--quiet", "--bare", "--template=", str(self._folder), within=False)
+            self._run_git("init", "--quiet", "--bare", "--template=", str(self._folder), within=False)
         for left in self._folder.rglob("*.lock"):
             left.unlink()
         words = ("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--force")
@@ -188,7 +188,7 @@ class Repository:
         told = done.stderr.decode(errors="replace").strip().splitlines()
         return None if done.returncode == 0 else (told[0] if told else f"git ended with {done.returncode}")
 
-    def _ask(self, *words: str, within: bool = True) -> str:
+    def _run_git(self, *words: str, within: bool = True) -> str:
         done = self._run(*words, within=within)
         if done.returncode != 0:
             raise EnvtrailError(

@@ -13,7 +13,7 @@ from envtrail.model.naming import environment_names, fits_environment, fits_pack
 from envtrail.model.operation import Actor, Change, EnvironmentRef, Operation, PackageState
 from envtrail.model.patterns import fits_any
 from envtrail.model.times import to_ms
-from envtrail.policy.language import Policy, Rule, Verdict, What, Where, Who, parse_span
+from envtrail.policy.language import Policy, PolicyRule, Verdict, What, Where, Who, parse_span
 
 _MUST_JUDGE = frozenset({"create", "delete", "tamper"})
 """Actions that are something even where no package came or went."""
@@ -29,7 +29,7 @@ class PackageFacts(Struct, frozen=True, kw_only=True):
     """Between its coming to the index and its being installed; null where the index does not tell."""
 
 
-class Facts(Struct, frozen=True, kw_only=True):
+class PolicyFacts(Struct, frozen=True, kw_only=True):
     """What the operation's document does not hold."""
 
     groups: frozenset[str] = frozenset()
@@ -40,7 +40,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     """By ecosystem and name, as in the change."""
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class RuleOutcome(Struct, frozen=True, kw_only=True):
     """What a rule said of a change."""
 
     rule: str
@@ -59,16 +59,16 @@ class Decision(Struct, frozen=True, kw_only=True):
     reason: str
     package: str | None
     """The change that decided; null for the operation as such."""
-    steps: list[Step]
+    steps: list[RuleOutcome]
     held: list[str | None] = []
     """The changes (null: the operation as such) that are not to be without somebody's approval."""
     denied: bool = False
     """Some of them are not to be at all."""
 
 
-def judge(policy: Policy, operation: Operation, facts: Facts) -> Decision:
+def judge(policy: Policy, operation: Operation, facts: PolicyFacts) -> Decision:
     """The strictest verdict over all changes; of two alike, the first."""
-    steps: list[Step] = []
+    steps: list[RuleOutcome] = []
     decisions = [_judge_one(policy, operation, change, facts, steps) for change in _subjects(operation)]
     if not decisions:
         return Decision(verdict=Verdict.ALLOW, rule=None, reason="nothing was changed", package=None, steps=[])
@@ -92,18 +92,20 @@ def _subjects(operation: Operation) -> list[Change | None]:
 
 
 def _judge_one(
-    policy: Policy, operation: Operation, change: Change | None, facts: Facts, steps: list[Step]
-) -> tuple[Verdict, Rule | None, str | None]:
+    policy: Policy, operation: Operation, change: Change | None, facts: PolicyFacts, steps: list[RuleOutcome]
+) -> tuple[Verdict, PolicyRule | None, str | None]:
     package = change.name if change else None
     for rule in policy.rules:
         why = _why_not(rule, policy.tags, operation, change, facts)
-        steps.append(Step(rule=rule.name, package=package, matched=why is None, why=why or "every condition holds"))
+        steps.append(RuleOutcome(rule=rule.name, package=package, matched=why is None, why=why or "every condition holds"))
         if why is None:
             return rule.verdict, rule, package
     return Verdict.ALLOW, None, package
 
 
-def _why_not(rule: Rule, tags: Mapping[str, list[str]], operation: Operation, change: Change | None, facts: Facts) -> str | None:
+def _why_not(
+    rule: PolicyRule, tags: Mapping[str, list[str]], operation: Operation, change: Change | None, facts: PolicyFacts
+) -> str | None:
     """The first condition that does not hold; null when all do."""
     started_ms = to_ms(operation.started)
     checks: tuple[Callable[[], str | None], ...] = (
@@ -116,7 +118,7 @@ def _why_not(rule: Rule, tags: Mapping[str, list[str]], operation: Operation, ch
     return next((why for check in checks if (why := check()) is not None), None)
 
 
-def _not_who(who: Who, operation: Operation, facts: Facts) -> str | None:
+def _not_who(who: Who, operation: Operation, facts: PolicyFacts) -> str | None:
     actor = operation.actor
     container = [actor.container.image or "", actor.container.id] if actor.container else []
     return (
@@ -140,7 +142,7 @@ def not_where(where: Where, environment: EnvironmentRef, owner: str | None, tags
     )
 
 
-def _not_what(what: What, operation: Operation, change: Change | None, facts: Facts, *, is_strict: bool) -> str | None:
+def _not_what(what: What, operation: Operation, change: Change | None, facts: PolicyFacts, *, is_strict: bool) -> str | None:
     told = _none_of("action", what.actions, [operation.kind.value]) or _none_of(
         "tool", what.tools, [operation.tool, *operation.via]
     )

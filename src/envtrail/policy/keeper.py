@@ -17,7 +17,7 @@ from envtrail.model.approval import Approval, Grant, GrantKind, Terms, make_gran
 from envtrail.model.finding import Finding, Level, Suppression, make_finding_id
 from envtrail.model.naming import clean_path
 from envtrail.model.observation import FindingMade, GrantGiven, GrantRevoked, Observation, PolicyLoaded, SuppressionSet
-from envtrail.policy.files import Loaded, load_policy, parse_policy
+from envtrail.policy.files import LoadedPolicy, load_policy, parse_policy
 from envtrail.policy.git import moment_of
 from envtrail.policy.language import FileGrant, FileSuppression, Policy
 from envtrail.policy.sync import read_placed
@@ -102,7 +102,7 @@ class PolicyKeeper:
         )
         return FindingMade(time_ms=now_ms, finding=finding)
 
-    def _grants(self, loaded: Loaded, now_ms: int) -> Iterator[Observation]:
+    def _grants(self, loaded: LoadedPolicy, now_ms: int) -> Iterator[Observation]:
         """Grants that came with the files, and those that went with them."""
         standing = {
             grant.id: grant

@@ -80,7 +80,7 @@ class What(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`7d`: the version came to its index less than that before it was installed (`policy.index`, PEP 700)."""
 
 
-class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PolicyRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule; what is left out is no condition."""
 
     name: Annotated[str, Meta(min_length=1)]
@@ -95,7 +95,7 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """It holds at all other times: `outside` office hours."""
 
 
-class People(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ApproverRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may do something; one that fits is enough. Nobody where all are empty."""
 
     users: list[str] = []
@@ -111,7 +111,7 @@ class ApprovalRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """How changes of some environments are approved; the first one that matches the environment holds."""
 
     where: Where = Where()
-    approvers: People = People(users=["root"], groups=["envtrail"])
+    approvers: ApproverRule = ApproverRule(users=["root"], groups=["envtrail"])
     people: Annotated[int, Meta(ge=1, le=9)] = 1
     """How many must say yes; 2 is the two-person rule."""
     own: bool = False
@@ -120,7 +120,7 @@ class ApprovalRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Each yes needs a signature with a key of `policy.allowed_signers`."""
     longest: str = "30d"
     """No grant stands longer."""
-    break_glass: People = People(users=["root"], groups=["envtrail"])
+    break_glass: ApproverRule = ApproverRule(users=["root"], groups=["envtrail"])
     """Who may take a grant in an emergency."""
     break_glass_for: str = "1h"
     """How long such a grant stands."""
@@ -193,7 +193,7 @@ class Test(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Policy(Struct, frozen=True, kw_only=True):
     """All files together, in order of their names."""
 
-    rules: list[Rule]
+    rules: list[PolicyRule]
     tests: list[Test]
     tags: dict[str, list[str]] = {}
     """Name → prefixes; a name without a slash fits the last part of one."""

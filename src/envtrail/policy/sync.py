@@ -27,7 +27,7 @@ from msgspec import Struct
 from envtrail.config import Config
 from envtrail.errors import CannotRunError, EnvtrailError, InputError
 from envtrail.policy.files import PolicyFault, parse_policy
-from envtrail.policy.git import Commit, Repository, Source, source_of
+from envtrail.policy.git import Commit, PolicySource, Repository, source_of
 from envtrail.trail.layout import sync_folder
 
 _RECORD = ".from-git.json"
@@ -112,7 +112,7 @@ def sync_policy(config: Config, *, force: bool = False, dry_run: bool = False) -
         raise CannotRunError(f"`{fault.filename}` cannot be written by this user", hint="sudo envtrail policy sync") from None
 
 
-def _sync(repository: Repository, source: Source, path: Path, *, force: bool, dry_run: bool) -> Synced:
+def _sync(repository: Repository, source: PolicySource, path: Path, *, force: bool, dry_run: bool) -> Synced:
     commit = repository.fetch(source)
     before = read_placed(path)
     if (

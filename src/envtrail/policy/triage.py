@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from envtrail.errors import CannotRunError, InputError, UsageError
-from envtrail.model.decision import Decided, Looked, Mute, Person, Triage, Unmute
+from envtrail.model.access_log import access_entry_of
+from envtrail.model.decision import Decided, Mute, Person, RecordAccess, Triage, Unmute
 from envtrail.model.finding import Suppression
 from envtrail.model.identity import Identity, Role
 from envtrail.model.ids import make_ulid
-from envtrail.model.look import look_of
-from envtrail.model.observation import FindingTriaged, LooksMade, Observation, SuppressionSet
+from envtrail.model.observation import AccessRecorded, FindingTriaged, Observation, SuppressionSet
 from envtrail.state.state import State
 
 _DAY_MS = 86_400_000
@@ -64,23 +64,25 @@ def triage(decision: Triage | Mute | Unmute, by: Person, now_ms: int, state: Sta
             return [SuppressionSet(time_ms=now_ms, suppression=ended)], Decided(what="unmute", id=ended.id, said=said)
 
 
-def note_looks(looked: Looked, by: Person, now_ms: int) -> tuple[list[Observation], Decided]:
+def record_access(reported: RecordAccess, by: Person, now_ms: int) -> tuple[list[Observation], Decided]:
     """The page says who looked, and when; anybody else reports of themselves, and of the last day.
 
     Raises:
         UsageError: there is nothing, or it was at another time.
     """
-    if not looked.looks:
+    if not reported.looks:
         raise UsageError("no access was reported", hint="at least one entry")
-    seen = [msgspec.structs.replace(one, time_ms=min(one.time_ms, now_ms)) for one in looked.looks]
+    seen = [msgspec.structs.replace(one, time_ms=min(one.time_ms, now_ms)) for one in reported.looks]
     if not by.is_page:
         if any(one.time_ms < now_ms - _DAY_MS for one in seen):
             raise UsageError("an access of more than a day ago was reported", hint="only the web UI reports such entries")
         role = Role.ADMIN if by.is_admin else Role.MEMBER
         themselves = Identity(name=by.name, role=role, uid=by.uid, method="link")
         seen = [msgspec.structs.replace(one, by=themselves) for one in seen]
-    looks = [look_of(one, at_ms=now_ms) for one in seen]
-    return [LooksMade(time_ms=now_ms, looks=looks)], Decided(what="looks", id=looks[-1].id, said=f"{len(looks)} looks are noted")
+    entries = [access_entry_of(one, at_ms=now_ms) for one in seen]
+    return [AccessRecorded(time_ms=now_ms, looks=entries)], Decided(
+        what="looks", id=entries[-1].id, said=f"{len(entries)} accesses are recorded"
+    )
 
 
 def need_reason(why: str) -> None:

@@ -51,7 +51,7 @@ class EnvironmentChanges(Struct, frozen=True, kw_only=True):
     people: list[str]
 
 
-class Part(Struct, frozen=True, kw_only=True):
+class Truncation(Struct, frozen=True, kw_only=True):
     """How many there are of something, and how many of them are left out here."""
 
     total: int
@@ -85,7 +85,7 @@ class Report(Struct, frozen=True, kw_only=True):
     requests: list[Request]
     grants: list[Grant]
     gaps: list[Gap]
-    parts: dict[str, Part]
+    parts: dict[str, Truncation]
 
 
 def gather(
@@ -94,7 +94,7 @@ def gather(
     since_ms: int,
     until_ms: int,
     made_ms: int,
-    office: When,
+    office_hours: When,
     verified: Verified,
     environment: str | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -106,7 +106,7 @@ def gather(
         since_ms: From this moment.
         until_ms: To this one.
         made_ms: Now.
-        office: Hours of work.
+        office_hours: Hours of work.
         verified: What was found of the trail itself.
         environment: About this one alone.
         on_progress: Told (operations read, 0).
@@ -128,8 +128,8 @@ def gather(
     gaps = list(store.gaps(query))
     activity, programs = list(store.activity(query)), list(store.programs(query))
     lists: dict[str, list[object]] = {"findings": [*findings], "requests": [*requests], "grants": [*grants], "gaps": [*gaps]}
-    parts = {name: Part(total=len(items), left_out=max(0, len(items) - MOST_ROWS)) for name, items in lists.items()}
-    parts["operations"] = Part(total=tally.operations, left_out=tally.operations - len(operations))
+    parts = {name: Truncation(total=len(items), left_out=max(0, len(items) - MOST_ROWS)) for name, items in lists.items()}
+    parts["operations"] = Truncation(total=tally.operations, left_out=tally.operations - len(operations))
     return Report(
         since_ms=since_ms,
         until_ms=until_ms,
@@ -154,7 +154,7 @@ def gather(
         people=most_active(activity, programs),
         methods=_counted(tally.methods.elements()),
         scripts=top_scripts(programs)[:100],
-        off_hours=off_hours(activity, office),
+        off_hours=off_hours(activity, office_hours),
         operations=operations,
         findings=findings[:MOST_ROWS],
         requests=requests[:MOST_ROWS],

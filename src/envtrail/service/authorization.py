@@ -14,6 +14,7 @@ from typing import Any, TypeVar, Union
 import msgspec
 
 from envtrail.errors import UsageError
+from envtrail.model.access_log import AccessEntry
 from envtrail.model.approval import Terms
 from envtrail.model.bounds import AnyTimeMs, Line, Word
 from envtrail.model.credentials import Credentials
@@ -21,19 +22,18 @@ from envtrail.model.decision import Decision
 from envtrail.model.environment import Snapshot
 from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.identity import Identity, Right
-from envtrail.model.look import Look
 from envtrail.model.naming import is_environment, is_person
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.model.times import to_ms
 from envtrail.service.file_access import can_read
-from envtrail.service.protocol import AskedStore, OnAsk
+from envtrail.service.protocol import OnQuery, QueryingStore
 from envtrail.state.store import EventRow, Query, Store, Viewer
 
 _T = TypeVar("_T")
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What may be asked."""
 
     method: Word
@@ -50,7 +50,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Of whom the page asks; taken from its own account and from root only."""
 
 
-def answer(store: Store, request: Request, viewer: Viewer, may_decide: Callable[[str], bool] = lambda _: False) -> Iterator[Any]:
+def answer(
+    store: Store, request: ServiceRequest, viewer: Viewer, may_decide: Callable[[str], bool] = lambda _: False
+) -> Iterator[Any]:
     """The items that this viewer may see."""
 
     def is_theirs(terms: Terms) -> bool:
@@ -122,7 +124,7 @@ def answer(store: Store, request: Request, viewer: Viewer, may_decide: Callable[
         ),
         "requests": lambda: (item for item in store.requests(request.query) if is_theirs(item.terms)),
         "grants": lambda: (item for item in store.grants(request.query) if is_theirs(item.terms)),
-        "looks": lambda: (item for item in store.looks(request.query) if _may_see_look(item, viewer, store)),
+        "looks": lambda: (item for item in store.access_log(request.query) if _may_see_entry(item, viewer, store)),
         "suppressions": store.suppressions,
         "agent": lambda: (item for item in [store.agent()] if item is not None),
         "status": lambda: iter([store.status()]),
@@ -133,17 +135,17 @@ def answer(store: Store, request: Request, viewer: Viewer, may_decide: Callable[
     return method()
 
 
-class ViewedStore(AskedStore):
+class ViewedStore(QueryingStore):
     """A store as somebody may see it.
 
     Args:
         store: All of it.
         viewer: Who.
-        on_ask: Told of each question.
+        on_query: Told of each question.
     """
 
-    def __init__(self, store: Store, viewer: Viewer, on_ask: OnAsk = lambda *_: None) -> None:
-        super().__init__(on_ask)
+    def __init__(self, store: Store, viewer: Viewer, on_query: OnQuery = lambda *_: None) -> None:
+        super().__init__(on_query)
         self._store = store
         self._viewer = viewer
 
@@ -155,7 +157,7 @@ class ViewedStore(AskedStore):
         return self._store.machines()
 
     def _answer(self, kind: type[_T], method: str, **words: Any) -> Iterator[_T]:  # noqa: ARG002 - they are of that kind already
-        return answer(self._store, Request(method=method, **words), self._viewer)
+        return answer(self._store, ServiceRequest(method=method, **words), self._viewer)
 
 
 def viewer_for(identity: Identity, *, is_separated: bool) -> Viewer:
@@ -165,16 +167,16 @@ def viewer_for(identity: Identity, *, is_separated: bool) -> Viewer:
     return Viewer(uid=uid, sees_everything=Right.SEE_ALL in rights, identity=identity, rights=rights)
 
 
-def _may_see_look(look: Look, viewer: Viewer, store: Store) -> bool:
+def _may_see_entry(entry: AccessEntry, viewer: Viewer, store: Store) -> bool:
     """Who may see them all does; everybody sees who looked at what is theirs."""
-    if Right.SEE_LOOKS in viewer.rights and viewer.sees_everything:
+    if Right.SEE_ACCESS_LOG in viewer.rights and viewer.sees_everything:
         return True
-    if look.user is not None:
+    if entry.user is not None:
         name = viewer.identity.name if viewer.identity is not None and viewer.identity.uid is not None else None
-        return is_person(look.user, name, viewer.uid) or look.user == store.names().get(viewer.uid)
+        return is_person(entry.user, name, viewer.uid) or entry.user == store.names().get(viewer.uid)
     seen = (
-        (store.operation(look.item) or store.run(look.item))
-        if look.item is not None and look.what in {"operations", "runs"}
+        (store.operation(entry.item) or store.run(entry.item))
+        if entry.item is not None and entry.what in {"operations", "runs"}
         else None
     )
     return seen is None or _is_own(seen, msgspec.structs.replace(viewer, sees_everything=False))

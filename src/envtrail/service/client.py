@@ -13,23 +13,23 @@ from envtrail.errors import CannotRunError, InputError, StoreError, UnknownNameE
 from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.decision import Decided, Decision
 from envtrail.model.identity import Identity
-from envtrail.service.protocol import AskedStore, OnAsk
+from envtrail.service.protocol import OnQuery, QueryingStore
 
 _T = TypeVar("_T")
 _KINDS = {kind.id: kind for kind in (UsageError, InputError, UnknownNameError, CannotRunError)}
 
 
-class RemoteStore(AskedStore):
+class RemoteStore(QueryingStore):
     """Asks the service; every call is one connection.
 
     Args:
         path: Of the service's socket.
         on_behalf: Of whom it is asked; the service takes that from the page only.
-        on_ask: Told of each question.
+        on_query: Told of each question.
     """
 
-    def __init__(self, path: str, *, on_behalf: Identity | None = None, on_ask: OnAsk = lambda *_: None) -> None:
-        super().__init__(on_ask)
+    def __init__(self, path: str, *, on_behalf: Identity | None = None, on_query: OnQuery = lambda *_: None) -> None:
+        super().__init__(on_query)
         self._path = path
         self._on_behalf = on_behalf
 
@@ -39,7 +39,7 @@ class RemoteStore(AskedStore):
         Raises:
             EnvtrailError: what the agent says.
         """
-        return next(self._ask(Decided, "decide", decision=decision))
+        return next(self._query(Decided, "decide", decision=decision))
 
     def check(self, credentials: Credentials) -> Checked:
         """Have the agent ask PAM.
@@ -47,7 +47,7 @@ class RemoteStore(AskedStore):
         Raises:
             EnvtrailError: what the agent says.
         """
-        return next(self._ask(Checked, "check", credentials=credentials))
+        return next(self._query(Checked, "check", credentials=credentials))
 
     def _answer(self, kind: type[_T], method: str, **words: Any) -> Iterator[_T]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

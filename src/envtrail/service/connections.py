@@ -128,7 +128,7 @@ class Connection:
         self._waiting.clear()
 
 
-class Listener:
+class SocketListener:
     """Accepts connections, each in a thread of its own.
 
     Args:

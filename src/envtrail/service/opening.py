@@ -11,7 +11,7 @@ from envtrail.errors import CannotRunError
 from envtrail.host_directory import uid_of_name
 from envtrail.model.identity import Identity
 from envtrail.service.authorization import ViewedStore, viewer_for
-from envtrail.service.protocol import OnAsk
+from envtrail.service.protocol import OnQuery
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.store import Store
 from envtrail.trail.layout import need_trail
@@ -34,14 +34,14 @@ def is_answered(path: Path) -> bool:
         return True
 
 
-def open_store(config: Config, *, uid: int, on_behalf: Identity | None = None, on_ask: OnAsk | None = None) -> Store:
+def open_store(config: Config, *, uid: int, on_behalf: Identity | None = None, on_query: OnQuery | None = None) -> Store:
     """Open the trail for reading.
 
     Args:
         config: Where it is.
         uid: Of this process.
         on_behalf: For whom the page reads: they see what is theirs to see. Null: this process, for itself.
-        on_ask: Told of each question, where `on_behalf` is given.
+        on_query: Told of each question, where `on_behalf` is given.
 
     Raises:
         InputError: there is none.
@@ -59,7 +59,7 @@ def open_store(config: Config, *, uid: int, on_behalf: Identity | None = None, o
                     "this page may not ask for others", hint="`web.account` names the account that it must run as"
                 )
             on_behalf = None
-        return RemoteStore(service, on_behalf=on_behalf, on_ask=on_ask or _nobody)
+        return RemoteStore(service, on_behalf=on_behalf, on_query=on_query or _nobody)
     if not os.access(folder, os.R_OK | os.X_OK) and folder.exists():
         raise CannotRunError(
             f"`{folder}` can be read by its owner only", hint="without --data-dir the service is asked, where one runs"
@@ -75,8 +75,8 @@ def open_store(config: Config, *, uid: int, on_behalf: Identity | None = None, o
         from envtrail.service.client import RemoteStore
 
         store.close()
-        return RemoteStore(str(path), on_behalf=on_behalf, on_ask=on_ask or _nobody)
-    return ViewedStore(store, viewer, on_ask or _nobody)
+        return RemoteStore(str(path), on_behalf=on_behalf, on_query=on_query or _nobody)
+    return ViewedStore(store, viewer, on_query or _nobody)
 
 
 def speaks_for_others(config: Config, uid: int) -> bool:

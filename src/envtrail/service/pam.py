@@ -42,7 +42,7 @@ class PamCheck:
             return Checked(is_right=False, wait_s=wait_s)
         try:
             with self._lock:
-                uid = self._ask(given)
+                uid = self._check_account(given)
         except CannotRunError:
             self._tries.forgive(keys)
             raise
@@ -51,7 +51,7 @@ class PamCheck:
         self._tries.note_right(keys)
         return Checked(is_right=True, uid=uid)
 
-    def _ask(self, given: Credentials) -> int | None:
+    def _check_account(self, given: Credentials) -> int | None:
         try:
             import pamela
         except (ImportError, OSError) as fault:

@@ -19,8 +19,8 @@ from envtrail.host_directory import uid_of_name
 from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.decision import Decided, Decision
 from envtrail.model.identity import Identity
-from envtrail.service.authorization import Request, answer, viewer_for
-from envtrail.service.connections import Connection, GoneError, Limits, Listener, Peer
+from envtrail.service.authorization import ServiceRequest, answer, viewer_for
+from envtrail.service.connections import Connection, GoneError, Limits, Peer, SocketListener
 from envtrail.service.rates import Allowance, Turns
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.store import Viewer
@@ -112,7 +112,7 @@ class StoreServer:
             ),
         }
         """By whether it is root, the web UI's account or the service's group."""
-        self._listener = Listener(path, self._serve, self.limits, lambda uid: is_page(uid, page_account))
+        self._listener = SocketListener(path, self._serve, self.limits, lambda uid: is_page(uid, page_account))
 
     def close(self) -> None:
         """Stop answering and remove the socket."""
@@ -139,7 +139,7 @@ class StoreServer:
         connection.flush()
 
     def _answer(self, connection: Connection, line: bytes) -> None:
-        request = msgspec.json.decode(line, type=Request)
+        request = msgspec.json.decode(line, type=ServiceRequest)
         peer = connection.peer
         viewer = viewer_of(peer, self._group, self._page_account)
         share = self._shares[viewer.sees_everything]
@@ -157,9 +157,9 @@ class StoreServer:
             connection.say(self._decide(request.decision, viewer, peer.pid))
         else:
             with share.turns(request.method).turn(key):
-                self._tell(connection, request, viewer)
+                self._write_result(connection, request, viewer)
 
-    def _tell(self, connection: Connection, request: Request, viewer: Viewer) -> None:
+    def _write_result(self, connection: Connection, request: ServiceRequest, viewer: Viewer) -> None:
         store = EmbeddedStore(self._folder)
         try:
             for item in answer(store, request, viewer, lambda prefix: self._may_decide(viewer, connection.peer.pid, prefix)):

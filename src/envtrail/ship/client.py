@@ -37,7 +37,7 @@ _NOT_WHOLE = "what is missing is not known: mend the cluster (`GET /_cat/shards`
 _SHARD_WAITS_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 
-class Connection(Struct, frozen=True, kw_only=True):
+class ClusterConnection(Struct, frozen=True, kw_only=True):
     """Where the servers are and how to come in."""
 
     urls: list[str]
@@ -50,7 +50,7 @@ class Connection(Struct, frozen=True, kw_only=True):
     client_key: str | None = None
 
 
-def connection_of(config: Config) -> Connection:
+def connection_of(config: Config) -> ClusterConnection:
     """What the settings say.
 
     Raises:
@@ -75,7 +75,7 @@ def connection_of(config: Config) -> Connection:
                 f"elastic.urls: `{url}` would tell everything to whoever listens", hint="https, or a loopback address"
             )
     user = config.text("elastic.user") or None
-    return Connection(
+    return ClusterConnection(
         urls=urls,
         api_key=_secret(config, "elastic.api_key_file"),
         user=user,
@@ -97,7 +97,7 @@ class SearchClient:
         ConfigError: a certificate or a key cannot be used.
     """
 
-    def __init__(self, connection: Connection, *, answer_s: float = ANSWER_S) -> None:
+    def __init__(self, connection: ClusterConnection, *, answer_s: float = ANSWER_S) -> None:
         headers = {"Accept": "application/json"}
         if connection.api_key is not None:
             headers["Authorization"] = f"ApiKey {connection.api_key}"
@@ -112,7 +112,7 @@ class SearchClient:
             trust_env=False,
         )
 
-    def ask(self, method: str, path: str, body: Any = None, *, fine: Sequence[int] = ()) -> Any:
+    def request(self, method: str, path: str, body: Any = None, *, fine: Sequence[int] = ()) -> Any:
         """One request; of several servers the next one is asked where one is not there.
 
         Args:
@@ -159,7 +159,7 @@ class SearchClient:
         path += ("&" if "?" in path else "?") + "allow_partial_search_results=false"
         for wait_s in (*_SHARD_WAITS_S, None):
             try:
-                answer = self.ask("POST", path, body, fine=fine)
+                answer = self.request("POST", path, body, fine=fine)
                 break
             except SearchError as fault:
                 if wait_s is None or fault.status != HTTPStatus.SERVICE_UNAVAILABLE or _NO_SHARD not in str(fault):
@@ -172,7 +172,7 @@ class SearchClient:
 
     def exists(self, path: str) -> bool:
         """Whether there is something."""
-        return bool(self.ask("GET", path, fine=(404,)).get("status") != 404)
+        return bool(self.request("GET", path, fine=(404,)).get("status") != 404)
 
     def close(self) -> None:
         """Close the connections."""
@@ -271,7 +271,7 @@ def reason_of(error: Any) -> str:
     return f"{error.get('type')}: {error.get('reason')}{below}"[:_LONGEST_REASON]
 
 
-def _tls(connection: Connection) -> ssl.SSLContext | bool:
+def _tls(connection: ClusterConnection) -> ssl.SSLContext | bool:
     if connection.ca_file is None and connection.client_cert is None:
         return True
     try:

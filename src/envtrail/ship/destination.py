@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from envtrail.documents.base import Document
+from envtrail.documents.base import EcsDocument
 from envtrail.errors import EnvtrailError
-from envtrail.ship.ship_state import Book, Parcel
+from envtrail.ship.ship_state import BulkItem, ShipState
 
 _FIRST_WAIT_MS = 1_000
 
@@ -35,11 +35,11 @@ class Destination(ABC):
         return self._pause.next_ms
 
     @abstractmethod
-    def send(self, parcels: list[Parcel], now_ms: int) -> None:
+    def send(self, bulk_items: list[BulkItem], now_ms: int) -> None:
         """Take these, of the outbox or of one segment; what fails is told in `fault`, and is offered again."""
 
     @abstractmethod
-    def tell(self, document: Document, now_ms: int) -> None:
+    def send_once(self, document: EcsDocument, now_ms: int) -> None:
         """Take something that is worth nothing later."""
 
 
@@ -52,8 +52,8 @@ class Pause:
         longest_ms: However often it fails.
     """
 
-    def __init__(self, book: Book, jitter: Callable[[], float], *, longest_ms: int) -> None:
-        self._book = book
+    def __init__(self, ship_state: ShipState, jitter: Callable[[], float], *, longest_ms: int) -> None:
+        self._ship_state = ship_state
         self._jitter = jitter
         self._longest_ms = longest_ms
         self.next_ms = 0
@@ -62,9 +62,9 @@ class Pause:
 
     def succeed(self, now_ms: int) -> None:
         """Something was taken; called inside of a transaction."""
-        self._book.keep("success_ms", now_ms)
+        self._ship_state.keep("success_ms", now_ms)
         for name in ("fault", "failures", "next_ms"):
-            self._book.keep(name, None)
+            self._ship_state.keep(name, None)
         self.fault = None
         self.lasting = None
         self.next_ms = 0
@@ -81,13 +81,13 @@ class Pause:
             at_once: Another try is of use now.
             lasting: What went wrong, where waiting does not mend it.
         """
-        failures = self._book.number("failures") + 1
+        failures = self._ship_state.number("failures") + 1
         wait_ms = max(least_ms, min(self._longest_ms, _FIRST_WAIT_MS << min(failures - 1, 10)) * self._jitter())
         self.next_ms = now_ms + (0 if at_once else int(wait_ms))
         self.fault = fault
         self.lasting = lasting
-        with self._book.transaction():
-            self._book.keep("failures", failures)
-            self._book.keep("fault", fault)
-            self._book.keep("fault_ms", now_ms)
-            self._book.keep("next_ms", self.next_ms)
+        with self._ship_state.transaction():
+            self._ship_state.keep("failures", failures)
+            self._ship_state.keep("fault", fault)
+            self._ship_state.keep("fault_ms", now_ms)
+            self._ship_state.keep("next_ms", self.next_ms)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from envtrail.documents.base import Site
 from envtrail.documents.ecs_events import event_documents
-from envtrail.ship.ship_state import Parcel
+from envtrail.ship.ship_state import BulkItem
 from envtrail.trail.active_segment import read_header
 from envtrail.trail.layout import Layout
 from envtrail.trail.open_events import OpenEvents
@@ -30,7 +30,7 @@ class SegmentReader:
         self._table: pa.Table | None = None
         self._open: OpenEvents | None = None
 
-    def read(self, number: int, row: int, limit: int, *, until: int | None = None) -> list[Parcel]:
+    def read(self, number: int, row: int, limit: int, *, until: int | None = None) -> list[BulkItem]:
         """Documents of the next rows; none where there are no more yet.
 
         Args:
@@ -45,7 +45,7 @@ class SegmentReader:
             return []
         count = until - row if until is not None and (at, start) == (number, row) else limit
         return [
-            Parcel(stream="event", id=id_, body=body)
+            BulkItem(stream="event", id=id_, body=body)
             for batch in rows.slice(start, count).to_batches()
             for id_, body in self._documents.make(batch, at)
         ]

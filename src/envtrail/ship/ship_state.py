@@ -14,13 +14,13 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from envtrail.documents.base import Document
+from envtrail.documents.base import EcsDocument
 from envtrail.state.schema import in_transaction
 from envtrail.state.side_file import open_ledger, reading_ledger
 
 FORMAT = 1
-CLUSTER_BOOK = "elastic.sqlite"
-FILE_BOOK = "elastic-file.sqlite"
+CLUSTER_STATE = "elastic.sqlite"
+FILE_STATE = "elastic-file.sqlite"
 _HINT = "delete it: everything is offered again, and what the servers have they keep once"
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -34,7 +34,7 @@ CREATE TABLE counts (stream TEXT PRIMARY KEY, sent INTEGER, there INTEGER) WITHO
 """
 
 
-class Parcel(Struct, frozen=True, kw_only=True):
+class BulkItem(Struct, frozen=True, kw_only=True):
     """A document, encoded, waiting to be sent."""
 
     stream: str
@@ -50,7 +50,7 @@ class Parcel(Struct, frozen=True, kw_only=True):
     """It was sent before, and nothing is known of it."""
 
 
-class Refused(Struct, frozen=True, kw_only=True):
+class RefusedDocument(Struct, frozen=True, kw_only=True):
     """A document that a server will never take."""
 
     stream: str
@@ -89,7 +89,7 @@ class Shipping(Struct, frozen=True, kw_only=True):
     """Next try after a failure."""
 
 
-class Book:
+class ShipState:
     """The shipper's own file.
 
     Args:
@@ -158,17 +158,25 @@ class Book:
         """This content of an item is in the outbox, or was."""
         self._database.execute("INSERT OR REPLACE INTO sent VALUES (?, ?, ?)", (kind, id_, digest))
 
-    def put(self, document: Document, *, kind: str | None = None, item: str | None = None, digest: str | None = None) -> None:
+    def put(self, document: EcsDocument, *, kind: str | None = None, item: str | None = None, digest: str | None = None) -> None:
         """Put a document into the outbox."""
-        self.put_parcel(
-            Parcel(stream=document.stream, id=document.id, body=encode(document), kind=kind, item=item, digest=digest)
+        self.put_bulk_item(
+            BulkItem(stream=document.stream, id=document.id, body=encode(document), kind=kind, item=item, digest=digest)
         )
 
-    def put_parcel(self, parcel: Parcel) -> None:
+    def put_bulk_item(self, bulk_item: BulkItem) -> None:
         """Put an encoded document into the outbox; nothing when it is in there."""
         self._database.execute(
             "INSERT OR IGNORE INTO outbox (stream, id, kind, item, digest, body, uncertain) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (parcel.stream, parcel.id, parcel.kind, parcel.item, parcel.digest, parcel.body, int(parcel.is_uncertain)),
+            (
+                bulk_item.stream,
+                bulk_item.id,
+                bulk_item.kind,
+                bulk_item.item,
+                bulk_item.digest,
+                bulk_item.body,
+                int(bulk_item.is_uncertain),
+            ),
         )
 
     def outbox_size(self) -> int:
@@ -179,41 +187,41 @@ class Book:
         """Documents that servers refused."""
         return int(self._database.execute("SELECT count(*) FROM refused").fetchone()[0])
 
-    def next_parcels(self, limit: int) -> list[Parcel]:
+    def next_bulk_items(self, limit: int) -> list[BulkItem]:
         """The oldest that wait."""
         rows = self._database.execute(
             "SELECT number, stream, id, kind, item, digest, body, uncertain FROM outbox ORDER BY number LIMIT ?", (limit,)
         )
         return [
-            Parcel(
+            BulkItem(
                 number=number, stream=stream, id=id_, kind=kind, item=item, digest=digest, body=body, is_uncertain=bool(uncertain)
             )
             for number, stream, id_, kind, item, digest, body, uncertain in rows
         ]
 
-    def mark(self, parcels: Iterable[Parcel], *, uncertain: bool) -> None:
+    def mark(self, bulk_items: Iterable[BulkItem], *, uncertain: bool) -> None:
         """They are being sent now, or it is known that they were not taken."""
-        rows = [(int(uncertain), parcel.number) for parcel in parcels]
+        rows = [(int(uncertain), bulk_item.number) for bulk_item in bulk_items]
         self._database.executemany("UPDATE outbox SET uncertain = ? WHERE number = ?", rows)
 
-    def settle(self, parcels: Sequence[Parcel], *, there: bool) -> None:
+    def settle(self, bulk_items: Sequence[BulkItem], *, there: bool) -> None:
         """A server has them: now, or since before."""
         column = "there" if there else "sent"
-        rows = [(parcel.number,) for parcel in parcels if parcel.number is not None]
+        rows = [(bulk_item.number,) for bulk_item in bulk_items if bulk_item.number is not None]
         self._database.executemany("DELETE FROM outbox WHERE number = ?", rows)
-        for stream, count in Counter(parcel.stream for parcel in parcels).items():
+        for stream, count in Counter(bulk_item.stream for bulk_item in bulk_items).items():
             self._database.execute(
                 f"INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT (stream) DO UPDATE SET {column} = {column} + excluded.{column}",
                 (stream, 0 if there else count, count if there else 0),
             )
 
-    def refuse(self, parcel: Parcel, reason: str, now_ms: int) -> None:
+    def refuse(self, bulk_item: BulkItem, reason: str, now_ms: int) -> None:
         """A server will never take this one: it is kept here with the reason, and holds up nothing."""
         self._database.execute(
             "INSERT INTO refused (stream, id, time_ms, reason, body) VALUES (?, ?, ?, ?, ?)",
-            (parcel.stream, parcel.id, now_ms, reason, parcel.body),
+            (bulk_item.stream, bulk_item.id, now_ms, reason, bulk_item.body),
         )
-        self._database.execute("DELETE FROM outbox WHERE number = ?", (parcel.number,))
+        self._database.execute("DELETE FROM outbox WHERE number = ?", (bulk_item.number,))
 
     def start_over(self) -> None:
         """Forget what was sent: it was sent elsewhere."""
@@ -234,12 +242,12 @@ class Book:
         self._database.close()
 
 
-def are_events(parcels: Sequence[Parcel]) -> bool:
+def are_events(bulk_items: Sequence[BulkItem]) -> bool:
     """A bulk is of the outbox, or of a segment."""
-    return parcels[0].number is None
+    return bulk_items[0].number is None
 
 
-def encode(document: Document) -> bytes:
+def encode(document: EcsDocument) -> bytes:
     """A document as a line of JSON."""
     return msgspec.json.encode(document.body)
 
@@ -274,7 +282,7 @@ def read_shipping(path: Path) -> Shipping | None:
     )
 
 
-def read_refused(path: Path, limit: int) -> list[Refused]:
+def read_refused(path: Path, limit: int) -> list[RefusedDocument]:
     """The newest that servers refused.
 
     Raises:
@@ -287,6 +295,6 @@ def read_refused(path: Path, limit: int) -> list[Refused]:
             "SELECT stream, id, time_ms, reason, body FROM refused ORDER BY number DESC LIMIT ?", (limit,)
         ).fetchall()
     return [
-        Refused(stream=stream, id=id_, time_ms=time_ms, reason=reason, body=bytes(body).decode(errors="replace"))
+        RefusedDocument(stream=stream, id=id_, time_ms=time_ms, reason=reason, body=bytes(body).decode(errors="replace"))
         for stream, id_, time_ms, reason, body in rows
     ]

@@ -44,7 +44,7 @@ class Cluster(Struct, frozen=True, kw_only=True):
     """Another cluster has another one; empty where this account may not ask."""
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class SetupStep(Struct, frozen=True, kw_only=True):
     """One thing that is, or is not, as it should be."""
 
     what: str
@@ -53,25 +53,25 @@ class Step(Struct, frozen=True, kw_only=True):
     hint: str = ""
 
 
-def look_at(client: SearchClient) -> Cluster:
+def identify_cluster(client: SearchClient) -> Cluster:
     """Which product it is, and what it can.
 
     Raises:
         SearchError: it does not answer.
     """
-    root = client.ask("GET", "/", fine=(405,))
+    root = client.request("GET", "/", fine=(405,))
     told = root.get("version") if isinstance(root.get("version"), dict) else {}
     product = "opensearch" if told.get("distribution") == "opensearch" else "elasticsearch"
     path = "/_plugins/_ism/policies" if product == "opensearch" else "/_ilm/status"
     lifecycle: str | None = "ism" if product == "opensearch" else "ilm"
     try:
-        client.ask("GET", path)
+        client.request("GET", path)
     except SearchError as fault:
         # Who may only ship may not ask (403): that is no word about whether it is there.
         if fault.status not in {400, 403, 404, 405, 500}:
             raise
         lifecycle = lifecycle if fault.status == 403 else None
-    named = client.ask("GET", "/_cluster/state/master_node?filter_path=cluster_uuid", fine=(401, 403))
+    named = client.request("GET", "/_cluster/state/master_node?filter_path=cluster_uuid", fine=(401, 403))
     uuid = str(named.get("cluster_uuid", ""))
     return Cluster(product=product, version=str(told.get("number", "")), lifecycle=lifecycle, id=uuid)
 
@@ -92,7 +92,7 @@ class Templates:
         self._namespace = namespace
         self._days = retention_days
 
-    def setup(self) -> Iterator[Step]:
+    def setup(self) -> Iterator[SetupStep]:
         """Make what is missing and bring what is older up to date; done twice, it does nothing the second time.
 
         Raises:
@@ -103,51 +103,51 @@ class Templates:
         for path, wanted in self._wanted():
             state = self._state(path, wanted)
             if state in {"fine", "newer"}:
-                yield Step(what=path, state=state, hint=_NEWER if state == "newer" else "")
+                yield SetupStep(what=path, state=state, hint=_NEWER if state == "newer" else "")
                 continue
-            self._client.ask("PUT", path, wanted)
+            self._client.request("PUT", path, wanted)
             changed = True
-            yield Step(what=path, state="made" if state == "missing" else "updated")
+            yield SetupStep(what=path, state="made" if state == "missing" else "updated")
         if changed:
             yield from self._update_streams()
 
-    def check(self) -> Iterator[Step]:
+    def check(self) -> Iterator[SetupStep]:
         """What is there, and as it should be."""
         mend = "envtrail elastic setup"
         if self._days and self._cluster.lifecycle is None:
-            yield Step(what="retention", state="impossible", hint=_NO_LIFECYCLE)
+            yield SetupStep(what="retention", state="impossible", hint=_NO_LIFECYCLE)
         elif self._wants_policy():
             state = self._policy_state()
-            yield Step(what=self._policy_path(), state=state, hint="" if state == "fine" else mend)
+            yield SetupStep(what=self._policy_path(), state=state, hint="" if state == "fine" else mend)
         for path, wanted in self._wanted():
             state = self._state(path, wanted)
             hint = {"fine": "", "newer": _NEWER}.get(state, mend)
-            yield Step(what=path, state=state, hint=hint)
+            yield SetupStep(what=path, state=state, hint=hint)
 
-    def teardown(self, *, with_data: bool) -> Iterator[Step]:
+    def teardown(self, *, with_data: bool) -> Iterator[SetupStep]:
         """Take away what `setup` made; the documents only where asked."""
         if with_data:
             for kind in STREAMS:
                 name = stream_name(kind, self._namespace)
                 if self._stream_exists(name):
-                    self._client.ask("DELETE", f"/_data_stream/{name}", fine=(404,))
-                    yield Step(what=name, state="removed")
+                    self._client.request("DELETE", f"/_data_stream/{name}", fine=(404,))
+                    yield SetupStep(what=name, state="removed")
         for path, _ in reversed(list(self._wanted())):
             if self._client.exists(path):
                 yield self._remove(path)
         if self._cluster.lifecycle is not None and self._client.exists(self._policy_path()):
-            self._client.ask("DELETE", self._policy_path())
-            yield Step(what=self._policy_path(), state="removed")
+            self._client.request("DELETE", self._policy_path())
+            yield SetupStep(what=self._policy_path(), state="removed")
 
-    def _remove(self, path: str) -> Step:
+    def _remove(self, path: str) -> SetupStep:
         try:
-            self._client.ask("DELETE", path)
+            self._client.request("DELETE", path)
         except SearchError as fault:
             # What a data stream, or a template, still needs cannot be taken away.
             if fault.status != 400:
                 raise
-            return Step(what=path, state="in use", hint="documents need it: --data deletes them too")
-        return Step(what=path, state="removed")
+            return SetupStep(what=path, state="in use", hint="documents need it: --data deletes them too")
+        return SetupStep(what=path, state="removed")
 
     def _wanted(self) -> Iterator[tuple[str, dict[str, Any]]]:
         settings: dict[str, Any] = {"codec": "best_compression", "mapping": {"ignore_malformed": True}}
@@ -173,7 +173,7 @@ class Templates:
             )
 
     def _state(self, path: str, wanted: dict[str, Any]) -> str:
-        answer = self._client.ask("GET", path, fine=(404,))
+        answer = self._client.request("GET", path, fine=(404,))
         found = next(iter(answer.get("component_templates") or answer.get("index_templates") or ()), None)
         if found is None:
             return "missing"
@@ -183,19 +183,19 @@ class Templates:
             return "newer" if theirs > VERSION else "older"
         return "fine" if _holds(held, wanted) else "different"
 
-    def _update_streams(self) -> Iterator[Step]:
+    def _update_streams(self) -> Iterator[SetupStep]:
         """Fields that are new come into the indices that are there; where they cannot, into the next one."""
         for kind in STREAMS:
             name = stream_name(kind, self._namespace)
             if not self._stream_exists(name):
                 continue
             try:
-                self._client.ask("PUT", f"/{name}/_mapping", mapping())
+                self._client.request("PUT", f"/{name}/_mapping", mapping())
             except SearchError as fault:
                 if fault.status != 400:
                     raise
-                self._client.ask("POST", f"/{name}/_rollover")
-            yield Step(what=name, state="updated")
+                self._client.request("POST", f"/{name}/_rollover")
+            yield SetupStep(what=name, state="updated")
 
     def _stream_exists(self, name: str) -> bool:
         # `_data_stream` is not everywhere; a search is.
@@ -205,26 +205,26 @@ class Templates:
         """What is kept for ever needs none; but one from before must not go on deleting."""
         return bool(self._days) or (self._cluster.lifecycle is not None and self._policy_state() != "missing")
 
-    def _setup_policy(self) -> Iterator[Step]:
+    def _setup_policy(self) -> Iterator[SetupStep]:
         if not self._wants_policy():
             return
         if self._cluster.lifecycle is None:
-            yield Step(what="retention", state="impossible", hint=_NO_LIFECYCLE)
+            yield SetupStep(what="retention", state="impossible", hint=_NO_LIFECYCLE)
             return
         state = self._policy_state()
         if state == "fine":
-            yield Step(what=self._policy_path(), state=state)
+            yield SetupStep(what=self._policy_path(), state=state)
             return
         path = self._policy_path()
         if self._cluster.lifecycle == "ism" and state != "missing":
             # An existing policy is only replaced by who names the version that they saw (optimistic locking).
-            held = self._client.ask("GET", path)
+            held = self._client.request("GET", path)
             path += f"?if_seq_no={held['_seq_no']}&if_primary_term={held['_primary_term']}"
-        self._client.ask("PUT", path, self._policy())
-        yield Step(what=self._policy_path(), state="made" if state == "missing" else "updated")
+        self._client.request("PUT", path, self._policy())
+        yield SetupStep(what=self._policy_path(), state="made" if state == "missing" else "updated")
 
     def _policy_state(self) -> str:
-        answer = self._client.ask("GET", self._policy_path(), fine=(404,))
+        answer = self._client.request("GET", self._policy_path(), fine=(404,))
         if answer.get("status") == 404 or not answer:
             return "missing"
         held = answer if self._cluster.lifecycle == "ism" else answer[POLICY]

@@ -21,17 +21,17 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.config import Config
-from envtrail.documents.base import Document
+from envtrail.documents.base import EcsDocument
 from envtrail.errors import ConfigError
 from envtrail.ship.destination import Destination, Pause
-from envtrail.ship.ship_state import Book, Parcel, are_events
+from envtrail.ship.ship_state import BulkItem, ShipState, are_events
 from envtrail.trail.layout import sync_folder
 
 MODE = 0o640
 _LONGEST_WAIT_MS = 10_000
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _LONGEST_LINE = 16 * 1024 * 1024
-_MENDS = {
+_HINTS = {
     errno.ENOSPC: "free space",
     errno.EDQUOT: "raise the quota",
     errno.EACCES: "it has to be open to this user: sudo",
@@ -71,9 +71,9 @@ def line_file_of(config: Config) -> LineFile:
     return LineFile(path=path, most_bytes=most_bytes, count=count, group=group)
 
 
-def line_of(parcel: Parcel) -> bytes:
+def line_of(bulk_item: BulkItem) -> bytes:
     """A document as a line: its `_id` comes first, as `document_id`, always as long."""
-    return b'{"document_id":"%s",%s\n' % (parcel.id.encode(), parcel.body[1:])
+    return b'{"document_id":"%s",%s\n' % (bulk_item.id.encode(), bulk_item.body[1:])
 
 
 class Writer(Destination):
@@ -90,7 +90,7 @@ class Writer(Destination):
 
     def __init__(
         self,
-        book: Book,
+        ship_state: ShipState,
         file: LineFile,
         *,
         namespace: str,
@@ -98,59 +98,59 @@ class Writer(Destination):
         advance: Callable[[int], None],
         jitter: Callable[[], float],
     ) -> None:
-        self._book = book
+        self._ship_state = ship_state
         self._file = file
         self._target = f"file {file.path} {namespace}"
         self._advance = advance
-        self._pause = Pause(book, jitter, longest_ms=_LONGEST_WAIT_MS)
+        self._pause = Pause(ship_state, jitter, longest_ms=_LONGEST_WAIT_MS)
         self.bulk_bytes = bulk_bytes
 
-    def send(self, parcels: list[Parcel], now_ms: int) -> None:
+    def send(self, bulk_items: list[BulkItem], now_ms: int) -> None:
         """Write these, and settle them when the disk has them."""
         if not self._is_where_it_was():
             return
-        lines = b"".join(map(line_of, parcels))
+        lines = b"".join(map(line_of, bulk_items))
         try:
-            settled = self._append(parcels, lines)
+            settled = self._append(bulk_items, lines)
         except OSError as fault:
-            told = [f"`{self._file.path}` cannot be written: {fault.strerror or fault}", _MENDS.get(fault.errno or 0)]
+            told = [f"`{self._file.path}` cannot be written: {fault.strerror or fault}", _HINTS.get(fault.errno or 0)]
             self._pause.fail("; ".join(filter(None, told)), now_ms)
             return
-        with self._book.transaction():
-            self._book.settle(parcels, there=False)
-            if are_events(parcels):
-                self._advance(len(parcels))
-            self._book.keep("file_bytes", settled)
+        with self._ship_state.transaction():
+            self._ship_state.settle(bulk_items, there=False)
+            if are_events(bulk_items):
+                self._advance(len(bulk_items))
+            self._ship_state.keep("file_bytes", settled)
             self._pause.succeed(now_ms)
 
-    def tell(self, document: Document, now_ms: int) -> None:  # noqa: ARG002 - a destination's contract
+    def send_once(self, document: EcsDocument, now_ms: int) -> None:  # noqa: ARG002 - a destination's contract
         """Write it with the others; while nothing can be written it is not worth keeping."""
         if self.fault is None:
-            self._book.put(document)
+            self._ship_state.put(document)
 
     def _is_where_it_was(self) -> bool:
         """Another file, or another namespace, begins anew."""
-        before = self._book.fact("target")
+        before = self._ship_state.fact("target")
         if before == self._target:
             return True
         if before is not None:
-            self._book.start_over()
-        with self._book.transaction():
-            self._book.keep("target", self._target)
-            self._book.keep("file", None)
-            self._book.keep("file_bytes", None)
+            self._ship_state.start_over()
+        with self._ship_state.transaction():
+            self._ship_state.keep("target", self._target)
+            self._ship_state.keep("file", None)
+            self._ship_state.keep("file_bytes", None)
         return before is None
 
-    def _append(self, parcels: list[Parcel], lines: bytes) -> int:
+    def _append(self, bulk_items: list[BulkItem], lines: bytes) -> int:
         """Have the lines on disk behind what is settled; gives what is settled then."""
         descriptor = self._open(len(lines))
         try:
-            settled = self._book.number("file_bytes")
-            if are_events(parcels):
+            settled = self._ship_state.number("file_bytes")
+            if are_events(bulk_items):
                 # They are made again, and their number may be another one: these are the ones that come next.
-                with self._book.transaction():
+                with self._ship_state.transaction():
                     self._advance(0)
-                    self._book.keep("events_to", self._book.number("row") + len(parcels))
+                    self._ship_state.keep("events_to", self._ship_state.number("row") + len(bulk_items))
             tail = os.pread(descriptor, len(lines), settled)
             if not lines.startswith(tail):
                 # Made by another version, or written by somebody else: the one case where something is taken back.
@@ -188,8 +188,8 @@ class Writer(Destination):
             OSError: it is somebody else's.
         """
         found = os.fstat(descriptor)
-        settled = self._book.number("file_bytes")
-        if self._book.number("file") == found.st_ino and found.st_size >= settled:
+        settled = self._ship_state.number("file_bytes")
+        if self._ship_state.number("file") == found.st_ino and found.st_size >= settled:
             # What was begun in it ends in it.
             return found.st_size > settled or settled == 0 or settled + coming <= self._file.most_bytes
         if not found.st_size and stat.S_ISREG(found.st_mode):
@@ -216,9 +216,9 @@ class Writer(Destination):
         if self._file.group is not None:
             os.fchown(descriptor, -1, self._file.group)
         os.fchmod(descriptor, MODE)
-        with self._book.transaction():
-            self._book.keep("file", os.fstat(descriptor).st_ino)
-            self._book.keep("file_bytes", 0)
+        with self._ship_state.transaction():
+            self._ship_state.keep("file", os.fstat(descriptor).st_ino)
+            self._ship_state.keep("file_bytes", 0)
 
     def _rename(self) -> None:
         """`PATH` becomes `PATH.1`, and so on; ended in between, the next time finds the gap and goes on from there."""

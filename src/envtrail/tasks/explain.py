@@ -15,7 +15,7 @@ from envtrail.state.store import EventRow, Query, Store
 _ORDER = ("tool", "kind", "actor", "environment", "changes", "outcome")
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class ExplainStep(Struct, frozen=True, kw_only=True):
     """One step of the way."""
 
     what: str
@@ -26,7 +26,7 @@ class Step(Struct, frozen=True, kw_only=True):
     """`time:serial` of the events that it rests on."""
 
 
-def explain_operation(operation: Operation) -> Iterator[Step]:
+def explain_operation(operation: Operation) -> Iterator[ExplainStep]:
     """Every decision in an operation's document, in the order in which it was taken."""
     evidence = [f"{item.time_ms}:{item.serial}" for item in operation.evidence]
     actor = operation.actor
@@ -42,24 +42,24 @@ def explain_operation(operation: Operation) -> Iterator[Step]:
     }
     for name in _ORDER:
         if name in operation.why:
-            yield Step(what=name, said=said[name], because=operation.why[name], evidence=evidence)
+            yield ExplainStep(what=name, said=said[name], because=operation.why[name], evidence=evidence)
     if operation.processes > 1:
-        yield Step(
+        yield ExplainStep(
             what="processes",
             said=str(operation.processes),
             because="all that descend from the owner's image belong to it; managers among them are `via`",
         )
     if operation.shared:
-        yield Step(
+        yield ExplainStep(
             what="shared",
             said=", ".join(operation.shared),
             because="they were at work in the environment too, and nothing decides",
         )
     for name, why in sorted(operation.absent.items()):
-        yield Step(what=name, said="not known", because=why)
+        yield ExplainStep(what=name, said="not known", because=why)
 
 
-def explain_process(store: Store, pid: int, query: Query) -> Iterator[Step]:
+def explain_process(store: Store, pid: int, query: Query) -> Iterator[ExplainStep]:
     """What each exec of a process was taken for, and the operation that it owns or belongs to."""
     for event in store.events(query):
         values = event.values
@@ -69,27 +69,29 @@ def explain_process(store: Store, pid: int, query: Query) -> Iterator[Step]:
         owner = _owner_of(store, event)
         if owner is not None:
             where = "it owns" if owner.image == values["image"] else "it runs below the owner of"
-            yield Step(what="operation", said=owner.id, because=f"{where} `{' '.join(owner.argv)}`")
+            yield ExplainStep(what="operation", said=owner.id, because=f"{where} `{' '.join(owner.argv)}`")
 
 
-def _explain_exec(event: EventRow) -> Step:
+def _explain_exec(event: EventRow) -> ExplainStep:
     values = event.values
     evidence = [f"{values['time']}:{values['serial']}"]
     shown = " ".join(values["argv"])
     if values["hint"] is None:
-        return Step(
+        return ExplainStep(
             what="exec", said=shown, because="neither its file nor its words name a tool that is known", evidence=evidence
         )
     invocation = invocation_of({**values, "fields": dict(values["fields"] or ())})
     tool = next((tool for tool in TOOLS if tool.name == values["hint"]), None)
     if tool is None:
-        return Step(what="exec", said=shown, because=f"its name is one of `{values['hint']}`: no package tool", evidence=evidence)
+        return ExplainStep(
+            what="exec", said=shown, because=f"its name is one of `{values['hint']}`: no package tool", evidence=evidence
+        )
     intention = tool.read(invocation)
     if intention is None:
         because = f"{tool.name} was called, but these words change no environment (a query, a dry run, or a wrapper)"
-        return Step(what="exec", said=shown, because=because, evidence=evidence)
+        return ExplainStep(what="exec", said=shown, because=because, evidence=evidence)
     where = intention.prefix or "an environment that only the result can tell"
-    return Step(
+    return ExplainStep(
         what="exec",
         said=shown,
         because=f"{intention.tool} is to {intention.kind.value} in {where}: {intention.why}",

@@ -29,7 +29,7 @@ _PAM_FILES = (("common-auth", "common-account"), ("system-auth", "system-auth"),
 """Of Debian; of Red Hat, Arch; of Red Hat for services. In the order in which they are looked for."""
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class InstallStep(Struct, frozen=True, kw_only=True):
     """One thing that is done, or would be."""
 
     what: str
@@ -39,44 +39,44 @@ class Step(Struct, frozen=True, kw_only=True):
     """What `path` will hold; null removes it."""
 
 
-def plan_install(root: Path) -> list[Step]:
+def plan_install(root: Path) -> list[InstallStep]:
     """Write the unit files, then let systemd start them."""
-    return [*_written(root), Step(what="start them now and at boot", command=["systemctl", "enable", "--now", *UNITS])]
+    return [*_written(root), InstallStep(what="start them now and at boot", command=["systemctl", "enable", "--now", *UNITS])]
 
 
-def plan_upgrade(root: Path) -> list[Step]:
+def plan_upgrade(root: Path) -> list[InstallStep]:
     """Write the unit files anew and restart."""
-    return [*_written(root), Step(what="restart them", command=["systemctl", "restart", *UNITS])]
+    return [*_written(root), InstallStep(what="restart them", command=["systemctl", "restart", *UNITS])]
 
 
-def plan_uninstall(root: Path) -> list[Step]:
+def plan_uninstall(root: Path) -> list[InstallStep]:
     """Stop them, take out the rules, remove the unit files; the trail stays."""
     return [
-        Step(what="stop them", command=["systemctl", "disable", "--now", *UNITS]),
-        Step(what="take its rules out of the kernel", command=[sys.executable, "-m", "envtrail", "rules", "remove"]),
-        *(Step(what="remove the unit file", path=root / FOLDER / name) for name in FILES),
-        Step(what="remove the list of accounts; the accounts stay", path=root / ACCOUNTS),
-        Step(what="remove the page's file of PAM", path=root / PAM),
-        Step(what="let systemd forget them", command=["systemctl", "daemon-reload"]),
+        InstallStep(what="stop them", command=["systemctl", "disable", "--now", *UNITS]),
+        InstallStep(what="take its rules out of the kernel", command=[sys.executable, "-m", "envtrail", "rules", "remove"]),
+        *(InstallStep(what="remove the unit file", path=root / FOLDER / name) for name in FILES),
+        InstallStep(what="remove the list of accounts; the accounts stay", path=root / ACCOUNTS),
+        InstallStep(what="remove the page's file of PAM", path=root / PAM),
+        InstallStep(what="let systemd forget them", command=["systemctl", "daemon-reload"]),
     ]
 
 
-def _written(root: Path) -> list[Step]:
+def _written(root: Path) -> list[InstallStep]:
     beside = Path(sys.executable).parent / "envtrail"
     program = str(beside) if beside.exists() else shutil.which("envtrail") or "envtrail"
     units = files("envtrail").joinpath("tasks/units")
     texts = {name: units.joinpath(name).read_text() for name in FILES}
     return [
-        Step(what="name the accounts", path=root / ACCOUNTS, text=units.joinpath("envtrail.sysusers").read_text()),
-        Step(what="say how PAM checks who comes in", path=root / PAM, text=_pam_text(root)),
-        Step(
+        InstallStep(what="name the accounts", path=root / ACCOUNTS, text=units.joinpath("envtrail.sysusers").read_text()),
+        InstallStep(what="say how PAM checks who comes in", path=root / PAM, text=_pam_text(root)),
+        InstallStep(
             what="make the page's account, and the group that sees everything", command=["systemd-sysusers", str(root / ACCOUNTS)]
         ),
         *(
-            Step(what="write the unit file", path=root / FOLDER / name, text=text.replace("@ENVTRAIL@", program))
+            InstallStep(what="write the unit file", path=root / FOLDER / name, text=text.replace("@ENVTRAIL@", program))
             for name, text in texts.items()
         ),
-        Step(what="let systemd read them", command=["systemctl", "daemon-reload"]),
+        InstallStep(what="let systemd read them", command=["systemctl", "daemon-reload"]),
     ]
 
 
@@ -88,7 +88,7 @@ def _pam_text(root: Path) -> str:
     return "".join(f"{include.format(kind=kind, name=name)}\n" for kind, name in (("auth", auth), ("account", account)))
 
 
-def carry_out(steps: list[Step], *, root: Path) -> None:
+def carry_out(steps: list[InstallStep], *, root: Path) -> None:
     """Do the steps in order; commands only on the running system (`root` is `/`).
 
     Raises:

@@ -27,7 +27,7 @@ _FOLDERS = ("/usr/local/bin", "/usr/bin")
 _PIP = [sys.executable, "-I", "-m", "pip"]
 
 
-class Source(Struct, frozen=True, kw_only=True):
+class PackageSource(Struct, frozen=True, kw_only=True):
     """Where archives may come from; by default what the user's own settings of uv or pip say."""
 
     index_url: str | None = None
@@ -36,7 +36,7 @@ class Source(Struct, frozen=True, kw_only=True):
 
 
 def resolve(
-    environment: Environment, snapshot: Snapshot, source: Source, folder: Path, report: Callable[[int, int], None]
+    environment: Environment, snapshot: Snapshot, source: PackageSource, folder: Path, report: Callable[[int, int], None]
 ) -> dict[Package, Found]:
     """The artefact of each package whose own metadata does not tell it.
 
@@ -66,7 +66,7 @@ def resolve(
 
 
 def plan_commands(
-    plan: Restoration, folder: Path, target: Path, source: Source, *, owner_uid: int | None, python: Path | None = None
+    plan: Restoration, folder: Path, target: Path, source: PackageSource, *, owner_uid: int | None, python: Path | None = None
 ) -> list[list[str]]:
     """The command lines that make the target out of the files in a folder, in order. None is a program of the environment's.
 
@@ -140,7 +140,7 @@ def _run(command: Sequence[str], text: str) -> Done:
     return Done(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
-def _words(source: Source) -> list[str]:
+def _words(source: PackageSource) -> list[str]:
     words = ["--index-url", source.index_url] if source.index_url else []
     words += [word for link in source.find_links for word in ("--find-links", link)]
     if source.offline:

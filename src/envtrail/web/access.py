@@ -51,7 +51,7 @@ HEADERS = {
 }
 
 
-class Session(Struct, kw_only=True):
+class WebSession(Struct, kw_only=True):
     """Somebody who has come in."""
 
     id: str
@@ -92,7 +92,7 @@ class Doors:
         self._is_separated = is_separated
         self._clock = clock
         self._on_used = on_used
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, WebSession] = {}
         self._link = secrets.token_urlsafe(32)
         self.api_token = secrets.token_urlsafe(32)
 
@@ -101,7 +101,7 @@ class Doors:
         """What the one-time link carries; another one after it was used."""
         return self._link
 
-    def enter(self, token: str) -> Session | None:
+    def enter(self, token: str) -> WebSession | None:
         """A session for whoever has the link; the link is then used up. None for a wrong token.
 
         Wrong tokens are not counted: 256 random bits cannot be guessed, and a count would let others make the link unusable.
@@ -112,17 +112,17 @@ class Doors:
         self._on_used(self._link)
         return self.begin(self._owner)
 
-    def begin(self, identity: Identity) -> Session:
+    def begin(self, identity: Identity) -> WebSession:
         """A session with a new number for somebody who is known."""
         now = self._clock()
         rights = identity.rights(is_separated=self._is_separated)
-        session = Session(id=secrets.token_urlsafe(32), identity=identity, rights=rights, made_s=now, seen_s=now)
+        session = WebSession(id=secrets.token_urlsafe(32), identity=identity, rights=rights, made_s=now, seen_s=now)
         if len(self._sessions) >= _MOST_SESSIONS:
             del self._sessions[min(self._sessions, key=lambda id_: self._sessions[id_].seen_s)]
         self._sessions[session.id] = session
         return session
 
-    def find(self, headers: Headers, *, is_use: bool = True) -> Session | None:
+    def find(self, headers: Headers, *, is_use: bool = True) -> WebSession | None:
         """The session that a request belongs to.
 
         Args:
@@ -155,7 +155,7 @@ class Doors:
             return identity, lambda: True
         raise PermissionError("no session, and no token")
 
-    def is_open(self, session: Session) -> bool:
+    def is_open(self, session: WebSession) -> bool:
         """Whether a session still stands: not left, not too old, not idle for too long."""
         now = self._clock()
         return (
@@ -164,7 +164,7 @@ class Doors:
             and now - session.seen_s <= self._idle_s
         )
 
-    def leave(self, session: Session) -> None:
+    def leave(self, session: WebSession) -> None:
         """End a session."""
         self._sessions.pop(session.id, None)
 
@@ -254,7 +254,7 @@ class Gate:
             code = {"login": 401, "host": 421}.get(refused, 403)
             await PlainTextResponse(_SAID[refused], status_code=code)(scope, receive, guarded)
 
-    def _while_open(self, session: Session | None, receive: Receive, send: Send) -> Receive:
+    def _while_open(self, session: WebSession | None, receive: Receive, send: Send) -> Receive:
         """What a browser sends over a socket, until its session has ended: no event of such a page reaches the toolkit."""
 
         async def received() -> Message:
@@ -266,7 +266,7 @@ class Gate:
 
         return received
 
-    def _through_proxy(self, scope: Scope) -> Session | None:
+    def _through_proxy(self, scope: Scope) -> WebSession | None:
         """A new session where the proxy names somebody else than the session's; theirs is then the one that the request carries."""
         if self._proxy is None or not self._proxy.is_from(scope):
             return None

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import msgspec
 
 from envtrail.errors import EnvtrailError
-from envtrail.model.decision import Looked
+from envtrail.model.access_log import ReportedAccess
+from envtrail.model.decision import RecordAccess
 from envtrail.model.identity import Identity
-from envtrail.model.look import Seen
 from envtrail.model.naming import is_person
 from envtrail.state.store import Query
 
@@ -41,7 +41,7 @@ _ABOUT_PEOPLE: dict[str, _What] = {
 _OF_ONE = frozenset({"operation", "run", "uses"})
 
 
-class Looks:
+class AccessLog:
     """What was looked at, until it is written.
 
     Args:
@@ -49,10 +49,10 @@ class Looks:
         clock_ms: Now.
     """
 
-    def __init__(self, write: Callable[[Looked], Any], clock_ms: Callable[[], int]) -> None:
+    def __init__(self, write: Callable[[RecordAccess], Any], clock_ms: Callable[[], int]) -> None:
         self._write = write
         self._clock_ms = clock_ms
-        self._waiting: list[Seen] = []
+        self._waiting: list[ReportedAccess] = []
         self._seen: dict[tuple[str, ...], int] = {}
         self.fault: str | None = None
         """Why the last attempt to write failed; null: it did not."""
@@ -69,7 +69,7 @@ class Looks:
             return
         self._seen = {known: ms for known, ms in self._seen.items() if now_ms - ms < AGAIN_MS} | {key: now_ms}
         user, environment, item = (text and text[:_MOST_CHARACTERS] for text in (query.user, query.environment, item))
-        self._waiting.append(Seen(time_ms=now_ms, by=by, what=what, user=user, environment=environment, item=item))
+        self._waiting.append(ReportedAccess(time_ms=now_ms, by=by, what=what, user=user, environment=environment, item=item))
         del self._waiting[:-_MOST_WAITING]
 
     def write(self) -> None:
@@ -77,7 +77,7 @@ class Looks:
         while self._waiting:
             looks = _fitting(self._waiting)
             try:
-                self._write(Looked(looks=looks))
+                self._write(RecordAccess(looks=looks))
             except EnvtrailError as fault:
                 self.fault = fault.message
                 return
@@ -94,7 +94,7 @@ class Looks:
             self.write()
 
 
-def _fitting(waiting: list[Seen]) -> list[Seen]:
+def _fitting(waiting: list[ReportedAccess]) -> list[ReportedAccess]:
     """The first of them, as many as one message holds."""
     size = 0
     for at, seen in enumerate(waiting[:_MOST_AT_ONCE]):

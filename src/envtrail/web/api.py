@@ -22,12 +22,12 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
 from envtrail.errors import EnvtrailError, UnknownNameError, UsageError
+from envtrail.model.access_log import AccessEntry
 from envtrail.model.approval import Grant
-from envtrail.model.approval import Request as Asked
+from envtrail.model.approval import Request as ApprovalRequest
 from envtrail.model.environment import EnvironmentSummary, Snapshot
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
-from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session
 from envtrail.model.times import LATEST_MS
@@ -35,7 +35,7 @@ from envtrail.state.agent_status import AgentStatus
 from envtrail.state.lookup import Incomplete, find_incomplete, marked, need_known, resolve_environment, resolve_names
 from envtrail.state.store import Query, Store, StoreStatus
 from envtrail.web.access import COOKIE
-from envtrail.web.feed import Feed
+from envtrail.web.feed import WebFeed
 from envtrail.web.reading import Reading
 
 MOST = 1000
@@ -45,10 +45,10 @@ _KINDS: tuple[Any, ...] = (
     Run,
     Session,
     Finding,
-    Asked,
+    ApprovalRequest,
     Grant,
     Gap,
-    Look,
+    AccessEntry,
     EnvironmentSummary,
     Snapshot,
     StoreStatus,
@@ -70,11 +70,11 @@ _LISTS: dict[str, tuple[Any, str, Callable[[Store, Query], Iterator[Any]]]] = {
     "runs": (Run, "Python programs that ran, newest first.", lambda store, query: store.runs(query)),
     "sessions": (Session, "Logins, newest first.", lambda store, query: store.sessions(query)),
     "findings": (Finding, "What was noticed, newest first.", lambda store, query: store.findings(query)),
-    "requests": (Asked, "Who asked to change what, newest first.", lambda store, query: store.requests(query)),
+    "requests": (ApprovalRequest, "Who asked to change what, newest first.", lambda store, query: store.requests(query)),
     "grants": (Grant, "Who may change what, newest first.", lambda store, query: store.grants(query)),
     "gaps": (Gap, "The loss ledger, newest first.", lambda store, query: store.gaps(query)),
     "activity": (Activity, "Operations counted by minute, person and environment.", lambda store, query: store.activity(query)),
-    "looks": (Look, "Who looked at whose data on the page, newest first.", lambda store, query: store.looks(query)),
+    "looks": (AccessEntry, "Who looked at whose data on the page, newest first.", lambda store, query: store.access_log(query)),
     "programs": (ProgramUse, "Runs counted by program, content and person.", lambda store, query: store.programs(query)),
 }
 
@@ -83,7 +83,7 @@ _SINGLES: dict[str, tuple[Any, str, Callable[[Store, str], Any]]] = {
     "operations": (Operation, "One operation.", lambda store, id_: store.operation(id_)),
     "runs": (Run, "One run.", lambda store, id_: store.run(id_)),
     "findings": (Finding, "One finding.", lambda store, id_: next(store.findings(Query(id_prefix=id_, limit=1)), None)),
-    "requests": (Asked, "One request.", lambda store, id_: next(store.requests(Query(id_prefix=id_, limit=1)), None)),
+    "requests": (ApprovalRequest, "One request.", lambda store, id_: next(store.requests(Query(id_prefix=id_, limit=1)), None)),
     "grants": (Grant, "One approval.", lambda store, id_: next(store.grants(Query(id_prefix=id_, limit=1)), None)),
 }
 _ID = "^[0-9A-HJKMNP-TV-Z]{26}$"
@@ -103,7 +103,7 @@ ReadingOf = Callable[[Request], Reading]
 """What whoever asks may read."""
 
 
-class Filter(BaseModel):
+class ApiFilter(BaseModel):
     """What every listing takes; every condition that is given must hold."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -136,7 +136,7 @@ class Filter(BaseModel):
     limit: Annotated[int, Field(ge=1, le=MOST)] = 100
 
 
-def add_api(app: FastAPI, own: Reading, reading_of: ReadingOf, feed: Feed) -> None:
+def add_api(app: FastAPI, own: Reading, reading_of: ReadingOf, feed: WebFeed) -> None:
     """Mount `/api/v1`, `/metrics` and `/healthz`.
 
     Args:
@@ -205,7 +205,7 @@ def _add_figures(app: FastAPI, own: Reading) -> None:
     async def healthz() -> Response:
         """Whether this process can read the trail, and whether an agent writes it; says nothing else to anybody."""
         try:
-            agent = await own.ask(lambda store: store.agent()) is not None
+            agent = await own.query(lambda store: store.agent()) is not None
         except EnvtrailError:
             return Response('{"trail":false}\n', status_code=503, media_type="application/json")
         return Response(f'{{"trail":true,"agent":{str(agent).lower()}}}\n', media_type="application/json")
@@ -213,14 +213,14 @@ def _add_figures(app: FastAPI, own: Reading) -> None:
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         try:
-            status, agent = await own.ask(lambda store: (store.status(), store.agent()))
+            status, agent = await own.query(lambda store: (store.status(), store.agent()))
         except EnvtrailError as fault:
             return _fault(503, fault.id, fault.message, fault.hint)
         return Response(_metrics(status, agent), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _listing(reading_of: ReadingOf, read: Callable[[Store, Query], Iterator[Any]]) -> Callable[..., Any]:
-    async def listing(request: Request, query: Annotated[Filter, Parameter()]) -> Response:
+    async def listing(request: Request, query: Annotated[ApiFilter, Parameter()]) -> Response:
         given = Query(**query.model_dump())
         missing: list[Incomplete] = []
 
@@ -249,7 +249,7 @@ def _single(reading_of: ReadingOf, find: Callable[[Store, str], Any]) -> Callabl
 
 async def _answered(reading: Reading, question: Callable[[Store], Any]) -> Response:
     try:
-        answer = await reading.ask(question)
+        answer = await reading.query(question)
     except UnknownNameError as fault:
         return _fault(404, fault.id, fault.message, fault.hint)
     except EnvtrailError as fault:
@@ -271,7 +271,7 @@ async def _refuse(_: Request, fault: Exception) -> Response:
     return _fault(422, "usage", said or "no such question", "/api/openapi.json says what may be asked")
 
 
-async def _live(feed: Feed, reading: Reading, request: Request) -> AsyncIterator[bytes]:
+async def _live(feed: WebFeed, reading: Reading, request: Request) -> AsyncIterator[bytes]:
     """Each as `event: operation|finding` with its document; a comment at each look keeps the connection."""
     number = feed.begin()
     while not await request.is_disconnected():

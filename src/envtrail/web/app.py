@@ -18,24 +18,24 @@ from envtrail import __version__
 from envtrail.config import Config
 from envtrail.errors import EnvtrailError
 from envtrail.model.identity import Identity, Right
-from envtrail.state.office_hours import office_hours
+from envtrail.state.office_hours import read_office_hours
 from envtrail.state.schema import WEEK_MS
-from envtrail.web.access import Doors, Gate, Proxy, Session
-from envtrail.web.access_log import Looks
+from envtrail.web.access import Doors, Gate, Proxy, WebSession
+from envtrail.web.access_log import AccessLog
 from envtrail.web.accounts import Accounts
 from envtrail.web.api import add_api
-from envtrail.web.decisions import Decide, Desk, in_turn
+from envtrail.web.decisions import Decide, WebDecisions, in_turn
 from envtrail.web.downloads import add_downloads
 from envtrail.web.entrance import Check, Entrance, vouched_identity
-from envtrail.web.feed import Feed
-from envtrail.web.figures import Figures
+from envtrail.web.feed import WebFeed
+from envtrail.web.figures import CachedCounts
 from envtrail.web.fleet import Fleet
 from envtrail.web.pages import (
+    access_log,
     environment,
     environments,
     findings,
     health,
-    looked,
     operations,
     overview,
     people,
@@ -67,7 +67,7 @@ class Serving(NamedTuple):
     """Of whose trails the page is; null: this machine's."""
     check: Check | None
     """Whether a name and a password are those of an account of this machine; null: those may not come in."""
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
     """Told in a line who came in, and who did not."""
 
 
@@ -83,7 +83,7 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
     uid, owner = serving.uid, serving.owner
     decide = in_turn(decide)
     app = FastAPI(title="Envtrail", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
-    figures = Figures(office_hours(config))
+    figures = CachedCounts(read_office_hours(config))
     is_separated = config.flag("web.separate_administrators")
     accounts = Accounts(Path(config.text("web.accounts")))
     doors = Doors(
@@ -93,7 +93,7 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
         on_used=on_used,
         of_token=accounts.of_token,
     )
-    looks = Looks(lambda looked: decide(looked, None), _now_ms)
+    accesses = AccessLog(lambda recorded: decide(recorded, None), _now_ms)
 
     def reading_of(identity: Identity, is_open: Callable[[], bool] = lambda: True) -> Reading:
         return Reading(
@@ -101,7 +101,7 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
             uid=uid,
             fleet=serving.fleet,
             identity=identity,
-            on_ask=partial(looks.note, identity),
+            on_query=partial(accesses.note, identity),
             figures=figures,
             sees_all=Right.SEE_ALL in identity.rights(is_separated=is_separated),
             is_open=is_open,
@@ -109,15 +109,21 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
 
     decides = decide if serving.fleet is None else None
     own = Reading(config, uid=uid, fleet=serving.fleet)
-    feed = Feed(own)
+    feed = WebFeed(own)
     add_api(app, own, lambda request: reading_of(*doors.who(request.headers)), feed)
     add_downloads(app, lambda request: reading_of(*doors.who(request.headers)))
     entrance = Entrance(
-        config, doors, accounts, check=serving.check, is_secure=serving.is_secure, has_link=serving.has_link, tell=serving.tell
+        config,
+        doors,
+        accounts,
+        check=serving.check,
+        is_secure=serving.is_secure,
+        has_link=serving.has_link,
+        report=serving.report,
     )
     entrance.add_to(app)
-    _add_pages(doors, lambda session: reading_of(session.identity, lambda: doors.is_open(session)), decides, looks, feed)
-    served.on_startup(looks.keep_writing)
+    _add_pages(doors, lambda session: reading_of(session.identity, lambda: doors.is_open(session)), decides, accesses, feed)
+    served.on_startup(accesses.keep_writing)
     if Right.SEE_ALL in owner.rights(is_separated=is_separated):
         served.on_startup(partial(_warm, figures, own))
     ui.run_with(app, title="Envtrail", favicon="🧾", dark=None, show_welcome_message=False)
@@ -127,17 +133,19 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
 class Visit(NamedTuple):
     """One page that somebody opens."""
 
-    session: Session
+    session: WebSession
     reading: Reading
     """What is theirs to see."""
-    desk: Desk
+    decisions: WebDecisions
     given: dict[str, str]
     """The address's query."""
     path: dict[str, str]
     """The address's own parts."""
 
 
-def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: Decide | None, looks: Looks, feed: Feed) -> None:
+def _add_pages(
+    doors: Doors, reading_of: Callable[[WebSession], Reading], decide: Decide | None, accesses: AccessLog, feed: WebFeed
+) -> None:
     """One line a page."""
 
     def visit_of(request: Request) -> Visit:
@@ -145,9 +153,9 @@ def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: D
         if session is None:
             raise PermissionError("no session")
         reading = reading_of(session)
-        desk = Desk(session, decide, lambda: doors.is_open(session))
+        decisions = WebDecisions(session, decide, lambda: doors.is_open(session))
         given = {name: value[:500] for name, value in request.query_params.items()}
-        return Visit(session, reading, desk, given, dict(request.path_params))
+        return Visit(session, reading, decisions, given, dict(request.path_params))
 
     def add(path: str, build: Callable[[Visit], Awaitable[Any]], *, needs: Right | None = None) -> None:
         @ui.page(path, response_timeout=30)
@@ -174,12 +182,12 @@ def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: D
     add("/sessions", lambda v: sessions.page(v.session, v.reading, v.given, _now_ms()))
     add("/session", lambda v: sessions.one(v.session, v.reading, v.given, _now_ms()))
     add("/findings", lambda v: findings.page(v.session, v.reading, v.given, _now_ms()))
-    add("/findings/{id}", lambda v: findings.one(v.session, v.reading, v.desk, v.path["id"], _now_ms()))
+    add("/findings/{id}", lambda v: findings.one(v.session, v.reading, v.decisions, v.path["id"], _now_ms()))
     add("/requests", lambda v: requests.page(v.session, v.reading, v.given, _now_ms()))
-    add("/requests/{id}", lambda v: requests.one(v.session, v.reading, v.desk, v.path["id"], _now_ms()))
-    add("/looks", lambda v: looked.page(v.session, v.reading, v.given, _now_ms()))
+    add("/requests/{id}", lambda v: requests.one(v.session, v.reading, v.decisions, v.path["id"], _now_ms()))
+    add("/looks", lambda v: access_log.page(v.session, v.reading, v.given, _now_ms()))
     add("/trail", lambda v: system.trail(v.session, v.reading, v.given, _now_ms()))
-    add("/health", lambda v: health.page(v.session, v.reading, looks.fault, _now_ms()))
+    add("/health", lambda v: health.page(v.session, v.reading, accesses.fault, _now_ms()))
     add("/settings", lambda v: system.settings(v.session, v.reading), needs=Right.SEE_SETTINGS)
 
 
@@ -195,14 +203,14 @@ def _proxy_of(config: Config) -> Proxy | None:
     )
 
 
-async def _warm(figures: Figures, own: Reading) -> None:
+async def _warm(figures: CachedCounts, own: Reading) -> None:
     """The weeks of the trail, newest first, a little at a time."""
     with contextlib.suppress(EnvtrailError):
-        oldest_ms = (await own.ask(lambda store: store.status())).oldest_ms
+        oldest_ms = (await own.query(lambda store: store.status())).oldest_ms
         this = _now_ms() // WEEK_MS
         for week in range(this - 1, (oldest_ms // WEEK_MS if oldest_ms is not None else this) - 1, -1):
             await asyncio.sleep(_REST_S)
-            await own.ask(partial(figures.warm, week=week))
+            await own.query(partial(figures.warm, week=week))
 
 
 def _now_ms() -> int:

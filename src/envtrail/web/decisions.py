@@ -12,7 +12,7 @@ from envtrail.errors import CannotRunError, EnvtrailError
 from envtrail.model.decision import Decided, Decision
 from envtrail.model.identity import Identity, Right
 from envtrail.model.text import safe
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.parts import Translate
 
 Decide = Callable[[Decision, "Identity | None"], Decided]
@@ -30,7 +30,7 @@ def in_turn(decide: Decide) -> Decide:
     return decided
 
 
-class Desk:
+class WebDecisions:
     """At which one person decides.
 
     Args:
@@ -39,7 +39,7 @@ class Desk:
         is_open: Whether their session still stands.
     """
 
-    def __init__(self, session: Session, decide: Decide | None, is_open: Callable[[], bool]) -> None:
+    def __init__(self, session: WebSession, decide: Decide | None, is_open: Callable[[], bool]) -> None:
         self.identity = session.identity
         self.rights = session.rights if decide is not None else frozenset[Right]()
         self._decide = decide

@@ -29,7 +29,7 @@ def add_downloads(app: FastAPI, reading_of: Callable[[Request], Reading]) -> Non
         except ImportError:
             return PlainTextResponse("the CycloneDX library is not installed: pip install 'envtrail[sbom]'\n", status_code=503)
         reading = reading_of(request)
-        bill = await reading.ask(lambda store: _bill(store, prefix, reading.config.node))
+        bill = await reading.query(lambda store: _bill(store, prefix, reading.config.node))
         if bill is None:
             return PlainTextResponse("there is no such environment, or it is not yours to see\n", status_code=404)
         name = _UNSAFE.sub("-", prefix.strip("/"))[-80:].strip("-.") or "environment"

@@ -20,7 +20,7 @@ from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.identity import Identity
 from envtrail.model.text import safe
 from envtrail.model.tries import Tries, keys_of
-from envtrail.web.access import COOKIE, SESSION_S, Doors, Session
+from envtrail.web.access import COOKIE, SESSION_S, Doors, WebSession
 from envtrail.web.accounts import Accounts
 from envtrail.web.oidc import Provider
 from envtrail.web.roles import role_of
@@ -68,9 +68,9 @@ class Entrance:
         check: Check | None,
         is_secure: bool,
         has_link: bool,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
-        self._tell = tell
+        self._report = report
         self._config = config
         self._doors = doors
         self._check = check
@@ -119,7 +119,7 @@ class Entrance:
         if identity is not None:
             self._tries.note_right(keys)
             return self._welcome(request, RedirectResponse("/", status_code=303), self._doors.begin(identity))
-        self._tell(f"{safe(name[:64])} did not come in, from {address}")
+        self._report(f"{safe(name[:64])} did not come in, from {address}")
         if wait_s > 0 or fault is not None:
             self._tries.forgive(keys)
         await asyncio.sleep(max(0.0, started + _WRONG_S - time.monotonic()))
@@ -189,10 +189,10 @@ class Entrance:
             return None, checked.wait_s
         return Identity(name=name, role=role, uid=checked.uid, method="pam"), 0.0
 
-    def _welcome(self, request: Request, answer: Response, session: Session) -> Response:
+    def _welcome(self, request: Request, answer: Response, session: WebSession) -> Response:
         known = session.identity
         address = request.client.host if request.client else "?"
-        self._tell(f"{safe(known.name)} came in as {known.role.value}, known by {known.method}, from {address}")
+        self._report(f"{safe(known.name)} came in as {known.role.value}, known by {known.method}, from {address}")
         answer.set_cookie(COOKIE, session.id, max_age=SESSION_S, httponly=True, samesite="strict", secure=self._is_secure)
         return answer
 

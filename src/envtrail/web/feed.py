@@ -21,7 +21,7 @@ _KEPT = 1000
 _IDLE_S = 10.0
 
 
-class Feed:
+class WebFeed:
     """Looks while somebody reads.
 
     Args:
@@ -54,7 +54,7 @@ class Feed:
         is_first = not self._seen
         while time.monotonic() - self._read_s < _IDLE_S:
             try:
-                operations, findings = await self._own.ask(
+                operations, findings = await self._own.query(
                     lambda store: (list(store.operations(Query(limit=_MOST))), list(store.findings(Query(limit=_MOST))))
                 )
             except EnvtrailError:

@@ -24,15 +24,15 @@ class Counted(NamedTuple):
     programs: list[ProgramUse]
 
 
-class Figures:
+class CachedCounts:
     """Counts of one page process, for those who see everything.
 
     Args:
-        office: Days and hours of work.
+        office_hours: Days and hours of work.
     """
 
-    def __init__(self, office: When) -> None:
-        self._office = office
+    def __init__(self, office_hours: When) -> None:
+        self._office_hours = office_hours
         self._lock = Lock()
         self._weeks: dict[int, tuple[int, Counted]] = {}
 
@@ -46,12 +46,12 @@ class Figures:
             is_all: The store tells of everybody.
         """
         if not is_all or query.host is not None or query.environment is not None or query.since_ms is None:
-            return self._ask(store, query)
+            return self._read_store(store, query)
         activity = list(store.activity(query)) if query.user is not None else None
         counted = Counted([], [], [], [])
         versions = store.weeks()
         for part, week in _parts(query, now_ms):
-            found = self._of_week(store, week, versions) if week is not None else self._ask(store, part)
+            found = self._of_week(store, week, versions) if week is not None else self._read_store(store, part)
             counted.people.extend(found.people)
             counted.hours.extend(found.hours)
             counted.days.extend(found.days)
@@ -60,7 +60,7 @@ class Figures:
             return counted
         user = query.user or ""
         programs = [use for use in counted.programs if is_person(user, use.user, use.uid)]
-        return Counted(*condense(activity, self._office), programs)
+        return Counted(*condense(activity, self._office_hours), programs)
 
     def warm(self, store: Store, week: int) -> None:
         """Count a week that is over before anybody asks."""
@@ -71,12 +71,12 @@ class Figures:
         with self._lock:
             known = self._weeks.get(week)
             if known is None or known[0] != version:
-                found = self._ask(store, Query(since_ms=week * WEEK_MS, until_ms=(week + 1) * WEEK_MS - 1))
+                found = self._read_store(store, Query(since_ms=week * WEEK_MS, until_ms=(week + 1) * WEEK_MS - 1))
                 known = self._weeks[week] = version, found
         return known[1]
 
-    def _ask(self, store: Store, query: Query) -> Counted:
-        return Counted(*condense(store.activity(query), self._office), list(store.programs(query)))
+    def _read_store(self, store: Store, query: Query) -> Counted:
+        return Counted(*condense(store.activity(query), self._office_hours), list(store.programs(query)))
 
 
 def _parts(query: Query, now_ms: int) -> list[tuple[Query, int | None]]:

@@ -132,14 +132,14 @@ class Provider:
         }
         # RFC 6749 2.3.1: both are encoded before they are put into the header, which httpx does not.
         auth = httpx.BasicAuth(self._client_id, self._secret) if self._secret else None
-        answer = await self._ask("POST", str(metadata["token_endpoint"]), data=given, auth=auth)
+        answer = await self._request("POST", str(metadata["token_endpoint"]), data=given, auth=auth)
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise InputError("the provider gave no ID token", hint="the scope `openid` must be allowed for this client")
         return self._vouched(await self._claims_of(token, flow.nonce))
 
     async def _claims_of(self, token: str, nonce: str) -> dict[str, Any]:
-        keys = await self._ask("GET", str((await self._read_metadata())["jwks_uri"]))
+        keys = await self._request("GET", str((await self._read_metadata())["jwks_uri"]))
         try:
             decoded = jwt.decode(token, KeySet.import_key_set(keys), algorithms=_ALGORITHMS)  # type: ignore[arg-type]
             claims = JWTClaimsRegistry(
@@ -175,7 +175,7 @@ class Provider:
     async def _read_metadata(self) -> dict[str, Any]:
         if self._metadata is not None and self._clock() - self._metadata[0] < _METADATA_S:
             return self._metadata[1]
-        found = await self._ask("GET", self._issuer.rstrip("/") + "/.well-known/openid-configuration")
+        found = await self._request("GET", self._issuer.rstrip("/") + "/.well-known/openid-configuration")
         if found.get("issuer") != self._issuer:
             raise CannotRunError(
                 f"`{self._issuer}` calls itself `{found.get('issuer')}`", hint="`web.oidc_issuer` must be the same"
@@ -185,7 +185,7 @@ class Provider:
         self._metadata = self._clock(), found
         return found
 
-    async def _ask(self, method: str, address: str, **words: Any) -> dict[str, Any]:
+    async def _request(self, method: str, address: str, **words: Any) -> dict[str, Any]:
         try:
             async with httpx.AsyncClient(timeout=_WAIT_S) as client:
                 answer = await client.request(method, address, headers={"Accept": "application/json"}, **words)

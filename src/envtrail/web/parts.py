@@ -12,7 +12,7 @@ from envtrail.errors import EnvtrailError
 from envtrail.i18n import LANGUAGES, marked, translator
 from envtrail.model.identity import Right
 from envtrail.model.text import safe
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 
 NAVIGATION = (
     ("/", marked("Overview"), "dashboard"),
@@ -72,7 +72,7 @@ Translate = Callable[[str], str]
 
 
 @contextmanager
-def frame(title: str, session: Session, path: str) -> Iterator[Translate]:
+def page_layout(title: str, session: WebSession, path: str) -> Iterator[Translate]:
     """A page with its navigation; gives the words of the session's language.
 
     Args:
@@ -234,14 +234,14 @@ def lines(texts: Sequence[str]) -> None:
         ui.label("\n".join(map(safe, texts)))
 
 
-def refused(session: Session, path: str) -> None:
+def refused(session: WebSession, path: str) -> None:
     """A page that somebody's role does not show."""
-    with frame(marked("Not yours to see"), session, path) as _:
+    with page_layout(marked("Not yours to see"), session, path) as _:
         ui.label(_("Your role does not show this page.")).classes("soft")
 
 
-def unread(session: Session, path: str, fault: EnvtrailError) -> None:
+def unread(session: WebSession, path: str, fault: EnvtrailError) -> None:
     """What is to be shown cannot be read: why, and what mends it."""
-    with frame(marked("The trail cannot be read"), session, path):
+    with page_layout(marked("The trail cannot be read"), session, path):
         ui.label(safe(fault.message)).classes("bad")
         ui.label(safe(fault.hint or "")).classes("soft")

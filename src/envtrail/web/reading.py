@@ -15,11 +15,11 @@ from envtrail.model.identity import Identity
 from envtrail.model.operation import Operation
 from envtrail.service.authorization import ViewedStore, viewer_for
 from envtrail.service.opening import open_store
-from envtrail.service.protocol import OnAsk
+from envtrail.service.protocol import OnQuery
 from envtrail.state.lookup import Incomplete, find_incomplete, need_known, resolve_names
-from envtrail.state.office_hours import office_hours
+from envtrail.state.office_hours import read_office_hours
 from envtrail.state.store import Query, Store
-from envtrail.web.figures import Counted, Figures
+from envtrail.web.figures import CachedCounts, Counted
 from envtrail.web.fleet import Fleet
 
 _T = TypeVar("_T")
@@ -44,7 +44,7 @@ class Reading:
         uid: Of this process.
         fleet: Of whose trails it reads instead of this machine's.
         identity: Who reads: they see what is theirs to see. Null: the page itself, for figures that are nobody's.
-        on_ask: Told of each question.
+        on_query: Told of each question.
         figures: Counts that are kept, for who sees everything.
         sees_all: They do.
         is_open: Whether they may still ask: a page that is left open outlives its session.
@@ -57,8 +57,8 @@ class Reading:
         uid: int,
         fleet: Fleet | None = None,
         identity: Identity | None = None,
-        on_ask: OnAsk | None = None,
-        figures: Figures | None = None,
+        on_query: OnQuery | None = None,
+        figures: CachedCounts | None = None,
         sees_all: bool = False,
         is_open: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -66,8 +66,8 @@ class Reading:
         self._identity = identity
         self._uid = uid
         self.fleet = fleet
-        self._on_ask = on_ask
-        self._figures = figures or Figures(office_hours(config))
+        self._on_query = on_query
+        self._figures = figures or CachedCounts(read_office_hours(config))
         self._sees_all = sees_all
         self._is_open = is_open
 
@@ -84,19 +84,21 @@ class Reading:
         if self.fleet is not None:
             yield self._of_fleet(self.fleet)
             return
-        store = open_store(self.config, uid=self._uid, on_behalf=self._identity, on_ask=self._on_ask)
+        store = open_store(self.config, uid=self._uid, on_behalf=self._identity, on_query=self._on_query)
         try:
             yield store
         finally:
             store.close()
 
     def _of_fleet(self, fleet: Fleet) -> Store:
-        if self._identity is None or self._on_ask is None:
+        if self._identity is None or self._on_query is None:
             return fleet.store()
         if not self._sees_all:
             raise CannotRunError("a fleet's page is for who may see everything", hint="the page of your own machine shows yours")
         return ViewedStore(
-            fleet.store(), viewer_for(self._identity, is_separated=self.config.flag("web.separate_administrators")), self._on_ask
+            fleet.store(),
+            viewer_for(self._identity, is_separated=self.config.flag("web.separate_administrators")),
+            self._on_query,
         )
 
     def fields(self, named: Sequence[tuple[str, str]], _: Callable[[str], str]) -> Sequence[tuple[str, str]]:
@@ -121,8 +123,8 @@ class Reading:
         whose = item.actor.number if isinstance(item, Operation) else item.uid
         if self._identity is not None and whose is not None and whose == self._identity.uid:
             return True
-        if self._sees_all and self._on_ask is not None:
-            self._on_ask("operations" if isinstance(item, Operation) else "findings", Query(), "")
+        if self._sees_all and self._on_query is not None:
+            self._on_query("operations" if isinstance(item, Operation) else "findings", Query(), "")
         return self._sees_all
 
     async def find(self, question: Callable[[Store, Query], Iterable[_T]], query: Query) -> Found[_T]:
@@ -138,9 +140,9 @@ class Reading:
                 return Found([], fault.message, None)
             return Found(items, None, find_incomplete(store, asked))
 
-        return await self.ask(answer)
+        return await self.query(answer)
 
-    async def ask(self, question: Callable[[Store], _T]) -> _T:
+    async def query(self, question: Callable[[Store], _T]) -> _T:
         """One question, in a thread."""
 
         def answer() -> _T:

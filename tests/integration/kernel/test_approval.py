@@ -12,7 +12,7 @@ import pytest
 from audit_lab import RunningAgent, become, open_folders, run_as, running_agent, wait_until
 from wheels import make_wheel
 
-from envtrail.model.decision import Ask, Decided
+from envtrail.model.decision import Decided, SubmitRequest
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
 
@@ -62,7 +62,10 @@ class Lab:
 
     def ask(self, **asked: object) -> Decided:
         """Ask over the service's socket as the person, in a process of theirs."""
-        words = msgspec.json.encode({"method": "decide", "decision": msgspec.to_builtins(msgspec.convert(asked, Ask))}) + b"\n"
+        words = (
+            msgspec.json.encode({"method": "decide", "decision": msgspec.to_builtins(msgspec.convert(asked, SubmitRequest))})
+            + b"\n"
+        )
         return msgspec.json.decode(self.over_the_socket(AUID, words), type=Decided)
 
     def over_the_socket(self, uid: int, words: bytes) -> bytes:

@@ -21,12 +21,12 @@ def command(context: Context, source: str | None, no_notify: bool) -> None:
     """
     from envtrail.agent.children import notifier, shipper, writer
     from envtrail.agent.service import serve
-    from envtrail.cli.feed import Feed
+    from envtrail.cli.feed import TerminalFeed
 
     config = context.config.replaced("--source", capture__source=source) if source else context.config
     serve(
         config,
         keep_rules=True,
-        on_fault=Feed.warn,
+        on_fault=TerminalFeed.warn,
         children=() if no_notify else (notifier(config), shipper(config), writer(config)),
     )

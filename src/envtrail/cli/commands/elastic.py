@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from envtrail.dashboards.alerts import Alert
     from envtrail.ship.client import SearchClient
     from envtrail.ship.ship_state import Shipping
-    from envtrail.ship.templates import Step, Templates
+    from envtrail.ship.templates import SetupStep, Templates
     from envtrail.ship.writer import LineFile
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -139,12 +139,12 @@ def _run(config: Config, *, once: bool, parent: int | None, file: LineFile | Non
 def status(context: Context, as_json: bool) -> None:
     """How shipping fares: what was sent or written, what waits, what was refused, the last fault."""
     from envtrail.ship.process import running_pid
-    from envtrail.ship.ship_state import CLUSTER_BOOK, FILE_BOOK, read_shipping
+    from envtrail.ship.ship_state import CLUSTER_STATE, FILE_STATE, read_shipping
     from envtrail.trail.layout import need_trail
 
     folder = context.config.data_dir
     need_trail(folder)
-    sent, written = read_shipping(folder / CLUSTER_BOOK), read_shipping(folder / FILE_BOOK)
+    sent, written = read_shipping(folder / CLUSTER_STATE), read_shipping(folder / FILE_STATE)
     if as_json:
         emit_json(shipping for shipping in (sent, written) if shipping is not None)
         return
@@ -186,12 +186,12 @@ def _show_shipping(shipping: Shipping | None, done: str) -> None:
 def refused(context: Context, retry: bool, limit: int, as_json: bool) -> None:
     """Documents that the cluster did not take, and why; they are kept here. Exit code 1 when there is none."""
     from envtrail.ship.process import running_pid
-    from envtrail.ship.ship_state import CLUSTER_BOOK, Book, read_refused
+    from envtrail.ship.ship_state import CLUSTER_STATE, ShipState, read_refused
     from envtrail.trail.layout import need_trail
 
     folder = context.config.data_dir
     need_trail(folder)
-    path = folder / CLUSTER_BOOK
+    path = folder / CLUSTER_STATE
     found = read_refused(path, limit)
     if not found:
         click.echo("nothing was refused", err=True)
@@ -199,8 +199,8 @@ def refused(context: Context, retry: bool, limit: int, as_json: bool) -> None:
     if retry:
         if pid := running_pid(folder):
             raise CannotRunError(f"the shipper runs (pid {pid})", hint="stop it first; it takes them up when it starts")
-        with closing(Book(path)) as book:
-            click.echo(f"{book.retry_refused()} documents wait to be sent again")
+        with closing(ShipState(path)) as ship_state:
+            click.echo(f"{ship_state.retry_refused()} documents wait to be sent again")
         return
     if as_json:
         emit_json(found)
@@ -291,14 +291,14 @@ def _alerts(context: Context) -> Iterator[Alert]:
 
 
 def _templates(client: SearchClient, config: Config) -> Templates:
-    from envtrail.ship.templates import Templates, look_at
+    from envtrail.ship.templates import Templates, identify_cluster
 
-    cluster = look_at(client)
+    cluster = identify_cluster(client)
     days = config.number("elastic.retention_days")
     return Templates(client, cluster, namespace=config.text("elastic.namespace"), retention_days=days)
 
 
-def _show(steps: Iterable[Step], *, as_json: bool) -> set[str]:
+def _show(steps: Iterable[SetupStep], *, as_json: bool) -> set[str]:
     """Each step as it is done; gives the states that were met."""
     states = set()
     for step in steps:

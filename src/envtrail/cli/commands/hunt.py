@@ -25,7 +25,7 @@ def command(context: Context, rule: str, since: str, until: str | None, as_csv: 
     """
     found, loaded = find_detection(context, rule)
     from envtrail.detect.hunt import hunt
-    from envtrail.state.office_hours import office_hours
+    from envtrail.state.office_hours import read_office_hours
 
     with context.store() as store:
         findings = hunt(
@@ -34,7 +34,7 @@ def command(context: Context, rule: str, since: str, until: str | None, as_csv: 
             found,
             since_ms=moment(context, since) or 0,
             until_ms=moment(context, until) or context.now_ms,
-            office=office_hours(context.config),
+            office_hours=read_office_hours(context.config),
         )
         listing(
             findings,

@@ -51,7 +51,7 @@ def check(context: Context, as_json: bool) -> None:
 def test(context: Context, names: tuple[str, ...], as_json: bool) -> None:
     """Send a message through each channel, and say what it answered. Exit code 4 when one failed."""
     from envtrail.notify.channels import open_channels
-    from envtrail.notify.messages import tell_test
+    from envtrail.notify.messages import render_test
 
     channels = open_channels(_path(context))
     unknown = set(names) - {one.name for one in channels}
@@ -62,7 +62,7 @@ def test(context: Context, names: tuple[str, ...], as_json: bool) -> None:
     for channel in channels:
         if names and channel.name not in names:
             continue
-        message = tell_test(channel.name, context.config.node, context.now_ms, channel.language)
+        message = render_test(channel.name, context.config.node, context.now_ms, channel.language)
         answer = channel.service.send(message.title, message.body, message.level)
         failed = failed or answer.fault is not None
         if as_json:

@@ -19,9 +19,9 @@ from envtrail.model.operation import Operation
 from envtrail.model.times import to_ms
 from envtrail.policy.cases import run_tests
 from envtrail.policy.facts import FactFinder
-from envtrail.policy.files import Loaded, PolicyFault, load_policy
+from envtrail.policy.files import LoadedPolicy, PolicyFault, load_policy
 from envtrail.policy.judge import Decision, judge
-from envtrail.policy.language import Policy, Rule, Verdict
+from envtrail.policy.language import Policy, PolicyRule, Verdict
 from envtrail.state.store import Query, Store
 
 _COLOURS = {Verdict.ALLOW: "green", Verdict.NOTIFY: "yellow", Verdict.REQUIRE_APPROVAL: "red", Verdict.DENY: "red"}
@@ -143,7 +143,7 @@ def schema() -> None:
 
     from envtrail.policy.language import VERSION, ApprovalRule, FileGrant, FileSuppression, Test
 
-    lists = {"rules": Rule, "tests": Test, "approvals": ApprovalRule, "grants": FileGrant, "suppressions": FileSuppression}
+    lists = {"rules": PolicyRule, "tests": Test, "approvals": ApprovalRule, "grants": FileGrant, "suppressions": FileSuppression}
     _, parts = msgspec.json.schema_components(lists.values(), ref_template="#/$defs/{name}")
     properties: dict[str, object] = {"version": {"const": VERSION}}
     properties["tags"] = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}
@@ -198,11 +198,11 @@ def wanted(context: Context) -> None:
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
 
 
-def _load(context: Context, paths: tuple[Path, ...]) -> Loaded:
+def _load(context: Context, paths: tuple[Path, ...]) -> LoadedPolicy:
     return load_policy(paths or (Path(context.config.text("policy.path")),))
 
 
-def _sound(loaded: Loaded) -> Policy:
+def _sound(loaded: LoadedPolicy) -> Policy:
     if loaded.faults:
         _tell_faults(loaded.faults)
         raise InputError(f"the policy has {len(loaded.faults)} faults", hint="`envtrail policy check` lists them")

@@ -35,7 +35,7 @@ def command(
     no_verify: bool,
 ) -> None:
     """Changes, people, gaps, findings and approvals of a period, and whether the trail is as it was written, in one document."""
-    from envtrail.state.office_hours import office_hours
+    from envtrail.state.office_hours import read_office_hours
 
     if form == "csv" and output is None:
         raise UsageError("csv is several files", hint="`-o FOLDER`")
@@ -47,7 +47,7 @@ def command(
             since_ms=moment(context, since) or 0,
             until_ms=moment(context, until) or context.now_ms,
             made_ms=context.now_ms,
-            office=office_hours(context.config),
+            office_hours=read_office_hours(context.config),
             verified=verified,
             environment=find_environment(store, environment).prefix if environment else None,
             on_progress=on_progress,

@@ -12,7 +12,7 @@ from envtrail.cli.environments import find_environment
 from envtrail.cli.times import parse_until
 from envtrail.errors import CannotRunError, InputError
 from envtrail.model.approval import ACTIONS
-from envtrail.model.decision import Ask
+from envtrail.model.decision import SubmitRequest
 
 
 @click.command("request")
@@ -42,7 +42,7 @@ def command(
 
     Needs no root. Those who may approve are told, and `envtrail requests` shows how it stands.
     """
-    asked = Ask(
+    asked = SubmitRequest(
         prefix=_prefix(context, environment),
         action=action,
         packages=list(packages),

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from envtrail.cli.render import emit_text
-from envtrail.tasks.install import Step, carry_out, plan_install, plan_uninstall, plan_upgrade
+from envtrail.tasks.install import InstallStep, carry_out, plan_install, plan_uninstall, plan_upgrade
 
 
 @click.group("service")
@@ -16,7 +16,7 @@ def command() -> None:
     """The system service (systemd)."""
 
 
-def _verb(name: str, plan: Callable[[Path], list[Step]], doc: str) -> None:
+def _verb(name: str, plan: Callable[[Path], list[InstallStep]], doc: str) -> None:
     @command.command(name, help=doc)
     @click.option(
         "--root",

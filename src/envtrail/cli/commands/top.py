@@ -17,7 +17,7 @@ from envtrail.cli.render import listing, safe
 from envtrail.model.hours import DAYS
 from envtrail.model.times import show_time
 from envtrail.state.lookup import need_known
-from envtrail.state.office_hours import office_hours
+from envtrail.state.office_hours import read_office_hours
 from envtrail.state.panels import (
     Day,
     Hour,
@@ -82,7 +82,7 @@ def _options(since: str | None) -> Callable[[Callable[..., Any]], Callable[..., 
 @_options(None)
 def installs(context: Context, query: Query, as_csv: bool, as_json: bool) -> None:
     """Packages that came or changed, today and on each day of the week before."""
-    zone = office_hours(context.config).place
+    zone = read_office_hours(context.config).place
     week = last_week(context.now_ms, zone)
     with context.store() as store:
         query = resolve(context, store, query)
@@ -142,7 +142,7 @@ def off_hours_(context: Context, query: Query, limit: int, as_csv: bool, as_json
 
     with context.store() as store:
         query = resolve(context, store, query)
-        found = off_hours(store.activity(query), office_hours(context.config))
+        found = off_hours(store.activity(query), read_office_hours(context.config))
         if not found:
             need_known(store, query)
     columns = ("user", "environment", "operations", "changes", "last")
@@ -160,7 +160,7 @@ def off_hours_(context: Context, query: Query, limit: int, as_csv: bool, as_json
 @_options("30d")
 def hours(context: Context, query: Query, limit: int, as_csv: bool, as_json: bool) -> None:
     """The hours of the week in which most is changed."""
-    zone = office_hours(context.config).place
+    zone = read_office_hours(context.config).place
 
     def row(item: Hour) -> tuple[str, ...]:
         return (DAYS[item.weekday], f"{item.hour:02d}:00", str(item.operations))

@@ -21,10 +21,10 @@ def command(context: Context, profile: str | None, as_json: bool, with_page: boo
     """
     from envtrail.agent.children import notifier, page, shipper, writer
     from envtrail.agent.service import serve
-    from envtrail.cli.feed import Feed
+    from envtrail.cli.feed import TerminalFeed
 
     config = context.config.replaced("--profile", rules__profile=profile) if profile else context.config
-    feed = Feed(as_json=as_json)
+    feed = TerminalFeed(as_json=as_json)
     ended_by_hand = serve(
         config,
         keep_rules=False,

@@ -75,7 +75,7 @@ def command(
             has_link=not no_link,
             fleet=_fleet(context),
             check=agent.check if context.config.flag("web.pam") else None,
-            tell=lambda text: click.echo(text, err=True),
+            report=lambda text: click.echo(text, err=True),
         ),
         decide=lambda decision, identity: ask_agent(context.config, decision, on_behalf=identity if speaks else None),
         on_used=lambda token: click.echo(f"that link is used; the next one: {address}/login?token={token}", err=True),

@@ -18,10 +18,10 @@ from envtrail.model.operation import Change, Operation
 from envtrail.model.run import Use
 from envtrail.model.text import safe
 from envtrail.state.store import Query, Store
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.charts import GREEN, ORANGE, RED, bars, timeline
 from envtrail.web.pages.words import address, change_of, command_of, person, show_ms, show_time, summary
-from envtrail.web.parts import Translate, card, frame, lines, panels, table
+from envtrail.web.parts import Translate, card, lines, page_layout, panels, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Environment")
@@ -29,7 +29,7 @@ _MOST_TOLD = 200
 _MOST_LINES = 500
 
 
-class Seen(NamedTuple):
+class EnvironmentDetails(NamedTuple):
     """One environment with what is shown of it."""
 
     environment: Environment
@@ -40,11 +40,11 @@ class Seen(NamedTuple):
     """When its content was another one, oldest first."""
 
 
-async def page(session: Session, reading: Reading, given: dict[str, str]) -> None:
+async def page(session: WebSession, reading: Reading, given: dict[str, str]) -> None:
     """Build it; `from` and `to` (ms) compare two moments."""
     prefix = given.get("prefix", "")
-    seen = await reading.ask(lambda store: _read(store, prefix))
-    with frame(TITLE, session, "/environments") as _:
+    seen = await reading.query(lambda store: _read(store, prefix))
+    with page_layout(TITLE, session, "/environments") as _:
         if seen is None:
             ui.label(_("There is no such environment, or it is not yours to see.")).classes("soft")
             return
@@ -192,7 +192,7 @@ class _Comparison:
     async def _show(self) -> None:
         _ = self._words
         first, last = (self._points[at].time_ms for at in self._chosen)
-        changes = await self._reading.ask(lambda store: _between(store, self._prefix, first, last))
+        changes = await self._reading.query(lambda store: _between(store, self._prefix, first, last))
         self._place.clear()
         with self._place:
             if changes:
@@ -208,7 +208,7 @@ def _between(store: Store, prefix: str, first: int, last: int) -> list[Change]:
     return diff_snapshots(before, after) if after is not None else []
 
 
-def _read(store: Store, prefix: str) -> Seen | None:
+def _read(store: Store, prefix: str) -> EnvironmentDetails | None:
     environment = next((item for item in store.environments(with_gone=True) if item.prefix == clean_path(prefix)), None)
     if environment is None:
         return None
@@ -218,4 +218,4 @@ def _read(store: Store, prefix: str) -> Seen | None:
     blames = blame_packages(snapshot, store.operations(Query(environment=prefix)), python=environment.python) if snapshot else []
     taken = list(store.snapshots(prefix))
     points = [item for at, item in enumerate(taken) if at == 0 or item.digest != taken[at - 1].digest]
-    return Seen(environment, blames, operations, list(store.uses(prefix)), points)
+    return EnvironmentDetails(environment, blames, operations, list(store.uses(prefix)), points)

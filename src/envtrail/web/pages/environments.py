@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from envtrail.i18n import marked
 from envtrail.model.environment import EnvironmentSummary
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.pages.words import address, show_time
-from envtrail.web.parts import frame, table
+from envtrail.web.parts import page_layout, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Environments")
 
 
-async def page(session: Session, reading: Reading) -> None:
+async def page(session: WebSession, reading: Reading) -> None:
     """All that are there."""
-    found: list[EnvironmentSummary] = await reading.ask(lambda store: list(store.summaries()))
-    with frame(TITLE, session, "/environments") as _:
+    found: list[EnvironmentSummary] = await reading.query(lambda store: list(store.summaries()))
+    with page_layout(TITLE, session, "/environments") as _:
         columns = [
             _("Environment"),
             _("Kind"),

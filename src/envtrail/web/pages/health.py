@@ -14,9 +14,9 @@ from envtrail.model.heartbeat import Heartbeat, faults_of, policy_of_most
 from envtrail.model.text import safe
 from envtrail.state.agent_status import AgentStatus
 from envtrail.state.store import Query, Store, StoreStatus
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.pages.words import show_ms
-from envtrail.web.parts import Translate, card, frame, pairs, panels, table
+from envtrail.web.parts import Translate, card, page_layout, pairs, panels, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Health")
@@ -35,16 +35,16 @@ class Disk(NamedTuple):
     """Until the trail stops growing (`store.min_free_bytes`) at the pace so far; null: not known yet, or not before retention."""
 
 
-async def page(session: Session, reading: Reading, unwritten: str | None, now_ms: int) -> None:
+async def page(session: WebSession, reading: Reading, unwritten: str | None, now_ms: int) -> None:
     """Rules, capture, losses, cost, disk; why looks cannot be written, where they cannot."""
 
     def read(store: Store) -> tuple[StoreStatus, AgentStatus | None, list[Gap], list[Heartbeat]]:
         return store.status(), store.agent(), list(store.gaps(Query(limit=_MOST))), store.machines()
 
-    status, agent, gaps, machines = await reading.ask(read)
+    status, agent, gaps, machines = await reading.query(read)
     config = reading.config
     disk = forecast(status, now_ms, keep_free=config.number("store.min_free_bytes"), days=config.number("store.retention_days"))
-    with frame(TITLE, session, "/health") as _:
+    with page_layout(TITLE, session, "/health") as _:
         if unwritten is not None:
             ui.label(safe(_("Looks cannot be written into the trail: {why}").format(why=unwritten))).classes("bad")
         if reading.fleet is not None:

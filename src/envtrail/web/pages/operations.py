@@ -16,7 +16,7 @@ from envtrail.model.times import to_ms
 from envtrail.state.evidence import events_of, unfold
 from envtrail.state.lookup import how_matched
 from envtrail.state.store import EventRow, Query, Store
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.pages.words import (
     address,
     change_of,
@@ -29,7 +29,7 @@ from envtrail.web.pages.words import (
     summary,
     verdict_of,
 )
-from envtrail.web.parts import card, filters, frame, lines, pairs, table
+from envtrail.web.parts import card, filters, lines, page_layout, pairs, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Operations")
@@ -38,7 +38,7 @@ PAGE = 100
 _MOST_EVENTS = 2_000
 
 
-async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+async def page(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """The list, newest first, a page at a time by the last id."""
     query = query_of(given, now_ms, limit=PAGE + 1)
     answer = await reading.find(
@@ -46,7 +46,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
     )
     found = answer.items
     shown = found[:PAGE]
-    with frame(TITLE, session, "/operations") as _:
+    with page_layout(TITLE, session, "/operations") as _:
         fields = [
             ("environment", _("Environment")),
             ("user", _("Person")),
@@ -82,10 +82,10 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
             ui.link(_("Older"), "/operations?" + urlencode({**given, "before": shown[-1].id})).classes("plain q-mt-md")
 
 
-async def one(session: Session, reading: Reading, id_: str) -> None:
+async def one(session: WebSession, reading: Reading, id_: str) -> None:
     """One operation whole."""
-    operation, events, findings, login = await reading.ask(lambda store: _read(store, id_))
-    with frame(ONE, session, "/operations") as _:
+    operation, events, findings, login = await reading.query(lambda store: _read(store, id_))
+    with page_layout(ONE, session, "/operations") as _:
         if operation is None:
             ui.label(_("There is no such operation, or it is not yours to see.")).classes("soft")
             return

@@ -16,7 +16,7 @@ from envtrail.model.operation import Operation
 from envtrail.model.text import safe
 from envtrail.state.agent_status import AgentStatus
 from envtrail.state.lookup import resolve_names
-from envtrail.state.office_hours import office_hours
+from envtrail.state.office_hours import read_office_hours
 from envtrail.state.panels import (
     Changed,
     Day,
@@ -33,11 +33,11 @@ from envtrail.state.panels import (
     top_scripts,
 )
 from envtrail.state.store import Query, Store, StoreStatus
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.charts import BLUE, afterwards, bars, calendar, fetch_library, heat
-from envtrail.web.feed import Feed
+from envtrail.web.feed import WebFeed
 from envtrail.web.pages.words import address, command_of, person, query_of, show_ms, show_time, summary
-from envtrail.web.parts import Translate, card, filters, frame, panels, table
+from envtrail.web.parts import Translate, card, filters, page_layout, panels, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Overview")
@@ -47,7 +47,7 @@ _YEAR_DAYS = 364
 _DAY_MS = 86_400_000
 
 
-class Figures(NamedTuple):
+class OverviewData(NamedTuple):
     """All that the page shows, read at once."""
 
     days: list[Day]
@@ -63,10 +63,10 @@ class Figures(NamedTuple):
     newest: list[Operation]
 
 
-async def page(session: Session, reading: Reading, feed: Feed, given: dict[str, str], now_ms: int) -> None:
+async def page(session: WebSession, reading: Reading, feed: WebFeed, given: dict[str, str], now_ms: int) -> None:
     """Build it."""
-    figures = await reading.ask(lambda store: _read(store, reading, given, now_ms))
-    with frame(TITLE, session, "/") as _:
+    figures = await reading.query(lambda store: _read(store, reading, given, now_ms))
+    with page_layout(TITLE, session, "/") as _:
         fetch_library()
         filters("/", given, reading.fields([("environment", _("Environment")), ("user", _("Person"))], _), _)
         _headline(figures, reading, now_ms, _)
@@ -119,9 +119,9 @@ async def page(session: Session, reading: Reading, feed: Feed, given: dict[str, 
             _feed(figures.newest, reading, feed, given, _)
 
 
-def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) -> Figures:
-    office = office_hours(reading.config)
-    week = last_week(now_ms, office.place)
+def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) -> OverviewData:
+    office_hours = read_office_hours(reading.config)
+    week = last_week(now_ms, office_hours.place)
     query = _named(store, query_of(given, now_ms))
     of_week = Query(host=query.host, environment=query.environment, user=query.user, since_ms=week.since_ms)
     counted = reading.count(store, query, now_ms)
@@ -130,13 +130,13 @@ def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) ->
         for item in store.operations(Query(host=query.host, environment=query.environment, user=query.user, limit=_MOST_FED))
         if item.actor.method != "owner"
     ]
-    return Figures(
-        days=installs_by_day(store.activity(of_week), first=week.first, last=week.last, zone=office.place),
+    return OverviewData(
+        days=installs_by_day(store.activity(of_week), first=week.first, last=week.last, zone=office_hours.place),
         people=most_active(counted.people, counted.programs),
         changed=environments_changed(counted.people),
         scripts=top_scripts(counted.programs),
-        off_hours=off_hours(counted.people, office),
-        hours=by_hour(counted.hours, office.place),
+        off_hours=off_hours(counted.people, office_hours),
+        hours=by_hour(counted.hours, office_hours.place),
         status=store.status(),
         agent=store.agent(),
         machines=store.machines(),
@@ -144,7 +144,7 @@ def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) ->
     )
 
 
-def _headline(figures: Figures, reading: Reading, now_ms: int, _: Translate) -> None:
+def _headline(figures: OverviewData, reading: Reading, now_ms: int, _: Translate) -> None:
     status, agent = figures.status, figures.agent
     shown = (
         (_("open findings"), status.findings, "/findings?status=open"),
@@ -203,8 +203,8 @@ def _week(place: ui.card, hours: list[Hour], _: Translate) -> None:
     afterwards(place, lambda: heat(_("operations by hour of the week"), hours_of_day, days, cells), height="13rem")
 
 
-async def _year(place: ui.card, session: Session, reading: Reading, given: dict[str, str], now_ms: int, _: Translate) -> None:
-    zone = office_hours(reading.config).place
+async def _year(place: ui.card, session: WebSession, reading: Reading, given: dict[str, str], now_ms: int, _: Translate) -> None:
+    zone = read_office_hours(reading.config).place
     last = datetime.fromtimestamp(now_ms / 1000, tz=timezone.utc).astimezone(zone).date()
     first = last - timedelta(days=_YEAR_DAYS)
     query = query_of({name: given.get(name, "") for name in ("host", "environment", "user")}, now_ms, span=f"{_YEAR_DAYS + 1}d")
@@ -212,7 +212,7 @@ async def _year(place: ui.card, session: Session, reading: Reading, given: dict[
     def read(store: Store) -> list[Day]:
         return installs_by_day(reading.count(store, query, now_ms).days, first=first, last=last, zone=zone)
 
-    days = await reading.ask(read)
+    days = await reading.query(read)
     with place:
         calendar(
             _("operations by day"),
@@ -223,7 +223,7 @@ async def _year(place: ui.card, session: Session, reading: Reading, given: dict[
         )
 
 
-def _feed(newest: list[Operation], reading: Reading, feed: Feed, given: dict[str, str], _: Translate) -> None:
+def _feed(newest: list[Operation], reading: Reading, feed: WebFeed, given: dict[str, str], _: Translate) -> None:
     """The newest operations; new ones appear within a second."""
     number = feed.begin()
     seen = {item.id for item in newest}

@@ -12,9 +12,9 @@ from envtrail.model.operation import Change
 from envtrail.model.run import Run
 from envtrail.model.text import safe
 from envtrail.state.store import Store
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.pages.words import address, change_of, command_of, person, query_of, show_span, show_time
-from envtrail.web.parts import card, filters, frame, lines, pairs, panels, table
+from envtrail.web.parts import card, filters, lines, page_layout, pairs, panels, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Runs")
@@ -22,13 +22,13 @@ PAGE = 100
 _ID_LENGTH = 26
 
 
-async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+async def page(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """The list, newest first."""
     query = query_of(given, now_ms, limit=PAGE + 1)
     answer = await reading.find(lambda store, asked: store.runs(asked), query)
     found = answer.items
     shown = found[:PAGE]
-    with frame(TITLE, session, "/runs") as _:
+    with page_layout(TITLE, session, "/runs") as _:
         fields = [
             ("environment", _("Environment")),
             ("user", _("Person")),
@@ -72,10 +72,10 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
             ui.link(_("Older"), "/runs?" + urlencode({**given, "before": shown[-1].id})).classes("plain q-mt-md")
 
 
-async def one(session: Session, reading: Reading, id_: str) -> None:
+async def one(session: WebSession, reading: Reading, id_: str) -> None:
     """One run: what ran, on what, and what has changed there since."""
-    seen = await reading.ask(lambda store: _read(store, id_))
-    with frame(marked("Run"), session, "/runs") as _:
+    seen = await reading.query(lambda store: _read(store, id_))
+    with page_layout(marked("Run"), session, "/runs") as _:
         if seen is None:
             ui.label(_("There is no such run, or it is not yours to see.")).classes("soft")
             return

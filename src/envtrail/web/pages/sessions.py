@@ -15,9 +15,9 @@ from envtrail.model.text import safe
 from envtrail.model.times import to_ms
 from envtrail.state.evidence import Process, unfold_session
 from envtrail.state.store import Query, Store
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.pages.words import command_of, query_of, show_span, show_time, summary
-from envtrail.web.parts import Translate, card, filters, frame, lines, pairs, table
+from envtrail.web.parts import Translate, card, filters, lines, page_layout, pairs, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Sessions")
@@ -26,7 +26,7 @@ _MOST_EVENTS = 5_000
 _DAY_MS = 86_400_000
 
 
-class Seen(NamedTuple):
+class SessionDetails(NamedTuple):
     """One login with what happened in it."""
 
     login: Login
@@ -35,11 +35,11 @@ class Seen(NamedTuple):
     runs: list[Run]
 
 
-async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+async def page(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """Logins, newest first."""
     query = query_of(given, now_ms, limit=_MOST, span="30d")
     answer = await reading.find(lambda store, asked: store.sessions(asked), query)
-    with frame(TITLE, session, "/sessions") as _:
+    with page_layout(TITLE, session, "/sessions") as _:
         filters("/sessions", given, reading.fields([("user", _("Person"))], _), _)
         show(answer.items, _, fault=answer.fault)
 
@@ -66,11 +66,11 @@ def show(found: list[Login], _: Translate, *, fault: str | None = None) -> None:
     )
 
 
-async def one(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+async def one(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """One login."""
     id_ = given.get("id", "")
-    seen = await reading.ask(lambda store: _read(store, id_, now_ms))
-    with frame(marked("Session"), session, "/sessions") as _:
+    seen = await reading.query(lambda store: _read(store, id_, now_ms))
+    with page_layout(marked("Session"), session, "/sessions") as _:
         if seen is None:
             ui.label(_("There is no such session, or it is not yours to see.")).classes("soft")
             return
@@ -118,7 +118,7 @@ def _line(item: Process, begun_ms: int) -> str:
     return f"{after}  {'  ' * item.level}{item.pid}  {safe(command_of(item.argv))}{end}"
 
 
-def _read(store: Store, id_: str, now_ms: int) -> Seen | None:
+def _read(store: Store, id_: str, now_ms: int) -> SessionDetails | None:
     login = next((item for item in store.sessions(Query()) if item.id == id_), None)
     if login is None:
         return None
@@ -135,7 +135,7 @@ def _read(store: Store, id_: str, now_ms: int) -> Seen | None:
     processes = list(unfold_session(store.events(of_it)))
     images = {item.image for item in processes}
     whose = Query(user=of_it.user, since_ms=since_ms, until_ms=until_ms, limit=_MOST)
-    return Seen(
+    return SessionDetails(
         login,
         processes,
         [item for item in store.operations(whose) if item.image in images],

@@ -9,9 +9,9 @@ from nicegui import ui
 from envtrail.i18n import marked
 from envtrail.model.text import safe
 from envtrail.settings import SETTINGS
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.pages.words import command_of, query_of, show_ms
-from envtrail.web.parts import filters, frame, table
+from envtrail.web.parts import filters, page_layout, table
 from envtrail.web.reading import Reading
 
 TRAIL = marked("Trail")
@@ -19,11 +19,11 @@ SETTINGS_TITLE = marked("Settings")
 _MOST = 200
 
 
-async def trail(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+async def trail(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """Events as the core typed them, with the kernel's own words."""
     query = query_of(given, now_ms, limit=_MOST, span="24h")
-    found = await reading.ask(lambda store: list(store.events(query, with_records=True)))
-    with frame(TRAIL, session, "/trail") as _:
+    found = await reading.query(lambda store: list(store.events(query, with_records=True)))
+    with page_layout(TRAIL, session, "/trail") as _:
         fields = [("text", _("Text")), ("key", _("Key")), ("user", _("Person")), ("kind", _("Kind"))]
         filters("/trail", given, reading.fields(fields, _), _)
         rows = [
@@ -52,10 +52,10 @@ async def trail(session: Session, reading: Reading, given: dict[str, str], now_m
             ui.link(_("Older"), "/trail?" + urlencode(older)).classes("plain q-mt-md")
 
 
-async def settings(session: Session, reading: Reading) -> None:
+async def settings(session: WebSession, reading: Reading) -> None:
     """What is in force, and where each value comes from; nothing can be changed here."""
     config = reading.config
-    with frame(SETTINGS_TITLE, session, "/settings") as _:
+    with page_layout(SETTINGS_TITLE, session, "/settings") as _:
         ui.label(_("What is in force. It is changed in /etc/envtrail/envtrail.toml, by variables or by flags.")).classes(
             "soft q-mb-md"
         )

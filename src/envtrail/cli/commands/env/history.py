@@ -21,7 +21,7 @@ from envtrail.state.store import Query, Store
 _COLUMNS = ("operation", "when", "who", "what", "outcome", "changes", "packages", "command")
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class HistoryEntry(Struct, frozen=True, kw_only=True):
     """An operation on the environment, and what it left."""
 
     operation: Operation
@@ -60,14 +60,14 @@ def command(
         )
 
 
-def _entries(store: Store, query: Query, *, everything: bool) -> Iterator[Entry]:
+def _entries(store: Store, query: Query, *, everything: bool) -> Iterator[HistoryEntry]:
     left = {item.image: item for item in store.snapshots(query.environment) if item.image is not None}
     for operation in store.operations(query):
         if everything or operation.changes or operation.files or operation.kind.value in {"create", "delete"}:
-            yield Entry(operation=operation, snapshot=left.get(operation.image) if operation.image is not None else None)
+            yield HistoryEntry(operation=operation, snapshot=left.get(operation.image) if operation.image is not None else None)
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
+def _row(entry: HistoryEntry) -> tuple[str, ...]:
     operation = entry.operation
     return (
         operation.id[:10],

@@ -24,7 +24,7 @@ from envtrail.environments.restore import (
 from envtrail.errors import ExitCode, UsageError
 from envtrail.model.naming import place_of
 from envtrail.model.restoration import Restoration
-from envtrail.tasks.restore import Source, check_result, plan_commands, resolve, run_commands
+from envtrail.tasks.restore import PackageSource, check_result, plan_commands, resolve, run_commands
 
 _FILES = {
     "conda-explicit.txt": render_explicit,
@@ -85,7 +85,7 @@ def command(
     folder = output or Path(f"{Path(known.prefix).name}-restore")
     folder.mkdir(parents=True, exist_ok=True)
     links = [os.path.abspath(link) if os.path.isdir(link) else link for link in find_links]
-    source = Source(index_url=index_url, find_links=links, offline=offline)
+    source = PackageSource(index_url=index_url, find_links=links, offline=offline)
     with context.progress("artefacts") as on_progress:
         found = resolve(known, snapshot, source, folder.absolute() / "wheels", on_progress)
     plan = plan_restoration(known, snapshot, found, at=at)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from nicegui import ui
 
 from envtrail.i18n import marked
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.pages.words import query_of, show_ms
-from envtrail.web.parts import filters, frame, table
+from envtrail.web.parts import filters, page_layout, table
 from envtrail.web.reading import Reading
 
-LOOKS = marked("Looks")
+ACCESS_LOG = marked("Looks")
 _MOST = 300
 _WORDS = (
     *(marked("admin"), marked("security"), marked("auditor"), marked("member")),
@@ -19,11 +19,11 @@ _WORDS = (
 """Roles, and what can be looked at."""
 
 
-async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+async def page(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """Newest first; who may not see them all sees who looked at what is theirs."""
     query = query_of(given, now_ms, limit=_MOST, span="30d")
-    found = await reading.ask(lambda store: list(store.looks(query)))
-    with frame(LOOKS, session, "/looks") as _:
+    found = await reading.query(lambda store: list(store.access_log(query)))
+    with page_layout(ACCESS_LOG, session, "/looks") as _:
         ui.label(_("Whenever this page shows somebody what is not their own, that is recorded.")).classes("soft q-mb-md")
         filters("/looks", given, [("user", _("Who looked"))], _)
         rows = [
