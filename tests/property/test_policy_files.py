@@ -126,11 +126,11 @@ def test_the_agent_takes_it_or_keeps_the_last_good_one(content: bytes) -> None:
         state = State(Path(folder) / "state.sqlite")
         try:
             keeper = PolicyKeeper(path, state, "host")
-            for item in keeper.look(1_800_000_000_000):
+            for item in keeper.poll(1_800_000_000_000):
                 state.decisions.put(item)  # type: ignore[arg-type]
             (path / "a.yaml").write_bytes(content)
             (path / "b.yaml").write_bytes(b"version: 1\n")
-            found = keeper.look(1_800_000_001_000)
+            found = keeper.poll(1_800_000_001_000)
             msgspec.json.encode(found)
             kinds = {type(item) for item in found}
             assert PolicyLoaded in kinds or kinds == {FindingMade}

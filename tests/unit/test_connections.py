@@ -307,7 +307,7 @@ class TestShares:
 
     def test_who_waits_too_long_is_told(self) -> None:
         turns = Turns(together=1, each=1, wait_s=0.05)
-        with turns.turn("eve"), pytest.raises(CannotRunError, match="as many such queries"), turns.turn("bob"):
+        with turns.turn("eve"), pytest.raises(CannotRunError, match="maximum number of such queries"), turns.turn("bob"):
             pass
         with turns.turn("bob"):
             pass

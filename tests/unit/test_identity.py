@@ -151,7 +151,7 @@ class TestWhoDecides:
 
         try:
             assert asked_as(65534) == "['alice', 'bob']", "the page's own account"
-            assert asked_as(65533) == "only the page may ask for somebody else"
+            assert asked_as(65533) == "only the web UI may make requests for other users"
             who = someone(Role.SECURITY, "sofia", None)
             RemoteStore(str(path), on_behalf=who).decide(RecordAccess(looks=[]))
             assert taken[-1][1] == "sofia"

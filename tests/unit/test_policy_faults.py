@@ -166,12 +166,12 @@ class TestLastGood:
         (tmp_path / "p/a.yaml").write_text(SOUND)
         state = State(tmp_path / "state.sqlite")
         made = PolicyKeeper(tmp_path / "p", state, "host")
-        assert [type(item) for item in made.look(NOW)] == [PolicyLoaded]
+        assert [type(item) for item in made.poll(NOW)] == [PolicyLoaded]
         yield made
         state.close()
 
     def refused(self, keeper: PolicyKeeper) -> str:
-        (found,) = keeper.look(NOW + 1)
+        (found,) = keeper.poll(NOW + 1)
         assert isinstance(found, FindingMade)
         assert [rule.name for rule in keeper.policy.rules] == ["a"]
         assert keeper.is_in_force
@@ -215,7 +215,7 @@ class TestLastGood:
         for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
             name = os.fsdecode(b"user.name=M\xe9rger")
             subprocess.run([*git[:3], "-c", name, *git[3:], *words], check=True, capture_output=True)
-        assert [type(item).__name__ for item in keeper.look(NOW + 1)] == ["PolicyLoaded", "GrantGiven"]
+        assert [type(item).__name__ for item in keeper.poll(NOW + 1)] == ["PolicyLoaded", "GrantGiven"]
 
 
 RULE = "title: t\nid: 7d0f0f2e-9f3b-4d0a-9f0a-00000000000{}\nlogsource: {{product: envtrail, category: operation}}\n"

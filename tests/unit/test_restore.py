@@ -303,7 +303,7 @@ def test_root_does_not_run_what_the_owner_of_an_environment_has_chosen(place: Pl
     place.note(BEFORE_MS)
     done = place.restore("--index-url", place.index, "--run", "--to", str(place.folder / "again"))
     assert (done.returncode, (place.folder / "again").exists()) == (3, False), done.stderr
-    assert "is not root's" in done.stderr
+    assert "does not belong to root" in done.stderr
     assert "hint: run this as its owner" in done.stderr
 
 

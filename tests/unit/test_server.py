@@ -132,7 +132,7 @@ def test_what_is_out_of_bounds_is_refused_with_its_place(service: Service, reque
 )
 def test_bytes_that_are_no_request_are_refused(service: Service, line: bytes) -> None:
     (answer,) = service.ask(line)
-    assert "not understood" in answer["error"]["message"]
+    assert "is invalid" in answer["error"]["message"]
     assert service.ask(b'{"method":"status"}')[-1] == {"end": True}
 
 

@@ -208,8 +208,8 @@ class Detecting:
             self._detector.set_names(self._state.names())
         batches, self._batches, self._held_rows = self._batches, [], 0
         if batches:
-            yield from self._detector.look("events", pa.Table.from_batches(batches))
+            yield from self._detector.evaluate("events", pa.Table.from_batches(batches))
         for table, rows in self._rows.items():
             if rows:
                 self._rows[table] = []
-                yield from self._detector.look(table, table_of(table, rows))
+                yield from self._detector.evaluate(table, table_of(table, rows))

@@ -18,7 +18,7 @@ _KINDS = {"last": "top_metrics"}
 
 
 def dashboard() -> dict[str, Any]:
-    """To be imported; Grafana asks which data source it is for."""
+    """For import; Grafana prompts for the data source."""
     wanted = {
         "name": "DS_ENVTRAIL",
         "label": TITLE,
@@ -49,7 +49,7 @@ def _variable(one: DashboardFilter) -> dict[str, Any]:
         "refresh": 2,
         "multi": True,
         "includeAll": True,
-        # Documents without the field too: they are not narrowed by a choice that nobody made.
+        # Documents without the field too: a choice that nobody made does not narrow them.
         "allValue": f"* OR (*:* NOT _exists_:{one.field})",
         "current": {"text": "All", "value": ["$__all"]},
     }

@@ -19,15 +19,15 @@ _OPERATORS = {"=": "=", "LT": "<", "LTE": "<=", "GT": ">", "GTE": ">=", "NEQ": "
 
 
 class DuckDb:
-    """Expressions over the columns of a source; none of them is ever null.
+    """Expressions over the columns of a source; none of them is ever NULL.
 
     Args:
-        fold: Text without regard to case, as DuckDB's `lower` has it.
-        everything: Where keywords are looked for.
-        check_regex: Raises RefusedError for a pattern that DuckDB does not take.
+        fold: Case folding, as in DuckDB's `lower`.
+        everything: The text that keywords are searched in.
+        check_regex: Raises RefusedError for a pattern that DuckDB does not accept.
 
     Attributes:
-        columns: Name → expression of every column that was spoken of: each is made once a row, however many rules ask for it.
+        columns: Name → expression of every column in use: each is computed once for each row, however many rules use it.
     """
 
     def __init__(self, *, fold: Callable[[str], str], everything: str, check_regex: Callable[[str], None]) -> None:
@@ -37,13 +37,13 @@ class DuckDb:
         self.columns: dict[str, str] = {}
 
     def column(self, field: SigmaField, *, folded: bool = False) -> str:
-        """A field as a column; folded: without regard to case."""
+        """A field as a column; folded: case-insensitive."""
         name = f"{field.name} folded" if folded else field.name
         self.columns[name] = _folded(field) if folded else field.sql
         return name_of(name)
 
     def all_of(self, parts: Sequence[str]) -> str:
-        """Every one."""
+        """All of them."""
         return f"({' AND '.join(parts)})" if parts else "true"
 
     def any_of(self, parts: Sequence[str]) -> str:
@@ -51,11 +51,11 @@ class DuckDb:
         return f"({' OR '.join(parts)})" if parts else "false"
 
     def none_of(self, part: str) -> str:
-        """Not this one."""
+        """The negation."""
         return f"(NOT {part})"
 
     def text(self, field: SigmaField, pattern: Sequence[Part], *, cased: bool) -> str:
-        """The whole text is as the pattern says."""
+        """The whole text matches the pattern."""
         if field.shape is FieldType.YES_NO:
             word = "".join(part or "" for part in pattern).lower()
             return self.yes_no(field, word in {"true", "yes", "1"})
@@ -66,13 +66,13 @@ class DuckDb:
         return self._each(field, lambda value: _like(value, pattern), folded=not cased)
 
     def number(self, field: SigmaField, operator: str, number: float) -> str:
-        """Compared as a number; text that is none fits nothing."""
-        told = _OPERATORS[operator]
+        """Compared as a number; text that is not a number matches nothing."""
+        comparison = _OPERATORS[operator]
         if field.shape is FieldType.YES_NO:
             return self.yes_no(field, bool(number))
         if field.shape is FieldType.NUMBER:
-            return _known(f"{self.column(field)} {told} {number!r}")
-        return self._each(field, lambda value: f"TRY_CAST({value} AS DOUBLE) {told} {number!r}")
+            return _known(f"{self.column(field)} {comparison} {number!r}")
+        return self._each(field, lambda value: f"TRY_CAST({value} AS DOUBLE) {comparison} {number!r}")
 
     def yes_no(self, field: SigmaField, value: bool) -> str:
         """True or false."""
@@ -81,15 +81,15 @@ class DuckDb:
         return _known(f"{self.column(field)} = {str(value).lower()}")
 
     def regex(self, field: SigmaField, pattern: str, flags: str) -> str:
-        """Found somewhere in the text; with regard to case unless `i` says otherwise."""
+        """A match anywhere in the text; case-sensitive unless `i` is given."""
         whole = f"(?{flags}){pattern}" if flags else pattern
         self._check_regex(whole)
         return self._each(field, lambda value: f"regexp_matches({value}, {quote(whole)})")
 
     def cidr(self, field: SigmaField, network: Any) -> str:
-        """An address of a network of IPv4, compared as a number."""
+        """An IPv4 address within a network, compared as a number."""
         if isinstance(network, ipaddress.IPv6Network):
-            raise RefusedError(f"`{network}`: the text of an address of IPv6 cannot be compared with a network")
+            raise RefusedError(f"`{network}`: an IPv6 address in text form cannot be compared with a network")
         first, last = int(network.network_address), int(network.broadcast_address)
 
         def test(value: str) -> str:
@@ -105,15 +105,15 @@ class DuckDb:
         return _known(f"{self.column(field)} IS NOT NULL")
 
     def same(self, field: SigmaField, other: SigmaField, *, starts: bool, ends: bool) -> str:
-        """Two fields have one value."""
+        """Two fields are equal."""
         if FieldType.TEXTS in {field.shape, other.shape}:
             raise RefusedError("a comparison of two fields of which one has several values")
         one, two = (f"lower(CAST({self.column(item)} AS VARCHAR))" for item in (field, other))
-        told = f"starts_with({one}, {two})" if starts else f"ends_with({one}, {two})" if ends else f"{one} = {two}"
-        return _known(told)
+        comparison = f"starts_with({one}, {two})" if starts else f"ends_with({one}, {two})" if ends else f"{one} = {two}"
+        return _known(comparison)
 
     def anywhere(self, pattern: Sequence[Part]) -> str:
-        """Somewhere in what was recorded."""
+        """Anywhere in the recorded text."""
         return self.text(self._everything, pattern, cased=False)
 
     def _each(self, field: SigmaField, test: Callable[[str], str], *, folded: bool = False) -> str:
@@ -134,12 +134,12 @@ def _folded(field: SigmaField) -> str:
 
 
 def _known(test: str) -> str:
-    """What cannot be said of an absent value is false."""
+    """A test of an absent value is false."""
     return f"coalesce({test}, false)"
 
 
 def _like(value: str, pattern: Sequence[Part]) -> str:
-    """The cheapest words for a pattern."""
+    """The cheapest expression for a pattern."""
     match [part for part in pattern if part != ""]:
         case []:
             return f"{value} = ''"

@@ -1,4 +1,4 @@
-"""What a Sigma rule can ask for, by its log source: one table of fields a kind of row.
+"""The fields that a Sigma rule can use, by its log source: one table of fields for each kind of row.
 
 References:
     https://github.com/SigmaHQ/sigma-specification (appendix: taxonomy)
@@ -18,11 +18,11 @@ from envtrail.model.ecs import RECORD_FIELDS
 
 
 class FieldType(Enum):
-    """What a field's value is."""
+    """Type of a field's value."""
 
     TEXT = "text"
     TEXTS = "texts"
-    """Several; one that fits is enough."""
+    """Several; one match is enough."""
     NUMBER = "number"
     YES_NO = "yes/no"
 
@@ -31,28 +31,28 @@ class SigmaField(NamedTuple):
     """One field."""
 
     sql: str
-    """Over the source's columns; text is compared without regard to case."""
+    """Over the source's columns; text comparison is case-insensitive."""
     shape: FieldType = FieldType.TEXT
     ecs: str | None = None
-    """Its name in documents of Elasticsearch; null: it has none."""
+    """Its name in Elasticsearch documents; None: it has none."""
     name: str = ""
-    """As the rule has it."""
+    """The name in the rule."""
 
 
 class LogSource(Struct, frozen=True, kw_only=True):
-    """The rows that a log source means."""
+    """The rows of a log source."""
 
     table: str
     """`events`, `operations`, `changes`, `runs`, `gaps`."""
     where: str
-    """Which of them."""
+    """Condition that selects them."""
     fields: Mapping[str, SigmaField]
     everything: str
-    """Text that values without a field are looked for in."""
+    """Text that values without a field are searched in."""
     ecs_where: str
     """The same in Lucene."""
     refused: Mapping[str, str] = {}
-    """Field → why it cannot be asked for."""
+    """Field → why it cannot be used."""
 
 
 _ARGUMENT = re.compile(r"^a(\d{1,3})$")
@@ -175,7 +175,7 @@ GAP_COLUMNS: dict[str, FieldType] = {
     **dict.fromkeys(("records", "seconds"), FieldType.NUMBER),
 }
 COLUMNS = {"operations": OPERATION_COLUMNS, "changes": CHANGE_COLUMNS, "runs": RUN_COLUMNS, "gaps": GAP_COLUMNS}
-"""Our own rows: what `product: envtrail` can ask for."""
+"""Our own rows: the fields of `product: envtrail`."""
 _ECS_OF_ALL = {
     "id": "envtrail.id",
     "host": "host.name",
@@ -220,7 +220,7 @@ _ECS: dict[str, dict[str, str]] = {
     },
     "gaps": {"id": "envtrail.id", "host": "host.name", "cause": "envtrail.gap.cause", "records": "envtrail.gap.records"},
 }
-"""Where documents have a column; a rule that asks for another one cannot be converted."""
+"""Columns that documents have; a rule that uses another one cannot be converted."""
 _NOT_KEPT = "the kernel's audit does not record it"
 _EXEC = "e.kind = 'exec'"
 _OWN = {"operation": "operations", "change": "changes", "run": "runs", "gap": "gaps"}
@@ -262,11 +262,11 @@ JOINS = {
     "p.argv": "LEFT JOIN parents p ON p.image = e.parent_image",
     "s.": "LEFT JOIN syscalls s ON s.number = e.syscall AND s.arch = e.arch",
 }
-"""What an expression over events needs beside them."""
+"""Additional joins of expressions over events."""
 
 
 def find_source(product: str | None, category: str | None, service: str | None) -> LogSource | str:
-    """The rows that a log source means, or why there are none."""
+    """The rows of a log source, or why there are none."""
     if product not in {"linux", "envtrail", None}:
         return f"its product is `{product}`; Envtrail watches Linux"
     named = [part for part in (product, category, service) if part]
@@ -281,11 +281,11 @@ def find_source(product: str | None, category: str | None, service: str | None) 
 
 
 def find_field(source: LogSource, name: str) -> SigmaField | str:
-    """A field of a source, or why it cannot be asked for."""
+    """A field of a source, or why it cannot be used."""
     if name in source.fields:
         return source.fields[name]._replace(name=name)
     if name in source.refused:
         return f"`{name}`: {source.refused[name]}"
     if source is _AUDITD_SOURCE and (found := _ARGUMENT.match(name)):
         return SigmaField(f"e.argv[{int(found[1]) + 1}]", name=name)
-    return f"`{name}` is no field of its log source"
+    return f"`{name}` is not a field of its log source"

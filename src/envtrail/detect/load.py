@@ -1,4 +1,4 @@
-"""Sigma rules from files: those that can be asked here, and every other one refused by name."""
+"""Sigma rules from files: those that can be evaluated here; every other one is rejected by name."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _SQL_CONFIG = {"threads": "1", "autoinstall_known_extensions": "false", "autoloa
 
 
 def load_detections(paths: Sequence[Path]) -> LoadedDetections:
-    """Read files, and the `*.yml` of folders and of those below them.
+    """Read files, and the `*.yml` of folders and their subfolders.
 
     Raises:
-        InputError: a path is not there.
+        InputError: a path does not exist.
     """
     found = LoadedDetections(detections=[], refused=[])
     rules: list[SigmaRule | SigmaCorrelationRule | SigmaFilter] = []
@@ -53,13 +53,13 @@ def load_detections(paths: Sequence[Path]) -> LoadedDetections:
 
 
 def read_rules(paths: Sequence[Path]) -> Iterator[tuple[SigmaRule, str]]:
-    """The plain rules that are sound, with their paths: for another language than SQL."""
+    """The plain rules that are valid, with their paths: for a language other than SQL."""
     for path in _files(paths):
         yield from ((rule, place.path) for rule, place in _read(path, []) if isinstance(rule, SigmaRule))
 
 
 def source_of(rule: SigmaRule) -> LogSource:
-    """The rows that a rule is about.
+    """The rows that a rule applies to.
 
     Raises:
         RefusedError: there are none.
@@ -74,13 +74,13 @@ def translate_rule(rule: SigmaRule, source: LogSource, dialect: Dialect) -> str:
     """A rule's condition in a language.
 
     Raises:
-        RefusedError: it asks for something that is not there.
+        RefusedError: it uses something that does not exist.
     """
     return dialect.any_of([translate(item.parsed, source, dialect) for item in rule.detection.parsed_condition])
 
 
 def _filtered(rule: SigmaRule, filters: Sequence[SigmaFilter]) -> SigmaRule:
-    """The rule without what Sigma filters take out of it."""
+    """The rule without what Sigma filters exclude."""
     for item in filters:
         changed = item.apply_on_rule(rule)
         rule = changed if isinstance(changed, SigmaRule) else rule
@@ -98,7 +98,7 @@ class _Compiler:
         self._database.close()
 
     def add(self, rule: SigmaRule | SigmaCorrelationRule, place: _Place, filters: Sequence[SigmaFilter] = ()) -> None:
-        """Take a rule, or say why not: none keeps the others from being asked."""
+        """Add a rule, or record why not: none keeps the others from being evaluated."""
         try:
             if isinstance(rule, SigmaCorrelationRule):
                 self._add_correlation(rule, place)
@@ -142,7 +142,7 @@ class _Compiler:
         names = [reference.reference for reference in rule.rules or []]
         unknown = [name for name in names if name not in self._by_name]
         if unknown or not names:
-            raise RefusedError(f"it counts `{', '.join(unknown)}`, which is not among the rules that can be asked")
+            raise RefusedError(f"it counts `{', '.join(unknown)}`, which is not among the rules that can be evaluated")
         bases = [self._by_name[name] for name in names]
         aliases = {alias.alias: {str(ref.reference): name for ref, name in alias.mapping.items()} for alias in rule.aliases}
 
@@ -165,7 +165,7 @@ class _Compiler:
         )
 
     def _column(self, base: Detection, name: str) -> str:
-        """A field of a rule that is counted, made one of its columns."""
+        """A field of a counted rule, as one of its columns."""
         field = find_field(self._sources[base.id], name)
         if isinstance(field, str):
             raise RefusedError(field)
@@ -220,13 +220,13 @@ class _Compiler:
             raise RefusedError(f"the expression `{pattern}`: {str(fault).splitlines()[0]}") from None
 
     def _try(self, table: str, condition: str, columns: dict[str, str]) -> None:
-        """What DuckDB does not take is refused now, not at the first batch."""
+        """What DuckDB does not accept is rejected now, not at the first batch."""
         if not self._database.execute("SELECT count(*) FROM duckdb_tables()").fetchall()[0][0]:
             make_tables(self._database)
         try:
             self._database.execute(select(table, columns, {"found": condition}))
         except duckdb.Error as fault:
-            raise RefusedError(f"DuckDB does not take it: {str(fault).splitlines()[0]}") from None
+            raise RefusedError(f"DuckDB does not accept it: {str(fault).splitlines()[0]}") from None
 
 
 class _Place(NamedTuple):
@@ -242,7 +242,7 @@ class _Place(NamedTuple):
 
 
 def _read(path: Path, refused: list[RefusedDetection]) -> Iterator[tuple[Any, _Place]]:
-    """The sound rules of a file, each with its place."""
+    """The valid rules of a file, each with its place."""
     shown = safe(str(path))
     try:
         read = read_documents(read_bytes(path))
@@ -258,7 +258,7 @@ def _read(path: Path, refused: list[RefusedDetection]) -> Iterator[tuple[Any, _P
             refused.append(_Place(shown, *item.places[""]).refused("a rule is a mapping"))
         elif isinstance(item.values, dict) and not _has_bad(item.values):
             documents.append(item)
-    # Without `action` no document has to do with another: one that pySigma ends over takes none with it.
+    # Without `action` the documents are independent: one that makes pySigma fail does not affect the others.
     is_one = any("action" in item.values for item in documents)
     for group in [documents] if is_one and documents else [[item] for item in documents]:
         yield from _parse(group, _Place(shown, *group[0].places[""]), refused)
@@ -270,15 +270,15 @@ def _parse(documents: list[YamlDocument], place: _Place, refused: list[RefusedDe
             [item.values for item in documents], collect_errors=True, collect_filters=True, resolve_references=False
         )
         rules = [*collection.rules, *collection.filters]
-        told = {str(error) for rule in rules for error in rule.errors}
-        others = dict.fromkeys(str(error) for error in collection.errors if str(error) not in told)
-    except Exception as fault:  # noqa: BLE001 - whatever pySigma ends over is in the rule, and others are to be asked
+        own_errors = {str(error) for rule in rules for error in rule.errors}
+        others = dict.fromkeys(str(error) for error in collection.errors if str(error) not in own_errors)
+    except Exception as fault:  # noqa: BLE001 - any failure of pySigma is caused by the rule, and the others are still evaluated
         refused.append(place.refused(f"{type(fault).__name__}: {fault}"))
         return
     refused.extend(place.refused(text) for text in others)
     for rule in rules:
         if rule.errors:
-            # pySigma checks expressions with RE2, as DuckDB does: look-around is sound Sigma all the same.
+            # pySigma checks expressions with RE2, as DuckDB does: look-around is valid Sigma all the same.
             is_fault = not all(isinstance(error, SigmaRegularExpressionError) for error in rule.errors)
             reason = "; ".join(str(error) for error in rule.errors)
             refused.append(place.refused(reason, title=rule.title, is_fault=is_fault))
@@ -287,15 +287,15 @@ def _parse(documents: list[YamlDocument], place: _Place, refused: list[RefusedDe
 
 
 def _has_bad(value: Any) -> bool:
-    """Whether a part of it was told as a fault."""
+    """Whether a part of it was reported as a fault."""
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return value is BAD or any(map(_has_bad, parts))
 
 
 def _check_registers(rule: SigmaRule, columns: dict[str, str]) -> None:
     """`a0` to `a3` of a SYSCALL record are registers, which the typed event does not keep; those of EXECVE are arguments."""
-    asked = str(rule.detection.to_dict()).upper()
-    if "SYSCALL" in asked and "EXECVE" not in asked and {"a0", "a1", "a2", "a3"} & {name.split()[0] for name in columns}:
+    text = str(rule.detection.to_dict()).upper()
+    if "SYSCALL" in text and "EXECVE" not in text and {"a0", "a1", "a2", "a3"} & {name.split()[0] for name in columns}:
         raise RefusedError("`a0` to `a3` of a SYSCALL record are registers, which are not kept (of EXECVE they are arguments)")
 
 
@@ -306,4 +306,4 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
         elif path.exists():
             yield path
         else:
-            raise InputError(f"there is no rule `{path}`", hint="a file of Sigma rules, or a folder of them")
+            raise InputError(f"no rule `{path}`", hint="a file of Sigma rules, or a folder of them")

@@ -23,10 +23,10 @@ _SIGN = re.compile(r"\\.|\[\^?\]?|\]|\(\?|.", re.DOTALL)
 
 
 class Lucene:
-    """Queries; what a document does not have fits nothing."""
+    """Queries; an absent field matches nothing."""
 
     def all_of(self, parts: Sequence[str]) -> str:
-        """Every one."""
+        """All of them."""
         return f"({' AND '.join(parts)})" if len(parts) != 1 else parts[0]
 
     def any_of(self, parts: Sequence[str]) -> str:
@@ -34,11 +34,11 @@ class Lucene:
         return f"({' OR '.join(parts)})" if len(parts) != 1 else parts[0]
 
     def none_of(self, part: str) -> str:
-        """Not this one."""
+        """The negation."""
         return f"(NOT {part})"
 
     def text(self, field: SigmaField, pattern: Sequence[Part], *, cased: bool) -> str:
-        """Without regard to case: of the folded twin where a field has one."""
+        """Case-insensitive: through the folded twin if a field has one."""
         if not "".join(part or "*" for part in pattern):
             return f'{_name(field)}:""'
         if not cased:
@@ -57,13 +57,13 @@ class Lucene:
         return f"{_name(field)}:{str(value).lower()}"
 
     def regex(self, field: SigmaField, pattern: str, flags: str) -> str:
-        """Lucene's expressions are of the whole value, have neither anchors nor classes by letter, and more signs that mean something."""
+        """Lucene's expressions match the whole value, have neither anchors nor letter classes, and more special characters."""
         if flags:
             raise RefusedError(f"the expression `{pattern}`: Lucene has no flags")
         return f"{_name(field)}:/" + _whole_value(pattern).replace("/", "\\/") + "/"
 
     def cidr(self, field: SigmaField, network: Any) -> str:
-        """Fields of the type `ip` take networks."""
+        """Fields of the type `ip` accept networks."""
         return f"{_name(field)}:{_part(str(network))}"
 
     def exists(self, field: SigmaField) -> str:
@@ -71,7 +71,7 @@ class Lucene:
         return f"_exists_:{_name(field)}"
 
     def same(self, field: SigmaField, other: SigmaField, *, starts: bool, ends: bool) -> str:
-        """Not to be said."""
+        """Not expressible."""
         raise RefusedError(
             f"`{field.name}` compared with `{other.name}`: Lucene compares no fields (starts {starts}, ends {ends})"
         )
@@ -82,7 +82,7 @@ class Lucene:
 
 
 def _whole_value(pattern: str) -> str:
-    """An expression that may begin and end anywhere, as one that fits the whole value.
+    """An expression that matches anywhere, as one that matches the whole value.
 
     References:
         https://www.elastic.co/docs/reference/query-languages/query-dsl/regexp-syntax
@@ -121,7 +121,7 @@ def _translated(pattern: str) -> str:
 
 def _name(field: SigmaField) -> str:
     if field.ecs is None:
-        raise RefusedError(f"`{field.name}` has no field of its own in the documents")
+        raise RefusedError(f"`{field.name}` has no own field in the documents")
     return field.ecs
 
 

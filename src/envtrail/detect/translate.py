@@ -1,6 +1,6 @@
-"""A rule's condition, as pySigma parsed it, in the words of a query language.
+"""A rule's condition, as parsed by pySigma, in a query language.
 
-What cannot be said in it raises `RefusedError`, which names the part; a rule that is at fault never comes this far.
+What cannot be expressed raises `RefusedError`, which names the part; a rule at fault does not get here.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from sigma.types import (
 from envtrail.detect.fields import LogSource, SigmaField, find_field
 
 Part = str | None
-"""Of a pattern: text; null is any text. A single unknown character is `ONE`."""
+"""Of a pattern: text; None is any text. A single unknown character is `ONE`."""
 ONE = "\0"
 """A NUL stands for `?`: no recorded text has one."""
 
 
 class RefusedError(Exception):
-    """What a rule asks for cannot be answered here; the message names it."""
+    """A rule uses something that is not available here; the message names it."""
 
 
 class Dialect(Protocol):
-    """Words of a query language; each gives an expression that is true or false, never null."""
+    """Expressions of a query language; each is true or false, never NULL."""
 
     def all_of(self, parts: Sequence[str]) -> str: ...
     def any_of(self, parts: Sequence[str]) -> str: ...
@@ -62,7 +62,7 @@ def translate(condition: Any, source: LogSource, dialect: Dialect) -> str:
     """One condition.
 
     Raises:
-        RefusedError: a field, a value or a modifier cannot be asked for.
+        RefusedError: a field, a value or a modifier cannot be used.
     """
     match condition:
         case ConditionAND():

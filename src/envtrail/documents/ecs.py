@@ -1,7 +1,7 @@
-"""What the trail holds, as ECS documents: pure functions, each giving documents that say where they belong.
+"""What the trail holds, as ECS documents: pure functions, whose documents name their data stream.
 
-The document of the domain stands whole below `envtrail.<kind>`, under the names that `--json` uses, so that it can be read back as it
-was; ECS's fields beside it are what dashboards and other tools look at.
+The domain document is stored whole below `envtrail.<kind>`, under the names that `--json` uses, so that it can be read back
+unchanged; the ECS fields beside it serve dashboards and other tools.
 
 References:
     https://www.elastic.co/docs/reference/ecs/ecs-allowed-values-event-kind and the pages beside it
@@ -41,11 +41,11 @@ _TYPES = {
 
 
 def documents_of(item: Item, site: Site) -> list[EcsDocument]:
-    """An item's own document, and of an operation one for each package that changed."""
+    """An item's own document; for an operation also one for each package that changed."""
     own = EcsDocument(stream=kind_of(item), id=document_id(item, site), body=_body(item, site))
     if not isinstance(item, Operation):
         return [own]
-    # The same may be there twice: a system's Python holds a package in two folders.
+    # The same change may occur twice: a system's Python holds a package in two folders.
     met: Counter[tuple[str, ...]] = Counter()
     changes = []
     for change in item.changes or ():
@@ -56,9 +56,9 @@ def documents_of(item: Item, site: Site) -> list[EcsDocument]:
 
 
 def amendment_of(item: Item, site: Site, made_ms: int) -> EcsDocument:
-    """What an item says since it was sent: whole, and with the name of what it takes the place of.
+    """The present content of an item that was sent before: whole, and with the name of the document that it replaces.
 
-    Amendments of what stands are kept where it is kept, for as long.
+    Amendments of standing items are kept in the same data stream as these, and as long.
     """
     kind = kind_of(item)
     stream = kind if kind in STANDING else "amendment"
@@ -71,7 +71,7 @@ def amendment_of(item: Item, site: Site, made_ms: int) -> EcsDocument:
 
 
 def document_id(item: Item, site: Site) -> str:
-    """The `_id` of an item; of two machines it is never the same."""
+    """The `_id` of an item; unique across machines."""
     return make_ulid(moment_of(item), "document", kind_of(item), host_of(item, site.host), id_of(item))
 
 
@@ -162,7 +162,7 @@ def _fill_gap(body: dict[str, Any], item: Gap) -> None:
 
 
 def _fill_what_ran(body: dict[str, Any], item: Operation | Run, command: str) -> None:
-    """Time, outcome, process and person, which operations and runs tell alike."""
+    """Time, outcome, process and person, which operations and runs share."""
     event = body["event"]
     event["outcome"] = OUTCOMES[item.outcome]
     event["start"] = item.started

@@ -1,4 +1,4 @@
-"""What stands, and what people did about it, in ECS: environments, what they hold, logins, requests, approvals, mutes, looks.
+"""State and decisions in ECS: environments, what they hold, logins, requests, approvals, mutes, access log.
 
 References:
     https://www.elastic.co/docs/reference/ecs/ecs-package, ecs-allowed-values-event-category
@@ -21,7 +21,7 @@ State = Environment | Holding | SnapshotRef | Session | Request | Grant | Suppre
 
 
 def fill_state(body: dict[str, Any], item: State) -> None:
-    """Add ECS's fields to a document that holds the item already."""
+    """Add the ECS fields to a document that holds the item already."""
     match item:
         case Environment():
             _fill_environment(body, item)
@@ -69,7 +69,7 @@ def _fill_package(body: dict[str, Any], item: Holding) -> None:
     if item.until_ms is not None:
         body["event"]["end"] = to_rfc3339(item.until_ms)
         body["event"]["duration"] = max(0, item.until_ms - item.since_ms) * 1_000_000
-    told = {
+    fields = {
         "name": [package.name],
         "version": package.version,
         "type": package.ecosystem,
@@ -81,7 +81,7 @@ def _fill_package(body: dict[str, Any], item: Holding) -> None:
         "installed": to_rfc3339(item.since_ms),
     }
     body["envtrail"]["package"]["name"] = normalise_name(package.name)
-    body["package"] = {name: value for name, value in told.items() if value is not None}
+    body["package"] = {name: value for name, value in fields.items() if value is not None}
     set_environment(body, item.prefix)
 
 

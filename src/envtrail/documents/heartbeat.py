@@ -1,4 +1,4 @@
-"""That a machine is watched, told from the machine itself: who hears nothing any more knows that something is wrong there."""
+"""A machine's own report that it is watched: when none arrives any more, something is wrong there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from envtrail.state.agent_status import AgentStatus
 
 
 def heartbeat_of(host: str, now_ms: int, agent: AgentStatus | None, *, outbox: int, refused: int) -> Heartbeat:
-    """What a machine tells of itself."""
+    """What a machine reports of itself."""
     rules = agent.rules if agent is not None else None
     policy = agent.policy if agent is not None else None
     return Heartbeat(

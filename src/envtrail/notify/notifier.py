@@ -1,6 +1,6 @@
-"""The loop that tells people: what is new in the trail becomes letters, and each channel gets its own, one after the other.
+"""The notification loop: new items of the trail become notifications, and each channel sends its own in order.
 
-A channel has a thread of its own, so that a slow one holds up nobody else; the loop itself never waits for one.
+Each channel has its own thread, so that a slow one delays no other; the loop itself never waits for one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from envtrail.state.change_log import ChangeLog
 from envtrail.trail.layout import Layout
 
 POLL_MS = 200
-"""How often the trail is looked at."""
+"""How often the trail is polled."""
 GRACE_MS = 3_600_000
-"""What happened this long before the first start is told too."""
+"""Items up to this long before the first start are sent too."""
 
 NEVER = 1 << 62
 Send = Callable[[Channel, Message], Answer]
@@ -35,14 +35,14 @@ def send_message(channel: Channel, message: Message) -> Answer:
 
 
 class Notifier:
-    """Tells people what is new in a trail.
+    """Sends notifications of new items in a trail.
 
     Args:
         folder: Of the trail.
-        channels: Where to.
+        channels: Destinations.
         clock: Wall clock in ms.
-        send: Hands a message over and waits for the answer; called in a thread of each channel.
-        wake: Called when an answer has come.
+        send: Delivers a message and waits for the answer; called in a thread for each channel.
+        wake: Called when an answer has arrived.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Notifier:
         self._answers: queue.SimpleQueue[_Answered] = queue.SimpleQueue()
         self._unmarked: deque[_Answered] = deque()
         self.is_paused = False
-        """Nothing is handed over any more; what is on its way is awaited."""
+        """Nothing more is sent; messages in flight are awaited."""
         self._lanes = [_Lane(channel, send, self._answers, wake) for channel in channels]
         self._outbox.begin([channel.name for channel in channels], now_ms)
         self._is_first = self._outbox.fact("first_ms") is None
@@ -76,12 +76,12 @@ class Notifier:
         self._forgot_ms = 0
 
     def step(self, now_ms: int) -> int:
-        """Do what is to be done now; gives when to come again at the latest (ms)."""
+        """Do what is due now; returns when to call again at the latest (ms)."""
         self._take_answers(now_ms)
         self._must_poll = self._change_log.changed() or self._must_poll
         if self._must_poll:
             self._poll(now_ms)
-            # Only now: a look that failed is made again.
+            # Only now: a failed poll is repeated.
             self._must_poll = False
         for lane in self._lanes:
             if not self.is_paused and not lane.busy and lane.due_ms <= now_ms:
@@ -94,11 +94,11 @@ class Notifier:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no message is on its way."""
+        """Whether no message is in flight."""
         return not any(lane.busy for lane in self._lanes)
 
     def close(self) -> None:
-        """End; what is on its way may be told again at the next start."""
+        """End; a message in flight may be sent again at the next start."""
         self._take_answers(self._clock())
         for lane in self._lanes:
             lane.close()
@@ -121,7 +121,7 @@ class Notifier:
             lane.due_ms = max(now_ms, lane.retry_ms)
 
     def _poll(self, now_ms: int) -> None:
-        """Turn what is new into letters, in one transaction."""
+        """Make notifications of new items, in one transaction."""
         oldest_ms = max(self._first_ms - GRACE_MS, now_ms - KEPT_MS)
         if self._change_log.epoch != self._epoch:
             self._epoch = self._change_log.epoch
@@ -168,13 +168,13 @@ class Notifier:
         is_old = request.time_ms < oldest_ms and (kind == "request" or self._is_first)
         if not self._outbox.see(kind, f"{id_} {state}", max(request.time_ms, now_ms)) or is_old:
             return
-        tell = render_request if kind == "request" else render_decision
+        render = render_request if kind == "request" else render_decision
         subject = NotificationSubject(
             kind=kind, id=id_, host=request.host, time_ms=request.time_ms, user=request.terms.user, prefix=request.terms.prefix
         )
         for lane in self._lanes:
             if kind in lane.channel.kinds and lane.channel.wants_environment(request.terms.prefix):
-                self._outbox.put(lane.channel.name, subject, tell(request, lane.channel.language), now_ms)
+                self._outbox.put(lane.channel.name, subject, render(request, lane.channel.language), now_ms)
 
     def _serve(self, lane: _Lane, now_ms: int) -> None:
         channel = lane.channel
@@ -198,7 +198,7 @@ class Notifier:
             self._outbox.give_up(notification.number, why, now_ms)
 
     def _why_not(self, notification: Notification) -> str | None:
-        """Why something is not told any more: somebody dealt with it while it waited."""
+        """Why something is no longer sent: it was dealt with while it waited."""
         if notification.kind == "finding":
             finding = self._change_log.finding(notification.subject)
             return None if finding is None or finding.status is Status.OPEN else f"it was {finding.status.value}"
@@ -209,7 +209,7 @@ class Notifier:
 
 
 class _Lane:
-    """One channel's thread, and one letter in it at a time."""
+    """The thread of one channel, with one notification in it at a time."""
 
     def __init__(
         self,
@@ -221,18 +221,18 @@ class _Lane:
         self.channel = channel
         self.busy = False
         self.due_ms = 0
-        """When to look for the next letter."""
+        """When to check for the next notification."""
         self.retry_ms = 0
-        """Not before this, after a failure."""
+        """Earliest time after a failure."""
         self._notifications: queue.SimpleQueue[Notification | None] = queue.SimpleQueue()
         self._send = send
         self._answers = answers
         self._wake = wake
-        # A daemon: a channel that hangs must not hold up the end of the process.
+        # A daemon: a channel that hangs must not block the end of the process.
         threading.Thread(target=self._run, name=f"notify-{channel.name}", daemon=True).start()
 
     def hurry(self, now_ms: int) -> None:
-        """New letters may have come; a channel that failed is left alone until its time."""
+        """There may be new notifications; a failed channel is left alone until its retry time."""
         self.due_ms = max(now_ms, self.retry_ms)
 
     def submit(self, notification: Notification) -> None:

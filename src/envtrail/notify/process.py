@@ -1,4 +1,4 @@
-"""The notifier as a process of its own: one for each trail, until it is stopped or its parent is gone."""
+"""The notifier as a separate process: one for each trail, until it is stopped or its parent has ended."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def run(
     parent: int | None = None,
     on_fault: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Tell people what is new in a trail until `stop`; the file of channels is read again when it changes.
+    """Send notifications of new items until `stop`; the file of channels is read again when it changes.
 
     Args:
         folder: Of the trail.
         config: For `notify.path`.
-        stop: Set by whoever wants it to end: what is on its way is awaited for five seconds.
-        parent: Process without which this one ends.
-        on_fault: Told what is wrong, once each.
+        stop: Set to end it: messages in flight are awaited for five seconds.
+        parent: This process ends when that one does.
+        on_fault: Receives each failure, once.
 
     Raises:
-        ConfigError: the file of channels is not sound.
-        CannotRunError: another process tells people of this trail.
+        ConfigError: the file of channels is at fault.
+        CannotRunError: another process sends notifications of this trail.
     """
     path = Path(config.text("notify.path"))
-    with closing(ProcessLock(folder / "notify.lock", "tells people of")):
+    with closing(ProcessLock(folder / "notify.lock", "sends notifications of")):
         loop = _Loop(folder, path, stop, on_fault)
         try:
             loop.run(parent)
@@ -52,7 +52,7 @@ def run(
 
 
 def running_pid(folder: Path) -> int | None:
-    """The process that tells people of a trail."""
+    """The process that sends the notifications of a trail."""
     return lock_holder(folder / "notify.lock")
 
 
@@ -76,7 +76,7 @@ class _Loop:
                 next_ms = self._notifier.step(now_ms)
                 self._was_sent = None
             except (sqlite3.Error, EnvtrailError) as fault:
-                # A full disk, a state of another version: it is tried again, and nothing is sent that could not be marked.
+                # A full disk, a state of another version: it is retried, and nothing is sent that could not be marked.
                 self._report(str(fault))
                 self._stop.wait(_AFTER_FAULT_S)
                 continue
@@ -100,7 +100,7 @@ class _Loop:
         try:
             open_channels(self._path)
         except EnvtrailError as fault:
-            self._report(f"{fault.message}; the channels as they were are kept")
+            self._report(f"{fault.message}; the previous channels stay in use")
             return
         self.close()
         self._notifier = self._make()

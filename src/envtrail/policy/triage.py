@@ -1,4 +1,4 @@
-"""What people say of findings, and the page of who looked: made into observations."""
+"""People's statements about findings, and the web UI's access log, turned into observations."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _DAY_MS = 86_400_000
 
 
 def triage(decision: Triage | Mute | Unmute, by: Person, now_ms: int, state: State) -> tuple[list[Observation], Decided]:
-    """Where a finding stands; what is not told again.
+    """Status of a finding; mutes.
 
     Raises:
         CannotRunError: this person may not.
-        InputError: what it is about is not there.
+        InputError: its object does not exist.
         UsageError: there is no reason.
     """
     if not by.is_admin:
@@ -31,7 +31,7 @@ def triage(decision: Triage | Mute | Unmute, by: Person, now_ms: int, state: Sta
         case Triage():
             found = state.decisions.finding(decision.finding)
             if found is None:
-                raise InputError(f"there is no finding `{decision.finding}`", hint="`envtrail findings` lists them")
+                raise InputError(f"no finding `{decision.finding}`", hint="`envtrail findings` lists them")
             triaged = FindingTriaged(
                 time_ms=now_ms,
                 finding=found.id,
@@ -58,17 +58,17 @@ def triage(decision: Triage | Mute | Unmute, by: Person, now_ms: int, state: Sta
         case Unmute():
             standing = {item.id: item for item in state.decisions.suppressions(now_ms)}
             if decision.suppression not in standing:
-                raise InputError(f"no mute `{decision.suppression}` stands", hint="`envtrail mute --list` lists them")
+                raise InputError(f"no mute `{decision.suppression}` is in force", hint="`envtrail mute --list` lists them")
             ended = msgspec.structs.replace(standing[decision.suppression], ended_ms=now_ms)
-            said = f"{ended.detection} is told again"
+            said = f"{ended.detection} is reported again"
             return [SuppressionSet(time_ms=now_ms, suppression=ended)], Decided(what="unmute", id=ended.id, said=said)
 
 
 def record_access(reported: RecordAccess, by: Person, now_ms: int) -> tuple[list[Observation], Decided]:
-    """The page says who looked, and when; anybody else reports of themselves, and of the last day.
+    """Access entries: the web UI names the user and the time; anybody else reports their own, of the last day.
 
     Raises:
-        UsageError: there is nothing, or it was at another time.
+        UsageError: there is no entry, or its time is not allowed.
     """
     if not reported.looks:
         raise UsageError("no access was reported", hint="at least one entry")

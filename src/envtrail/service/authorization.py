@@ -1,7 +1,7 @@
-"""What somebody may see: root and the service's group everything, a member what is theirs.
+"""Access control: root and the service's group see everything, a member sees their own.
 
-That is their own operations, runs and sessions, what others did to environments they own, the contents of those they can read,
-and the figures.
+Their own are their operations, runs and sessions, the operations of others on environments they own, the contents of environments they
+can read, and the figures.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 
 
 class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What may be asked."""
+    """A request to the service."""
 
     method: Word
     query: Query = Query()
@@ -45,9 +45,9 @@ class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     at_ms: Union[AnyTimeMs, None] = None
     decision: Union[Decision, None] = None
     credentials: Union[Credentials, None] = None
-    """Are they right? Taken from the page only."""
+    """Credentials to check. Accepted from the web UI only."""
     on_behalf: Union[Identity, None] = None
-    """Of whom the page asks; taken from its own account and from root only."""
+    """The user for whom the web UI makes the request; accepted from its account and from root only."""
 
 
 def answer(
@@ -61,13 +61,13 @@ def answer(
     owned = {} if viewer.sees_everything else _owned_by(store, viewer, request.query.environment)
     is_of_people = request.method in {"operations", "runs", "sessions", "events", "activity", "programs"} and not owned
     if (is_of_people or request.method == "findings") and not viewer.sees_everything and request.query.user is None:
-        # In the query, so that its limit counts what is theirs.
+        # In the query, so that its limit counts only the viewer's own.
         request = msgspec.structs.replace(request, query=msgspec.structs.replace(request.query, user=str(viewer.uid)))
     can_read_it = functools.cache(lambda prefix: _can_read(prefix, viewer))
 
     @functools.cache
     def since_ms(prefix: str) -> int:
-        """From when on they are told of an environment: before, it was another owner's, who may have closed it to them."""
+        """From when on the viewer may see an environment: before, it belonged to another owner, who may have denied access."""
         known = (item.owned_since_ms for item in store.environments(with_gone=True) if item.prefix == prefix)
         return 0 if viewer.sees_everything else next(known, 0)
 
@@ -136,12 +136,12 @@ def answer(
 
 
 class ViewedStore(QueryingStore):
-    """A store as somebody may see it.
+    """A store restricted to what a viewer may see.
 
     Args:
-        store: All of it.
-        viewer: Who.
-        on_query: Told of each question.
+        store: The unrestricted one.
+        viewer: The user.
+        on_query: Called with each query.
     """
 
     def __init__(self, store: Store, viewer: Viewer, on_query: OnQuery = lambda *_: None) -> None:
@@ -150,7 +150,7 @@ class ViewedStore(QueryingStore):
         self._viewer = viewer
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Release the store."""
         self._store.close()
 
     def machines(self) -> list[Heartbeat]:
@@ -161,14 +161,14 @@ class ViewedStore(QueryingStore):
 
 
 def viewer_for(identity: Identity, *, is_separated: bool) -> Viewer:
-    """Somebody whom the page knows."""
+    """A user whom the web UI identified."""
     rights = identity.rights(is_separated=is_separated)
     uid = identity.uid if identity.uid is not None else -1
     return Viewer(uid=uid, sees_everything=Right.SEE_ALL in rights, identity=identity, rights=rights)
 
 
 def _may_see_entry(entry: AccessEntry, viewer: Viewer, store: Store) -> bool:
-    """Who may see them all does; everybody sees who looked at what is theirs."""
+    """Whoever may see the whole access log; and everybody sees the entries about their own data."""
     if Right.SEE_ACCESS_LOG in viewer.rights and viewer.sees_everything:
         return True
     if entry.user is not None:
@@ -185,7 +185,7 @@ def _may_see_entry(entry: AccessEntry, viewer: Viewer, store: Store) -> bool:
 def _owned_by(store: Store, viewer: Viewer, name: str | None) -> dict[str, int]:
     """The environments of this name, when all of them are the viewer's own, and since when each is.
 
-    Who works in somebody's environment is told to them.
+    The owner of an environment sees who works in it.
     """
     if name is None:
         return {}
@@ -213,7 +213,7 @@ def _is_own(item: Operation | Run | Session | EventRow, viewer: Viewer) -> bool:
 
 
 def _known(store: Store, what: str, viewer: Viewer) -> Iterator[str]:
-    """People are in the machine's directory for everybody; what environments there are, and hold, is not."""
+    """People are in the machine's directory, which everybody may read; the environments and their contents are not."""
     names = store.known(what)
     if viewer.sees_everything or what == "people":
         return names

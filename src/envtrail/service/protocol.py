@@ -1,4 +1,4 @@
-"""The Store protocol, where each method is a question by name: over a socket, or in this process."""
+"""The Store protocol, with each method as a named query: over a socket, or in this process."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ OnQuery = Callable[[str, Query, str], None]
 
 
 class QueryingStore:
-    """Turns methods into questions.
+    """Turns method calls into queries.
 
     Args:
-        on_query: Told of each question before it is answered: its method, its query, its text.
+        on_query: Called with each query before it is answered: its method, its `Query`, its text.
     """
 
     def __init__(self, on_query: OnQuery = lambda *_: None) -> None:
@@ -119,5 +119,5 @@ class QueryingStore:
         return self._answer(kind, method, **words)
 
     def _answer(self, kind: type[_T], method: str, **words: Any) -> Iterator[_T]:
-        """Items of a kind; `words` are fields of `viewing.Request`."""
+        """Items of a kind; `words` are fields of `authorization.ServiceRequest`."""
         raise NotImplementedError

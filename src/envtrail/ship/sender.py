@@ -1,7 +1,7 @@
-"""One bulk at a time to a server, and what becomes of each document in it.
+"""Sends one bulk at a time to a server, and handles the result of each document in it.
 
-Where nothing is known of a bulk (no answer, a failure after it was sent) the data stream is asked which of its documents it has before any
-is sent again: the same `_id` would be taken once more by a new backing index.
+When the result of a bulk is unknown (no answer, a failure after it was sent) the data stream is queried for the documents it has before any
+is sent again: a new backing index would accept the same `_id` a second time.
 
 References:
     https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
@@ -32,17 +32,17 @@ _MOST_AMENDMENTS = 10_000
 
 
 class Sender(Destination):
-    """Hands bulks to one cluster.
+    """Sends bulks to one cluster.
 
     Args:
-        book: Where it is kept what was taken, refused, and is on its way.
+        ship_state: Records what was accepted, was rejected, and is in flight.
         client: Of the cluster.
         namespace: Last part of the data streams' names.
-        retention_days: As `Templates` has it.
-        bulk_bytes: The largest bulk, before it is compressed.
-        advance: Events of a segment are settled, so many: go on after them; called inside of a transaction.
-        amend: The amendment of an item that a server has with another content, given its own document.
-        jitter: Between 0 and 1, anew for each call.
+        retention_days: As for `Templates`.
+        bulk_bytes: The largest bulk, before compression.
+        advance: Called with the number of events of a segment that are settled, inside a transaction: the position moves past them.
+        amend: Makes the amendment of an item whose document on a server has different content, given the item's own document.
+        jitter: Between 0 and 1, a new value for each call.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Sender(Destination):
         self._checked_ms: int | None = None
 
     def send(self, bulk_items: list[BulkItem], now_ms: int) -> None:
-        """Send a bulk, of the outbox or of one segment; what fails is told in `fault`, and is offered again."""
+        """Send a bulk, from the outbox or from one segment; a failure is reported in `fault`, and the bulk is offered again."""
         try:
             if self._check(now_ms):
                 self._send(bulk_items, now_ms)
@@ -76,7 +76,7 @@ class Sender(Destination):
             self._fail(fault, now_ms)
 
     def send_once(self, document: EcsDocument, now_ms: int) -> None:
-        """Send something that is worth nothing later: it is not offered again."""
+        """Send a document that is useless later: it is not retried."""
         try:
             self._check(now_ms)
             self._client.request("POST", "/_bulk", self._lines(document.stream, document.id, encode(document)))
@@ -123,7 +123,7 @@ class Sender(Destination):
     def _settle(
         self, bulk_items: list[BulkItem], known: list[BulkItem], answered: list[tuple[BulkItem, dict[str, Any]]], now_ms: int
     ) -> None:
-        """Let each document's answer take effect: taken, there already, to be offered again, or refused for good."""
+        """Apply each document's result: accepted, present already, to be retried, or rejected for good."""
         taken: list[BulkItem] = []
         there: list[BulkItem] = []
         again: list[tuple[BulkItem, SearchError]] = []
@@ -150,7 +150,7 @@ class Sender(Destination):
                 self._ship_state.refuse(bulk_item, reason, now_ms)
             for bulk_item, fault in again:
                 if bulk_item.number is None:
-                    # An event goes on by itself, so that its segment can.
+                    # The event is retried on its own, so that its segment can advance.
                     self._ship_state.put_bulk_item(msgspec.structs.replace(bulk_item, is_uncertain=fault.is_uncertain))
                 else:
                     self._ship_state.mark([bulk_item], uncertain=fault.is_uncertain)
@@ -163,11 +163,11 @@ class Sender(Destination):
             if not again:
                 self._succeed(now_ms)
         if again:
-            # Without a status: each of these may be taken later, also what is blocked (403) by a full disk.
+            # Without a status: each of these may be accepted later, also what is blocked (403) by a full disk.
             self._fail(SearchError(f"{len(again)} of {len(bulk_items)} documents: {again[0][1].message}"), now_ms)
 
     def _find(self, bulk_items: Sequence[BulkItem]) -> set[tuple[str, str]]:
-        """Which documents the data streams have, whatever became of the bulk that they were in."""
+        """The documents that the data streams have, whatever the result of their bulk was."""
         return {
             (stream, hit["_id"])
             for stream, ids in _by_stream(bulk_items).items()
@@ -175,7 +175,7 @@ class Sender(Destination):
         }
 
     def _outdated(self, bulk_items: Sequence[BulkItem]) -> list[BulkItem]:
-        """Those that a server has with another content: the book was lost, and the item has changed since it was sent."""
+        """Those that a server has with different content: the ship state was lost, and the item has changed since it was sent."""
         held: dict[str, str] = {}
         for stream, ids in _by_stream(bulk_items).items():
             for hit in self._search(stream, {"ids": {"values": ids}}, len(ids), source=["envtrail.digest"]):
@@ -191,16 +191,16 @@ class Sender(Destination):
 
     def _search(self, stream: str, query: Any, size: int, *, source: Any, sort: Any = None) -> list[dict[str, Any]]:
         name = stream_name(stream, self._namespace)
-        # A document that was taken a moment ago is found after a refresh only.
+        # A document accepted a moment ago is found only after a refresh.
         self._client.request("POST", f"/{name}/_refresh", fine=(404,))
         body = {"query": query, "size": size, "_source": source} | ({"sort": sort} if sort else {})
         answer = self._client.search(f"/{name}/_search", body, fine=(404,))
         return list(answer.get("hits", {}).get("hits", ()))
 
     def _check(self, now_ms: int) -> bool:
-        """Whether this is where everything went before; on another cluster, or under another name, everything begins anew.
+        """Whether the target is the same as before; on another cluster, or with another namespace, everything is sent from the start.
 
-        Without its templates a server would guess what the fields are: nothing is sent before they are there.
+        Without its templates a server would guess the field types: nothing is sent before they exist.
         """
         if self._checked_ms is not None and now_ms - self._checked_ms < _CHECK_MS:
             return True
@@ -211,7 +211,7 @@ class Sender(Destination):
         except SearchError as fault:
             if fault.status != 403:
                 raise
-            missing = []  # a key that may only write cannot look
+            missing = []  # a key that may only write cannot check
         if missing:
             raise SearchError(
                 f"{missing[0]} is not there, and {len(missing) - 1} more", hint="envtrail elastic setup", status=404
@@ -227,7 +227,7 @@ class Sender(Destination):
         return before is None
 
     def _shrink(self, bulk_items: list[BulkItem], fault: SearchError, now_ms: int) -> None:
-        """The bulk is larger than the server takes: send less, and what is too large alone not at all."""
+        """The bulk is larger than the server accepts: send less, and reject a single document that is too large."""
         if len(bulk_items) > 1:
             self.bulk_bytes = max(1, min(self.bulk_bytes, sum(len(bulk_item.body) for bulk_item in bulk_items)) // 2)
             return
@@ -241,10 +241,10 @@ class Sender(Destination):
         self.bulk_bytes = min(self._most_bytes, self.bulk_bytes * 2)
 
     def _fail(self, fault: SearchError, now_ms: int) -> None:
-        told = f"{fault.message}; {fault.hint}" if fault.hint else fault.message
-        smaller = fault.status == 413  # the next bulk is
+        reason = f"{fault.message}; {fault.hint}" if fault.hint else fault.message
+        smaller = fault.status == 413  # the next bulk is smaller
         lasting = None if fault.is_passing or smaller else fault
-        self._pause.fail(told, now_ms, least_ms=(fault.wait_s or 0) * 1000, at_once=smaller, lasting=lasting)
+        self._pause.fail(reason, now_ms, least_ms=(fault.wait_s or 0) * 1000, at_once=smaller, lasting=lasting)
 
 
 def _by_stream(bulk_items: Sequence[BulkItem]) -> dict[str, list[str]]:
@@ -255,6 +255,6 @@ def _by_stream(bulk_items: Sequence[BulkItem]) -> dict[str, list[str]]:
 
 
 def _is_blocked(answer: dict[str, Any]) -> bool:
-    """An index that is read-only because the disk is full says 403 as well; it passes."""
+    """An index that is read-only because the disk is full also answers 403; this is temporary."""
     error = answer.get("error")
     return isinstance(error, dict) and error.get("type") == "cluster_block_exception"

@@ -1,7 +1,7 @@
-"""The loop that ships: what was written becomes documents once it is final, and nothing is forgotten before it has arrived.
+"""The shipping loop: an item becomes a document once it is final, and nothing is forgotten before it was accepted.
 
-A document has the same `_id` whenever it is made, and is sent with `create`: a server that has it says 409. What an item says later is an
-amendment, a document of its own.
+A document has the same `_id` whenever it is made, and is sent with `create`: a server that has it answers 409. Later content of an item is
+an amendment, a document with its own `_id`.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ if TYPE_CHECKING:
 
 POLL_MS = 500
 SETTLE_MS = 2_000
-"""Nothing was written of an item for this long: it is final."""
+"""When nothing was written of an item for this long, it is final."""
 LOOP_MS = 60_000
 LONGEST_LOOP_MS = 3_600_000
-"""A row that stands for many runs is sent when none came for a minute, and after an hour all the same."""
+"""A row that stands for many runs is sent when no run was added for a minute, and after an hour in any case."""
 MOST_WAITING = 10_000
-"""Documents in the outbox: no more are made while so many wait."""
+"""Documents in the outbox: no more are made while this many wait."""
 _TAKE = 2_000
 
 
 class Shipper:
-    """Sends what a trail holds to one cluster, or writes it to one file.
+    """Sends the contents of a trail to one cluster, or writes them to one file.
 
     Args:
         folder: Of the trail.
-        to: The client of the cluster, or the file; each has a book of its own.
+        to: The client of the cluster, or the file; each has its own ship state.
         config: For `elastic.*`.
         clock: Wall clock in ms.
-        jitter: Between 0 and 1, anew for each call.
+        jitter: Between 0 and 1, a new value for each call.
 
     Raises:
-        ConfigError: `elastic.streams` names what there is not.
-        StoreError: the shipper's own file cannot be used.
+        ConfigError: `elastic.streams` names a stream that does not exist.
+        StoreError: the ship state cannot be used.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Shipper:
     ) -> None:
         streams = config.names("elastic.streams")
         if unknown := set(streams) - set(OWN):
-            raise ConfigError(f"elastic.streams: there is no `{min(unknown)}`", hint=f"there are: {', '.join(OWN)}")
+            raise ConfigError(f"elastic.streams: no stream `{min(unknown)}`", hint=f"there are: {', '.join(OWN)}")
         layout = Layout(folder)
         self._folder = folder
         self._host = config.node
@@ -90,7 +90,7 @@ class Shipper:
         namespace = self._site.namespace
         if isinstance(to, LineFile):
             return Writer(self._ship_state, to, namespace=namespace, bulk_bytes=bulk_bytes, advance=self._advance, jitter=jitter)
-        from envtrail.ship.sender import Sender  # httpx, which a file has no need of
+        from envtrail.ship.sender import Sender  # httpx, which a file does not need
 
         return Sender(
             self._ship_state,
@@ -105,16 +105,16 @@ class Shipper:
 
     @property
     def fault(self) -> str | None:
-        """What went wrong last; null since a bulk was taken."""
+        """The last failure; None since a bulk was accepted."""
         return self._sender.fault
 
     @property
     def lasting(self) -> EnvtrailError | None:
-        """What went wrong last, where waiting does not mend it."""
+        """The last failure that a retry cannot fix."""
         return self._sender.lasting
 
     def step(self) -> int:
-        """Do what is to be done now; gives when to come again at the latest (ms)."""
+        """Do what is due now; returns when to call again at the latest (ms)."""
         now_ms = self._clock()
         self._take(now_ms)
         self._make(now_ms)
@@ -130,7 +130,7 @@ class Shipper:
         return now_ms + POLL_MS if ready is None else max(now_ms, min(now_ms + POLL_MS, ready))
 
     def is_done(self) -> bool:
-        """Whether all that is final was sent."""
+        """Whether everything that is final was sent."""
         return (
             self._ship_state.next_ready_ms() is None
             and self._ship_state.fact("walk") is None
@@ -142,14 +142,14 @@ class Shipper:
         )
 
     def close(self) -> None:
-        """End; what is on its way is asked for at the next start."""
+        """End; the result of what is in flight is queried at the next start."""
         if self._segments is not None:
             self._segments.close()
         self._change_log.close()
         self._ship_state.close()
 
     def _beat(self, now_ms: int) -> None:
-        """Say that this machine is there."""
+        """Send a heartbeat of this machine."""
         self._beat_ms = now_ms
         agent = read_status(self._folder, now_ms)
         waiting, refused = self._ship_state.outbox_size(), self._ship_state.refused_size()
@@ -157,8 +157,8 @@ class Shipper:
         self._sender.send_once(heartbeat_document(beat, self._site), now_ms)
 
     def _take(self, now_ms: int) -> None:
-        """Note what was written since the last look; where more was than is remembered, go through everything."""
-        self._change_log.changed()  # opens another file where one came into place
+        """Note what was written since the last poll; when more was than is remembered, go through everything."""
+        self._change_log.changed()  # opens the new file when the state was replaced
         identity = self._change_log.identity()
         if identity is None:
             return
@@ -179,7 +179,7 @@ class Shipper:
                 self._ship_state.keep("written", cursor)
 
     def _make(self, now_ms: int) -> None:
-        """Make documents of what is final, as long as there is room for them."""
+        """Make documents of what is final, as long as the outbox has space."""
         room = MOST_WAITING - self._ship_state.outbox_size()
         if room <= 0:
             return
@@ -202,7 +202,7 @@ class Shipper:
         self._ship_state.looked_at(kind, id_)
 
     def _walk(self, limit: int, now_ms: int) -> None:
-        """Go on through everything that is there: what was sent with the same content is passed over."""
+        """Continue through all items: those that were sent with the same content are skipped."""
         walk = self._ship_state.fact("walk")
         if walk is None:
             return
@@ -220,7 +220,7 @@ class Shipper:
                 self._ship_state.keep("walk", f"{following[0]} " if following else None)
 
     def _offer(self, kind: str, key: str, item: Item, now_ms: int) -> None:
-        """Put an item into the outbox: as a document when it is new, as an amendment when it says something else since."""
+        """Put an item into the outbox: as a document when it is new, as an amendment when it has changed since."""
         if isinstance(item, Run) and (item.part_of is not None or item.absent.get("ended") == STILL_RUNNING):
             return
         digest = digest_of(item)
@@ -239,7 +239,7 @@ class Shipper:
         self._ship_state.note_sent(kind, id_of(item), digest)
 
     def _next_bulk(self) -> list[BulkItem]:
-        """What goes next: what is on its way, then items before events; and of these only what fits."""
+        """The next bulk: what is in flight, then items before events; only as much as fits."""
         on_its_way = self._ship_state.fact("events_to") if self._segments is not None else None
         bulk_items = self._ship_state.next_bulk_items(self._bulk_documents) if on_its_way is None else []
         if not bulk_items and self._segments is not None:
@@ -257,12 +257,12 @@ class Shipper:
 
     def _amend(self, bulk_item: BulkItem, now_ms: int) -> EcsDocument | None:
         item = self._change_log.item(bulk_item.kind or "", bulk_item.item or "")
-        # A rebuild may have given its number to another one.
+        # A rebuild may have given its number to another item.
         is_it = item is not None and document_id(item, self._site) == bulk_item.id
         return amendment_of(item, self._site, now_ms) if item is not None and is_it else None
 
     def _advance(self, rows: int) -> None:
-        """Events of the open bulk are settled: on, to the next segment where this one is at its end."""
+        """Events of the open bulk are settled: advance, to the next segment when this one is at its end."""
         assert self._segments is not None  # noqa: S101 - there were events
         segment, row = self._segments.position(self._ship_state.number("segment"), self._ship_state.number("row") + rows)
         self._ship_state.keep("segment", segment)

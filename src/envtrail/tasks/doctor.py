@@ -1,4 +1,4 @@
-"""What is wrong on this host, why it matters, and the exact command that mends it."""
+"""What is wrong on this host, why it matters, and the exact command that fixes it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _UNSEEN_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "fuse.sshfs", "9p", "lu
 
 
 class Severity(str, Enum):
-    """How bad it is."""
+    """Severity of a result."""
 
     FAULT = "fault"
-    """The trail is not written, or not complete."""
+    """The trail is not written, or is incomplete."""
     WARNING = "warning"
     ADVICE = "advice"
     UNKNOWN = "unknown"
@@ -40,17 +40,17 @@ class Severity(str, Enum):
 
 
 class CheckResult(Struct, frozen=True, kw_only=True):
-    """One thing that is not as it should be."""
+    """One problem on this host."""
 
     level: Severity
     what: str
     why: str
     command: str | None
-    """The command that mends it, as it can be pasted; null when nothing to run mends it."""
+    """The command that fixes it, ready to paste; None when no command fixes it."""
 
 
 class Host(Struct, frozen=True, kw_only=True):
-    """What the checks look at, read once."""
+    """Input of the checks, read once."""
 
     config: Config
     euid: int
@@ -63,7 +63,7 @@ class Host(Struct, frozen=True, kw_only=True):
 
 
 def read_host(config: Config) -> Host:
-    """Look at this machine; what cannot be read is kept with its reason."""
+    """Read this machine's state; what cannot be read is kept with its reason."""
     status, rules, error = None, None, None
     try:
         with AuditControl() as control:
@@ -86,7 +86,7 @@ def read_host(config: Config) -> Host:
 
 
 def examine(config: Config) -> list[CheckResult]:
-    """All findings on this host, worst first."""
+    """All problems on this host, worst first."""
     host = read_host(config)
     findings = [finding for check in CHECKS for finding in check(host)]
     order = list(Severity)
@@ -111,7 +111,7 @@ def _check_privilege(host: Host) -> Iterator[CheckResult]:
 
 
 def _check_file_watch(host: Host) -> Iterator[CheckResult]:
-    """Whether changes of files are told here, asked of the kernel itself."""
+    """Whether file changes are reported here, according to the kernel itself."""
     if host.euid != 0 or not host.config.flag("capture.file_watch"):
         return
     roots = roots_of(find_environments(host.config))
@@ -120,8 +120,8 @@ def _check_file_watch(host: Host) -> Iterator[CheckResult]:
     except OSError as fault:
         yield CheckResult(
             level=Severity.WARNING,
-            what=f"changes of files are not told ({fault.strerror}): fanotify needs CAP_SYS_ADMIN and Linux 5.9",
-            why="a change without a package tool is then seen by the next snapshot alone, without its person",
+            what=f"file changes are not reported ({fault.strerror}): fanotify needs CAP_SYS_ADMIN and Linux 5.9",
+            why="a change without a package tool is then found by the next snapshot only, without its person",
             command="envtrail up --profile full",
         )
         return
@@ -130,8 +130,8 @@ def _check_file_watch(host: Host) -> Iterator[CheckResult]:
     for line in unwatched:
         yield CheckResult(
             level=Severity.WARNING,
-            what=f"changes of files are not told below {line}",
-            why="its file system gives no handles; snapshots show what changed, without the person",
+            what=f"file changes are not reported below {line}",
+            why="its file system has no file handles; snapshots show what changed, without the person",
             command="envtrail up --profile full",
         )
 
@@ -158,7 +158,7 @@ def _check_agent(host: Host) -> Iterator[CheckResult]:
         yield CheckResult(
             level=Severity.FAULT,
             what=f"no agent writes the trail in `{host.config.data_dir}`",
-            why="what happens now is not recorded",
+            why="current changes are not recorded",
             command="envtrail service install" if shutil.which("systemctl") else "envtrail up",
         )
 
@@ -192,14 +192,14 @@ def _check_rules(host: Host) -> Iterator[CheckResult]:
         yield CheckResult(
             level=Severity.WARNING,
             what=f"a rule is not loaded: {fault}",
-            why="its events are not seen",
+            why="its events are not recorded",
             command="envtrail rules plan",
         )
     if status.rules.loaded < status.rules.expected and not status.rules.faults:
         yield CheckResult(
             level=Severity.FAULT,
             what=f"{status.rules.expected - status.rules.loaded} of {status.rules.expected} rules are not in the kernel",
-            why="somebody removed them, or they wait for a reboot",
+            why="somebody removed them, or they take effect after a reboot",
             command="envtrail rules diff",
         )
 
@@ -210,7 +210,7 @@ def _check_silencing(host: Host) -> Iterator[CheckResult]:
         yield CheckResult(
             level=Severity.FAULT,
             what="a rule `-a never,task` is loaded",
-            why="it silences every system call rule for processes started since",
+            why="it disables every system call rule for processes started since",
             command="auditctl -d never,task",
         )
 
@@ -274,16 +274,16 @@ def _check_detections(host: Host) -> Iterator[CheckResult]:
         wanted = "envtrail[detect]" if sys.version_info >= (3, 11) else "a Python of 3.11 or newer, then envtrail[detect]"
         yield CheckResult(
             level=Severity.ADVICE,
-            what="Sigma detections are not asked: pySigma is not installed",
-            why="the policy is applied all the same; downloads, tampering with audit and the like are not noticed",
+            what="Sigma detections are not evaluated: pySigma is not installed",
+            why="the policy is applied; downloads, tampering with audit and similar actions are not detected",
             command=f"pip install '{wanted}'" if wanted.startswith("envtrail") else None,
         )
     path = Path(host.config.text("notify.path"))
     if path.exists() and importlib.util.find_spec("apprise") is None:
         yield CheckResult(
             level=Severity.WARNING,
-            what=f"`{path}` names channels, and Apprise is not installed",
-            why="nobody is told of findings",
+            what=f"`{path}` has channels, and Apprise is not installed",
+            why="nobody is notified of findings",
             command="pip install 'envtrail[notify]'",
         )
 
@@ -291,7 +291,7 @@ def _check_detections(host: Host) -> Iterator[CheckResult]:
 def _check_shipping(host: Host) -> Iterator[CheckResult]:
     if not host.config.names("elastic.urls"):
         return
-    why = "the cluster hears nothing of this machine; what waits is kept here"
+    why = "the cluster receives nothing from this machine; waiting documents are kept here"
     if importlib.util.find_spec("httpx") is None:
         command = "pip install 'envtrail[elastic]'"
         yield CheckResult(
@@ -313,8 +313,8 @@ def _check_shipping(host: Host) -> Iterator[CheckResult]:
     if shipping is not None and shipping.refused:
         yield CheckResult(
             level=Severity.WARNING,
-            what=f"the cluster refused {shipping.refused} documents",
-            why="they are kept here, and are missing there",
+            what=f"the cluster rejected {shipping.refused} documents",
+            why="they are kept here, and missing on the cluster",
             command="envtrail elastic refused",
         )
 

@@ -24,7 +24,7 @@ NAVIGATION = (
     ("/findings", marked("Findings"), "report"),
     ("/requests", marked("Requests"), "approval"),
     ("/trail", marked("Trail"), "receipt_long"),
-    ("/looks", marked("Looks"), "visibility"),
+    ("/looks", marked("Access log"), "visibility"),
     ("/health", marked("Health"), "monitor_heart"),
     ("/settings", marked("Settings"), "tune"),
 )

@@ -125,7 +125,7 @@ def test_the_roles_that_are_documented_are_enough_and_no_more(ours: Ours) -> Non
             ("POST", "/else-0/_doc", {"a": 1}),
         ):
             with pytest.raises(SearchError, match=r"40[03]"):
-                client.ask(method, path, body)
+                client.request(method, path, body)
         # Elasticsearch's `create_doc` is to add and nothing else; OpenSearch has no such privilege.
         replaced = f"{document}?if_seq_no={hit['_seq_no']}&if_primary_term={hit['_primary_term']}"
         status = client.request("PUT", replaced, hit["_source"], fine=(403,)).get("status")

@@ -140,7 +140,7 @@ def test_a_full_disk_is_told_and_the_line_that_broke_off_is_ended_when_there_is_
 def test_a_path_that_cannot_be_written_is_told_and_gone_on_with(writing: Writing, tmp_path: Path) -> None:
     writing.path = tmp_path / "no" / "such" / "x"
     process = writing.start("--once")
-    wait_until(lambda: "No such file or directory; make its folder" in writing.said(), "a word of it", timeout_s=30)
+    wait_until(lambda: "No such file or directory; create its folder" in writing.said(), "a word of it", timeout_s=30)
     writing.path.parent.mkdir(parents=True)
     assert process.wait(60) == 0
     assert lines_of(writing.path)
@@ -299,7 +299,7 @@ def test_a_file_of_somebody_else_is_left_alone(writing: Writing) -> None:
     writing.path.parent.mkdir()
     writing.path.write_text("root:x:0:0\n")
     process = writing.start("--once")
-    wait_until(lambda: "holds something else" in writing.said(), "a word of it", timeout_s=30)
+    wait_until(lambda: "holds other data" in writing.said(), "a word of it", timeout_s=30)
     assert writing.path.read_text() == "root:x:0:0\n"
     writing.path.unlink()
     assert process.wait(60) == 0
@@ -308,7 +308,7 @@ def test_a_file_of_somebody_else_is_left_alone(writing: Writing) -> None:
     target.symlink_to(writing.path)
     writing.path = target
     process = writing.start("--once")
-    wait_until(lambda: "no link to it" in writing.said(), "a word of the link", timeout_s=30)
+    wait_until(lambda: "not a link to it" in writing.said(), "a word of the link", timeout_s=30)
     process.kill()
     process.wait()
 
@@ -349,7 +349,7 @@ def test_the_settings_are_checked(writing: Writing) -> None:
     for settings, word in (
         ({"file": ""}, "no file is named"),
         ({"file": "relative"}, "is not absolute"),
-        ({"file_group": "no-such-group"}, "there is no group"),
+        ({"file_group": "no-such-group"}, "no group"),
         ({"file_count": -1}, "must not be negative"),
     ):
         with pytest.raises(ConfigError, match=word):

@@ -169,7 +169,7 @@ def test_two_people_must_say_yes_and_nobody_may_to_what_they_asked_for(lab: Lab)
     assert json.loads(lab.over_the_socket(AUID + 1, listing))["id"] == asked.id, (
         "an approver is told of what to decide, and of no more"
     )
-    assert "nobody approves what they asked for" in str(say(AUID)["error"])
+    assert "nobody approves their own request" in str(say(AUID)["error"])
     assert say(AUID + 1)["what"] == "approval"
     assert "has approved this already" in str(say(AUID + 1)["error"])
     assert lab.install("prod-two", "leaf==1.0")["grant"] is None, "one yes is not two"

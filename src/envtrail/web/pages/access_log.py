@@ -10,7 +10,7 @@ from envtrail.web.pages.words import query_of, show_ms
 from envtrail.web.parts import filters, page_layout, table
 from envtrail.web.reading import Reading
 
-ACCESS_LOG = marked("Looks")
+ACCESS_LOG = marked("Access log")
 _MOST = 300
 _WORDS = (
     *(marked("admin"), marked("security"), marked("auditor"), marked("member")),
