@@ -119,7 +119,7 @@ def test_a_branch_that_goes_back_is_refused_unless_it_is_meant(fleet: Fleet) -> 
             subprocess.run(["rm", "-r", str(fleet.folder / "trail/policy.git")], check=True)
         done = fleet.sync()
         assert done.returncode == 2
-        assert f"does not go on from {second[:12]}" in done.stderr
+        assert f"does not continue from {second[:12]}" in done.stderr
         assert "--force" in done.stderr
         assert fleet.rules() == ["second"]
     assert fleet.synced("--force")["state"] == "updated"

@@ -150,7 +150,7 @@ class TestWhoDecides:
             return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
         try:
-            assert asked_as(65534) == "['alice', 'bob']", "the page's own account"
+            assert asked_as(65534) == "['alice', 'bob']", "the web UI's own account"
             assert asked_as(65533) == "only the web UI may make requests for other users"
             who = someone(Role.SECURITY, "sofia", None)
             RemoteStore(str(path), on_behalf=who).decide(RecordAccess(looks=[]))

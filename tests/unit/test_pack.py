@@ -30,7 +30,10 @@ def notice(given: Given) -> list[Finding]:
     known = Known(sources={"https://known/simple"}, packages={"known"})
     rows = [operation_row(item, OFFICE_HOURS, None) for item in given]
     changes = [change for item, row in zip(given, rows, strict=True) for change in change_rows(item, row, known)]
-    return [*detector.evaluate("operations", table_of("operations", rows)), *detector.evaluate("changes", table_of("changes", changes))]
+    return [
+        *detector.evaluate("operations", table_of("operations", rows)),
+        *detector.evaluate("changes", table_of("changes", changes)),
+    ]
 
 
 def test_every_detection_of_the_pack_can_be_asked_and_has_a_case_that_fires_it_and_one_that_does_not() -> None:

@@ -178,7 +178,8 @@ class TestShapes:
         assert loaded.refused == []
         detector = Detector(loaded)
         found = [
-            bool(list(detector.evaluate("operations", table_of("operations", [row(tool="pip", user=user)])))) for user in ("ci", "al")
+            bool(list(detector.evaluate("operations", table_of("operations", [row(tool="pip", user=user)]))))
+            for user in ("ci", "al")
         ]
         assert found == [False, True]
 

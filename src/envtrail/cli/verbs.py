@@ -11,9 +11,9 @@ class LazyGroup(click.Group):
     """Verbs in sections, each one a module with a `command`.
 
     Args:
-        package: Where the modules lie.
+        package: Package of the modules.
         sections: Title → verb → its sentence; one section without a title prints like any group.
-        modules: Verb → name of its module, where the verb is a word of Python's.
+        modules: Verb → name of its module, when the verb is a Python keyword.
         aliases: Former name of a verb → its name; accepted and not listed.
     """
 

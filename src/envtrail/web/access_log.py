@@ -1,4 +1,4 @@
-"""Looks at somebody else's data are themselves written into the trail."""
+"""The access log: access to other people's data is recorded in the trail."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from envtrail.model.naming import is_person
 from envtrail.state.store import Query
 
 AGAIN_MS = 600_000
-"""Who looks at the same once more within this time has looked once: a page asks each second what is new."""
+"""Repeated access to the same data within this time is one entry: a page polls each second."""
 _What = Literal["operations", "runs", "sessions", "events", "findings", "requests", "grants"]
 _WRITE_S = 2.0
 _MOST_WAITING = 10_000
 _MOST_AT_ONCE = 100
 _MOST_BYTES = 48 * 1024
-"""A message of the socket has 64 KiB at most."""
+"""A message of the socket has at most 64 KiB."""
 _MOST_CHARACTERS = 1000
 _ABOUT_PEOPLE: dict[str, _What] = {
     "operations": "operations",
@@ -42,10 +42,10 @@ _OF_ONE = frozenset({"operation", "run", "uses"})
 
 
 class AccessLog:
-    """What was looked at, until it is written.
+    """Access entries until they are written.
 
     Args:
-        write: Has the agent write it down; raises EnvtrailError where that cannot be.
+        write: Has the agent record them; raises EnvtrailError if that fails.
         clock_ms: Now.
     """
 
@@ -55,10 +55,10 @@ class AccessLog:
         self._waiting: list[ReportedAccess] = []
         self._seen: dict[tuple[str, ...], int] = {}
         self.fault: str | None = None
-        """Why the last attempt to write failed; null: it did not."""
+        """Why the last attempt to write failed; None: it succeeded."""
 
     def note(self, by: Identity, method: str, query: Query, text: str) -> None:
-        """Somebody asked the trail something; what is about nobody, or about themselves, is no look."""
+        """Note a query; one about nobody, or about the user themselves, makes no entry."""
         what = _ABOUT_PEOPLE.get(method)
         if what is None or (query.user is not None and is_person(query.user, by.name, by.uid)):
             return
@@ -73,7 +73,7 @@ class AccessLog:
         del self._waiting[:-_MOST_WAITING]
 
     def write(self) -> None:
-        """Write what waits; what cannot be written waits on."""
+        """Write the waiting entries; those that cannot be written stay."""
         while self._waiting:
             looks = _fitting(self._waiting)
             try:
@@ -85,7 +85,7 @@ class AccessLog:
             del self._waiting[: len(looks)]
 
     async def keep_writing(self) -> None:
-        """Until it is cancelled; what waits is then written once more."""
+        """Until it is cancelled; waiting entries are then written once more."""
         try:
             while True:
                 await asyncio.sleep(_WRITE_S)

@@ -1,4 +1,4 @@
-"""Settings → the wired page: FastAPI, the pages on it, and the gate before everything."""
+"""Settings → the complete application: FastAPI, the pages, and the gate in front of everything."""
 
 from __future__ import annotations
 
@@ -51,34 +51,34 @@ _REST_S = 0.2
 
 
 class Serving(NamedTuple):
-    """How the page is served."""
+    """How the web UI is served."""
 
     uid: int
-    """As whom this process reads."""
+    """The uid of this process."""
     owner: Identity
-    """Who started it: the one-time link and the token are theirs."""
+    """Who started it: the one-time link and the token are for them."""
     hosts: frozenset[str]
-    """Names under which the page may be asked for."""
+    """Host names that requests may use."""
     is_secure: bool
     """It is reached by TLS: the cookie is then never sent without."""
     has_link: bool
-    """The one-time link opens it."""
+    """The one-time link is enabled."""
     fleet: Fleet | None
-    """Of whose trails the page is; null: this machine's."""
+    """The fleet whose trails are shown; None: this machine's trail."""
     check: Check | None
-    """Whether a name and a password are those of an account of this machine; null: those may not come in."""
+    """Checks a name and a password of an account of this machine; None: such accounts may not sign in."""
     report: Callable[[str], None]
-    """Told in a line who came in, and who did not."""
+    """Receives a line for each sign-in, successful or not."""
 
 
 def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Callable[[str], None]) -> tuple[Gate, Doors]:
-    """The whole application, and who may come in.
+    """The whole application, and its sessions.
 
     Args:
-        config: Where the trail is.
+        config: For the trail.
         serving: How it is served.
-        decide: Has the agent write down what somebody decides; null as who: the page itself.
-        on_used: Told of the next link's token when one was used.
+        decide: Has the agent record a decision; None as the identity: the web UI itself.
+        on_used: Called with the next link's token when one was used.
     """
     uid, owner = serving.uid, serving.owner
     decide = in_turn(decide)
@@ -131,11 +131,11 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
 
 
 class Visit(NamedTuple):
-    """One page that somebody opens."""
+    """One request for a page."""
 
     session: WebSession
     reading: Reading
-    """What is theirs to see."""
+    """What the user may see."""
     decisions: WebDecisions
     given: dict[str, str]
     """The address's query."""
@@ -146,7 +146,7 @@ class Visit(NamedTuple):
 def _add_pages(
     doors: Doors, reading_of: Callable[[WebSession], Reading], decide: Decide | None, accesses: AccessLog, feed: WebFeed
 ) -> None:
-    """One line a page."""
+    """One line for each page."""
 
     def visit_of(request: Request) -> Visit:
         session = doors.find(request.headers)
@@ -204,7 +204,7 @@ def _proxy_of(config: Config) -> Proxy | None:
 
 
 async def _warm(figures: CachedCounts, own: Reading) -> None:
-    """The weeks of the trail, newest first, a little at a time."""
+    """Count the weeks of the trail, newest first, in small steps."""
     with contextlib.suppress(EnvtrailError):
         oldest_ms = (await own.query(lambda store: store.status())).oldest_ms
         this = _now_ms() // WEEK_MS

@@ -1,4 +1,4 @@
-"""What the panels are made of: weeks that are over are counted once, and again only where they were written to since."""
+"""Counts for the panels: past weeks are counted once, and again only if they were written to since."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from envtrail.state.store import Query, Store
 
 
 class Counted(NamedTuple):
-    """Of a span of time."""
+    """Counts of a period."""
 
     people: list[Activity]
     hours: list[Activity]
@@ -25,7 +25,7 @@ class Counted(NamedTuple):
 
 
 class CachedCounts:
-    """Counts of one page process, for those who see everything.
+    """Counts of one web process, for users who see everything.
 
     Args:
         office_hours: Days and hours of work.
@@ -37,13 +37,13 @@ class CachedCounts:
         self._weeks: dict[int, tuple[int, Counted]] = {}
 
     def count(self, store: Store, query: Query, now_ms: int, *, is_all: bool) -> Counted:
-        """Of the time of a query, and of its environment and its person.
+        """Counts of a query's period, environment and person.
 
         Args:
-            store: What is asked.
+            store: Store to query.
             query: `since_ms`, `until_ms`, `environment`, `user`.
-            now_ms: Weeks that end before it are over.
-            is_all: The store tells of everybody.
+            now_ms: Weeks that end before it are past.
+            is_all: The store returns everybody's data.
         """
         if not is_all or query.host is not None or query.environment is not None or query.since_ms is None:
             return self._read_store(store, query)
@@ -63,7 +63,7 @@ class CachedCounts:
         return Counted(*condense(activity, self._office_hours), programs)
 
     def warm(self, store: Store, week: int) -> None:
-        """Count a week that is over before anybody asks."""
+        """Count a past week in advance."""
         self._of_week(store, week, store.weeks())
 
     def _of_week(self, store: Store, week: int, versions: dict[int, int]) -> Counted:
@@ -80,7 +80,7 @@ class CachedCounts:
 
 
 def _parts(query: Query, now_ms: int) -> list[tuple[Query, int | None]]:
-    """The weeks that are over and lie within whole, and what is left of the span before and after them."""
+    """The past weeks that lie completely within a period, and the remaining parts before and after them."""
     since_ms, until_ms = query.since_ms or 0, min(query.until_ms if query.until_ms is not None else now_ms, now_ms)
     first, last = -(-since_ms // WEEK_MS), (until_ms + 1) // WEEK_MS
     if first >= last:

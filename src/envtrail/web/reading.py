@@ -1,4 +1,4 @@
-"""How pages read the trail: a store for each question, in a thread, so that a slow answer holds up nobody."""
+"""How pages read the trail: a store for each query, in a thread, so that a slow answer delays nobody."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Found(Generic[_T]):
-    """A listing, and what is to be said of it."""
+    """A listing, with messages about it."""
 
     items: list[_T]
     fault: str | None
-    """Of a name that is of nothing, or of several."""
+    """A name that matches nothing, or more than one item."""
     missing: Incomplete | None
-    """What it may lack."""
+    """Why it may be incomplete."""
 
 
 class Reading:
-    """Opens the trail for one question at a time.
+    """Opens the trail for one query at a time.
 
     Args:
-        config: Where it is.
+        config: For the trail.
         uid: Of this process.
-        fleet: Of whose trails it reads instead of this machine's.
-        identity: Who reads: they see what is theirs to see. Null: the page itself, for figures that are nobody's.
-        on_query: Told of each question.
-        figures: Counts that are kept, for who sees everything.
-        sees_all: They do.
-        is_open: Whether they may still ask: a page that is left open outlives its session.
+        fleet: Read this fleet's trails instead of this machine's.
+        identity: Restricts the result to what they may see. None: the web UI itself, for figures that belong to nobody.
+        on_query: Called with each query.
+        figures: Cached counts, for users who see everything.
+        sees_all: The user sees everything.
+        is_open: Whether the session is still valid: an open page outlives it.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class Reading:
 
     @contextmanager
     def store(self) -> Iterator[Store]:
-        """The trail, as far as it is theirs to see.
+        """The trail, restricted to what the user may see.
 
         Raises:
             PermissionError: the session has ended.
-            CannotRunError: it is a fleet's, where uids are of many machines and nothing is known to be theirs.
+            CannotRunError: it is a fleet's, where uids belong to many machines and nothing is known to be the user's.
         """
         if not self._is_open():
             raise PermissionError("the session has ended")
@@ -94,7 +94,9 @@ class Reading:
         if self._identity is None or self._on_query is None:
             return fleet.store()
         if not self._sees_all:
-            raise CannotRunError("a fleet's page is for who may see everything", hint="the page of your own machine shows yours")
+            raise CannotRunError(
+                "a fleet is shown only to users who may see everything", hint="the web UI of your own machine shows your data"
+            )
         return ViewedStore(
             fleet.store(),
             viewer_for(self._identity, is_separated=self.config.flag("web.separate_administrators")),
@@ -102,20 +104,20 @@ class Reading:
         )
 
     def fields(self, named: Sequence[tuple[str, str]], _: Callable[[str], str]) -> Sequence[tuple[str, str]]:
-        """Filters of a page: of a fleet by machine too."""
+        """Filters of a page; for a fleet also by machine."""
         return named if self.fleet is None else [("host", _("Machine")), *named]
 
     @property
     def is_over(self) -> bool:
-        """Their session has ended."""
+        """The user's session has ended."""
         return not self._is_open()
 
     def count(self, store: Store, query: Query, now_ms: int) -> Counted:
-        """What the panels are made of."""
+        """The counts of the panels."""
         return self._figures.count(store, query, now_ms, is_all=self._sees_all)
 
     def may_see(self, item: Operation | Finding) -> bool:
-        """Whether something that has just come is theirs to see; it is then seen."""
+        """Whether the user may see a new item; this counts as access to it."""
         if not self._is_open():
             return False
         if self.fleet is not None and not self._sees_all:
@@ -132,18 +134,18 @@ class Reading:
 
         def answer(store: Store) -> Found[_T]:
             try:
-                asked = resolve_names(store, query)
-                items = list(question(store, asked))
+                resolved = resolve_names(store, query)
+                items = list(question(store, resolved))
                 if not items:
-                    need_known(store, asked)
+                    need_known(store, resolved)
             except InputError as fault:
                 return Found([], fault.message, None)
-            return Found(items, None, find_incomplete(store, asked))
+            return Found(items, None, find_incomplete(store, resolved))
 
         return await self.query(answer)
 
     async def query(self, question: Callable[[Store], _T]) -> _T:
-        """One question, in a thread."""
+        """One query, in a thread."""
 
         def answer() -> _T:
             with self.store() as store:

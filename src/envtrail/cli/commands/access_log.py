@@ -28,7 +28,7 @@ def command(context: Context, user: str | None, span: Query, as_json: bool) -> N
             as_json=as_json,
             columns=("when", "who", "as", "at what", "of whom", "environment", "item"),
             row=_row,
-            nothing=lambda: explain_nothing(store, query, "nobody has looked at anybody else's data in the web UI"),
+            nothing=lambda: explain_nothing(store, query, "nobody has looked at another person's data in the web UI"),
         )
 
 

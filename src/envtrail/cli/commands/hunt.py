@@ -19,9 +19,9 @@ from envtrail.cli.sigma import find_detection
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def command(context: Context, rule: str, since: str, until: str | None, as_csv: bool, as_json: bool) -> None:
-    """Ask a Sigma RULE (a file, or a detection's name) of what has happened. Exit code 1 when nothing fits.
+    """Run a Sigma RULE (a file, or a detection's name) over the past. Exit code 1 when nothing matches.
 
-    Nothing is written down: what is found is printed.
+    Findings are printed, and not recorded.
     """
     found, loaded = find_detection(context, rule)
     from envtrail.detect.hunt import hunt
@@ -42,5 +42,5 @@ def command(context: Context, rule: str, since: str, until: str | None, as_csv: 
             as_csv=as_csv,
             columns=FINDING_COLUMNS,
             row=finding_row,
-            nothing=f"nothing fits `{found.title}`",
+            nothing=f"nothing matches `{found.title}`",
         )

@@ -24,7 +24,7 @@ def _verb(name: str, plan: Callable[[Path], list[InstallStep]], doc: str) -> Non
         default=Path("/"),
         help="Another root: files are written there, no command is run.",
     )
-    @click.option("--dry-run", is_flag=True, help="Say what would be done.")
+    @click.option("--dry-run", is_flag=True, help="Print what would be done.")
     def run(root: Path, dry_run: bool) -> None:
         steps = plan(root)
         if not dry_run:
@@ -35,4 +35,4 @@ def _verb(name: str, plan: Callable[[Path], list[InstallStep]], doc: str) -> Non
 
 _verb("install", plan_install, "Write the unit files, start the service now and at boot.")
 _verb("upgrade", plan_upgrade, "Write the unit files of this version and restart.")
-_verb("uninstall", plan_uninstall, "Stop the service, take out its rules, remove the unit files; the trail stays.")
+_verb("uninstall", plan_uninstall, "Stop the service, remove its rules, remove the unit files; the trail stays.")

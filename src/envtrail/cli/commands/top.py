@@ -36,11 +36,11 @@ from envtrail.state.store import Query
 
 @click.group("top")
 def command() -> None:
-    """Figures: installs by day, who does most, what runs most, what happens off hours."""
+    """Figures: installs by day, most active people, most frequent programs, off hours."""
 
 
 def _options(since: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """What is counted, as a `Query`; `since`: null where the panel's time is its own."""
+    """Conditions as a `Query`; `since`: None when the panel has its own period."""
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -81,7 +81,7 @@ def _options(since: str | None) -> Callable[[Callable[..., Any]], Callable[..., 
 @command.command()
 @_options(None)
 def installs(context: Context, query: Query, as_csv: bool, as_json: bool) -> None:
-    """Packages that came or changed, today and on each day of the week before."""
+    """Packages that were added or changed, today and on each day of the week before."""
     zone = read_office_hours(context.config).place
     week = last_week(context.now_ms, zone)
     with context.store() as store:
@@ -100,7 +100,7 @@ def installs(context: Context, query: Query, as_csv: bool, as_json: bool) -> Non
 @command.command()
 @_options("7d")
 def people(context: Context, query: Query, limit: int, as_csv: bool, as_json: bool) -> None:
-    """Who did most to environments, and who ran most."""
+    """The people with most operations on environments, and most runs."""
 
     def row(item: PersonActivity) -> tuple[str, ...]:
         return (safe(item.user), str(item.operations), str(item.changes), str(item.environments), str(item.runs))
@@ -111,13 +111,13 @@ def people(context: Context, query: Query, limit: int, as_csv: bool, as_json: bo
         if not found:
             need_known(store, query)
     columns = ("user", "operations", "changes", "environments", "runs")
-    listing(found[:limit], as_json=as_json, as_csv=as_csv, columns=columns, row=row, nothing="nobody did anything in this time")
+    listing(found[:limit], as_json=as_json, as_csv=as_csv, columns=columns, row=row, nothing="no activity in this time")
 
 
 @command.command()
 @_options("7d")
 def scripts(context: Context, query: Query, limit: int, as_csv: bool, as_json: bool) -> None:
-    """What ran most."""
+    """The most frequent programs."""
 
     def row(item: Script) -> tuple[str, ...]:
         names = ", ".join(map(safe, islice(item.people, 5))) + (" …" if len(item.people) > 5 else "")
@@ -129,13 +129,13 @@ def scripts(context: Context, query: Query, limit: int, as_csv: bool, as_json: b
         if not found:
             need_known(store, query)
     columns = ("program", "kind", "runs", "contents", "people", "last")
-    listing(found[:limit], as_json=as_json, as_csv=as_csv, columns=columns, row=row, nothing="nothing ran in this time")
+    listing(found[:limit], as_json=as_json, as_csv=as_csv, columns=columns, row=row, nothing="no program ran in this time")
 
 
 @command.command("off-hours")
 @_options("7d")
 def off_hours_(context: Context, query: Query, limit: int, as_csv: bool, as_json: bool) -> None:
-    """What was changed outside office hours (`office.*` in the settings)."""
+    """Changes outside office hours (`office.*` in the settings)."""
 
     def row(item: OffHours) -> tuple[str, ...]:
         return (safe(item.user), safe(item.prefix), str(item.operations), str(item.changes), show_time(item.last)[:16])
@@ -159,7 +159,7 @@ def off_hours_(context: Context, query: Query, limit: int, as_csv: bool, as_json
 @command.command()
 @_options("30d")
 def hours(context: Context, query: Query, limit: int, as_csv: bool, as_json: bool) -> None:
-    """The hours of the week in which most is changed."""
+    """The hours of the week with most changes."""
     zone = read_office_hours(context.config).place
 
     def row(item: Hour) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Environments: which there are."""
+"""Environments: the list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TITLE = marked("Environments")
 
 
 async def page(session: WebSession, reading: Reading) -> None:
-    """All that are there."""
+    """All existing environments."""
     found: list[EnvironmentSummary] = await reading.query(lambda store: list(store.summaries()))
     with page_layout(TITLE, session, "/environments") as _:
         columns = [
@@ -21,7 +21,7 @@ async def page(session: WebSession, reading: Reading) -> None:
             _("Kind"),
             "Python",
             _("Packages"),
-            _("Made by"),
+            _("Created by"),
             _("Last change"),
             _("By"),
             _("Last use"),
@@ -44,6 +44,6 @@ async def page(session: WebSession, reading: Reading) -> None:
         table(
             columns,
             rows,
-            empty=_("No environment is known yet. The first look takes a minute."),
+            empty=_("No environment is known yet. The first scan takes a minute."),
             links={0: lambda at: address(found[at].environment.prefix)},
         )

@@ -1,4 +1,4 @@
-"""Findings: what was noticed, and what somebody does about it."""
+"""Findings: the list, and one with its actions."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _DAY_MS = 86_400_000
 
 
 async def page(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
-    """What was noticed, newest first."""
+    """Findings, newest first."""
     query = query_of(given, now_ms, limit=_MOST, span="30d")
-    answer = await reading.find(lambda store, asked: store.findings(asked), query)
+    answer = await reading.find(lambda store, resolved: store.findings(resolved), query)
     found = answer.items
     with page_layout(FINDINGS, session, "/findings") as _:
         fields = [
@@ -56,17 +56,17 @@ async def page(session: WebSession, reading: Reading, given: dict[str, str], now
         table(
             columns,
             rows,
-            empty=answer.fault or _("Nothing was noticed in this time."),
+            empty=answer.fault or _("No findings in this time."),
             links={3: lambda at: f"/findings/{found[at].id}"},
         )
 
 
 async def one(session: WebSession, reading: Reading, decisions: WebDecisions, id_: str, now_ms: int) -> None:
-    """One finding, with what can be done about it."""
+    """One finding, with its actions."""
     found = await reading.query(lambda store: next(store.findings(Query(id_prefix=id_, limit=1)), None))
     with page_layout(marked("Finding"), session, "/findings") as _:
         if found is None:
-            ui.label(_("There is no such finding, or it is not yours to see.")).classes("soft")
+            ui.label(_("There is no such finding, or access is denied.")).classes("soft")
             return
         ui.label(safe(reason_of(found))).classes("text-h6 q-mb-md")
         with card(_("What")).classes("w-full q-mb-md"):
@@ -84,7 +84,7 @@ async def one(session: WebSession, reading: Reading, decisions: WebDecisions, id
             )
             if found.operation:
                 ui.link(_("The operation"), f"/operations/{found.operation}").classes("plain")
-        with card(_("What can be done")).classes("w-full"):
+        with card(_("Actions")).classes("w-full"):
             with ui.row().classes("q-my-sm"):
                 _buttons(found, decisions, now_ms, _)
             with ui.expansion(_("As commands")).classes("w-full"):
@@ -104,16 +104,19 @@ def _buttons(found: Finding, decisions: WebDecisions, now_ms: int, _: Translate)
     if found.status is Status.OPEN:
         decisions.button(_("Acknowledge"), triage(Status.ACKNOWLEDGED), _, fields=whose)
     else:
-        decisions.button(_("Open it again"), triage(Status.OPEN), _)
+        decisions.button(_("Reopen"), triage(Status.OPEN), _)
     decisions.button(_("Assign"), triage(found.status), _, fields=whose)
     decisions.button(
-        _("Mute its like"), lambda why, given: _mute(found, given["days"], why, now_ms), _, fields={"days": (_("For days"), "30")}
+        _("Mute similar findings"),
+        lambda why, given: _mute(found, given["days"], why, now_ms),
+        _,
+        fields={"days": (_("For days"), "30")},
     )
 
 
 def _mute(found: Finding, days: str, why: str, now_ms: int) -> Mute:
     if not days.isdecimal() or not 0 < int(days) <= _MOST_DAYS:
-        raise UsageError(f"`{days}` is no number of days from 1 to {_MOST_DAYS}", hint="30, say")
+        raise UsageError(f"`{days}` is not a number of days from 1 to {_MOST_DAYS}", hint="for example 30")
     named = patterns_of(found)
     return Mute(
         detection=found.detection,

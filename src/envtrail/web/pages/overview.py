@@ -1,4 +1,4 @@
-"""Overview: what happened today, who does most, what runs most, what happens off hours; what comes now; is all well."""
+"""Overview: today's changes, most active people, most frequent programs, off hours, new items, health."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _DAY_MS = 86_400_000
 
 
 class OverviewData(NamedTuple):
-    """All that the page shows, read at once."""
+    """The data of the page, read at once."""
 
     days: list[Day]
     people: list[PersonActivity]
@@ -78,7 +78,7 @@ async def page(session: WebSession, reading: Reading, feed: WebFeed, given: dict
                 table(
                     [_("Person"), _("Operations"), _("Changes"), _("Runs")],
                     [[one.user, str(one.operations), str(one.changes), str(one.runs)] for one in people],
-                    empty=_("Nobody did anything in this time."),
+                    empty=_("No activity in this time."),
                     links={0: lambda at: f"/person?name={quote(people[at].user, safe='')}"},
                 )
             with card(_("Top 10 scripts")):
@@ -86,7 +86,7 @@ async def page(session: WebSession, reading: Reading, feed: WebFeed, given: dict
                 table(
                     [_("Program"), _("Runs"), _("People")],
                     [[one.program, str(one.runs), ", ".join(one.people[:4])] for one in scripts],
-                    empty=_("Nothing ran in this time."),
+                    empty=_("No program ran in this time."),
                     links={
                         0: lambda at: "/runs?" + urlencode({"program": scripts[at].program, "since": given.get("since", "7d")})
                     },
@@ -107,13 +107,13 @@ async def page(session: WebSession, reading: Reading, feed: WebFeed, given: dict
                 table(
                     [_("Environment"), _("Changes"), _("People"), _("Last")],
                     [[one.prefix, str(one.changes), ", ".join(one.people[:4]), show_time(one.last)[:16]] for one in changed],
-                    empty=_("No package came, went or changed in this time."),
+                    empty=_("No package was added, removed or changed in this time."),
                     links={0: lambda at: address(changed[at].prefix)},
                 )
             with card(_("When environments are changed")) as week:
                 _week(week, figures.hours, _)
         with card(_("Changes by day, for a year")).classes("w-full q-mb-md") as year:
-            # Counted after the rest stands: a year that was never asked for takes seconds.
+            # Counted after the rest is displayed: a year that was never counted takes seconds.
             ui.timer(0.1, lambda: _year(year, session, reading, given, now_ms, _), once=True)
         with card(_("Now")).classes("w-full"):
             _feed(figures.newest, reading, feed, given, _)
@@ -163,9 +163,7 @@ def _headline(figures: OverviewData, reading: Reading, now_ms: int, _: Translate
                 policy = policy_of_most(figures.machines)
                 wrong = sum(bool(faults_of(beat, now_ms, policy=policy)) for beat in figures.machines)
                 ui.label(f"{len(figures.machines):,}").classes("figure")
-                ui.label(_("machines, {count} of them not as they should be").format(count=wrong)).classes(
-                    "bad" if wrong else "soft"
-                )
+                ui.label(_("machines, {count} of them with faults").format(count=wrong)).classes("bad" if wrong else "soft")
             else:
                 is_recording = agent is not None and agent.full_since_ms is None
                 ui.label(_("watching") if is_recording else _("not watching")).classes("figure")
@@ -174,7 +172,7 @@ def _headline(figures: OverviewData, reading: Reading, now_ms: int, _: Translate
 
 def _health(agent: AgentStatus | None, _: Translate) -> str:
     if agent is None:
-        return _("`envtrail up` begins")
+        return _("`envtrail up` starts")
     if agent.full_since_ms is not None:
         return _("the disk is full: nothing is recorded since {when}").format(when=show_ms(agent.full_since_ms))
     rules = f"{agent.rules.loaded}/{agent.rules.expected}" if agent.rules else "–"
@@ -187,15 +185,15 @@ def _health(agent: AgentStatus | None, _: Translate) -> str:
 def _installs(place: ui.card, days: list[Day], _: Translate) -> None:
     today = days[-1]
     ui.label(f"{today.installs:,}").classes("figure")
-    ui.label(_("packages came or changed today, by {count} operations").format(count=today.operations)).classes("soft")
+    ui.label(_("packages added or changed today, by {count} operations").format(count=today.operations)).classes("soft")
     names, counts = [day.day.strftime("%m-%d") for day in days], [day.installs for day in days]
     afterwards(place, lambda: bars(_("Package installs"), names, {_("packages"): (BLUE, counts)}), height="11rem")
 
 
 def _week(place: ui.card, hours: list[Hour], _: Translate) -> None:
-    """The hours of the week, darker where more began."""
+    """The hours of the week, darker where more operations started."""
     if not hours:
-        ui.label(_("Nobody did anything in this time.")).classes("soft")
+        ui.label(_("No activity in this time.")).classes("soft")
         return
     days = [_("Mon"), _("Tue"), _("Wed"), _("Thu"), _("Fri"), _("Sat"), _("Sun")]
     cells = [(hour.hour, hour.weekday, hour.operations) for hour in hours]
@@ -248,7 +246,7 @@ def _feed(newest: list[Operation], reading: Reading, feed: WebFeed, given: dict[
 
 
 def _named(store: Store, query: Query) -> Query:
-    """With the environment that is meant; where several are, all of them are counted."""
+    """The query with its environment resolved; if several match, all of them are counted."""
     try:
         return resolve_names(store, query)
     except InputError:

@@ -1,4 +1,4 @@
-"""People: who does what, and one of them."""
+"""People: the list, and one person."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TITLE = marked("People")
 
 
 async def page(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
-    """All who did or ran something."""
+    """Everybody with operations or runs."""
     query = query_of(given, now_ms, span="30d")
 
     def read(store: Store) -> list[PersonActivity]:
@@ -37,13 +37,13 @@ async def page(session: WebSession, reading: Reading, given: dict[str, str], now
         table(
             columns,
             rows,
-            empty=_("Nobody did anything in this time."),
+            empty=_("No activity in this time."),
             links={0: lambda at: f"/person?name={quote(found[at].user, safe='')}"},
         )
 
 
 async def one(session: WebSession, reading: Reading, name: str) -> None:
-    """One person: sessions, operations, what they run."""
+    """One person: sessions, operations, programs."""
     user = name.removeprefix("uid ")
 
     def read(store: Store) -> tuple[list[Login], list[Operation], list[Script]]:
@@ -63,11 +63,11 @@ async def one(session: WebSession, reading: Reading, name: str) -> None:
             table(columns, rows, empty=_("No operation by this name."), links={2: lambda at: f"/operations/{operations[at].id}"})
         with card(_("Logins")).classes("w-full q-mb-md"):
             show(sessions, _)
-        with card(_("What they run")).classes("w-full"):
+        with card(_("Programs")).classes("w-full"):
             rows = [[item.program, str(item.runs), show_time(item.last)[:16]] for item in scripts[:50]]
             table(
                 [_("Program"), _("Runs"), _("Last")],
                 rows,
-                empty=_("Nothing ran in this time."),
+                empty=_("No program ran in this time."),
                 links={0: lambda at: "/runs?" + urlencode({"program": scripts[at].program, "user": user, "since": "400d"})},
             )

@@ -1,4 +1,4 @@
-"""Sessions: logins, and one of them with its processes as they unfolded."""
+"""Sessions: logins, and one of them with its processes in order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DAY_MS = 86_400_000
 
 
 class SessionDetails(NamedTuple):
-    """One login with what happened in it."""
+    """One login and its data."""
 
     login: Login
     processes: list[Process]
@@ -38,14 +38,14 @@ class SessionDetails(NamedTuple):
 async def page(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """Logins, newest first."""
     query = query_of(given, now_ms, limit=_MOST, span="30d")
-    answer = await reading.find(lambda store, asked: store.sessions(asked), query)
+    answer = await reading.find(lambda store, resolved: store.sessions(resolved), query)
     with page_layout(TITLE, session, "/sessions") as _:
         filters("/sessions", given, reading.fields([("user", _("Person"))], _), _)
         show(answer.items, _, fault=answer.fault)
 
 
 def show(found: list[Login], _: Translate, *, fault: str | None = None) -> None:
-    """A table of logins; where there is none, the fault of the question, if there is one."""
+    """A table of logins; if it is empty, the fault of the query, if there is one."""
     rows = [
         [
             show_time(item.started),
@@ -57,7 +57,7 @@ def show(found: list[Login], _: Translate, *, fault: str | None = None) -> None:
         ]
         for item in found
     ]
-    columns = [_("When"), _("Person"), _("Took"), _("Through"), _("From"), _("Session")]
+    columns = [_("When"), _("Person"), _("Duration"), _("Through"), _("From"), _("Session")]
     table(
         columns,
         rows,
@@ -72,7 +72,7 @@ async def one(session: WebSession, reading: Reading, given: dict[str, str], now_
     seen = await reading.query(lambda store: _read(store, id_, now_ms))
     with page_layout(marked("Session"), session, "/sessions") as _:
         if seen is None:
-            ui.label(_("There is no such session, or it is not yours to see.")).classes("soft")
+            ui.label(_("There is no such session, or access is denied.")).classes("soft")
             return
         login = seen.login
         with card(_("Who")).classes("w-full q-mb-md"):
@@ -83,19 +83,19 @@ async def one(session: WebSession, reading: Reading, given: dict[str, str], now_
                     (_("Through"), login.service or "–"),
                     (_("Terminal"), login.terminal or "–"),
                     (_("When"), show_time(login.started)),
-                    (_("Ended"), show_time(login.ended) or _("it is open, or its end was not seen")),
+                    (_("Ended"), show_time(login.ended) or _("it is open, or its end was not recorded")),
                     (_("Session"), str(login.session)),
                 ]
             )
-            ui.link(_("What else this person did"), f"/person?name={quote(login.user or str(login.auid), safe='')}").classes(
+            ui.link(_("Other activity of this person"), f"/person?name={quote(login.user or str(login.auid), safe='')}").classes(
                 "plain"
             )
-        with card(_("Processes as they began")).classes("w-full q-mb-md"):
+        with card(_("Processes in order of their start")).classes("w-full q-mb-md"):
             if seen.processes:
                 lines([_line(item, seen.processes[0].time_ms) for item in seen.processes])
             else:
                 ui.label(
-                    _("No process of it is in the trail: it ran none that the rules record, or retention dropped them.")
+                    _("The trail has no process of this session: the rules record none of them, or retention dropped them.")
                 ).classes("soft")
         with card(_("Operations")).classes("w-full q-mb-md"):
             operations = seen.operations

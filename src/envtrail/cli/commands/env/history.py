@@ -22,17 +22,17 @@ _COLUMNS = ("operation", "when", "who", "what", "outcome", "changes", "packages"
 
 
 class HistoryEntry(Struct, frozen=True, kw_only=True):
-    """An operation on the environment, and what it left."""
+    """An operation on the environment, and its result."""
 
     operation: Operation
     snapshot: SnapshotRef | None
-    """Null where none was taken for it."""
+    """None when no snapshot was taken after it."""
 
 
 @click.command("history")
 @click.argument("environment")
 @span_options
-@click.option("--all", "everything", is_flag=True, help="What changed nothing, too.")
+@click.option("--all", "everything", is_flag=True, help="Include operations that changed nothing.")
 @click.pass_obj
 def command(
     context: Context,
@@ -41,9 +41,9 @@ def command(
     as_json: bool,
     everything: bool,
 ) -> None:
-    """What was done to ENVIRONMENT, newest first, and how many packages each operation left.
+    """Operations on ENVIRONMENT, newest first, and the number of packages after each.
 
-    `envtrail env show ENVIRONMENT --at OPERATION` is what was in it then.
+    `envtrail env show ENVIRONMENT --at OPERATION` shows its contents at that time.
     """
     with context.store() as store:
         found = find_environment(store, environment)
