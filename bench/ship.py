@@ -20,11 +20,11 @@ from search_lab import SearchServer, search_server
 from envtrail.config import load_config
 from envtrail.documents.base import Site
 from envtrail.documents.fields import stream_name
-from envtrail.ship.client import Connection, SearchClient
+from envtrail.ship.client import ClusterConnection, SearchClient
 from envtrail.ship.segments import SegmentReader
 from envtrail.ship.sender import Sender
-from envtrail.ship.ship_state import Book, Parcel
-from envtrail.ship.templates import Templates, look_at
+from envtrail.ship.ship_state import BulkItem, ShipState
+from envtrail.ship.templates import Templates, identify_cluster
 from envtrail.trail.layout import Layout
 
 EVENTS, OPERATIONS = 100_000, 10_000
@@ -38,13 +38,13 @@ def measure(work: Path, *, quick: bool) -> Table:
     rounds = 1 if quick else 3
     trail = fill(work / "trail", OPERATIONS, 0)
     fill_events(work, trail, EVENTS)
-    parcels = list(_parcels(trail))
+    bulk_items = list(_bulk_items(trail))
     seconds: dict[str, list[tuple[int, float, float]]] = {HELPER: [], SENDING: [], WHOLE: []}
     with search_server("elasticsearch") as server:
         for at in range(rounds + 1):
             for name, run in ((HELPER, _by_helper), (SENDING, _by_sender), (WHOLE, _whole)):
                 namespace = f"r{at}-{list(seconds).index(name)}"
-                measured = run(server, work, trail, parcels, namespace)
+                measured = run(server, work, trail, bulk_items, namespace)
                 if at:  # the first round warms the server
                     seconds[name].append(measured)
     rows: list[list[str | int | float]] = []
@@ -63,13 +63,13 @@ def measure(work: Path, *, quick: bool) -> Table:
     )
 
 
-def _parcels(trail: Path) -> Iterable[Parcel]:
+def _bulk_items(trail: Path) -> Iterable[BulkItem]:
     reader = SegmentReader(Layout(trail), Site())
     segment = row = 0
-    while parcels := reader.read(segment, row, BULK):
-        yield from parcels
+    while bulk_items := reader.read(segment, row, BULK):
+        yield from bulk_items
         segment, row = reader.position(*reader.position(segment, row))
-        segment, row = reader.position(segment, row + len(parcels))
+        segment, row = reader.position(segment, row + len(bulk_items))
 
 
 def _timed(work: Callable[[], None], who: int) -> tuple[float, float]:
@@ -80,52 +80,56 @@ def _timed(work: Callable[[], None], who: int) -> tuple[float, float]:
 
 
 def _setup(server: SearchServer, namespace: str) -> None:
-    with closing(SearchClient(Connection(urls=[server.url]))) as client:
-        list(Templates(client, look_at(client), namespace=namespace, retention_days=0).setup())
+    with closing(SearchClient(ClusterConnection(urls=[server.url]))) as client:
+        list(Templates(client, identify_cluster(client), namespace=namespace, retention_days=0).setup())
 
 
 def _by_helper(
-    server: SearchServer, _work: Path, _trail: Path, parcels: list[Parcel], namespace: str
+    server: SearchServer, _work: Path, _trail: Path, bulk_items: list[BulkItem], namespace: str
 ) -> tuple[int, float, float]:
     _setup(server, namespace)
     name = stream_name("event", namespace)
-    actions = [{"_op_type": "create", "_index": name, "_id": one.id, "_source": json.loads(one.body)} for one in parcels]
+    actions = [{"_op_type": "create", "_index": name, "_id": one.id, "_source": json.loads(one.body)} for one in bulk_items]
     client = Elasticsearch(server.url, http_compress=True, request_timeout=60)
 
     def send() -> None:
         helpers.bulk(client, actions, chunk_size=BULK, max_chunk_bytes=5 << 20)
 
     wall, cpu = _timed(send, resource.RUSAGE_SELF)
-    assert server.count(name) == len(parcels)
-    return len(parcels), wall, cpu
+    assert server.count(name) == len(bulk_items)
+    return len(bulk_items), wall, cpu
 
 
-def _by_sender(server: SearchServer, work: Path, _trail: Path, parcels: list[Parcel], namespace: str) -> tuple[int, float, float]:
+def _by_sender(
+    server: SearchServer, work: Path, _trail: Path, bulk_items: list[BulkItem], namespace: str
+) -> tuple[int, float, float]:
     _setup(server, namespace)
     path = work / f"{namespace}.sqlite"
-    with closing(SearchClient(Connection(urls=[server.url]))) as client, closing(Book(path)) as book:
+    with closing(SearchClient(ClusterConnection(urls=[server.url]))) as client, closing(ShipState(path)) as ship_state:
         sender = Sender(
-            book,
+            ship_state,
             client,
             namespace=namespace,
             retention_days=0,
             bulk_bytes=5 << 20,
             advance=lambda _rows: None,
-            amend=lambda _parcel, _now_ms: None,
+            amend=lambda _bulk_item, _now_ms: None,
             jitter=lambda: 1.0,
         )
 
         def send() -> None:
-            for at in range(0, len(parcels), BULK):
-                sender.send(parcels[at : at + BULK], int(time.time() * 1000))
+            for at in range(0, len(bulk_items), BULK):
+                sender.send(bulk_items[at : at + BULK], int(time.time() * 1000))
                 assert sender.fault is None, sender.fault
 
         wall, cpu = _timed(send, resource.RUSAGE_SELF)
-    assert server.count(stream_name("event", namespace)) == len(parcels)
-    return len(parcels), wall, cpu
+    assert server.count(stream_name("event", namespace)) == len(bulk_items)
+    return len(bulk_items), wall, cpu
 
 
-def _whole(server: SearchServer, _work: Path, trail: Path, parcels: list[Parcel], namespace: str) -> tuple[int, float, float]:
+def _whole(
+    server: SearchServer, _work: Path, trail: Path, bulk_items: list[BulkItem], namespace: str
+) -> tuple[int, float, float]:
     _setup(server, namespace)
     for path in trail.glob("elastic.sqlite*"):
         path.unlink()
@@ -138,5 +142,5 @@ def _whole(server: SearchServer, _work: Path, trail: Path, parcels: list[Parcel]
     wall, cpu = _timed(ship, resource.RUSAGE_CHILDREN)
     kinds = ("operation", "change", "event")
     count = sum(server.count(stream_name(kind, namespace)) for kind in kinds)
-    assert count > len(parcels)
+    assert count > len(bulk_items)
     return count, wall, cpu

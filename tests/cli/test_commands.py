@@ -81,6 +81,13 @@ def test_who_asked_for_all_of_it_is_told_when_it_is_stopped_before(trail: Cli) -
         assert ship.wait(20) == 130
 
 
+def test_the_former_name_of_the_access_log_is_accepted_and_not_listed(trail: Cli) -> None:
+    assert (trail("looks").returncode, trail("looks").stderr) == (1, trail("access-log").stderr)
+    listed = trail("--help").stdout
+    assert "access-log" in listed
+    assert "looks" not in listed
+
+
 @pytest.mark.parametrize("words", [("elastic", "setup"), ("elastic", "check"), ("fleet", "status")])
 def test_without_a_server_an_option_that_exists_is_named(cli: Cli, words: tuple[str, ...]) -> None:
     done = cli(*words)

@@ -119,7 +119,7 @@ def test_a_branch_that_goes_back_is_refused_unless_it_is_meant(fleet: Fleet) -> 
             subprocess.run(["rm", "-r", str(fleet.folder / "trail/policy.git")], check=True)
         done = fleet.sync()
         assert done.returncode == 2
-        assert f"does not go on from {second[:12]}" in done.stderr
+        assert f"does not continue from {second[:12]}" in done.stderr
         assert "--force" in done.stderr
         assert fleet.rules() == ["second"]
     assert fleet.synced("--force")["state"] == "updated"
@@ -132,7 +132,7 @@ def test_without_the_repository_the_policy_stays(fleet: Fleet) -> None:
     (fleet.folder / "central.git").rename(fleet.folder / "gone.git")
     done = fleet.sync()
     assert done.returncode == 4
-    assert "the policy that is in force stays" in done.stderr
+    assert "the policy in force stays" in done.stderr
     assert fleet.rules() == ["good"]
     (fleet.folder / "gone.git").rename(fleet.folder / "central.git")
     fleet.settings = {"ENVTRAIL_POLICY_GIT_REF": "nowhere"}
@@ -145,10 +145,10 @@ def test_without_the_repository_the_policy_stays(fleet: Fleet) -> None:
     ("url", "said"),
     [
         ("", "no repository is named"),
-        ("http://git.example/policy.git", "is no address"),
-        ("ext::sh -c touch% /tmp/owned", "is no address"),
-        ("--upload-pack=touch", "is no address"),
-        ("https://token@git.example/policy.git", "holds a secret"),
+        ("http://git.example/policy.git", "is not an address"),
+        ("ext::sh -c touch% /tmp/owned", "is not an address"),
+        ("--upload-pack=touch", "is not an address"),
+        ("https://token@git.example/policy.git", "contains a secret"),
     ],
 )
 def test_an_address_that_is_none_is_refused(fleet: Fleet, url: str, said: str) -> None:
@@ -207,7 +207,7 @@ class TestSigned:
             fleet.commit(policy(name.replace(" ", "-"), why=name), key=key) if key else None
             done = fleet.sync()
             assert done.returncode == 2, name
-            assert "is not signed by anybody who may" in done.stderr
+            assert "is not signed by an allowed signer" in done.stderr
             assert not fleet.path.exists()
         fleet.commit(policy("by-alice"), key=alice)
         assert fleet.synced()["signer"].startswith("alice@example.org (SHA256:")
@@ -239,7 +239,7 @@ class TestSigned:
         assert believed.returncode == 0, "git itself believes it"
         done = fleet.sync()
         assert done.returncode == 2
-        assert "is not signed by anybody who may" in done.stderr
+        assert "is not signed by an allowed signer" in done.stderr
 
 
 def test_the_trail_says_which_commit_is_in_force_and_who_approved_by_git(fleet: Fleet) -> None:
@@ -251,7 +251,7 @@ def test_the_trail_says_which_commit_is_in_force_and_who_approved_by_git(fleet: 
     fleet.synced()
     state = State(fleet.folder / "state.sqlite")
     keeper = PolicyKeeper(fleet.path, state, "host")
-    found = keeper.look(1_000)
+    found = keeper.poll(1_000)
     state.decisions.put(found[0])  # type: ignore[arg-type]
     tip = fleet.git("rev-parse", "HEAD")
     loaded = next(item for item in found if isinstance(item, PolicyLoaded))
@@ -264,9 +264,9 @@ def test_the_trail_says_which_commit_is_in_force_and_who_approved_by_git(fleet: 
     # Another commit with the same policy is told, so that the trail says by which commit it judged.
     same = fleet.commit({"README.md": "more words"})
     fleet.synced()
-    again = [item for item in keeper.look(2_000) if isinstance(item, PolicyLoaded)]
+    again = [item for item in keeper.poll(2_000) if isinstance(item, PolicyLoaded)]
     assert [(item.commit, item.digest) for item in again] == [(same, loaded.digest)]
-    assert keeper.look(3_000) == []
+    assert keeper.poll(3_000) == []
     state.close()
 
 
@@ -294,7 +294,7 @@ def test_a_sync_that_is_killed_at_any_moment_leaves_a_whole_policy(fleet: Fleet)
         state = State(fleet.folder / "state.sqlite")
         keeper = PolicyKeeper(fleet.path, state, "host")
         while not done.is_set():
-            said = [item for item in keeper.look(looks) if not isinstance(item, PolicyLoaded)]
+            said = [item for item in keeper.poll(looks) if not isinstance(item, PolicyLoaded)]
             try:
                 read = load_policy([fleet.path]).policy
             except InputError as fault:

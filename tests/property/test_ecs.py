@@ -8,12 +8,13 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envtrail.documents.base import Site, frame, leaves_of
+from envtrail.documents.base import Site, base_document, leaves_of
 from envtrail.documents.ecs import amendment_of, documents_of
 from envtrail.documents.ecs_events import EVENT_FIELDS, NUMBERS_AS_TEXT, batch_of, event_documents
 from envtrail.documents.fields import FIELDS, OWN, STREAMS, mapping
 from envtrail.documents.heartbeat import heartbeat_document, heartbeat_of
 from envtrail.fleet.cluster import _row_of
+from envtrail.model.access_log import AccessEntry
 from envtrail.model.approval import Approval, Grant, Request, Terms
 from envtrail.model.ecs import RECORD_FIELDS
 from envtrail.model.environment import Environment, Holding, Package, SnapshotRef
@@ -21,7 +22,6 @@ from envtrail.model.finding import Finding, FindingId, Level, Status, Suppressio
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.identity import Identity
 from envtrail.model.ids import EventId, make_operation_id, make_ulid
-from envtrail.model.look import Look
 from envtrail.model.operation import (
     Actor,
     Change,
@@ -161,7 +161,9 @@ standing = st.one_of(
     st.builds(Request, id=texts, time_ms=moments, host=texts, terms=terms, approvals=approvals),
     st.builds(Grant, id=texts, since_ms=moments, terms=terms, approvals=approvals, revoked_ms=times),
     st.builds(Suppression, id=texts, detection=texts, owner=texts, made_ms=moments, until_ms=moments),
-    st.builds(Look, id=texts, time_ms=moments, by=st.builds(Identity, name=texts), what=texts, user=names, environment=names),
+    st.builds(
+        AccessEntry, id=texts, time_ms=moments, by=st.builds(Identity, name=texts), what=texts, user=names, environment=names
+    ),
 )
 
 
@@ -233,7 +235,7 @@ def test_every_event_is_a_document_that_reads_back(given: list[dict[str, Any]], 
         check(body)
         assert id_ == make_ulid(row["time"], "event", row["node"], str(row["serial"]))
         told = dict(leaves_of(body))
-        assert dict(leaves_of(frame("event", row["node"], row["time"], site))).items() <= told.items()
+        assert dict(leaves_of(base_document("event", row["node"], row["time"], site))).items() <= told.items()
         assert told["envtrail.event.segment"] == segment
         assert _row_of(body) == {name: None if value in ([], {}) else value for name, value in row.items()}
 

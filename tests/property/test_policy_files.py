@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from envtrail.detect.load import load_detections
 from envtrail.model.observation import FindingMade, PolicyLoaded
 from envtrail.policy.cases import run_tests
-from envtrail.policy.files import Loaded, parse_policy
+from envtrail.policy.files import LoadedPolicy, parse_policy
 from envtrail.policy.keeper import PolicyKeeper
 from envtrail.state.state import State
 
@@ -87,7 +87,7 @@ def mutated(content: bytes) -> st.SearchStrategy[bytes]:
     return st.lists(CUT, min_size=1, max_size=4).map(lambda cuts: cut(content, cuts))
 
 
-def check(content: bytes) -> Loaded:
+def check(content: bytes) -> LoadedPolicy:
     found = parse_policy({"p.yaml": content, "q.yaml": GOOD})
     assert all(fault.line >= 1 and fault.column >= 1 and fault.message and fault.hint for fault in found.faults)
     lines = (
@@ -126,11 +126,11 @@ def test_the_agent_takes_it_or_keeps_the_last_good_one(content: bytes) -> None:
         state = State(Path(folder) / "state.sqlite")
         try:
             keeper = PolicyKeeper(path, state, "host")
-            for item in keeper.look(1_800_000_000_000):
+            for item in keeper.poll(1_800_000_000_000):
                 state.decisions.put(item)  # type: ignore[arg-type]
             (path / "a.yaml").write_bytes(content)
             (path / "b.yaml").write_bytes(b"version: 1\n")
-            found = keeper.look(1_800_000_001_000)
+            found = keeper.poll(1_800_000_001_000)
             msgspec.json.encode(found)
             kinds = {type(item) for item in found}
             assert PolicyLoaded in kinds or kinds == {FindingMade}

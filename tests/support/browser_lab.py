@@ -14,13 +14,13 @@ import msgspec
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from web_lab import Page as Served
 
+from envtrail.model.access_log import make_access_entry
 from envtrail.model.approval import Approval, Grant, GrantKind, Request, Terms, make_grant_id, make_request_id
 from envtrail.model.finding import Finding, Level, make_finding_id
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.identity import Identity, Role
 from envtrail.model.ids import EventId, make_operation_id
-from envtrail.model.look import make_look
-from envtrail.model.observation import FindingMade, GrantGiven, LooksMade, RequestMade
+from envtrail.model.observation import AccessRecorded, FindingMade, GrantGiven, RequestMade
 from envtrail.model.operation import Outcome
 from envtrail.model.times import to_rfc3339
 from envtrail.policy.cases import operation_of
@@ -128,8 +128,8 @@ def filled_trail(folder: Path) -> Path:
         )
         state.decisions.put(GrantGiven(time_ms=now_ms, grant=grant))
         audrey = Identity(name="audrey", role=Role.AUDITOR, uid=None, method="local")
-        looks = [make_look(audrey, "runs", now_ms - 60_000, user="alice", environment=None, item=None)]
-        state.decisions.put(LooksMade(time_ms=now_ms, looks=looks))
+        looks = [make_access_entry(audrey, "runs", now_ms - 60_000, user="alice", environment=None, item=None)]
+        state.decisions.put(AccessRecorded(time_ms=now_ms, looks=looks))
         state.put_gap(
             Gap(
                 id="lab",

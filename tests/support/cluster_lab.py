@@ -13,9 +13,9 @@ from search_lab import SearchServer
 
 from envtrail.config import Config, load_config
 from envtrail.documents.fields import STREAMS, stream_name
-from envtrail.ship.client import Connection, SearchClient
+from envtrail.ship.client import ClusterConnection, SearchClient
 from envtrail.ship.shipper import Shipper
-from envtrail.ship.templates import Templates, look_at
+from envtrail.ship.templates import Templates, identify_cluster
 
 
 class Cluster:
@@ -32,10 +32,10 @@ class Cluster:
         return load_config(environ={}, flags=flags | {f"elastic.{name}": value for name, value in settings.items()})
 
     def client(self, url: str | None = None, *, answer_s: float = 60) -> SearchClient:
-        return SearchClient(Connection(urls=[url or self.server.url]), answer_s=answer_s)
+        return SearchClient(ClusterConnection(urls=[url or self.server.url]), answer_s=answer_s)
 
     def templates(self, client: SearchClient) -> Templates:
-        return Templates(client, look_at(client), namespace=self.namespace, retention_days=0)
+        return Templates(client, identify_cluster(client), namespace=self.namespace, retention_days=0)
 
     def setup(self) -> None:
         with closing(self.client()) as client:
@@ -60,7 +60,7 @@ class Cluster:
     def documents(self, kind: str) -> list[dict[str, Any]]:
         name = stream_name(kind, self.namespace)
         with closing(self.client()) as client:
-            client.ask("POST", f"/{name}/_refresh", fine=(404,))
+            client.request("POST", f"/{name}/_refresh", fine=(404,))
             answer = client.search(f"/{name}/_search", {"size": 10_000}, fine=(404,))
         return [hit["_source"] | {"_id": hit["_id"]} for hit in answer.get("hits", {}).get("hits", ())]
 

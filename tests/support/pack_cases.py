@@ -12,7 +12,7 @@ from envtrail.model.operation import FileChange, Operation, Outcome
 from envtrail.policy.cases import operation_of
 from envtrail.policy.language import Case
 
-OFFICE = When(days=["mon-fri"], hours=["08:00-19:00"], zone="UTC")
+OFFICE_HOURS = When(days=["mon-fri"], hours=["08:00-19:00"], zone="UTC")
 NIGHT, NOON = "2026-01-07T23:00:00Z", "2026-01-07T12:00:00Z"
 Exec = tuple[str, ...]
 

@@ -11,19 +11,19 @@ import msgspec
 from cluster_lab import Cluster
 
 from envtrail.fleet.cluster import ClusterStore
+from envtrail.model.access_log import make_access_entry
 from envtrail.model.approval import Grant, GrantKind, Request, Terms, make_grant_id, make_request_id
 from envtrail.model.environment import Environment, Package, Snapshot, snapshot_order
 from envtrail.model.finding import Finding, Level, Status, Suppression, make_finding_id
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.identity import Identity, Role
 from envtrail.model.ids import EventId, make_operation_id
-from envtrail.model.look import make_look
 from envtrail.model.naming import place
 from envtrail.model.observation import (
+    AccessRecorded,
     FindingMade,
     FindingTriaged,
     GrantGiven,
-    LooksMade,
     RequestDenied,
     RequestMade,
     SuppressionSet,
@@ -34,7 +34,7 @@ from envtrail.model.run import Session
 from envtrail.model.times import to_ms, to_rfc3339
 from envtrail.policy.cases import operation_of
 from envtrail.policy.language import Case
-from envtrail.ship.client import Connection, SearchClient
+from envtrail.ship.client import ClusterConnection, SearchClient
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.findings_and_grants import find_requests
 from envtrail.state.state import State
@@ -48,7 +48,9 @@ class Both:
     def __init__(self, trail: Path, cluster: Cluster) -> None:
         self.trail, self.cluster = trail, cluster
         self.held = EmbeddedStore(trail)
-        self.fleet = ClusterStore(SearchClient(Connection(urls=[cluster.server.url])), cluster.namespace, cluster.server.url)
+        self.fleet = ClusterStore(
+            SearchClient(ClusterConnection(urls=[cluster.server.url])), cluster.namespace, cluster.server.url
+        )
 
     def ask(self, question: str, *words: Any, **more: Any) -> tuple[list[Any], list[Any]]:
         """The same of both, the machine's own named as a fleet names it."""
@@ -122,8 +124,8 @@ def decide(state: State) -> None:
     mute = Suppression(id="m", detection="rule-1", reason="nightly", owner="ops", until_ms=T0 + 9, made_ms=T0)
     state.decisions.put(SuppressionSet(time_ms=T0, suppression=mute))
     sue = Identity(name="sue", role=Role.AUDITOR, uid=1002, method="local")
-    look = make_look(sue, "operations", T0, user="alice", environment="/srv/envs/e1", item=None)
-    state.decisions.put(LooksMade(time_ms=T0, looks=[look]))
+    look = make_access_entry(sue, "operations", T0, user="alice", environment="/srv/envs/e1", item=None)
+    state.decisions.put(AccessRecorded(time_ms=T0, looks=[look]))
     login = Session(
         id=f"h/{T0}/7",
         host="h",

@@ -10,18 +10,18 @@ import msgspec
 from envtrail.agent.build import Opened, open_trail
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config, load_config
+from envtrail.model.access_log import make_access_entry
 from envtrail.model.approval import Approval, Grant, GrantKind, Request, Terms, make_grant_id, make_request_id
 from envtrail.model.finding import Finding, Level, Status, Suppression, make_finding_id
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.identity import Identity, Role
-from envtrail.model.look import make_look
 from envtrail.model.observation import (
+    AccessRecorded,
     CursorMoved,
     FindingMade,
     FindingTriaged,
     GapFound,
     GrantGiven,
-    LooksMade,
     Observation,
     PolicyLoaded,
     RequestMade,
@@ -85,7 +85,9 @@ def decided(operation: str, at_ms: int = NOW_MS) -> list[Observation]:
         RequestMade(time_ms=at_ms, request=request),
         GrantGiven(time_ms=at_ms, grant=grant),
         SuppressionSet(time_ms=at_ms, suppression=mute),
-        LooksMade(time_ms=at_ms, looks=[make_look(auditor, "runs", at_ms, user="alice", environment=None, item=None)]),
+        AccessRecorded(
+            time_ms=at_ms, looks=[make_access_entry(auditor, "runs", at_ms, user="alice", environment=None, item=None)]
+        ),
         GapFound(time_ms=at_ms, gap=gap),
         CursorMoved(time_ms=at_ms, source="auditd_log", position={"inode": 1, "offset": 7}),
     ]

@@ -14,7 +14,7 @@ from envtrail.agent.inbox import Letter
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config, load_config
 from envtrail.errors import StateBehindError, StoreFullError
-from envtrail.model.decision import Looked
+from envtrail.model.decision import RecordAccess
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.observation import GapFound
 from envtrail.state.embedded import EmbeddedStore
@@ -69,7 +69,7 @@ def test_who_writes_ends_and_what_has_its_evidence_is_there_after_the_next_start
 
 
 def test_who_asked_is_told_and_the_loop_ends_all_the_same() -> None:
-    letter = Letter(Looked(looks=[]), None)  # type: ignore[arg-type]
+    letter = Letter(RecordAccess(looks=[]), None)  # type: ignore[arg-type]
     with pytest.raises(StateBehindError), letter.answered():
         raise StateBehindError("no space", hint="free some")
     assert isinstance(letter.answer.exception(), StateBehindError)

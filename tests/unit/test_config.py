@@ -31,9 +31,9 @@ def test_a_child_has_the_settings_of_its_parent() -> None:
     ("settings", "said"),
     [
         ({}, "no search server is named"),
-        ({"elastic.urls": ["es.example:9200"]}, "no http or https address"),
-        ({"elastic.urls": ["http://es.example:9200"]}, "would tell everything to whoever listens"),
-        ({"elastic.urls": ["https://me:secret@es.example:9200"]}, "holds a secret"),
+        ({"elastic.urls": ["es.example:9200"]}, "not an http or https address"),
+        ({"elastic.urls": ["http://es.example:9200"]}, "would send the data unencrypted over the network"),
+        ({"elastic.urls": ["https://me:secret@es.example:9200"]}, "contains a secret"),
         ({"elastic.urls": ["https://es.example"], "elastic.api_key_file": "/not/there"}, "cannot be read"),
     ],
 )

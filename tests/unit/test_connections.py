@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtrail.errors import CannotRunError, UsageError
-from envtrail.service.connections import MAX_REQUEST_BYTES, Connection, GoneError, Limits, Listener, Peer
+from envtrail.service.connections import MAX_REQUEST_BYTES, Connection, GoneError, Limits, Peer, SocketListener
 from envtrail.service.rates import Allowance, Turns
 
 ME = Peer(pid=os.getpid(), uid=os.geteuid(), gid=os.getegid())
@@ -42,7 +42,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
         def made(handle: Callable[[Connection], None] = echo, *, trusted: bool = False, **limits: float) -> Path:
             path = tmp_path / "s.sock"
-            listener = Listener(path, handle, Limits(**limits), lambda _: trusted)  # type: ignore[arg-type]
+            listener = SocketListener(path, handle, Limits(**limits), lambda _: trusted)  # type: ignore[arg-type]
             stack.callback(listener.close)
             return path
 
@@ -307,7 +307,7 @@ class TestShares:
 
     def test_who_waits_too_long_is_told(self) -> None:
         turns = Turns(together=1, each=1, wait_s=0.05)
-        with turns.turn("eve"), pytest.raises(CannotRunError, match="as many such queries"), turns.turn("bob"):
+        with turns.turn("eve"), pytest.raises(CannotRunError, match="maximum number of such queries"), turns.turn("bob"):
             pass
         with turns.turn("bob"):
             pass

@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 
 from envtrail.errors import CannotRunError, EnvtrailError, InputError, UsageError
 from envtrail.model.approval import Approval, GrantKind, signed_bytes
-from envtrail.model.decision import Approve, Ask, BreakGlass, Decided, Decision, Deny, Mute, Person, Revoke, Triage, Unmute
+from envtrail.model.decision import (
+    Approve,
+    BreakGlass,
+    Decided,
+    Decision,
+    Deny,
+    Mute,
+    Person,
+    Revoke,
+    SubmitRequest,
+    Triage,
+    Unmute,
+)
 from envtrail.model.finding import Finding, FindingId, Level, Status
 from envtrail.model.observation import FindingMade, GrantGiven, GrantRevoked, PolicyLoaded, SuppressionSet
 from envtrail.policy.approvals import Deciding
@@ -70,9 +82,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     made.state.close()
 
 
-def ask(**words: object) -> Ask:
+def ask(**words: object) -> SubmitRequest:
     base: dict[str, object] = {"prefix": PREFIX, "action": "install", "packages": ["torch>=2"], "until_ms": NOW + 100 * HOUR}
-    return msgspec.convert({**base, "why": "w", **words}, Ask)
+    return msgspec.convert({**base, "why": "w", **words}, SubmitRequest)
 
 
 class TestWhoMay:
@@ -85,7 +97,7 @@ class TestWhoMay:
         theirs = desk.state.decisions.request(desk(ask(user="bob"), ROOT).id)
         assert theirs is not None
         assert (theirs.terms.user, theirs.terms.uid) == ("bob", 1002)
-        with pytest.raises(InputError, match="nobody is called"):
+        with pytest.raises(InputError, match="there is no user"):
             desk(ask(user="eve"), ROOT)
 
     def test_without_a_rule_root_and_the_services_group_approve_and_nobody_else(self, desk: Desk) -> None:
@@ -113,7 +125,7 @@ class TestWhoMay:
         if own:
             assert desk(Approve(request=asked.id), BOB).what == "grant"
         else:
-            with pytest.raises(CannotRunError, match="nobody approves what they asked for"):
+            with pytest.raises(CannotRunError, match="nobody approves their own request"):
                 desk(Approve(request=asked.id), BOB)
 
     def test_a_denial_ends_a_request_and_needs_a_reason(self, desk: Desk) -> None:
@@ -138,7 +150,7 @@ class TestWhoMay:
 
     def test_the_glass_is_broken_by_those_who_may_and_everybody_is_told(self, desk: Desk) -> None:
         desk.policy("approvals: [{break_glass: {groups: [leads]}, break_glass_for: 30m}]")
-        with pytest.raises(CannotRunError, match="may not break the glass"):
+        with pytest.raises(CannotRunError, match="may not take a break-glass grant"):
             desk(BreakGlass(prefix=PREFIX, why="w"), ALICE)
         with pytest.raises(UsageError, match="a reason is needed"):
             desk(BreakGlass(prefix=PREFIX), BOB)
@@ -247,15 +259,15 @@ class TestPolicyFiles:
         self.run("commit", "-qm", "TICKET-1", folder=folder)
         state = State(tmp_path / "state.sqlite")
         keeper = PolicyKeeper(folder, state, "host")
-        first = keeper.look(NOW)
+        first = keeper.poll(NOW)
         assert [type(item) for item in first] == [PolicyLoaded, GrantGiven, SuppressionSet]
         given = next(item.grant for item in first if isinstance(item, GrantGiven))
         assert [(one.name, one.method, len(one.key or "")) for one in given.approvals] == [("Merger", "git", 40)]
         for item in first:
             state.decisions.put(item)  # type: ignore[arg-type]
-        assert keeper.look(NOW + 1) == []
+        assert keeper.poll(NOW + 1) == []
         file.write_text(FILES.replace("g1", "g2").replace("TICKET-1", "TICKET-2"))
-        second = keeper.look(NOW + 2)
+        second = keeper.poll(NOW + 2)
         assert [type(item) for item in second] == [PolicyLoaded, GrantGiven, GrantRevoked]
         late = next(item.grant for item in second if isinstance(item, GrantGiven))
         assert late.approvals[0].method == "file", "it is in no commit"
@@ -266,19 +278,19 @@ class TestPolicyFiles:
         file.write_text("version: 1\nrules: [{name: a, verdict: deny}]\n")
         state = State(tmp_path / "state.sqlite")
         keeper = PolicyKeeper(file, state, "host")
-        for item in keeper.look(NOW):
+        for item in keeper.poll(NOW):
             state.decisions.put(item)  # type: ignore[arg-type]
         file.write_text("version: 1\nrules: [{name: a, verdict: dennny}]\n")
-        (refused,) = keeper.look(NOW + 1)
+        (refused,) = keeper.poll(NOW + 1)
         assert isinstance(refused, FindingMade)
         assert f"{file}:2:28:" in refused.finding.reason
         assert [rule.verdict for rule in keeper.policy.rules] == [Verdict.DENY]
         again = PolicyKeeper(file, state, "host")
         assert again.is_in_force, "from the trail, before the files are looked at"
-        assert isinstance(again.look(NOW + 2)[0], FindingMade)
+        assert isinstance(again.poll(NOW + 2)[0], FindingMade)
         assert [rule.verdict for rule in again.policy.rules] == [Verdict.DENY]
         file.unlink()
-        assert [type(item) for item in keeper.look(NOW + 3)] == [PolicyLoaded]
+        assert [type(item) for item in keeper.poll(NOW + 3)] == [PolicyLoaded]
         assert not keeper.is_in_force
         state.close()
 

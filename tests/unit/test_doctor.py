@@ -10,7 +10,7 @@ import pytest
 
 from envtrail.config import load_config
 from envtrail.errors import SearchError
-from envtrail.ship.ship_state import Book, Parcel
+from envtrail.ship.ship_state import BulkItem, ShipState
 from envtrail.tasks.doctor import CHECKS, Host
 from envtrail.trail.layout import ProcessLock
 
@@ -38,12 +38,12 @@ def test_the_extra_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_fails_and_what_was_refused_is_told(tmp_path: Path) -> None:
-    book = Book(tmp_path / "elastic.sqlite")
-    with book.transaction():
-        book.keep("fault", SearchError("401 no such key").message)
-        book.keep("failures", 3)
-        book.refuse(Parcel(stream="run", id="x", body=b"{}"), "400 mapper_parsing_exception", NOW)
-    book.close()
+    ship_state = ShipState(tmp_path / "elastic.sqlite")
+    with ship_state.transaction():
+        ship_state.keep("fault", SearchError("401 no such key").message)
+        ship_state.keep("failures", 3)
+        ship_state.refuse(BulkItem(stream="run", id="x", body=b"{}"), "400 mapper_parsing_exception", NOW)
+    ship_state.close()
     with closing(ProcessLock(tmp_path / "elastic.lock", "ships")):
         found = said(tmp_path, "https://es.example:9200")
     assert found == ["shipping fails, 3 times in a row: 401 no such key", "the cluster refused 1 documents"]

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from envtrail.model.identity import Identity, Role
-from envtrail.web.access import COOKIE, SESSION_S, Doors, Gate, Session, is_same_origin
+from envtrail.web.access import COOKIE, SESSION_S, Doors, Gate, WebSession, is_same_origin
 
 IDLE_S = 100
 SOFIA = Identity(name="sofia", role=Role.SECURITY, uid=None, method="local")
@@ -20,7 +20,7 @@ class Lab:
     def __init__(self) -> None:
         self.now_s = 0.0
         self.doors = Doors(owner=SOFIA, idle_s=IDLE_S, clock=lambda: self.now_s)
-        self.session: Session = self.doors.begin(SOFIA)
+        self.session: WebSession = self.doors.begin(SOFIA)
         self.reached: list[Message] = []
         self.gate = Gate(self.app, self.doors, frozenset({"page"}))
 

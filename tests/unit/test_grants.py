@@ -10,8 +10,8 @@ from envtrail.model.finding import Finding, FindingId, Level, Suppression
 from envtrail.model.times import to_ms
 from envtrail.policy.cases import operation_of
 from envtrail.policy.grants import find_suppression, why_not_covered
-from envtrail.policy.judge import Facts, judge
-from envtrail.policy.language import Case, Policy, Rule, Verdict
+from envtrail.policy.judge import PolicyFacts, judge
+from envtrail.policy.language import Case, Policy, PolicyRule, Verdict
 
 
 def grant_of(**words: object) -> Grant:
@@ -32,7 +32,7 @@ def grant_of(**words: object) -> Grant:
     return msgspec.structs.replace(made, **{name: value for name, value in words.items() if name not in base})
 
 
-STRICT = Policy(rules=[Rule(name="all", verdict=Verdict.REQUIRE_APPROVAL)], tests=[])
+STRICT = Policy(rules=[PolicyRule(name="all", verdict=Verdict.REQUIRE_APPROVAL)], tests=[])
 
 
 def uncovered(grant: Grant, *, uses: int = 0, asked_for: bool = True, **case: object) -> str | None:
@@ -45,7 +45,7 @@ def uncovered(grant: Grant, *, uses: int = 0, asked_for: bool = True, **case: ob
             for change in operation.changes or []
         ],
     )
-    return why_not_covered(grant, operation, judge(STRICT, operation, Facts()), uses=uses)
+    return why_not_covered(grant, operation, judge(STRICT, operation, PolicyFacts()), uses=uses)
 
 
 class TestCover:
@@ -79,7 +79,7 @@ class TestCover:
 
     def test_what_is_denied_no_grant_covers(self) -> None:
         operation = operation_of(Case(user="alice", packages=["torch==2.5"]))
-        denied = judge(Policy(rules=[Rule(name="no", verdict=Verdict.DENY)], tests=[]), operation, Facts())
+        denied = judge(Policy(rules=[PolicyRule(name="no", verdict=Verdict.DENY)], tests=[]), operation, PolicyFacts())
         assert why_not_covered(grant_of(), operation, denied, uses=0) == "the policy denies it to everybody"
 
     def test_a_suppression_covers_only_what_fits_all_of_it(self) -> None:

@@ -12,15 +12,15 @@ import pytest
 
 from envtrail.agent.inbox import person_behind
 from envtrail.errors import CannotRunError, UsageError
-from envtrail.model.decision import Decided, Decision, Looked, Person
+from envtrail.model.access_log import ReportedAccess, make_access_entry
+from envtrail.model.decision import Decided, Decision, Person, RecordAccess
 from envtrail.model.finding import Finding, FindingId, Level
 from envtrail.model.identity import Identity, Right, Role, highest
 from envtrail.model.ids import EventId, make_operation_id
-from envtrail.model.look import Seen, make_look
-from envtrail.model.observation import FindingMade, LooksMade
+from envtrail.model.observation import AccessRecorded, FindingMade
 from envtrail.policy.cases import operation_of
 from envtrail.policy.language import Case
-from envtrail.policy.triage import note_looks
+from envtrail.policy.triage import record_access
 from envtrail.service.authorization import ViewedStore, viewer_for
 from envtrail.service.client import RemoteStore
 from envtrail.service.server import StoreServer
@@ -28,7 +28,7 @@ from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.state import State
 from envtrail.state.store import Query, Viewer
 from envtrail.trail.layout import Layout
-from envtrail.web.access_log import AGAIN_MS, Looks
+from envtrail.web.access_log import AGAIN_MS, AccessLog
 
 NOW = 1_764_000_000_000
 UIDS = {"alice": 1001, "bob": 1002}
@@ -62,10 +62,10 @@ def trail(tmp_path: Path) -> Path:
             )
             state.decisions.put(FindingMade(time_ms=NOW, finding=finding))
         looks = [
-            make_look(someone(Role.AUDITOR, "audrey", 1009), what, NOW + at, user=user, environment=None, item=None)
+            make_access_entry(someone(Role.AUDITOR, "audrey", 1009), what, NOW + at, user=user, environment=None, item=None)
             for at, (what, user) in enumerate([("operations", None), ("runs", "alice"), ("runs", "bob")])
         ]
-        state.decisions.put(LooksMade(time_ms=NOW, looks=looks))
+        state.decisions.put(AccessRecorded(time_ms=NOW, looks=looks))
     state.close()
     return layout.folder
 
@@ -76,7 +76,7 @@ class TestWhatIsSeen:
     ) -> tuple[set[str | None], set[str | None], int]:
         store = ViewedStore(EmbeddedStore(trail), viewer_for(identity, is_separated=is_separated))
         operations = {item.actor.name for item in store.operations(Query())}
-        return operations, {item.user for item in store.findings(Query(limit=1))}, len(list(store.looks(Query())))
+        return operations, {item.user for item in store.findings(Query(limit=1))}, len(list(store.access_log(Query())))
 
     def test_a_member_sees_what_is_theirs_also_where_others_did_more_since(self, trail: Path) -> None:
         assert self.seen(trail, someone()) == ({"alice"}, {"alice"}, 2)
@@ -100,7 +100,7 @@ class TestThreeAdministrators:
         rights = {role: someone(role).rights(is_separated=True) for role in Role}
         assert Right.DECIDE not in rights[Role.ADMIN] | rights[Role.AUDITOR]
         assert Right.TRIAGE not in rights[Role.ADMIN] | rights[Role.AUDITOR]
-        assert Right.SEE_LOOKS not in rights[Role.ADMIN] | rights[Role.SECURITY]
+        assert Right.SEE_ACCESS_LOG not in rights[Role.ADMIN] | rights[Role.SECURITY]
         assert Right.SEE_SETTINGS not in rights[Role.SECURITY]
 
     def test_who_is_given_several_roles_has_the_first(self) -> None:
@@ -150,19 +150,19 @@ class TestWhoDecides:
             return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
         try:
-            assert asked_as(65534) == "['alice', 'bob']", "the page's own account"
-            assert asked_as(65533) == "only the page may ask for somebody else"
+            assert asked_as(65534) == "['alice', 'bob']", "the web UI's own account"
+            assert asked_as(65533) == "only the web UI may make requests for other users"
             who = someone(Role.SECURITY, "sofia", None)
-            RemoteStore(str(path), on_behalf=who).decide(Looked(looks=[]))
+            RemoteStore(str(path), on_behalf=who).decide(RecordAccess(looks=[]))
             assert taken[-1][1] == "sofia"
         finally:
             server.close()
 
 
 class TestLooks:
-    def noted(self, *asked: tuple[str, Query, str], by: Identity | None = None) -> list[Seen]:
-        written: list[Seen] = []
-        looks = Looks(lambda looked: written.extend(looked.looks), lambda: NOW)
+    def noted(self, *asked: tuple[str, Query, str], by: Identity | None = None) -> list[ReportedAccess]:
+        written: list[ReportedAccess] = []
+        looks = AccessLog(lambda looked: written.extend(looked.looks), lambda: NOW)
         for method, query, text in asked:
             looks.note(by or someone(Role.AUDITOR), method, query, text)
         looks.write()
@@ -184,12 +184,12 @@ class TestLooks:
     def test_what_cannot_be_written_now_is_written_later(self) -> None:
         moment, written, is_down = [NOW], [], [True]
 
-        def write(looked: Looked) -> None:
+        def write(looked: RecordAccess) -> None:
             if is_down:
                 raise CannotRunError("no agent", hint="")
             written.extend(looked.looks)
 
-        looks = Looks(write, lambda: moment[0])
+        looks = AccessLog(write, lambda: moment[0])
         for at in range(250):
             looks.note(someone(Role.AUDITOR), "operation", Query(), str(at))
         looks.write()
@@ -202,7 +202,7 @@ class TestLooks:
 
     def test_one_message_holds_no_more_than_the_socket_takes(self) -> None:
         sizes: list[int] = []
-        looks = Looks(lambda looked: sizes.append(len(msgspec.json.encode(looked))), lambda: NOW)
+        looks = AccessLog(lambda looked: sizes.append(len(msgspec.json.encode(looked))), lambda: NOW)
         for at in range(100):
             looks.note(someone(Role.AUDITOR), "runs", Query(user=f"{at} " + "é" * 5000), "")
         looks.write()
@@ -211,19 +211,19 @@ class TestLooks:
 
     def test_who_is_not_the_page_reports_of_themselves_and_of_today_alone(self) -> None:
         eve = Person(uid=1003, name="eve")
-        seen = Seen(time_ms=NOW, by=someone(), what="runs")
-        (made,), _ = note_looks(Looked(looks=[seen]), eve, NOW)
-        assert isinstance(made, LooksMade)
+        seen = ReportedAccess(time_ms=NOW, by=someone(), what="runs")
+        (made,), _ = record_access(RecordAccess(looks=[seen]), eve, NOW)
+        assert isinstance(made, AccessRecorded)
         assert (made.looks[0].by.name, made.looks[0].by.uid) == ("eve", 1003)
         old = msgspec.structs.replace(seen, time_ms=NOW - 2 * 86_400_000)
         with pytest.raises(UsageError, match="a day ago"):
-            note_looks(Looked(looks=[old]), eve, NOW)
-        (made,), _ = note_looks(Looked(looks=[old]), msgspec.structs.replace(eve, is_page=True), NOW)
-        assert isinstance(made, LooksMade)
+            record_access(RecordAccess(looks=[old]), eve, NOW)
+        (made,), _ = record_access(RecordAccess(looks=[old]), msgspec.structs.replace(eve, is_page=True), NOW)
+        assert isinstance(made, AccessRecorded)
         assert (made.looks[0].by.name, made.looks[0].time_ms) == ("alice", old.time_ms)
 
     def test_nobody_reports_what_is_to_come(self) -> None:
-        seen = Seen(time_ms=NOW + 1000, by=someone(), what="runs")
-        (made,), _ = note_looks(Looked(looks=[seen]), Person(uid=0, name="root", is_page=True), NOW)
-        assert isinstance(made, LooksMade)
+        seen = ReportedAccess(time_ms=NOW + 1000, by=someone(), what="runs")
+        (made,), _ = record_access(RecordAccess(looks=[seen]), Person(uid=0, name="root", is_page=True), NOW)
+        assert isinstance(made, AccessRecorded)
         assert made.looks[0].time_ms == NOW

@@ -85,7 +85,7 @@ def test_a_file_of_secrets_that_others_may_use_is_refused(tmp_path: Path, mode: 
     address.chmod(0o600)
     assert [channel.service.shown for channel in open_channels(path)] == ["json://127.0.0.1:9"]
     (tmp_path / which).chmod(mode)
-    with pytest.raises((CannotRunError, ConfigError), match="others than its owner"):
+    with pytest.raises((CannotRunError, ConfigError), match="users other than its owner"):
         open_channels(path)
 
 

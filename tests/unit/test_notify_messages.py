@@ -19,10 +19,10 @@ from envtrail.model.text import is_safe
 from envtrail.notify.messages import (
     Digest,
     Group,
-    tell_decision,
-    tell_digest,
-    tell_finding,
-    tell_request,
+    render_decision,
+    render_digest,
+    render_finding,
+    render_request,
 )
 
 
@@ -44,7 +44,7 @@ def request(**values: object) -> Request:
 
 class TestFindings:
     def test_it_says_who_what_where_when_why_the_command_and_the_ids(self) -> None:
-        message = tell_finding(finding(), "en")
+        message = render_finding(finding(), "en")
         assert message.title == "[high] gpu1: alice changed prod-ml"
         for word in (
             "Who: alice (uid 1001)",
@@ -60,14 +60,14 @@ class TestFindings:
         assert (message.id, message.level) == ("01KB0000000000000000000001", Level.HIGH)
 
     def test_in_chinese_the_words_are_chinese_and_the_commands_are_the_same(self) -> None:
-        message = tell_finding(finding(title="alice 修改了 prod-ml"), "zh")
+        message = render_finding(finding(title="alice 修改了 prod-ml"), "zh")
         assert message.title == "[高] gpu1: alice 修改了 prod-ml"
         assert "人员: alice (uid 1001)" in message.body
         commands = [line for line in message.body.splitlines() if line.startswith("  envtrail")]
-        assert commands == [line for line in tell_finding(finding(), "en").body.splitlines() if line.startswith("  envtrail")]
+        assert commands == [line for line in render_finding(finding(), "en").body.splitlines() if line.startswith("  envtrail")]
 
     def test_what_is_not_known_is_left_out_or_said_to_be_unknown(self) -> None:
-        body = tell_finding(finding(user=None, uid=None, prefix=None, operation=None, argv=[], verdict=None), "en").body
+        body = render_finding(finding(user=None, uid=None, prefix=None, operation=None, argv=[], verdict=None), "en").body
         assert "Who: not known" in body
         assert "Where: gpu1" in body
         assert "Command:" not in body
@@ -75,32 +75,32 @@ class TestFindings:
         assert "approve" not in body
 
     def test_only_what_the_policy_said_can_be_approved_late(self) -> None:
-        assert "approve" not in tell_finding(finding(source="sigma"), "en").body
+        assert "approve" not in render_finding(finding(source="sigma"), "en").body
 
     def test_controls_and_marks_that_reorder_text_are_escaped(self) -> None:
         evil = "x\x1b]0;owned\x07\u202egnp\u200b\r\nWho: root"
-        message = tell_finding(finding(title=evil, reason=evil, argv=["pip", evil], prefix="/e/" + evil, user=evil), "en")
+        message = render_finding(finding(title=evil, reason=evil, argv=["pip", evil], prefix="/e/" + evil, user=evil), "en")
         assert is_safe(message.title)
         assert is_safe(message.body.replace("\n", ""))
         assert "\nWho: root" not in message.body
 
     @given(st.text())
     def test_no_text_breaks_a_message_or_adds_a_line(self, text: str) -> None:
-        plain = tell_finding(finding(title="x", reason="x", argv=["x"], package="x"), "zh")
-        message = tell_finding(finding(title=text + "x", reason=text + "x", argv=[text], package=text + "x"), "zh")
+        plain = render_finding(finding(title="x", reason="x", argv=["x"], package="x"), "zh")
+        message = render_finding(finding(title=text + "x", reason=text + "x", argv=[text], package=text + "x"), "zh")
         assert len(message.body.splitlines()) == len(plain.body.splitlines())
         message.body.encode()
 
     def test_a_credential_in_an_address_given_to_pip_does_not_come_through(self) -> None:
         typed = ["pip", "install", "--index-url", "https://bob:hunter2@pypi.example/simple", "six", "--token=tok-12345678"]
         kept = redact_argv(typed)[0]
-        message = tell_finding(finding(argv=kept, reason=f"installed with {' '.join(typed)}", values={"index": typed[3]}), "en")
+        message = render_finding(finding(argv=kept, reason=f"installed with {' '.join(typed)}", values={"index": typed[3]}), "en")
         assert "pypi.example" in message.body
         for secret in ("hunter2", "tok-12345678"):
             assert secret not in message.title + message.body
 
     def test_texts_without_end_are_cut(self) -> None:
-        message = tell_finding(finding(title="t" * 9999, reason="r" * 9999, argv=["a"] * 9999), "en")
+        message = render_finding(finding(title="t" * 9999, reason="r" * 9999, argv=["a"] * 9999), "en")
         assert len(message.title) <= 120
         assert len(message.body) < 2000
 
@@ -116,7 +116,7 @@ class TestMuting:
         "prefix", ["/home/eve/*", "/home/eve/[a-z]?", "/home/eve/'; rm -rf ~ #", "/home/eve/$(id)", "/e/a b"]
     )
     def test_a_folder_with_a_wicked_name_silences_nothing_else_and_runs_nothing(self, prefix: str) -> None:
-        line = next(line for line in tell_finding(finding(prefix=prefix), "en").body.splitlines() if "envtrail mute" in line)
+        line = next(line for line in render_finding(finding(prefix=prefix), "en").body.splitlines() if "envtrail mute" in line)
         words = shlex.split(line)
         assert words == mute_command(finding(prefix=prefix))
         pattern = words[words.index("--environment") + 1]
@@ -126,7 +126,7 @@ class TestMuting:
 
 class TestRequests:
     def test_a_request_says_what_is_wished_for_and_how_to_approve_it(self) -> None:
-        message = tell_request(request(), "en")
+        message = render_request(request(), "en")
         assert message.title == "[request] gpu1: alice asks to change prod-ml"
         assert "Why: the paper's deadline" in message.body
         assert "Packages: torch>=2.5" in message.body
@@ -135,14 +135,14 @@ class TestRequests:
     def test_an_approval_says_who_approved(self) -> None:
         approval = Approval(name="pat", uid=1, time_ms=1, method="service", why="looks fine")
         granted = request(status=RequestStatus.GRANTED, approvals=[approval], grant=GrantId("01KD"))
-        message = tell_decision(granted, "en")
+        message = render_decision(granted, "en")
         assert message.title == "[approved] gpu1: alice may change prod-ml"
         assert "Approved by: pat (looks fine)" in message.body
 
     def test_a_denial_says_who_denied_and_why_in_chinese_too(self) -> None:
         denied = request(status=RequestStatus.DENIED, denied_by="pat", denied_why="not this week")
-        assert "Reason: not this week" in tell_decision(denied, "en").body
-        message = tell_decision(denied, "zh")
+        assert "Reason: not this week" in render_decision(denied, "en").body
+        message = render_decision(denied, "zh")
         assert message.title == "[已拒绝] gpu1：alice 不得变更 prod-ml"
         assert "拒绝人: pat" in message.body
 
@@ -154,7 +154,7 @@ def test_a_digest_counts_by_detection_person_and_environment_and_says_how_many_i
         )
         for at in range(20)
     ]
-    message = tell_digest(Digest(id="digest-7", host="gpu1", since_ms=1, until_ms=2, groups=groups), "en")
+    message = render_digest(Digest(id="digest-7", host="gpu1", since_ms=1, until_ms=2, groups=groups), "en")
     assert message.title == "[digest] gpu1: 180 more that were not told one by one"
     assert "9 × [high] d0: alice in /e/p" in message.body
     assert "72 more of 8 other kinds" in message.body

@@ -17,7 +17,7 @@ from envtrail.config import Config, load_config
 from envtrail.documents.base import Site
 from envtrail.model.observation import Observation
 from envtrail.ship.segments import SegmentReader
-from envtrail.ship.ship_state import Parcel
+from envtrail.ship.ship_state import BulkItem
 from envtrail.trail import open_events
 from envtrail.trail.active_segment import new_header
 from envtrail.trail.layout import OBSERVATIONS, RECORDS, Layout
@@ -114,7 +114,7 @@ def test_each_event_is_told_once_and_in_order_while_segments_are_sealed(tmp_path
     writer = TrailWriter(config_of(tmp_path), [])
     layout = Layout(tmp_path)
     number = row = 0
-    told: list[Parcel] = []
+    told: list[BulkItem] = []
     reader = SegmentReader(layout, Site(host="n"))
 
     def take() -> int:
@@ -122,11 +122,11 @@ def test_each_event_is_told_once_and_in_order_while_segments_are_sealed(tmp_path
         if dice.random() < 0.1:
             reader.close()
             reader = SegmentReader(layout, Site(host="n"))
-        parcels = reader.read(number, row, dice.randint(1, 300))
-        told.extend(parcels)
+        bulk_items = reader.read(number, row, dice.randint(1, 300))
+        told.extend(bulk_items)
         number, row = reader.position(number, row)  # where they were read, as the shipper notes before it sends
-        number, row = reader.position(number, row + len(parcels))
-        return len(parcels)
+        number, row = reader.position(number, row + len(bulk_items))
+        return len(bulk_items)
 
     for records, observations in appends_of(played, dice):
         writer.append(records, observations)
@@ -141,11 +141,11 @@ def test_each_event_is_told_once_and_in_order_while_segments_are_sealed(tmp_path
         pass
     reader.close()
     again = SegmentReader(layout, Site(host="n"))
-    wanted: list[Parcel] = []
+    wanted: list[BulkItem] = []
     number, row = again.position(0, 0)
-    while parcels := again.read(number, row, 1000):
-        wanted += parcels
-        number, row = again.position(number, row + len(parcels))
+    while bulk_items := again.read(number, row, 1000):
+        wanted += bulk_items
+        number, row = again.position(number, row + len(bulk_items))
     again.close()
     assert len(layout.numbers()) > 1
     assert told == wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from pack_cases import CASES, OFFICE, PYTHON, Given, execs, operation
+from pack_cases import CASES, OFFICE_HOURS, PYTHON, Given, execs, operation
 
 from envtrail.core import Assembler
 from envtrail.detect.detection import PACK
@@ -24,13 +24,16 @@ def notice(given: Given) -> list[Finding]:
         assembler = Assembler(node="host")
         assembler.push(given)
         assembler.flush()
-        return list(detector.look("events", pa.Table.from_batches([pa.record_batch(assembler.drain().events())])))
+        return list(detector.evaluate("events", pa.Table.from_batches([pa.record_batch(assembler.drain().events())])))
     if isinstance(given, Gap):
-        return list(detector.look("gaps", table_of("gaps", [gap_row(given)])))
+        return list(detector.evaluate("gaps", table_of("gaps", [gap_row(given)])))
     known = Known(sources={"https://known/simple"}, packages={"known"})
-    rows = [operation_row(item, OFFICE, None) for item in given]
+    rows = [operation_row(item, OFFICE_HOURS, None) for item in given]
     changes = [change for item, row in zip(given, rows, strict=True) for change in change_rows(item, row, known)]
-    return [*detector.look("operations", table_of("operations", rows)), *detector.look("changes", table_of("changes", changes))]
+    return [
+        *detector.evaluate("operations", table_of("operations", rows)),
+        *detector.evaluate("changes", table_of("changes", changes)),
+    ]
 
 
 def test_every_detection_of_the_pack_can_be_asked_and_has_a_case_that_fires_it_and_one_that_does_not() -> None:

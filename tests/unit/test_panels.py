@@ -23,10 +23,10 @@ from envtrail.state.panels import by_hour, installs_by_day, most_active, off_hou
 from envtrail.state.state import State
 from envtrail.state.store import Query
 from envtrail.trail.layout import Layout
-from envtrail.web.figures import Figures
+from envtrail.web.figures import CachedCounts
 
 START = to_ms("2026-01-05T00:00:00Z")
-OFFICE = When(days=["mon-fri"], hours=["08:00-19:00"], zone="UTC")
+OFFICE_HOURS = When(days=["mon-fri"], hours=["08:00-19:00"], zone="UTC")
 WEEK_MIN = 7 * 24 * 60
 
 
@@ -156,7 +156,7 @@ def test_figures_are_those_of_the_documents(
         for own in [[item for item in ran if item.program == program]]
     }
     late = [item for item in chosen if moment(item).weekday() > 4 or not 8 <= moment(item).hour < 19]
-    assert sum(one.operations for one in off_hours(activity, OFFICE)) == len(late)
+    assert sum(one.operations for one in off_hours(activity, OFFICE_HOURS)) == len(late)
     assert {(one.weekday, one.hour): one.operations for one in by_hour(activity, None)} == dict(
         Counter((moment(item).weekday(), moment(item).hour) for item in chosen)
     )
@@ -204,12 +204,12 @@ def test_counts_that_are_kept_give_the_panels_that_fresh_ones_give(
     )
     now_ms = START + 40 * 24 * 3_600_000
     query = Query(since_ms=START + since_day * 86_400_000, user=user)
-    figures = Figures(OFFICE)
+    figures = CachedCounts(OFFICE_HOURS)
     for _ in range(2):
         kept = figures.count(store, query, now_ms, is_all=True)
         activity, programs = list(store.activity(query)), list(store.programs(query))
         assert most_active(kept.people, kept.programs) == most_active(activity, programs)
-        assert off_hours(kept.people, OFFICE) == off_hours(activity, OFFICE)
+        assert off_hours(kept.people, OFFICE_HOURS) == off_hours(activity, OFFICE_HOURS)
         assert by_hour(kept.hours, None) == by_hour(activity, None)
         assert top_scripts(kept.programs) == top_scripts(programs)
         assert (store.status().operations, store.status().runs) == (len(did), len(ran))

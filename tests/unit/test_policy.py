@@ -16,17 +16,17 @@ from envtrail.config import load_config
 from envtrail.errors import InputError
 from envtrail.model.hours import parse_days, parse_hours
 from envtrail.policy.cases import facts_of, operation_of, run_tests
-from envtrail.policy.files import Loaded, load_policy, parse_policy
+from envtrail.policy.files import LoadedPolicy, load_policy, parse_policy
 from envtrail.policy.judge import Decision, judge
-from envtrail.policy.language import Case, Policy, Rule, Verdict
-from envtrail.state.office_hours import office_hours
+from envtrail.policy.language import Case, Policy, PolicyRule, Verdict
+from envtrail.state.office_hours import read_office_hours
 from envtrail.state.state import State
 from envtrail.trail.layout import Layout
 
 
 def policy(*rules: dict[str, object]) -> Policy:
     named = [{"name": f"r{at}", **rule} for at, rule in enumerate(rules)]
-    return Policy(rules=msgspec.convert(named, list[Rule]), tests=[])
+    return Policy(rules=msgspec.convert(named, list[PolicyRule]), tests=[])
 
 
 def decide(rules: Policy, **case: object) -> Decision:
@@ -34,7 +34,7 @@ def decide(rules: Policy, **case: object) -> Decision:
     return judge(rules, operation_of(made), facts_of(made))
 
 
-def load(tmp_path: Path, text: str) -> Loaded:
+def load(tmp_path: Path, text: str) -> LoadedPolicy:
     (tmp_path / "p.yaml").write_text(text)
     return load_policy([tmp_path])
 
@@ -173,7 +173,7 @@ class TestFiles:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "p.yaml"
             path.write_text(text, encoding="utf-8", errors="replace")
-            assert isinstance(load_policy([path]), Loaded)
+            assert isinstance(load_policy([path]), LoadedPolicy)
 
     def test_files_of_a_folder_come_in_order_of_their_names(self, tmp_path: Path) -> None:
         for name in ("20-b", "10-a"):
@@ -268,5 +268,5 @@ def test_every_policy_in_the_documentation_is_sound_and_passes_its_own_tests() -
 
 def test_hours_in_a_variable_are_separated_by_commas() -> None:
     config = load_config(environ={"ENVTRAIL_OFFICE_HOURS": "08:00-12:00,13:00-18:00", "ENVTRAIL_OFFICE_DAYS": "mon:tue"})
-    office = office_hours(config)
-    assert (office.hours, office.days) == (["08:00-12:00", "13:00-18:00"], ["mon", "tue"])
+    office_hours = read_office_hours(config)
+    assert (office_hours.hours, office_hours.days) == (["08:00-12:00", "13:00-18:00"], ["mon", "tue"])

@@ -13,7 +13,7 @@ import pytest
 
 from envtrail.detect.load import load_detections
 from envtrail.model.observation import FindingMade, PolicyLoaded
-from envtrail.policy.files import Loaded, PolicyFault, load_policy, parse_policy
+from envtrail.policy.files import LoadedPolicy, PolicyFault, load_policy, parse_policy
 from envtrail.policy.keeper import PolicyKeeper
 from envtrail.state.state import State
 
@@ -166,12 +166,12 @@ class TestLastGood:
         (tmp_path / "p/a.yaml").write_text(SOUND)
         state = State(tmp_path / "state.sqlite")
         made = PolicyKeeper(tmp_path / "p", state, "host")
-        assert [type(item) for item in made.look(NOW)] == [PolicyLoaded]
+        assert [type(item) for item in made.poll(NOW)] == [PolicyLoaded]
         yield made
         state.close()
 
     def refused(self, keeper: PolicyKeeper) -> str:
-        (found,) = keeper.look(NOW + 1)
+        (found,) = keeper.poll(NOW + 1)
         assert isinstance(found, FindingMade)
         assert [rule.name for rule in keeper.policy.rules] == ["a"]
         assert keeper.is_in_force
@@ -215,7 +215,7 @@ class TestLastGood:
         for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
             name = os.fsdecode(b"user.name=M\xe9rger")
             subprocess.run([*git[:3], "-c", name, *git[3:], *words], check=True, capture_output=True)
-        assert [type(item).__name__ for item in keeper.look(NOW + 1)] == ["PolicyLoaded", "GrantGiven"]
+        assert [type(item).__name__ for item in keeper.poll(NOW + 1)] == ["PolicyLoaded", "GrantGiven"]
 
 
 RULE = "title: t\nid: 7d0f0f2e-9f3b-4d0a-9f0a-00000000000{}\nlogsource: {{product: envtrail, category: operation}}\n"
@@ -252,7 +252,7 @@ def test_a_detection_at_fault_is_told_with_its_place_and_the_others_are_asked(
 
 def test_a_sound_policy_may_say_a_thing_once_for_many() -> None:
     text = "version: 1\nrules:\n  - &a {name: a, verdict: deny, what: {packages: [six]}}\n  - {<<: *a, name: b}\n"
-    found: Loaded = parse_policy({"p.yaml": text})
+    found: LoadedPolicy = parse_policy({"p.yaml": text})
     assert found.faults == []
     assert [(rule.name, rule.what.packages) for rule in found.policy.rules] == [("a", ["six"]), ("b", ["six"])]
 

@@ -34,7 +34,7 @@ from envtrail.trail.verify import CANNOT_PROVE
 
 EVIL = "<script>alert(1)</script>\"'&{{7*7}}\u202e\x1b[31m"
 T0 = to_ms("2026-01-07T12:00:00Z")
-OFFICE = When(days=["mon-fri"], hours=["08:00-11:00"], zone="UTC")
+OFFICE_HOURS = When(days=["mon-fri"], hours=["08:00-11:00"], zone="UTC")
 
 
 def operations() -> list[Operation]:
@@ -93,7 +93,7 @@ def report(tmp_path: Path) -> Iterator[Report]:
     state.close()
     store = EmbeddedStore(layout.folder)
     verified = Verified(state="faults", segments=2, records=9, faults=[EVIL], cannot_prove=["the open segment"])
-    yield gather(store, since_ms=T0 - 1, until_ms=T0 + 10, made_ms=T0 + 11, office=OFFICE, verified=verified)
+    yield gather(store, since_ms=T0 - 1, until_ms=T0 + 10, made_ms=T0 + 11, office_hours=OFFICE_HOURS, verified=verified)
     store.close()
 
 
@@ -182,7 +182,7 @@ def test_a_trail_that_was_not_looked_at_is_not_called_sound(report: Report) -> N
 def test_what_is_left_out_is_counted(report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content, "MOST_ROWS", 2)
     store = EmbeddedStore(tmp_path / "trail")
-    short = gather(store, since_ms=T0 - 1, until_ms=T0 + 10, made_ms=T0, office=OFFICE, verified=report.verified)
+    short = gather(store, since_ms=T0 - 1, until_ms=T0 + 10, made_ms=T0, office_hours=OFFICE_HOURS, verified=report.verified)
     store.close()
     assert (len(short.operations), short.parts["operations"].left_out, short.counts["operations"]) == (2, 1, 3)
     assert "1 of 3 are left out" in render_html(short, translator("en"), "en")

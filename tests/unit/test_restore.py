@@ -134,7 +134,7 @@ def versions(prefix: Path) -> dict[str, str]:
 def test_after_an_upgrade_the_state_before_is_made_again_and_is_the_same(place: Place) -> None:
     done = place.restore("--index-url", place.index, "--run", "--to", str(place.folder / "again"))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "restored: the same, package by package and hash by hash" in done.stderr
+    assert "restored: identical, package by package and hash by hash" in done.stderr
     assert versions(place.folder / "again") == {"alpha": "1.0", "beta": "1.0"}
     assert versions(place.prefix) == {"alpha": "2.0", "beta": "2.0"}
     assert subprocess.run([str(place.folder / "again/bin/alpha")], check=False).returncode == 0
@@ -303,7 +303,7 @@ def test_root_does_not_run_what_the_owner_of_an_environment_has_chosen(place: Pl
     place.note(BEFORE_MS)
     done = place.restore("--index-url", place.index, "--run", "--to", str(place.folder / "again"))
     assert (done.returncode, (place.folder / "again").exists()) == (3, False), done.stderr
-    assert "is not root's" in done.stderr
+    assert "does not belong to root" in done.stderr
     assert "hint: run this as its owner" in done.stderr
 
 

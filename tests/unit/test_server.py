@@ -18,9 +18,9 @@ import pytest
 from envtrail.agent import inbox as inboxes
 from envtrail.agent.inbox import Inbox
 from envtrail.errors import CannotRunError
-from envtrail.model.decision import Decided, Decision, Looked
+from envtrail.model.access_log import ReportedAccess
+from envtrail.model.decision import Decided, Decision, RecordAccess
 from envtrail.model.identity import Identity, Role
-from envtrail.model.look import Seen
 from envtrail.model.times import LATEST_MS
 from envtrail.service.client import RemoteStore
 from envtrail.service.server import StoreServer
@@ -132,7 +132,7 @@ def test_what_is_out_of_bounds_is_refused_with_its_place(service: Service, reque
 )
 def test_bytes_that_are_no_request_are_refused(service: Service, line: bytes) -> None:
     (answer,) = service.ask(line)
-    assert "not understood" in answer["error"]["message"]
+    assert "is invalid" in answer["error"]["message"]
     assert service.ask(b'{"method":"status"}')[-1] == {"end": True}
 
 
@@ -234,7 +234,9 @@ def test_a_refused_connection_is_an_error_that_says_why(service: Service) -> Non
 
 
 class TestInbox:
-    LOOKED = Looked(looks=[Seen(time_ms=NOW, by=Identity(name="eve", role=Role.MEMBER, uid=1, method="link"), what="runs")])
+    LOOKED = RecordAccess(
+        looks=[ReportedAccess(time_ms=NOW, by=Identity(name="eve", role=Role.MEMBER, uid=1, method="link"), what="runs")]
+    )
     VIEWER = Viewer(uid=0, sees_everything=True)
 
     def test_what_nobody_waits_for_any_more_is_not_decided(self, monkeypatch: pytest.MonkeyPatch) -> None:

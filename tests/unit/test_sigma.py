@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sigma.types import SigmaString
 
-from envtrail.detect.detection import Loaded
+from envtrail.detect.detection import LoadedDetections
 from envtrail.detect.detector import Detector, table_of
 from envtrail.detect.fields import COLUMNS, find_source
 from envtrail.detect.load import load_detections
@@ -32,7 +32,7 @@ def rule(detection: dict[str, Any], *, category: str = "operation", at: int = 0,
     }
 
 
-def load(folder: Path, *rules: dict[str, Any] | str) -> Loaded:
+def load(folder: Path, *rules: dict[str, Any] | str) -> LoadedDetections:
     text = "\n---\n".join(item if isinstance(item, str) else yaml.safe_dump(item) for item in rules)
     (folder / "r.yml").write_text(text)
     return load_detections([folder])
@@ -47,7 +47,7 @@ def fits(folder: Path, detection: dict[str, Any], *rows: dict[str, Any]) -> list
     loaded = load(folder, rule(detection))
     assert loaded.refused == []
     detector = Detector(loaded)
-    return [bool(list(detector.look("operations", table_of("operations", [item])))) for item in rows]
+    return [bool(list(detector.evaluate("operations", table_of("operations", [item])))) for item in rows]
 
 
 class TestShapes:
@@ -178,7 +178,8 @@ class TestShapes:
         assert loaded.refused == []
         detector = Detector(loaded)
         found = [
-            bool(list(detector.look("operations", table_of("operations", [row(tool="pip", user=user)])))) for user in ("ci", "al")
+            bool(list(detector.evaluate("operations", table_of("operations", [row(tool="pip", user=user)]))))
+            for user in ("ci", "al")
         ]
         assert found == [False, True]
 
@@ -200,7 +201,7 @@ class TestCorrelations:
         loaded = load(folder, *bases, {"title": "c", "id": f"{RULE}7", "name": "c", "correlation": correlation})
         assert loaded.refused == []
         detector = Detector(loaded)
-        found = [item for one in rows for item in detector.look("operations", table_of("operations", [one]))]
+        found = [item for one in rows for item in detector.evaluate("operations", table_of("operations", [one]))]
         assert {item.detection for item in found} <= {"c"}
         return [(item.time_ms, item.values) for item in found]
 

@@ -14,7 +14,7 @@ import pytest
 from envtrail.errors import ExitCode, SearchError
 from envtrail.fleet import searching as searching_module
 from envtrail.fleet.cluster import ClusterStore
-from envtrail.ship.client import Connection, SearchClient
+from envtrail.ship.client import ClusterConnection, SearchClient
 from envtrail.state.store import Query
 
 Answer = Callable[[str, Any], tuple[int, Any]]
@@ -51,7 +51,7 @@ def server(answer: Answer) -> Iterator[str]:
 
 @contextmanager
 def store(answer: Answer, namespace: str = "ns") -> Iterator[ClusterStore]:
-    with server(answer) as url, closing(ClusterStore(SearchClient(Connection(urls=[url])), namespace, url)) as made:
+    with server(answer) as url, closing(ClusterStore(SearchClient(ClusterConnection(urls=[url])), namespace, url)) as made:
         yield made
 
 
@@ -79,7 +79,7 @@ QUESTIONS: dict[str, Callable[[ClusterStore], Any]] = {
     "sessions": lambda it: list(it.sessions(Query())),
     "requests": lambda it: list(it.requests(Query())),
     "grants": lambda it: list(it.grants(Query())),
-    "looks": lambda it: list(it.looks(Query())),
+    "looks": lambda it: list(it.access_log(Query())),
     "suppressions": lambda it: list(it.suppressions()),
 }
 IN_PART = {

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from envtrail.config import Config
-from envtrail.detect.detection import Loaded
+from envtrail.detect.detection import LoadedDetections
 from envtrail.detect.detector import Detector, table_of
 from envtrail.detect.rows import Known, Row, change_rows, gap_row, operation_row, run_row
 from envtrail.errors import ExitCode
@@ -23,7 +23,7 @@ from envtrail.model.finding import Finding, Level, make_finding_id
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
-from envtrail.state.office_hours import office_hours
+from envtrail.state.office_hours import read_office_hours
 from envtrail.state.state import State
 
 REFUSED = "detection-refused"
@@ -63,7 +63,7 @@ class Detecting:
         self._state = state
         self._is_alive = is_alive
         self._owner_of = owner_of
-        self._office = office_hours(config)
+        self._office_hours = read_office_hours(config)
         self._interval_ms = config.number("detect.interval_ms")
         self._known = Known(sources=state.sources(), packages=state.package_names())
         self._batches: list[pa.RecordBatch] = []
@@ -138,7 +138,7 @@ class Detecting:
             how = f"ended with {code}" if code is not None else f"took more than {_LONGEST_READ_S} s"
             why = f"{self._config.text('detect.path')}: reading the rules {how}; those read before go on being asked"
             return [self._refused(f"{why} (hint: envtrail detections check)")]
-        loaded = msgspec.json.decode(text, type=Loaded)
+        loaded = msgspec.json.decode(text, type=LoadedDetections)
         self._detector = Detector(loaded, is_alive=self._is_alive)
         self._named_ms = 0
         return [
@@ -180,14 +180,14 @@ class Detecting:
         """Take an operation as it was judged."""
         if operation.actor.method == "owner":
             return
-        row = operation_row(operation, self._office, self._owner_of(operation.environment.prefix))
+        row = operation_row(operation, self._office_hours, self._owner_of(operation.environment.prefix))
         self._rows["operations"].append(row)
         self._rows["changes"] += change_rows(operation, row, self._known)
 
     def hold_runs(self, runs: Sequence[Run]) -> None:
         """Take runs as they begin."""
         if self._detector is not None and "runs" in self._detector.tables:
-            self._rows["runs"] += [run_row(run, self._office) for run in runs if run.ended is None]
+            self._rows["runs"] += [run_row(run, self._office_hours) for run in runs if run.ended is None]
 
     def hold_gaps(self, gaps: Sequence[Gap]) -> None:
         """Take entries of the loss ledger."""
@@ -208,8 +208,8 @@ class Detecting:
             self._detector.set_names(self._state.names())
         batches, self._batches, self._held_rows = self._batches, [], 0
         if batches:
-            yield from self._detector.look("events", pa.Table.from_batches(batches))
+            yield from self._detector.evaluate("events", pa.Table.from_batches(batches))
         for table, rows in self._rows.items():
             if rows:
                 self._rows[table] = []
-                yield from self._detector.look(table, table_of(table, rows))
+                yield from self._detector.evaluate(table, table_of(table, rows))

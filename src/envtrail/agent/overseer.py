@@ -95,7 +95,7 @@ class Overseer:
         if now_ms - self._people_ms > _PEOPLE_INTERVAL_MS:
             self._people_ms = now_ms
             forget_people()
-        observations = self.keeper.look(now_ms)
+        observations = self.keeper.poll(now_ms)
         observations += [FindingMade(time_ms=now_ms, finding=finding) for finding in self.detecting.reload()]
         return self.muted(observations, now_ms)
 

@@ -1,1 +1,1 @@
-"""The command line: one file a verb in `commands/`, one renderer for every result."""
+"""The command line: one file for each verb in `commands/`, one renderer for every result."""

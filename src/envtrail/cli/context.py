@@ -1,4 +1,4 @@
-"""What every command shares: the settings, the store, the clock."""
+"""Shared by every command: the settings, the store, the clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """Made once a call; settings are read when first asked for."""
+    """Created once for each call; settings are read on first use."""
 
     def __init__(
         self, *, data_dir: Path | None, config_file: Path | None, verbose: bool, store_urls: tuple[str, ...] = ()
@@ -63,18 +63,18 @@ class Context:
         return open_store(self.config, uid=os.geteuid())
 
     def open_cluster(self) -> ClusterStore:
-        """A connection to the fleet that `--store` names; not for several threads."""
+        """A connection to the fleet in `--store`; not thread-safe."""
         from envtrail.cli.elastic import client_of
         from envtrail.fleet.cluster import ClusterStore
 
         return ClusterStore(client_of(self.config), self.config.text("elastic.namespace"), ", ".join(self._store_urls))
 
     def config_with(self, urls: tuple[str, ...]) -> Config:
-        """The settings, with the servers that `--url` names."""
+        """The settings, with the servers given by `--url`."""
         return self.config.replaced("--url", elastic__urls=list(urls)) if urls else self.config
 
     def need_machine(self, what: str) -> None:
-        """Say that only the machine itself can do this.
+        """Reject a command that only works on the machine itself.
 
         Raises:
             CannotRunError: a fleet is read.
@@ -84,7 +84,7 @@ class Context:
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
-        """A progress bar on a terminal, nothing elsewhere; told (done, of)."""
+        """A progress bar on a terminal, nothing elsewhere; called with (done, of)."""
         import sys
 
         if not sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""How commands have a decision written down."""
+"""Passes decisions from commands to the agent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from envtrail.model.decision import Decision
 
 
 def decide(context: Context, decision: Decision, *, as_json: bool) -> None:
-    """Hand it to the agent, and say what came of it."""
+    """Send the decision to the agent, and print the result."""
     from envtrail.agent.asking import ask_agent
 
     context.need_machine("a decision is made")

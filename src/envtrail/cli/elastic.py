@@ -1,4 +1,4 @@
-"""What the commands that talk to a search cluster share."""
+"""Shared by the commands for a search cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ urls_option = click.option("--url", "urls", multiple=True, help="Of a server, in
 
 
 def client_of(config: Config) -> SearchClient:
-    """A client of the cluster that the settings name."""
+    """A client of the configured cluster."""
     need_httpx()
     from envtrail.ship.client import SearchClient, connection_of
 
@@ -25,6 +25,6 @@ def client_of(config: Config) -> SearchClient:
 
 
 def need_httpx() -> None:
-    """Say what is missing, where the extra is not installed."""
+    """Report what is missing when the extra is not installed."""
     if find_spec("httpx") is None:
         raise CannotRunError("httpx is not installed", hint="pip install 'envtrail[elastic]'")

@@ -1,4 +1,4 @@
-"""How commands name an environment and a moment of its history."""
+"""Names of an environment and of a moment of its history on the command line."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from envtrail.state.store import Store
 
 
 def find_environment(store: Store, name: str) -> Environment:
-    """An environment by its prefix, a folder relative to here, or the last part of its prefix; of a fleet with its machine: `HOST:NAME`.
+    """An environment by its prefix, a relative folder, or the last part of its prefix; in a fleet with its machine: `HOST:NAME`.
 
     Raises:
-        InputError: none is known by this name, or more than one.
+        InputError: no known environment has this name, or more than one.
     """
     known = {environment.prefix: environment for environment in store.environments(with_gone=True)}
     for given in (name, given_environment(name), os.path.realpath(name)):
@@ -39,10 +39,10 @@ def find_environment(store: Store, name: str) -> Environment:
             hint="give the whole prefix" if not parse_place(meant).is_whole else "give the machine too: HOST:PREFIX",
         )
     if Path(name).is_dir():
-        raise InputError(f"`{safe(name)}` is no environment that the trail knows", hint="`envtrail env list` names them")
+        raise InputError(f"`{safe(name)}` is not an environment in the trail", hint="`envtrail env list` lists them")
     if parse_place(meant).is_whole and meant != given_environment(name):
         raise InputError(
-            f"of `{safe(meant)}` the trail knows operations alone: nothing was read in it",
+            f"the trail has only operations of `{safe(meant)}`, and no snapshot",
             hint=f"`envtrail log --env {safe(meant)}`",
         )
     unknown = unknown_name("environment", name, list(known))
@@ -50,7 +50,7 @@ def find_environment(store: Store, name: str) -> Environment:
 
 
 def parse_point(context: Context, store: Store, environment: Environment, text: str) -> int:
-    """A moment of an environment's history in ms: a time, or an operation (just after it) by its id or the beginning of it.
+    """A moment of an environment's history in ms: a time, or an operation (just after it) by its id or a prefix of it.
 
     `OPERATION^` is just before it, as in git.
 
@@ -67,7 +67,7 @@ def parse_point(context: Context, store: Store, environment: Environment, text: 
         operation = None
     if operation is None:
         if before:
-            raise InputError(f"no operation begins with `{text.rstrip('^')}`", hint="`envtrail log` lists them")
+            raise InputError(f"no operation starts with `{text.rstrip('^')}`", hint="`envtrail log` lists them")
         try:
             return parse_time(text, context.now_ms)
         except UsageError:
@@ -87,12 +87,12 @@ def parse_point(context: Context, store: Store, environment: Environment, text: 
 
 
 def read_snapshot_spec(context: Context, store: Store, spec: str) -> Snapshot:
-    """What a spec names: an environment (`ml-exp`), one at a point (`ml-exp@yesterday`, `ml-exp@01KB…^`), or a file.
+    """The snapshot of a spec: an environment (`ml-exp`), one at a point (`ml-exp@yesterday`, `ml-exp@01KB…^`), or a file.
 
-    A file is what `env show --json` has written, here or on another host.
+    A file is the output of `env show --json`, from here or another host.
 
     Raises:
-        InputError: there is no such thing, or the file holds no snapshot.
+        InputError: it does not exist, or the file holds no snapshot.
     """
     if spec.endswith(".json") and os.path.isfile(spec):
         try:
@@ -104,16 +104,16 @@ def read_snapshot_spec(context: Context, store: Store, spec: str) -> Snapshot:
 
 
 def snapshot_at(context: Context, store: Store, environment: Environment, text: str | None) -> Snapshot:
-    """What an environment held at a point (now, without one).
+    """The contents of an environment at a point (now, without one).
 
     Raises:
-        InputError: the trail does not reach back so far.
+        InputError: the trail does not reach back that far.
     """
     at_ms = parse_point(context, store, environment, text) if text else None
     snapshot = store.snapshot(environment.prefix, at_ms)
     if snapshot is None:
         first = next(store.snapshots(environment.prefix), None)
         why = f": {'; '.join(environment.faults)}" if environment.faults else ""
-        known = f"the trail knows it since {show_ms(first.time_ms)}" if first else f"the trail has read nothing in it{why}"
-        raise InputError(f"what `{environment.prefix}` held then is not known; {known}", hint="give a later moment")
+        known = f"the trail knows it since {show_ms(first.time_ms)}" if first else f"the trail has no snapshot of it{why}"
+        raise InputError(f"the contents of `{environment.prefix}` at that time are unknown; {known}", hint="give a later moment")
     return snapshot

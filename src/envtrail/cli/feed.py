@@ -19,26 +19,26 @@ from envtrail.model.run import Run, Session
 _BAR = 30
 
 
-class Feed:
-    """Prints results as they come."""
+class TerminalFeed:
+    """Prints results as they arrive."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
 
     def start(self, started: Started) -> None:
-        """Say what is being watched."""
+        """Print what is watched."""
         rules = started.rules
         loaded = f"{rules.loaded} of {rules.expected} rules ({rules.profile})" if rules else "no rules of ours"
         click.echo(
             f"watching this machine: {loaded}, {started.environments} environments, source {started.source}, "
-            f"trail in {started.folder}\nCtrl-C ends it; the trail stays, the rules go. `envtrail log -p` in another terminal shows more.",
+            f"trail in {started.folder}\nCtrl-C ends it; the trail stays, the rules are removed. `envtrail log -p` in another terminal shows more.",
             err=True,
         )
         for fault in rules.faults if rules else ():
             click.echo(f"warning: {fault}", err=True)
 
     def reading(self, done: int, total: int) -> None:
-        """The first look into the environments, as a bar on a terminal; it goes when all are read."""
+        """Progress of the first scan of the environments, as a bar on a terminal; it is removed when all are read."""
         if not sys.stderr.isatty():
             return
         filled = _BAR * done // total
@@ -47,7 +47,7 @@ class Feed:
 
     @staticmethod
     def warn(fault: EnvtrailError) -> None:
-        """Something is wrong, and the watch goes on."""
+        """Report a fault that does not end the watch."""
         click.echo(f"warning: {fault.message}\nhint: {fault.hint}", err=True)
 
     def show(self, result: Result) -> None:

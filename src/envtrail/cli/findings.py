@@ -1,4 +1,4 @@
-"""Findings, requests and grants for people."""
+"""Output of findings, requests and grants as text."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _Found = TypeVar("_Found")
 
 
 def find_finding(store: Store, id_prefix: str) -> Finding:
-    """A finding by its id or an unambiguous beginning of it."""
+    """A finding by its id or an unambiguous prefix of it."""
     return _only(store.findings(Query(id_prefix=id_prefix)), id_prefix, "finding", "findings")
 
 
 def find_request(store: Store, id_prefix: str) -> Request:
-    """A request by its id or an unambiguous beginning of it."""
+    """A request by its id or an unambiguous prefix of it."""
     return _only(store.requests(Query(id_prefix=id_prefix)), id_prefix, "request", "requests")
 
 
 def find_grant(store: Store, id_prefix: str) -> Grant:
-    """A grant by its id or an unambiguous beginning of it."""
+    """A grant by its id or an unambiguous prefix of it."""
     return _only(store.grants(Query(id_prefix=id_prefix)), id_prefix, "grant", "grants")
 
 
 def _only(found: Iterator[_Found], id_prefix: str, name: str, verb: str) -> _Found:
     first = next(found, None)
     if first is None:
-        raise InputError(f"no {name} begins with `{id_prefix}`", hint=f"`envtrail {verb}` lists them")
+        raise InputError(f"no {name} starts with `{id_prefix}`", hint=f"`envtrail {verb}` lists them")
     if next(found, None) is not None:
-        raise InputError(f"more than one {name} begins with `{id_prefix}`", hint="give more characters of the id")
+        raise InputError(f"more than one {name} starts with `{id_prefix}`", hint="give more characters of the id")
     return first
 
 
@@ -51,7 +51,7 @@ def finding_line(finding: Finding) -> str:
 
 
 def finding_row(finding: Finding) -> tuple[str, ...]:
-    """Of the listing."""
+    """A row of the listing."""
     return (
         finding.id[:10],
         show_ms(finding.time_ms)[:19],
@@ -69,7 +69,7 @@ FINDING_COLUMNS = ("finding", "when", "level", "status", "detection", "user", "e
 
 
 def whole_finding(finding: Finding) -> Iterator[str]:
-    """All of it, with what can be done about it."""
+    """All of it, with the possible actions."""
     yield style(f"finding {finding.id}  {finding.level.value}  {finding.status.value}", fg="yellow")
     yield f"What:  {safe(finding.title)}: {safe(finding.reason or finding.detection)}"
     yield f"By:    {safe(finding.detection)} ({finding.source})" + (f", verdict {finding.verdict}" if finding.verdict else "")
@@ -87,14 +87,14 @@ def whole_finding(finding: Finding) -> Iterator[str]:
     if finding.operation:
         yield f"operation {finding.operation}: `envtrail show {finding.operation[:12]}`"
     if finding.status.value == "open":
-        yield "\nto silence exactly this:  " + command_line(mute_command(finding))
+        yield "\nto mute exactly this:     " + command_line(mute_command(finding))
         if finding.source == "policy" and finding.operation:
-            yield f"to approve it late:       envtrail approve --operation {finding.operation} --why …"
-        yield f"to say that you saw it:   envtrail ack {finding.id} --why …"
+            yield f"to approve it afterwards: envtrail approve --operation {finding.operation} --why …"
+        yield f"to acknowledge it:        envtrail ack {finding.id} --why …"
 
 
 def request_row(request: Request) -> tuple[str, ...]:
-    """Of the listing."""
+    """A row of the listing."""
     return (
         request.id[:10],
         show_ms(request.time_ms)[:19],
@@ -110,7 +110,7 @@ REQUEST_COLUMNS = ("request", "when", "status", "yes", "user", "what", "why")
 
 
 def grant_row(grant: Grant, now_ms: int, *, checked: str | None = None) -> tuple[str, ...]:
-    """Of the listing."""
+    """A row of the listing."""
     row = (
         grant.id[:10],
         show_ms(grant.since_ms)[:19],
@@ -128,7 +128,7 @@ GRANT_COLUMNS = ("grant", "since", "stands", "kind", "user", "what", "approved b
 
 
 def standing(grant: Grant, now_ms: int) -> str:
-    """Whether a grant stands, and until when."""
+    """Whether a grant is in force, and until when."""
     if grant.revoked_ms is not None:
         return f"revoked by {safe(grant.revoked_by or '?')}"
     if grant.kind is GrantKind.LATE:
@@ -137,8 +137,8 @@ def standing(grant: Grant, now_ms: int) -> str:
 
 
 def show_terms(terms: Terms) -> str:
-    """`install torch>=2.5 and what it needs in ml-exp`."""
+    """`install torch>=2.5 and its dependencies in ml-exp`."""
     packages = ", ".join(map(safe, terms.packages)) or "anything"
-    more = " and what it needs" if terms.packages and terms.dependencies and terms.action == "install" else ""
+    more = " and its dependencies" if terms.packages and terms.dependencies and terms.action == "install" else ""
     uses = f", {terms.uses} times" if terms.uses is not None and terms.uses != 1 else ", once" if terms.uses == 1 else ""
     return f"{terms.action} {packages}{more} in {safe(terms.prefix)}{uses}"

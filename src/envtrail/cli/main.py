@@ -1,4 +1,4 @@
-"""`envtrail`: the table of verbs, loaded when called, and the one place where errors become words and exit codes."""
+"""`envtrail`: the table of verbs, loaded when called, and the one place where errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from envtrail.errors import EnvtrailError, ExitCode
 COMMANDS: dict[str, dict[str, str]] = {
     "Look": {
         "log": "Operations, newest first, like git log.",
-        "show": "One operation whole: process tree and verbatim records.",
-        "explain": "How an answer was reached, step by step.",
-        "env": "Environments: what is in them, what was, who changed it.",
+        "show": "One operation completely: process tree and verbatim records.",
+        "explain": "How a result was reached, step by step.",
+        "env": "Environments: present and past contents, and who changed them.",
         "sbom": "A bill of materials of an environment, CycloneDX.",
         "impact": "Which environments and runs have, or had, a package or an advisory.",
         "runs": "Python programs that ran.",
@@ -29,43 +29,43 @@ COMMANDS: dict[str, dict[str, str]] = {
         "sessions": "Logins.",
         "events": "Search the raw trail.",
         "gaps": "The loss ledger: what is known to be missing.",
-        "looks": "Who looked at whose data on the page.",
+        "access-log": "Who looked at whose data in the web UI.",
     },
     "Decide": {
-        "request": "Ask to change an environment.",
-        "requests": "Who asked for what, and how it stands.",
-        "approve": "Approve a request, or afterwards an operation.",
-        "deny": "Say no to a request.",
+        "request": "Request to change an environment.",
+        "requests": "Requests for changes, and their status.",
+        "approve": "Approve a request, or an operation afterwards.",
+        "deny": "Deny a request.",
         "grants": "Who may change what, until when, and who approved it.",
         "revoke": "End a grant before its time.",
-        "break-glass": "Take a grant now, because it cannot wait.",
-        "findings": "What the policy and the detections noticed.",
-        "finding": "One finding whole, and what can be done about it.",
-        "ack": "Say that you have looked at a finding.",
-        "mute": "Not this again until a moment.",
+        "break-glass": "Take a grant now, because the change cannot wait.",
+        "findings": "Findings of the policy and the detections.",
+        "finding": "One finding completely, with its actions.",
+        "ack": "Acknowledge a finding.",
+        "mute": "Mute a detection until a moment.",
         "policy": "Who may change what: check, test, explain, replay.",
         "detections": "Sigma rules: list, check, convert.",
-        "hunt": "Ask a Sigma rule of what has happened.",
+        "hunt": "Run a Sigma rule over the past.",
     },
     "Watch": {
         "up": "Watch this machine, with a live feed in the terminal.",
-        "web": "The page: look instead of read.",
-        "account": "The page's own accounts: add, token, list, remove.",
+        "web": "The web UI.",
+        "account": "The web UI's own accounts: add, token, list, remove.",
         "agent": "Watch this machine, for the service manager.",
         "rules": "Audit rules: plan, apply, check, diff, remove, export.",
-        "notify": "Tell people: test, check, status of the channels.",
+        "notify": "Notify people: test, check, status of the channels.",
         "elastic": "Ship to Elasticsearch or OpenSearch: setup, check, ship, status.",
         "fleet": "The machines that ship to one cluster.",
         "service": "Install, upgrade or uninstall the system service.",
         "status": "Rules, capture, lag, losses, disk, budgets.",
-        "doctor": "What is wrong on this host, and the command that mends it.",
+        "doctor": "What is wrong on this host, and the command that fixes it.",
     },
     "Keep": {
         "import": "Read audit logs into the trail.",
         "export": "Write operations or events to a file.",
-        "verify": "Is the trail as it was written?",
+        "verify": "Check that the trail is unchanged.",
         "seal": "Seal the open segment now.",
-        "rebuild": "Make the state again from the sealed evidence.",
+        "rebuild": "Rebuild the state from the sealed evidence.",
         "demo": "Play a recorded trail.",
         "config": "Settings in force, and where each comes from.",
         "completion": "Print the shell completion script.",
@@ -88,8 +88,9 @@ _OF_ONE_MACHINE = frozenset(
         "demo",
     }
 )
-"""What means nothing of a fleet: `--store` is refused."""
-_MODULES = {"import": "import_", "break-glass": "break_glass"}
+"""Commands that cannot read a fleet: `--store` is rejected."""
+_MODULES = {"import": "import_"}
+_ALIASES = {"looks": "access-log"}
 
 
 @click.group(
@@ -97,6 +98,7 @@ _MODULES = {"import": "import_", "break-glass": "break_glass"}
     package="envtrail.cli.commands",
     sections=COMMANDS,
     modules=_MODULES,
+    aliases=_ALIASES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the trail instead of the configured one.")
@@ -140,7 +142,7 @@ def run(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # The reader has seen enough (`| head`). Python flushes stdout once more at exit: give it somewhere to go.
+        # The reader has closed the pipe (`| head`). Python flushes stdout once more at exit: redirect it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
     except Exception as fault:  # noqa: BLE001 - the outermost rim: everything becomes a sentence and an exit code

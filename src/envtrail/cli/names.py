@@ -1,4 +1,4 @@
-"""Names as they are given on a command line: looked up before a question is asked, and named where they are of nothing."""
+"""Names on the command line: resolved before a query, and reported when they match nothing."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from envtrail.state.store import Query, Store
 
 
 def resolve(context: Context, store: Store, query: Query) -> Query:
-    """The question with the prefix of the environment that is meant.
+    """The query with the prefix of the named environment.
 
     Raises:
-        InputError: more than one is.
+        InputError: the name is ambiguous.
     """
     if query.environment is not None:
         query = msgspec.structs.replace(query, environment=given_environment(query.environment, is_fleet=context.is_fleet))
@@ -27,7 +27,7 @@ def resolve(context: Context, store: Store, query: Query) -> Query:
 
 
 def given_environment(name: str, *, is_fleet: bool = False) -> str:
-    """With `~` and a folder relative to here as whole paths; a link as the folder that it leads to.
+    """With `~` and a relative folder as whole paths; a link as its target.
 
     Args:
         name: As typed.
@@ -42,17 +42,17 @@ def given_environment(name: str, *, is_fleet: bool = False) -> str:
 
 
 def explain_nothing(store: Store, query: Query, otherwise: str) -> str:
-    """The sentence of an empty answer.
+    """The message for an empty answer.
 
     Raises:
-        UnknownNameError: a name of the question is that of nothing.
+        UnknownNameError: a name in the query matches nothing.
     """
     need_known(store, query)
     return otherwise
 
 
 def count_requested(operations: Iterable[Operation], query: Query) -> Iterator[Operation]:
-    """The same; at the end it is said how many of them are there because of what they requested."""
+    """The same items; at the end a note says how many are included because of what they requested."""
     found = 0
     for operation in operations:
         found += query.package is not None and how_matched(operation) == "requested"
@@ -63,16 +63,16 @@ def count_requested(operations: Iterable[Operation], query: Query) -> Iterator[O
             if found == 1
             else "operations whose changes are not recorded match"
         )
-        click.echo(f"note: {found} {match} what was requested", err=True)
+        click.echo(f"note: {found} {match} their request", err=True)
 
 
 def find_missing(store: Store, query: Query, *, as_json: bool) -> Incomplete | None:
-    """What the answer to a question about a package may lack, once it is printed."""
-    return tell_missing(find_incomplete(store, query), as_json=as_json)
+    """Note what the answer to a query about a package may lack, after it is printed."""
+    return note_missing(find_incomplete(store, query), as_json=as_json)
 
 
-def tell_missing(missing: Incomplete | None, *, as_json: bool) -> Incomplete | None:
-    """A last line on what an answer may lack: of JSON `{"incomplete": …}`."""
+def note_missing(missing: Incomplete | None, *, as_json: bool) -> Incomplete | None:
+    """A last line on what an answer may lack: in JSON `{"incomplete": …}`."""
     if missing is not None and not as_json:
         click.echo(f"note: {missing}", err=True)
     elif missing is not None:

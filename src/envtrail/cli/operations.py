@@ -1,4 +1,4 @@
-"""Operations for people: one line, or the whole."""
+"""Output of operations as text: one line, or complete."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _COLOURS = {"success": "green", "failure": "red", "killed": "red", "unknown": "y
 
 
 def who(operation: Operation, names: Mapping[int, str | None] | None = None) -> str:
-    """The person, with what is known of where they came from.
+    """The person, with what is known about where they came from.
 
     Args:
-        operation: With the name of that moment.
-        names: Those of now: a uid that was renamed or given to somebody else shows both.
+        operation: With the name at that time.
+        names: Present names: a uid that was renamed or reassigned shows both.
     """
     actor = operation.actor
     number = actor.number
@@ -44,7 +44,7 @@ def who(operation: Operation, names: Mapping[int, str | None] | None = None) -> 
 
 
 def summary(operation: Operation) -> str:
-    """`+2 -1 ~3`: added, removed, changed; where no package was, the files."""
+    """`+2 -1 ~3`: added, removed, changed; without packages, the files."""
     if operation.changes is None:
         return "changes not recorded"
     added = sum(change.before is None for change in operation.changes)
@@ -75,13 +75,13 @@ def whole(
     names: Mapping[int, str | None] | None = None,
     marks_requested: bool = False,
 ) -> str:
-    """As `git log` would print a commit.
+    """In the format of `git log`.
 
     Args:
-        operation: What is printed.
-        with_changes: Its packages one by one.
-        names: Of uids, now.
-        marks_requested: It may be here because of what it requested alone.
+        operation: To print.
+        with_changes: List its packages.
+        names: Present names of uids.
+        marks_requested: Mark it if it is listed only because of its request.
     """
     took = show_duration(operation.started, operation.ended)
     head = f"operation {operation.id}  {operation.kind.value}  {_outcome(operation)}"
@@ -107,7 +107,7 @@ def whole(
 
 
 def _judgement(operation: Operation) -> list[str]:
-    """What the policy said, and the grant that covers it."""
+    """The policy's verdict, and the grant that covers it."""
     if operation.grant is not None:
         return [f"Grant: {operation.grant}" + (f" ({safe(operation.policy_rule)})" if operation.policy_rule else "")]
     if operation.verdict in {None, "allow"}:
@@ -130,7 +130,7 @@ def show_change(change: Change) -> str:
 
 
 def _difference(before: PackageState, after: PackageState) -> str:
-    """What else than the version is another one."""
+    """What changed besides the version."""
     if before.version != after.version:
         return ""
     if before.build != after.build:

@@ -1,4 +1,4 @@
-"""Options that several listings share."""
+"""Options shared by several listings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from envtrail.state.store import Query
 
 
 def span_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--since`, `--until`, `-n`, `--reverse` and `--host`, as a `Query` by the name of `span`; and `--json`."""
+    """`--since`, `--until`, `-n`, `--reverse` and `--host`, as a `Query` named `span`; and `--json`."""
 
     @functools.wraps(function)
     def with_span(

@@ -1,4 +1,4 @@
-"""Results on paper: a table for people, JSON lines and CSV for programs. What users typed never reaches a terminal raw."""
+"""Output: a table for people, JSON lines and CSV for programs. Users' text is always escaped before it reaches a terminal."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from envtrail.model.text import safe_cell as safe_cell  # noqa: PLC0414
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """Arguments as one would type them, safe to print."""
+    """Arguments as typed in a shell, safe to print."""
     import shlex
 
     return safe(shlex.join(argv))
 
 
 def show_bytes(count: int) -> str:
-    """`731 KB`: powers of 1,000, as disks are sold and `ls -lh --si` counts."""
+    """`731 KB`: powers of 1,000, as disk vendors and `ls -lh --si` count."""
     size = float(count)
     for unit in ("B", "KB", "MB"):
         if size < 999.5:
@@ -35,14 +35,14 @@ def show_bytes(count: int) -> str:
 
 
 def style(text: str, **how: Any) -> str:
-    """Colour, where it is wanted; the words alone always say the same."""
+    """Colour, if enabled; the text alone always carries the meaning."""
     if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
         return text
     return click.style(text, **how)
 
 
 def emit_json(items: Iterable[Any]) -> int:
-    """JSON lines with the documents' own field names; gives how many."""
+    """JSON lines with the documents' own field names; returns how many."""
     count = 0
     encode = msgspec.json.Encoder().encode
     for item in items:
@@ -52,7 +52,7 @@ def emit_json(items: Iterable[Any]) -> int:
 
 
 def emit_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
-    """CSV with a header; gives how many rows."""
+    """CSV with a header; returns how many rows."""
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(columns)
     count = 0
@@ -63,7 +63,7 @@ def emit_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
 
 
 def emit_text(parts: Iterable[str]) -> int:
-    """Text, through the pager on a terminal; gives how many parts."""
+    """Text, through the pager on a terminal; returns how many parts."""
     count = 0
 
     def counted() -> Iterator[str]:
@@ -82,7 +82,7 @@ def emit_text(parts: Iterable[str]) -> int:
 
 
 def emit_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Columns as wide as they need to be, the last one cut at the terminal's edge; gives how many rows."""
+    """Columns as wide as necessary, the last one cut at the terminal's edge; returns how many rows."""
     kept = [[safe(cell) for cell in row] for row in rows]
     if not kept:
         return 0
@@ -107,7 +107,7 @@ def listing(
     row: Callable[[Any], Sequence[str]],
     nothing: str | Callable[[], str],
 ) -> None:
-    """Print a listing one way or another; exit 1 with a sentence when it is empty."""
+    """Print a listing in the requested format; exit 1 with a message when it is empty."""
     if as_json:
         count = emit_json(items)
     elif as_csv:
@@ -119,7 +119,7 @@ def listing(
 
 
 def found_nothing(sentence: str) -> NoReturn:
-    """Say that there is nothing, and what to do, and exit 1."""
+    """Print that there is nothing, and what to do, and exit 1."""
     click.echo(sentence, err=True)
     raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
 

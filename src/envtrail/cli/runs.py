@@ -1,4 +1,4 @@
-"""Runs for people: how one stands, or the whole."""
+"""Output of runs as text: the status, or complete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def outcome_of(run: Run) -> str:
 
 
 def whole_run(run: Run, snapshot: Snapshot | None) -> Iterator[str]:
-    """A run whole, with the packages it ran on."""
+    """A run completely, with the packages of its environment."""
     times = f", {run.count} times" if run.count > 1 else ""
     yield f"run {run.id}  {run.kind}  {outcome_of(run)}  {show_duration(run.started, run.ended)}{times}"
     yield f"Who:    {safe(run.actor.name or str(run.actor.uid))}"

@@ -1,4 +1,4 @@
-"""How commands come by detections."""
+"""Loads detections for the commands."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from envtrail.errors import CannotRunError, InputError
 if TYPE_CHECKING:
     from sigma.rule import SigmaRule
 
-    from envtrail.detect.detection import Detection, Loaded
+    from envtrail.detect.detection import Detection, LoadedDetections
 
 
-def load(context: Context, paths: Sequence[Path]) -> Loaded:
-    """The detections of files; without any, those that are asked of this trail.
+def load(context: Context, paths: Sequence[Path]) -> LoadedDetections:
+    """The detections of files; without any, those in use for this trail.
 
     Raises:
         CannotRunError: pySigma is not installed.
@@ -34,14 +34,14 @@ def _need_sigma() -> None:
 
 
 def paths_of(context: Context) -> list[Path]:
-    """Where the detections that are asked lie."""
+    """The folders of the detections in use."""
     from envtrail.detect.detector import detection_paths
 
     return detection_paths(pack=context.config.flag("detect.pack"), folder=Path(context.config.text("detect.path")))
 
 
 def read_rules_of(context: Context) -> list[SigmaRule]:
-    """The plain rules that are asked of this trail, as pySigma has them.
+    """The plain rules in use for this trail, as pySigma objects.
 
     Raises:
         CannotRunError: pySigma is not installed.
@@ -53,7 +53,7 @@ def read_rules_of(context: Context) -> list[SigmaRule]:
 
 
 def convert_to_lucene(rule: SigmaRule) -> tuple[str, None] | tuple[None, str]:
-    """A rule as a query over the documents that are shipped, or why it cannot be one."""
+    """A rule as a query over the shipped documents, or why it cannot be one."""
     from envtrail.detect.load import source_of, translate_rule
     from envtrail.detect.lucene import Lucene
     from envtrail.detect.translate import RefusedError
@@ -65,11 +65,11 @@ def convert_to_lucene(rule: SigmaRule) -> tuple[str, None] | tuple[None, str]:
         return None, str(why)
 
 
-def find_detection(context: Context, rule: str) -> tuple[Detection, Loaded]:
+def find_detection(context: Context, rule: str) -> tuple[Detection, LoadedDetections]:
     """A detection by its name or uuid, or the last one of a file.
 
     Raises:
-        InputError: there is none, or it cannot be asked.
+        InputError: there is none, or it cannot be evaluated.
     """
     path = Path(rule)
     loaded = load(context, [path] if path.is_file() else [])
@@ -78,5 +78,5 @@ def find_detection(context: Context, rule: str) -> tuple[Detection, Loaded]:
         return found[-1], loaded
     refused = loaded.refused[0] if path.is_file() and loaded.refused else None
     if refused:
-        raise InputError(f"`{rule}` cannot be asked: {refused.reason}", hint="`envtrail detections check` explains")
-    raise InputError(f"`{rule}` is no file and no detection", hint="`envtrail detections list` names them")
+        raise InputError(f"`{rule}` cannot be evaluated: {refused.reason}", hint="`envtrail detections check` explains")
+    raise InputError(f"`{rule}` is neither a file nor a detection", hint="`envtrail detections list` names them")

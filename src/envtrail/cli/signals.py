@@ -1,4 +1,4 @@
-"""How what runs until it is stopped hears of it; apart from `context`, so that no other command pays for it."""
+"""Signals that end long-running commands; separate from `context`, so that no other command pays for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import FrameType
 
 
 def set_by_signals() -> threading.Event:
-    """An event that SIGTERM and Ctrl-C set, for what ends in good order."""
+    """An event that SIGTERM and Ctrl-C set, for an orderly end."""
     stop = threading.Event()
 
     def end(_signal: int, _frame: FrameType | None) -> None:

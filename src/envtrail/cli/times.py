@@ -1,4 +1,4 @@
-"""Moments as people write them."""
+"""Times as people write them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "su
 
 
 def parse_time(text: str, now_ms: int) -> int:
-    """Ms since the epoch; days begin at local midnight, times without a zone are local.
+    """Ms since the epoch; days start at local midnight, times without a zone are local.
 
     Raises:
-        UsageError: it is no moment.
+        UsageError: it is not a time.
     """
     words = text.strip().lower()
     now = datetime.fromtimestamp(now_ms / 1000).astimezone()
@@ -38,16 +38,16 @@ def parse_time(text: str, now_ms: int) -> int:
         moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except ValueError:
         raise UsageError(
-            f"`{text}` is no moment", hint='write "2h ago", "yesterday", "monday", "2026-11-20" or "2026-11-20 14:00"'
+            f"`{text}` is not a time", hint='write "2h ago", "yesterday", "monday", "2026-11-20" or "2026-11-20 14:00"'
         ) from None
     return _to_ms(moment if moment.tzinfo else moment.astimezone())
 
 
 def parse_until(text: str, now_ms: int) -> int:
-    """A moment to come, in ms since the epoch: a span from now (`8h`, `30d`) or a date, whose end it is.
+    """A future time, in ms since the epoch: a span from now (`8h`, `30d`) or a date, meaning its end.
 
     Raises:
-        UsageError: it is no moment, or it has passed.
+        UsageError: it is not a time, or it has passed.
     """
     words = text.strip().lower()
     if (found := _AGO.match(words)) and found[2] in _UNITS and not words.endswith("ago"):
@@ -56,12 +56,12 @@ def parse_until(text: str, now_ms: int) -> int:
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}", words):
         until_ms += 24 * 3600 * 1000
     if until_ms <= now_ms:
-        raise UsageError(f"`{text}` has passed", hint="`8h`, `30d`, or a date to come")
+        raise UsageError(f"`{text}` has passed", hint="`8h`, `30d`, or a future date")
     return until_ms
 
 
 def show_duration(started: str, ended: str | None) -> str:
-    """Human length between two moments; empty while it lasts."""
+    """Duration between two times as text; empty while it lasts."""
     if ended is None:
         return ""
     seconds = (to_ms(ended) - to_ms(started)) / 1000

@@ -1,4 +1,4 @@
-"""Alert rules for a cluster: detections as queries, and what only a cluster can notice: a machine that fell silent.
+"""Alert rules for a cluster: detections as queries, and what only a cluster can detect: a machine that fell silent.
 
 References:
     https://www.elastic.co/docs/api/doc/kibana/operation/operation-importrules (NDJSON of Elastic Security)
@@ -19,7 +19,7 @@ from envtrail.model.heartbeat import SILENT_MS
 
 _INDICES = stream_name("*", "*")
 _SCORES = {Level.INFORMATIONAL: 5, Level.LOW: 21, Level.MEDIUM: 47, Level.HIGH: 73, Level.CRITICAL: 99}
-"""As Elastic's own rules are scored."""
+"""The scores of Elastic's own rules."""
 _SEVERITIES = {Level.CRITICAL: "1", Level.HIGH: "2", Level.MEDIUM: "3", Level.LOW: "4", Level.INFORMATIONAL: "5"}
 _EVENTS_MS = 25 * 3_600_000
 """How late an event may come: when its segment is sealed, a day after it began by default."""
@@ -41,7 +41,7 @@ class Alert(Struct, frozen=True, kw_only=True):
 
     @property
     def look_back_ms(self) -> int:
-        """How far back a search must look, so that nothing comes after it was looked for."""
+        """The lookback of a search, so that no late event is missed."""
         return _EVENTS_MS if "dataset:envtrail.event" in self.query else _OTHERS_MS
 
 
@@ -61,23 +61,23 @@ OWN: tuple[Alert, ...] = (
         query="data_stream.dataset:envtrail.gap AND NOT envtrail.gap.cause:retention",
     ),
 )
-"""Of every fleet, beside the detections."""
+"""For every fleet, besides the detections."""
 
 
 def search_of(alert: Alert) -> dict[str, Any]:
-    """The search that an alert is of, without its time."""
+    """The search of an alert, without its time range."""
     return {"query_string": {"query": alert.query}}
 
 
 def silent_search() -> dict[str, Any]:
-    """When each machine was last heard of, in a day."""
+    """The time of each machine's last heartbeat, within a day."""
     day = {"range": {"@timestamp": {"gte": "now-1d"}}}
     last = {"last": {"max": {"field": "@timestamp"}}}
     return {"size": 0, "query": day, "aggs": {"hosts": {"terms": {"field": "host.name", "size": 10_000}, "aggs": last}}}
 
 
 def elastic_rules(alerts: Iterable[Alert]) -> Iterator[dict[str, Any]]:
-    """Rules of Elastic Security, switched off: whoever imports them switches on what they want."""
+    """Rules of Elastic Security, disabled: whoever imports them enables those they want."""
     for alert in alerts:
         yield {
             "rule_id": alert.id,
@@ -115,7 +115,7 @@ def watch() -> dict[str, Any]:
 
 
 def opensearch_monitors(alerts: Iterable[Alert]) -> Iterator[dict[str, Any]]:
-    """Monitors of OpenSearch Alerting, switched off; each is `POST _plugins/_alerting/monitors`."""
+    """Monitors of OpenSearch Alerting, disabled; each is `POST _plugins/_alerting/monitors`."""
     for alert in alerts:
         time = {"gte": f"{{{{period_end}}}}||-{alert.look_back_ms // 60_000}m", "lte": "{{period_end}}", "format": "epoch_millis"}
         search = {"size": 10, "query": {"bool": {"filter": [{"range": {"@timestamp": time}}, search_of(alert)]}}}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from envtrail.dashboards.panels import FILTERS, SINCE, TIME, TITLE, Bucket, Filter, Measure, Panel, places
+from envtrail.dashboards.panels import FILTERS, SINCE, TIME, TITLE, Bucket, DashboardFilter, Measure, Panel, places
 
 _SOURCE = {"type": "elasticsearch", "uid": "${DS_ENVTRAIL}"}
 _CHARTS = {"table": "table", "bars": "timeseries", "pie": "piechart", "metric": "stat"}
@@ -18,7 +18,7 @@ _KINDS = {"last": "top_metrics"}
 
 
 def dashboard() -> dict[str, Any]:
-    """To be imported; Grafana asks which data source it is for."""
+    """For import; Grafana prompts for the data source."""
     wanted = {
         "name": "DS_ENVTRAIL",
         "label": TITLE,
@@ -37,7 +37,7 @@ def dashboard() -> dict[str, Any]:
     }
 
 
-def _variable(one: Filter) -> dict[str, Any]:
+def _variable(one: DashboardFilter) -> dict[str, Any]:
     query = json.dumps({"find": "terms", "field": one.field})
     return {
         "name": one.id,
@@ -49,7 +49,7 @@ def _variable(one: Filter) -> dict[str, Any]:
         "refresh": 2,
         "multi": True,
         "includeAll": True,
-        # Documents without the field too: they are not narrowed by a choice that nobody made.
+        # Documents without the field too: a choice that nobody made does not narrow them.
         "allValue": f"* OR (*:* NOT _exists_:{one.field})",
         "current": {"text": "All", "value": ["$__all"]},
     }

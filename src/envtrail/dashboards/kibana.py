@@ -1,4 +1,4 @@
-"""The panels as Lens visualizations: what Kibana 8.9 and newer imports.
+"""The panels as Lens visualizations, which Kibana 8.9 and newer imports.
 
 References:
     https://www.elastic.co/docs/api/doc/kibana/operation/operation-post-saved-objects-import
@@ -30,7 +30,7 @@ from envtrail.documents.fields import FIELDS
 
 _CORE = "8.8.0"
 _VERSIONS = {"index-pattern": "8.0.0", "lens": "8.9.0", "dashboard": "8.9.0"}
-"""The shapes that are written here; a newer Kibana migrates them."""
+"""The versions of the formats written here; a newer Kibana migrates them."""
 _VIEW = "fleet"
 _OPERATIONS = {"count": "count", "sum": "sum", "max": "max", "cardinality": "unique_count", "last": "last_value"}
 _TYPES = {"keyword": "string", "long": "number", "date": "date"}
@@ -75,7 +75,7 @@ def _bucket(bucket: Bucket) -> dict[str, Any]:
         "size": bucket.size,
         "orderBy": {"type": "column", "columnId": "measure_1"},
         "orderDirection": "desc",
-        # Lens shows what lacks the field only beside a row of all the others.
+        # Lens shows documents without the field only together with a row of all others.
         "otherBucket": bucket.optional,
         "missingBucket": bucket.optional,
         "parentFormat": {"id": "terms"},

@@ -1,4 +1,4 @@
-"""The panels as aggregation-based visualizations: what OpenSearch Dashboards imports.
+"""The panels as aggregation-based visualizations, which OpenSearch Dashboards imports.
 
 References:
     https://docs.opensearch.org/latest/dashboards/management/management-index
@@ -164,7 +164,7 @@ def _chart(panel: Panel) -> dict[str, Any]:
 
 
 def _controls() -> dict[str, Any]:
-    """The filters, as a visualization of their own."""
+    """The filters, as a separate visualization."""
     controls = [
         {
             "id": one.id,

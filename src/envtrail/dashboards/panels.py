@@ -1,4 +1,4 @@
-"""The panels of a fleet, each defined once; `kibana`, `opensearch_dashboards` and `grafana` say them as the products read."""
+"""The panels of a fleet, each defined once; `kibana`, `opensearch_dashboards` and `grafana` convert them to the products' formats."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from envtrail.documents.fields import stream_name
 TITLE = "Envtrail"
 DESCRIPTION = "What was done to the Python environments of the fleet"
 DATA_VIEW = stream_name("*", "*")
-"""One for all panels: it has every field as soon as one stream is there, so that a panel without documents is just empty."""
+"""One for all panels: it has every field as soon as one stream exists, so that a panel without documents is just empty."""
 TIME = "@timestamp"
 SINCE = "now-7d"
 COLUMNS = 48
-"""Of the grid that widths are told in."""
+"""Number of columns of the grid, the unit of widths."""
 
 
 class Measure(NamedTuple):
@@ -22,19 +22,19 @@ class Measure(NamedTuple):
 
     label: str
     kind: str
-    """`count`, `sum`, `max`, `cardinality`, or `last`: what the newest document says, null where it does not."""
+    """`count`, `sum`, `max`, `cardinality`, or `last`: the value in the newest document, None when it has none."""
     field: str = ""
 
 
 class Bucket(NamedTuple):
-    """What the rows are of."""
+    """What the rows stand for."""
 
     label: str
     field: str
     size: int = 0
-    """The most values; 0: days of a field of time."""
+    """Maximum number of values; 0: days of a time field."""
     optional: bool = False
-    """Documents may lack it; they are a row too."""
+    """Documents may lack it; they make a row too."""
 
 
 class Panel(NamedTuple):
@@ -43,12 +43,12 @@ class Panel(NamedTuple):
     id: str
     title: str
     kind: str
-    """Of documents."""
+    """Kind of documents."""
     query: str
     """Lucene; empty: all of them."""
     buckets: tuple[Bucket, ...]
     measures: tuple[Measure, ...]
-    """The rows are ordered by the first of them."""
+    """The first of them orders the rows."""
     chart: str = "table"
     """`table`, `bars` (the last bucket is their axis, one before it their colour), `pie`, or `metric` (no bucket)."""
     width: int = COLUMNS // 2
@@ -61,8 +61,8 @@ class Panel(NamedTuple):
         return f"{dataset} AND {self.query}" if self.query else dataset
 
 
-class Filter(NamedTuple):
-    """A choice that narrows every panel."""
+class DashboardFilter(NamedTuple):
+    """A filter that applies to every panel."""
 
     id: str
     label: str
@@ -70,13 +70,13 @@ class Filter(NamedTuple):
 
 
 FILTERS = (
-    Filter("machine", "Machine", "host.name"),
-    Filter("person", "Person", "user.name"),
-    Filter("environment", "Environment", "envtrail.environment.prefix"),
+    DashboardFilter("machine", "Machine", "host.name"),
+    DashboardFilter("person", "Person", "user.name"),
+    DashboardFilter("environment", "Environment", "envtrail.environment.prefix"),
 )
 
 _BY_PEOPLE = "NOT envtrail.actor.method:owner"
-"""What a baseline tells was done by nobody."""
+"""Excludes the changes of a baseline, which have no author."""
 _MACHINE = Bucket("Machine", "host.name", 20)
 _PERSON = Bucket("Person", "user.name", 10, optional=True)
 _ENVIRONMENT = Bucket("Environment", "envtrail.environment.prefix", 20)
@@ -208,7 +208,7 @@ PANELS: tuple[Panel, ...] = (
 
 
 def places() -> Iterator[tuple[Panel, int, int]]:
-    """Where each panel stands: (panel, column, row). Panels of one height fill a row."""
+    """Position of each panel: (panel, column, row). Panels of the same height fill a row."""
     x = y = height = 0
     for panel in PANELS:
         if x + panel.width > COLUMNS:
@@ -220,10 +220,10 @@ def places() -> Iterator[tuple[Panel, int, int]]:
 def saved_object(
     kind: str, name: str, attributes: dict[str, Any], references: list[dict[str, str]], versions: dict[str, Any]
 ) -> dict[str, Any]:
-    """A line of a file that Kibana, or OpenSearch Dashboards, imports; `versions`: of its shape, as the product writes them."""
+    """A line of a file that Kibana, or OpenSearch Dashboards, imports; `versions`: of its format, as the product writes them."""
     return {"type": kind, "id": f"envtrail-{name}", "attributes": attributes, "references": references} | versions
 
 
 def reference(name: str, kind: str, id_: str) -> dict[str, str]:
-    """What a saved object says of another one that it needs."""
+    """A saved object's reference to another one."""
     return {"name": name, "type": kind, "id": f"envtrail-{id_}"}

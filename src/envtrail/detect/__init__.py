@@ -1,1 +1,1 @@
-"""What is noticed of what happened: policy first."""
+"""Detections: Sigma rules over what was recorded."""

@@ -1,4 +1,4 @@
-"""Hits that together mean something: so many in a time, so many different ones, one after another.
+"""Hits that are significant together: a number within a time, a number of different values, a sequence.
 
 References:
     https://github.com/SigmaHQ/sigma-specification (Sigma correlation rules specification)
@@ -23,13 +23,13 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
 }
 _MOST_GROUPS = 10_000
 _MOST_HITS = 10_000
-"""Of one group: what comes on top leaves the oldest out, and cannot make a count smaller than it need be."""
+"""Per group: further hits displace the oldest, and cannot make a count smaller than it should be."""
 _Entry = tuple[int, str, str | None]
-"""(time in ms, id of the detection, what is counted)."""
+"""(time in ms, id of the detection, counted value)."""
 
 
 class Correlator:
-    """Takes hits in order of time; gives a hit of the correlation when its condition comes true, once a group and span."""
+    """Takes hits ordered by time; gives a hit of the correlation when its condition becomes true, once for each group and span."""
 
     def __init__(self, detections: Sequence[Detection]) -> None:
         self._rules = [(item, item.correlation) for item in detections if item.correlation is not None]
@@ -38,7 +38,7 @@ class Correlator:
 
     @property
     def silent(self) -> frozenset[str]:
-        """Detections whose own hits are told only through a correlation."""
+        """Detections whose own hits are reported only through a correlation."""
         return frozenset(name for _, correlation in self._rules if correlation.only for name in correlation.rules)
 
     def take(self, hits: Iterable[Hit]) -> Iterator[Hit]:

@@ -1,4 +1,4 @@
-"""What became of Sigma rules: values that need no pySigma, so that they can be made in another process."""
+"""Loaded Sigma rules: values that do not need pySigma, so that they can be made in another process."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from msgspec import Struct
 from envtrail.model.finding import Level
 
 PACK = Path(__file__).parent / "pack"
-"""The rules that come along."""
+"""The rules shipped with Envtrail."""
 
 
-class Refused(Struct, frozen=True, kw_only=True):
-    """A rule that is not asked, and why."""
+class RefusedDetection(Struct, frozen=True, kw_only=True):
+    """A rule that is not evaluated, and why."""
 
     path: str
     line: int = 1
     column: int = 1
-    """Where the rule begins, or what is wrong in its YAML."""
+    """Where the rule starts, or the fault in its YAML."""
     title: str
     reason: str
     is_fault: bool
-    """The rule itself is at fault; else it asks for something that Envtrail does not have."""
+    """The rule itself is at fault; else it uses something that Envtrail does not have."""
 
 
 class Correlation(Struct, frozen=True, kw_only=True):
-    """Several hits that together mean something."""
+    """Several hits that are significant together."""
 
     type: str
     """`event_count`, `value_count`, `temporal`, `temporal_ordered`."""
@@ -38,42 +38,42 @@ class Correlation(Struct, frozen=True, kw_only=True):
     operator: str
     count: int
     value: dict[str, str]
-    """Of `value_count`: detection id → name of the column that is counted."""
+    """For `value_count`: detection id → name of the counted column."""
     only: bool
-    """Their hits are told only through this."""
+    """Their hits are reported only through this."""
 
 
 class Detection(Struct, frozen=True, kw_only=True):
-    """A rule that can be asked."""
+    """A rule that can be evaluated."""
 
     id: str
-    """Its `name` where it has one, else its uuid."""
+    """Its `name` if it has one, else its uuid."""
     title: str
     level: Level
     table: str
-    """Of a correlation: that of the first rule it counts."""
+    """For a correlation: that of the first rule it counts."""
     condition: str
-    """SQL over `columns`; of a correlation empty."""
+    """SQL over `columns`; empty for a correlation."""
     columns: dict[str, str] = {}
     """Name → SQL over the table's rows."""
     description: str = ""
     fields: list[str] = []
-    """Which of the columns its findings show."""
+    """The columns that its findings show."""
     carried: set[str] = set()
-    """Which of them a hit carries: those, and what correlations ask for."""
+    """The columns that a hit carries: those, and what correlations need."""
     tags: list[str] = []
     falsepositives: list[str] = []
     path: str = ""
     uuid: str | None = None
-    """By which Sigma rules refer to each other, and the public collection names them."""
+    """By which Sigma rules refer to each other; the public collection uses it too."""
     correlation: Correlation | None = None
 
 
-class Loaded(Struct, frozen=True, kw_only=True):
+class LoadedDetections(Struct, frozen=True, kw_only=True):
     """All rules of some files."""
 
     detections: list[Detection]
-    refused: list[Refused]
+    refused: list[RefusedDetection]
 
     @property
     def counted(self) -> set[str]:

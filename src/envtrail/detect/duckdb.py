@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from envtrail.detect.fields import Field, Shape
+from envtrail.detect.fields import FieldType, SigmaField
 from envtrail.detect.tables import name_of
 from envtrail.detect.translate import ONE, Part, RefusedError
 
@@ -19,31 +19,31 @@ _OPERATORS = {"=": "=", "LT": "<", "LTE": "<=", "GT": ">", "GTE": ">=", "NEQ": "
 
 
 class DuckDb:
-    """Expressions over the columns of a source; none of them is ever null.
+    """Expressions over the columns of a source; none of them is ever NULL.
 
     Args:
-        fold: Text without regard to case, as DuckDB's `lower` has it.
-        everything: Where keywords are looked for.
-        check_regex: Raises RefusedError for a pattern that DuckDB does not take.
+        fold: Case folding, as in DuckDB's `lower`.
+        everything: The text that keywords are searched in.
+        check_regex: Raises RefusedError for a pattern that DuckDB does not accept.
 
     Attributes:
-        columns: Name → expression of every column that was spoken of: each is made once a row, however many rules ask for it.
+        columns: Name → expression of every column in use: each is computed once for each row, however many rules use it.
     """
 
     def __init__(self, *, fold: Callable[[str], str], everything: str, check_regex: Callable[[str], None]) -> None:
         self._fold = fold
-        self._everything = Field(everything, name="everything")
+        self._everything = SigmaField(everything, name="everything")
         self._check_regex = check_regex
         self.columns: dict[str, str] = {}
 
-    def column(self, field: Field, *, folded: bool = False) -> str:
-        """A field as a column; folded: without regard to case."""
+    def column(self, field: SigmaField, *, folded: bool = False) -> str:
+        """A field as a column; folded: case-insensitive."""
         name = f"{field.name} folded" if folded else field.name
         self.columns[name] = _folded(field) if folded else field.sql
         return name_of(name)
 
     def all_of(self, parts: Sequence[str]) -> str:
-        """Every one."""
+        """All of them."""
         return f"({' AND '.join(parts)})" if parts else "true"
 
     def any_of(self, parts: Sequence[str]) -> str:
@@ -51,45 +51,45 @@ class DuckDb:
         return f"({' OR '.join(parts)})" if parts else "false"
 
     def none_of(self, part: str) -> str:
-        """Not this one."""
+        """The negation."""
         return f"(NOT {part})"
 
-    def text(self, field: Field, pattern: Sequence[Part], *, cased: bool) -> str:
-        """The whole text is as the pattern says."""
-        if field.shape is Shape.YES_NO:
+    def text(self, field: SigmaField, pattern: Sequence[Part], *, cased: bool) -> str:
+        """The whole text matches the pattern."""
+        if field.shape is FieldType.YES_NO:
             word = "".join(part or "" for part in pattern).lower()
             return self.yes_no(field, word in {"true", "yes", "1"})
         if not cased:
             pattern = [part if part is None else self._fold(part) for part in pattern]
-        if field.shape is Shape.NUMBER:
+        if field.shape is FieldType.NUMBER:
             return _known(_like(f"CAST({self.column(field)} AS VARCHAR)", pattern))
         return self._each(field, lambda value: _like(value, pattern), folded=not cased)
 
-    def number(self, field: Field, operator: str, number: float) -> str:
-        """Compared as a number; text that is none fits nothing."""
-        told = _OPERATORS[operator]
-        if field.shape is Shape.YES_NO:
+    def number(self, field: SigmaField, operator: str, number: float) -> str:
+        """Compared as a number; text that is not a number matches nothing."""
+        comparison = _OPERATORS[operator]
+        if field.shape is FieldType.YES_NO:
             return self.yes_no(field, bool(number))
-        if field.shape is Shape.NUMBER:
-            return _known(f"{self.column(field)} {told} {number!r}")
-        return self._each(field, lambda value: f"TRY_CAST({value} AS DOUBLE) {told} {number!r}")
+        if field.shape is FieldType.NUMBER:
+            return _known(f"{self.column(field)} {comparison} {number!r}")
+        return self._each(field, lambda value: f"TRY_CAST({value} AS DOUBLE) {comparison} {number!r}")
 
-    def yes_no(self, field: Field, value: bool) -> str:
+    def yes_no(self, field: SigmaField, value: bool) -> str:
         """True or false."""
-        if field.shape is not Shape.YES_NO:
+        if field.shape is not FieldType.YES_NO:
             return self.text(field, [str(value).lower()], cased=False)
         return _known(f"{self.column(field)} = {str(value).lower()}")
 
-    def regex(self, field: Field, pattern: str, flags: str) -> str:
-        """Found somewhere in the text; with regard to case unless `i` says otherwise."""
+    def regex(self, field: SigmaField, pattern: str, flags: str) -> str:
+        """A match anywhere in the text; case-sensitive unless `i` is given."""
         whole = f"(?{flags}){pattern}" if flags else pattern
         self._check_regex(whole)
         return self._each(field, lambda value: f"regexp_matches({value}, {quote(whole)})")
 
-    def cidr(self, field: Field, network: Any) -> str:
-        """An address of a network of IPv4, compared as a number."""
+    def cidr(self, field: SigmaField, network: Any) -> str:
+        """An IPv4 address within a network, compared as a number."""
         if isinstance(network, ipaddress.IPv6Network):
-            raise RefusedError(f"`{network}`: the text of an address of IPv6 cannot be compared with a network")
+            raise RefusedError(f"`{network}`: an IPv6 address in text form cannot be compared with a network")
         first, last = int(network.network_address), int(network.broadcast_address)
 
         def test(value: str) -> str:
@@ -98,30 +98,30 @@ class DuckDb:
 
         return self._each(field, test)
 
-    def exists(self, field: Field) -> str:
+    def exists(self, field: SigmaField) -> str:
         """It has a value."""
-        if field.shape is Shape.TEXTS:
+        if field.shape is FieldType.TEXTS:
             return f"coalesce(len({self.column(field)}) > 0, false)"
         return _known(f"{self.column(field)} IS NOT NULL")
 
-    def same(self, field: Field, other: Field, *, starts: bool, ends: bool) -> str:
-        """Two fields have one value."""
-        if Shape.TEXTS in {field.shape, other.shape}:
+    def same(self, field: SigmaField, other: SigmaField, *, starts: bool, ends: bool) -> str:
+        """Two fields are equal."""
+        if FieldType.TEXTS in {field.shape, other.shape}:
             raise RefusedError("a comparison of two fields of which one has several values")
         one, two = (f"lower(CAST({self.column(item)} AS VARCHAR))" for item in (field, other))
-        told = f"starts_with({one}, {two})" if starts else f"ends_with({one}, {two})" if ends else f"{one} = {two}"
-        return _known(told)
+        comparison = f"starts_with({one}, {two})" if starts else f"ends_with({one}, {two})" if ends else f"{one} = {two}"
+        return _known(comparison)
 
     def anywhere(self, pattern: Sequence[Part]) -> str:
-        """Somewhere in what was recorded."""
+        """Anywhere in the recorded text."""
         return self.text(self._everything, pattern, cased=False)
 
-    def _each(self, field: Field, test: Callable[[str], str], *, folded: bool = False) -> str:
+    def _each(self, field: SigmaField, test: Callable[[str], str], *, folded: bool = False) -> str:
         """A test of the value, or of at least one of them."""
         column = self.column(field, folded=folded)
-        if field.shape is Shape.TEXTS:
+        if field.shape is FieldType.TEXTS:
             return f"coalesce(len(list_filter({column}, lambda x: {test('x')})) > 0, false)"
-        return _known(test(f"CAST({column} AS VARCHAR)" if field.shape is Shape.NUMBER else column))
+        return _known(test(f"CAST({column} AS VARCHAR)" if field.shape is FieldType.NUMBER else column))
 
 
 def quote(text: str) -> str:
@@ -129,17 +129,17 @@ def quote(text: str) -> str:
     return "'" + text.replace("\0", "\ufffd").replace("'", "''") + "'"
 
 
-def _folded(field: Field) -> str:
-    return f"list_transform({field.sql}, lambda t: lower(t))" if field.shape is Shape.TEXTS else f"lower({field.sql})"
+def _folded(field: SigmaField) -> str:
+    return f"list_transform({field.sql}, lambda t: lower(t))" if field.shape is FieldType.TEXTS else f"lower({field.sql})"
 
 
 def _known(test: str) -> str:
-    """What cannot be said of an absent value is false."""
+    """A test of an absent value is false."""
     return f"coalesce({test}, false)"
 
 
 def _like(value: str, pattern: Sequence[Part]) -> str:
-    """The cheapest words for a pattern."""
+    """The cheapest expression for a pattern."""
     match [part for part in pattern if part != ""]:
         case []:
             return f"{value} = ''"

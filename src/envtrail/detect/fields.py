@@ -1,4 +1,4 @@
-"""What a Sigma rule can ask for, by its log source: one table of fields a kind of row.
+"""The fields that a Sigma rule can use, by its log source: one table of fields for each kind of row.
 
 References:
     https://github.com/SigmaHQ/sigma-specification (appendix: taxonomy)
@@ -17,42 +17,42 @@ from msgspec import Struct
 from envtrail.model.ecs import RECORD_FIELDS
 
 
-class Shape(Enum):
-    """What a field's value is."""
+class FieldType(Enum):
+    """Type of a field's value."""
 
     TEXT = "text"
     TEXTS = "texts"
-    """Several; one that fits is enough."""
+    """Several; one match is enough."""
     NUMBER = "number"
     YES_NO = "yes/no"
 
 
-class Field(NamedTuple):
+class SigmaField(NamedTuple):
     """One field."""
 
     sql: str
-    """Over the source's columns; text is compared without regard to case."""
-    shape: Shape = Shape.TEXT
+    """Over the source's columns; text comparison is case-insensitive."""
+    shape: FieldType = FieldType.TEXT
     ecs: str | None = None
-    """Its name in documents of Elasticsearch; null: it has none."""
+    """Its name in Elasticsearch documents; None: it has none."""
     name: str = ""
-    """As the rule has it."""
+    """The name in the rule."""
 
 
-class Source(Struct, frozen=True, kw_only=True):
-    """The rows that a log source means."""
+class LogSource(Struct, frozen=True, kw_only=True):
+    """The rows of a log source."""
 
     table: str
     """`events`, `operations`, `changes`, `runs`, `gaps`."""
     where: str
-    """Which of them."""
-    fields: Mapping[str, Field]
+    """Condition that selects them."""
+    fields: Mapping[str, SigmaField]
     everything: str
-    """Text that values without a field are looked for in."""
+    """Text that values without a field are searched in."""
     ecs_where: str
     """The same in Lucene."""
     refused: Mapping[str, str] = {}
-    """Field → why it cannot be asked for."""
+    """Field → why it cannot be used."""
 
 
 _ARGUMENT = re.compile(r"^a(\d{1,3})$")
@@ -68,71 +68,73 @@ _EVERYTHING = (
     f"concat_ws(' ', {_COMMAND}, e.exe, e.comm, e.cwd, e.proctitle, array_to_string({_PATHS}, ' '), "
     "array_to_string(map_values(e.fields), ' '))"
 )
-_NUMBER = Shape.NUMBER
-_SYSCALL = Field(
-    "list_filter([coalesce(s.name, e.fields['SYSCALL']), CAST(e.syscall AS VARCHAR)], lambda t: t IS NOT NULL)", Shape.TEXTS, None
+_NUMBER = FieldType.NUMBER
+_SYSCALL = SigmaField(
+    "list_filter([coalesce(s.name, e.fields['SYSCALL']), CAST(e.syscall AS VARCHAR)], lambda t: t IS NOT NULL)",
+    FieldType.TEXTS,
+    None,
 )
 
-_AUDITD: dict[str, Field] = {
-    "type": Field(_TYPES, Shape.TEXTS, "auditd.record_types"),
-    "comm": Field("e.comm", ecs="process.name"),
-    "exe": Field("e.exe", ecs="process.executable"),
-    "key": Field(
+_AUDITD: dict[str, SigmaField] = {
+    "type": SigmaField(_TYPES, FieldType.TEXTS, "auditd.record_types"),
+    "comm": SigmaField("e.comm", ecs="process.name"),
+    "exe": SigmaField("e.exe", ecs="process.executable"),
+    "key": SigmaField(
         "list_concat(coalesce(e.keys, []), list_filter([e.fields['key']], lambda t: t IS NOT NULL))",
-        Shape.TEXTS,
+        FieldType.TEXTS,
         "envtrail.event.keys",
     ),
-    "name": Field(_PATHS, Shape.TEXTS, "file.path"),
-    "nametype": Field("list_transform(e.paths, lambda p: p.nametype)", Shape.TEXTS),
+    "name": SigmaField(_PATHS, FieldType.TEXTS, "file.path"),
+    "nametype": SigmaField("list_transform(e.paths, lambda p: p.nametype)", FieldType.TEXTS),
     "syscall": _SYSCALL,
     "SYSCALL": _SYSCALL,
-    "success": Field("CASE WHEN e.success THEN 'yes' WHEN NOT e.success THEN 'no' END"),
-    "exit": Field("e.exit", _NUMBER, "envtrail.event.exit"),
-    "auid": Field("e.auid", _NUMBER, "user.audit.id"),
-    "uid": Field("e.uid", _NUMBER, "user.id"),
-    "euid": Field("e.euid", _NUMBER, "user.effective.id"),
-    "gid": Field("e.gid", _NUMBER, "group.id"),
-    "pid": Field("e.pid", _NUMBER, "process.pid"),
-    "ppid": Field("e.ppid", _NUMBER, "process.parent.pid"),
-    "ses": Field("e.ses", _NUMBER, "envtrail.session"),
-    "tty": Field("e.tty"),
-    "cwd": Field("e.cwd", ecs="process.working_directory"),
-    "proctitle": Field("e.proctitle", ecs="process.title"),
-    "argc": Field("e.argc", _NUMBER, "process.args_count"),
-    "addr": Field("e.address", ecs="source.ip"),
-    "saddr": Field("e.address", ecs="source.ip"),
-    "arch": Field("CASE WHEN e.arch >= 2147483648 THEN 'b64' WHEN e.arch IS NOT NULL THEN 'b32' END"),
+    "success": SigmaField("CASE WHEN e.success THEN 'yes' WHEN NOT e.success THEN 'no' END"),
+    "exit": SigmaField("e.exit", _NUMBER, "envtrail.event.exit"),
+    "auid": SigmaField("e.auid", _NUMBER, "user.audit.id"),
+    "uid": SigmaField("e.uid", _NUMBER, "user.id"),
+    "euid": SigmaField("e.euid", _NUMBER, "user.effective.id"),
+    "gid": SigmaField("e.gid", _NUMBER, "group.id"),
+    "pid": SigmaField("e.pid", _NUMBER, "process.pid"),
+    "ppid": SigmaField("e.ppid", _NUMBER, "process.parent.pid"),
+    "ses": SigmaField("e.ses", _NUMBER, "envtrail.session"),
+    "tty": SigmaField("e.tty"),
+    "cwd": SigmaField("e.cwd", ecs="process.working_directory"),
+    "proctitle": SigmaField("e.proctitle", ecs="process.title"),
+    "argc": SigmaField("e.argc", _NUMBER, "process.args_count"),
+    "addr": SigmaField("e.address", ecs="source.ip"),
+    "saddr": SigmaField("e.address", ecs="source.ip"),
+    "arch": SigmaField("CASE WHEN e.arch >= 2147483648 THEN 'b64' WHEN e.arch IS NOT NULL THEN 'b32' END"),
 }
-_AUDITD.update({name: Field(f"e.fields['{name}']", ecs=f"auditd.data.{name}") for name in RECORD_FIELDS})
+_AUDITD.update({name: SigmaField(f"e.fields['{name}']", ecs=f"auditd.data.{name}") for name in RECORD_FIELDS})
 
-_PROCESS: dict[str, Field] = {
-    "Image": Field("e.exe", ecs="process.executable"),
-    "CommandLine": Field(_COMMAND, ecs="process.command_line"),
-    "CurrentDirectory": Field("e.cwd", ecs="process.working_directory"),
-    "User": Field(_USER),
-    "LogonId": Field("CAST(e.ses AS VARCHAR)", ecs="envtrail.session"),
-    "ProcessId": Field("e.pid", _NUMBER, "process.pid"),
-    "ParentProcessId": Field("e.ppid", _NUMBER, "process.parent.pid"),
-    "ParentImage": Field("p.exe"),
-    "ParentCommandLine": Field("array_to_string(p.argv, ' ')"),
+_PROCESS: dict[str, SigmaField] = {
+    "Image": SigmaField("e.exe", ecs="process.executable"),
+    "CommandLine": SigmaField(_COMMAND, ecs="process.command_line"),
+    "CurrentDirectory": SigmaField("e.cwd", ecs="process.working_directory"),
+    "User": SigmaField(_USER),
+    "LogonId": SigmaField("CAST(e.ses AS VARCHAR)", ecs="envtrail.session"),
+    "ProcessId": SigmaField("e.pid", _NUMBER, "process.pid"),
+    "ParentProcessId": SigmaField("e.ppid", _NUMBER, "process.parent.pid"),
+    "ParentImage": SigmaField("p.exe"),
+    "ParentCommandLine": SigmaField("array_to_string(p.argv, ' ')"),
 }
-_FILE: dict[str, Field] = {
-    "TargetFilename": Field(_CREATED, Shape.TEXTS, "envtrail.event.created"),
-    "Image": Field("e.exe", ecs="process.executable"),
-    "User": Field(_USER),
-    "ProcessId": Field("e.pid", _NUMBER, "process.pid"),
+_FILE: dict[str, SigmaField] = {
+    "TargetFilename": SigmaField(_CREATED, FieldType.TEXTS, "envtrail.event.created"),
+    "Image": SigmaField("e.exe", ecs="process.executable"),
+    "User": SigmaField(_USER),
+    "ProcessId": SigmaField("e.pid", _NUMBER, "process.pid"),
 }
 
 
-def _plain(table: str) -> dict[str, Field]:
-    return {name: Field(f'e."{name}"', shape, _ECS[table].get(name)) for name, shape in COLUMNS[table].items()}
+def _plain(table: str) -> dict[str, SigmaField]:
+    return {name: SigmaField(f'e."{name}"', shape, _ECS[table].get(name)) for name, shape in COLUMNS[table].items()}
 
 
-def _as_text(name: str, shape: Shape) -> str:
-    return f"array_to_string(e.\"{name}\", ' ')" if shape is Shape.TEXTS else f'e."{name}"'
+def _as_text(name: str, shape: FieldType) -> str:
+    return f"array_to_string(e.\"{name}\", ' ')" if shape is FieldType.TEXTS else f'e."{name}"'
 
 
-OPERATION_COLUMNS: dict[str, Shape] = {
+OPERATION_COLUMNS: dict[str, FieldType] = {
     **dict.fromkeys(
         (
             "id",
@@ -149,29 +151,31 @@ OPERATION_COLUMNS: dict[str, Shape] = {
             "remote",
             "prefix",
         ),
-        Shape.TEXT,
+        FieldType.TEXT,
     ),
-    **dict.fromkeys(("environment_kind", "outcome", "reason", "verdict", "policy_rule", "grant", "command", "owner"), Shape.TEXT),
-    **dict.fromkeys(("uid", "auid", "packages", "files_total"), Shape.NUMBER),
-    **dict.fromkeys(("argv", "via", "files"), Shape.TEXTS),
-    **dict.fromkeys(("explained", "off_hours"), Shape.YES_NO),
+    **dict.fromkeys(
+        ("environment_kind", "outcome", "reason", "verdict", "policy_rule", "grant", "command", "owner"), FieldType.TEXT
+    ),
+    **dict.fromkeys(("uid", "auid", "packages", "files_total"), FieldType.NUMBER),
+    **dict.fromkeys(("argv", "via", "files"), FieldType.TEXTS),
+    **dict.fromkeys(("explained", "off_hours"), FieldType.YES_NO),
 }
-CHANGE_COLUMNS: dict[str, Shape] = {
+CHANGE_COLUMNS: dict[str, FieldType] = {
     **OPERATION_COLUMNS,
-    **dict.fromkeys(("package", "ecosystem", "version", "before", "source", "action", "similar_to"), Shape.TEXT),
-    **dict.fromkeys(("requested", "first_source"), Shape.YES_NO),
+    **dict.fromkeys(("package", "ecosystem", "version", "before", "source", "action", "similar_to"), FieldType.TEXT),
+    **dict.fromkeys(("requested", "first_source"), FieldType.YES_NO),
 }
-RUN_COLUMNS: dict[str, Shape] = {
-    **dict.fromkeys(("id", "host", "kind", "program", "user", "class", "prefix", "command", "sha256", "outcome"), Shape.TEXT),
-    **dict.fromkeys(("uid", "auid"), Shape.NUMBER),
-    "off_hours": Shape.YES_NO,
+RUN_COLUMNS: dict[str, FieldType] = {
+    **dict.fromkeys(("id", "host", "kind", "program", "user", "class", "prefix", "command", "sha256", "outcome"), FieldType.TEXT),
+    **dict.fromkeys(("uid", "auid"), FieldType.NUMBER),
+    "off_hours": FieldType.YES_NO,
 }
-GAP_COLUMNS: dict[str, Shape] = {
-    **dict.fromkeys(("id", "host", "cause", "detail"), Shape.TEXT),
-    **dict.fromkeys(("records", "seconds"), Shape.NUMBER),
+GAP_COLUMNS: dict[str, FieldType] = {
+    **dict.fromkeys(("id", "host", "cause", "detail"), FieldType.TEXT),
+    **dict.fromkeys(("records", "seconds"), FieldType.NUMBER),
 }
 COLUMNS = {"operations": OPERATION_COLUMNS, "changes": CHANGE_COLUMNS, "runs": RUN_COLUMNS, "gaps": GAP_COLUMNS}
-"""Our own rows: what `product: envtrail` can ask for."""
+"""Our own rows: the fields of `product: envtrail`."""
 _ECS_OF_ALL = {
     "id": "envtrail.id",
     "host": "host.name",
@@ -216,17 +220,17 @@ _ECS: dict[str, dict[str, str]] = {
     },
     "gaps": {"id": "envtrail.id", "host": "host.name", "cause": "envtrail.gap.cause", "records": "envtrail.gap.records"},
 }
-"""Where documents have a column; a rule that asks for another one cannot be converted."""
+"""Columns that documents have; a rule that uses another one cannot be converted."""
 _NOT_KEPT = "the kernel's audit does not record it"
 _EXEC = "e.kind = 'exec'"
 _OWN = {"operation": "operations", "change": "changes", "run": "runs", "gap": "gaps"}
 
-_AUDITD_SOURCE = Source(
+_AUDITD_SOURCE = LogSource(
     table="events", where="true", fields=_AUDITD, everything=_EVERYTHING, ecs_where="data_stream.dataset:envtrail.event"
 )
-SOURCES: dict[tuple[str | None, str | None, str | None], Source] = {
+SOURCES: dict[tuple[str | None, str | None, str | None], LogSource] = {
     ("linux", None, "auditd"): _AUDITD_SOURCE,
-    ("linux", "process_creation", None): Source(
+    ("linux", "process_creation", None): LogSource(
         table="events",
         where=_EXEC,
         fields=_PROCESS,
@@ -234,7 +238,7 @@ SOURCES: dict[tuple[str | None, str | None, str | None], Source] = {
         ecs_where="data_stream.dataset:envtrail.event AND event.type:start",
         refused=dict.fromkeys(("OriginalFileName", "Hashes", "Description", "Company", "IntegrityLevel", "Product"), _NOT_KEPT),
     ),
-    ("linux", "file_event", None): Source(
+    ("linux", "file_event", None): LogSource(
         table="events",
         where=f"len({_CREATED}) > 0",
         fields=_FILE,
@@ -242,7 +246,7 @@ SOURCES: dict[tuple[str | None, str | None, str | None], Source] = {
         ecs_where="data_stream.dataset:envtrail.event AND _exists_:envtrail.event.created",
     ),
     **{
-        ("envtrail", category, None): Source(
+        ("envtrail", category, None): LogSource(
             table=table,
             where="true",
             fields=_plain(table),
@@ -258,11 +262,11 @@ JOINS = {
     "p.argv": "LEFT JOIN parents p ON p.image = e.parent_image",
     "s.": "LEFT JOIN syscalls s ON s.number = e.syscall AND s.arch = e.arch",
 }
-"""What an expression over events needs beside them."""
+"""Additional joins of expressions over events."""
 
 
-def find_source(product: str | None, category: str | None, service: str | None) -> Source | str:
-    """The rows that a log source means, or why there are none."""
+def find_source(product: str | None, category: str | None, service: str | None) -> LogSource | str:
+    """The rows of a log source, or why there are none."""
     if product not in {"linux", "envtrail", None}:
         return f"its product is `{product}`; Envtrail watches Linux"
     named = [part for part in (product, category, service) if part]
@@ -276,12 +280,12 @@ def find_source(product: str | None, category: str | None, service: str | None) 
     return f"nothing of its log source (`{' '.join(named) or 'none'}`) is recorded: Envtrail reads the kernel's audit, not other logs"
 
 
-def find_field(source: Source, name: str) -> Field | str:
-    """A field of a source, or why it cannot be asked for."""
+def find_field(source: LogSource, name: str) -> SigmaField | str:
+    """A field of a source, or why it cannot be used."""
     if name in source.fields:
         return source.fields[name]._replace(name=name)
     if name in source.refused:
         return f"`{name}`: {source.refused[name]}"
     if source is _AUDITD_SOURCE and (found := _ARGUMENT.match(name)):
-        return Field(f"e.argv[{int(found[1]) + 1}]", name=name)
-    return f"`{name}` is no field of its log source"
+        return SigmaField(f"e.argv[{int(found[1]) + 1}]", name=name)
+    return f"`{name}` is not a field of its log source"

@@ -13,7 +13,7 @@ _MOST_SHOWN = 200
 
 
 def finding_of(hit: Hit, detection: Detection) -> Finding:
-    """What a hit says, in the form that every finding has."""
+    """A hit, in the form that every finding has."""
     row = hit.row
     shown = {name: _short(value) for name, value in row["shown"].items() if value is not None}
     is_event = "serial" in row

@@ -1,4 +1,4 @@
-"""A detection asked of what has happened: the same SQL over the sealed segments, and the same rows of operations, runs and gaps."""
+"""A detection run over the past: the same SQL over the sealed segments, and the same rows of operations, runs and gaps."""
 
 from __future__ import annotations
 
@@ -28,43 +28,43 @@ _T = TypeVar("_T")
 
 
 def hunt(
-    store: Store, detections: list[Detection], wanted: Detection, *, since_ms: int, until_ms: int, office: When
+    store: Store, detections: list[Detection], wanted: Detection, *, since_ms: int, until_ms: int, office_hours: When
 ) -> Iterator[Finding]:
-    """What a detection would have said, in order of time.
+    """The findings that a detection would have made, ordered by time.
 
     Args:
         store: The trail.
-        detections: All that were read: a correlation counts others.
-        wanted: The one that is asked.
-        since_ms: From this moment.
-        until_ms: To this one.
-        office: Hours of work.
+        detections: All loaded ones: a correlation counts others.
+        wanted: The one to run.
+        since_ms: Start of the period.
+        until_ms: End of the period.
+        office_hours: Hours of work.
 
     Raises:
-        CannotRunError: events are asked for, and this user may not read the trail's files.
+        CannotRunError: events are needed, and this user may not read the trail's files.
     """
     by_id = {item.id: item for item in detections}
-    asked = [by_id[name] for name in wanted.correlation.rules] if wanted.correlation else [wanted]
-    hits: Iterable[Hit] = (hit for item in asked for hit in _hits(store, item, since_ms, until_ms, office))
+    plain = [by_id[name] for name in wanted.correlation.rules] if wanted.correlation else [wanted]
+    hits: Iterable[Hit] = (hit for item in plain for hit in _hits(store, item, since_ms, until_ms, office_hours))
     if wanted.correlation is not None:
         hits = Correlator([wanted]).take(sorted(hits, key=lambda hit: hit.time_ms))
     yield from (finding_of(hit, wanted) for hit in hits)
 
 
-def _hits(store: Store, detection: Detection, since_ms: int, until_ms: int, office: When) -> Iterator[Hit]:
+def _hits(store: Store, detection: Detection, since_ms: int, until_ms: int, office_hours: When) -> Iterator[Hit]:
     if detection.table == "events":
         yield from _event_hits(store, detection, since_ms, until_ms)
         return
     watch = Watch([detection])
-    for rows in _chunks(_rows(store, detection.table, since_ms, until_ms, office)):
-        yield from watch.look(detection.table, table_of(detection.table, rows))
+    for rows in _chunks(_rows(store, detection.table, since_ms, until_ms, office_hours)):
+        yield from watch.evaluate(detection.table, table_of(detection.table, rows))
 
 
-def _rows(store: Store, table: str, since_ms: int, until_ms: int, office: When) -> Iterator[Row]:
+def _rows(store: Store, table: str, since_ms: int, until_ms: int, office_hours: When) -> Iterator[Row]:
     query = Query(since_ms=since_ms, until_ms=until_ms, oldest_first=True)
     match table:
         case "runs":
-            yield from (run_row(run, office) for run in store.runs(msgspec.structs.replace(query, everything=True)))
+            yield from (run_row(run, office_hours) for run in store.runs(msgspec.structs.replace(query, everything=True)))
         case "gaps":
             yield from (gap_row(gap) for gap in store.gaps(query))
         case _:
@@ -72,11 +72,11 @@ def _rows(store: Store, table: str, since_ms: int, until_ms: int, office: When) 
             for operation in store.operations(msgspec.structs.replace(query, since_ms=None) if table == "changes" else query):
                 if operation.actor.method == "owner" and table != "changes":
                     continue
-                row = operation_row(operation, office, None)
+                row = operation_row(operation, office_hours, None)
                 if table == "operations":
                     yield row
                     continue
-                # What came before the time is not told, but known: a source is new only once.
+                # Items before the period are not reported, but known: a source is new only once.
                 found = list(change_rows(operation, row, known))
                 if operation.id >= lowest_id(since_ms) and operation.actor.method != "owner":
                     yield from found
@@ -85,7 +85,7 @@ def _rows(store: Store, table: str, since_ms: int, until_ms: int, office: When) 
 def _event_hits(store: Store, detection: Detection, since_ms: int, until_ms: int) -> Iterator[Hit]:
     if not isinstance(store, EmbeddedStore):
         raise CannotRunError(
-            f"`{detection.id}` asks for the kernel's events, and the service does not search them for others",
+            f"`{detection.id}` needs the kernel's events, which the service does not search for other users",
             hint="root can: `sudo envtrail hunt …`",
         )
     database = connect_events()

@@ -1,4 +1,4 @@
-"""Sigma rules from files: those that can be asked here, and every other one refused by name."""
+"""Sigma rules from files: those that can be evaluated here; every other one is rejected by name."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from sigma.exceptions import SigmaError, SigmaRegularExpressionError
 from sigma.filters import SigmaFilter
 from sigma.rule import SigmaRule
 
-from envtrail.detect.detection import Correlation, Detection, Loaded, Refused
+from envtrail.detect.detection import Correlation, Detection, LoadedDetections, RefusedDetection
 from envtrail.detect.duckdb import DuckDb
-from envtrail.detect.fields import Field, Source, find_field, find_source
+from envtrail.detect.fields import LogSource, SigmaField, find_field, find_source
 from envtrail.detect.tables import make_tables, name_of, select
 from envtrail.detect.translate import Dialect, RefusedError, translate
 from envtrail.errors import InputError
 from envtrail.model.finding import Level
 from envtrail.model.text import safe
-from envtrail.model.yaml_documents import BAD, Bad, Document, read_bytes, read_documents
+from envtrail.model.yaml_documents import BAD, Bad, YamlDocument, read_bytes, read_documents
 
 _SQL_CONFIG = {"threads": "1", "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 
 
-def load_detections(paths: Sequence[Path]) -> Loaded:
-    """Read files, and the `*.yml` of folders and of those below them.
+def load_detections(paths: Sequence[Path]) -> LoadedDetections:
+    """Read files, and the `*.yml` of folders and their subfolders.
 
     Raises:
-        InputError: a path is not there.
+        InputError: a path does not exist.
     """
-    found = Loaded(detections=[], refused=[])
+    found = LoadedDetections(detections=[], refused=[])
     rules: list[SigmaRule | SigmaCorrelationRule | SigmaFilter] = []
     places: dict[int, _Place] = {}
     for path in _files(paths):
@@ -53,13 +53,13 @@ def load_detections(paths: Sequence[Path]) -> Loaded:
 
 
 def read_rules(paths: Sequence[Path]) -> Iterator[tuple[SigmaRule, str]]:
-    """The plain rules that are sound, with their paths: for another language than SQL."""
+    """The plain rules that are valid, with their paths: for a language other than SQL."""
     for path in _files(paths):
         yield from ((rule, place.path) for rule, place in _read(path, []) if isinstance(rule, SigmaRule))
 
 
-def source_of(rule: SigmaRule) -> Source:
-    """The rows that a rule is about.
+def source_of(rule: SigmaRule) -> LogSource:
+    """The rows that a rule applies to.
 
     Raises:
         RefusedError: there are none.
@@ -70,17 +70,17 @@ def source_of(rule: SigmaRule) -> Source:
     return source
 
 
-def translate_rule(rule: SigmaRule, source: Source, dialect: Dialect) -> str:
+def translate_rule(rule: SigmaRule, source: LogSource, dialect: Dialect) -> str:
     """A rule's condition in a language.
 
     Raises:
-        RefusedError: it asks for something that is not there.
+        RefusedError: it uses something that does not exist.
     """
     return dialect.any_of([translate(item.parsed, source, dialect) for item in rule.detection.parsed_condition])
 
 
 def _filtered(rule: SigmaRule, filters: Sequence[SigmaFilter]) -> SigmaRule:
-    """The rule without what Sigma filters take out of it."""
+    """The rule without what Sigma filters exclude."""
     for item in filters:
         changed = item.apply_on_rule(rule)
         rule = changed if isinstance(changed, SigmaRule) else rule
@@ -88,17 +88,17 @@ def _filtered(rule: SigmaRule, filters: Sequence[SigmaFilter]) -> SigmaRule:
 
 
 class _Compiler:
-    def __init__(self, found: Loaded) -> None:
+    def __init__(self, found: LoadedDetections) -> None:
         self._found = found
         self._database = duckdb.connect(config=_SQL_CONFIG)
         self._by_name: dict[str, Detection] = {}
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[str, LogSource] = {}
 
     def close(self) -> None:
         self._database.close()
 
     def add(self, rule: SigmaRule | SigmaCorrelationRule, place: _Place, filters: Sequence[SigmaFilter] = ()) -> None:
-        """Take a rule, or say why not: none keeps the others from being asked."""
+        """Add a rule, or record why not: none keeps the others from being evaluated."""
         try:
             if isinstance(rule, SigmaCorrelationRule):
                 self._add_correlation(rule, place)
@@ -116,7 +116,7 @@ class _Compiler:
         dialect = DuckDb(fold=self._fold, everything=source.everything, check_regex=self._check_regex)
         condition = translate_rule(rule, source, dialect)
         _check_registers(rule, dialect.columns)
-        shown = [field for name in rule.fields if isinstance(field := find_field(source, name), Field)]
+        shown = [field for name in rule.fields if isinstance(field := find_field(source, name), SigmaField)]
         for field in shown:
             dialect.column(field)
         if source.where != "true":
@@ -142,7 +142,7 @@ class _Compiler:
         names = [reference.reference for reference in rule.rules or []]
         unknown = [name for name in names if name not in self._by_name]
         if unknown or not names:
-            raise RefusedError(f"it counts `{', '.join(unknown)}`, which is not among the rules that can be asked")
+            raise RefusedError(f"it counts `{', '.join(unknown)}`, which is not among the rules that can be evaluated")
         bases = [self._by_name[name] for name in names]
         aliases = {alias.alias: {str(ref.reference): name for ref, name in alias.mapping.items()} for alias in rule.aliases}
 
@@ -165,7 +165,7 @@ class _Compiler:
         )
 
     def _column(self, base: Detection, name: str) -> str:
-        """A field of a rule that is counted, made one of its columns."""
+        """A field of a counted rule, as one of its columns."""
         field = find_field(self._sources[base.id], name)
         if isinstance(field, str):
             raise RefusedError(field)
@@ -220,13 +220,13 @@ class _Compiler:
             raise RefusedError(f"the expression `{pattern}`: {str(fault).splitlines()[0]}") from None
 
     def _try(self, table: str, condition: str, columns: dict[str, str]) -> None:
-        """What DuckDB does not take is refused now, not at the first batch."""
+        """What DuckDB does not accept is rejected now, not at the first batch."""
         if not self._database.execute("SELECT count(*) FROM duckdb_tables()").fetchall()[0][0]:
             make_tables(self._database)
         try:
             self._database.execute(select(table, columns, {"found": condition}))
         except duckdb.Error as fault:
-            raise RefusedError(f"DuckDB does not take it: {str(fault).splitlines()[0]}") from None
+            raise RefusedError(f"DuckDB does not accept it: {str(fault).splitlines()[0]}") from None
 
 
 class _Place(NamedTuple):
@@ -234,13 +234,15 @@ class _Place(NamedTuple):
     line: int = 1
     column: int = 1
 
-    def refused(self, reason: str, *, title: object = "", is_fault: bool = True) -> Refused:
+    def refused(self, reason: str, *, title: object = "", is_fault: bool = True) -> RefusedDetection:
         text = " ".join(reason.split())
-        return Refused(path=self.path, line=self.line, column=self.column, title=str(title), reason=text, is_fault=is_fault)
+        return RefusedDetection(
+            path=self.path, line=self.line, column=self.column, title=str(title), reason=text, is_fault=is_fault
+        )
 
 
-def _read(path: Path, refused: list[Refused]) -> Iterator[tuple[Any, _Place]]:
-    """The sound rules of a file, each with its place."""
+def _read(path: Path, refused: list[RefusedDetection]) -> Iterator[tuple[Any, _Place]]:
+    """The valid rules of a file, each with its place."""
     shown = safe(str(path))
     try:
         read = read_documents(read_bytes(path))
@@ -256,27 +258,27 @@ def _read(path: Path, refused: list[Refused]) -> Iterator[tuple[Any, _Place]]:
             refused.append(_Place(shown, *item.places[""]).refused("a rule is a mapping"))
         elif isinstance(item.values, dict) and not _has_bad(item.values):
             documents.append(item)
-    # Without `action` no document has to do with another: one that pySigma ends over takes none with it.
+    # Without `action` the documents are independent: one that makes pySigma fail does not affect the others.
     is_one = any("action" in item.values for item in documents)
     for group in [documents] if is_one and documents else [[item] for item in documents]:
         yield from _parse(group, _Place(shown, *group[0].places[""]), refused)
 
 
-def _parse(documents: list[Document], place: _Place, refused: list[Refused]) -> Iterator[tuple[Any, _Place]]:
+def _parse(documents: list[YamlDocument], place: _Place, refused: list[RefusedDetection]) -> Iterator[tuple[Any, _Place]]:
     try:
         collection = SigmaCollection.from_dicts(
             [item.values for item in documents], collect_errors=True, collect_filters=True, resolve_references=False
         )
         rules = [*collection.rules, *collection.filters]
-        told = {str(error) for rule in rules for error in rule.errors}
-        others = dict.fromkeys(str(error) for error in collection.errors if str(error) not in told)
-    except Exception as fault:  # noqa: BLE001 - whatever pySigma ends over is in the rule, and others are to be asked
+        own_errors = {str(error) for rule in rules for error in rule.errors}
+        others = dict.fromkeys(str(error) for error in collection.errors if str(error) not in own_errors)
+    except Exception as fault:  # noqa: BLE001 - any failure of pySigma is caused by the rule, and the others are still evaluated
         refused.append(place.refused(f"{type(fault).__name__}: {fault}"))
         return
     refused.extend(place.refused(text) for text in others)
     for rule in rules:
         if rule.errors:
-            # pySigma checks expressions with RE2, as DuckDB does: look-around is sound Sigma all the same.
+            # pySigma checks expressions with RE2, as DuckDB does: look-around is valid Sigma all the same.
             is_fault = not all(isinstance(error, SigmaRegularExpressionError) for error in rule.errors)
             reason = "; ".join(str(error) for error in rule.errors)
             refused.append(place.refused(reason, title=rule.title, is_fault=is_fault))
@@ -285,15 +287,15 @@ def _parse(documents: list[Document], place: _Place, refused: list[Refused]) -> 
 
 
 def _has_bad(value: Any) -> bool:
-    """Whether a part of it was told as a fault."""
+    """Whether a part of it was reported as a fault."""
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return value is BAD or any(map(_has_bad, parts))
 
 
 def _check_registers(rule: SigmaRule, columns: dict[str, str]) -> None:
     """`a0` to `a3` of a SYSCALL record are registers, which the typed event does not keep; those of EXECVE are arguments."""
-    asked = str(rule.detection.to_dict()).upper()
-    if "SYSCALL" in asked and "EXECVE" not in asked and {"a0", "a1", "a2", "a3"} & {name.split()[0] for name in columns}:
+    text = str(rule.detection.to_dict()).upper()
+    if "SYSCALL" in text and "EXECVE" not in text and {"a0", "a1", "a2", "a3"} & {name.split()[0] for name in columns}:
         raise RefusedError("`a0` to `a3` of a SYSCALL record are registers, which are not kept (of EXECVE they are arguments)")
 
 
@@ -304,4 +306,4 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
         elif path.exists():
             yield path
         else:
-            raise InputError(f"there is no rule `{path}`", hint="a file of Sigma rules, or a folder of them")
+            raise InputError(f"no rule `{path}`", hint="a file of Sigma rules, or a folder of them")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from envtrail.detect.fields import Field
+from envtrail.detect.fields import SigmaField
 from envtrail.detect.translate import ONE, Part, RefusedError
 from envtrail.model.ecs import CASELESS, CASELESS_SUFFIX
 
@@ -23,10 +23,10 @@ _SIGN = re.compile(r"\\.|\[\^?\]?|\]|\(\?|.", re.DOTALL)
 
 
 class Lucene:
-    """Queries; what a document does not have fits nothing."""
+    """Queries; an absent field matches nothing."""
 
     def all_of(self, parts: Sequence[str]) -> str:
-        """Every one."""
+        """All of them."""
         return f"({' AND '.join(parts)})" if len(parts) != 1 else parts[0]
 
     def any_of(self, parts: Sequence[str]) -> str:
@@ -34,44 +34,44 @@ class Lucene:
         return f"({' OR '.join(parts)})" if len(parts) != 1 else parts[0]
 
     def none_of(self, part: str) -> str:
-        """Not this one."""
+        """The negation."""
         return f"(NOT {part})"
 
-    def text(self, field: Field, pattern: Sequence[Part], *, cased: bool) -> str:
-        """Without regard to case: of the folded twin where a field has one."""
+    def text(self, field: SigmaField, pattern: Sequence[Part], *, cased: bool) -> str:
+        """Case-insensitive: through the folded twin if a field has one."""
         if not "".join(part or "*" for part in pattern):
             return f'{_name(field)}:""'
         if not cased:
             pattern = [part if part is None else part.lower() for part in pattern]
         return f"{_name(field) if cased else _folded(field)}:{''.join(map(_part, pattern))}"
 
-    def number(self, field: Field, operator: str, number: float) -> str:
+    def number(self, field: SigmaField, operator: str, number: float) -> str:
         """A range, or the number."""
         shown = str(number).replace("-", "\\-")
         if operator == "NEQ":
             return f"(NOT {_name(field)}:{shown})"
         return f"{_name(field)}:{_RANGES.get(operator, '')}{shown}"
 
-    def yes_no(self, field: Field, value: bool) -> str:
+    def yes_no(self, field: SigmaField, value: bool) -> str:
         """True or false."""
         return f"{_name(field)}:{str(value).lower()}"
 
-    def regex(self, field: Field, pattern: str, flags: str) -> str:
-        """Lucene's expressions are of the whole value, have neither anchors nor classes by letter, and more signs that mean something."""
+    def regex(self, field: SigmaField, pattern: str, flags: str) -> str:
+        """Lucene's expressions match the whole value, have neither anchors nor letter classes, and more special characters."""
         if flags:
             raise RefusedError(f"the expression `{pattern}`: Lucene has no flags")
         return f"{_name(field)}:/" + _whole_value(pattern).replace("/", "\\/") + "/"
 
-    def cidr(self, field: Field, network: Any) -> str:
-        """Fields of the type `ip` take networks."""
+    def cidr(self, field: SigmaField, network: Any) -> str:
+        """Fields of the type `ip` accept networks."""
         return f"{_name(field)}:{_part(str(network))}"
 
-    def exists(self, field: Field) -> str:
+    def exists(self, field: SigmaField) -> str:
         """It has a value."""
         return f"_exists_:{_name(field)}"
 
-    def same(self, field: Field, other: Field, *, starts: bool, ends: bool) -> str:
-        """Not to be said."""
+    def same(self, field: SigmaField, other: SigmaField, *, starts: bool, ends: bool) -> str:
+        """Not expressible."""
         raise RefusedError(
             f"`{field.name}` compared with `{other.name}`: Lucene compares no fields (starts {starts}, ends {ends})"
         )
@@ -82,7 +82,7 @@ class Lucene:
 
 
 def _whole_value(pattern: str) -> str:
-    """An expression that may begin and end anywhere, as one that fits the whole value.
+    """An expression that matches anywhere, as one that matches the whole value.
 
     References:
         https://www.elastic.co/docs/reference/query-languages/query-dsl/regexp-syntax
@@ -119,13 +119,13 @@ def _translated(pattern: str) -> str:
     return "".join(out)
 
 
-def _name(field: Field) -> str:
+def _name(field: SigmaField) -> str:
     if field.ecs is None:
-        raise RefusedError(f"`{field.name}` has no field of its own in the documents")
+        raise RefusedError(f"`{field.name}` has no own field in the documents")
     return field.ecs
 
 
-def _folded(field: Field) -> str:
+def _folded(field: SigmaField) -> str:
     name = _name(field)
     return name + CASELESS_SUFFIX if name in CASELESS else name
 

@@ -1,4 +1,4 @@
-"""Operations, their changes, runs and gaps as flat rows: what `product: envtrail` rules ask of."""
+"""Operations, their changes, runs and gaps as flat rows for `product: envtrail` rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 class Known(Struct, kw_only=True):
-    """What has been met before, on this machine."""
+    """Sources and packages seen before, on this machine."""
 
     sources: set[str] = set()
     """Indexes, channels and addresses."""
@@ -29,7 +29,7 @@ class Known(Struct, kw_only=True):
     """Normalised names."""
 
 
-def operation_row(operation: Operation, office: When, owner: str | None) -> Row:
+def operation_row(operation: Operation, office_hours: When, owner: str | None) -> Row:
     """One operation."""
     actor = operation.actor
     started_ms = to_ms(operation.started)
@@ -64,12 +64,12 @@ def operation_row(operation: Operation, office: When, owner: str | None) -> Row:
         "files": [file.path for file in operation.files],
         "files_total": operation.files_total,
         "packages": len(operation.changes or ()),
-        "off_hours": not office.holds_at(started_ms),
+        "off_hours": not office_hours.holds_at(started_ms),
     }
 
 
 def change_rows(operation: Operation, row: Row, known: Known) -> Iterator[Row]:
-    """A row a package change, with the operation's columns; `known` learns what it meets."""
+    """A row for each package change, with the operation's columns; `known` is updated."""
     for change in operation.changes or ():
         state = change.after or change.before
         source = state.source if state else None
@@ -91,7 +91,7 @@ def change_rows(operation: Operation, row: Row, known: Known) -> Iterator[Row]:
         known.packages.add(name)
 
 
-def run_row(run: Run, office: When) -> Row:
+def run_row(run: Run, office_hours: When) -> Row:
     """One run."""
     started_ms = to_ms(run.started)
     return {
@@ -108,7 +108,7 @@ def run_row(run: Run, office: When) -> Row:
         "command": " ".join(run.argv),
         "sha256": run.script_sha256,
         "outcome": run.outcome.value,
-        "off_hours": not office.holds_at(started_ms),
+        "off_hours": not office_hours.holds_at(started_ms),
     }
 
 
@@ -127,7 +127,7 @@ def gap_row(gap: Gap) -> Row:
 
 @lru_cache(maxsize=4096)
 def similar_to(name: str) -> str | None:
-    """The popular project that a name (normalised) could be taken for; null for a popular one, and for one like none."""
+    """The popular project that a name (normalised) could be mistaken for; None for a popular one, and for one that resembles none."""
     popular = _popular()
     if name in popular or len(name) < 4:
         return None
@@ -139,7 +139,7 @@ def similar_to(name: str) -> str | None:
 
 
 def _variants(name: str) -> Iterator[str]:
-    """Every name one slip of a finger away: a letter less, two swapped, one other, one more."""
+    """Every name with one typing error: a letter missing, two swapped, one replaced, one added."""
     letters = "abcdefghijklmnopqrstuvwxyz0123456789-"
     for at in range(len(name)):
         yield name[:at] + name[at + 1 :]
@@ -162,7 +162,7 @@ def _read_names(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _user(actor: Actor) -> str | None:
-    """The name; of somebody who has none, the number."""
+    """The name; the number when there is none."""
     return actor.name or (str(actor.number) if actor.number is not None else None)
 
 

@@ -1,4 +1,4 @@
-"""The tables that detections are asked of, in a DuckDB of their own."""
+"""The tables that detections run on, in a separate DuckDB database."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import duckdb
 import pyarrow as pa
 
 from envtrail.core import architectures, system_calls
-from envtrail.detect.fields import COLUMNS, JOINS, Shape
+from envtrail.detect.fields import COLUMNS, JOINS, FieldType
 from envtrail.model.schema import EVENT_COLUMNS
 
-_SHAPES = {Shape.TEXT: "VARCHAR", Shape.TEXTS: "VARCHAR[]", Shape.NUMBER: "BIGINT", Shape.YES_NO: "BOOLEAN"}
+_SHAPES = {FieldType.TEXT: "VARCHAR", FieldType.TEXTS: "VARCHAR[]", FieldType.NUMBER: "BIGINT", FieldType.YES_NO: "BOOLEAN"}
 _ARROW = {
     "dictionary<values=string, indices=int32, ordered=0>": "VARCHAR",
     "string": "VARCHAR",
@@ -29,20 +29,20 @@ _ARROW = {
 }
 _PATHS = "STRUCT(name VARCHAR, nametype VARCHAR, inode UBIGINT, mode UINTEGER, ouid UINTEGER)[]"
 OWN_TIME = "time_ms"
-"""Of our own rows: when it began."""
+"""Of our own rows: the start time."""
 
 
 def event_columns() -> dict[str, str]:
-    """Name → type of DuckDB."""
+    """Name → type in DuckDB."""
     return {column.name: _ARROW.get(column.arrow, _PATHS) for column in EVENT_COLUMNS}
 
 
 def make_tables(database: duckdb.DuckDBPyConnection, *, is_history: bool = False) -> None:
-    """Make them, empty, but for the names of system calls.
+    """Create them, empty, except for the names of system calls.
 
     Args:
-        database: Where.
-        is_history: Events, and what is known of parents, are views over files instead.
+        database: Connection to use.
+        is_history: Events, and known parents, are views over files instead.
     """
     if not is_history:
         database.execute(f"CREATE TABLE events ({_columns(event_columns())})")
@@ -68,15 +68,15 @@ def select(table: str, columns: Mapping[str, str], wanted: Mapping[str, str], *,
 
     Args:
         table: `events`, or one of our own.
-        columns: Name → expression over the rows; made once a row.
+        columns: Name → expression over the rows; computed once for each row.
         wanted: Name → expression over the columns.
-        rest: What comes after FROM.
+        rest: The text after FROM.
     """
     made = ", ".join(f"{sql} AS {name_of(name)}" for name, sql in columns.items()) or "1 AS one"
-    told = ", ".join(f"{sql} AS {name_of(name)}" for name, sql in wanted.items())
-    asked = " ".join(columns.values())
-    joins = dict.fromkeys(join for mark, join in JOINS.items() if re.search(rf"(?<![a-z]){re.escape(mark)}", asked))
-    return f"SELECT {told} FROM (SELECT {made} FROM {table} e {' '.join(joins)}) {rest}"
+    selected = ", ".join(f"{sql} AS {name_of(name)}" for name, sql in wanted.items())
+    used = " ".join(columns.values())
+    joins = dict.fromkeys(join for mark, join in JOINS.items() if re.search(rf"(?<![a-z]){re.escape(mark)}", used))
+    return f"SELECT {selected} FROM (SELECT {made} FROM {table} e {' '.join(joins)}) {rest}"
 
 
 def name_of(name: str) -> str:

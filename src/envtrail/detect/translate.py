@@ -1,6 +1,6 @@
-"""A rule's condition, as pySigma parsed it, in the words of a query language.
+"""A rule's condition, as parsed by pySigma, in a query language.
 
-What cannot be said in it raises `RefusedError`, which names the part; a rule that is at fault never comes this far.
+What cannot be expressed raises `RefusedError`, which names the part; a rule at fault does not get here.
 """
 
 from __future__ import annotations
@@ -30,39 +30,39 @@ from sigma.types import (
     SpecialChars,
 )
 
-from envtrail.detect.fields import Field, Source, find_field
+from envtrail.detect.fields import LogSource, SigmaField, find_field
 
 Part = str | None
-"""Of a pattern: text; null is any text. A single unknown character is `ONE`."""
+"""Of a pattern: text; None is any text. A single unknown character is `ONE`."""
 ONE = "\0"
 """A NUL stands for `?`: no recorded text has one."""
 
 
 class RefusedError(Exception):
-    """What a rule asks for cannot be answered here; the message names it."""
+    """A rule uses something that is not available here; the message names it."""
 
 
 class Dialect(Protocol):
-    """Words of a query language; each gives an expression that is true or false, never null."""
+    """Expressions of a query language; each is true or false, never NULL."""
 
     def all_of(self, parts: Sequence[str]) -> str: ...
     def any_of(self, parts: Sequence[str]) -> str: ...
     def none_of(self, part: str) -> str: ...
-    def text(self, field: Field, pattern: Sequence[Part], *, cased: bool) -> str: ...
-    def number(self, field: Field, operator: str, number: float) -> str: ...
-    def yes_no(self, field: Field, value: bool) -> str: ...
-    def regex(self, field: Field, pattern: str, flags: str) -> str: ...
-    def cidr(self, field: Field, network: Any) -> str: ...
-    def exists(self, field: Field) -> str: ...
-    def same(self, field: Field, other: Field, *, starts: bool, ends: bool) -> str: ...
+    def text(self, field: SigmaField, pattern: Sequence[Part], *, cased: bool) -> str: ...
+    def number(self, field: SigmaField, operator: str, number: float) -> str: ...
+    def yes_no(self, field: SigmaField, value: bool) -> str: ...
+    def regex(self, field: SigmaField, pattern: str, flags: str) -> str: ...
+    def cidr(self, field: SigmaField, network: Any) -> str: ...
+    def exists(self, field: SigmaField) -> str: ...
+    def same(self, field: SigmaField, other: SigmaField, *, starts: bool, ends: bool) -> str: ...
     def anywhere(self, pattern: Sequence[Part]) -> str: ...
 
 
-def translate(condition: Any, source: Source, dialect: Dialect) -> str:
+def translate(condition: Any, source: LogSource, dialect: Dialect) -> str:
     """One condition.
 
     Raises:
-        RefusedError: a field, a value or a modifier cannot be asked for.
+        RefusedError: a field, a value or a modifier cannot be used.
     """
     match condition:
         case ConditionAND():
@@ -79,7 +79,7 @@ def translate(condition: Any, source: Source, dialect: Dialect) -> str:
             raise RefusedError(f"a condition of the kind {type(condition).__name__}")
 
 
-def _compare(name: str, value: Any, source: Source, dialect: Dialect) -> str:  # noqa: PLR0911 - one line a type of value
+def _compare(name: str, value: Any, source: LogSource, dialect: Dialect) -> str:  # noqa: PLR0911 - one line a type of value
     field = _field(source, name)
     match value:
         case SigmaExpansion():
@@ -108,7 +108,7 @@ def _compare(name: str, value: Any, source: Source, dialect: Dialect) -> str:  #
             raise RefusedError(f"a value of the kind {type(value).__name__} for `{name}`")
 
 
-def _field(source: Source, name: str) -> Field:
+def _field(source: LogSource, name: str) -> SigmaField:
     found = find_field(source, name)
     if isinstance(found, str):
         raise RefusedError(found)

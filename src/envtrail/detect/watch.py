@@ -1,7 +1,7 @@
-"""Detections asked of each micro-batch: one statement a table and batch, however many rules there are.
+"""Detections evaluated on each micro-batch: one statement for each table and batch, however many rules there are.
 
 Measured here with DuckDB 2.0 (docs/detections.md): its optimiser takes 10 ms for 40 rules at each execution, and finds nothing to do;
-without it, prepared, they take 1 ms for 200 events. Folded text is made once a row, so a rule is a few comparisons of bytes.
+without it, prepared, they take 1 ms for 200 events. Folded text is computed once for each row, so a rule is a few byte comparisons.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ EVENT_IDENTITY = {
 }
 _MOST_PARENTS = 20_000
 _MOST_BATCHES = 64
-_CHECKPOINT_LOOKS = 16
+_CHECKPOINT_BATCHES = 16
 _ABOUT_ENDS = {"syscall", "SYSCALL", "everything", "exit"}
-"""Columns by which a rule could mean the end of a process."""
+"""Columns by which a rule could refer to the end of a process."""
 _COLUMN = re.compile(r"(?<![a-z])e\.(\w+)")
 
 
 class Hit(Struct, frozen=True, kw_only=True):
-    """A row that a detection fits."""
+    """A row that matches a detection."""
 
     detection: str
     time_ms: int
@@ -59,7 +59,7 @@ class Watch:
 
     Args:
         detections: Without correlations, which count hits.
-        is_alive: Whether a process's image still runs: its exec is then kept, for the children to come.
+        is_alive: Whether a process's image still runs: its exec is then kept, for later children.
     """
 
     def __init__(self, detections: Sequence[Detection], *, is_alive: Callable[[int], bool] = lambda _: True) -> None:
@@ -73,27 +73,27 @@ class Watch:
         for detection in detections:
             if detection.correlation is None:
                 self._by_table.setdefault(detection.table, []).append(detection)
-        self._asks_parents = False
-        for table, asked in self._by_table.items():
-            text = statement(table, asked)
-            self._asks_parents |= "LEFT JOIN parents" in text
+        self._needs_parents = False
+        for table, of_table in self._by_table.items():
+            text = statement(table, of_table)
+            self._needs_parents |= "LEFT JOIN parents" in text
             self._database.execute(f"PREPARE look_{table} AS {text}")
             used = sorted(set(_COLUMN.findall(text))) if table == "events" else []
             self._columns[table] = ", ".join(map(name_of, used)) or "*"
-        self._asks_exits = any(
+        self._needs_exits = any(
             _ABOUT_ENDS & {name.split()[0] for name in item.columns} for item in self._by_table.get("events", [])
         )
         self._parents: deque[pa.Table] = deque()
         self._names: dict[int, str] = {}
-        self._looks = 0
+        self._batches = 0
 
     @property
     def tables(self) -> frozenset[str]:
-        """Of which rows are asked."""
+        """The tables that are evaluated."""
         return frozenset(self._by_table)
 
     def set_names(self, names: Mapping[int, str | None]) -> None:
-        """The names of uids, as the trail knows them."""
+        """The names of uids in the trail."""
         known = {uid: name for uid, name in names.items() if name is not None}
         if known != self._names:
             self._names = known
@@ -101,28 +101,28 @@ class Watch:
             if known:
                 self._database.executemany("INSERT INTO names VALUES (?, ?)", list(known.items()))
 
-    def look(self, table: str, rows: pa.Table) -> list[Hit]:
-        """What fits, in order of the rows.
+    def evaluate(self, table: str, rows: pa.Table) -> list[Hit]:
+        """Matches, in order of the rows.
 
         Args:
             table: `events`, `operations`, `changes`, `runs` or `gaps`.
             rows: With its columns.
         """
-        if table == "events" and self._asks_parents:
+        if table == "events" and self._needs_parents:
             self._keep_parents(rows)
         if table not in self._by_table:
             return []
-        if table == "events" and not self._asks_exits:
+        if table == "events" and not self._needs_exits:
             # Half of the events are ends of processes.
             rows = rows.filter(pc.not_equal(pc.cast(rows.column("kind"), pa.string()), "exit"))
         if not rows.num_rows:
             return []
-        # DuckDB finds `batch` by its name in this frame; registering it would make every prepared statement be bound anew.
+        # DuckDB finds `batch` by its name in this stack frame; registering it would bind every prepared statement again.
         batch = rows  # noqa: F841
         self._database.execute(f"DELETE FROM {table}")
         self._database.execute(f"INSERT INTO {table} BY NAME SELECT {self._columns[table]} FROM batch")
-        self._looks += 1
-        if self._looks % _CHECKPOINT_LOOKS == 0:
+        self._batches += 1
+        if self._batches % _CHECKPOINT_BATCHES == 0:
             # Deleted rows keep their memory until then.
             self._database.execute("CHECKPOINT")
         cursor = self._database.execute(f"EXECUTE look_{table}")
@@ -134,19 +134,19 @@ class Watch:
         return hits
 
     def _keep_parents(self, rows: pa.Table) -> None:
-        """Keep execs for the sake of their children, and lay out those that this batch's children ask for."""
+        """Keep execs for their children, and provide those that this batch's children need."""
         execs = rows.filter(pc.equal(pc.cast(rows.column("kind"), pa.string()), "exec")).select(["image", "exe", "argv"])
         self._parents.append(execs.filter(pc.is_valid(execs.column("image"))))
         if len(self._parents) > _MOST_BATCHES:
             self._settle_parents()
-        asked = pc.unique(rows.column("parent_image"))
-        found = [part.filter(pc.is_in(part.column("image"), value_set=asked)) for part in self._parents]
+        wanted_images = pc.unique(rows.column("parent_image"))
+        found = [part.filter(pc.is_in(part.column("image"), value_set=wanted_images)) for part in self._parents]
         batch = pa.concat_tables(found)  # noqa: F841 - as above
         self._database.execute("DELETE FROM parents")
         self._database.execute("INSERT INTO parents SELECT image, any_value(exe), any_value(argv) FROM batch GROUP BY image")
 
     def _settle_parents(self) -> None:
-        """One table of many; when it is long, what has ended goes."""
+        """Merge many tables into one; when it is long, ended processes are removed."""
         whole = pa.concat_tables(self._parents).combine_chunks()
         if whole.num_rows > _MOST_PARENTS:
             older = whole.num_rows // 2
@@ -170,12 +170,12 @@ def statement(table: str, detections: Sequence[Detection]) -> str:
 
 
 def shown_columns(detection: Detection) -> set[str]:
-    """What a hit must carry of a row: the fields that its findings show, and those that correlations ask for."""
+    """The columns that a hit must carry: the fields that its findings show, and those that correlations need."""
     return {name for name in detection.columns if not name.endswith(" folded") and name in detection.carried}
 
 
 def hits_of(found: list[dict[str, Any]], detections: Sequence[Detection]) -> list[Hit]:
-    """One hit a row and detection that fits it."""
+    """One hit for each row and detection that match."""
     hits = []
     for values in found:
         row = values.get("id row") or {name[3:]: value for name, value in values.items() if name.startswith("id ")}

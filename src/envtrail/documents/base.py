@@ -1,4 +1,4 @@
-"""What every document has, and the parts that many tell alike.
+"""What every document has, and the parts that several kinds share.
 
 References:
     https://www.elastic.co/docs/reference/ecs/ecs-base, ecs-user, ecs-related
@@ -19,45 +19,45 @@ from envtrail.documents.fields import ECS_VERSION
 from envtrail.model.hours import When
 from envtrail.model.operation import Outcome
 from envtrail.model.times import to_rfc3339
-from envtrail.state.office_hours import office_hours
+from envtrail.state.office_hours import read_office_hours
 
 _VERSION = version("envtrail")
 OUTCOMES = {Outcome.SUCCESS: "success", Outcome.FAILURE: "failure", Outcome.KILLED: "failure", Outcome.UNKNOWN: "unknown"}
-"""As `event.outcome` says them."""
+"""Values of `event.outcome`."""
 
 
 class Site(Struct, frozen=True, kw_only=True):
-    """What the settings say of every document."""
+    """Settings that apply to every document."""
 
     namespace: str = "default"
     """Last part of the data streams' names."""
     host: str = ""
-    """Whose trail it is, for what does not name its machine itself."""
-    office: When = When()
+    """Owner of the trail, for items that do not name their machine."""
+    office_hours: When = When()
     """Hours of work."""
 
 
 def site_of(config: Config) -> Site:
-    """As the settings have it.
+    """Reads it from the settings.
 
     Raises:
-        ConfigError: `office.*` means no hours.
+        ConfigError: `office.*` is invalid.
     """
-    return Site(namespace=config.text("elastic.namespace"), host=config.node, office=office_hours(config))
+    return Site(namespace=config.text("elastic.namespace"), host=config.node, office_hours=read_office_hours(config))
 
 
-class Document(Struct, frozen=True, kw_only=True):
-    """One document on its way."""
+class EcsDocument(Struct, frozen=True, kw_only=True):
+    """One document to be sent."""
 
     stream: str
     """Kind of its data stream (`fields.STREAMS`)."""
     id: str
-    """The same whenever it is made again."""
+    """Stable: the same whenever the document is made again."""
     body: dict[str, Any]
 
 
-def frame(kind: str, host: str, time_ms: int, site: Site) -> dict[str, Any]:
-    """What every document has."""
+def base_document(kind: str, host: str, time_ms: int, site: Site) -> dict[str, Any]:
+    """The fields that every document has."""
     return {
         "@timestamp": to_rfc3339(time_ms),
         **constants_of(kind, site),
@@ -68,7 +68,7 @@ def frame(kind: str, host: str, time_ms: int, site: Site) -> dict[str, Any]:
 
 
 def constants_of(kind: str, site: Site) -> dict[str, Any]:
-    """What every document of a kind has with the same value."""
+    """The fields that have the same value in every document of a kind."""
     dataset = f"envtrail.{kind}"
     return {
         "ecs": {"version": ECS_VERSION},
@@ -78,24 +78,24 @@ def constants_of(kind: str, site: Site) -> dict[str, Any]:
     }
 
 
-def tell_user(body: dict[str, Any], name: str | None, number: int | None) -> None:
-    """Whose it is."""
+def set_user(body: dict[str, Any], name: str | None, number: int | None) -> None:
+    """Set the user."""
     user = {"name": name, "id": None if number is None else str(number)}
     body["user"] = {key: value for key, value in user.items() if value is not None}
     if name is not None:
         body["related"]["user"] = [name]
 
 
-def tell_environment(body: dict[str, Any], prefix: str, kind: str | None = None) -> None:
-    """In which environment."""
-    told = body["envtrail"].setdefault("environment", {})
-    told |= {"prefix": prefix, "name": PurePosixPath(prefix).name}
+def set_environment(body: dict[str, Any], prefix: str, kind: str | None = None) -> None:
+    """Set the environment."""
+    environment = body["envtrail"].setdefault("environment", {})
+    environment |= {"prefix": prefix, "name": PurePosixPath(prefix).name}
     if kind is not None:
-        told["kind"] = kind
+        environment["kind"] = kind
 
 
 def address_of(text: str | None) -> str | None:
-    """An IP address without its zone; null for what is none, as a host's name."""
+    """An IP address without its zone; None for anything else, as a host name."""
     try:
         return str(ipaddress.ip_address((text or "").partition("%")[0]))
     except ValueError:
@@ -103,7 +103,7 @@ def address_of(text: str | None) -> str | None:
 
 
 def leaves_of(body: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted name of every field that a document holds, with its value."""
+    """Dotted name and value of every field of a document."""
     for name, value in body.items():
         if isinstance(value, Mapping):
             yield from leaves_of(value, f"{above}{name}.")

@@ -1,7 +1,7 @@
-"""What the trail holds, as ECS documents: pure functions, each giving documents that say where they belong.
+"""What the trail holds, as ECS documents: pure functions, whose documents name their data stream.
 
-The document of the domain stands whole below `envtrail.<kind>`, under the names that `--json` uses, so that it can be read back as it
-was; ECS's fields beside it are what dashboards and other tools look at.
+The domain document is stored whole below `envtrail.<kind>`, under the names that `--json` uses, so that it can be read back
+unchanged; the ECS fields beside it serve dashboards and other tools.
 
 References:
     https://www.elastic.co/docs/reference/ecs/ecs-allowed-values-event-kind and the pages beside it
@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from envtrail.documents.base import OUTCOMES, Document, Site, address_of, frame, tell_environment, tell_user
-from envtrail.documents.ecs_state import tell_state
+from envtrail.documents.base import OUTCOMES, EcsDocument, Site, address_of, base_document, set_environment, set_user
+from envtrail.documents.ecs_state import fill_state
 from envtrail.documents.fields import STANDING
 from envtrail.documents.identity import digest_of, host_of, id_of, kind_of, moment_of
 from envtrail.model.finding import Finding
@@ -40,12 +40,12 @@ _TYPES = {
 }
 
 
-def documents_of(item: Item, site: Site) -> list[Document]:
-    """An item's own document, and of an operation one for each package that changed."""
-    own = Document(stream=kind_of(item), id=document_id(item, site), body=_body(item, site))
+def documents_of(item: Item, site: Site) -> list[EcsDocument]:
+    """An item's own document; for an operation also one for each package that changed."""
+    own = EcsDocument(stream=kind_of(item), id=document_id(item, site), body=_body(item, site))
     if not isinstance(item, Operation):
         return [own]
-    # The same may be there twice: a system's Python holds a package in two folders.
+    # The same change may occur twice: a system's Python holds a package in two folders.
     met: Counter[tuple[str, ...]] = Counter()
     changes = []
     for change in item.changes or ():
@@ -55,10 +55,10 @@ def documents_of(item: Item, site: Site) -> list[Document]:
     return [own, *changes]
 
 
-def amendment_of(item: Item, site: Site, made_ms: int) -> Document:
-    """What an item says since it was sent: whole, and with the name of what it takes the place of.
+def amendment_of(item: Item, site: Site, made_ms: int) -> EcsDocument:
+    """The present content of an item that was sent before: whole, and with the name of the document that it replaces.
 
-    Amendments of what stands are kept where it is kept, for as long.
+    Amendments of standing items are kept in the same data stream as these, and as long.
     """
     kind = kind_of(item)
     stream = kind if kind in STANDING else "amendment"
@@ -67,34 +67,34 @@ def amendment_of(item: Item, site: Site, made_ms: int) -> Document:
     body["data_stream"]["dataset"] = body["event"]["dataset"] = f"envtrail.{stream}"
     body["event"]["created"] = to_rfc3339(made_ms)
     body["envtrail"]["amends"] = {"kind": kind, "id": amended, "made": to_rfc3339(made_ms)}
-    return Document(stream=stream, id=make_ulid(made_ms, "amendment", amended, digest_of(item)), body=body)
+    return EcsDocument(stream=stream, id=make_ulid(made_ms, "amendment", amended, digest_of(item)), body=body)
 
 
 def document_id(item: Item, site: Site) -> str:
-    """The `_id` of an item; of two machines it is never the same."""
+    """The `_id` of an item; unique across machines."""
     return make_ulid(moment_of(item), "document", kind_of(item), host_of(item, site.host), id_of(item))
 
 
 def _body(item: Item, site: Site) -> dict[str, Any]:
     kind = kind_of(item)
-    body = frame(kind, host_of(item, site.host), moment_of(item), site)
+    body = base_document(kind, host_of(item, site.host), moment_of(item), site)
     body["event"]["id"] = id_of(item)
     body["envtrail"] |= {"id": id_of(item), "kind": kind, "digest": digest_of(item), kind: msgspec.to_builtins(item)}
     match item:
         case Operation():
-            _tell_operation(body, item, site.office)
+            _fill_operation(body, item, site.office_hours)
         case Run():
-            _tell_run(body, item)
+            _fill_run(body, item)
         case Finding():
-            _tell_finding(body, item)
+            _fill_finding(body, item)
         case Gap():
-            _tell_gap(body, item)
+            _fill_gap(body, item)
         case _:
-            tell_state(body, item)
+            fill_state(body, item)
     return body
 
 
-def _tell_operation(body: dict[str, Any], item: Operation, office: When) -> None:
+def _fill_operation(body: dict[str, Any], item: Operation, office_hours: When) -> None:
     changes = item.changes or ()
     command = " ".join(item.argv)
     body["message"] = f"{item.actor.name or item.actor.number}: {command} in {item.environment.prefix}: {item.outcome.value}"
@@ -109,12 +109,12 @@ def _tell_operation(body: dict[str, Any], item: Operation, office: When) -> None
         own["changed"] = len(changes)
     own["installed"] = sum(change.after is not None for change in changes)
     own["unexplained"] = max(1, len(changes)) if item.explained is False else 0
-    own["off_hours"] = not office.holds_at(to_ms(item.started))
-    _tell_what_ran(body, item, command)
-    tell_environment(body, item.environment.prefix, item.environment.kind)
+    own["off_hours"] = not office_hours.holds_at(to_ms(item.started))
+    _fill_what_ran(body, item, command)
+    set_environment(body, item.environment.prefix, item.environment.kind)
 
 
-def _tell_run(body: dict[str, Any], item: Run) -> None:
+def _fill_run(body: dict[str, Any], item: Run) -> None:
     command = " ".join(item.argv)
     body["message"] = f"{item.actor.name or item.actor.number}: {command}: {item.outcome.value}"
     body["event"] |= {
@@ -123,15 +123,15 @@ def _tell_run(body: dict[str, Any], item: Run) -> None:
         "type": ["start", "end"] if item.ended else ["start"],
         "action": "run",
     }
-    _tell_what_ran(body, item, command)
+    _fill_what_ran(body, item, command)
     if item.script_sha256 is not None:
         body["process"]["hash"] = {"sha256": item.script_sha256}
         body["related"]["hash"] = [item.script_sha256]
     if item.environment is not None:
-        tell_environment(body, item.environment.prefix, item.environment.kind)
+        set_environment(body, item.environment.prefix, item.environment.kind)
 
 
-def _tell_finding(body: dict[str, Any], item: Finding) -> None:
+def _fill_finding(body: dict[str, Any], item: Finding) -> None:
     body["message"] = f"{item.title}: {item.reason}" if item.reason else item.title
     body["event"] |= {"kind": "alert", "type": ["info"], "action": item.detection, "severity": item.level.rank * 20 + 1}
     if item.reason:
@@ -140,16 +140,16 @@ def _tell_finding(body: dict[str, Any], item: Finding) -> None:
     techniques = [tag[len("attack.") :].upper() for tag in item.tags if tag[:8] == "attack.t" and tag[8:9].isdigit()]
     if techniques:
         body["threat"] = {"technique": {"id": techniques}}
-    tell_user(body, item.user, item.uid)
+    set_user(body, item.user, item.uid)
     if item.argv:
         body["process"] = {"args": item.argv, "args_count": len(item.argv), "command_line": " ".join(item.argv)}
     if item.package is not None:
         body["package"] = {"name": [item.package]}
     if item.prefix is not None:
-        tell_environment(body, item.prefix)
+        set_environment(body, item.prefix)
 
 
-def _tell_gap(body: dict[str, Any], item: Gap) -> None:
+def _fill_gap(body: dict[str, Any], item: Gap) -> None:
     body["message"] = f"{item.cause.value}: {item.detail}"
     body["event"] |= {
         "kind": "pipeline_error",
@@ -161,8 +161,8 @@ def _tell_gap(body: dict[str, Any], item: Gap) -> None:
     }
 
 
-def _tell_what_ran(body: dict[str, Any], item: Operation | Run, command: str) -> None:
-    """Time, outcome, process and person, which operations and runs tell alike."""
+def _fill_what_ran(body: dict[str, Any], item: Operation | Run, command: str) -> None:
+    """Time, outcome, process and person, which operations and runs share."""
     event = body["event"]
     event["outcome"] = OUTCOMES[item.outcome]
     event["start"] = item.started
@@ -180,11 +180,11 @@ def _tell_what_ran(body: dict[str, Any], item: Operation | Run, command: str) ->
         "exit_code": item.exit_code,
     }
     body["process"] = {name: value for name, value in process.items() if value is not None}
-    _tell_actor(body, item.actor)
+    _fill_actor(body, item.actor)
 
 
-def _tell_actor(body: dict[str, Any], actor: Actor) -> None:
-    tell_user(body, actor.name, actor.number)
+def _fill_actor(body: dict[str, Any], actor: Actor) -> None:
+    set_user(body, actor.name, actor.number)
     if actor.auid is not None:
         body["user"]["audit"] = {"id": str(actor.auid)}
     if actor.uid is not None:
@@ -204,9 +204,9 @@ def _tell_actor(body: dict[str, Any], actor: Actor) -> None:
             body["container"]["image"] = {"name": actor.container.image}
 
 
-def _change_document(operation: Operation, change: Change, key: tuple[str, ...], site: Site) -> Document:
+def _change_document(operation: Operation, change: Change, key: tuple[str, ...], site: Site) -> EcsDocument:
     action = "added" if change.before is None else "removed" if change.after is None else "changed"
-    body = frame("change", operation.host, time_of(operation.id), site)
+    body = base_document("change", operation.host, time_of(operation.id), site)
     body["message"] = (
         f"{change.name} {_version(change, 'before')} → {_version(change, 'after')} in {operation.environment.prefix}"
     )
@@ -228,10 +228,10 @@ def _change_document(operation: Operation, change: Change, key: tuple[str, ...],
     own = msgspec.to_builtins(change) | {"operation": operation.id, "action": action}
     body["envtrail"] |= {"id": operation.id, "kind": "change", "change": own}
     body["process"] = {"args": operation.argv, "command_line": " ".join(operation.argv)}
-    _tell_actor(body, operation.actor)
-    tell_environment(body, operation.environment.prefix, operation.environment.kind)
+    _fill_actor(body, operation.actor)
+    set_environment(body, operation.environment.prefix, operation.environment.kind)
     id_ = make_ulid(time_of(operation.id), "change", operation.host, operation.id, *key)
-    return Document(stream="change", id=id_, body=body)
+    return EcsDocument(stream="change", id=id_, body=body)
 
 
 def _version(change: Change, side: str) -> str:

@@ -1,4 +1,4 @@
-"""Typed events as ECS documents. The compiled core makes them, of the tables that stand here: they are also what reads documents back.
+"""Typed events as ECS documents. The compiled core makes them from the tables in this module, which also serve to read documents back.
 
 References:
     https://www.elastic.co/docs/reference/ecs/ecs-process, ecs-user
@@ -20,7 +20,7 @@ from envtrail.state.store import EventRow
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Column of the typed event → ECS field; what is not named here stands below `envtrail.event`.
+# Column of the typed event → ECS field; columns not listed here are stored below `envtrail.event`.
 EVENT_FIELDS = {
     "exit_code": "process.exit_code",
     "pid": "process.pid",
@@ -38,12 +38,12 @@ EVENT_FIELDS = {
     "proctitle": "process.title",
 }
 NUMBERS_AS_TEXT = {"auid", "uid", "euid", "gid"}
-"""Numbers that ECS has as keywords."""
+"""Numbers that are keywords in ECS."""
 _BATCH_ROWS = 1_000
 
 
 def event_documents(site: Site) -> EventDocuments:
-    """What makes the documents of a site."""
+    """Makes the documents of a site."""
     return EventDocuments(
         constants=[(name, msgspec.json.encode(value).decode()) for name, value in leaves_of(constants_of("event", site))],
         fields=list(EVENT_FIELDS.items()),
@@ -53,7 +53,7 @@ def event_documents(site: Site) -> EventDocuments:
 
 
 def documents_of_rows(rows: Iterable[EventRow], site: Site) -> Iterator[tuple[str, bytes]]:
-    """(`_id`, JSON) of events that a store gave, in their order."""
+    """(`_id`, JSON) of events from a store, in their order."""
     documents = event_documents(site)
     for segment, group in groupby(rows, key=lambda row: row.segment):
         while values := [row.values for row in islice(group, _BATCH_ROWS)]:

@@ -1,4 +1,4 @@
-"""The one table of indexed fields. Their number is constant: what a document holds beyond them is kept and not indexed.
+"""The one table of indexed fields. Their number is constant: other fields of a document are stored and not indexed.
 
 References:
     https://www.elastic.co/docs/reference/ecs/ecs-field-reference
@@ -13,15 +13,15 @@ from envtrail.model.ecs import CASELESS, CASELESS_SUFFIX, RECORD_FIELDS
 
 ECS_VERSION = "8.17.0"
 STANDING = ("environment", "package", "snapshot")
-"""Kinds that tell what stands: they are not deleted with age."""
+"""Kinds that describe the present state: they are not deleted with age."""
 OWN = ("operation", "change", "run", "finding", "gap", "event", "login", "request", "grant", "mute", "look", *STANDING)
-"""Kinds of documents; each has its own fields below `envtrail.<kind>`, under the names that `--json` uses."""
+"""Kinds of documents; each has its fields below `envtrail.<kind>`, under the names that `--json` uses."""
 STREAMS = (*OWN, "amendment", "heartbeat")
 
 _LONGEST_TERM = 8_191
-"""Characters: in UTF-8 no more than Lucene's 32,766 bytes."""
+"""Characters: in UTF-8 at most Lucene's 32,766 bytes."""
 
-# By type. A name is ECS's, or below `envtrail`.
+# By type. A name is ECS's, or is below `envtrail`.
 _KEYWORDS = [
     "ecs.version",
     "data_stream.type",
@@ -195,8 +195,8 @@ def mapping(*, dynamic: str = "false") -> dict[str, Any]:
     """The mapping of every data stream.
 
     Args:
-        dynamic: What becomes of a field that the table does not name, at the root and in ECS's fields; `strict` refuses the document.
-            Below `envtrail.<kind>` it is always kept and not indexed.
+        dynamic: Treatment of a field that is not in the table, at the root and in ECS's fields; `strict` rejects the document.
+            Below `envtrail.<kind>` it is always stored and not indexed.
     """
     root: dict[str, Any] = {"dynamic": dynamic, "properties": {}}
     for name, described in sorted(FIELDS.items()):

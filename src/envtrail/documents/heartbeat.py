@@ -1,17 +1,17 @@
-"""That a machine is watched, told from the machine itself: who hears nothing any more knows that something is wrong there."""
+"""A machine's own report that it is watched: when none arrives any more, something is wrong there."""
 
 from __future__ import annotations
 
 import msgspec
 
-from envtrail.documents.base import Document, Site, frame
+from envtrail.documents.base import EcsDocument, Site, base_document
 from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.ids import make_ulid
 from envtrail.state.agent_status import AgentStatus
 
 
 def heartbeat_of(host: str, now_ms: int, agent: AgentStatus | None, *, outbox: int, refused: int) -> Heartbeat:
-    """What a machine tells of itself."""
+    """What a machine reports of itself."""
     rules = agent.rules if agent is not None else None
     policy = agent.policy if agent is not None else None
     return Heartbeat(
@@ -31,10 +31,10 @@ def heartbeat_of(host: str, now_ms: int, agent: AgentStatus | None, *, outbox: i
     )
 
 
-def heartbeat_document(beat: Heartbeat, site: Site) -> Document:
+def heartbeat_document(beat: Heartbeat, site: Site) -> EcsDocument:
     """A heartbeat in ECS."""
-    body = frame("heartbeat", beat.host, beat.time_ms, site)
+    body = base_document("heartbeat", beat.host, beat.time_ms, site)
     body["event"] |= {"kind": "metric", "category": ["host"], "type": ["info"], "action": "heartbeat"}
     body["message"] = f"{beat.host} is watched" if beat.watching else f"{beat.host} ships, and its agent does not run"
     body["envtrail"] |= {"kind": "heartbeat", "heartbeat": msgspec.to_builtins(beat)}
-    return Document(stream="heartbeat", id=make_ulid(beat.time_ms, "heartbeat", beat.host), body=body)
+    return EcsDocument(stream="heartbeat", id=make_ulid(beat.time_ms, "heartbeat", beat.host), body=body)

@@ -1,4 +1,4 @@
-"""What makes an item that is shipped this one and no other: its kind, machine, id and moment, and the digest of what it says."""
+"""The identity of an item that is shipped: its kind, machine, id and time, and the digest of its content."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import hashlib
 
 import msgspec
 
+from envtrail.model.access_log import AccessEntry
 from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, Holding, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.ids import make_ulid
-from envtrail.model.look import Look
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.model.times import to_ms
@@ -29,22 +29,22 @@ _KINDS: dict[type, str] = {
     Request: "request",
     Grant: "grant",
     Suppression: "mute",
-    Look: "look",
+    AccessEntry: "look",
 }
 
 
 def kind_of(item: Item) -> str:
-    """As `schema.LOGGED` has it: the name of its data stream, and of the document below `envtrail`."""
+    """As in `schema.LOGGED`: the name of its data stream, and of the document below `envtrail`."""
     return _KINDS[type(item)]
 
 
 def digest_of(item: Item) -> str:
-    """Of all that an item says: another digest, another content."""
+    """Digest of an item's whole content."""
     return hashlib.sha256(msgspec.json.encode(item)).hexdigest()[:32]
 
 
 def host_of(item: Item, host: str) -> str:
-    """The machine that an item names; `host` where it names none."""
+    """The machine that an item names; `host` when it names none."""
     match item:
         case Operation() | Run() | Finding() | Gap() | Session() | Request():
             return item.host
@@ -55,7 +55,7 @@ def host_of(item: Item, host: str) -> str:
 
 
 def id_of(item: Item) -> str:
-    """Of its kind, on its machine; the same after `envtrail rebuild`."""
+    """Unique by kind and machine; the same after `envtrail rebuild`."""
     match item:
         case Environment():
             return item.prefix
@@ -69,7 +69,7 @@ def id_of(item: Item) -> str:
 
 
 def moment_of(item: Item) -> int:
-    """When it began, in ms; it does not change."""
+    """When it began, in ms; it never changes."""
     match item:
         case Operation() | Run() | Session():
             return to_ms(item.started)
@@ -78,6 +78,6 @@ def moment_of(item: Item) -> int:
         case Suppression():
             return item.made_ms
         case Environment():
-            return 0  # when one was made may be learnt later
+            return 0  # its creation time may be learnt later
         case _:
             return item.time_ms

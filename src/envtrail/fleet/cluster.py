@@ -1,4 +1,4 @@
-"""What many machines shipped to a cluster, read back through the one Store protocol."""
+"""The trails that many machines shipped to a cluster, read through the one Store protocol."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from envtrail.fleet.heartbeats import last_heartbeats
 from envtrail.fleet.inventory import Inventory
 from envtrail.fleet.known_names import known_names, known_numbers, unshared_numbers
 from envtrail.fleet.searching import Searching
+from envtrail.model.access_log import AccessEntry
 from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.heartbeat import Heartbeat
-from envtrail.model.look import Look
 from envtrail.model.naming import Number, place
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
@@ -30,12 +30,12 @@ from envtrail.state.store import EventRow, Query, StoreStatus
 
 
 class ClusterStore:
-    """A fleet's trails, for reading.
+    """A fleet's trails, read-only.
 
     Args:
         client: Of the cluster; closed with the store.
         namespace: Last part of the data streams' names.
-        where: Said of itself, as an address.
+        where: Address that the store reports as its own.
     """
 
     def __init__(self, client: SearchClient, namespace: str, where: str) -> None:
@@ -44,27 +44,27 @@ class ClusterStore:
         self._where = where
 
     def operations(self, query: Query) -> Iterator[Operation]:
-        """Newest first unless asked otherwise."""
+        """Newest first unless requested otherwise."""
         return self._searching.items("operation", Operation, of_operations(query, self._numbers(query)), query)
 
     def operation(self, id_prefix: str) -> Operation | None:
         return self._searching.one("operation", Operation, id_prefix)
 
     def runs(self, query: Query) -> Iterator[Run]:
-        """Newest first unless asked otherwise; the single runs of a loop are not shipped."""
+        """Newest first unless requested otherwise; the single runs of a loop are not shipped."""
         return self._searching.items("run", Run, of_runs(query, self._numbers(query)), query)
 
     def run(self, id_prefix: str) -> Run | None:
         return self._searching.one("run", Run, id_prefix)
 
     def findings(self, query: Query, *, operation: str | None = None) -> Iterator[Finding]:
-        """Newest first unless asked otherwise."""
+        """Newest first unless requested otherwise."""
         return self._searching.items(
             "finding", Finding, of_findings(query, operation, self._numbers(query)), query, order=("@timestamp", "envtrail.id")
         )
 
     def gaps(self, query: Query) -> Iterator[Gap]:
-        """Newest first unless asked otherwise."""
+        """Newest first unless requested otherwise."""
         within = [between("event.end", gte=query.since_ms or 0)]
         if query.host is not None:
             within.append({"term": {"host.name": query.host}})
@@ -73,7 +73,7 @@ class ClusterStore:
         return self._searching.items("gap", Gap, within, query, order=("event.end", "envtrail.id"))
 
     def events(self, query: Query, *, with_records: bool = False) -> Iterator[EventRow]:  # noqa: ARG002 - they are not shipped
-        """Newest first unless asked otherwise; the records stay on the machine that wrote them."""
+        """Newest first unless requested otherwise; the records stay on the machine that wrote them."""
         numbers = known_numbers(self._searching, query.user) if query.user is not None else []
         hits = self._searching.hits(
             ["event"], of_events(query, numbers), order=("@timestamp", "event.sequence", "host.name"), query=query
@@ -115,7 +115,7 @@ class ClusterStore:
             )
 
     def programs(self, query: Query) -> Iterator[ProgramUse]:
-        """Runs counted by program, content and person, those that ran most first."""
+        """Runs counted by program, content and person, the most frequent first."""
         parts: dict[str, Filter] = {
             "program": {"terms": {"field": "envtrail.run.program"}},
             "kind": {"terms": {"field": "envtrail.run.kind"}},
@@ -133,14 +133,14 @@ class ClusterStore:
         yield from sorted(found, key=lambda use: -use.runs)
 
     def weeks(self) -> dict[int, int]:
-        """How much of a week has arrived: what comes late makes another number."""
+        """How many documents of a week have arrived: late arrivals change the number."""
         by_week = {"date_histogram": {"field": "@timestamp", "fixed_interval": "7d", "min_doc_count": 1}}
         answer = self._searching.search(["operation", "run", "amendment"], {"size": 0, "aggs": {"weeks": by_week}})
         buckets = answer.get("aggregations", {}).get("weeks", {}).get("buckets", ())
         return {bucket["key"] // WEEK_MS: bucket["doc_count"] for bucket in buckets}
 
     def names(self) -> dict[int, str | None]:
-        """Null also where machines give a uid to different people."""
+        """None also when machines give a uid to different people."""
         named = {"terms": {"field": "user.name", "size": 2}}
         body = {"size": 0, "aggs": {"people": {"terms": {"field": "user.id", "size": 10_000}, "aggs": {"names": named}}}}
         answer = self._searching.search(["operation", "run", "login"], body)
@@ -157,9 +157,9 @@ class ClusterStore:
         return unshared_numbers(self._searching, query.user) if query.user is not None else []
 
     def status(self) -> StoreStatus:
-        """What is there; what only a machine knows of itself is in `machines`."""
+        """Totals of the fleet; what only a machine knows of itself is in `machines`."""
         count = self._searching.count
-        told = self._searching.sums(
+        sums = self._searching.sums(
             "operation",
             {
                 "oldest": {"min": {"field": "@timestamp"}},
@@ -180,18 +180,18 @@ class ClusterStore:
             runs=count("run", []),
             sessions=count("login", []),
             environments=count("environment", [{"term": {"envtrail.environment.gone": False}}]),
-            unexplained=told["unexplained"] or 0,
+            unexplained=sums["unexplained"] or 0,
             gaps=count("gap", []),
             findings=count("finding", [{"term": {"envtrail.finding.status": "open"}}]),
             requests=count("request", [{"term": {"envtrail.request.status": "pending"}}]),
             watched_since_ms=watched["since"],
-            oldest_ms=told["oldest"],
-            newest_ms=told["newest"],
+            oldest_ms=sums["oldest"],
+            newest_ms=sums["newest"],
             redactions={},
         )
 
     def machines(self) -> list[Heartbeat]:
-        """The newest that each has told of itself."""
+        """The newest that each machine has sent."""
         return last_heartbeats(self._searching)
 
     def agent(self) -> AgentStatus | None:
@@ -231,8 +231,8 @@ class ClusterStore:
     def grants(self, query: Query) -> Iterator[Grant]:
         return self._searching.items("grant", Grant, of_all(query), query)
 
-    def looks(self, query: Query) -> Iterator[Look]:
-        return self._searching.items("look", Look, of_people(query), query)
+    def access_log(self, query: Query) -> Iterator[AccessEntry]:
+        return self._searching.items("look", AccessEntry, of_people(query), query)
 
     def suppressions(self) -> Iterator[Suppression]:
         found = self._searching.items("mute", Suppression, [], Query())
@@ -244,7 +244,7 @@ class ClusterStore:
 
 
 def _row_of(source: Mapping[str, Any]) -> dict[str, Any]:
-    """A typed event by column, as `ecs_events.EVENT_FIELDS` took it apart."""
+    """A typed event by column, the inverse of `ecs_events.EVENT_FIELDS`."""
     own = source["envtrail"]["event"]
     row: dict[str, Any] = {column.name: own.get(column.name) for column in EVENT_COLUMNS}
     for column, field in EVENT_FIELDS.items():

@@ -1,4 +1,4 @@
-"""A store's query as filters of a search server, with the meaning that the embedded store gives it.
+"""A store's query as filters of a search server, with the same meaning as in the embedded store.
 
 References:
     https://www.elastic.co/docs/reference/query-languages/query-dsl/query-dsl-bool-query
@@ -13,14 +13,14 @@ from typing import Any
 import msgspec
 
 from envtrail.model.finding import Level
-from envtrail.model.naming import Number, Place, as_uid, clean_path, normalise_name, parse_place
+from envtrail.model.naming import EnvironmentReference, Number, as_uid, clean_path, normalise_name, parse_place
 from envtrail.state.store import Query
 
 Filter = dict[str, Any]
 
 
 def of_operations(query: Query, numbers: Sequence[Number] = ()) -> list[Filter]:
-    """Those of `operations`; `numbers` are those of the query's user, where the fleet tells."""
+    """Those of `operations`; `numbers` are the uids of the query's user, when the fleet knows them."""
     filters = _of_both(query, numbers)
     if query.outcome is not None:
         filters.append({"term": {"envtrail.operation.outcome": query.outcome}})
@@ -69,7 +69,7 @@ def of_findings(query: Query, operation: str | None, numbers: Sequence[Number] =
 
 
 def of_events(query: Query, numbers: Sequence[Number] = ()) -> list[Filter]:
-    """Those of `events`, which tell people by number."""
+    """Those of `events`, which identify people by number."""
     filters = _of_place(query)
     for field, value in (
         ("envtrail.event.keys", query.key),
@@ -91,7 +91,7 @@ def of_events(query: Query, numbers: Sequence[Number] = ()) -> list[Filter]:
 
 
 def _of_number(number: Number) -> Filter:
-    """Of a login, or without one of a uid, on its machine."""
+    """Of a login, or of a uid without a login, on its machine."""
     uid = str(number.uid)
     without = {"bool": {"filter": {"term": {"user.id": uid}}, "must_not": {"exists": {"field": "user.audit.id"}}}}
     either = _any({"term": {"user.audit.id": uid}}, without)
@@ -106,7 +106,7 @@ def _of_both(query: Query, numbers: Sequence[Number]) -> list[Filter]:
 
 
 def of_all(query: Query, numbers: Sequence[Number] = ()) -> list[Filter]:
-    """Where, when and whose: what every kind of items can be asked for. `naming.is_person` of the fields `user.name` and `user.id`."""
+    """Place, time and person: the conditions of every kind of item. `naming.is_person` over the fields `user.name` and `user.id`."""
     filters = _of_place(query)
     if query.environment is not None:
         filters += in_environment(query.environment)
@@ -124,7 +124,7 @@ def _by_number(numbers: Sequence[Number], uid: int | None) -> list[Filter]:
 
 
 def in_environment(name: str) -> list[Filter]:
-    """Of one environment, on the machine that its name names, or on any: `naming.is_environment`."""
+    """Of one environment, on the machine in its name, or on any: `naming.is_environment`."""
     meant = parse_place(name)
     return [_named("envtrail.environment.prefix", meant.path), *_on_host(meant.host)]
 
@@ -138,7 +138,7 @@ def _term(field: str, value: str) -> Filter:
 
 
 def of_people(query: Query, numbers: Sequence[Number] = ()) -> list[Filter]:
-    """Those of `sessions` and `looks`: whose, and when."""
+    """Those of `sessions` and `looks`: person and time."""
     return of_all(msgspec.structs.replace(query, environment=None), numbers)
 
 
@@ -154,7 +154,7 @@ def _of_time(query: Query) -> list[Filter]:
 
 def _named(field: str, path: str) -> Filter:
     """By the whole path, or by the end of it: `naming.is_path`."""
-    meant = Place(None, clean_path(path))
+    meant = EnvironmentReference(None, clean_path(path))
     whole = _term(field, meant.path)
     return whole if meant.is_whole else _any(whole, {"wildcard": {field: {"value": f"*{_escaped(meant.end)}"}}})
 
@@ -172,13 +172,13 @@ def _escaped(text: str) -> str:
 
 
 def between(field: str, **bounds: Any) -> Filter:
-    """Bounds that are numbers are ms since the epoch."""
+    """Numeric bounds are ms since the epoch."""
     formatted = {"format": "epoch_millis"} if all(isinstance(bound, int) for bound in bounds.values()) else {}
     return {"range": {field: bounds | formatted}}
 
 
 def counted(query: Query) -> Query:
-    """What the counts look at."""
+    """What the counts are computed over."""
     return Query(
         host=query.host, environment=query.environment, user=query.user, since_ms=query.since_ms, until_ms=query.until_ms
     )

@@ -1,4 +1,4 @@
-"""The newest heartbeat of each machine, as a cluster holds it."""
+"""The newest heartbeat of each machine in a cluster."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _MOST_HOSTS = 10_000
 
 
 def last_heartbeats(searching: Searching) -> list[Heartbeat]:
-    """The newest of each machine, in the order of their names.
+    """The newest heartbeat of each machine, ordered by name.
 
     Raises:
-        SearchError: the cluster does not answer, or has nothing of this namespace.
+        SearchError: the cluster does not answer, or has no data of this namespace.
     """
     body = {"size": _MOST_HOSTS, "sort": [{"@timestamp": "desc"}], "collapse": {"field": "host.name"}}
     answer = searching.search(["heartbeat"], body)

@@ -1,4 +1,4 @@
-"""What a fleet's environments hold, held and were used for, as machines have shipped it."""
+"""What a fleet's environments hold, held and were used for, from the documents that machines shipped."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Inventory:
         return self._searching.items("environment", Environment, filters, Query(oldest_first=True), order=order)
 
     def summaries(self) -> Iterator[EnvironmentSummary]:
-        """Who made one is known by the operation that did; a folder's owner is a number, and has a name on their machine only."""
+        """The creator of an environment is known from the operation; a folder's owner is a number, whose name only its machine knows."""
         is_new = [_term("operation.kind", "create"), _term("operation.outcome", "success")]
         contents = self._last("snapshot", [])
         made = self._last("operation", is_new)
@@ -69,7 +69,7 @@ class Inventory:
             )
 
     def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None:
-        """Put together from what was held at that moment; what has not arrived yet is told as a fault."""
+        """Assembled from what was held at that moment; what has not arrived yet is reported as a fault."""
         name = self._one_place(prefix)
         query = Query(until_ms=at_ms, limit=1)
         until = [between("@timestamp", lte=at_ms)] if at_ms is not None else []
@@ -140,7 +140,7 @@ class Inventory:
         }
 
     def _one_place(self, name: str) -> str:
-        """The environment that is meant.
+        """The environment with this name.
 
         Raises:
             InputError: more than one machine has it.

@@ -1,4 +1,4 @@
-"""Which names a fleet has, and whose numbers they are on which machine."""
+"""The names that a fleet knows, and the machines on which their numbers are valid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WITH_NUMBER: Filter = {
         "minimum_should_match": 1,
     }
 }
-"""Where the name is that of the number: a hub's person works as an account of others."""
+"""Where the name belongs to the number: a person on a hub works under another account."""
 
 
 def known_names(searching: Searching, what: str) -> Iterator[str]:
@@ -40,7 +40,7 @@ def known_names(searching: Searching, what: str) -> Iterator[str]:
 
 
 def known_numbers(searching: Searching, user: str) -> list[Number]:
-    """The numbers of a name, by which events are known.
+    """The numbers of a name, by which events identify people.
 
     Raises:
         InputError: they have belonged to others too.
@@ -51,7 +51,7 @@ def known_numbers(searching: Searching, user: str) -> list[Number]:
 
 
 def unshared_numbers(searching: Searching, user: str) -> list[Number]:
-    """The numbers of a name; none where they have belonged to others too."""
+    """The numbers of a name; empty when they have belonged to others too."""
     numbers, others = _numbers_of(searching, user)
     return [] if others else numbers
 
@@ -73,7 +73,7 @@ def _numbers_of(searching: Searching, user: str) -> tuple[list[Number], list[str
 def _distinct(
     searching: Searching, kinds: Sequence[str], fields: Sequence[str], filters: Sequence[Filter]
 ) -> Iterator[tuple[str, ...]]:
-    """The values of fields that occur together, whatever was amended since."""
+    """The values of fields that occur together, amendments included."""
     parts = [{field: {"terms": {"field": field}}} for field in fields]
     for bucket in searching.composite(kinds, {"bool": {"filter": list(filters)}}, parts, {}):
         yield tuple(str(bucket["key"][field]) for field in fields)

@@ -1,7 +1,7 @@
-"""Searches over the data streams of a fleet, in which the newest amendment of a document takes its place.
+"""Searches over the data streams of a fleet; the newest amendment of a document replaces it.
 
-Documents are never changed. A search asks for a kind and its amendments at once and gives of each document only the newest, so that a
-condition meets what holds now.
+Documents are never changed. A search covers a kind and its amendments together and returns only the newest of each document, so that a
+condition applies to the present content.
 
 References:
     https://www.elastic.co/docs/reference/elasticsearch/rest-apis/paginate-search-results (search_after)
@@ -27,7 +27,7 @@ from envtrail.state.store import Query
 
 _PAGE = 1000
 _ABSENT_S = 1.0
-"""How long a stream that was not there is not asked for again."""
+"""How long a missing stream is not queried again."""
 _T = TypeVar("_T")
 _LAST = {
     "top_hits": {"size": 1, "sort": [{"envtrail.amends.made": "desc"}, {"envtrail.digest": "desc"}], "_source": False},
@@ -35,7 +35,7 @@ _LAST = {
 
 
 class Searching:
-    """Asks one cluster.
+    """Searches one cluster.
 
     Args:
         client: Of the cluster.
@@ -46,14 +46,14 @@ class Searching:
         self.client = client
         self.namespace = namespace
         self._there: set[str] = set()
-        """Streams that are there, and may be read."""
+        """Streams that exist, and may be read."""
         self._absent_s: dict[str, float] = {}
-        """Streams that were not there, by the monotonic clock: they may come at any time."""
+        """Streams that were missing, by the monotonic clock: they may be created at any time."""
 
     def items(
         self, kind: str, type_: type[_T], filters: Sequence[Filter], query: Query, *, order: Sequence[str] = ("envtrail.id",)
     ) -> Iterator[_T]:
-        """What is shipped of a kind, as the trail has it; newest first unless asked otherwise, by `order`."""
+        """Items of a kind, as in the trail; newest first unless `order` says otherwise."""
         chosen = [{"term": {"envtrail.kind": kind}}, *filters]
         if query.before_id is not None:
             chosen.append(between("envtrail.id", lt=query.before_id))
@@ -65,14 +65,14 @@ class Searching:
             yield on_host(msgspec.convert(source["envtrail"][kind], type_), source["host"]["name"])
 
     def one(self, kind: str, type_: type[_T], id_prefix: str) -> _T | None:
-        """By its id, or an unambiguous beginning of it.
+        """By its id, or an unambiguous prefix of it.
 
         Raises:
-            InputError: more than one begins so.
+            InputError: the prefix is ambiguous.
         """
         found = list(self.items(kind, type_, [], Query(id_prefix=id_prefix, limit=2)))
         if len(found) > 1:
-            raise InputError(f"more than one of the {kind}s begins with `{id_prefix}`", hint="give more characters of the id")
+            raise InputError(f"more than one of the {kind}s starts with `{id_prefix}`", hint="give more characters of the id")
         return found[0] if found else None
 
     def hits(
@@ -84,7 +84,7 @@ class Searching:
         query: Query,
         fields: Sequence[str] = ("*",),
     ) -> Iterator[Any]:
-        """Page by page, so that a long listing holds nothing open on the cluster."""
+        """Page by page, so that a long listing keeps nothing open on the cluster."""
         direction = "asc" if query.oldest_first else "desc"
         body: dict[str, Any] = {
             "size": _page(query),
@@ -100,14 +100,14 @@ class Searching:
             body["search_after"] = hits[-1]["sort"]
 
     def count(self, kind: str, filters: Sequence[Filter]) -> int:
-        """How many hold now."""
+        """Number of documents that are current."""
         body = {"size": 0, "track_total_hits": True, "query": self._within(kind, filters)}
         return int(self.search(_streams(kind), body)["hits"]["total"]["value"])
 
     def buckets(
         self, kind: str, filters: Sequence[Filter], parts: Mapping[str, Filter], sums: Mapping[str, Filter]
     ) -> Iterator[dict[str, Any]]:
-        """What holds now, counted by `parts`, with `sums` of each."""
+        """Current documents, counted by `parts`, with `sums` of each."""
         named = [{name: source} for name, source in parts.items()]
         return self.composite(_streams(kind), self._within(kind, filters), named, sums)
 
@@ -126,32 +126,32 @@ class Searching:
             composite["after"] = rows["after_key"]
 
     def sums(self, kind: str, aggregations: Mapping[str, Filter]) -> dict[str, int | None]:
-        """Figures over all that hold now; null where there is nothing to be told."""
+        """Figures over all current documents; None when there are no values."""
         body = {"size": 0, "query": self._within(kind, []), "aggs": dict(aggregations)}
-        told = self.search(_streams(kind), body).get("aggregations", {})
-        values = {name: told.get(name, {}).get("value") for name in aggregations}
+        reported = self.search(_streams(kind), body).get("aggregations", {})
+        values = {name: reported.get(name, {}).get("value") for name in aggregations}
         return {name: None if value is None else int(value) for name, value in values.items()}
 
     def search(self, kinds: Sequence[str], body: Filter) -> Any:
-        """One search, as the cluster answers it; a stream that has no document yet is not there yet.
+        """The cluster's answer to one search; a stream without documents is treated as missing.
 
-        Never `ignore_unavailable`: with it Elasticsearch leaves out, without a word, what may not be read, what is closed and what is mistyped.
+        Never `ignore_unavailable`: with it Elasticsearch silently leaves out what may not be read, is closed or is mistyped.
 
         Raises:
-            SearchError: a part of the answer is missing, this key may not read all of it, or there is nothing of this namespace.
+            SearchError: a part of the answer is missing, this key may not read all of it, or there is no data of this namespace.
         """
         names = [name for kind in kinds if self._is_there(name := stream_name(kind, self.namespace))]
         if names:
             return self.client.search(f"/{','.join(names)}/_search", body, least=len(names))
         if not self._there and not any(self._is_there(stream_name(kind, self.namespace)) for kind in STREAMS):
             raise SearchError(
-                f"the cluster has no data stream of the namespace `{self.namespace}` (`{stream_name('*', self.namespace)}`): nothing is known",
-                hint="is elastic.namespace as on the machines? The first `envtrail elastic ship` of one of them makes the streams",
+                f"the cluster has no data stream of the namespace `{self.namespace}` (`{stream_name('*', self.namespace)}`): there is nothing to read",
+                hint="does elastic.namespace equal that of the machines? The first `envtrail elastic ship` of a machine creates the streams",
             )
         return {"hits": {"total": {"value": 0}, "hits": []}}
 
     def _is_there(self, name: str) -> bool:
-        """Asked of each stream by itself: then what may not be read is refused (403), and what is not there is told (404)."""
+        """Each stream by itself: what may not be read is then rejected (403), and what is missing is reported (404)."""
         if name in self._there:
             return True
         if time.monotonic() - self._absent_s.get(name, -_ABSENT_S) < _ABSENT_S:
@@ -166,17 +166,17 @@ class Searching:
         return True
 
     def _need_right(self) -> None:
-        """Of a pattern Elasticsearch gives what may be read and is silent about the rest; asked for its rights, it tells.
+        """For a pattern Elasticsearch returns what may be read and omits the rest silently; a query for the privileges shows it.
 
         Raises:
             SearchError: not all may be read.
         """
         names = [stream_name(kind, self.namespace) for kind in STREAMS]
         body = {"index": [{"names": names, "privileges": ["read"]}]}
-        # Without accounts, and on OpenSearch, which refuses a pattern of which a part may not be read, there is no such question.
-        answer = self.client.ask("POST", "/_security/user/_has_privileges", body, fine=(400, 403, 404, 405, 500))
-        told = answer.get("index")
-        lacking = [name for name in names if not told.get(name, {}).get("read")] if isinstance(told, dict) else []
+        # Without accounts, and on OpenSearch, which rejects a pattern if a part of it may not be read, this query does not exist.
+        answer = self.client.request("POST", "/_security/user/_has_privileges", body, fine=(400, 403, 404, 405, 500))
+        reported = answer.get("index")
+        lacking = [name for name in names if not reported.get(name, {}).get("read")] if isinstance(reported, dict) else []
         if lacking:
             raise SearchError(
                 f"this key or user may not read all of the namespaces `{self.namespace}`: {', '.join(lacking)}",
@@ -185,7 +185,7 @@ class Searching:
             )
 
     def _newest(self, kind: str, hits: Iterator[dict[str, Any]], size: int) -> Iterator[dict[str, Any]]:
-        """Of each document only what holds now: nothing that a later amendment took the place of."""
+        """Restrict a search to current documents: those that no later amendment replaced."""
         while page := list(islice(hits, size)):
             ids = {_amended(hit) or hit["_id"] for hit in page}
             body = {
@@ -198,7 +198,7 @@ class Searching:
             yield from (hit for hit in page if last.get(_amended(hit) or hit["_id"], hit["_id"]) == hit["_id"])
 
     def _outdated(self, kind: str, filters: Sequence[Filter]) -> list[str]:
-        """The `_id` of each document, and of each amendment, that a later one took the place of, where and when it is asked for."""
+        """The `_id` of each document and amendment that a later one replaced, within the place and time of the query."""
         last: dict[str, str] = {}
         outdated = []
         order = ("envtrail.amends.made", "envtrail.amends.id", "envtrail.digest")
@@ -217,21 +217,21 @@ class Searching:
 
 
 def _streams(kind: str) -> list[str]:
-    """Where a kind is; the last of them is where its amendments are."""
+    """The streams of a kind; the last of them holds its amendments."""
     return [kind] if kind in STANDING else [kind, "amendment"]
 
 
 def _page(query: Query) -> int:
-    """Documents of one search: some of them may hold no more."""
+    """Documents of one search: some of them may have been replaced."""
     return min(_PAGE, query.limit * 2) if query.limit else _PAGE
 
 
 def _is_constant(condition: Filter) -> bool:
-    """Whether an item meets it, or does not, whatever becomes of the item later."""
+    """Whether the result for an item is the same for every later amendment of it."""
     return any(field in {"@timestamp", "host.name"} for parts in condition.values() for field in parts)
 
 
 def _amended(hit: Mapping[str, Any]) -> str | None:
-    """The `_id` of what an amendment is of; null for what is no amendment."""
+    """The `_id` that an amendment amends; None for what is not an amendment."""
     amends = hit["_source"]["envtrail"].get("amends")
     return amends["id"] if amends else None

@@ -6,9 +6,9 @@ from typing import Annotated, Union
 
 from msgspec import Meta, Struct
 
+from envtrail.model.access_log import ReportedAccess
 from envtrail.model.bounds import Block, Line, Number, TimeMs, Word
 from envtrail.model.finding import Status
-from envtrail.model.look import Seen
 
 _Words = Annotated[list[Line], Meta(max_length=1000)]
 
@@ -17,7 +17,7 @@ class _Decision(Struct, frozen=True, kw_only=True, tag_field="do", forbid_unknow
     why: Line = ""
 
 
-class Ask(_Decision, frozen=True, kw_only=True, tag="ask"):
+class SubmitRequest(_Decision, frozen=True, kw_only=True, tag="ask"):
     """May somebody change an environment?"""
 
     prefix: Line
@@ -85,13 +85,13 @@ class Unmute(_Decision, frozen=True, kw_only=True, tag="unmute"):
     suppression: Word
 
 
-class Looked(_Decision, frozen=True, kw_only=True, tag="looked"):
+class RecordAccess(_Decision, frozen=True, kw_only=True, tag="looked"):
     """The page showed somebody what is not their own."""
 
-    looks: Annotated[list[Seen], Meta(max_length=1000)]
+    looks: Annotated[list[ReportedAccess], Meta(max_length=1000)]
 
 
-Decision = Union[Ask, Approve, Deny, Revoke, BreakGlass, Triage, Mute, Unmute, Looked]
+Decision = Union[SubmitRequest, Approve, Deny, Revoke, BreakGlass, Triage, Mute, Unmute, RecordAccess]
 
 
 class Person(Struct, frozen=True, kw_only=True):

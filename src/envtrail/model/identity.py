@@ -30,7 +30,7 @@ class Right(str, Enum):
 
     SEE_ALL = "see_all"
     """What others did: operations, runs, sessions, findings, and the kernel's records."""
-    SEE_LOOKS = "see_looks"
+    SEE_ACCESS_LOG = "see_looks"
     """Who looked at whose data."""
     SEE_SETTINGS = "see_settings"
     DECIDE = "decide"
@@ -40,7 +40,7 @@ class Right(str, Enum):
 
 
 _EVERYTHING = frozenset(Right)
-_AUDIT = frozenset({Right.SEE_ALL, Right.SEE_LOOKS, Right.SEE_SETTINGS})
+_AUDIT = frozenset({Right.SEE_ALL, Right.SEE_ACCESS_LOG, Right.SEE_SETTINGS})
 _RIGHTS = {
     Role.ADMIN: _EVERYTHING,
     Role.SECURITY: frozenset({Right.SEE_ALL, Right.DECIDE, Right.TRIAGE}),

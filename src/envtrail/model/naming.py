@@ -80,7 +80,7 @@ def _archive(spec: str) -> re.Match[str] | None:
 # Environments
 
 
-class Place(NamedTuple):
+class EnvironmentReference(NamedTuple):
     """What a name of an environment says."""
 
     host: str | None
@@ -115,10 +115,10 @@ def clean_path(path: str) -> str:
     return _SLASHES.sub("/", path).rstrip("/") or path[:1]
 
 
-def parse_place(name: str) -> Place:
+def parse_place(name: str) -> EnvironmentReference:
     """A prefix, its last folder or folders, or either with its machine: `HOST:PREFIX`."""
     host, path = place_of(name)
-    return Place(host, clean_path(path))
+    return EnvironmentReference(host, clean_path(path))
 
 
 def is_environment(given: str, prefix: str, *, host: str | None = None) -> bool:

@@ -11,12 +11,12 @@ from typing import Union
 import msgspec
 from msgspec import Struct
 
+from envtrail.model.access_log import AccessEntry
 from envtrail.model.approval import Approval, Grant, GrantId, Request, RequestId
 from envtrail.model.environment import Environment, Package
 from envtrail.model.finding import Finding, FindingId, Status, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.ids import OperationId
-from envtrail.model.look import Look
 from envtrail.model.operation import Evidence, FileChange
 
 
@@ -271,10 +271,10 @@ class FindingTriaged(_Observation, frozen=True, tag="finding_triaged"):
     assignee: str | None = None
 
 
-class LooksMade(_Observation, frozen=True, tag="looks_made"):
+class AccessRecorded(_Observation, frozen=True, tag="looks_made"):
     """The page showed people what is not their own."""
 
-    looks: list[Look]
+    looks: list[AccessEntry]
 
 
 class SuppressionSet(_Observation, frozen=True, tag="suppression_set"):
@@ -345,7 +345,7 @@ Observation = Union[
     RulesApplied,
     ScriptSeen,
     SnapshotTaken,
-    LooksMade,
+    AccessRecorded,
     SuppressionSet,
 ]
 

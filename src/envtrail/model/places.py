@@ -6,10 +6,10 @@ from typing import TypeVar
 
 import msgspec
 
+from envtrail.model.access_log import AccessEntry
 from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, Holding, SnapshotRef
 from envtrail.model.finding import Finding
-from envtrail.model.look import Look
 from envtrail.model.naming import place
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
@@ -31,7 +31,7 @@ def on_host(item: _T, host: str) -> _T:
             return _replace(item, prefix=place(host, item.prefix))
         case Request() | Grant():
             return _replace(item, terms=_replace(item.terms, prefix=place(host, item.terms.prefix)))
-        case Look() if item.environment is not None:
+        case AccessEntry() if item.environment is not None:
             return _replace(item, environment=place(host, item.environment))
         case _:
             return item

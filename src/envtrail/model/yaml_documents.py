@@ -59,7 +59,7 @@ class Fault(Struct, frozen=True, kw_only=True):
     hint: str = ""
 
 
-class Document(Struct, frozen=True, kw_only=True):
+class YamlDocument(Struct, frozen=True, kw_only=True):
     """One document of a text."""
 
     values: Any
@@ -70,7 +70,7 @@ class Document(Struct, frozen=True, kw_only=True):
 class Documents(Struct, frozen=True, kw_only=True):
     """What a text holds, up to where it is no YAML, and every fault."""
 
-    documents: list[Document]
+    documents: list[YamlDocument]
     faults: list[Fault]
     text: str
     """Empty where the bytes are none."""
@@ -218,10 +218,10 @@ class _Values:
         self._nodes = 0
         self._places: dict[str, Place] = {}
 
-    def document(self, node: yaml.Node | None) -> Document:
+    def document(self, node: yaml.Node | None) -> YamlDocument:
         self._places = {"": (1, 1)}
         values = self._value(node, "", 1) if node is not None else None
-        return Document(values=values, places=self._places)
+        return YamlDocument(values=values, places=self._places)
 
     def _value(self, node: yaml.Node, path: str, depth: int) -> Any:
         # Once more: an alias is one node that stands in many places, or within itself.

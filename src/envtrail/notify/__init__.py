@@ -1,1 +1,1 @@
-"""Telling people: channels, messages, an outbox that loses nothing, and the loop that empties it."""
+"""Notifications: channels, messages, an outbox that loses nothing, and the loop that empties it."""

@@ -1,7 +1,7 @@
-"""The file of channels: read, and checked with the key of every fault. It holds secrets, so nobody else may read it.
+"""The file of channels: read and checked, each fault with its key. It holds secrets, so other users must not be able to read it.
 
 References:
-    https://toml.io/en/v1.0.0 (the file); docs/notifications.md (what may stand in it)
+    https://toml.io/en/v1.0.0 (the file); docs/notifications.md (its keys)
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ _CHOICES = {"level": tuple(level.value for level in Level), "language": LANGUAGE
 
 
 class Channel(Struct, frozen=True, kw_only=True):
-    """Where somebody is told, of what, and in which language."""
+    """A destination of notifications: address, selection and language."""
 
     name: str
     service: Service
-    """Ready to be sent to; its address is a secret."""
+    """Ready to send; its address is a secret."""
     level: Level
-    """Findings this bad or worse."""
+    """The lowest level of a finding that is sent."""
     language: str
     kinds: frozenset[str]
     environments: tuple[str, ...]
-    """Prefixes, or last parts of one; `*` and `?` stand for any text. Empty: all."""
+    """Prefixes, or the last part of one; `*` and `?` are wildcards. Empty: all."""
     detections: tuple[str, ...]
     """Names or ids of rules. Empty: all."""
     window_ms: int
     most_per_window: int
 
     def wants_finding(self, finding: Finding) -> bool:
-        """Whether a finding is told here."""
+        """Whether a finding is sent here."""
         return (
             "finding" in self.kinds
             and finding.level.rank >= self.level.rank
@@ -60,29 +60,29 @@ class Channel(Struct, frozen=True, kw_only=True):
         )
 
     def wants_environment(self, prefix: str | None) -> bool:
-        """Whether what concerns an environment is told here."""
+        """Whether messages about an environment are sent here."""
         return not self.environments or (bool(prefix) and fits_environment(self.environments, prefix or ""))
 
 
 class ChannelFault(Struct, frozen=True, kw_only=True):
-    """What is wrong, and where."""
+    """A fault in the file, and its place."""
 
     path: str
     key: str
-    """As `channel[0].level`; `ops.level` where the channel has a name."""
+    """As `channel[0].level`; `ops.level` when the channel has a name."""
     message: str
     hint: str
 
 
-class Loaded(Struct, frozen=True, kw_only=True):
-    """The channels that are sound, and every fault."""
+class LoadedChannels(Struct, frozen=True, kw_only=True):
+    """The valid channels, and every fault."""
 
     channels: list[Channel]
     faults: list[ChannelFault]
 
 
 class _Written(Struct, frozen=True, kw_only=True):
-    """A `[[channel]]` as it is written."""
+    """A `[[channel]]`, unchecked."""
 
     name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
     url: Annotated[str, Meta(min_length=1)] = ""
@@ -99,53 +99,53 @@ class _Written(Struct, frozen=True, kw_only=True):
 _FIELDS = {field.name: field for field in msgspec.structs.fields(_Written)}
 
 
-def load_channels(path: Path) -> Loaded:
-    """Read the file; what is sound in it is given although something else is not.
+def load_channels(path: Path) -> LoadedChannels:
+    """Read the file; valid channels are returned even if others are at fault.
 
     Raises:
-        InputError: there is no file, or it is no TOML.
+        InputError: the file does not exist, or is not TOML.
         CannotRunError: it may not be read, others may read it, or Apprise is not installed.
     """
     text = _read_secret(path)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as fault:
-        raise InputError(f"`{path}` is not TOML: {fault}", hint=f"it begins like this: {_SAMPLE!r}") from None
+        raise InputError(f"`{path}` is not TOML: {fault}", hint=f"it starts like this: {_SAMPLE!r}") from None
     faults: list[ChannelFault] = []
 
     def note(key: str, message: str, hint: str) -> None:
         faults.append(ChannelFault(path=str(path), key=key, message=message, hint=hint))
 
     for key in document.keys() - {"channel"}:
-        note(key, "is unknown here", "channels are written `[[channel]]`")
+        note(key, "is unknown", "channels are written `[[channel]]`")
     listed = document.get("channel", [])
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
-        note("channel", "is no list of tables", "write `[[channel]]`, with two brackets")
+        note("channel", "is not a list of tables", "write `[[channel]]`, with two brackets")
         listed = []
     if not listed and not faults:
-        note("channel", "there is none", f"write one: {_SAMPLE!r}")
+        note("channel", "is missing", f"write one: {_SAMPLE!r}")
     channels: list[Channel] = []
     for at, item in enumerate(listed):
         channel = _check(path, at, item, note)
         if channel is None:
             continue
         if any(channel.name == other.name for other in channels):
-            note(f"channel[{at}].name", f"`{channel.name}` is the name of another one too", "names tell channels apart")
+            note(f"channel[{at}].name", f"`{channel.name}` is used twice", "each channel needs its own name")
         else:
             channels.append(channel)
-    return Loaded(channels=channels, faults=faults)
+    return LoadedChannels(channels=channels, faults=faults)
 
 
 def open_channels(path: Path) -> list[Channel]:
-    """The channels of a sound file.
+    """The channels of a valid file.
 
     Raises:
-        ConfigError: something in it is wrong; all of it is told at once.
+        ConfigError: something in it is at fault; all faults are reported at once.
     """
     loaded = load_channels(path)
     if loaded.faults:
-        told = "; ".join(f"`{fault.key}` {fault.message}" for fault in loaded.faults)
-        raise ConfigError(f"`{path}`: {told}", hint="`envtrail notify check` says how to mend each")
+        faults = "; ".join(f"`{fault.key}` {fault.message}" for fault in loaded.faults)
+        raise ConfigError(f"`{path}`: {faults}", hint="`envtrail notify check` shows how to fix each")
     return loaded.channels
 
 
@@ -189,27 +189,27 @@ def _check(path: Path, at: int, item: dict[str, Any], note: Callable[[str, str, 
 
 
 def _faults(item: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Key, message and hint of each fault that shows without looking elsewhere."""
+    """Key, message and hint of each fault that the table itself shows."""
     for key, value in item.items():
         field = _FIELDS.get(key)
         if field is None:
-            yield key, "is unknown here", "there are " + ", ".join(f"`{one}`" for one in _FIELDS)
+            yield key, "is unknown", "there are " + ", ".join(f"`{one}`" for one in _FIELDS)
             continue
         try:
             msgspec.convert(value, field.type)
         except msgspec.ValidationError as cause:
             # The value is not repeated: it may be an address.
-            yield key, f"is wrong: {cause}", "docs/notifications.md has the table of keys"
+            yield key, f"is invalid: {cause}", "docs/notifications.md has the table of keys"
             continue
         known = _CHOICES.get(key)
         for word in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
             if known is not None and word not in known:
                 yield key, f"`{word}` is unknown", "there are " + ", ".join(f"`{one}`" for one in known)
     if "name" not in item:
-        yield "name", "is missing", 'a channel has a name, as `name = "ops"`'
+        yield "name", "is missing", 'a channel needs a name, as `name = "ops"`'
     if ("url" in item) == ("url_file" in item):
-        what = "stand here both" if "url" in item else "are both missing"
-        yield "url", f"and `url_file` {what}", "give the address itself, or a file that holds it and nothing else"
+        what = "are both given" if "url" in item else "are both missing"
+        yield "url", f"and `url_file` {what}", "give the address itself, or a file that holds only that"
 
 
 def _beside(path: Path, name: str) -> Path:
@@ -217,22 +217,22 @@ def _beside(path: Path, name: str) -> Path:
 
 
 def _read_secret(path: Path) -> str:
-    """The text of a file that only its owner may read: this user, or root."""
+    """The text of a file that only its owner, this user or root, may read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise InputError(f"there is no file `{path}`", hint="docs/notifications.md has one to begin with") from None
+        raise InputError(f"no file `{path}`", hint="docs/notifications.md has an example") from None
     except OSError as fault:
         raise CannotRunError(f"`{path}` cannot be read: {fault.strerror}", hint="use sudo") from None
     with open(descriptor, encoding="utf-8") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"`{path}` is no file")
+            raise InputError(f"`{path}` is not a file")
         if status.st_uid not in {0, os.geteuid()}:
             raise CannotRunError(f"`{path}` belongs to another user (uid {status.st_uid})", hint=f"chown root {path}")
         if stat.S_IMODE(status.st_mode) & 0o077:
             raise CannotRunError(
-                f"`{path}` holds secrets, and others than its owner may use it (mode {stat.S_IMODE(status.st_mode):04o})",
+                f"`{path}` holds secrets, and users other than its owner have access (mode {stat.S_IMODE(status.st_mode):04o})",
                 hint=f"chmod 600 {path}",
             )
         try:

@@ -1,4 +1,4 @@
-"""What people are told: who, what, where, when, why, and the command that answers it. Plain text, harmless wherever it is shown."""
+"""The messages: who, what, where, when, why, and the command to respond. Plain text, safe wherever it is displayed."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Message(Struct, frozen=True, kw_only=True):
     """One message in one language."""
 
     id: str
-    """Of what it tells: a finding, a request, a digest."""
+    """Of its subject: a finding, a request, a digest."""
     title: str
     body: str
     level: Level = Level.MEDIUM
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """Alike messages of a digest."""
+    """Similar messages of a digest."""
 
     kind: str
     detection: str
@@ -56,18 +56,18 @@ class Group(Struct, frozen=True, kw_only=True):
 
 
 class Digest(Struct, frozen=True, kw_only=True):
-    """What was held back."""
+    """Messages that were held back."""
 
     id: str
     host: str
     since_ms: int
     until_ms: int
     groups: list[Group]
-    """The worst, and then the most frequent, first."""
+    """The worst first, then the most frequent."""
 
 
-def tell_finding(finding: Finding, language: str) -> Message:
-    """A finding, with the commands that approve it late and that silence exactly this."""
+def render_finding(finding: Finding, language: str) -> Message:
+    """A finding, with the commands that approve it afterwards and that mute exactly this."""
     _ = translator(language)
     level = _(_LEVELS[finding.level])
     title = f"[{level}] {_clean(finding.host)}: {_clean(finding.title or finding.detection)}"
@@ -86,18 +86,18 @@ def tell_finding(finding: Finding, language: str) -> Message:
         *(_line(name, value) for name, value in list(finding.values.items())[:6]),
         _line(_("Finding"), finding.id),
     ]
-    commands = [(_("Look closer"), ["envtrail", "show", finding.operation])] if finding.operation else []
+    commands = [(_("Details"), ["envtrail", "show", finding.operation])] if finding.operation else []
     if finding.operation and finding.source == "policy":
-        commands.append((_("Approve it late"), ["envtrail", "approve", "--operation", finding.operation, "--why", "…"]))
-    commands.append((_("Silence exactly this"), mute_command(finding)))
+        commands.append((_("Approve it afterwards"), ["envtrail", "approve", "--operation", finding.operation, "--why", "…"]))
+    commands.append((_("Mute exactly this"), mute_command(finding)))
     return _message(finding.id, title, lines, commands, finding.level)
 
 
-def tell_request(request: Request, language: str) -> Message:
-    """A wish, with the command that approves it."""
+def render_request(request: Request, language: str) -> Message:
+    """A request, with the command that approves it."""
     _ = translator(language)
     terms = request.terms
-    title = _("[request] {host}: {user} asks to change {environment}").format(
+    title = _("[request] {host}: {user} requests to change {environment}").format(
         host=_clean(request.host), user=_clean(terms.user), environment=_clean(_last(terms.prefix))
     )
     lines = [*_terms_lines(_, request), _line(_("Approvals needed"), str(request.needed)), _line(_("Request"), request.id)]
@@ -108,8 +108,8 @@ def tell_request(request: Request, language: str) -> Message:
     return _message(request.id, title, lines, commands, Level.MEDIUM)
 
 
-def tell_decision(request: Request, language: str) -> Message:
-    """What became of a wish."""
+def render_decision(request: Request, language: str) -> Message:
+    """The decision on a request."""
     _ = translator(language)
     terms = request.terms
     granted = request.status is RequestStatus.GRANTED
@@ -127,11 +127,11 @@ def tell_decision(request: Request, language: str) -> Message:
     return _message(request.id, title, [*decided, *_terms_lines(_, request), _line(_("Request"), request.id)], [], Level.LOW)
 
 
-def tell_digest(digest: Digest, language: str) -> Message:
-    """One message for many: how many of what, about whom and where."""
+def render_digest(digest: Digest, language: str) -> Message:
+    """One message for many: counts by detection, person and environment."""
     _ = translator(language)
     total = sum(group.count for group in digest.groups)
-    title = _("[digest] {host}: {count} more that were not told one by one").format(host=_clean(digest.host), count=total)
+    title = _("[digest] {host}: {count} more, not sent one by one").format(host=_clean(digest.host), count=total)
     lines = [
         _line(_("From"), show_ms(digest.since_ms)),
         _line(_("To"), show_ms(digest.until_ms)),
@@ -146,12 +146,12 @@ def tell_digest(digest: Digest, language: str) -> Message:
     return _message(digest.id, title, lines, commands, worst)
 
 
-def tell_test(name: str, host: str, now_ms: int, language: str) -> Message:
-    """A message that says that messages arrive."""
+def render_test(name: str, host: str, now_ms: int, language: str) -> Message:
+    """A test message."""
     _ = translator(language)
     title = _("[test] {host}: Envtrail can reach this channel").format(host=_clean(host))
     lines = [
-        _("This is a test of the channel {name}. Nothing has happened.").format(name=_clean(name)),
+        _("This is a test of the channel {name}. There is nothing to do.").format(name=_clean(name)),
         _line(_("When"), show_ms(now_ms)),
     ]
     return _message(f"test-{now_ms}", title, lines, [], Level.INFORMATIONAL)
@@ -167,7 +167,7 @@ def _terms_lines(_: Callable[[str], str], request: Request) -> Iterator[str]:
     yield _line(_("Until"), show_ms(terms.until_ms))
     yield _line(_("Uses"), str(terms.uses) if terms.uses is not None else _("any number"))
     yield _line(_("Why"), terms.why)
-    yield _line(_("Asked"), show_ms(request.time_ms))
+    yield _line(_("Requested"), show_ms(request.time_ms))
 
 
 def _group_line(_: Callable[[str], str], group: Group) -> str:
@@ -178,33 +178,33 @@ def _group_line(_: Callable[[str], str], group: Group) -> str:
         count=group.count,
         level=_(_LEVELS[group.level]),
         detection=_clean(group.detection),
-        user=_clean(group.user) if group.user else _("somebody unknown"),
+        user=_clean(group.user) if group.user else _("an unknown user"),
         environment=_clean(group.prefix) if group.prefix else _("no environment"),
     )
 
 
 def _person(_: Callable[[str], str], name: str | None, uid: int | None) -> str:
     if name is None and uid is None:
-        return _("not known")
+        return _("unknown")
     if name is None:
         return f"uid {uid}"
     return f"{name} (uid {uid})" if uid is not None else name
 
 
 def _message(id_: str, title: str, lines: Sequence[str], commands: Sequence[tuple[str, Sequence[str]]], level: Level) -> Message:
-    told = [line for line in lines if line]
+    shown = [line for line in lines if line]
     for what, words in commands:
-        told += ["", f"{what}:", "  " + safe(shlex.join(words))]
-    return Message(id=id_, title=_cut(title, _LONGEST_TITLE), body="\n".join(told), level=level)
+        shown += ["", f"{what}:", "  " + safe(shlex.join(words))]
+    return Message(id=id_, title=_cut(title, _LONGEST_TITLE), body="\n".join(shown), level=level)
 
 
 def _line(name: str, value: str | None) -> str:
-    """`Name: value`; nothing where there is no value."""
+    """`Name: value`; empty when there is no value."""
     return f"{_clean(name)}: {_clean(value)}" if value else ""
 
 
 def _clean(text: str | None) -> str:
-    """On one line, without secrets (the trail holds none; a rule's own words might), without controls, not endless."""
+    """On one line, without secrets (the trail holds none; a rule's text might), without control characters, shortened."""
     return _cut(safe(redact_text(text or "")[0]), _LONGEST)
 
 

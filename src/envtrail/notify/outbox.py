@@ -1,9 +1,9 @@
-"""What is to be told, kept until it was: a row is committed before a message is sent, and marked after the channel said yes.
+"""Notifications until they are sent: a row is committed before a message is sent, and marked after the channel accepted it.
 
-A message can arrive twice, when the process ends between the yes and the mark; it cannot be lost. The file is no part of the trail:
-without it people are told anew from then on.
+A message can arrive twice, when the process ends between the two; it cannot be lost. The file is not part of the trail:
+without it notifications start again from the next start on.
 
-States: `waiting` → `sent`; `waiting` → `folded` (alike, or too many) → `digested`; or `given up` (it stands no longer, or its channel is gone).
+States: `waiting` → `sent`; `waiting` → `folded` (similar, or too many) → `digested`; or `given up` (no longer current, or its channel is gone).
 
 References:
     https://www.sqlite.org/wal.html
@@ -28,11 +28,11 @@ from envtrail.state.side_file import open_ledger, reading_ledger
 FORMAT = 1
 DAY_MS = 86_400_000
 KEPT_MS = 90 * DAY_MS
-"""How long it is remembered that something was told; what is older than this is not told any more."""
+"""How long it is remembered that something was sent; anything older is not sent any more."""
 FIRST_WAIT_MS = 1_000
 LONGEST_WAIT_MS = 600_000
 _TRIES_IN_A_ROW = 5
-"""Then the next message has its turn: one that a channel never takes holds up the others no longer than this."""
+"""After these the next message has its turn: one that a channel never accepts delays the others no longer than this."""
 
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
@@ -48,8 +48,8 @@ CREATE TABLE channels (name TEXT PRIMARY KEY, failures INTEGER, next_ms INTEGER,
 """
 
 
-class Letter(Struct, frozen=True, kw_only=True):
-    """A message on its way to a channel."""
+class Notification(Struct, frozen=True, kw_only=True):
+    """A message to be sent to a channel."""
 
     number: int
     kind: str
@@ -58,8 +58,8 @@ class Letter(Struct, frozen=True, kw_only=True):
     message: Message
 
 
-class Subject(Struct, frozen=True, kw_only=True):
-    """What a letter is about."""
+class NotificationSubject(Struct, frozen=True, kw_only=True):
+    """What a notification is about."""
 
     kind: str
     id: str
@@ -72,31 +72,31 @@ class Subject(Struct, frozen=True, kw_only=True):
 
 
 class ChannelState(Struct, frozen=True, kw_only=True):
-    """How a channel fares, as `notify status` shows it."""
+    """State of a channel, as `notify status` shows it."""
 
     name: str
     sent: int
     digested: int
     waiting: int
-    """Folded ones included."""
+    """Including folded ones."""
     given_up: int
     failures: int
-    """In a row."""
+    """Consecutive ones."""
     next_ms: int | None
     """Next try after a failure."""
     success_ms: int | None
     fault_ms: int | None
     fault: str | None
     permanent: bool
-    """The channel refuses us: trying goes on, but somebody has to mend it."""
+    """The channel rejects us: retries continue, but somebody has to fix it."""
 
 
 class Outbox:
     """`DATA/notify.sqlite`; one writer, the notifier.
 
     Args:
-        path: Of the file; made, for its owner alone, when it is not there.
-        jitter: Between 0 and 1, anew for each call.
+        path: Of the file; created, readable by its owner only, when it does not exist.
+        jitter: Between 0 and 1, a new value for each call.
 
     Raises:
         StoreError: it cannot be used.
@@ -107,24 +107,24 @@ class Outbox:
         self._database = open_ledger(path, tables=_TABLES, version=FORMAT, synchronous="NORMAL", hint=_HINT)
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All that is put inside is there together or not at all."""
+        """All changes inside take effect together or not at all."""
         return in_transaction(self._database)
 
     def fact(self, name: str) -> int | None:
-        """A number that was kept."""
+        """A number that was stored."""
         row = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return int(row[0]) if row else None
 
     def keep(self, name: str, value: int) -> None:
-        """Keep a number."""
+        """Store a number."""
         self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def see(self, kind: str, id_: str, time_ms: int) -> bool:
-        """Note that something was looked at; false when it had been before."""
+        """Note that an item was processed; False when it had been before."""
         return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (kind, id_, time_ms)).rowcount > 0
 
-    def put(self, channel: str, subject: Subject, message: Message, now_ms: int) -> None:
-        """A message for a channel; nothing when it has one about this already."""
+    def put(self, channel: str, subject: NotificationSubject, message: Message, now_ms: int) -> None:
+        """Add a message for a channel, unless it has one about the same subject."""
         self._database.execute(
             "INSERT OR IGNORE INTO letters (channel, kind, subject, detection, user, prefix, host, level, title, body, made_ms, state, "
             "attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', 0)",
@@ -143,45 +143,47 @@ class Outbox:
             ),
         )
 
-    def next_letter(
+    def next_notification(
         self, channel: str, now_ms: int, *, window_ms: int, most: int, write: Callable[[Digest], Message]
-    ) -> Letter | None:
-        """What a channel is to be sent next; what is alike or too much is folded into a digest on the way.
+    ) -> Notification | None:
+        """The next message to send to a channel; similar and excess messages are folded into a digest on the way.
 
         Args:
             channel: Its name.
             now_ms: Wall clock.
-            window_ms: How long a finding's like is held back, and the time over which messages are counted.
+            window_ms: How long similar findings are held back, and the window in which messages are counted.
             most: Messages in a window.
-            write: Puts a digest into words.
+            write: Renders a digest.
         """
         with self.transaction():
-            letter = self._due_digest(channel, now_ms - window_ms, now_ms, write)
-            if letter is not None:
-                return letter
-            room = most - self._told_since(channel, now_ms - window_ms, now_ms)
+            notification = self._due_digest(channel, now_ms - window_ms, now_ms, write)
+            if notification is not None:
+                return notification
+            room = most - self._sent_since(channel, now_ms - window_ms, now_ms)
             rows = self._database.execute(
                 "SELECT number, kind, detection, user, prefix FROM letters WHERE channel = ? AND state = 'waiting' "
                 f"ORDER BY attempts / {_TRIES_IN_A_ROW}, number",
                 (channel,),
             ).fetchall()
             for number, kind, *topic in rows:
-                if kind == "digest" or (room > 0 and not (kind == "finding" and self._told(channel, topic, now_ms, window_ms))):
-                    return self._letter(number)
+                if kind == "digest" or (
+                    room > 0 and not (kind == "finding" and self._was_sent(channel, topic, now_ms, window_ms))
+                ):
+                    return self._notification(number)
                 self._database.execute("UPDATE letters SET state = 'folded', folded_ms = ? WHERE number = ?", (now_ms, number))
         return None
 
     def next_digest_ms(self, channel: str, window_ms: int) -> int | None:
-        """When a channel's digest is due; null when nothing is held back."""
+        """When a channel's digest is due; None when nothing is held back."""
         oldest = self._oldest_folded(channel)
         return None if oldest is None else oldest + window_ms
 
     def attempt(self, number: int) -> None:
-        """It is handed over now. Where this cannot be written, the yes could not be either: nothing is sent."""
+        """It is about to be sent. If this cannot be written, success could not be either: nothing is sent."""
         self._database.execute("UPDATE letters SET attempts = attempts + 1 WHERE number = ?", (number,))
 
     def succeed(self, channel: str, number: int, now_ms: int) -> None:
-        """The channel said yes: the texts are not kept any longer."""
+        """The channel accepted it: the texts are deleted."""
         with self.transaction():
             self._database.execute(
                 "UPDATE letters SET state = 'sent', done_ms = ?, title = NULL, body = NULL WHERE number = ?", (now_ms, number)
@@ -198,7 +200,7 @@ class Outbox:
             )
 
     def fail(self, channel: str, now_ms: int, answer: Answer) -> int:
-        """The channel said no: when it is tried again, later each time, at most ten minutes."""
+        """The channel failed: returns when to retry, later each time, at most after ten minutes."""
         with self.transaction():
             self._touch(channel)
             row = self._database.execute("SELECT failures FROM channels WHERE name = ?", (channel,)).fetchone()
@@ -211,14 +213,14 @@ class Outbox:
         return next_ms
 
     def give_up(self, number: int, why: str, now_ms: int) -> None:
-        """It is not told any more."""
+        """It is no longer to be sent."""
         self._database.execute(
             "UPDATE letters SET state = 'given up', note = ?, done_ms = ?, title = NULL, body = NULL WHERE number = ?",
             (why, now_ms, number),
         )
 
     def begin(self, channels: Sequence[str], now_ms: int) -> None:
-        """A notifier starts with these channels: what waits for another is given up, and each is tried at once."""
+        """A notifier starts with these channels: messages for others are given up, and each channel is tried at once."""
         marks = ",".join("?" * len(channels))
         with self.transaction():
             self._database.execute(
@@ -232,7 +234,7 @@ class Outbox:
             self._database.execute("UPDATE channels SET next_ms = NULL")
 
     def forget(self, before_ms: int) -> None:
-        """Drop what was done before a moment."""
+        """Delete what was done before a given time."""
         with self.transaction():
             self._database.execute("DELETE FROM seen WHERE time_ms < ?", (before_ms,))
             self._database.execute("DELETE FROM letters WHERE done_ms < ? AND made_ms < ?", (before_ms, before_ms))
@@ -244,8 +246,8 @@ class Outbox:
     def _touch(self, channel: str) -> None:
         self._database.execute("INSERT OR IGNORE INTO channels (name, failures, permanent) VALUES (?, 0, 0)", (channel,))
 
-    def _told(self, channel: str, topic: Sequence[str], now_ms: int, window_ms: int) -> bool:
-        """Whether its like was told within the window, or is held back for the next digest."""
+    def _was_sent(self, channel: str, topic: Sequence[str], now_ms: int, window_ms: int) -> bool:
+        """Whether a similar one was sent within the window, or is held back for the next digest."""
         alike = "SELECT 1 FROM letters WHERE channel = ? AND detection = ? AND user = ? AND prefix = ?"
         row = self._database.execute(
             f"{alike} AND state IN ('sent', 'digested') AND done_ms > ? AND done_ms <= ? "
@@ -254,7 +256,7 @@ class Outbox:
         ).fetchone()
         return row is not None
 
-    def _told_since(self, channel: str, since_ms: int, now_ms: int) -> int:
+    def _sent_since(self, channel: str, since_ms: int, now_ms: int) -> int:
         row = self._database.execute(
             "SELECT count(*) FROM letters WHERE channel = ? AND state = 'sent' AND kind != 'digest' AND done_ms > ? AND done_ms <= ?",
             (channel, since_ms, now_ms),
@@ -267,7 +269,7 @@ class Outbox:
         ).fetchone()
         return None if row[0] is None else int(row[0])
 
-    def _due_digest(self, channel: str, before_ms: int, now_ms: int, write: Callable[[Digest], Message]) -> Letter | None:
+    def _due_digest(self, channel: str, before_ms: int, now_ms: int, write: Callable[[Digest], Message]) -> Notification | None:
         oldest = self._oldest_folded(channel)
         if oldest is None or before_ms < oldest <= now_ms:
             return None
@@ -285,25 +287,25 @@ class Outbox:
             Group(kind=kind, detection=detection, user=user or None, prefix=prefix or None, level=levels[level], count=count)
             for kind, detection, user, prefix, level, count in rows
         ]
-        subject = Subject(kind="digest", id=f"digest-{number}", host=host, time_ms=now_ms, level=groups[0].level)
+        subject = NotificationSubject(kind="digest", id=f"digest-{number}", host=host, time_ms=now_ms, level=groups[0].level)
         message = write(Digest(id=subject.id, host=host, since_ms=first, until_ms=last, groups=groups))
         self.put(channel, subject, message, now_ms)
         made = self._database.execute(
             "SELECT number FROM letters WHERE channel = ? AND kind = 'digest' AND subject = ?", (channel, subject.id)
         ).fetchone()[0]
         self._database.execute(f"UPDATE letters SET digest = ? WHERE {where}", (made, channel))
-        return self._letter(made)
+        return self._notification(made)
 
-    def _letter(self, number: int) -> Letter:
+    def _notification(self, number: int) -> Notification:
         kind, subject, title, body, level = self._database.execute(
             "SELECT kind, subject, title, body, level FROM letters WHERE number = ?", (number,)
         ).fetchone()
         message = Message(id=subject, title=title, body=body, level=list(Level)[level])
-        return Letter(number=number, kind=kind, subject=subject, message=message)
+        return Notification(number=number, kind=kind, subject=subject, message=message)
 
 
 def read_states(path: Path) -> list[ChannelState]:
-    """How the channels fare; empty when nobody was ever told anything.
+    """States of the channels; empty when nothing was ever sent.
 
     Raises:
         StoreError: the file cannot be read.
@@ -322,7 +324,7 @@ def read_states(path: Path) -> list[ChannelState]:
     return [_state(row, counts.get(row[0], {})) for row in rows]
 
 
-_HINT = "it may be deleted: people are then told anew, from the next start on"
+_HINT = "it may be deleted: notifications then start again from the next start on"
 
 
 def _state(row: Sequence[object], counts: dict[str, int]) -> ChannelState:

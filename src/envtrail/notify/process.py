@@ -1,4 +1,4 @@
-"""The notifier as a process of its own: one for each trail, until it is stopped or its parent is gone."""
+"""The notifier as a separate process: one for each trail, until it is stopped or its parent has ended."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def run(
     parent: int | None = None,
     on_fault: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Tell people what is new in a trail until `stop`; the file of channels is read again when it changes.
+    """Send notifications of new items until `stop`; the file of channels is read again when it changes.
 
     Args:
         folder: Of the trail.
         config: For `notify.path`.
-        stop: Set by whoever wants it to end: what is on its way is awaited for five seconds.
-        parent: Process without which this one ends.
-        on_fault: Told what is wrong, once each.
+        stop: Set to end it: messages in flight are awaited for five seconds.
+        parent: This process ends when that one does.
+        on_fault: Receives each failure, once.
 
     Raises:
-        ConfigError: the file of channels is not sound.
-        CannotRunError: another process tells people of this trail.
+        ConfigError: the file of channels is at fault.
+        CannotRunError: another process sends notifications of this trail.
     """
     path = Path(config.text("notify.path"))
-    with closing(ProcessLock(folder / "notify.lock", "tells people of")):
+    with closing(ProcessLock(folder / "notify.lock", "sends notifications of")):
         loop = _Loop(folder, path, stop, on_fault)
         try:
             loop.run(parent)
@@ -52,7 +52,7 @@ def run(
 
 
 def running_pid(folder: Path) -> int | None:
-    """The process that tells people of a trail."""
+    """The process that sends the notifications of a trail."""
     return lock_holder(folder / "notify.lock")
 
 
@@ -62,7 +62,7 @@ class _Loop:
         self._path = path
         self._stop = stop
         self._on_fault = on_fault
-        self._told: str | None = None
+        self._was_sent: str | None = None
         self._wake = threading.Event()
         self._stamp = _stamp(path)
         self._notifier = self._make()
@@ -74,10 +74,10 @@ class _Loop:
             now_ms = _now_ms()
             try:
                 next_ms = self._notifier.step(now_ms)
-                self._told = None
+                self._was_sent = None
             except (sqlite3.Error, EnvtrailError) as fault:
-                # A full disk, a state of another version: it is tried again, and nothing is sent that could not be marked.
-                self._tell(str(fault))
+                # A full disk, a state of another version: it is retried, and nothing is sent that could not be marked.
+                self._report(str(fault))
                 self._stop.wait(_AFTER_FAULT_S)
                 continue
             if time.monotonic() - looked > _LOOK_AT_FILE_S:
@@ -100,7 +100,7 @@ class _Loop:
         try:
             open_channels(self._path)
         except EnvtrailError as fault:
-            self._tell(f"{fault.message}; the channels as they were are kept")
+            self._report(f"{fault.message}; the previous channels stay in use")
             return
         self.close()
         self._notifier = self._make()
@@ -114,12 +114,12 @@ class _Loop:
             try:
                 self._notifier.step(_now_ms())
             except (sqlite3.Error, EnvtrailError) as fault:
-                self._tell(str(fault))
+                self._report(str(fault))
                 return
 
-    def _tell(self, fault: str) -> None:
-        if fault != self._told:
-            self._told = fault
+    def _report(self, fault: str) -> None:
+        if fault != self._was_sent:
+            self._was_sent = fault
             self._on_fault(fault)
 
 

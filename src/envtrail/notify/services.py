@@ -1,4 +1,4 @@
-"""The face of Apprise: an address becomes a service, a sending becomes an answer. Addresses hold tokens and are never told.
+"""Adapter for Apprise: an address becomes a service, sending returns an answer. Addresses hold tokens and are never shown.
 
 References:
     https://github.com/caronc/apprise/wiki (addresses of each service)
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 _SCHEMA = re.compile(r"^\s*([A-Za-z0-9]+)://")
 _HTTP_ERROR = re.compile(r"\berror=(4\d\d)\b")
 _PASSING = {"408", "409", "423", "425", "429"}
-"""Client errors of HTTP that go by themselves (RFC 9110, RFC 6585)."""
+"""HTTP client errors that are temporary (RFC 9110, RFC 6585)."""
 _LONGEST_FAULT = 300
 
 _said: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("envtrail_apprise_said", default=None)
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What a channel said to a message."""
+    """A channel's answer to a message."""
 
     fault: str | None = None
-    """Why it was not taken; null: it was."""
+    """Why it was not accepted; None: it was accepted."""
     permanent: bool = False
-    """Trying again will not mend it: the address or the token is refused."""
+    """A retry cannot fix it: the address or the token is rejected."""
 
 
 class _Listener(logging.Handler):
-    """Apprise gives its reasons to a logger only; they go to who asked, and to nobody else."""
+    """Apprise reports its reasons only to a logger; they are passed to the caller, and to nobody else."""
 
     def emit(self, record: logging.LogRecord) -> None:
         said = _said.get()
@@ -52,13 +52,13 @@ class _Listener(logging.Handler):
 
 
 class Service:
-    """One address, ready to be sent to.
+    """One address, ready to send.
 
     Args:
         url: Of Apprise.
 
     Raises:
-        ValueError: it is none; the words do not repeat it.
+        ValueError: the address is invalid; the message does not repeat it.
         CannotRunError: Apprise is not installed.
     """
 
@@ -68,16 +68,16 @@ class Service:
         from apprise.common import OverflowMode
 
         if "overflow=" not in url:
-            # A service that refuses long texts would refuse this one for ever.
+            # A service that rejects long texts would reject this one forever.
             plugin.overflow_mode = OverflowMode.SPLIT
         if url.lower().startswith("mailto"):
-            # Apprise waits 5.5 s between mails; the outbox has a rate limit of its own.
+            # Apprise waits 5.5 s between mails; the outbox has its own rate limit.
             plugin.request_rate_per_sec = 0
         self.shown = _show(plugin)
         self._sender = _sender(plugin)
 
     def send(self, title: str, body: str, level: Level) -> Answer:
-        """Hand a message over, and wait for the answer."""
+        """Send a message, and wait for the answer."""
         kind = {Level.CRITICAL: "failure", Level.HIGH: "failure", Level.MEDIUM: "warning"}.get(level, "info")
         with _listening() as said:
             try:
@@ -87,12 +87,12 @@ class Service:
                 taken = False
         if taken:
             return Answer()
-        told = self._harmless("; ".join(said)) or "it was not taken, and Apprise gives no reason"
-        refused = _HTTP_ERROR.search(told)
-        return Answer(fault=told, permanent=refused is not None and refused[1] not in _PASSING)
+        reason = self._harmless("; ".join(said)) or "it was not accepted, and Apprise gives no reason"
+        refused = _HTTP_ERROR.search(reason)
+        return Answer(fault=reason, permanent=refused is not None and refused[1] not in _PASSING)
 
     def _harmless(self, text: str) -> str:
-        """Without any part of the address that is not shown anyway."""
+        """Without any part of the address that is not shown in any case."""
         for part in sorted(_parts(self._url), key=len, reverse=True):
             if part not in self.shown:
                 text = text.replace(part, "…")
@@ -109,7 +109,7 @@ def _listening() -> Iterator[list[str]]:
     logger = logging.getLogger("apprise")
     if not any(isinstance(handler, _Listener) for handler in logger.handlers):
         logger.handlers = [_Listener(logging.WARNING)]
-        # Without this its warnings, with parts of the address, would reach our stderr and the journal; what is finer holds all of it.
+        # Without this its warnings, with parts of the address, would reach our stderr and the journal; lower levels contain all of it.
         logger.propagate = False
         logger.setLevel(logging.WARNING)
     said: list[str] = []
@@ -130,7 +130,7 @@ def _instantiate(url: str) -> NotifyBase:
         ) from None
     found = _SCHEMA.match(url)
     if found is None:
-        raise ValueError("it is no address of Apprise: `service://…`")
+        raise ValueError("it is not an Apprise address: `service://…`")
     schema = found[1].lower()
     asset = AppriseAsset(
         app_id="Envtrail", app_desc="Envtrail", app_url="", async_mode=False, secure_logging=True, interpret_escapes=False
@@ -144,7 +144,7 @@ def _instantiate(url: str) -> NotifyBase:
         raise ValueError(f"Apprise knows no service at this `{schema}` address: a webhook is written `json{schema[4:]}://…`")
     if not known:
         raise ValueError(f"Apprise has no service `{schema}`")
-    raise ValueError(f"Apprise does not take what follows `{schema}://`")
+    raise ValueError(f"Apprise does not accept what follows `{schema}://`")
 
 
 def _sender(plugin: NotifyBase) -> Apprise:
@@ -156,7 +156,7 @@ def _sender(plugin: NotifyBase) -> Apprise:
 
 
 def _show(plugin: NotifyBase) -> str:
-    """Service and host, masked where the host is a token: paths of webhooks hold tokens too, and are left out."""
+    """Service and host, masked when the host is a token; the path is left out, since webhooks hold tokens there too."""
     shown: str = plugin.url(privacy=True)  # type: ignore[no-untyped-call]
     scheme, _, rest = shown.partition("://")
     host = re.split(r"[/?]", rest, maxsplit=1)[0].rpartition("@")[2]

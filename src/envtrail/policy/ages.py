@@ -1,4 +1,4 @@
-"""When a version came to its index. Asked over the network only where `policy.index` names an index.
+"""Upload time of a version on its index. Queried over the network only when `policy.index` names an index.
 
 References:
     PEP 691 (JSON), PEP 700 (`upload-time`)
@@ -27,52 +27,52 @@ _ACCEPT = "application/vnd.pypi.simple.v1+json"
 
 
 class IndexAges:
-    """Asks an index in threads of its own, and remembers.
+    """Queries an index in separate threads, and caches the answers.
 
     Args:
         index: Its simple API, as `https://pypi.org/simple`.
 
     Raises:
-        ConfigError: it is no address of the web.
+        ConfigError: it is not a web address.
     """
 
     def __init__(self, index: str) -> None:
         if not index.startswith(("https://", "http://")):
-            raise ConfigError(f"`policy.index` is `{index}`, no address of an index", hint="`https://pypi.org/simple`")
+            raise ConfigError(f"`policy.index` is `{index}`, not the address of an index", hint="`https://pypi.org/simple`")
         self._index = index.rstrip("/")
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="package-ages")
-        self._asked: dict[str, Future[dict[str, int]]] = {}
+        self._futures: dict[str, Future[dict[str, int]]] = {}
         self._lock = threading.Lock()
 
     def ask(self, names: list[str]) -> None:
-        """Begin to ask for projects (normalised names)."""
+        """Start queries for projects (normalised names)."""
         with self._lock:
-            if len(self._asked) > _MOST_KNOWN:
-                self._asked.clear()
+            if len(self._futures) > _MOST_KNOWN:
+                self._futures.clear()
             for name in names:
-                if name not in self._asked:
-                    self._asked[name] = self._pool.submit(self._fetch, name)
+                if name not in self._futures:
+                    self._futures[name] = self._pool.submit(self._fetch, name)
 
     def is_known(self, name: str) -> bool:
         """Whether the index has answered about a project, or failed to."""
-        asked = self._asked.get(name)
-        return asked is not None and asked.done()
+        future = self._futures.get(name)
+        return future is not None and future.done()
 
     def born_ms(self, name: str, version: str) -> int | None:
-        """When a version came; null while it is not known."""
-        asked = self._asked.get(name)
-        if asked is None or not asked.done():
+        """When a version was uploaded; None while it is unknown."""
+        future = self._futures.get(name)
+        if future is None or not future.done():
             return None
         wanted = read_version(version)
-        return asked.result().get(str(wanted) if wanted is not None else version)
+        return future.result().get(str(wanted) if wanted is not None else version)
 
     def forget(self, name: str) -> None:
-        """Ask again next time: a project that had no such version may have it now."""
+        """Query again next time: a project that had no such version may have it now."""
         with self._lock:
-            self._asked.pop(name, None)
+            self._futures.pop(name, None)
 
     def close(self) -> None:
-        """Ask no more."""
+        """Start no further queries."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _fetch(self, name: str) -> dict[str, int]:
@@ -86,7 +86,7 @@ class IndexAges:
 
 
 def read_births(files: list[dict[str, object]]) -> dict[str, int]:
-    """Version (normalised) → when its first file was uploaded, in ms; files without an upload time tell nothing."""
+    """Version (normalised) → upload time of its first file, in ms; files without an upload time are skipped."""
     found: dict[str, int] = {}
     for file in files:
         name, uploaded = file.get("filename"), file.get("upload-time")

@@ -1,4 +1,4 @@
-"""What people decide, checked against the policy in force and made into observations."""
+"""People's decisions, checked against the policy in force and turned into observations."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from envtrail.model.approval import (
 )
 from envtrail.model.decision import (
     Approve,
-    Ask,
     BreakGlass,
     Decided,
     Decision,
     Deny,
-    Looked,
     Mute,
     Person,
+    RecordAccess,
     Revoke,
+    SubmitRequest,
     Triage,
     Unmute,
 )
@@ -52,7 +52,7 @@ from envtrail.model.operation import EnvironmentRef
 from envtrail.policy.grants import approval_rule
 from envtrail.policy.language import ApprovalRule, Policy, parse_span
 from envtrail.policy.signatures import ServiceKey, verify
-from envtrail.policy.triage import need_reason, note_looks, triage
+from envtrail.policy.triage import need_reason, record_access, triage
 from envtrail.state.state import State
 
 _ANSWER = tuple[list[Observation], Decided]
@@ -62,11 +62,11 @@ class Deciding:
     """Decisions in, observations out; nothing is written here.
 
     Args:
-        state: What is known.
+        state: Current state of the trail.
         node: Name of this machine.
-        key: With which the service signs.
-        allowed_signers: Who may sign with which key.
-        uid_of: Name → uid; null for a name that nobody has.
+        key: The service's signing key.
+        allowed_signers: File that maps signers to keys.
+        uid_of: Name → uid; None when the name does not exist.
         owner_of: Prefix → name of the environment's owner.
     """
 
@@ -93,16 +93,14 @@ class Deciding:
 
         Raises:
             CannotRunError: this person may not.
-            InputError: what it is about is not there, or does not stand so.
-            UsageError: words that mean nothing.
+            InputError: its object does not exist, or is in another state.
+            UsageError: an argument is invalid.
         """
-        if not by.may_decide and not isinstance(decision, Looked):
-            raise CannotRunError(
-                f"{by.name} reads, and decides nothing", hint="roles: `web.admins`, `web.security`, `web.auditors`"
-            )
+        if not by.may_decide and not isinstance(decision, RecordAccess):
+            raise CannotRunError(f"{by.name} may read but not decide", hint="roles: `web.admins`, `web.security`, `web.auditors`")
         match decision:
-            case Ask():
-                return self._ask(decision, by, now_ms)
+            case SubmitRequest():
+                return self._submit(decision, by, now_ms)
             case Approve() if decision.operation is not None:
                 return self._approve_late(decision, by, now_ms)
             case Approve():
@@ -115,48 +113,50 @@ class Deciding:
                 return self._break_glass(decision, by, now_ms)
             case Triage() | Mute() | Unmute():
                 return triage(decision, by, now_ms, self._state)
-            case Looked():
-                return note_looks(decision, by, now_ms)
+            case RecordAccess():
+                return record_access(decision, by, now_ms)
             case _:
                 assert_never(decision)
 
     def may_decide(self, by: Person, prefix: str) -> bool:
         """Whether somebody is an approver of an environment.
 
-        Asked by the socket's threads too: SQLite serialises the use of one connection (https://www.sqlite.org/threadsafe.html).
+        Called in the socket's threads too: SQLite serialises the use of one connection (https://www.sqlite.org/threadsafe.html).
         """
         return _holds(self._rule(prefix).approvers.holds, by)
 
-    def _ask(self, ask: Ask, by: Person, now_ms: int) -> _ANSWER:
-        need_reason(ask.why)
-        if ask.action not in ACTIONS:
-            raise UsageError(f"`{ask.action}` is no action", hint=", ".join(ACTIONS))
-        for spec in ask.packages:
+    def _submit(self, submitted: SubmitRequest, by: Person, now_ms: int) -> _ANSWER:
+        need_reason(submitted.why)
+        if submitted.action not in ACTIONS:
+            raise UsageError(f"`{submitted.action}` is not an action", hint=", ".join(ACTIONS))
+        for spec in submitted.packages:
             parse_spec(spec)
         user, uid = by.name, by.login_uid if by.login_uid is not None else by.uid
-        if ask.user is not None and ask.user != by.name:
+        if submitted.user is not None and submitted.user != by.name:
             if not by.is_admin:
-                raise CannotRunError("only root may ask for somebody else", hint="they run `envtrail request` themselves")
-            named = self._uid_of(ask.user)
+                raise CannotRunError(
+                    "only root may make a request for another user", hint="they run `envtrail request` themselves"
+                )
+            named = self._uid_of(submitted.user)
             if named is None:
-                raise InputError(f"nobody is called `{ask.user}` here", hint="`getent passwd` lists who is")
-            user, uid = ask.user, named
-        rule = self._rule(ask.prefix)
+                raise InputError(f"there is no user `{submitted.user}`", hint="`getent passwd` lists the users")
+            user, uid = submitted.user, named
+        rule = self._rule(submitted.prefix)
         terms = Terms(
-            prefix=ask.prefix,
+            prefix=submitted.prefix,
             user=user,
             uid=uid,
-            action=ask.action,
-            packages=ask.packages,
-            dependencies=ask.dependencies,
-            until_ms=min(ask.until_ms, now_ms + parse_span(rule.longest)),
-            uses=ask.uses,
-            why=ask.why,
+            action=submitted.action,
+            packages=submitted.packages,
+            dependencies=submitted.dependencies,
+            until_ms=min(submitted.until_ms, now_ms + parse_span(rule.longest)),
+            uses=submitted.uses,
+            why=submitted.why,
         )
         if terms.until_ms <= now_ms:
             raise UsageError("it would have expired already", hint="`--until 7d`")
         request = Request(id=make_request_id(terms, now_ms), time_ms=now_ms, host=self._node, terms=terms, needed=rule.people)
-        people = f"{rule.people} people" if rule.people > 1 else "one of those who may"
+        people = f"{rule.people} people" if rule.people > 1 else "an approver"
         return [RequestMade(time_ms=now_ms, request=request)], Decided(
             what="request", id=request.id, said=f"request {request.id[:10]} waits for {people} to approve it"
         )
@@ -165,14 +165,16 @@ class Deciding:
         request = self._pending(approve.request or "", now_ms)
         rule = self._may_approve(request.terms, by)
         if any(one.name == by.name for one in request.approvals):
-            raise InputError(f"{by.name} has approved this already", hint="another person must")
+            raise InputError(f"{by.name} has approved this already", hint="another person must approve it")
         approval = self._approval(request.terms, by, rule, approve, now_ms)
         observations: list[Observation] = [RequestApproved(time_ms=now_ms, request=request.id, approval=approval)]
         approvals = [*request.approvals, approval]
         if len(approvals) < request.needed:
             left = request.needed - len(approvals)
             return observations, Decided(
-                what="approval", id=request.id, said=f"approved; {left} more {'person' if left == 1 else 'people'} must"
+                what="approval",
+                id=request.id,
+                said=f"approved; {left} more {'person' if left == 1 else 'people'} must approve it",
             )
         grant = Grant(
             id=make_grant_id(GrantKind.APPROVAL, request.id, now_ms),
@@ -183,22 +185,22 @@ class Deciding:
             request=request.id,
         )
         return [*observations, GrantGiven(time_ms=now_ms, grant=grant)], Decided(
-            what="grant", id=grant.id, said=f"grant {grant.id[:10]} stands for {request.terms.user}"
+            what="grant", id=grant.id, said=f"grant {grant.id[:10]} is in force for {request.terms.user}"
         )
 
     def _approve_late(self, approve: Approve, by: Person, now_ms: int) -> _ANSWER:
         need_reason(approve.why)
         operation = self._state.operation(approve.operation or "")
         if operation is None:
-            raise InputError(f"there is no operation `{approve.operation}`", hint="`envtrail log` lists them")
+            raise InputError(f"no operation `{approve.operation}`", hint="`envtrail log` lists them")
         if operation.grant is not None:
             raise InputError(f"operation {operation.id[:10]} has the grant {operation.grant[:10]} already", hint="nothing to do")
         terms = terms_of(operation, approve.why)
         rule = self._may_approve(terms, by)
         if rule.people > 1:
             raise CannotRunError(
-                f"changes of `{terms.prefix}` need {rule.people} people, and a late approval has one",
-                hint="`envtrail findings ack` says that somebody has looked at it",
+                f"changes of `{terms.prefix}` need {rule.people} people, and an approval afterwards has one",
+                hint="`envtrail findings ack` acknowledges it",
             )
         grant = Grant(
             id=make_grant_id(GrantKind.LATE, operation.id, now_ms),
@@ -209,7 +211,7 @@ class Deciding:
             operation=operation.id,
         )
         return [GrantGiven(time_ms=now_ms, grant=grant)], Decided(
-            what="grant", id=grant.id, said=f"operation {operation.id[:10]} is approved, late"
+            what="grant", id=grant.id, said=f"operation {operation.id[:10]} is approved afterwards"
         )
 
     def _deny(self, deny: Deny, by: Person, now_ms: int) -> _ANSWER:
@@ -224,10 +226,10 @@ class Deciding:
         need_reason(revoke.why)
         grant = self._state.decisions.grant(revoke.grant)
         if grant is None:
-            raise InputError(f"there is no grant `{revoke.grant}`", hint="`envtrail grants` lists them")
+            raise InputError(f"no grant `{revoke.grant}`", hint="`envtrail grants` lists them")
         if grant.operation is not None:
             raise InputError(
-                f"grant {grant.id[:10]} is about what has happened",
+                f"grant {grant.id[:10]} is for an operation that has taken place",
                 hint="`envtrail ack FINDING --reopen --why …` opens its finding",
             )
         if grant.revoked_ms is not None:
@@ -243,7 +245,7 @@ class Deciding:
         rule = self._rule(taken.prefix)
         if not _holds(rule.break_glass.holds, by):
             raise CannotRunError(
-                f"{by.name} may not break the glass for `{taken.prefix}`",
+                f"{by.name} may not take a break-glass grant for `{taken.prefix}`",
                 hint="`break_glass` in the policy's `approvals` names who may",
             )
         terms = Terms(
@@ -279,17 +281,19 @@ class Deciding:
             values={"grant": grant.id, "for": rule.break_glass_for},
         )
         return [GrantGiven(time_ms=now_ms, grant=grant), FindingMade(time_ms=now_ms, finding=finding)], Decided(
-            what="grant", id=grant.id, said=f"grant {grant.id[:10]} stands for {rule.break_glass_for}; those who watch are told"
+            what="grant",
+            id=grant.id,
+            said=f"grant {grant.id[:10]} is in force for {rule.break_glass_for}; the notification channels report it",
         )
 
     def _pending(self, id_: str, now_ms: int) -> Request:
         request = self._state.decisions.request(RequestId(id_))
         if request is None:
-            raise InputError(f"there is no request `{id_}`", hint="`envtrail requests` lists them")
+            raise InputError(f"no request `{id_}`", hint="`envtrail requests` lists them")
         if request.status is not RequestStatus.PENDING:
             raise InputError(f"request {request.id[:10]} is {request.status.value} already", hint="nothing to do")
         if request.terms.until_ms <= now_ms:
-            raise InputError(f"request {request.id[:10]} has expired", hint=f"{request.terms.user} may ask again")
+            raise InputError(f"request {request.id[:10]} has expired", hint=f"{request.terms.user} may request it again")
         return request
 
     def _rule(self, prefix: str) -> ApprovalRule:
@@ -305,8 +309,8 @@ class Deciding:
             )
         if not is_no and not rule.own and by.name == terms.user:
             raise CannotRunError(
-                f"{by.name} asked for it, and nobody approves what they asked for themselves",
-                hint="another person must; `own: true` in the policy's `approvals` allows it",
+                f"{by.name} made this request, and nobody approves their own request",
+                hint="another person must approve it; `own: true` in the policy's `approvals` allows it",
             )
         return rule
 

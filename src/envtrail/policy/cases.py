@@ -1,4 +1,4 @@
-"""The policy's own tests: an operation that is made up, and the verdict that it must get."""
+"""The policy's own tests: a constructed operation, and its expected verdict."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from envtrail.model.operation import (
     Outcome,
     PackageState,
 )
-from envtrail.policy.judge import Decision, Facts, PackageFacts, judge
+from envtrail.policy.judge import Decision, PackageFacts, PolicyFacts, judge
 from envtrail.policy.language import Case, Policy, Test, parse_span
 
 
 class Outcomes(Struct, frozen=True, kw_only=True):
-    """What a test came to."""
+    """Result of a test."""
 
     test: Test
     decision: Decision
 
     @property
     def passed(self) -> bool:
-        """Whether the verdict, and the rule where one is named, are as expected."""
+        """Whether the verdict, and the rule when one is named, are as expected."""
         return self.decision.verdict is self.test.expect and self.test.rule in {None, self.decision.rule}
 
 
@@ -40,12 +40,12 @@ def run_tests(policy: Policy) -> list[Outcomes]:
     ]
 
 
-def facts_of(case: Case) -> Facts:
-    """What a case says beside its operation."""
+def facts_of(case: Case) -> PolicyFacts:
+    """The facts that a case states besides its operation."""
     known = PackageFacts(licence=case.licence, malicious=case.malicious, age_ms=parse_span(case.age) if case.age else None)
     changes = operation_of(case).changes or []
     packages = {(change.ecosystem, change.name): known for change in changes}
-    return Facts(groups=frozenset(case.groups), owner=case.owner, packages=packages)
+    return PolicyFacts(groups=frozenset(case.groups), owner=case.owner, packages=packages)
 
 
 def operation_of(case: Case) -> Operation:

@@ -1,4 +1,4 @@
-"""What a policy asks that an operation's document does not hold: groups, owners, licences, malware, ages."""
+"""Policy inputs that an operation's document does not hold: groups, owners, licences, malware, ages."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from envtrail.host_directory import groups_of, name_of_uid
 from envtrail.model.environment import Package, Snapshot
 from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Change, Operation
-from envtrail.policy.judge import Facts, PackageFacts
+from envtrail.policy.judge import PackageFacts, PolicyFacts
 
 AgeOf = Callable[[str, str], "int | None"]
-"""(normalised name, version) → when the version came to its index, in ms; null where that is not known."""
+"""(normalised name, version) → upload time of the version, in ms; None when it is unknown."""
 
 
 class FactFinder:
@@ -21,9 +21,9 @@ class FactFinder:
 
     Args:
         owner_uid_of: Prefix → uid of the environment's owner.
-        snapshot_of: Prefix → what the environment holds now.
-        advisories: For what is malicious; null where none are at hand.
-        born_ms_of: When a version came to its index.
+        snapshot_of: Prefix → present contents of the environment.
+        advisories: Source for malware; None when there are none.
+        born_ms_of: Upload time of a version.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class FactFinder:
         self._advisories = advisories
         self._born_ms_of = born_ms_of
 
-    def facts_of(self, operation: Operation, started_ms: int) -> Facts:
-        """All of it, about one operation."""
+    def facts_of(self, operation: Operation, started_ms: int) -> PolicyFacts:
+        """All facts about one operation."""
         held = self._held(operation)
-        return Facts(
+        return PolicyFacts(
             groups=groups_of(operation.actor.name) if operation.actor.name else frozenset(),
             owner=name_of_uid(self._owner_uid_of(operation.environment.prefix)),
             packages={

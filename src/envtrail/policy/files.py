@@ -1,4 +1,4 @@
-"""Policy files: read, checked with the place of every fault, and put together."""
+"""Policy files: read, checked with the place of every fault, and merged."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from envtrail.model.text import is_safe, safe
 from envtrail.model.times import to_ms
 from envtrail.model.yaml_documents import BAD, Place, faults_of, read_bytes, read_documents
 from envtrail.policy.judge import check_pattern
-from envtrail.policy.language import VERSION, ApprovalRule, FileGrant, FileSuppression, Policy, Rule, Test, parse_span
+from envtrail.policy.language import VERSION, ApprovalRule, FileGrant, FileSuppression, Policy, PolicyRule, Test, parse_span
 
-_HINT = "`envtrail policy schema` prints what a policy may hold"
+_HINT = "`envtrail policy schema` prints the keys of a policy"
 _KINDS = {"conda", "venv", "system", "user", "target", "unknown"}
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(9998, 12, 31)
 _CLASSES = {"human", "service", "agent"}
 _KEYS = ("version", "rules", "tests", "tags", "approvals", "grants", "suppressions")
-_Item = TypeVar("_Item", Rule, Test, ApprovalRule, FileGrant, FileSuppression)
+_Item = TypeVar("_Item", PolicyRule, Test, ApprovalRule, FileGrant, FileSuppression)
 
 
 class PolicyFault(Struct, frozen=True, kw_only=True):
-    """What is wrong, and where; lines and columns begin at 1."""
+    """A fault and its place; lines and columns start at 1."""
 
     path: str
     line: int
@@ -41,8 +41,8 @@ class PolicyFault(Struct, frozen=True, kw_only=True):
         return f"{self.path}:{self.line}:{self.column}: {self.message}"
 
 
-class Loaded(Struct, frozen=True, kw_only=True):
-    """The policy of what is sound, and every fault."""
+class LoadedPolicy(Struct, frozen=True, kw_only=True):
+    """The policy without the parts at fault, and every fault."""
 
     policy: Policy
     faults: list[PolicyFault]
@@ -52,11 +52,11 @@ class Loaded(Struct, frozen=True, kw_only=True):
     """Name of a grant → its file."""
 
 
-def load_policy(paths: Sequence[Path]) -> Loaded:
-    """Read files, and the `*.yaml` of folders, in order of their names.
+def load_policy(paths: Sequence[Path]) -> LoadedPolicy:
+    """Read files, and the `*.yaml` of folders, ordered by name.
 
     Raises:
-        InputError: a path is not there, or may not be looked into.
+        InputError: a path does not exist, or may not be read.
     """
     texts: dict[str, bytes] = {}
     unread: list[PolicyFault] = []
@@ -65,14 +65,14 @@ def load_policy(paths: Sequence[Path]) -> Loaded:
             texts[str(path)] = read_bytes(file)
         except OSError as fault:
             said = f"it cannot be read: {fault.strerror or fault}"
-            unread.append(PolicyFault(path=safe(str(path)), line=1, column=1, message=said, hint="mend it, or take it away"))
+            unread.append(PolicyFault(path=safe(str(path)), line=1, column=1, message=said, hint="fix or remove it"))
     loaded = parse_policy(texts)
     return msgspec.structs.replace(loaded, faults=unread + loaded.faults)
 
 
-def parse_policy(texts: Mapping[str, bytes | str]) -> Loaded:
-    """The policy of files that were read: path → content."""
-    found = Loaded(policy=Policy(rules=[], tests=[]), faults=[], files={})
+def parse_policy(texts: Mapping[str, bytes | str]) -> LoadedPolicy:
+    """The policy of files already read: path → content."""
+    found = LoadedPolicy(policy=Policy(rules=[], tests=[]), faults=[], files={})
     policy = found.policy
     names: dict[tuple[str, str], str] = {}
     files: list[_File] = []
@@ -86,7 +86,7 @@ def parse_policy(texts: Mapping[str, bytes | str]) -> Loaded:
                 one.fault(f".{key}[{at}].name", f"`{name}` is in {known.rpartition('[')[0]} already")
             return known == f"{path}[{at}]"
 
-        policy.rules.extend(rule for at, rule in one.items("rules", Rule, _check_rule) if is_new("rules", at, rule.name))
+        policy.rules.extend(rule for at, rule in one.items("rules", PolicyRule, _check_rule) if is_new("rules", at, rule.name))
         policy.tests.extend(test for _, test in one.items("tests", Test, _check_test))
         policy.approvals.extend(item for _, item in one.items("approvals", ApprovalRule, _check_approval))
         for at, grant in one.items("grants", FileGrant, _check_grant):
@@ -114,16 +114,16 @@ class _File:
         self._path = safe(path)
         self.faults: list[PolicyFault] = []
         self._values: dict[str, Any] = {}
-        self._tags_asked: list[tuple[str, str]] = []
+        self._tags_used: list[tuple[str, str]] = []
         read = read_documents(content)
         self.text = read.text
         self._places = read.documents[0].places if read.documents else {"": (1, 1)}
         for fault in read.faults:
-            self._tell(fault.place, fault.message, fault.hint)
+            self._report(fault.place, fault.message, fault.hint)
         if not is_safe(path):
-            self._tell((1, 1), "the name of this file is no text", "rename it")
+            self._report((1, 1), "the name of this file is not text", "rename it")
         for more in read.documents[1:]:
-            self._tell(more.places[""], "a policy is one document", "without `---`, or two files")
+            self._report(more.places[""], "a policy is one document", "without `---`, or two files")
         values = read.documents[0].values if read.documents else BAD if read.faults else {}
         if values is BAD:
             return
@@ -136,15 +136,15 @@ class _File:
             self.fault(".version" if "version" in values else "", f"`version` must be {VERSION}, the language of this Envtrail")
         for key in values:
             if key not in _KEYS:
-                self.fault(f".{key}", f"`{key}` is unknown here; {', '.join(_KEYS)}")
+                self.fault(f".{key}", f"`{key}` is unknown; {', '.join(_KEYS)}")
 
     def fault(self, path: str, message: str) -> None:
-        """Note a fault at the nearest place that is known."""
+        """Note a fault at the nearest known place."""
         while path not in self._places:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
-        self._tell(self._places[path], message)
+        self._report(self._places[path], message)
 
-    def _tell(self, place: Place, message: str, hint: str = "") -> None:
+    def _report(self, place: Place, message: str, hint: str = "") -> None:
         line, column = place
         self.faults.append(PolicyFault(path=self._path, line=line, column=column, message=message, hint=hint or _HINT))
 
@@ -158,7 +158,7 @@ class _File:
     def items(
         self, key: str, kind: type[_Item], check: Callable[[_Item], Iterator[tuple[str, str]]]
     ) -> Iterator[tuple[int, _Item]]:
-        """The sound ones of a list; the faults of the others are noted."""
+        """The valid items of a list; the faults of the others are noted."""
         listed = self._values.get(key) or []
         if listed is BAD:
             return
@@ -170,7 +170,7 @@ class _File:
                 continue
             item = msgspec.convert(value, kind)
             where = getattr(item, "where", None)
-            self._tags_asked += [(f".{key}[{at}].where.tags[{n}]", tag) for n, tag in enumerate(where.tags if where else ())]
+            self._tags_used += [(f".{key}[{at}].where.tags[{n}]", tag) for n, tag in enumerate(where.tags if where else ())]
             faults = list(check(item))
             for path, message in faults:
                 self.fault(f".{key}[{at}]{path}", message)
@@ -178,20 +178,20 @@ class _File:
                 yield at, item
 
     def tags(self) -> Iterator[tuple[str, list[str]]]:
-        """Names and what bears them."""
+        """Names and the environments that have them."""
         tags = self._values.get("tags") or {}
         kind = dict[str, list[str]]
         if self._is_sound(".tags", tags, kind):
             yield from msgspec.convert(tags, kind).items()
 
     def check_tags(self, known: Mapping[str, list[str]]) -> None:
-        """Every tag that a rule asks for is borne by something."""
-        for path, tag in self._tags_asked:
+        """Check that some environment has every tag that a rule refers to."""
+        for path, tag in self._tags_used:
             if tag not in known:
-                self.fault(path, f"no environment bears the tag `{tag}`: `tags` does not name it")
+                self.fault(path, f"no environment has the tag `{tag}`: it is not in `tags`")
 
 
-def _check_rule(rule: Rule) -> Iterator[tuple[str, str]]:
+def _check_rule(rule: PolicyRule) -> Iterator[tuple[str, str]]:
     yield from _unknown(".what.actions", rule.what.actions, {kind.value for kind in OperationKind})
     yield from _unknown(".where.kinds", rule.where.kinds, _KINDS)
     yield from _unknown(".who.classes", rule.who.classes, _CLASSES)
@@ -225,7 +225,7 @@ def _check_test(test: Test) -> Iterator[tuple[str, str]]:
     try:
         to_ms(test.operation.time)
     except (ValueError, OverflowError):
-        yield ".operation.time", f"`{test.operation.time}` is no moment like `2026-01-07T12:00:00Z`"
+        yield ".operation.time", f"`{test.operation.time}` is not a time like `2026-01-07T12:00:00Z`"
     for at, package in enumerate(test.operation.packages):
         if "==" not in package:
             yield f".operation.packages[{at}]", f"`{package}` has no version: `name==version`, `-name==version` for a removal"
@@ -245,9 +245,9 @@ def _check_grant(grant: FileGrant) -> Iterator[tuple[str, str]]:
 
 
 def _no_last_day(day: date) -> Iterator[tuple[str, str]]:
-    # What comes after the last day has to be a moment too.
+    # The moment after the last day has to be valid too.
     if not _FIRST_DAY <= day <= _LAST_DAY:
-        yield ".until", f"{day} is no last day between {_FIRST_DAY} and {_LAST_DAY}"
+        yield ".until", f"{day} is not a day between {_FIRST_DAY} and {_LAST_DAY}"
 
 
 def _no_span(path: str, word: str) -> Iterator[tuple[str, str]]:
@@ -271,17 +271,17 @@ def _unknown(path: str, words: Sequence[str], known: set[str]) -> Iterator[tuple
 
 
 def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """As what each file is known, and where it is read."""
+    """Name under which each file is reported, and the path to read it from."""
     for path in paths:
         try:
-            # `policy sync` may lead the path elsewhere at any time: all files are of one folder.
+            # `policy sync` may change the path's target at any time: all files come from one folder.
             folder = path.resolve()
             if folder.is_dir():
                 yield from sorted((path / file.name, file) for file in folder.iterdir() if file.suffix in {".yaml", ".yml"})
                 continue
             folder.stat()
         except FileNotFoundError:
-            raise InputError(f"there is no policy `{path}`", hint="`policy.path` names the folder, or give files") from None
+            raise InputError(f"no policy `{path}`", hint="`policy.path` names the folder, or give files") from None
         except (OSError, RuntimeError) as fault:
-            raise InputError(f"`{path}` cannot be read: {fault}", hint="give it to the account that reads it") from None
+            raise InputError(f"`{path}` cannot be read: {fault}", hint="make it readable for this account") from None
         yield path, path

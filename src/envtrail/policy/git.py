@@ -1,4 +1,4 @@
-"""The repository that the policy lies in, asked with the real `git`: nothing in it is run, and nobody is asked for a password.
+"""The Git repository of the policy, read with the real `git`: nothing in it is executed, and no password prompt appears.
 
 References:
     git(1), ENVIRONMENT VARIABLES (GIT_ALLOW_PROTOCOL, GIT_TERMINAL_PROMPT); git-verify-commit(1); git-config(1), gpg.ssh.allowedSignersFile
@@ -28,22 +28,22 @@ _HOST_AND_PATH = re.compile(r"[\w.-]+(@[\w.-]+)?:(?!/)[^\s]+")
 """`git@host:path`, which is ssh."""
 _SIGNED = re.compile(r'^Good "git" signature for (?P<signer>.+) with \S+ key (?P<key>SHA256:\S+)$', re.MULTILINE)
 _LATEST_S = 253_370_764_800
-"""The year 9999: a commit may say any number, and what is told has to be a moment."""
+"""The year 9999: a commit may contain any number, and a displayed time has to be valid."""
 _OPTIONS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
     "transfer.fsckObjects": "true",
     "gc.autoDetach": "false",
     "log.showSignature": "false",
-    # Only SSH keys count: another kind of signature is never good.
+    # Only SSH keys count: any other kind of signature is invalid.
     "gpg.program": "/bin/false",
     "gpg.openpgp.program": "/bin/false",
     "gpg.x509.program": "/bin/false",
 }
 
 
-class Source(Struct, frozen=True, kw_only=True):
-    """Where the policy comes from."""
+class PolicySource(Struct, frozen=True, kw_only=True):
+    """Origin of the policy."""
 
     url: str
     ref: str
@@ -51,24 +51,24 @@ class Source(Struct, frozen=True, kw_only=True):
     folder: str
     """In the repository; empty: its root."""
     allowed_signers: Path | None
-    """Who must have signed; null: nobody."""
+    """File of allowed signers; None: no signature is required."""
 
 
 class Commit(Struct, frozen=True, kw_only=True):
-    """One state of the repository."""
+    """One commit of the repository."""
 
     id: str
     author: str
     time_ms: int
-    """When its author made it."""
+    """Author date."""
     subject: str = ""
 
 
-def source_of(config: Config) -> Source:
-    """What the settings say.
+def source_of(config: Config) -> PolicySource:
+    """Reads the source from the settings.
 
     Raises:
-        ConfigError: no repository is named, or it cannot be one.
+        ConfigError: no repository is named, or its address is invalid.
     """
     url, ref = config.text("policy.git"), config.text("policy.git_ref")
     if not url:
@@ -76,15 +76,17 @@ def source_of(config: Config) -> Source:
     parts = urlsplit(url)
     is_short = url.startswith("/") or _HOST_AND_PATH.fullmatch(url) is not None
     if not (parts.scheme in _SCHEMES if "://" in url else is_short):
-        raise ConfigError(f"policy.git: `{url}` is no address of {', '.join(_SCHEMES)}", hint="https://git.example/policy.git")
+        raise ConfigError(
+            f"policy.git: `{url}` is not an address of {', '.join(_SCHEMES)}", hint="https://git.example/policy.git"
+        )
     if "://" in url and (parts.password or (parts.scheme == "https" and parts.username)):
         raise ConfigError(
-            f"policy.git: the address of {parts.hostname} holds a secret",
+            f"policy.git: the address of {parts.hostname} contains a secret",
             hint="a credential helper of git, or a deploy key over ssh",
         )
     if not re.fullmatch(r"[\w][\w./-]*", ref) or ".." in ref:
-        raise ConfigError(f"policy.git_ref: `{ref}` is no branch", hint="main")
-    return Source(
+        raise ConfigError(f"policy.git_ref: `{ref}` is not a branch", hint="main")
+    return PolicySource(
         url=url,
         ref=ref if ref.startswith("refs/") else f"refs/heads/{ref}",
         folder=config.text("policy.git_folder").strip("/"),
@@ -97,58 +99,58 @@ class Repository:
 
     Args:
         folder: Of the copy.
-        lock: Descriptor of a lock that what we start holds as long as it runs.
+        lock: Descriptor of a lock, which child processes hold as long as they run.
     """
 
     def __init__(self, folder: Path, lock: int) -> None:
         self._folder = folder
         self._lock = lock
 
-    def fetch(self, source: Source) -> Commit:
-        """The branch as it is there now.
+    def fetch(self, source: PolicySource) -> Commit:
+        """The present head of the branch.
 
         Raises:
-            CannotRunError: there is no git.
-            EnvtrailError: it cannot be reached, or has no such branch.
+            CannotRunError: git is not installed.
+            EnvtrailError: the repository cannot be reached, or has no such branch.
         """
-        told = self._fetch(source)
-        if told is not None and self._folder.exists():
-            # What was killed may have left a copy that nothing can be added to.
+        fault = self._fetch(source)
+        if fault is not None and self._folder.exists():
+            # A killed process may have left a copy that cannot be fetched into.
             shutil.rmtree(self._folder)
-            told = self._fetch(source)
-        if told is not None:
+            fault = self._fetch(source)
+        if fault is not None:
             raise EnvtrailError(
-                f"{source.url} {source.ref.removeprefix('refs/heads/')}: {told}", hint="the policy that is in force stays"
+                f"{source.url} {source.ref.removeprefix('refs/heads/')}: {fault}", hint="the policy in force stays"
             )
         words = ("log", "-1", "--format=%H%x00%an%x00%at%x00%s", _TIP)
-        return _commit_of(self._ask(*words))
+        return _commit_of(self._run_git(*words))
 
     def is_ancestor(self, older: str, newer: str) -> bool:
-        """Whether one commit is in the other's history; false for one that is not known."""
+        """Whether one commit is in the other's history; False for an unknown one."""
         return self._run("merge-base", "--is-ancestor", older, newer).returncode == 0
 
     def signer(self, commit: str, allowed_signers: Path) -> str:
-        """Who signed a commit, and with which key.
+        """Signer of a commit, and the key.
 
         Raises:
-            InputError: nobody who may.
+            InputError: it is not signed by an allowed signer.
         """
         done = self._run("-c", f"gpg.ssh.allowedSignersFile={allowed_signers}", "verify-commit", "--raw", commit)
-        told = done.stderr.decode(errors="replace")
-        found = _SIGNED.search(told)
+        output = done.stderr.decode(errors="replace")
+        found = _SIGNED.search(output)
         if done.returncode != 0 or found is None:
-            why = told.strip().splitlines()[-1] if told.strip() else "it has no signature of an SSH key"
+            why = output.strip().splitlines()[-1] if output.strip() else "it has no signature of an SSH key"
             raise InputError(
-                f"commit {commit[:12]} is not signed by anybody who may: {why}",
+                f"commit {commit[:12]} is not signed by an allowed signer: {why}",
                 hint=f"`{allowed_signers}` names who may sign (policy.allowed_signers); sign with `git commit -S` and gpg.format=ssh",
             )
         return f"{found['signer']} ({found['key']})"
 
     def files(self, commit: str, folder: str) -> dict[str, bytes]:
-        """The YAML files of a folder of a commit, by name, in the order of their names.
+        """The YAML files of a folder of a commit, by name, ordered by name.
 
         Raises:
-            InputError: there is no such folder, or what is in it cannot be used.
+            InputError: the folder does not exist, or a file in it cannot be used.
         """
         tree = f"{commit}:{folder}"
         listed = self._run("ls-tree", "-z", "--long", tree)
@@ -163,21 +165,21 @@ class Repository:
                 continue
             if mode not in {"100644", "100755"} or int(size) > MOST_BYTES or not is_safe(name):
                 raise InputError(
-                    f"`{name!a}` of commit {commit[:12]} is no file of a policy",
-                    hint="no links, no folders, no giants, and a name of text",
+                    f"`{name!a}` of commit {commit[:12]} is not a policy file",
+                    hint="it must be a regular file of moderate size with a text name",
                 )
             found[name] = self._run("cat-file", "blob", blob).stdout
         return dict(sorted(found.items()))
 
     def last_change(self, commit: str, path: str) -> Commit:
-        """The commit that a file is of."""
-        return _commit_of(self._ask("log", "-1", "--format=%H%x00%an%x00%at%x00%s", commit, "--", path))
+        """The commit of a file."""
+        return _commit_of(self._run_git("log", "-1", "--format=%H%x00%an%x00%at%x00%s", commit, "--", path))
 
-    def _fetch(self, source: Source) -> str | None:
-        """Null, or why it failed."""
+    def _fetch(self, source: PolicySource) -> str | None:
+        """None, or the reason of the failure."""
         if not self._folder.exists():
             self._folder.parent.mkdir(parents=True, exist_ok=True)
-            self._ask("init", "--quiet", "--bare", "--template=", str(self._folder), within=False)
+            self._run_git("init", "--quiet", "--bare", "--template=", str(self._folder), within=False)
         for left in self._folder.rglob("*.lock"):
             left.unlink()
         words = ("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--force")
@@ -185,10 +187,10 @@ class Repository:
             done = self._run(*words, "--", source.url, f"+{source.ref}:{_TIP}", timeout_s=_FETCH_S)
         except subprocess.TimeoutExpired:
             return f"no answer within {_FETCH_S} s"
-        told = done.stderr.decode(errors="replace").strip().splitlines()
-        return None if done.returncode == 0 else (told[0] if told else f"git ended with {done.returncode}")
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        return None if done.returncode == 0 else (lines[0] if lines else f"git ended with {done.returncode}")
 
-    def _ask(self, *words: str, within: bool = True) -> str:
+    def _run_git(self, *words: str, within: bool = True) -> str:
         done = self._run(*words, within=within)
         if done.returncode != 0:
             raise EnvtrailError(
@@ -211,11 +213,11 @@ class Repository:
                 pass_fds=(self._lock,),
             )
         except FileNotFoundError:
-            raise CannotRunError("there is no git on this machine", hint="apt-get install git, or the like") from None
+            raise CannotRunError("git is not installed", hint="apt-get install git, or similar") from None
 
 
 def _variables() -> dict[str, str]:
-    """Ours, without what would lead git elsewhere."""
+    """Our environment, without the variables that would redirect git."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -225,8 +227,8 @@ def _variables() -> dict[str, str]:
     return {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"} | kept | ours
 
 
-def _commit_of(told: str) -> Commit:
-    id_, author, seconds, subject = told.rstrip("\n").split("\0", 3)
+def _commit_of(output: str) -> Commit:
+    id_, author, seconds, subject = output.rstrip("\n").split("\0", 3)
     return Commit(id=id_, author=author, time_ms=moment_of(seconds), subject=subject)
 
 

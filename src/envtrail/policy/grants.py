@@ -27,12 +27,12 @@ _ACTIONS = {
 def find_cover(
     grants: Iterable[Grant], operation: Operation, decision: Decision, *, uses_of: Callable[[str], int]
 ) -> tuple[Grant | None, list[str]]:
-    """The first grant that covers every change which needs one, and why those before it do not.
+    """The first grant that covers every change that needs one, and why earlier ones do not.
 
     Args:
         grants: About the operation's environment.
-        operation: What happened.
-        decision: What the policy says of it.
+        operation: The operation to cover.
+        decision: The policy's decision about it.
         uses_of: How many other operations a grant has covered.
     """
     reasons: list[str] = []
@@ -45,7 +45,7 @@ def find_cover(
 
 
 def why_not_covered(grant: Grant, operation: Operation, decision: Decision, *, uses: int) -> str | None:
-    """Why a grant does not cover an operation; null when it does."""
+    """Why a grant does not cover an operation; None when it does."""
     terms = grant.terms
     if grant.operation is not None:
         return None if grant.operation == operation.id else "it was given for another operation"
@@ -66,8 +66,8 @@ def why_not_covered(grant: Grant, operation: Operation, decision: Decision, *, u
             f"it is for {terms.action}, not {operation.kind.value}",
         ),
     )
-    told = next((why for holds, why in checks if not holds), None)
-    return told or _why_no_package(terms, operation, decision)
+    reason = next((why for holds, why in checks if not holds), None)
+    return reason or _why_no_package(terms, operation, decision)
 
 
 def _why_no_package(terms: Terms, operation: Operation, decision: Decision) -> str | None:
@@ -98,12 +98,12 @@ def approval_rule(policy: Policy, environment: EnvironmentRef, owner: str | None
 
 
 def find_suppression(suppressions: Iterable[Suppression], finding: Finding, packages: Iterable[str]) -> Suppression | None:
-    """The first that covers a finding: every list that is given must hold one that fits.
+    """The first that covers a finding: of every given list, one item must match.
 
     Args:
-        suppressions: Those that stand.
-        finding: As it would be told.
-        packages: Of the operation, by name: all of them must fit, so that none hides behind another.
+        suppressions: Those in force.
+        finding: As it would be reported.
+        packages: Of the operation, by name: all of them must match, so that none hides behind another.
     """
     changed = list(packages)
     for item in suppressions:

@@ -1,4 +1,4 @@
-"""What a policy says of an operation: judged on what was observed to change, each change by the first rule that matches."""
+"""The policy's verdict on an operation: each observed change is decided by the first rule that matches."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from envtrail.model.naming import environment_names, fits_environment, fits_pack
 from envtrail.model.operation import Actor, Change, EnvironmentRef, Operation, PackageState
 from envtrail.model.patterns import fits_any
 from envtrail.model.times import to_ms
-from envtrail.policy.language import Policy, Rule, Verdict, What, Where, Who, parse_span
+from envtrail.policy.language import Policy, PolicyRule, Verdict, What, Where, Who, parse_span
 
 _MUST_JUDGE = frozenset({"create", "delete", "tamper"})
-"""Actions that are something even where no package came or went."""
+"""Actions that count even when no package was added or removed."""
 
 
 class PackageFacts(Struct, frozen=True, kw_only=True):
-    """What a change does not tell of the package's new version (of a removal, the old one)."""
+    """Facts about the package's new version (for a removal, the old one) that a change does not hold."""
 
     licence: str | None = None
     malicious: bool | None = None
-    """Null where no advisories are at hand."""
+    """None when there are no advisories."""
     age_ms: int | None = None
-    """Between its coming to the index and its being installed; null where the index does not tell."""
+    """Time between upload to the index and installation; None when the index does not report it."""
 
 
-class Facts(Struct, frozen=True, kw_only=True):
-    """What the operation's document does not hold."""
+class PolicyFacts(Struct, frozen=True, kw_only=True):
+    """Facts that the operation's document does not hold."""
 
     groups: frozenset[str] = frozenset()
-    """Of the person."""
+    """Groups of the person."""
     owner: str | None = None
     """Name of the environment's owner."""
     packages: Mapping[tuple[str, str], PackageFacts] = {}
     """By ecosystem and name, as in the change."""
 
 
-class Step(Struct, frozen=True, kw_only=True):
-    """What a rule said of a change."""
+class RuleOutcome(Struct, frozen=True, kw_only=True):
+    """Result of a rule for a change."""
 
     rule: str
     package: str | None
     matched: bool
     why: str
-    """The condition that did not hold; of a match, all of them."""
+    """The condition that did not hold; for a match, all of them."""
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -55,20 +55,20 @@ class Decision(Struct, frozen=True, kw_only=True):
 
     verdict: Verdict
     rule: str | None
-    """Null where none matched: allowed."""
+    """None when none matched: allowed."""
     reason: str
     package: str | None
-    """The change that decided; null for the operation as such."""
-    steps: list[Step]
+    """The change that decided; None for the operation as a whole."""
+    steps: list[RuleOutcome]
     held: list[str | None] = []
-    """The changes (null: the operation as such) that are not to be without somebody's approval."""
+    """The changes (None: the operation as a whole) that need an approval."""
     denied: bool = False
-    """Some of them are not to be at all."""
+    """Some of them are forbidden."""
 
 
-def judge(policy: Policy, operation: Operation, facts: Facts) -> Decision:
-    """The strictest verdict over all changes; of two alike, the first."""
-    steps: list[Step] = []
+def judge(policy: Policy, operation: Operation, facts: PolicyFacts) -> Decision:
+    """The strictest verdict over all changes; of equal ones, the first."""
+    steps: list[RuleOutcome] = []
     decisions = [_judge_one(policy, operation, change, facts, steps) for change in _subjects(operation)]
     if not decisions:
         return Decision(verdict=Verdict.ALLOW, rule=None, reason="nothing was changed", package=None, steps=[])
@@ -85,26 +85,28 @@ def judge(policy: Policy, operation: Operation, facts: Facts) -> Decision:
 
 
 def _subjects(operation: Operation) -> list[Change | None]:
-    """The changes; the operation as such where what changed is not known, or no package is concerned."""
+    """The changes; the operation as a whole when its changes are unknown, or no package is concerned."""
     if operation.changes is None or (not operation.changes and operation.kind.value in _MUST_JUDGE):
         return [None]
     return [*operation.changes]
 
 
 def _judge_one(
-    policy: Policy, operation: Operation, change: Change | None, facts: Facts, steps: list[Step]
-) -> tuple[Verdict, Rule | None, str | None]:
+    policy: Policy, operation: Operation, change: Change | None, facts: PolicyFacts, steps: list[RuleOutcome]
+) -> tuple[Verdict, PolicyRule | None, str | None]:
     package = change.name if change else None
     for rule in policy.rules:
         why = _why_not(rule, policy.tags, operation, change, facts)
-        steps.append(Step(rule=rule.name, package=package, matched=why is None, why=why or "every condition holds"))
+        steps.append(RuleOutcome(rule=rule.name, package=package, matched=why is None, why=why or "every condition holds"))
         if why is None:
             return rule.verdict, rule, package
     return Verdict.ALLOW, None, package
 
 
-def _why_not(rule: Rule, tags: Mapping[str, list[str]], operation: Operation, change: Change | None, facts: Facts) -> str | None:
-    """The first condition that does not hold; null when all do."""
+def _why_not(
+    rule: PolicyRule, tags: Mapping[str, list[str]], operation: Operation, change: Change | None, facts: PolicyFacts
+) -> str | None:
+    """The first condition that does not hold; None when all do."""
     started_ms = to_ms(operation.started)
     checks: tuple[Callable[[], str | None], ...] = (
         lambda: _not_who(rule.who, operation, facts),
@@ -116,7 +118,7 @@ def _why_not(rule: Rule, tags: Mapping[str, list[str]], operation: Operation, ch
     return next((why for check in checks if (why := check()) is not None), None)
 
 
-def _not_who(who: Who, operation: Operation, facts: Facts) -> str | None:
+def _not_who(who: Who, operation: Operation, facts: PolicyFacts) -> str | None:
     actor = operation.actor
     container = [actor.container.image or "", actor.container.id] if actor.container else []
     return (
@@ -129,7 +131,7 @@ def _not_who(who: Who, operation: Operation, facts: Facts) -> str | None:
 
 
 def not_where(where: Where, environment: EnvironmentRef, owner: str | None, tags: Mapping[str, list[str]]) -> str | None:
-    """Why an environment does not fit; null when it does."""
+    """Why an environment does not match; None when it does."""
     prefix = environment.prefix
     borne = [tag for tag, patterns in tags.items() if patterns and fits_environment(patterns, prefix)]
     return (
@@ -140,15 +142,15 @@ def not_where(where: Where, environment: EnvironmentRef, owner: str | None, tags
     )
 
 
-def _not_what(what: What, operation: Operation, change: Change | None, facts: Facts, *, is_strict: bool) -> str | None:
-    told = _none_of("action", what.actions, [operation.kind.value]) or _none_of(
+def _not_what(what: What, operation: Operation, change: Change | None, facts: PolicyFacts, *, is_strict: bool) -> str | None:
+    mismatch = _none_of("action", what.actions, [operation.kind.value]) or _none_of(
         "tool", what.tools, [operation.tool, *operation.via]
     )
-    asks_of_package = what.packages or what.sources or what.licences or what.younger_than is not None
-    if told or not (asks_of_package or what.requested is not None or what.malicious is not None):
-        return told
+    needs_package = what.packages or what.sources or what.licences or what.younger_than is not None
+    if mismatch or not (needs_package or what.requested is not None or what.malicious is not None):
+        return mismatch
     if change is None:
-        # What changed is not known: a rule that allows does not cover it, a stricter one does.
+        # The changes are unknown: a rule that allows does not cover them, a stricter one does.
         return None if is_strict and operation.changes is None else "which packages changed is not known"
     package = _package_of(change, change.after or change.before)
     if what.packages and not any(_fits(pattern, package) for pattern in what.packages):
@@ -161,9 +163,9 @@ def _not_what(what: What, operation: Operation, change: Change | None, facts: Fa
 
 
 def _not_by_facts(what: What, known: PackageFacts) -> str | None:
-    """What is not known fits no rule: `doctor` says where licences, advisories or ages are not at hand."""
-    if told := _none_of("licence", what.licences, [known.licence or "none"]):
-        return told
+    """Unknown facts match no rule: `doctor` reports when licences, advisories or ages are missing."""
+    if mismatch := _none_of("licence", what.licences, [known.licence or "none"]):
+        return mismatch
     if what.malicious is not None and known.malicious is not what.malicious:
         return {None: "whether it is malicious is not known", True: "it is malicious", False: "it is not malicious"}[
             known.malicious
@@ -178,7 +180,7 @@ def _not_by_facts(what: What, known: PackageFacts) -> str | None:
 
 
 def fits_package(pattern: str, change: Change, state: PackageState | None) -> bool:
-    """Whether one side of a change is what a pattern names."""
+    """Whether a pattern names one side of a change."""
     return _fits(pattern, _package_of(change, state))
 
 
@@ -199,17 +201,17 @@ def _fits(pattern: str, package: Package) -> bool:
 
 
 def check_pattern(pattern: str) -> None:
-    """Whether a pattern names packages.
+    """Whether a pattern is a valid package pattern.
 
     Raises:
-        UsageError: it does not.
+        UsageError: it is not.
     """
     _target(pattern)
 
 
 @lru_cache(maxsize=4096)
 def _target(pattern: str) -> Target | None:
-    """Null for a pattern with a wildcard."""
+    """None for a pattern with a wildcard."""
     return None if set(pattern) & set("*?") and not pattern.startswith("pkg:") and "=" not in pattern else parse_spec(pattern)
 
 

@@ -1,4 +1,4 @@
-"""The policy in force: read when its files change; a bad one is refused, and the last good one stays."""
+"""The policy in force: read when its files change; an invalid one is rejected, and the last valid one stays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from envtrail.model.approval import Approval, Grant, GrantKind, Terms, make_gran
 from envtrail.model.finding import Finding, Level, Suppression, make_finding_id
 from envtrail.model.naming import clean_path
 from envtrail.model.observation import FindingMade, GrantGiven, GrantRevoked, Observation, PolicyLoaded, SuppressionSet
-from envtrail.policy.files import Loaded, load_policy, parse_policy
+from envtrail.policy.files import LoadedPolicy, load_policy, parse_policy
 from envtrail.policy.git import moment_of
 from envtrail.policy.language import FileGrant, FileSuppression, Policy
 from envtrail.policy.sync import read_placed
@@ -30,11 +30,11 @@ _Stamp = tuple[tuple[str, int, int], ...]
 
 
 class PolicyKeeper:
-    """Looks at the files, and says what of them takes effect.
+    """Watches the files, and reports what takes effect.
 
     Args:
-        path: Folder of the policy's files, or one file; it need not be there.
-        state: Knows the last good policy, and which grants and suppressions of files stand.
+        path: Folder of the policy's files, or one file; it may be missing.
+        state: Holds the last valid policy, and the grants and suppressions of files in force.
         node: Name of this machine.
     """
 
@@ -55,11 +55,11 @@ class PolicyKeeper:
 
     @property
     def in_force(self) -> PolicyInForce | None:
-        """Null: there is no policy."""
+        """None: there is no policy."""
         return PolicyInForce(digest=self._digest, commit=self._commit) if self.is_in_force and self._digest else None
 
-    def look(self, now_ms: int) -> list[Observation]:
-        """What changed since the last look: a new policy, or why it is refused."""
+    def poll(self, now_ms: int) -> list[Observation]:
+        """What changed since the last check: a new policy, or why it was rejected."""
         stamp = _stamp(self._path)
         if stamp == self._stamp:
             return []
@@ -88,7 +88,7 @@ class PolicyKeeper:
         self.is_in_force = is_there
 
     def _refuse(self, now_ms: int, why: str) -> Observation:
-        # By the time of the files: a restart finds the same thing, not another one.
+        # The id contains the files' time: a restart finds the same one again.
         at_ms = max((changed for _, changed, _ in self._stamp or () if changed), default=now_ms * 1_000_000) // 1_000_000
         finding = Finding(
             id=make_finding_id(REFUSED, f"{self._path} {why}", at_ms),
@@ -102,8 +102,8 @@ class PolicyKeeper:
         )
         return FindingMade(time_ms=now_ms, finding=finding)
 
-    def _grants(self, loaded: Loaded, now_ms: int) -> Iterator[Observation]:
-        """Grants that came with the files, and those that went with them."""
+    def _grants(self, loaded: LoadedPolicy, now_ms: int) -> Iterator[Observation]:
+        """Grants that were added with the files, and those removed with them."""
         standing = {
             grant.id: grant
             for grant in self._state.decisions.grants()
@@ -112,7 +112,7 @@ class PolicyKeeper:
         wanted = {}
         for item in loaded.policy.grants:
             terms = _terms(item)
-            # The same words give the same grant, however often the files are read.
+            # The same text gives the same grant, however often the files are read.
             wanted[make_grant_id(GrantKind.GIT, f"{item.name} {msgspec.json.encode(terms).decode()}", terms.until_ms)] = (
                 item,
                 terms,
@@ -141,9 +141,9 @@ _SUPPRESSION_MARK = "file:"
 
 
 def _stamp(path: Path) -> _Stamp:
-    """What tells that files have changed, without reading them; empty where there is no policy. What cannot be looked at is there all the same."""
+    """A fingerprint that shows that files have changed, without reading them; empty when there is no policy. Unreadable files are included."""
     try:
-        # Of one folder, wherever `policy sync` leads the path meanwhile.
+        # From one folder, wherever `policy sync` points the path meanwhile.
         folder = path.resolve()
         files = [*folder.iterdir()] if folder.is_dir() else [folder]
         if files == [folder]:
@@ -197,15 +197,15 @@ def _suppression(item: FileSuppression) -> Suppression:
 
 
 def _approval(file: Path, now_ms: int) -> Approval:
-    """Who merged it: the file's last commit; a file outside Git, or with changes that are in no commit, is its owner's word."""
+    """Who merged it: the file's last commit; a file outside Git, or with uncommitted changes, counts as its owner's."""
     placed = read_placed(file.parent)
     last = placed.author_of(file) if placed is not None else None
     if last is not None:
         return Approval(name=last.author, uid=None, time_ms=last.time_ms, method="git", key=last.id)
-    told = _git(file.parent, "log", "-1", "--format=%H%x00%an%x00%at", "--", file.name)
+    output = _git(file.parent, "log", "-1", "--format=%H%x00%an%x00%at", "--", file.name)
     is_dirty = _git(file.parent, "status", "--porcelain", "--", file.name)
-    if told and is_dirty == "":
-        commit, author, seconds = told.strip().split("\0")
+    if output and is_dirty == "":
+        commit, author, seconds = output.strip().split("\0")
         return Approval(name=author, uid=None, time_ms=moment_of(seconds), method="git", key=commit)
     try:
         status = file.stat()
@@ -216,16 +216,16 @@ def _approval(file: Path, now_ms: int) -> Approval:
 
 
 def _commit_of(path: Path) -> str | None:
-    """Of the repository that the policy came from, or lies in."""
+    """Head of the repository that the policy came from, or is in."""
     placed = read_placed(path)
     if placed is not None:
         return placed.commit.id
-    told = _git(path, "rev-parse", "HEAD")
-    return told.strip() if told else None
+    output = _git(path, "rev-parse", "HEAD")
+    return output.strip() if output else None
 
 
 def _git(folder: Path, *words: str) -> str | None:
-    """What git prints; null where there is none, no repository, or one of another user (git itself refuses: its settings run programs)."""
+    """Output of git; None without git, without a repository, or in another user's one (git itself refuses: its settings run programs)."""
     folder = folder if folder.is_dir() else folder.parent
     command = ["git", "-C", str(folder), *words]
     try:

@@ -1,4 +1,4 @@
-"""The policy: who may change what, where and when. First rule that matches a change decides it; the strictest change decides the operation."""
+"""The policy: who may change what, where and when. The first rule that matches a change decides it; the strictest change decides the operation."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SPAN = re.compile(r"^(\d{1,5})([dhm])$")
 _UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000}
 
 VERSION = 1
-"""Of the language; a file of another version is refused."""
+"""Of the language; a file of another version is rejected."""
 
 
 class Verdict(str, Enum):
-    """What is to happen to a change, from the mildest to the strictest."""
+    """The verdicts, from the mildest to the strictest."""
 
     ALLOW = "allow"
     NOTIFY = "notify"
@@ -35,7 +35,7 @@ class Verdict(str, Enum):
 
 
 class Who(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The person, or what acts for them; every list that is given must hold one that fits. `*` and `?` stand for any text."""
+    """The person, or what acts for them; of every given list one item must match. `*` and `?` are wildcards."""
 
     users: list[str] = []
     groups: list[str] = []
@@ -51,52 +51,52 @@ class Where(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The environment."""
 
     environments: list[str] = []
-    """Prefixes; a name without a slash fits the last part of one."""
+    """Prefixes; a name without a slash matches the last part of one."""
     kinds: list[str] = []
     """`conda`, `venv`, `system`, `user`, `target`."""
     owners: list[str] = []
     """Owners of the folder, by name."""
     tags: list[str] = []
-    """Names under `tags`, which say what environments bear them."""
+    """Names under `tags`, which lists the environments of each."""
 
 
 class What(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The action, and the package that came, went or changed: dependencies that came along included."""
+    """The action, and the package that was added, removed or changed; dependencies are included."""
 
     actions: list[str] = []
     """`install`, `remove`, `update`, `create`, `delete`, `sync`, `lock`, `tamper`."""
     tools: list[str] = []
     packages: list[str] = []
-    """`torch`, `torch>=2.5`, `torch*`, `pkg:conda/numpy`; the new version counts, of a removal the old one."""
+    """`torch`, `torch>=2.5`, `torch*`, `pkg:conda/numpy`; the new version counts, for a removal the old one."""
     sources: list[str] = []
-    """Index, channel or address, where the metadata tells it."""
+    """Index, channel or address, when the metadata contains it."""
     requested: bool | None = None
-    """Asked for by name, or not."""
+    """Requested by name, or not."""
     licences: list[str] = []
-    """As the package's metadata names it: `GPL*`, `MIT`; `none` where it names none."""
+    """From the package's metadata: `GPL*`, `MIT`; `none` when there is no licence."""
     malicious: bool | None = None
     """An advisory of malware (`MAL-…` of OSV, `advisories.path`) names this version."""
     younger_than: str | None = None
-    """`7d`: the version came to its index less than that before it was installed (`policy.index`, PEP 700)."""
+    """`7d`: the version was uploaded to its index less than that before it was installed (`policy.index`, PEP 700)."""
 
 
-class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One rule; what is left out is no condition."""
+class PolicyRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One rule; an omitted key is no condition."""
 
     name: Annotated[str, Meta(min_length=1)]
     verdict: Verdict
     reason: str = ""
-    """Shown to whoever is concerned."""
+    """Shown to the people concerned."""
     who: Who = Who()
     where: Where = Where()
     what: What = What()
     when: When | None = None
     outside: When | None = None
-    """It holds at all other times: `outside` office hours."""
+    """It applies at all other times: `outside` office hours."""
 
 
-class People(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who may do something; one that fits is enough. Nobody where all are empty."""
+class ApproverRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may do something; one match is enough. Nobody when all are empty."""
 
     users: list[str] = []
     groups: list[str] = []
@@ -108,22 +108,22 @@ class People(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ApprovalRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How changes of some environments are approved; the first one that matches the environment holds."""
+    """How changes of some environments are approved; the first entry that matches the environment applies."""
 
     where: Where = Where()
-    approvers: People = People(users=["root"], groups=["envtrail"])
+    approvers: ApproverRule = ApproverRule(users=["root"], groups=["envtrail"])
     people: Annotated[int, Meta(ge=1, le=9)] = 1
-    """How many must say yes; 2 is the two-person rule."""
+    """Number of approvers; 2 is the two-person rule."""
     own: bool = False
-    """An approver may approve what they asked for themselves."""
+    """An approver may approve their own request."""
     signed: bool = False
-    """Each yes needs a signature with a key of `policy.allowed_signers`."""
+    """Each approval needs a signature with a key of `policy.allowed_signers`."""
     longest: str = "30d"
-    """No grant stands longer."""
-    break_glass: People = People(users=["root"], groups=["envtrail"])
+    """Longest duration of a grant."""
+    break_glass: ApproverRule = ApproverRule(users=["root"], groups=["envtrail"])
     """Who may take a grant in an emergency."""
     break_glass_for: str = "1h"
-    """How long such a grant stands."""
+    """Duration of such a grant."""
 
 
 class FileGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -143,11 +143,11 @@ class FileGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class FileSuppression(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Not this again until…: for automation that is known, with somebody who answers for it."""
+    """Muted until…: for known automation, with a person responsible for it."""
 
     name: Annotated[str, Meta(min_length=1)]
     detection: Annotated[str, Meta(min_length=1)]
-    """Name of a policy's rule or id of a Sigma rule; `*` and `?` stand for any text."""
+    """Name of a policy's rule or id of a Sigma rule; `*` and `?` are wildcards."""
     owner: Annotated[str, Meta(min_length=1)]
     reason: Annotated[str, Meta(min_length=1)]
     until: date
@@ -157,7 +157,7 @@ class FileSuppression(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a test says of an operation that is made up."""
+    """The constructed operation of a test."""
 
     user: str = "somebody"
     groups: list[str] = []
@@ -187,23 +187,23 @@ class Test(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     operation: Case
     expect: Verdict
     rule: str | None = None
-    """Which rule must have decided."""
+    """The rule that must have decided."""
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """All files together, in order of their names."""
+    """All files together, ordered by name."""
 
-    rules: list[Rule]
+    rules: list[PolicyRule]
     tests: list[Test]
     tags: dict[str, list[str]] = {}
-    """Name → prefixes; a name without a slash fits the last part of one."""
+    """Name → prefixes; a name without a slash matches the last part of one."""
     approvals: list[ApprovalRule] = []
     grants: list[FileGrant] = []
     suppressions: list[FileSuppression] = []
 
     @property
     def judges_age(self) -> bool:
-        """Whether a rule asks how long a version has been there."""
+        """Whether a rule uses the age of a version."""
         return any(rule.what.younger_than is not None for rule in self.rules)
 
 
@@ -211,9 +211,9 @@ def parse_span(word: str) -> int:
     """Milliseconds of a span like `30d`, `8h` or `45m`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a span.
     """
     found = _SPAN.match(word)
     if found is None:
-        raise ValueError(f"`{word}` is no span of time like `30d`, `8h` or `45m`")
+        raise ValueError(f"`{word}` is not a span of time like `30d`, `8h` or `45m`")
     return int(found[1]) * _UNITS_MS[found[2]]

@@ -1,4 +1,4 @@
-"""Signatures over what was approved, in OpenSSH's form: anybody can check them with `ssh-keygen` alone.
+"""Signatures over approved terms, in OpenSSH's format: anybody can check them with `ssh-keygen` alone.
 
 References:
     ssh-keygen(1), `-Y sign`, `-Y verify`, ALLOWED SIGNERS
@@ -20,11 +20,11 @@ _KEY = re.compile(r"key (SHA256:\S+)")
 
 
 def sign(data: bytes, key: Path) -> str:
-    """An armoured SSHSIG; asks for a passphrase, or the agent of ssh, as ssh-keygen does.
+    """An armoured SSHSIG; ssh-keygen prompts for a passphrase, or uses the ssh agent.
 
     Raises:
         InputError: the key cannot be used.
-        CannotRunError: there is no ssh-keygen.
+        CannotRunError: ssh-keygen is not installed.
     """
     done = _run(["-q", "-Y", "sign", "-n", NAMESPACE, "-f", str(key), "-"], data, timeout_s=None)
     if done.returncode != 0:
@@ -35,11 +35,11 @@ def sign(data: bytes, key: Path) -> str:
 
 
 def verify(data: bytes, signature: str, *, signer: str, allowed_signers: Path) -> str:
-    """Check a signature; gives the fingerprint of the key.
+    """Check a signature; returns the fingerprint of the key.
 
     Raises:
         InputError: it is not this signer's signature over this.
-        CannotRunError: there is no ssh-keygen.
+        CannotRunError: ssh-keygen is not installed.
     """
     # In memory: under the unit's protection there is no folder for temporary files.
     with os.fdopen(os.memfd_create("envtrail-signature"), "w+b") as file:
@@ -50,9 +50,9 @@ def verify(data: bytes, signature: str, *, signer: str, allowed_signers: Path) -
         done = _run(words, data, timeout_s=_TIMEOUT_S, descriptors=(file.fileno(),))
     found = _KEY.search(done.stdout.decode(errors="replace"))
     if done.returncode != 0 or found is None:
-        told = (done.stderr or done.stdout).decode(errors="replace").strip().partition("\n")[0]
+        output = (done.stderr or done.stdout).decode(errors="replace").strip().partition("\n")[0]
         raise InputError(
-            f"the signature is not {signer}'s over these terms: {told}",
+            f"the signature is not {signer}'s over these terms: {output}",
             hint=f"`{allowed_signers}` names who may sign with which key (ssh-keygen(1), ALLOWED SIGNERS)",
         )
     return found[1]
@@ -62,7 +62,7 @@ class ServiceKey:
     """The key with which the service signs what was approved over its socket.
 
     Args:
-        folder: Of the trail; the key is made there when it is first used.
+        folder: Of the trail; the key is made there on first use.
         node: Name of the machine: the signer is `envtrail@NODE`.
     """
 
@@ -72,22 +72,22 @@ class ServiceKey:
 
     @property
     def allowed_signers(self) -> Path:
-        """With the public key, in the form that `ssh-keygen -Y verify` takes."""
+        """With the public key, in the format that `ssh-keygen -Y verify` reads."""
         return self._key.with_name("approvals.allowed_signers")
 
     def sign(self, data: bytes) -> str:
         """Sign; makes the key when there is none.
 
         Raises:
-            CannotRunError: there is no ssh-keygen.
-            OSError: the key cannot be kept.
+            CannotRunError: ssh-keygen is not installed.
+            OSError: the key cannot be stored.
         """
         if not self._key.exists():
             self._make()
         return sign(data, self._key)
 
     def _make(self) -> None:
-        """The key comes into its place last: where the disk is full before, it is made another time."""
+        """The key is moved into place last: if the disk is full before, it is made at another time."""
         made = self._key.with_name(self._key.name + ".new")
         public = made.with_name(made.name + ".pub")
         for left in (made, public):
@@ -109,4 +109,4 @@ def _run(
     try:
         return subprocess.run(command, input=data, capture_output=True, check=False, timeout=timeout_s, pass_fds=descriptors)
     except FileNotFoundError:
-        raise CannotRunError("there is no `ssh-keygen`", hint="install openssh-client") from None
+        raise CannotRunError("`ssh-keygen` is not installed", hint="install openssh-client") from None

@@ -1,6 +1,6 @@
-"""The policy from a Git repository into its place: checked first, and put there in one step.
+"""Installs the policy from a Git repository: checked first, and installed in one step.
 
-`policy.path` becomes a link to a folder beside it that is never written again. Whoever reads sees the old policy or the new one, and a sync that
+`policy.path` becomes a link to a folder beside it that is never written again. A reader sees the old policy or the new one, and a sync that
 is killed leaves the old one.
 
 References:
@@ -27,36 +27,36 @@ from msgspec import Struct
 from envtrail.config import Config
 from envtrail.errors import CannotRunError, EnvtrailError, InputError
 from envtrail.policy.files import PolicyFault, parse_policy
-from envtrail.policy.git import Commit, Repository, Source, source_of
+from envtrail.policy.git import Commit, PolicySource, Repository, source_of
 from envtrail.trail.layout import sync_folder
 
 _RECORD = ".from-git.json"
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _STILL_READ_S = 60
-"""How long a folder stays that is in place no longer."""
+"""How long a replaced folder is kept."""
 
 
 class PlacedFile(Struct, frozen=True, kw_only=True):
-    """A file as it came from the repository."""
+    """A file from the repository."""
 
     sha256: str
     last: Commit
-    """The commit that it is of."""
+    """The commit of the file."""
 
 
 class Placed(Struct, frozen=True, kw_only=True):
-    """What is in place, kept beside the files."""
+    """What is installed; kept beside the files."""
 
     url: str
     ref: str
     commit: Commit
     signer: str | None = None
     files: dict[str, PlacedFile] = {}
-    """Name → where it is from."""
+    """Name → origin."""
 
     def author_of(self, file: Path) -> Commit | None:
-        """The commit that a file is of; null for one that was changed on this machine."""
+        """The commit of a file; None for one that was changed on this machine."""
         known = self.files.get(file.name)
         try:
             return known.last if known is not None and _digest(file.read_bytes()) == known.sha256 else None
@@ -65,23 +65,23 @@ class Placed(Struct, frozen=True, kw_only=True):
 
 
 class Synced(Struct, frozen=True, kw_only=True):
-    """How a sync came out."""
+    """Result of a sync."""
 
     state: str
-    """`fine`: it is there already; `updated`; `would update`; `refused`."""
+    """`fine`: it is installed already; `updated`; `would update`; `refused`."""
     path: str
     before: str | None
-    """Commit that was in place; null: none of a repository."""
+    """Commit that was installed before; None: none from a repository."""
     commit: Commit
     signer: str | None
     files: list[str]
     faults: list[PolicyFault] = []
     aside: str | None = None
-    """Where the folder went that stood there before the first sync."""
+    """Where the folder was moved that was there before the first sync."""
 
 
 def read_placed(path: Path) -> Placed | None:
-    """From which commit the policy is; null where no sync put it there."""
+    """The commit of the installed policy; None when no sync installed it."""
     try:
         return msgspec.json.decode((path / _RECORD).read_bytes(), type=Placed)
     except (OSError, msgspec.DecodeError):
@@ -89,17 +89,17 @@ def read_placed(path: Path) -> Placed | None:
 
 
 def sync_policy(config: Config, *, force: bool = False, dry_run: bool = False) -> Synced:
-    """Fetch, check, and put in place.
+    """Fetch, check and install.
 
     Args:
         config: For `policy.*` and the folder of the trail.
-        force: Take a branch that does not go on from what is in place.
-        dry_run: Only say what would be done.
+        force: Accept a branch that does not continue from the installed commit.
+        dry_run: Only report what would be done.
 
     Raises:
         ConfigError: a setting is at fault.
-        InputError: the branch went back, is not signed by anybody who may, or holds no policy.
-        CannotRunError: there is no git, or this user may not.
+        InputError: the branch was rewound, is not signed by an allowed signer, or has no policy.
+        CannotRunError: git is not installed, or this user may not.
         EnvtrailError: the repository cannot be reached.
     """
     source = source_of(config)
@@ -112,7 +112,7 @@ def sync_policy(config: Config, *, force: bool = False, dry_run: bool = False) -
         raise CannotRunError(f"`{fault.filename}` cannot be written by this user", hint="sudo envtrail policy sync") from None
 
 
-def _sync(repository: Repository, source: Source, path: Path, *, force: bool, dry_run: bool) -> Synced:
+def _sync(repository: Repository, source: PolicySource, path: Path, *, force: bool, dry_run: bool) -> Synced:
     commit = repository.fetch(source)
     before = read_placed(path)
     if (
@@ -122,14 +122,14 @@ def _sync(repository: Repository, source: Source, path: Path, *, force: bool, dr
         and not repository.is_ancestor(before.commit.id, commit.id)
     ):
         raise InputError(
-            f"commit {commit.id[:12]} does not go on from {before.commit.id[:12]}, which is in place: the branch was rewound or replaced",
-            hint="where that is meant: envtrail policy sync --force",
+            f"commit {commit.id[:12]} does not continue from {before.commit.id[:12]}, which is installed: the branch was rewound or replaced",
+            hint="if this is intended: envtrail policy sync --force",
         )
     signer = repository.signer(commit.id, source.allowed_signers) if source.allowed_signers is not None else None
     files = repository.files(commit.id, source.folder)
     if not files:
         where = f"`{source.folder}` of " if source.folder else ""
-        raise InputError(f"{where}commit {commit.id[:12]} has no YAML files: no policy", hint="policy.git_folder")
+        raise InputError(f"{where}commit {commit.id[:12]} has no YAML files", hint="policy.git_folder")
     result = Synced(
         state="fine",
         path=str(path),
@@ -155,12 +155,12 @@ def _sync(repository: Repository, source: Source, path: Path, *, force: bool, dr
 
 
 def _faults(files: dict[str, bytes], path: Path) -> list[PolicyFault]:
-    """As `policy check` finds them, before anything is in place."""
+    """The faults that `policy check` reports, before anything is installed."""
     return parse_policy({str(path / name): content for name, content in files.items()}).faults
 
 
 def _is_whole(path: Path, placed: Placed) -> bool:
-    """Whether nobody has changed, added or removed a file since."""
+    """Whether no file was changed, added or removed since."""
     try:
         found = {file.name: _digest(file.read_bytes()) for file in path.iterdir() if file.suffix in {".yaml", ".yml"}}
     except OSError:
@@ -169,7 +169,7 @@ def _is_whole(path: Path, placed: Placed) -> bool:
 
 
 def _place(path: Path, files: dict[str, bytes], placed: Placed) -> Path | None:
-    """Make the new folder, then let the path lead there; gives where a folder went that stood in its place."""
+    """Make the new folder, then point the path to it; returns where a folder in its place was moved."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _check_parent(path.parent)
     if path.exists() and not path.is_dir():
@@ -200,7 +200,7 @@ def _place(path: Path, files: dict[str, bytes], placed: Placed) -> Path | None:
 
 
 def _tidy(kept: Path, folder: Path, before: Path | None) -> None:
-    """What was in place until now may still be read by somebody."""
+    """The previous folder may still be in use by a reader."""
     if before is not None and before.parent == kept.resolve():
         os.utime(before)
     now_s = time.time()
@@ -210,10 +210,12 @@ def _tidy(kept: Path, folder: Path, before: Path | None) -> None:
 
 
 def _check_parent(folder: Path) -> None:
-    """Whoever writes there could put another policy in place."""
+    """Whoever can write there could install another policy."""
     found = folder.stat()
     if found.st_uid not in {0, os.geteuid()} or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise InputError(f"`{folder}` can be written by others than its owner", hint=f"chown root {folder}; chmod go-w {folder}")
+        raise InputError(
+            f"`{folder}` can be written by users other than its owner", hint=f"chown root {folder}; chmod go-w {folder}"
+        )
 
 
 def _make_folder(folder: Path) -> None:
@@ -238,23 +240,23 @@ def _remove(path: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Let two names change places, so that neither is ever missing."""
+    """Exchange two names, so that neither is ever missing."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
         why = os.strerror(ctypes.get_errno())
-        raise EnvtrailError(f"`{other}` cannot be put aside in one step: {why}", hint=f"mv {other} {other}.old, and sync again")
+        raise EnvtrailError(f"`{other}` cannot be moved away in one step: {why}", hint=f"mv {other} {other}.old, then sync again")
 
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[int]:
-    """One sync at a time, with whatever it has started."""
+    """One sync at a time, including its child processes."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(folder / "policy.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CannotRunError("another sync of the policy runs", hint="it ends within minutes") from None
+            raise CannotRunError("another sync of the policy is running", hint="it ends within minutes") from None
         yield descriptor
     finally:
         os.close(descriptor)

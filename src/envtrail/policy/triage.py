@@ -1,27 +1,27 @@
-"""What people say of findings, and the page of who looked: made into observations."""
+"""People's statements about findings, and the web UI's access log, turned into observations."""
 
 from __future__ import annotations
 
 import msgspec
 
 from envtrail.errors import CannotRunError, InputError, UsageError
-from envtrail.model.decision import Decided, Looked, Mute, Person, Triage, Unmute
+from envtrail.model.access_log import access_entry_of
+from envtrail.model.decision import Decided, Mute, Person, RecordAccess, Triage, Unmute
 from envtrail.model.finding import Suppression
 from envtrail.model.identity import Identity, Role
 from envtrail.model.ids import make_ulid
-from envtrail.model.look import look_of
-from envtrail.model.observation import FindingTriaged, LooksMade, Observation, SuppressionSet
+from envtrail.model.observation import AccessRecorded, FindingTriaged, Observation, SuppressionSet
 from envtrail.state.state import State
 
 _DAY_MS = 86_400_000
 
 
 def triage(decision: Triage | Mute | Unmute, by: Person, now_ms: int, state: State) -> tuple[list[Observation], Decided]:
-    """Where a finding stands; what is not told again.
+    """Status of a finding; mutes.
 
     Raises:
         CannotRunError: this person may not.
-        InputError: what it is about is not there.
+        InputError: its object does not exist.
         UsageError: there is no reason.
     """
     if not by.is_admin:
@@ -31,7 +31,7 @@ def triage(decision: Triage | Mute | Unmute, by: Person, now_ms: int, state: Sta
         case Triage():
             found = state.decisions.finding(decision.finding)
             if found is None:
-                raise InputError(f"there is no finding `{decision.finding}`", hint="`envtrail findings` lists them")
+                raise InputError(f"no finding `{decision.finding}`", hint="`envtrail findings` lists them")
             triaged = FindingTriaged(
                 time_ms=now_ms,
                 finding=found.id,
@@ -58,29 +58,31 @@ def triage(decision: Triage | Mute | Unmute, by: Person, now_ms: int, state: Sta
         case Unmute():
             standing = {item.id: item for item in state.decisions.suppressions(now_ms)}
             if decision.suppression not in standing:
-                raise InputError(f"no mute `{decision.suppression}` stands", hint="`envtrail mute --list` lists them")
+                raise InputError(f"no mute `{decision.suppression}` is in force", hint="`envtrail mute --list` lists them")
             ended = msgspec.structs.replace(standing[decision.suppression], ended_ms=now_ms)
-            said = f"{ended.detection} is told again"
+            said = f"{ended.detection} is reported again"
             return [SuppressionSet(time_ms=now_ms, suppression=ended)], Decided(what="unmute", id=ended.id, said=said)
 
 
-def note_looks(looked: Looked, by: Person, now_ms: int) -> tuple[list[Observation], Decided]:
-    """The page says who looked, and when; anybody else reports of themselves, and of the last day.
+def record_access(reported: RecordAccess, by: Person, now_ms: int) -> tuple[list[Observation], Decided]:
+    """Access entries: the web UI names the user and the time; anybody else reports their own, of the last day.
 
     Raises:
-        UsageError: there is nothing, or it was at another time.
+        UsageError: there is no entry, or its time is not allowed.
     """
-    if not looked.looks:
+    if not reported.looks:
         raise UsageError("no access was reported", hint="at least one entry")
-    seen = [msgspec.structs.replace(one, time_ms=min(one.time_ms, now_ms)) for one in looked.looks]
+    seen = [msgspec.structs.replace(one, time_ms=min(one.time_ms, now_ms)) for one in reported.looks]
     if not by.is_page:
         if any(one.time_ms < now_ms - _DAY_MS for one in seen):
             raise UsageError("an access of more than a day ago was reported", hint="only the web UI reports such entries")
         role = Role.ADMIN if by.is_admin else Role.MEMBER
         themselves = Identity(name=by.name, role=role, uid=by.uid, method="link")
         seen = [msgspec.structs.replace(one, by=themselves) for one in seen]
-    looks = [look_of(one, at_ms=now_ms) for one in seen]
-    return [LooksMade(time_ms=now_ms, looks=looks)], Decided(what="looks", id=looks[-1].id, said=f"{len(looks)} looks are noted")
+    entries = [access_entry_of(one, at_ms=now_ms) for one in seen]
+    return [AccessRecorded(time_ms=now_ms, looks=entries)], Decided(
+        what="looks", id=entries[-1].id, said=f"{len(entries)} accesses are recorded"
+    )
 
 
 def need_reason(why: str) -> None:

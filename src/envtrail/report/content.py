@@ -1,4 +1,4 @@
-"""What a period held, as plain values: the JSON document, and what the other forms are made from."""
+"""The contents of a period, as plain values: the JSON document, and the source of the other formats."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from envtrail.state.panels import OffHours, PersonActivity, Script, most_active,
 from envtrail.state.store import Query, Store
 
 MOST_ROWS = 5_000
-"""Of one kind; a document of more is read by nobody, and says how many it leaves out."""
+"""Of one kind; a longer document would not be read, and the number left out is stated."""
 
 _COUNTED = {"requests": "requests made", "grants": "grants standing"}
 
 
 class Verified(Struct, frozen=True, kw_only=True):
-    """Whether the trail is as it was written."""
+    """Whether the trail is unchanged."""
 
     state: str
-    """`as written`, `faults` or `not verified`; what was not looked at is never called sound."""
+    """`as written`, `faults` or `not verified`; what was not checked is never called sound."""
     segments: int = 0
     records: int = 0
     rows: int = 0
-    """Of what is shown, that were compared with the evidence; 0: it was not."""
+    """Displayed rows that were compared with the evidence; 0: they were not."""
     faults: list[str] = []
     not_checked: list[str] = []
     reason: str | None = None
@@ -40,7 +40,7 @@ class Verified(Struct, frozen=True, kw_only=True):
 
 
 class EnvironmentChanges(Struct, frozen=True, kw_only=True):
-    """What came of one environment."""
+    """What was done in one environment."""
 
     prefix: str
     operations: int
@@ -51,15 +51,15 @@ class EnvironmentChanges(Struct, frozen=True, kw_only=True):
     people: list[str]
 
 
-class Part(Struct, frozen=True, kw_only=True):
-    """How many there are of something, and how many of them are left out here."""
+class Truncation(Struct, frozen=True, kw_only=True):
+    """Total number of items, and how many of them are left out."""
 
     total: int
     left_out: int
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """One document about a period. Every list is in order of time, oldest first, or the most first."""
+    """One document about a period. Every list is ordered by time, oldest first, or by count, highest first."""
 
     since_ms: int
     until_ms: int
@@ -73,11 +73,11 @@ class Report(Struct, frozen=True, kw_only=True):
     levels: dict[str, int]
     """Findings by level."""
     statuses: dict[str, int]
-    """Findings by where they stand."""
+    """Findings by status."""
     environments: list[EnvironmentChanges]
     people: list[PersonActivity]
     methods: dict[str, int]
-    """Operations by how the person was found: method and confidence."""
+    """Operations by how the person was identified: method and confidence."""
     scripts: list[Script]
     off_hours: list[OffHours]
     operations: list[Operation]
@@ -85,7 +85,7 @@ class Report(Struct, frozen=True, kw_only=True):
     requests: list[Request]
     grants: list[Grant]
     gaps: list[Gap]
-    parts: dict[str, Part]
+    parts: dict[str, Truncation]
 
 
 def gather(
@@ -94,22 +94,22 @@ def gather(
     since_ms: int,
     until_ms: int,
     made_ms: int,
-    office: When,
+    office_hours: When,
     verified: Verified,
     environment: str | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Report:
-    """Read everything once; what is counted is counted over all, what is listed is bounded.
+    """Read everything once; counts cover everything, lists are bounded.
 
     Args:
         store: The trail, as this person may read it.
-        since_ms: From this moment.
-        until_ms: To this one.
+        since_ms: Start of the period.
+        until_ms: End of the period.
         made_ms: Now.
-        office: Hours of work.
-        verified: What was found of the trail itself.
-        environment: About this one alone.
-        on_progress: Told (operations read, 0).
+        office_hours: Hours of work.
+        verified: Result of the verification.
+        environment: Restrict the report to this one.
+        on_progress: Called with (operations read, 0).
     """
     query = Query(since_ms=since_ms, until_ms=until_ms, environment=environment, oldest_first=True)
     tally = _Tally()
@@ -128,8 +128,8 @@ def gather(
     gaps = list(store.gaps(query))
     activity, programs = list(store.activity(query)), list(store.programs(query))
     lists: dict[str, list[object]] = {"findings": [*findings], "requests": [*requests], "grants": [*grants], "gaps": [*gaps]}
-    parts = {name: Part(total=len(items), left_out=max(0, len(items) - MOST_ROWS)) for name, items in lists.items()}
-    parts["operations"] = Part(total=tally.operations, left_out=tally.operations - len(operations))
+    parts = {name: Truncation(total=len(items), left_out=max(0, len(items) - MOST_ROWS)) for name, items in lists.items()}
+    parts["operations"] = Truncation(total=tally.operations, left_out=tally.operations - len(operations))
     return Report(
         since_ms=since_ms,
         until_ms=until_ms,
@@ -154,7 +154,7 @@ def gather(
         people=most_active(activity, programs),
         methods=_counted(tally.methods.elements()),
         scripts=top_scripts(programs)[:100],
-        off_hours=off_hours(activity, office),
+        off_hours=off_hours(activity, office_hours),
         operations=operations,
         findings=findings[:MOST_ROWS],
         requests=requests[:MOST_ROWS],
@@ -165,7 +165,7 @@ def gather(
 
 
 class _Tally:
-    """What is counted over all operations, without keeping them."""
+    """Counts over all operations, without keeping them."""
 
     def __init__(self) -> None:
         self.operations = self.failed = self.changes = self.unexplained = self.unapproved = 0

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: it is printed, mailed and kept."""
+"""A report as one self-contained HTML file, to print, mail and archive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TEMPLATE = Path(__file__).parent / "report.html"
 
 
 def render_html(report: Report, translate: Translate, language: str) -> str:
-    """The page.
+    """The document.
 
     Raises:
         CannotRunError: Jinja2 is not installed.
@@ -22,13 +22,15 @@ def render_html(report: Report, translate: Translate, language: str) -> str:
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError:
-        raise CannotRunError("Jinja2, which fills in the page, is not installed", hint="pip install 'envtrail[report]'") from None
+        raise CannotRunError(
+            "Jinja2, which renders the document, is not installed", hint="pip install 'envtrail[report]'"
+        ) from None
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["safe_text"] = safe
     _ = translate
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         language={"zh": "zh-Hans"}.get(language, language),
-        title=_("What happened to the Python environments"),
+        title=_("Changes to the Python environments"),
         period=_("{since} to {until}").format(since=show_ms(report.since_ms), until=show_ms(report.until_ms)),
         hosts=_("Machines: {hosts}").format(hosts=", ".join(report.hosts) or "–"),
         about=_("Environment: {environment}").format(environment=report.environment) if report.environment else "",

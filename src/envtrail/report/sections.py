@@ -1,4 +1,4 @@
-"""A report as titled tables in a language: what the page and the spreadsheets are both made of."""
+"""A report as titled tables in a language, from which HTML and spreadsheets are made."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from envtrail.report.content import Report
 
 Translate = Callable[[str], str]
 _MOST_CHANGES = 30
-"""Packages of one operation that a cell names."""
+"""Maximum number of packages of one operation in a cell."""
 
 
 class Section(Struct, frozen=True, kw_only=True):
     """One table."""
 
     name: str
-    """Of the file, in English."""
+    """Name of the file, in English."""
     title: str
     note: str
     columns: list[str]
     rows: list[list[str]]
     empty: str
-    """What is said where there are no rows."""
+    """Text shown when there are no rows."""
 
 
-# What `envtrail verify` says that it cannot prove (trail/verify.py).
+# What `envtrail verify` reports as not provable (trail/verify.py).
 _UNPROVEN = (
     marked("that nobody wrote the trail, or its end, again: seals are not signed yet"),
     marked(
@@ -44,7 +44,7 @@ _UNPROVEN = (
     marked("what the evidence does not hold: a record that was never written, or was forged before it was read"),
 )
 
-# Words of documents that are shown as they are: marked so that each has a translation.
+# Words of documents that are displayed unchanged: marked so that each has a translation.
 _WORDS = (
     marked("success"), marked("failure"), marked("killed"), marked("unknown"),
     marked("open"), marked("acknowledged"), marked("approved"), marked("muted"),
@@ -58,7 +58,7 @@ _WORDS = (
 
 
 def make_sections(report: Report, _: Translate) -> list[Section]:
-    """All tables, in the order in which they are read."""
+    """All tables, in reading order."""
     nothing = _("Nothing in this period.")
     return [
         Section(
@@ -84,7 +84,7 @@ def make_sections(report: Report, _: Translate) -> list[Section]:
         Section(
             name="people",
             title=_("People"),
-            note=_("How they were found: {methods}").format(methods=", ".join(f"{name} {count}" for name, count in report.methods.items()) or "–"),
+            note=_("How they were identified: {methods}").format(methods=", ".join(f"{name} {count}" for name, count in report.methods.items()) or "–"),
             columns=[_("Person"), _("Operations"), _("Changes"), _("Environments"), _("Runs")],
             rows=[[item.user, *map(str, (item.operations, item.changes, item.environments, item.runs))] for item in report.people],
             empty=nothing,
@@ -101,7 +101,7 @@ def make_sections(report: Report, _: Translate) -> list[Section]:
         Section(
             name="grants",
             title=_("Approvals"),
-            note=_("Approvals that stood in the period. A late one was given after the change, a break-glass one by nobody else."),
+            note=_("Approvals in force in the period. A late one was given after the change, a break-glass one without another person."),
             columns=[_("Since"), _("Kind"), _("Person"), _("What"), _("Why"), _("Until"), _("Approved by")],
             rows=[_grant(item, _) for item in report.grants],
             empty=nothing,
@@ -109,7 +109,7 @@ def make_sections(report: Report, _: Translate) -> list[Section]:
         Section(
             name="gaps",
             title=_("Gaps in the trail"),
-            note=_("Spans in which something is known to be missing, with the cause."),
+            note=_("Periods in which records are known to be missing, with the cause."),
             columns=[_("Since"), _("Until"), _("Cause"), _("Records"), _("Detail")],
             rows=[[show_ms(item.since_ms), show_ms(item.until_ms), item.cause.value, "" if item.records is None else str(item.records), item.detail] for item in report.gaps],
             empty=_("No gap is known."),
@@ -124,7 +124,7 @@ def make_sections(report: Report, _: Translate) -> list[Section]:
         ),
         Section(
             name="scripts",
-            title=_("What ran most"),
+            title=_("Most frequent programs"),
             note="",
             columns=[_("Program"), _("Runs"), _("Variants"), _("People"), _("Last")],
             rows=[[item.program, str(item.runs), str(item.contents), ", ".join(item.people), show_time(item.last)] for item in report.scripts],
@@ -146,17 +146,17 @@ def _verified(report: Report, _: Translate) -> Section:
     if found.state == "not verified":
         note = _("The trail was not verified: {reason}").format(reason=found.reason or "")
     elif found.faults:
-        note = _("The trail is not as it was written.")
+        note = _("The trail was changed after it was written, or is damaged.")
     else:
         note = _("No fault was found: {segments} sealed segments and their {records} records were checked.").format(
             segments=found.segments, records=found.records
         )
     if found.state != "not verified":
-        compared = _("{rows} rows of what is shown were compared with the evidence.").format(rows=found.rows)
-        note += " " + (compared if found.rows else _("What is shown was not compared with the evidence."))
+        compared = _("{rows} displayed rows were compared with the evidence.").format(rows=found.rows)
+        note += " " + (compared if found.rows else _("The displayed rows were not compared with the evidence."))
     return Section(
         name="verified",
-        title=_("Is the trail as it was written?"),
+        title=_("Is the trail unchanged?"),
         note=note,
         columns=[_("What"), _("Detail")],
         rows=[
@@ -251,6 +251,6 @@ def _left_out(report: Report, name: str, _: Translate) -> str:
     part = report.parts[name]
     if not part.left_out:
         return ""
-    return _("{count} of {total} are left out here; the JSON Lines of `envtrail log` and `envtrail findings` hold all.").format(
+    return _("{count} of {total} are left out; the JSON Lines of `envtrail log` and `envtrail findings` contain all.").format(
         count=part.left_out, total=part.total
     )

@@ -1,4 +1,4 @@
-"""A report as CSV files, one a table, for spreadsheets."""
+"""A report as CSV files, one for each table, for spreadsheets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from envtrail.report.sections import Translate, make_sections
 
 
 def write_tables(report: Report, translate: Translate, folder: Path) -> list[Path]:
-    """Write `NAME.csv` for each table into a folder, which is made; gives the files.
+    """Write `NAME.csv` for each table into a folder, which is created; returns the files.
 
     Raises:
         InputError: the folder cannot be written.
@@ -23,7 +23,7 @@ def write_tables(report: Report, translate: Translate, folder: Path) -> list[Pat
         for section in make_sections(report, translate):
             path = folder / f"{section.name}.csv"
             with path.open("w", newline="", encoding="utf-8-sig") as file:
-                # With a byte order mark: without one, Excel takes the text for another encoding.
+                # With a byte order mark: without one, Excel assumes another encoding.
                 out = csv.writer(file)
                 out.writerow(section.columns)
                 out.writerows([safe_cell(cell) for cell in row] for row in section.rows)

@@ -1,7 +1,7 @@
-"""What somebody may see: root and the service's group everything, a member what is theirs.
+"""Access control: root and the service's group see everything, a member sees their own.
 
-That is their own operations, runs and sessions, what others did to environments they own, the contents of those they can read,
-and the figures.
+Their own are their operations, runs and sessions, the operations of others on environments they own, the contents of environments they
+can read, and the figures.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, TypeVar, Union
 import msgspec
 
 from envtrail.errors import UsageError
+from envtrail.model.access_log import AccessEntry
 from envtrail.model.approval import Terms
 from envtrail.model.bounds import AnyTimeMs, Line, Word
 from envtrail.model.credentials import Credentials
@@ -21,20 +22,19 @@ from envtrail.model.decision import Decision
 from envtrail.model.environment import Snapshot
 from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.identity import Identity, Right
-from envtrail.model.look import Look
 from envtrail.model.naming import is_environment, is_person
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.model.times import to_ms
 from envtrail.service.file_access import can_read
-from envtrail.service.protocol import AskedStore, OnAsk
+from envtrail.service.protocol import OnQuery, QueryingStore
 from envtrail.state.store import EventRow, Query, Store, Viewer
 
 _T = TypeVar("_T")
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What may be asked."""
+class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request to the service."""
 
     method: Word
     query: Query = Query()
@@ -45,12 +45,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     at_ms: Union[AnyTimeMs, None] = None
     decision: Union[Decision, None] = None
     credentials: Union[Credentials, None] = None
-    """Are they right? Taken from the page only."""
+    """Credentials to check. Accepted from the web UI only."""
     on_behalf: Union[Identity, None] = None
-    """Of whom the page asks; taken from its own account and from root only."""
+    """The user for whom the web UI makes the request; accepted from its account and from root only."""
 
 
-def answer(store: Store, request: Request, viewer: Viewer, may_decide: Callable[[str], bool] = lambda _: False) -> Iterator[Any]:
+def answer(
+    store: Store, request: ServiceRequest, viewer: Viewer, may_decide: Callable[[str], bool] = lambda _: False
+) -> Iterator[Any]:
     """The items that this viewer may see."""
 
     def is_theirs(terms: Terms) -> bool:
@@ -59,13 +61,13 @@ def answer(store: Store, request: Request, viewer: Viewer, may_decide: Callable[
     owned = {} if viewer.sees_everything else _owned_by(store, viewer, request.query.environment)
     is_of_people = request.method in {"operations", "runs", "sessions", "events", "activity", "programs"} and not owned
     if (is_of_people or request.method == "findings") and not viewer.sees_everything and request.query.user is None:
-        # In the query, so that its limit counts what is theirs.
+        # In the query, so that its limit counts only the viewer's own.
         request = msgspec.structs.replace(request, query=msgspec.structs.replace(request.query, user=str(viewer.uid)))
     can_read_it = functools.cache(lambda prefix: _can_read(prefix, viewer))
 
     @functools.cache
     def since_ms(prefix: str) -> int:
-        """From when on they are told of an environment: before, it was another owner's, who may have closed it to them."""
+        """From when on the viewer may see an environment: before, it belonged to another owner, who may have denied access."""
         known = (item.owned_since_ms for item in store.environments(with_gone=True) if item.prefix == prefix)
         return 0 if viewer.sees_everything else next(known, 0)
 
@@ -122,7 +124,7 @@ def answer(store: Store, request: Request, viewer: Viewer, may_decide: Callable[
         ),
         "requests": lambda: (item for item in store.requests(request.query) if is_theirs(item.terms)),
         "grants": lambda: (item for item in store.grants(request.query) if is_theirs(item.terms)),
-        "looks": lambda: (item for item in store.looks(request.query) if _may_see_look(item, viewer, store)),
+        "looks": lambda: (item for item in store.access_log(request.query) if _may_see_entry(item, viewer, store)),
         "suppressions": store.suppressions,
         "agent": lambda: (item for item in [store.agent()] if item is not None),
         "status": lambda: iter([store.status()]),
@@ -133,48 +135,48 @@ def answer(store: Store, request: Request, viewer: Viewer, may_decide: Callable[
     return method()
 
 
-class ViewedStore(AskedStore):
-    """A store as somebody may see it.
+class ViewedStore(QueryingStore):
+    """A store restricted to what a viewer may see.
 
     Args:
-        store: All of it.
-        viewer: Who.
-        on_ask: Told of each question.
+        store: The unrestricted one.
+        viewer: The user.
+        on_query: Called with each query.
     """
 
-    def __init__(self, store: Store, viewer: Viewer, on_ask: OnAsk = lambda *_: None) -> None:
-        super().__init__(on_ask)
+    def __init__(self, store: Store, viewer: Viewer, on_query: OnQuery = lambda *_: None) -> None:
+        super().__init__(on_query)
         self._store = store
         self._viewer = viewer
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Release the store."""
         self._store.close()
 
     def machines(self) -> list[Heartbeat]:
         return self._store.machines()
 
     def _answer(self, kind: type[_T], method: str, **words: Any) -> Iterator[_T]:  # noqa: ARG002 - they are of that kind already
-        return answer(self._store, Request(method=method, **words), self._viewer)
+        return answer(self._store, ServiceRequest(method=method, **words), self._viewer)
 
 
 def viewer_for(identity: Identity, *, is_separated: bool) -> Viewer:
-    """Somebody whom the page knows."""
+    """A user whom the web UI identified."""
     rights = identity.rights(is_separated=is_separated)
     uid = identity.uid if identity.uid is not None else -1
     return Viewer(uid=uid, sees_everything=Right.SEE_ALL in rights, identity=identity, rights=rights)
 
 
-def _may_see_look(look: Look, viewer: Viewer, store: Store) -> bool:
-    """Who may see them all does; everybody sees who looked at what is theirs."""
-    if Right.SEE_LOOKS in viewer.rights and viewer.sees_everything:
+def _may_see_entry(entry: AccessEntry, viewer: Viewer, store: Store) -> bool:
+    """Whoever may see the whole access log; and everybody sees the entries about their own data."""
+    if Right.SEE_ACCESS_LOG in viewer.rights and viewer.sees_everything:
         return True
-    if look.user is not None:
+    if entry.user is not None:
         name = viewer.identity.name if viewer.identity is not None and viewer.identity.uid is not None else None
-        return is_person(look.user, name, viewer.uid) or look.user == store.names().get(viewer.uid)
+        return is_person(entry.user, name, viewer.uid) or entry.user == store.names().get(viewer.uid)
     seen = (
-        (store.operation(look.item) or store.run(look.item))
-        if look.item is not None and look.what in {"operations", "runs"}
+        (store.operation(entry.item) or store.run(entry.item))
+        if entry.item is not None and entry.what in {"operations", "runs"}
         else None
     )
     return seen is None or _is_own(seen, msgspec.structs.replace(viewer, sees_everything=False))
@@ -183,7 +185,7 @@ def _may_see_look(look: Look, viewer: Viewer, store: Store) -> bool:
 def _owned_by(store: Store, viewer: Viewer, name: str | None) -> dict[str, int]:
     """The environments of this name, when all of them are the viewer's own, and since when each is.
 
-    Who works in somebody's environment is told to them.
+    The owner of an environment sees who works in it.
     """
     if name is None:
         return {}
@@ -211,7 +213,7 @@ def _is_own(item: Operation | Run | Session | EventRow, viewer: Viewer) -> bool:
 
 
 def _known(store: Store, what: str, viewer: Viewer) -> Iterator[str]:
-    """People are in the machine's directory for everybody; what environments there are, and hold, is not."""
+    """People are in the machine's directory, which everybody may read; the environments and their contents are not."""
     names = store.known(what)
     if viewer.sees_everything or what == "people":
         return names

@@ -1,4 +1,4 @@
-"""The Store protocol, answered by the service over its socket."""
+"""The Store protocol over the service's socket."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from envtrail.errors import CannotRunError, InputError, StoreError, UnknownNameE
 from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.decision import Decided, Decision
 from envtrail.model.identity import Identity
-from envtrail.service.protocol import AskedStore, OnAsk
+from envtrail.service.protocol import OnQuery, QueryingStore
 
 _T = TypeVar("_T")
 _KINDS = {kind.id: kind for kind in (UsageError, InputError, UnknownNameError, CannotRunError)}
 
 
-class RemoteStore(AskedStore):
-    """Asks the service; every call is one connection.
+class RemoteStore(QueryingStore):
+    """Queries the service; every call is one connection.
 
     Args:
         path: Of the service's socket.
-        on_behalf: Of whom it is asked; the service takes that from the page only.
-        on_ask: Told of each question.
+        on_behalf: For whom the query is made; the service accepts it from the web UI only.
+        on_query: Called with each query.
     """
 
-    def __init__(self, path: str, *, on_behalf: Identity | None = None, on_ask: OnAsk = lambda *_: None) -> None:
-        super().__init__(on_ask)
+    def __init__(self, path: str, *, on_behalf: Identity | None = None, on_query: OnQuery = lambda *_: None) -> None:
+        super().__init__(on_query)
         self._path = path
         self._on_behalf = on_behalf
 
     def decide(self, decision: Decision) -> Decided:
-        """Have the agent write down a decision; it says who decides, as the kernel tells it.
+        """Have the agent record a decision; the agent takes the person from the kernel.
 
         Raises:
-            EnvtrailError: what the agent says.
+            EnvtrailError: as the agent reports.
         """
-        return next(self._ask(Decided, "decide", decision=decision))
+        return next(self._query(Decided, "decide", decision=decision))
 
     def check(self, credentials: Credentials) -> Checked:
-        """Have the agent ask PAM.
+        """Have the agent check a password with PAM.
 
         Raises:
-            EnvtrailError: what the agent says.
+            EnvtrailError: as the agent reports.
         """
-        return next(self._ask(Checked, "check", credentials=credentials))
+        return next(self._query(Checked, "check", credentials=credentials))
 
     def _answer(self, kind: type[_T], method: str, **words: Any) -> Iterator[_T]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -58,7 +58,7 @@ class RemoteStore(AskedStore):
                     f"the service does not answer on `{self._path}`: {fault.strerror}",
                     hint="is it running? `systemctl status envtrail`",
                 ) from None
-            # Where it refuses the connection, it says why and takes nothing: the answer is read all the same.
+            # When it rejects the connection, it sends the reason and reads nothing: the answer is read in any case.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(msgspec.json.encode({"method": method, "on_behalf": self._on_behalf, **words}) + b"\n")
             with suppress(ConnectionResetError), connection.makefile("rb") as lines:
@@ -69,6 +69,4 @@ class RemoteStore(AskedStore):
                         error = msgspec.json.decode(line)["error"]
                         raise _KINDS.get(error["id"], StoreError)(error["message"], hint=error["hint"])
                     yield msgspec.json.decode(line, type=kind)
-        raise StoreError(
-            "the service broke off in the middle of its answer", hint="ask again; the journal of the service says why"
-        )
+        raise StoreError("the service ended its answer early", hint="try again; the service's journal has the reason")

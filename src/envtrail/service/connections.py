@@ -1,4 +1,4 @@
-"""The service's socket itself: how many connections, how long for a request, and nothing but bytes.
+"""The service's socket: number of connections, time limits, and bytes only.
 
 References:
     unix(7) (SO_PEERCRED, SCM_RIGHTS), recvmsg(2) (MSG_CTRUNC), accept(2) (EMFILE)
@@ -31,7 +31,7 @@ _SO_PASSRIGHTS = 83
 
 
 class Peer(Struct, frozen=True, kw_only=True):
-    """The process at the other end, as the kernel names it."""
+    """The process at the other end, as reported by the kernel."""
 
     pid: int
     uid: int
@@ -39,31 +39,31 @@ class Peer(Struct, frozen=True, kw_only=True):
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What one socket bears."""
+    """Limits of one socket."""
 
     connections: int = 256
-    """At the same time; a quarter of them is kept for root and the web UI's account."""
+    """Total at the same time; a quarter is reserved for root and the web UI's account."""
     each: int = 32
-    """Of one user; root and the web UI's account have four times as many."""
+    """For each user; root and the web UI's account have four times as many."""
     request_s: float = 10.0
-    """A whole request must have come after this long."""
+    """Time limit for a whole request."""
     send_s: float = 30.0
-    """Each 64 KiB of an answer must be taken within this."""
+    """Time limit for the client to read each 64 KiB of an answer."""
     answer_s: float = 300.0
-    """A whole answer must be taken within this."""
+    """Time limit for the client to read a whole answer."""
 
 
 class GoneError(Exception):
-    """The client has left, or does not take its answer: there is nobody to tell."""
+    """The client has disconnected, or does not read its answer: a fault cannot be reported."""
 
 
 class Connection:
-    """One client: a line of JSON comes in, lines of JSON go out.
+    """One client: it sends a line of JSON and receives lines of JSON.
 
     Args:
         stream: Connected.
-        peer: Who is at the other end.
-        limits: For how long.
+        peer: The process at the other end.
+        limits: Time limits.
     """
 
     def __init__(self, stream: socket.socket, peer: Peer, limits: Limits) -> None:
@@ -74,11 +74,11 @@ class Connection:
         self._waiting = bytearray()
 
     def read_request(self) -> bytes:
-        """The request's line; empty when the client left without one.
+        """The request's line; empty when the client disconnected without one.
 
         Raises:
-            UsageError: it is too long, or descriptors came with it: they are not taken (`recvmsg` has no room for them).
-            CannotRunError: it was not there in time.
+            UsageError: it is too long, or came with descriptors, which are not accepted (`recvmsg` has no buffer for them).
+            CannotRunError: it did not arrive in time.
             GoneError: the connection broke.
         """
         found = bytearray()
@@ -89,12 +89,14 @@ class Connection:
                 part, _, flags, _ = self._stream.recvmsg(MAX_REQUEST_BYTES, 0)
             except TimeoutError:
                 raise CannotRunError(
-                    f"no whole request came within {self._limits.request_s:g} s", hint="send one line of JSON at once"
+                    f"no complete request arrived within {self._limits.request_s:g} s", hint="send one line of JSON at once"
                 ) from None
             except OSError as fault:
                 raise GoneError(str(fault)) from None
             if flags & socket.MSG_CTRUNC:
-                raise UsageError("the request came with file descriptors, which this socket does not take", hint="send text only")
+                raise UsageError(
+                    "the request contains file descriptors, which this socket does not accept", hint="send text only"
+                )
             if not part:
                 break
             found += part
@@ -104,17 +106,17 @@ class Connection:
         return bytes(found.partition(b"\n")[0])
 
     def say(self, item: Any) -> None:
-        """One item of the answer; it may wait for `flush`.
+        """Send one item of the answer; it may wait for `flush`.
 
         Raises:
-            GoneError: the client does not take it in time, or has left.
+            GoneError: the client does not read it in time, or has disconnected.
         """
         self._waiting += msgspec.json.encode(item) + b"\n"
         if len(self._waiting) >= _CHUNK_BYTES:
             self.flush()
 
     def say_fault(self, fault: EnvtrailError) -> None:
-        """What is wrong, as the last of the answer."""
+        """Send a fault, as the last item of the answer."""
         self._waiting += _fault_line(fault)
 
     def flush(self) -> None:
@@ -128,17 +130,17 @@ class Connection:
         self._waiting.clear()
 
 
-class Listener:
-    """Accepts connections, each in a thread of its own.
+class SocketListener:
+    """Accepts connections, each in its own thread.
 
     Args:
-        path: Of the socket; made for everybody to connect to.
-        handle: Answers one; the connection is closed when it returns.
-        limits: What is borne.
+        path: Of the socket; everybody may connect to it.
+        handle: Serves one; the connection is closed when it returns.
+        limits: Limits of the socket.
         is_trusted: Whether a user is root or the web UI's account.
 
     Raises:
-        OSError: the socket cannot be made.
+        OSError: the socket cannot be created.
     """
 
     def __init__(
@@ -180,12 +182,12 @@ class Listener:
             try:
                 stream, _ = self._socket.accept()
             except OSError:
-                # No descriptor or memory is left, or the client has gone: what waits in the queue is tried again, without spinning.
+                # No descriptor or memory is left, or the client has gone: the queue is retried, without spinning.
                 self._closed.wait(_PAUSE_S)
                 continue
             try:
                 self._take(stream)
-            except (OSError, RuntimeError):  # it has gone, or there is no room for a thread
+            except (OSError, RuntimeError):  # it has gone, or no thread can be started
                 stream.close()
 
     def _take(self, stream: socket.socket) -> None:
@@ -209,7 +211,7 @@ class Listener:
             self._leave(peer.uid)
 
     def _enter(self, uid: int) -> CannotRunError | None:
-        """Count a connection; or why there may not be one more."""
+        """Count a connection; returns the reason when there may not be another one."""
         with self._lock:
             why = _why_not(self._open, uid, each=self._limits.each, together=self._limits.connections * 3 // 4)
             if why is not None and self._is_trusted(uid):
@@ -229,7 +231,7 @@ def _why_not(known: Counter[int], uid: int, *, each: int, together: int) -> Cann
     if known[uid] >= each:
         return CannotRunError(f"uid {uid} has {each} connections to the service open already", hint="close some, then try again")
     if known.total() >= together:
-        return CannotRunError(f"the service answers {together} connections already", hint="try again in a moment")
+        return CannotRunError(f"the service has {together} connections open already", hint="try again in a moment")
     return None
 
 
@@ -238,7 +240,7 @@ def _fault_line(fault: EnvtrailError) -> bytes:
 
 
 def peer_of(stream: socket.socket) -> Peer:
-    """Who is at the other end, as the kernel says."""
+    """The process at the other end, as reported by the kernel."""
     pid, uid, gid = _CREDENTIALS.unpack(stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     return Peer(pid=pid, uid=uid, gid=gid)
 

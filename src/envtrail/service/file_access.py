@@ -1,4 +1,4 @@
-"""Whether a user could read a file or a folder by themselves: what they may not read, Envtrail does not tell them about."""
+"""Whether a user could read a file or a folder without Envtrail: it does not show them what they may not read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 def can_read(path: Path, uid: int) -> bool:
-    """Whether the modes let this user read `path`: every folder on the way lets them through.
+    """Whether the modes let this user read `path`, with search permission on every folder of the path.
 
-    For a folder it must be readable and let them through too. Access control lists are not looked at: they can only make this
-    answer too strict where they give, and the owner's group too wide where they take.
+    A folder needs read and search permission. Access control lists are not read: where they grant access, this answer is too strict;
+    where they deny it, the answer for the owner's group is too wide.
     """
     if uid == 0:
         return True
@@ -29,7 +29,7 @@ def can_read(path: Path, uid: int) -> bool:
 
 
 class _Groups:
-    """The groups of a user, asked for only where they decide: the directory may be far away."""
+    """The groups of a user, looked up only when they decide: the directory may be remote."""
 
     def __init__(self, uid: int) -> None:
         self._uid = uid

@@ -1,4 +1,4 @@
-"""The machine's accounts, checked for the page: its own process needs no root for that.
+"""Checks accounts of the machine for the web UI, whose process then needs no root privileges.
 
 References:
     pam(3), pam_authenticate(3), pam_acct_mgmt(3)
@@ -18,7 +18,7 @@ _MOST_BYTES = 1024
 
 
 class PamCheck:
-    """Asks PAM, one at a time, and slows down who guesses.
+    """Checks passwords with PAM, one at a time, and slows down guessing.
 
     Args:
         service: Name of the file in /etc/pam.d.
@@ -27,14 +27,14 @@ class PamCheck:
     def __init__(self, service: str) -> None:
         self._service = service
         self._tries = Tries(time.monotonic)
-        # libpam's modules need not be safe for threads.
+        # libpam's modules need not be thread-safe.
         self._lock = threading.Lock()
 
     def check(self, given: Credentials) -> Checked:
-        """Whether this is the password of an account that may come in now.
+        """Whether this is the password of an account that may sign in now.
 
         Raises:
-            CannotRunError: PAM cannot be asked here.
+            CannotRunError: PAM is not available.
         """
         keys = keys_of(given.name, given.address)
         wait_s = self._tries.begin(keys)
@@ -42,7 +42,7 @@ class PamCheck:
             return Checked(is_right=False, wait_s=wait_s)
         try:
             with self._lock:
-                uid = self._ask(given)
+                uid = self._check_account(given)
         except CannotRunError:
             self._tries.forgive(keys)
             raise
@@ -51,11 +51,11 @@ class PamCheck:
         self._tries.note_right(keys)
         return Checked(is_right=True, uid=uid)
 
-    def _ask(self, given: Credentials) -> int | None:
+    def _check_account(self, given: Credentials) -> int | None:
         try:
             import pamela
         except (ImportError, OSError) as fault:
-            raise CannotRunError(f"PAM cannot be asked: {fault}", hint="pip install 'envtrail[web]', and libpam") from None
+            raise CannotRunError(f"PAM is not available: {fault}", hint="pip install 'envtrail[web]', and libpam") from None
         if not given.name or "\0" in given.name + given.password or len(given.password.encode()) > _MOST_BYTES:
             return None
         try:

@@ -1,4 +1,4 @@
-"""What one of many may take of a service: so much a second, so many at once."""
+"""Limits of a service for each user: a rate, and a number at the same time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _MOST_KEYS = 10_000
 
 
 class Allowance:
-    """So much a second for each, and what was not taken adds up to a bound.
+    """A rate for each user; the unused amount accumulates up to a limit.
 
     Args:
-        per_s: What comes back each second.
-        most: What adds up at most, and what each begins with.
-        clock: Seconds that only go on.
+        per_s: Amount added each second.
+        most: Upper limit, and the amount that each user starts with.
+        clock: Monotonic seconds.
 
     References:
         https://en.wikipedia.org/wiki/Token_bucket
@@ -33,10 +33,10 @@ class Allowance:
         self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
     def take(self, key: Hashable, amount: float) -> float:
-        """Take an amount, if it is there.
+        """Take an amount, if it is available.
 
         Returns:
-            0: it is taken. Else in how many seconds it will be there; more than `most` is there never, and needs all of it.
+            0: it is taken. Else the seconds until it is available; an amount above `most` never is, and takes all.
         """
         amount = min(amount, self._most)
         now = self._clock()
@@ -51,12 +51,12 @@ class Allowance:
 
 
 class Turns:
-    """So many at once in all, so many of each; the others wait for a while.
+    """A number at the same time in total and for each user; the others wait for a limited time.
 
     Args:
-        together: In all.
-        each: Of one.
-        wait_s: Then they are sent away.
+        together: In total.
+        each: For each user.
+        wait_s: After this they are rejected.
     """
 
     def __init__(self, *, together: int, each: int, wait_s: float) -> None:
@@ -76,7 +76,7 @@ class Turns:
         with self._changed:
             if not self._changed.wait_for(lambda: self._is_free(key), self._wait_s):
                 raise CannotRunError(
-                    f"the service answers as many such queries as it may ({self._together}, of one user {self._each})",
+                    f"the service answers the maximum number of such queries ({self._together}, {self._each} for each user)",
                     hint="try again when they have ended",
                 )
             self._taken[key] += 1

@@ -1,7 +1,7 @@
-"""The service's socket: other users ask the trail here, and see what is theirs.
+"""The service's socket, where other users query the trail and see what they may see.
 
-One JSON line comes in, JSON lines go out, `{"end": true}` last. The kernel says who asks (SO_PEERCRED, unix(7)); only the page,
-which runs as root or as an account of its own, may say of whom it asks.
+A request is one JSON line, the answer JSON lines, `{"end": true}` last. The kernel identifies the user (SO_PEERCRED, unix(7)); only the web
+UI, which runs as root or as its own account, may name another user.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from envtrail.host_directory import uid_of_name
 from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.decision import Decided, Decision
 from envtrail.model.identity import Identity
-from envtrail.service.authorization import Request, answer, viewer_for
-from envtrail.service.connections import Connection, GoneError, Limits, Listener, Peer
+from envtrail.service.authorization import ServiceRequest, answer, viewer_for
+from envtrail.service.connections import Connection, GoneError, Limits, Peer, SocketListener
 from envtrail.service.rates import Allowance, Turns
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.store import Viewer
@@ -32,7 +32,7 @@ _WAIT_S = 20.0
 
 
 class _Share:
-    """What some of those who ask have in common: turns for queries, an allowance for what becomes evidence."""
+    """Limits shared by all clients: turns for queries, a rate for what becomes evidence."""
 
     def __init__(self, *, events: int, queries: int, decisions: Allowance, decision_bytes: Allowance) -> None:
         self._events = Turns(together=events, each=1, wait_s=_WAIT_S)
@@ -45,38 +45,38 @@ class _Share:
         return self._events if method == "events" else self._queries
 
     def take_decision(self, key: Hashable, size_bytes: int) -> None:
-        """Count what is to be written to the evidence.
+        """Count what is about to be written to the evidence.
 
         Raises:
-            CannotRunError: it was too much lately.
+            CannotRunError: the rate limit is exceeded.
         """
         wait_s = max(self._decisions.take(key, 1), self._decision_bytes.take(key, size_bytes))
         if wait_s > 0:
             raise CannotRunError(
-                "too many requests, decisions or access-log entries of one user came lately",
+                "too many requests, decisions or access-log entries of one user in a short time",
                 hint=f"try again in {wait_s:.0f} s",
             )
 
 
 class StoreServer:
-    """Answers on a Unix socket in threads of its own.
+    """Serves a Unix socket in its own threads.
 
     Args:
-        path: Of the socket; made for everybody to connect to.
+        path: Of the socket; everybody may connect to it.
         folder: The data folder.
         group: Whose members see everything.
-        page_account: As whom the page runs, besides root.
-        is_separated: The page's administrators have parts of the rights each (`web.separate_administrators`).
-        decide: Writes down what somebody (viewer, pid) decides; null where nothing may be written.
-        check: Whether a name and a password are those of an account of this machine; null where that is not asked here.
-        may_decide: Whether somebody (viewer, pid) may decide about an environment: then they are told of its requests and grants.
+        page_account: Account of the web UI, besides root.
+        is_separated: The rights of the web UI's administrators are divided (`web.separate_administrators`).
+        decide: Records the decision of a user (viewer, pid); None when nothing may be written.
+        check: Whether a name and a password are those of an account of this machine; None when passwords are not checked here.
+        may_decide: Whether a user (viewer, pid) may decide about an environment: they then see its requests and grants.
 
     Raises:
-        OSError: the socket cannot be made.
+        OSError: the socket cannot be created.
     """
 
     limits = Limits()
-    """Connections, and how long they may take."""
+    """Limits of the connections."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class StoreServer:
             ),
         }
         """By whether it is root, the web UI's account or the service's group."""
-        self._listener = Listener(path, self._serve, self.limits, lambda uid: is_page(uid, page_account))
+        self._listener = SocketListener(path, self._serve, self.limits, lambda uid: is_page(uid, page_account))
 
     def close(self) -> None:
         """Stop answering and remove the socket."""
@@ -127,19 +127,19 @@ class StoreServer:
             connection.say({"end": True})
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as fault:
             connection.say_fault(
-                UsageError(f"the request is not understood: {fault}", hint="client and service must be of the same version")
+                UsageError(f"the request is invalid: {fault}", hint="client and service must be of the same version")
             )
         except EnvtrailError as fault:
             connection.say_fault(fault)
         except GoneError:
             raise
-        except Exception as fault:  # noqa: BLE001 - whatever one asks, the others are answered
+        except Exception as fault:  # noqa: BLE001 - whatever one request does, the others are answered
             traceback.print_exc()
-            connection.say_fault(EnvtrailError(f"the service failed: {type(fault).__name__}", hint="its journal says more"))
+            connection.say_fault(EnvtrailError(f"the service failed: {type(fault).__name__}", hint="its journal has the details"))
         connection.flush()
 
     def _answer(self, connection: Connection, line: bytes) -> None:
-        request = msgspec.json.decode(line, type=Request)
+        request = msgspec.json.decode(line, type=ServiceRequest)
         peer = connection.peer
         viewer = viewer_of(peer, self._group, self._page_account)
         share = self._shares[viewer.sees_everything]
@@ -151,15 +151,15 @@ class StoreServer:
             connection.say(_checked(self._check, request.credentials, viewer))
         elif request.decision is not None:
             if self._decide is None:
-                raise CannotRunError("nothing may be decided over this socket", hint="ask the service's")
-            # Of whom the page speaks, each has what a user of the machine has.
+                raise CannotRunError("this socket accepts no decisions", hint="use the service's socket")
+            # Each user for whom the web UI makes requests has the limits of a user of the machine.
             (share if key == peer.uid else self._shares[False]).take_decision(key, len(line))
             connection.say(self._decide(request.decision, viewer, peer.pid))
         else:
             with share.turns(request.method).turn(key):
-                self._tell(connection, request, viewer)
+                self._write_result(connection, request, viewer)
 
-    def _tell(self, connection: Connection, request: Request, viewer: Viewer) -> None:
+    def _write_result(self, connection: Connection, request: ServiceRequest, viewer: Viewer) -> None:
         store = EmbeddedStore(self._folder)
         try:
             for item in answer(store, request, viewer, lambda prefix: self._may_decide(viewer, connection.peer.pid, prefix)):
@@ -171,27 +171,27 @@ class StoreServer:
 
 def _checked(check: Check | None, given: Credentials, page: Viewer) -> Checked:
     if not page.may_speak:
-        raise CannotRunError(
-            "only the page may ask for passwords to be checked", hint="`web.account` names the account that it runs as"
-        )
+        raise CannotRunError("only the web UI may have passwords checked", hint="`web.account` names the account that it runs as")
     if check is None:
-        raise CannotRunError("the machine's accounts may not come in", hint="`web.pam = true`")
+        raise CannotRunError("the machine's accounts may not sign in", hint="`web.pam = true`")
     return check(given)
 
 
 def _spoken_for(identity: Identity, page: Viewer, is_separated: bool) -> Viewer:
     if not page.may_speak:
-        raise CannotRunError("only the page may ask for somebody else", hint="`web.account` names the account that it runs as")
+        raise CannotRunError(
+            "only the web UI may make requests for other users", hint="`web.account` names the account that it runs as"
+        )
     return viewer_for(identity, is_separated=is_separated)
 
 
 def is_page(uid: int, page_account: str) -> bool:
-    """Whether a user may be the page, which says who is before it."""
+    """Whether a user may be the web UI, which names the signed-in user."""
     return uid == 0 or (page_account != "" and uid == uid_of_name(page_account))
 
 
 def viewer_of(peer: Peer, group: str, page_account: str) -> Viewer:
-    """What whoever is at the other end may see."""
+    """What the peer may see."""
     may_speak = is_page(peer.uid, page_account)
     return Viewer(uid=peer.uid, sees_everything=may_speak or _is_member(peer.uid, peer.gid, group), may_speak=may_speak)
 

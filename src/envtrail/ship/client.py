@@ -1,6 +1,6 @@
-"""A search server over plain HTTP: the few calls that are needed, alike for Elasticsearch 8 and 9 and for OpenSearch.
+"""A search server over plain HTTP: the few calls that the project needs, the same for Elasticsearch 8 and 9 and for OpenSearch.
 
-Neither official client is used: each refuses the other product's servers, and Elasticsearch's refuses its own of another major version.
+Neither official client is used: each rejects the other product's servers, and Elasticsearch's rejects another major version of its own.
 
 References:
     https://www.elastic.co/docs/api/doc/elasticsearch; https://docs.opensearch.org/latest/api-reference
@@ -33,15 +33,15 @@ _GZIP_LEVEL = 1
 _NEXT_ENDPOINT = {502, 503, 504}
 _LONGEST_REASON = 500
 _NO_SHARD = "search_phase_execution_exception"
-_NOT_WHOLE = "what is missing is not known: mend the cluster (`GET /_cat/shards`) or the key (docs/elastic.md), and ask again"
+_NOT_WHOLE = "what is missing is not known: fix the cluster (`GET /_cat/shards`) or the key (docs/elastic.md), then query again"
 _SHARD_WAITS_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 
-class Connection(Struct, frozen=True, kw_only=True):
-    """Where the servers are and how to come in."""
+class ClusterConnection(Struct, frozen=True, kw_only=True):
+    """Addresses and credentials of a cluster."""
 
     urls: list[str]
-    """Of one cluster; the next one is asked where one does not answer."""
+    """Of one cluster; when one server does not answer, the next one is tried."""
     api_key: str | None = None
     user: str | None = None
     password: str | None = None
@@ -50,11 +50,11 @@ class Connection(Struct, frozen=True, kw_only=True):
     client_key: str | None = None
 
 
-def connection_of(config: Config) -> Connection:
-    """What the settings say.
+def connection_of(config: Config) -> ClusterConnection:
+    """Reads the connection from the settings.
 
     Raises:
-        ConfigError: no server is named, one is no address, a secret would go over plain HTTP, or a file cannot be read.
+        ConfigError: no server is named, an address is invalid, a secret would go over plain HTTP, or a file cannot be read.
     """
     urls = [url.rstrip("/") for url in config.names("elastic.urls")]
     if not urls:
@@ -64,18 +64,18 @@ def connection_of(config: Config) -> Connection:
     for url in urls:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ConfigError(f"elastic.urls: `{url}` is no http or https address", hint="https://es.example:9200")
+            raise ConfigError(f"elastic.urls: `{url}` is not an http or https address", hint="https://es.example:9200")
         if parts.username or parts.password:
             raise ConfigError(
-                f"elastic.urls: the address of {parts.hostname} holds a secret",
+                f"elastic.urls: the address of {parts.hostname} contains a secret",
                 hint="elastic.user with elastic.password_file, or elastic.api_key_file",
             )
         if parts.scheme == "http" and not _is_loopback(parts.hostname):
             raise ConfigError(
-                f"elastic.urls: `{url}` would tell everything to whoever listens", hint="https, or a loopback address"
+                f"elastic.urls: `{url}` would send the data unencrypted over the network", hint="https, or a loopback address"
             )
     user = config.text("elastic.user") or None
-    return Connection(
+    return ClusterConnection(
         urls=urls,
         api_key=_secret(config, "elastic.api_key_file"),
         user=user,
@@ -87,17 +87,17 @@ def connection_of(config: Config) -> Connection:
 
 
 class SearchClient:
-    """Asks one cluster; not for several threads.
+    """A client of one cluster; not thread-safe.
 
     Args:
-        connection: Where, and as whom.
-        answer_s: How long an answer is awaited.
+        connection: Addresses and credentials.
+        answer_s: Time limit for a response.
 
     Raises:
         ConfigError: a certificate or a key cannot be used.
     """
 
-    def __init__(self, connection: Connection, *, answer_s: float = ANSWER_S) -> None:
+    def __init__(self, connection: ClusterConnection, *, answer_s: float = ANSWER_S) -> None:
         headers = {"Accept": "application/json"}
         if connection.api_key is not None:
             headers["Authorization"] = f"ApiKey {connection.api_key}"
@@ -112,17 +112,17 @@ class SearchClient:
             trust_env=False,
         )
 
-    def ask(self, method: str, path: str, body: Any = None, *, fine: Sequence[int] = ()) -> Any:
-        """One request; of several servers the next one is asked where one is not there.
+    def request(self, method: str, path: str, body: Any = None, *, fine: Sequence[int] = ()) -> Any:
+        """Send one request; when a server does not answer, the next one is tried.
 
         Args:
-            method: Of HTTP.
+            method: HTTP method.
             path: With its query.
-            body: Becomes JSON; bytes are lines of JSON already.
-            fine: Statuses beside 2xx that are answers: their document is given.
+            body: Encoded as JSON; bytes are sent unchanged, as lines of JSON.
+            fine: Statuses besides 2xx that are not errors: their document is returned.
 
         Raises:
-            SearchError: the server refuses, fails, or none answers.
+            SearchError: the server rejects the request or fails, or no server answers.
         """
         content, headers = _encode(body)
         fault: SearchError | None = None
@@ -145,21 +145,21 @@ class SearchClient:
         raise fault
 
     def search(self, path: str, body: Any, *, fine: Sequence[int] = (), least: int = 1) -> Any:
-        """A search, answered whole or not at all; asked again for a moment where a stream is just being made and its shard has not begun.
+        """Run a search and return the complete answer or none; retried briefly while a new stream's shard is not started yet.
 
         Args:
             path: With its query.
             body: Of the search.
-            fine: 404: a stream that is not there is an answer.
-            least: How many shards must have answered: one of each stream that is named.
+            fine: 404: a missing stream is not an error.
+            least: Number of shards that must have answered: one for each stream that is named.
 
         Raises:
-            SearchError: as of `ask`; or a part of the answer is missing.
+            SearchError: as for `request`; or a part of the answer is missing.
         """
         path += ("&" if "?" in path else "?") + "allow_partial_search_results=false"
         for wait_s in (*_SHARD_WAITS_S, None):
             try:
-                answer = self.ask("POST", path, body, fine=fine)
+                answer = self.request("POST", path, body, fine=fine)
                 break
             except SearchError as fault:
                 if wait_s is None or fault.status != HTTPStatus.SERVICE_UNAVAILABLE or _NO_SHARD not in str(fault):
@@ -167,12 +167,14 @@ class SearchClient:
                 time.sleep(wait_s)
         if why := None if is_absent(answer) else _why_not_whole(answer, least):
             where = f"{self._urls[self._at]}{path.partition('?')[0]}"
-            raise SearchError(f"{where} was not answered whole: {why}", hint=_NOT_WHOLE, status=HTTPStatus.SERVICE_UNAVAILABLE)
+            raise SearchError(
+                f"{where} was not answered completely: {why}", hint=_NOT_WHOLE, status=HTTPStatus.SERVICE_UNAVAILABLE
+            )
         return answer
 
     def exists(self, path: str) -> bool:
-        """Whether there is something."""
-        return bool(self.ask("GET", path, fine=(404,)).get("status") != 404)
+        """Whether the path exists."""
+        return bool(self.request("GET", path, fine=(404,)).get("status") != 404)
 
     def close(self) -> None:
         """Close the connections."""
@@ -180,19 +182,19 @@ class SearchClient:
 
 
 def is_absent(answer: Any) -> bool:
-    """Whether a server says of what was asked that it is not there."""
+    """Whether the server answers that the requested item does not exist."""
     error = answer.get("error") if isinstance(answer, dict) else None
     return isinstance(error, dict) and error.get("type") == "index_not_found_exception"
 
 
 def _why_not_whole(answer: Any, least: int) -> str | None:
-    """What a search's answer leaves out; null where nothing is.
+    """What a search's answer leaves out; None when it is complete.
 
-    `_shards.skipped` leaves nothing out: those shards were asked, and hold nothing that fits.
+    `_shards.skipped` leaves nothing out: those shards were queried, and hold no match.
     """
     shards = answer.get("_shards") if isinstance(answer, dict) else None
     if not isinstance(shards, dict) or not isinstance(answer.get("hits"), dict):
-        return "this is no answer of a search"
+        return "this is not a search response"
     if answer.get("timed_out"):
         return "it took too long (`timed_out`)"
     total, successful = int(shards.get("total", 0)), int(shards.get("successful", 0))
@@ -222,19 +224,19 @@ def _document(answer: httpx.Response) -> Any:
         return msgspec.json.decode(answer.content)
     except msgspec.DecodeError:
         raise SearchError(
-            f"{answer.url.copy_with(query=None)} answers no JSON: {answer.text[:80]!r}",
-            hint="is this a search server, or something before it?",
+            f"{answer.url.copy_with(query=None)} does not answer with JSON: {answer.text[:80]!r}",
+            hint="is this a search server, or a proxy in front of it?",
             status=answer.status_code,
             is_uncertain=True,
         ) from None
 
 
 def _no_answer(url: str, problem: httpx.HTTPError) -> SearchError:
-    # Before a connection stands nothing can have been taken.
+    # Before the connection is established nothing can have been accepted.
     is_certain = isinstance(problem, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
     said = str(problem) or type(problem).__name__
     hint = (
-        "elastic.ca_file names the authority of its certificate"
+        "elastic.ca_file names the certificate authority"
         if "CERTIFICATE" in said.upper()
         else "is it running, and is the address right?"
     )
@@ -263,7 +265,7 @@ def _refusal(url: str, method: str, path: str, answer: httpx.Response) -> Search
 
 
 def reason_of(error: Any) -> str:
-    """What a server's error document says, in a line."""
+    """The reason in a server's error document, on one line."""
     if not isinstance(error, dict):
         return str(error)[:_LONGEST_REASON]
     cause = error.get("caused_by")
@@ -271,7 +273,7 @@ def reason_of(error: Any) -> str:
     return f"{error.get('type')}: {error.get('reason')}{below}"[:_LONGEST_REASON]
 
 
-def _tls(connection: Connection) -> ssl.SSLContext | bool:
+def _tls(connection: ClusterConnection) -> ssl.SSLContext | bool:
     if connection.ca_file is None and connection.client_cert is None:
         return True
     try:
@@ -280,7 +282,7 @@ def _tls(connection: Connection) -> ssl.SSLContext | bool:
             context.load_cert_chain(connection.client_cert, connection.client_key)
     except (OSError, ssl.SSLError) as fault:
         raise ConfigError(
-            f"elastic.ca_file, elastic.client_cert or elastic.client_key cannot be used: {fault}", hint="PEM files are needed"
+            f"elastic.ca_file, elastic.client_cert or elastic.client_key cannot be used: {fault}", hint="PEM files are required"
         ) from None
     return context
 
@@ -293,7 +295,7 @@ def _secret(config: Config, key: str) -> str | None:
         return Path(path).read_text().strip()
     except OSError as fault:
         raise ConfigError(
-            f"{key}: `{path}` cannot be read: {fault.strerror}", hint="a file that holds nothing but the secret"
+            f"{key}: `{path}` cannot be read: {fault.strerror}", hint="the file must hold the secret and nothing else"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The shipper as a process of its own: one for each trail, until it is stopped or its parent is gone."""
+"""The shipper as a separate process: one for each trail, until it is stopped or its parent has ended."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def run(
     parent: int | None = None,
     on_fault: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Send what a trail holds until `stop`.
+    """Send the contents of a trail until `stop`.
 
     Args:
         folder: Of the trail.
         config: For `elastic.*`.
-        stop: Set by whoever wants it to end; an answer that is awaited is awaited first.
-        file: Write into it, instead of sending to the cluster.
-        once: End when all that is final was sent, or where waiting does not mend what went wrong.
-        parent: Process without which this one ends.
-        on_fault: Told what is wrong, once each.
+        stop: Set to end it; a response that is pending is awaited first.
+        file: Write to this file instead of sending to the cluster.
+        once: End when everything final was sent, or at a failure that a retry cannot fix.
+        parent: This process ends when that one does.
+        on_fault: Receives each failure, once.
 
     Raises:
-        ConfigError: a setting is not sound.
+        ConfigError: a setting is invalid.
         InputError: there is no trail.
         CannotRunError: another process ships this trail.
-        SearchError: with `once`, the cluster does not take it, and would not later.
+        SearchError: with `once`, the cluster does not accept the documents, and a retry would not help.
     """
     need_trail(folder)
     with ExitStack() as opened:
@@ -56,7 +56,7 @@ def run(
             client = opened.enter_context(closing(SearchClient(connection_of(config))))
         opened.enter_context(closing(ProcessLock(folder / (_FILE_LOCK if file else _LOCK), "ships")))
         shipper = Shipper(folder, file or client, config, _now_ms)
-        told: str | None = None
+        reported: str | None = None
         with closing(shipper):
             while not stop.is_set() and (parent is None or os.getppid() == parent):
                 try:
@@ -65,19 +65,19 @@ def run(
                     if once and fault is None and shipper.is_done():
                         return
                 except (sqlite3.Error, OSError, EnvtrailError) as problem:
-                    # A full disk, one that fails, a state of another version: it is tried again.
+                    # A full disk, a failing one, a state of another version: it is retried.
                     fault = str(problem)
                     next_ms = _now_ms() + int(_AFTER_FAULT_S * 1000)
                 if once and shipper.lasting is not None:
                     raise shipper.lasting
-                if fault is not None and fault != told:
+                if fault is not None and fault != reported:
                     on_fault(fault)
-                told = fault
+                reported = fault
                 stop.wait(max(0, next_ms - _now_ms()) / 1000)
 
 
 def running_pid(folder: Path, *, file: bool = False) -> int | None:
-    """The process that ships a trail, or writes it into a file."""
+    """The process that ships a trail, or writes it to a file."""
     return lock_holder(folder / (_FILE_LOCK if file else _LOCK))
 
 

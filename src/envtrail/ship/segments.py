@@ -1,4 +1,4 @@
-"""Typed events as documents: any of them can be made again, so that only a place has to be remembered."""
+"""Typed events as documents: any of them can be made again, so only a position has to be stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from envtrail.documents.base import Site
 from envtrail.documents.ecs_events import event_documents
-from envtrail.ship.ship_state import Parcel
+from envtrail.ship.ship_state import BulkItem
 from envtrail.trail.active_segment import read_header
 from envtrail.trail.layout import Layout
 from envtrail.trail.open_events import OpenEvents
@@ -16,11 +16,11 @@ from envtrail.trail.typed import read_events
 
 
 class SegmentReader:
-    """Reads on from a place: number of a segment, and a row in it. The open segment is read as far as its rows are certain.
+    """Reads on from a position: number of a segment, and a row in it. The open segment is read as far as its rows are final.
 
     Args:
         layout: Of the trail.
-        site: Whose documents they are.
+        site: Settings that apply to the documents.
     """
 
     def __init__(self, layout: Layout, site: Site) -> None:
@@ -30,14 +30,14 @@ class SegmentReader:
         self._table: pa.Table | None = None
         self._open: OpenEvents | None = None
 
-    def read(self, number: int, row: int, limit: int, *, until: int | None = None) -> list[Parcel]:
-        """Documents of the next rows; none where there are no more yet.
+    def read(self, number: int, row: int, limit: int, *, until: int | None = None) -> list[BulkItem]:
+        """Documents of the next rows; empty when there are no more yet.
 
         Args:
-            number: Of the segment, as `position` gave it; one that is gone is passed over.
-            row: The first; those before it are not asked for again.
-            limit: The most.
-            until: Row before which to end.
+            number: Of the segment, as `position` returned it; a deleted one is skipped.
+            row: The first; earlier ones are not read again.
+            limit: The maximum.
+            until: Row before which to stop.
         """
         at, start = self.position(number, row)
         rows = self._rows(at, start)
@@ -45,19 +45,19 @@ class SegmentReader:
             return []
         count = until - row if until is not None and (at, start) == (number, row) else limit
         return [
-            Parcel(stream="event", id=id_, body=body)
+            BulkItem(stream="event", id=id_, body=body)
             for batch in rows.slice(start, count).to_batches()
             for id_, body in self._documents.make(batch, at)
         ]
 
     def has_rows(self, number: int, row: int) -> bool:
-        """Whether there is anything to be read from a place on; no document is made."""
+        """Whether there is anything to read from a position on; no document is made."""
         number, row = self.position(number, row)
         rows = self._rows(number, row)
         return rows is not None and row < rows.num_rows
 
     def position(self, number: int, row: int) -> tuple[int, int]:
-        """The same place, or the beginning of the next segment that has events where this one is sealed and at its end, or gone."""
+        """The same position; or the start of the next segment with events, when this one is sealed and read to its end, or deleted."""
         rows = self._rows(number, row)
         if isinstance(rows, OpenEvents) or (rows is not None and row < rows.num_rows):
             return number, row
@@ -69,19 +69,19 @@ class SegmentReader:
         return number, row
 
     def close(self) -> None:
-        """Give the open segment back."""
+        """Release the open segment."""
         if self._open is not None:
             self._open.close()
             self._open = None
 
-    # A segment is open, then put aside, then sealed: asked in this order, it is met wherever it is on its way.
+    # A segment is open, then set aside, then sealed: checked in this order, it is found at any stage.
 
     def _numbers(self) -> list[int]:
         unsealed = [read_header(folder) for folder in (self._layout.hot, self._layout.sealing)]
         return sorted({header.number for header in unsealed if header is not None} | {*self._layout.numbers()})
 
     def _rows(self, number: int, row: int) -> pa.Table | OpenEvents | None:
-        """Of a segment, from a row on; null where it is gone, or not there yet."""
+        """Reader of a segment, from a row on; None when it was deleted, or does not exist yet."""
         if number == self._number:
             return self._table
         if not self._layout.segment(number).exists():
@@ -113,7 +113,7 @@ class SegmentReader:
             table = read_events(self._layout, number)
         except FileNotFoundError:
             return None
-        # What is read from a disk may be anything; the core takes its word.
+        # Data read from a disk may be corrupt; the core trusts it.
         table.validate(full=True)
         self._number, self._table = number, table
         return table

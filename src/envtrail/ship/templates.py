@@ -1,4 +1,4 @@
-"""What a cluster holds for us: templates, retention, data streams; made, compared, brought up to date and taken away.
+"""What Envtrail keeps on a cluster: templates, retention, data streams; created, compared, updated and removed.
 
 References:
     https://www.elastic.co/docs/manage-data/data-store/templates
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from envtrail.ship.client import SearchClient
 
 VERSION = 2
-"""Of all that is made here; it grows with each change of a mapping or a setting."""
+"""Version of everything made here; incremented with each change of a mapping or a setting."""
 POLICY = "envtrail"
 _META = {"managed_by": "envtrail", "version": VERSION}
 _SETTINGS = "envtrail-settings"
@@ -28,24 +28,24 @@ _MAPPINGS = "envtrail-mappings"
 _PRIORITY = 500
 """Above the 100 of Elasticsearch's own template of `logs-*-*`."""
 _LONGEST_AGE_DAYS = 30
-"""Of an index that still takes documents."""
+"""Of an index that still accepts documents."""
 
 
 class Cluster(Struct, frozen=True, kw_only=True):
-    """What answers at the other end."""
+    """The search server and its cluster."""
 
     product: str
     """`elasticsearch` or `opensearch`."""
     version: str
-    """Empty where the server does not tell it."""
+    """Empty when the server does not report it."""
     lifecycle: str | None
-    """`ilm`, `ism`, or null: it deletes nothing by itself."""
+    """`ilm`, `ism`, or None: it deletes nothing by itself."""
     id: str = ""
-    """Another cluster has another one; empty where this account may not ask."""
+    """Unique for each cluster; empty when this account may not read it."""
 
 
-class Step(Struct, frozen=True, kw_only=True):
-    """One thing that is, or is not, as it should be."""
+class SetupStep(Struct, frozen=True, kw_only=True):
+    """The state of one object on the cluster."""
 
     what: str
     state: str
@@ -53,37 +53,37 @@ class Step(Struct, frozen=True, kw_only=True):
     hint: str = ""
 
 
-def look_at(client: SearchClient) -> Cluster:
-    """Which product it is, and what it can.
+def identify_cluster(client: SearchClient) -> Cluster:
+    """Product, version and capabilities of the server.
 
     Raises:
         SearchError: it does not answer.
     """
-    root = client.ask("GET", "/", fine=(405,))
-    told = root.get("version") if isinstance(root.get("version"), dict) else {}
-    product = "opensearch" if told.get("distribution") == "opensearch" else "elasticsearch"
+    root = client.request("GET", "/", fine=(405,))
+    given = root.get("version") if isinstance(root.get("version"), dict) else {}
+    product = "opensearch" if given.get("distribution") == "opensearch" else "elasticsearch"
     path = "/_plugins/_ism/policies" if product == "opensearch" else "/_ilm/status"
     lifecycle: str | None = "ism" if product == "opensearch" else "ilm"
     try:
-        client.ask("GET", path)
+        client.request("GET", path)
     except SearchError as fault:
-        # Who may only ship may not ask (403): that is no word about whether it is there.
+        # An account that may only ship gets 403: this does not say whether the endpoint exists.
         if fault.status not in {400, 403, 404, 405, 500}:
             raise
         lifecycle = lifecycle if fault.status == 403 else None
-    named = client.ask("GET", "/_cluster/state/master_node?filter_path=cluster_uuid", fine=(401, 403))
+    named = client.request("GET", "/_cluster/state/master_node?filter_path=cluster_uuid", fine=(401, 403))
     uuid = str(named.get("cluster_uuid", ""))
-    return Cluster(product=product, version=str(told.get("number", "")), lifecycle=lifecycle, id=uuid)
+    return Cluster(product=product, version=str(given.get("number", "")), lifecycle=lifecycle, id=uuid)
 
 
 class Templates:
-    """All that belongs to one namespace on one cluster.
+    """Everything that belongs to one namespace on one cluster.
 
     Args:
         client: Of the cluster.
-        cluster: What it is.
+        cluster: Its product and version.
         namespace: Last part of the data streams' names.
-        retention_days: How long documents are kept; 0: for ever.
+        retention_days: How long documents are kept; 0: forever.
     """
 
     def __init__(self, client: SearchClient, cluster: Cluster, *, namespace: str, retention_days: int) -> None:
@@ -92,62 +92,62 @@ class Templates:
         self._namespace = namespace
         self._days = retention_days
 
-    def setup(self) -> Iterator[Step]:
-        """Make what is missing and bring what is older up to date; done twice, it does nothing the second time.
+    def setup(self) -> Iterator[SetupStep]:
+        """Create what is missing and update what is older; idempotent.
 
         Raises:
-            SearchError: the server refuses.
+            SearchError: the server rejects a request.
         """
         yield from self._setup_policy()
         changed = False
         for path, wanted in self._wanted():
             state = self._state(path, wanted)
             if state in {"fine", "newer"}:
-                yield Step(what=path, state=state, hint=_NEWER if state == "newer" else "")
+                yield SetupStep(what=path, state=state, hint=_NEWER if state == "newer" else "")
                 continue
-            self._client.ask("PUT", path, wanted)
+            self._client.request("PUT", path, wanted)
             changed = True
-            yield Step(what=path, state="made" if state == "missing" else "updated")
+            yield SetupStep(what=path, state="made" if state == "missing" else "updated")
         if changed:
             yield from self._update_streams()
 
-    def check(self) -> Iterator[Step]:
-        """What is there, and as it should be."""
-        mend = "envtrail elastic setup"
+    def check(self) -> Iterator[SetupStep]:
+        """Compare the cluster with what `setup` would make."""
+        setup = "envtrail elastic setup"
         if self._days and self._cluster.lifecycle is None:
-            yield Step(what="retention", state="impossible", hint=_NO_LIFECYCLE)
+            yield SetupStep(what="retention", state="impossible", hint=_NO_LIFECYCLE)
         elif self._wants_policy():
             state = self._policy_state()
-            yield Step(what=self._policy_path(), state=state, hint="" if state == "fine" else mend)
+            yield SetupStep(what=self._policy_path(), state=state, hint="" if state == "fine" else setup)
         for path, wanted in self._wanted():
             state = self._state(path, wanted)
-            hint = {"fine": "", "newer": _NEWER}.get(state, mend)
-            yield Step(what=path, state=state, hint=hint)
+            hint = {"fine": "", "newer": _NEWER}.get(state, setup)
+            yield SetupStep(what=path, state=state, hint=hint)
 
-    def teardown(self, *, with_data: bool) -> Iterator[Step]:
-        """Take away what `setup` made; the documents only where asked."""
+    def teardown(self, *, with_data: bool) -> Iterator[SetupStep]:
+        """Remove what `setup` made; the documents only on request."""
         if with_data:
             for kind in STREAMS:
                 name = stream_name(kind, self._namespace)
                 if self._stream_exists(name):
-                    self._client.ask("DELETE", f"/_data_stream/{name}", fine=(404,))
-                    yield Step(what=name, state="removed")
+                    self._client.request("DELETE", f"/_data_stream/{name}", fine=(404,))
+                    yield SetupStep(what=name, state="removed")
         for path, _ in reversed(list(self._wanted())):
             if self._client.exists(path):
                 yield self._remove(path)
         if self._cluster.lifecycle is not None and self._client.exists(self._policy_path()):
-            self._client.ask("DELETE", self._policy_path())
-            yield Step(what=self._policy_path(), state="removed")
+            self._client.request("DELETE", self._policy_path())
+            yield SetupStep(what=self._policy_path(), state="removed")
 
-    def _remove(self, path: str) -> Step:
+    def _remove(self, path: str) -> SetupStep:
         try:
-            self._client.ask("DELETE", path)
+            self._client.request("DELETE", path)
         except SearchError as fault:
-            # What a data stream, or a template, still needs cannot be taken away.
+            # What a data stream, or a template, still uses cannot be removed.
             if fault.status != 400:
                 raise
-            return Step(what=path, state="in use", hint="documents need it: --data deletes them too")
-        return Step(what=path, state="removed")
+            return SetupStep(what=path, state="in use", hint="documents need it: --data deletes them too")
+        return SetupStep(what=path, state="removed")
 
     def _wanted(self) -> Iterator[tuple[str, dict[str, Any]]]:
         settings: dict[str, Any] = {"codec": "best_compression", "mapping": {"ignore_malformed": True}}
@@ -173,7 +173,7 @@ class Templates:
             )
 
     def _state(self, path: str, wanted: dict[str, Any]) -> str:
-        answer = self._client.ask("GET", path, fine=(404,))
+        answer = self._client.request("GET", path, fine=(404,))
         found = next(iter(answer.get("component_templates") or answer.get("index_templates") or ()), None)
         if found is None:
             return "missing"
@@ -183,53 +183,53 @@ class Templates:
             return "newer" if theirs > VERSION else "older"
         return "fine" if _holds(held, wanted) else "different"
 
-    def _update_streams(self) -> Iterator[Step]:
-        """Fields that are new come into the indices that are there; where they cannot, into the next one."""
+    def _update_streams(self) -> Iterator[SetupStep]:
+        """Add new fields to the existing indices; where that is impossible, to the next one."""
         for kind in STREAMS:
             name = stream_name(kind, self._namespace)
             if not self._stream_exists(name):
                 continue
             try:
-                self._client.ask("PUT", f"/{name}/_mapping", mapping())
+                self._client.request("PUT", f"/{name}/_mapping", mapping())
             except SearchError as fault:
                 if fault.status != 400:
                     raise
-                self._client.ask("POST", f"/{name}/_rollover")
-            yield Step(what=name, state="updated")
+                self._client.request("POST", f"/{name}/_rollover")
+            yield SetupStep(what=name, state="updated")
 
     def _stream_exists(self, name: str) -> bool:
-        # `_data_stream` is not everywhere; a search is.
+        # `_data_stream` does not exist everywhere; a search does.
         return self._client.exists(f"/{name}/_search?size=0")
 
     def _wants_policy(self) -> bool:
-        """What is kept for ever needs none; but one from before must not go on deleting."""
+        """Without retention there is no policy; but one from before must not go on deleting."""
         return bool(self._days) or (self._cluster.lifecycle is not None and self._policy_state() != "missing")
 
-    def _setup_policy(self) -> Iterator[Step]:
+    def _setup_policy(self) -> Iterator[SetupStep]:
         if not self._wants_policy():
             return
         if self._cluster.lifecycle is None:
-            yield Step(what="retention", state="impossible", hint=_NO_LIFECYCLE)
+            yield SetupStep(what="retention", state="impossible", hint=_NO_LIFECYCLE)
             return
         state = self._policy_state()
         if state == "fine":
-            yield Step(what=self._policy_path(), state=state)
+            yield SetupStep(what=self._policy_path(), state=state)
             return
         path = self._policy_path()
         if self._cluster.lifecycle == "ism" and state != "missing":
-            # An existing policy is only replaced by who names the version that they saw (optimistic locking).
-            held = self._client.ask("GET", path)
+            # An existing policy can only be replaced by naming the version that was read (optimistic locking).
+            held = self._client.request("GET", path)
             path += f"?if_seq_no={held['_seq_no']}&if_primary_term={held['_primary_term']}"
-        self._client.ask("PUT", path, self._policy())
-        yield Step(what=self._policy_path(), state="made" if state == "missing" else "updated")
+        self._client.request("PUT", path, self._policy())
+        yield SetupStep(what=self._policy_path(), state="made" if state == "missing" else "updated")
 
     def _policy_state(self) -> str:
-        answer = self._client.ask("GET", self._policy_path(), fine=(404,))
+        answer = self._client.request("GET", self._policy_path(), fine=(404,))
         if answer.get("status") == 404 or not answer:
             return "missing"
         held = answer if self._cluster.lifecycle == "ism" else answer[POLICY]
         wanted = self._policy()
-        # A phase too many would delete what is to be kept.
+        # An additional phase would delete documents that must be kept.
         has_phases = self._cluster.lifecycle == "ism" or held["policy"]["phases"].keys() == wanted["policy"]["phases"].keys()
         return "fine" if has_phases and _holds(held, wanted) else "different"
 
@@ -237,7 +237,7 @@ class Templates:
         return f"/_plugins/_ism/policies/{POLICY}" if self._cluster.lifecycle == "ism" else f"/_ilm/policy/{POLICY}"
 
     def _policy(self) -> dict[str, Any]:
-        # An index goes as a whole, by when it was rolled over: its first document is kept longer by as much as it was open.
+        # An index is deleted as a whole, by the time of its rollover: its first document is kept longer by the time it was open.
         age = f"{min(_LONGEST_AGE_DAYS, max(1, self._days // 10)) if self._days else _LONGEST_AGE_DAYS}d"
         rollover = {"max_age": age, "max_primary_shard_size": "50gb"}
         if self._cluster.lifecycle == "ilm":
@@ -266,7 +266,7 @@ class Templates:
 
 
 def _holds(held: Any, wanted: Any) -> bool:
-    """Whether all that is wanted is there; a server adds what it likes, and may tell a number as text."""
+    """Whether the server holds all that is wanted; a server adds keys of its own, and may return a number as text."""
     if isinstance(wanted, dict):
         return isinstance(held, dict) and all(_holds(held.get(name), value) for name, value in wanted.items())
     if isinstance(wanted, list):
@@ -274,5 +274,5 @@ def _holds(held: Any, wanted: Any) -> bool:
     return bool(held == wanted or (not isinstance(held, dict) and str(held).lower() == str(wanted).lower()))
 
 
-_NEWER = "a newer Envtrail made it; it is left as it is"
+_NEWER = "a newer version of Envtrail made it; it is left unchanged"
 _NO_LIFECYCLE = "this server has neither ILM nor ISM: delete old indices by other means, or set elastic.retention_days=0"

@@ -1,7 +1,7 @@
-"""A file of JSON lines that follows the trail, for a shipper of the site's own: each document once, whatever ends the writer.
+"""A file of JSON lines that follows the trail, for a site's own shipper: each document once, however the writer ends.
 
-The book says how much of the file is settled. What stands behind that, after a kill or on a full disk, is the beginning of what is
-written next: it is gone on with where it broke off, so that no line is doubled and none has to be taken back from somebody who has read it.
+The ship state records how much of the file is settled. What follows that position, after a kill or on a full disk, is the start of the next
+bulk: writing continues where it stopped, so that no line is duplicated and none is removed that a reader may have read.
 
 References:
     https://www.elastic.co/docs/reference/beats/filebeat/filebeat-deduplication (`document_id`)
@@ -21,76 +21,76 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.config import Config
-from envtrail.documents.base import Document
+from envtrail.documents.base import EcsDocument
 from envtrail.errors import ConfigError
 from envtrail.ship.destination import Destination, Pause
-from envtrail.ship.ship_state import Book, Parcel, are_events
+from envtrail.ship.ship_state import BulkItem, ShipState, are_events
 from envtrail.trail.layout import sync_folder
 
 MODE = 0o640
 _LONGEST_WAIT_MS = 10_000
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _LONGEST_LINE = 16 * 1024 * 1024
-_MENDS = {
+_HINTS = {
     errno.ENOSPC: "free space",
     errno.EDQUOT: "raise the quota",
-    errno.EACCES: "it has to be open to this user: sudo",
-    errno.ENOENT: "make its folder",
-    errno.ELOOP: "name the file itself, no link to it",
+    errno.EACCES: "this user needs access to it: sudo",
+    errno.ENOENT: "create its folder",
+    errno.ELOOP: "name the file itself, not a link to it",
 }
 
 
 class LineFile(Struct, frozen=True, kw_only=True):
-    """Where lines go."""
+    """The file and its limits."""
 
     path: Path
     most_bytes: int
-    """It is renamed before it grows beyond this; a bulk is never torn apart."""
+    """It is renamed before it grows larger than this; a bulk is never split."""
     count: int
-    """Renamed ones that are kept, `PATH.1` the newest; 0: all."""
+    """Number of renamed files that are kept, `PATH.1` the newest; 0: all."""
     group: int | None = None
-    """Who may read it besides root."""
+    """Group that may read it besides root."""
 
 
 def line_file_of(config: Config) -> LineFile:
-    """What the settings say.
+    """Reads the file's settings.
 
     Raises:
-        ConfigError: `elastic.file` or what belongs to it is not sound.
+        ConfigError: `elastic.file` or a related setting is invalid.
     """
     path = Path(config.text("elastic.file"))
     if not path.is_absolute():
-        told = f"`{path}` is not absolute" if path.name else "no file is named"
-        raise ConfigError(f"elastic.file: {told}", hint="envtrail elastic write /var/log/envtrail/envtrail.ndjson")
+        fault = f"`{path}` is not absolute" if path.name else "no file is named"
+        raise ConfigError(f"elastic.file: {fault}", hint="envtrail elastic write /var/log/envtrail/envtrail.ndjson")
     name = config.text("elastic.file_group")
     try:
         group = grp.getgrnam(name).gr_gid if name else None
     except KeyError:
-        raise ConfigError(f"elastic.file_group: there is no group `{name}`", hint=f"groupadd --system {name}") from None
+        raise ConfigError(f"elastic.file_group: no group `{name}`", hint=f"groupadd --system {name}") from None
     most_bytes, count = config.number("elastic.file_bytes"), config.number("elastic.file_count")
     return LineFile(path=path, most_bytes=most_bytes, count=count, group=group)
 
 
-def line_of(parcel: Parcel) -> bytes:
-    """A document as a line: its `_id` comes first, as `document_id`, always as long."""
-    return b'{"document_id":"%s",%s\n' % (parcel.id.encode(), parcel.body[1:])
+def line_of(bulk_item: BulkItem) -> bytes:
+    """A document as a line: its `_id` comes first, as `document_id`, always of the same length."""
+    return b'{"document_id":"%s",%s\n' % (bulk_item.id.encode(), bulk_item.body[1:])
 
 
 class Writer(Destination):
     """Appends documents to one file.
 
     Args:
-        book: Where it is kept how much of the file is settled.
-        file: Where and how large.
+        ship_state: Records how much of the file is settled.
+        file: Path and limits.
         namespace: Last part of the data streams' names.
-        bulk_bytes: The most that is written at once.
-        advance: As `Sender` has it.
-        jitter: Between 0 and 1, anew for each call.
+        bulk_bytes: Size limit of one write.
+        advance: As for `Sender`.
+        jitter: Between 0 and 1, a new value for each call.
     """
 
     def __init__(
         self,
-        book: Book,
+        ship_state: ShipState,
         file: LineFile,
         *,
         namespace: str,
@@ -98,62 +98,62 @@ class Writer(Destination):
         advance: Callable[[int], None],
         jitter: Callable[[], float],
     ) -> None:
-        self._book = book
+        self._ship_state = ship_state
         self._file = file
         self._target = f"file {file.path} {namespace}"
         self._advance = advance
-        self._pause = Pause(book, jitter, longest_ms=_LONGEST_WAIT_MS)
+        self._pause = Pause(ship_state, jitter, longest_ms=_LONGEST_WAIT_MS)
         self.bulk_bytes = bulk_bytes
 
-    def send(self, parcels: list[Parcel], now_ms: int) -> None:
-        """Write these, and settle them when the disk has them."""
+    def send(self, bulk_items: list[BulkItem], now_ms: int) -> None:
+        """Write these, and settle them when they are on disk."""
         if not self._is_where_it_was():
             return
-        lines = b"".join(map(line_of, parcels))
+        lines = b"".join(map(line_of, bulk_items))
         try:
-            settled = self._append(parcels, lines)
+            settled = self._append(bulk_items, lines)
         except OSError as fault:
-            told = [f"`{self._file.path}` cannot be written: {fault.strerror or fault}", _MENDS.get(fault.errno or 0)]
-            self._pause.fail("; ".join(filter(None, told)), now_ms)
+            words = [f"`{self._file.path}` cannot be written: {fault.strerror or fault}", _HINTS.get(fault.errno or 0)]
+            self._pause.fail("; ".join(filter(None, words)), now_ms)
             return
-        with self._book.transaction():
-            self._book.settle(parcels, there=False)
-            if are_events(parcels):
-                self._advance(len(parcels))
-            self._book.keep("file_bytes", settled)
+        with self._ship_state.transaction():
+            self._ship_state.settle(bulk_items, there=False)
+            if are_events(bulk_items):
+                self._advance(len(bulk_items))
+            self._ship_state.keep("file_bytes", settled)
             self._pause.succeed(now_ms)
 
-    def tell(self, document: Document, now_ms: int) -> None:  # noqa: ARG002 - a destination's contract
-        """Write it with the others; while nothing can be written it is not worth keeping."""
+    def send_once(self, document: EcsDocument, now_ms: int) -> None:  # noqa: ARG002 - a destination's contract
+        """Write it together with others; it is not kept while writing is impossible."""
         if self.fault is None:
-            self._book.put(document)
+            self._ship_state.put(document)
 
     def _is_where_it_was(self) -> bool:
-        """Another file, or another namespace, begins anew."""
-        before = self._book.fact("target")
+        """Another file, or another namespace, starts from the beginning."""
+        before = self._ship_state.fact("target")
         if before == self._target:
             return True
         if before is not None:
-            self._book.start_over()
-        with self._book.transaction():
-            self._book.keep("target", self._target)
-            self._book.keep("file", None)
-            self._book.keep("file_bytes", None)
+            self._ship_state.start_over()
+        with self._ship_state.transaction():
+            self._ship_state.keep("target", self._target)
+            self._ship_state.keep("file", None)
+            self._ship_state.keep("file_bytes", None)
         return before is None
 
-    def _append(self, parcels: list[Parcel], lines: bytes) -> int:
-        """Have the lines on disk behind what is settled; gives what is settled then."""
+    def _append(self, bulk_items: list[BulkItem], lines: bytes) -> int:
+        """Bring the lines to disk after the settled position; returns what is settled then."""
         descriptor = self._open(len(lines))
         try:
-            settled = self._book.number("file_bytes")
-            if are_events(parcels):
-                # They are made again, and their number may be another one: these are the ones that come next.
-                with self._book.transaction():
+            settled = self._ship_state.number("file_bytes")
+            if are_events(bulk_items):
+                # They are made again, possibly with another number: these are the next ones.
+                with self._ship_state.transaction():
                     self._advance(0)
-                    self._book.keep("events_to", self._book.number("row") + len(parcels))
+                    self._ship_state.keep("events_to", self._ship_state.number("row") + len(bulk_items))
             tail = os.pread(descriptor, len(lines), settled)
             if not lines.startswith(tail):
-                # Made by another version, or written by somebody else: the one case where something is taken back.
+                # Made by another version, or written by another program: the one case in which data is removed.
                 os.ftruncate(descriptor, settled)
                 tail = b""
             at = len(tail)
@@ -165,7 +165,7 @@ class Writer(Destination):
         return settled + len(lines)
 
     def _open(self, coming: int) -> int:
-        """The file, made or renamed before as need be; the book then knows it."""
+        """The file, created or renamed first if necessary; the ship state then records it."""
         while True:
             try:
                 descriptor = os.open(self._file.path, _FLAGS)
@@ -182,21 +182,21 @@ class Writer(Destination):
             self._rename()
 
     def _takes(self, descriptor: int, coming: int) -> bool:
-        """Whether an open file is to be written on; else it is to be renamed.
+        """Whether to write on to the open file; if not, it is to be renamed.
 
         Raises:
-            OSError: it is somebody else's.
+            OSError: it belongs to another program.
         """
         found = os.fstat(descriptor)
-        settled = self._book.number("file_bytes")
-        if self._book.number("file") == found.st_ino and found.st_size >= settled:
-            # What was begun in it ends in it.
+        settled = self._ship_state.number("file_bytes")
+        if self._ship_state.number("file") == found.st_ino and found.st_size >= settled:
+            # What was started in this file is finished in it.
             return found.st_size > settled or settled == 0 or settled + coming <= self._file.most_bytes
         if not found.st_size and stat.S_ISREG(found.st_mode):
             self._dress(descriptor)
             return True
         if not _is_ours(descriptor):
-            raise FileExistsError(0, "it holds something else: name another file, or move this one away")
+            raise FileExistsError(0, "the file holds other data: name another file, or move this one away")
         return False
 
     def _make(self) -> int:
@@ -212,16 +212,16 @@ class Writer(Destination):
         return descriptor
 
     def _dress(self, descriptor: int) -> None:
-        """An empty file becomes ours."""
+        """Take over an empty file."""
         if self._file.group is not None:
             os.fchown(descriptor, -1, self._file.group)
         os.fchmod(descriptor, MODE)
-        with self._book.transaction():
-            self._book.keep("file", os.fstat(descriptor).st_ino)
-            self._book.keep("file_bytes", 0)
+        with self._ship_state.transaction():
+            self._ship_state.keep("file", os.fstat(descriptor).st_ino)
+            self._ship_state.keep("file_bytes", 0)
 
     def _rename(self) -> None:
-        """`PATH` becomes `PATH.1`, and so on; ended in between, the next time finds the gap and goes on from there."""
+        """Rename `PATH` to `PATH.1`, and so on; if this is interrupted, the next call finds the gap and continues there."""
         path = self._file.path
         first_free = 1
         while self._renamed(first_free).exists():
@@ -240,7 +240,7 @@ class Writer(Destination):
 
 
 def _is_ours(descriptor: int) -> bool:
-    """Whether a file's first line is one that we write."""
+    """Whether the first line of a file is one of ours."""
     line, _, _ = os.pread(descriptor, _LONGEST_LINE, 0).partition(b"\n")
     try:
         return bool(msgspec.json.decode(line)["agent"]["type"] == "envtrail")

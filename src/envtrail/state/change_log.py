@@ -15,19 +15,19 @@ from typing import Any, Union
 import msgspec
 
 from envtrail.errors import CannotRunError
+from envtrail.model.access_log import AccessEntry
 from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, Holding, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.ids import lowest_id
-from envtrail.model.look import Look
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.state.environment_queries import find_holding, find_snapshot_ref
 from envtrail.state.findings_and_grants import find_finding, find_request
 from envtrail.state.schema import LOGGED, connect
 
-Item = Union[Operation, Run, Finding, Gap, Session, Environment, Holding, SnapshotRef, Request, Grant, Suppression, Look]
+Item = Union[Operation, Run, Finding, Gap, Session, Environment, Holding, SnapshotRef, Request, Grant, Suppression, AccessEntry]
 _DOCUMENTS: dict[str, Any] = {
     "operation": Operation,
     "run": Run,
@@ -38,7 +38,7 @@ _DOCUMENTS: dict[str, Any] = {
     "request": Request,
     "grant": Grant,
     "mute": Suppression,
-    "look": Look,
+    "look": AccessEntry,
 }
 _ROWS: dict[str, Callable[[sqlite3.Connection, str], Holding | SnapshotRef | None]] = {
     "package": find_holding,
@@ -48,7 +48,7 @@ KINDS = tuple(LOGGED)
 """What is logged as it is written (`schema`), by the name it is logged under."""
 
 
-class Arrivals:
+class ChangeLog:
     """Reads state.sqlite while another process writes it, or replaces it (`envtrail rebuild`).
 
     Args:

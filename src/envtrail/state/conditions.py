@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from envtrail.model.naming import Number, Place, as_uid, clean_path, parse_place
+from envtrail.model.naming import EnvironmentReference, Number, as_uid, clean_path, parse_place
 
 Condition = tuple[str, list[Any]]
 _HOST = "doc ->> '$.host'"
@@ -25,7 +25,7 @@ def path_condition(column: str, path: str) -> Condition:
 
 
 def _path_condition(column: str, path: str) -> Condition:
-    meant = Place(None, path)
+    meant = EnvironmentReference(None, path)
     if meant.is_whole:
         return f"{column} = ?", [path]
     # Not LIKE: folders are told apart by case.

@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 
 from envtrail.errors import InputError
+from envtrail.model.access_log import AccessEntry
 from envtrail.model.approval import Grant, Request
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.heartbeat import Heartbeat
-from envtrail.model.look import Look
 from envtrail.model.naming import Number, normalise_name
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
@@ -24,7 +24,7 @@ from envtrail.state.agent_status import AgentStatus, read_status
 from envtrail.state.conditions import environment_condition, escape_like, path_condition, user_condition
 from envtrail.state.counts import count_activity, count_programs
 from envtrail.state.environment_queries import find_holdings, find_snapshots, find_uses, summarise_environments
-from envtrail.state.findings_and_grants import find_findings, find_grants, find_looks, find_requests, find_suppressions
+from envtrail.state.findings_and_grants import find_access_entries, find_findings, find_grants, find_requests, find_suppressions
 from envtrail.state.known_names import known_names, known_numbers, unshared_numbers
 from envtrail.state.schema import connect
 from envtrail.state.state import find_snapshot
@@ -160,8 +160,8 @@ class EmbeddedStore:
         """Grants; newest first unless asked otherwise."""
         return find_grants(self._database, query)
 
-    def looks(self, query: Query) -> Iterator[Look]:
-        return find_looks(self._database, query)
+    def access_log(self, query: Query) -> Iterator[AccessEntry]:
+        return find_access_entries(self._database, query)
 
     def suppressions(self) -> Iterator[Suppression]:
         """Mutes, those that end last first."""

@@ -9,17 +9,17 @@ from typing import Any, TypeVar, Union, get_args
 
 import msgspec
 
+from envtrail.model.access_log import AccessEntry, access_entry_of
 from envtrail.model.approval import Approval, Grant, Request, RequestStatus, Terms
 from envtrail.model.finding import Finding, Level, Status, Suppression
 from envtrail.model.ids import lowest_id
-from envtrail.model.look import Look, look_of
 from envtrail.model.naming import is_environment, is_person
 from envtrail.model.observation import (
+    AccessRecorded,
     FindingMade,
     FindingTriaged,
     GrantGiven,
     GrantRevoked,
-    LooksMade,
     OperationJudged,
     PolicyLoaded,
     RequestApproved,
@@ -42,7 +42,7 @@ Decided = Union[
     FindingMade,
     FindingTriaged,
     SuppressionSet,
-    LooksMade,
+    AccessRecorded,
     RequestMade,
     RequestApproved,
     RequestDenied,
@@ -91,9 +91,9 @@ class Decisions:
                 self._database.execute(
                     "INSERT OR REPLACE INTO suppressions VALUES (?, ?, ?)", (item.id, bounded_ms(item.until_ms), _encode(item))
                 )
-            case LooksMade():
+            case AccessRecorded():
                 # The id is made anew: a client of the first version chose it. What is there already stays as it is.
-                looks = [look_of(look, at_ms=observation.time_ms) for look in observation.looks]
+                looks = [access_entry_of(look, at_ms=observation.time_ms) for look in observation.looks]
                 rows = [(look.id, _encode(look)) for look in looks]
                 self._database.executemany("INSERT OR IGNORE INTO looks VALUES (?, ?)", rows)
             case RequestMade():
@@ -281,13 +281,15 @@ def find_suppressions(database: sqlite3.Connection) -> Iterator[Suppression]:
     yield from _decoded(database.execute("SELECT doc FROM suppressions ORDER BY until_ms DESC"), Suppression)
 
 
-def find_looks(database: sqlite3.Connection, query: Query) -> Iterator[Look]:
+def find_access_entries(database: sqlite3.Connection, query: Query) -> Iterator[AccessEntry]:
     """Newest first unless asked otherwise; of `query.user`: who looked."""
     rows = database.execute(
         f"SELECT doc FROM looks WHERE id >= ? AND id < ? ORDER BY id {'ASC' if query.oldest_first else 'DESC'}",
         (lowest_id(query.since_ms or 0), query.before_id or (lowest_id(query.until_ms + 1) if query.until_ms else "~")),
     )
-    found = (look for look in _decoded(rows, Look) if query.user is None or is_person(query.user, look.by.name, look.by.uid))
+    found = (
+        look for look in _decoded(rows, AccessEntry) if query.user is None or is_person(query.user, look.by.name, look.by.uid)
+    )
     yield from islice(found, query.limit)
 
 

@@ -9,7 +9,7 @@ from envtrail.errors import ConfigError
 from envtrail.model.hours import When, parse_days, parse_hours, parse_zone
 
 
-def office_hours(config: Config) -> When:
+def read_office_hours(config: Config) -> When:
     """Days and hours of work.
 
     Raises:

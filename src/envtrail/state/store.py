@@ -7,6 +7,7 @@ from typing import Annotated, Any, Protocol, Union
 
 from msgspec import Meta, Struct
 
+from envtrail.model.access_log import AccessEntry
 from envtrail.model.approval import Grant, Request
 from envtrail.model.bounds import AnyTimeMs, BigNumber, KernelNumber, Line, Number, Word
 from envtrail.model.environment import Environment, EnvironmentSummary, Holding, Snapshot, SnapshotRef
@@ -14,7 +15,6 @@ from envtrail.model.finding import Finding, Level, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.identity import Identity, Right
-from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
 from envtrail.state.agent_status import AgentStatus
@@ -198,7 +198,7 @@ class Store(Protocol):
 
     def requests(self, query: Query) -> Iterator[Request]: ...
     def grants(self, query: Query) -> Iterator[Grant]: ...
-    def looks(self, query: Query) -> Iterator[Look]:
+    def access_log(self, query: Query) -> Iterator[AccessEntry]:
         """Who looked at whose data, newest first."""
         ...
 

@@ -1,4 +1,4 @@
-"""The recorded trail that a newcomer can look at anywhere (`tools/record_demo.py` made it under the real kernel)."""
+"""The recorded trail for trying Envtrail anywhere (`tools/record_demo.py` made it under the real kernel)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PAUSE_S = 0.4
 
 
 def play(config: Config, *, on_result: Callable[[Result], None], pause: bool) -> Path:
-    """Unpack the recorded segments into `DATA/demo` (beside the real trail, never in it) and go through them; gives the folder.
+    """Unpack the recorded segments into `DATA/demo` (beside the real trail, never in it) and process them; returns the folder.
 
     Raises:
-        InputError: this installation holds no recorded trail.
+        InputError: this installation has no recorded trail.
     """
     folder = config.data_dir / "demo"
     shutil.rmtree(folder, ignore_errors=True)
@@ -36,7 +36,7 @@ def play(config: Config, *, on_result: Callable[[Result], None], pause: bool) ->
     layout.create()
     with as_file(files("envtrail") / "demo" / "trail.tar") as archive:
         if not archive.exists():
-            raise InputError("this installation holds no recorded trail", hint="tools/record_demo.py records one")
+            raise InputError("this installation has no recorded trail", hint="tools/record_demo.py records one")
         unpack(archive, folder)
 
     def show(result: Result) -> None:
@@ -52,7 +52,7 @@ def play(config: Config, *, on_result: Callable[[Result], None], pause: bool) ->
     names = hints(config.names("interpret.ai_agents"))
     for number in layout.numbers():
         repair_events(layout, number, names)
-    # Who writes a trail leaves an open segment behind, which tells that no sealed one is missing.
+    # A writer leaves an open segment behind, which shows that no sealed one is missing.
     TrailWriter(config.replaced("demo", data_dir=str(folder)), names).close()
     return folder
 
@@ -61,13 +61,15 @@ def unpack(archive: Path, folder: Path) -> None:
     """The regular files of an archive, below a folder; without `extractall`, whose filters Python 3.11.2 (Debian 12) does not have.
 
     Raises:
-        InputError: a name leads out of the folder.
+        InputError: a name points outside the folder.
     """
     with tarfile.open(archive) as tar:
         for member in tar:
             name = PurePosixPath(member.name)
             if name.is_absolute() or ".." in name.parts:
-                raise InputError(f"`{archive}` holds `{member.name}`, which leads out of it", hint="install Envtrail again")
+                raise InputError(
+                    f"`{archive}` contains `{member.name}`, which points outside the folder", hint="install Envtrail again"
+                )
             content = tar.extractfile(member) if member.isfile() else None
             if content is not None:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The state again, aside: from all that is kept of the evidence, in one of three ways."""
+"""Derives the state again, separately: from all of the evidence that is kept, in one of three ways."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from envtrail.trail.tail import End, iterate_kept
 OnProgress = Callable[[int, int], None]
 
 _LAST_MOMENTS = 16
-"""An agent that was killed had its last step in the evidence, and not yet in the state: where that step began is looked for among these."""
+"""An agent that was killed had its last step in the evidence, and not yet in the state: the start of that step is looked for among these."""
 
 
 class Way(Enum):
-    """How the evidence is gone through."""
+    """How the evidence is processed."""
 
     WHOLE = "whole"
-    """As a rebuild does."""
+    """As in a rebuild."""
     STOPPING = "stopping"
     """With stops before each of the last moments."""
     RESTARTING = "restarting"
-    """As the agents did: each one that was started knew of the newest sealed and the open segment alone."""
+    """As the agents did: each one, when started, knew only the newest sealed and the open segment."""
 
 
 def derive(
@@ -45,7 +45,7 @@ def derive(
     versions: set[str],
     on_progress: OnProgress | None,
 ) -> Iterator[None]:
-    """Go through the evidence, stopping where the way has stops; collects the versions that wrote it.
+    """Process the evidence, stopping where the way has stops; collects the versions that wrote it.
 
     Raises:
         DamagedStoreError: a segment cannot be read.
@@ -64,7 +64,7 @@ def derive(
             if on_progress is not None:
                 on_progress(len(segments), len(end.sealed) + len(end.parts))
     if way is Way.RESTARTING:
-        # `envtrail seal` goes through the newest segments too, and leaves no word of it.
+        # `envtrail seal` processes the newest segments too, and leaves no trace of it.
         yield
         player.restart()
     while held:
@@ -73,7 +73,7 @@ def derive(
 
 
 class _Player:
-    """What goes through the steps."""
+    """Position among the steps."""
 
     def __init__(self, config: Config, state: State, *, is_restarting: bool) -> None:
         self._config = config
@@ -81,13 +81,13 @@ class _Player:
         self._is_restarting = is_restarting
         self._pipeline = make_pipeline(config, state, writer=None, world=None)
         self._recent: list[list[Step]] = []
-        """Steps of the segment before, and of this one so far."""
+        """Steps of the previous segment, and of this one so far."""
         if isinstance(state, SeededState):
             known = [EnvironmentSeen(time_ms=0, environment=item) for item in state.environments()]
             self._pipeline.interpreter.step(None, known, now_ms=0)
 
     def play(self, step: Step) -> None:
-        """The next one."""
+        """The next step."""
         for part in _from_start_to_start(step) if self._is_restarting else [step]:
             if self._is_restarting:
                 if part.observations and _is_start(part.observations[0]):
@@ -96,7 +96,7 @@ class _Player:
             self._pipeline.replay(part.segment, part.records, part.observations)
 
     def restart(self) -> None:
-        """Know what one that starts now would know."""
+        """Restrict the knowledge to that of an agent that starts now."""
         self._pipeline = make_pipeline(self._config, self._state, writer=None, world=None)
         for step in (step for steps in self._recent for step in steps):
             self._pipeline.replay(step.segment, step.records, step.observations, counted=True)
@@ -122,9 +122,9 @@ def _from_start_to_start(step: Step) -> Iterator[Step]:
 
 
 def _moments(step: Step) -> Iterator[Step]:
-    """What was observed at one place may have been written step by step; what the kernel told of processes belongs to the records."""
-    told = [at for at, item in enumerate(step.observations, 1) if isinstance(item, (ProcessForked, ProcessExited))]
-    first = told[-1] if told else 0
+    """Observations at one place may have been written step by step; those about processes from the kernel belong to the records."""
+    of_processes = [at for at, item in enumerate(step.observations, 1) if isinstance(item, (ProcessForked, ProcessExited))]
+    first = of_processes[-1] if of_processes else 0
     if step.records or first:
         yield msgspec.structs.replace(step, observations=step.observations[:first])
     for _, group in groupby(step.observations[first:], key=lambda observation: observation.time_ms):

@@ -1,4 +1,4 @@
-"""What is wrong on this host, why it matters, and the exact command that mends it."""
+"""What is wrong on this host, why it matters, and the exact command that fixes it."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from envtrail.environments.find import find_environments
 from envtrail.errors import EnvtrailError, InputError
 from envtrail.policy.files import load_policy
 from envtrail.ship.process import running_pid
-from envtrail.ship.ship_state import CLUSTER_BOOK, read_shipping
+from envtrail.ship.ship_state import CLUSTER_STATE, read_shipping
 from envtrail.state.agent_status import read_status
 
 _FREE_WARNING_FACTOR = 4
 _UNSEEN_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "fuse.sshfs", "9p", "lustre", "beegfs", "ceph"})
 
 
-class Level(str, Enum):
-    """How bad it is."""
+class Severity(str, Enum):
+    """Severity of a result."""
 
     FAULT = "fault"
-    """The trail is not written, or not complete."""
+    """The trail is not written, or is incomplete."""
     WARNING = "warning"
     ADVICE = "advice"
     UNKNOWN = "unknown"
     """The check could not run; never taken for clean."""
 
 
-class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that is not as it should be."""
+class CheckResult(Struct, frozen=True, kw_only=True):
+    """One problem on this host."""
 
-    level: Level
+    level: Severity
     what: str
     why: str
     command: str | None
-    """The command that mends it, as it can be pasted; null when nothing to run mends it."""
+    """The command that fixes it, ready to paste; None when no command fixes it."""
 
 
 class Host(Struct, frozen=True, kw_only=True):
-    """What the checks look at, read once."""
+    """Input of the checks, read once."""
 
     config: Config
     euid: int
@@ -63,7 +63,7 @@ class Host(Struct, frozen=True, kw_only=True):
 
 
 def read_host(config: Config) -> Host:
-    """Look at this machine; what cannot be read is kept with its reason."""
+    """Read this machine's state; what cannot be read is kept with its reason."""
     status, rules, error = None, None, None
     try:
         with AuditControl() as control:
@@ -85,234 +85,236 @@ def read_host(config: Config) -> Host:
     )
 
 
-def examine(config: Config) -> list[Finding]:
-    """All findings on this host, worst first."""
+def examine(config: Config) -> list[CheckResult]:
+    """All problems on this host, worst first."""
     host = read_host(config)
     findings = [finding for check in CHECKS for finding in check(host)]
-    order = list(Level)
+    order = list(Severity)
     return sorted(findings, key=lambda finding: order.index(finding.level))
 
 
-def _check_privilege(host: Host) -> Iterator[Finding]:
+def _check_privilege(host: Host) -> Iterator[CheckResult]:
     if host.euid != 0:
-        yield Finding(
-            level=Level.UNKNOWN,
+        yield CheckResult(
+            level=Severity.UNKNOWN,
             what="not root: the kernel's audit state and rules cannot be read",
             why="rules, capture and losses were not checked",
             command="sudo envtrail doctor",
         )
     elif host.status is None:
-        yield Finding(
-            level=Level.FAULT,
+        yield CheckResult(
+            level=Severity.FAULT,
             what=f"the kernel's audit does not answer ({host.status_error})",
             why="in a container without the host's network namespace, or with audit compiled out, nothing can be captured here",
             command="run Envtrail on the host; here, `envtrail import FILE` and `envtrail demo` work",
         )
 
 
-def _check_file_watch(host: Host) -> Iterator[Finding]:
-    """Whether changes of files are told here, asked of the kernel itself."""
+def _check_file_watch(host: Host) -> Iterator[CheckResult]:
+    """Whether file changes are reported here, according to the kernel itself."""
     if host.euid != 0 or not host.config.flag("capture.file_watch"):
         return
     roots = roots_of(find_environments(host.config))
     try:
         watch = FileWatch(list(roots))
     except OSError as fault:
-        yield Finding(
-            level=Level.WARNING,
-            what=f"changes of files are not told ({fault.strerror}): fanotify needs CAP_SYS_ADMIN and Linux 5.9",
-            why="a change without a package tool is then seen by the next snapshot alone, without its person",
+        yield CheckResult(
+            level=Severity.WARNING,
+            what=f"file changes are not reported ({fault.strerror}): fanotify needs CAP_SYS_ADMIN and Linux 5.9",
+            why="a change without a package tool is then found by the next snapshot only, without its person",
             command="envtrail up --profile full",
         )
         return
     unwatched = watch.unwatched()
     watch.close()
     for line in unwatched:
-        yield Finding(
-            level=Level.WARNING,
-            what=f"changes of files are not told below {line}",
-            why="its file system gives no handles; snapshots show what changed, without the person",
+        yield CheckResult(
+            level=Severity.WARNING,
+            what=f"file changes are not reported below {line}",
+            why="its file system has no file handles; snapshots show what changed, without the person",
             command="envtrail up --profile full",
         )
 
 
-def _check_enabled(host: Host) -> Iterator[Finding]:
+def _check_enabled(host: Host) -> Iterator[CheckResult]:
     if host.status is not None and host.status.enabled == 0 and _agent_runs(host):
-        yield Finding(
-            level=Level.FAULT,
+        yield CheckResult(
+            level=Severity.FAULT,
             what="the kernel's audit is switched off",
             why="no record is written while `enabled` is 0",
             command="auditctl -e 1",
         )
     if host.status is not None and host.status.enabled == 2:
-        yield Finding(
-            level=Level.ADVICE,
+        yield CheckResult(
+            level=Severity.ADVICE,
             what="audit rules are locked until reboot (-e 2)",
             why="new environments outside the watched roots are followed only after a reboot",
             command="envtrail rules apply --persist",
         )
 
 
-def _check_agent(host: Host) -> Iterator[Finding]:
+def _check_agent(host: Host) -> Iterator[CheckResult]:
     if not _agent_runs(host):
-        yield Finding(
-            level=Level.FAULT,
+        yield CheckResult(
+            level=Severity.FAULT,
             what=f"no agent writes the trail in `{host.config.data_dir}`",
-            why="what happens now is not recorded",
+            why="current changes are not recorded",
             command="envtrail service install" if shutil.which("systemctl") else "envtrail up",
         )
 
 
-def _check_losses(host: Host) -> Iterator[Finding]:
+def _check_losses(host: Host) -> Iterator[CheckResult]:
     if host.status is not None and host.status.lost:
-        yield Finding(
-            level=Level.WARNING,
+        yield CheckResult(
+            level=Severity.WARNING,
             what=f"the kernel has lost {host.status.lost} records since boot",
             why=f"its queue of {host.status.backlog_limit} was full",
             command=f"auditctl -b {max(8192, host.status.backlog_limit * 2)}",
         )
 
 
-def _check_backlog(host: Host) -> Iterator[Finding]:
+def _check_backlog(host: Host) -> Iterator[CheckResult]:
     wanted = host.config.number("capture.backlog_limit")
     if host.status is not None and _agent_runs(host) and 0 < host.status.backlog_limit < wanted:
-        yield Finding(
-            level=Level.WARNING,
+        yield CheckResult(
+            level=Severity.WARNING,
             what=f"the kernel's audit queue holds {host.status.backlog_limit} records",
             why="a burst of executions overflows it",
             command=f"auditctl -b {wanted}",
         )
 
 
-def _check_rules(host: Host) -> Iterator[Finding]:
+def _check_rules(host: Host) -> Iterator[CheckResult]:
     status = read_status(host.config.data_dir, host.now_ms)
     if status is None or status.rules is None:
         return
     for fault in status.rules.faults:
-        yield Finding(
-            level=Level.WARNING,
+        yield CheckResult(
+            level=Severity.WARNING,
             what=f"a rule is not loaded: {fault}",
-            why="its events are not seen",
+            why="its events are not recorded",
             command="envtrail rules plan",
         )
     if status.rules.loaded < status.rules.expected and not status.rules.faults:
-        yield Finding(
-            level=Level.FAULT,
+        yield CheckResult(
+            level=Severity.FAULT,
             what=f"{status.rules.expected - status.rules.loaded} of {status.rules.expected} rules are not in the kernel",
-            why="somebody removed them, or they wait for a reboot",
+            why="somebody removed them, or they take effect after a reboot",
             command="envtrail rules diff",
         )
 
 
-def _check_silencing(host: Host) -> Iterator[Finding]:
+def _check_silencing(host: Host) -> Iterator[CheckResult]:
     never_task = any(int.from_bytes(rule[0:4], "little") & 0x0F == 1 and rule[4:8] == b"\0" * 4 for rule in host.rules or [])
     if never_task:
-        yield Finding(
-            level=Level.FAULT,
+        yield CheckResult(
+            level=Severity.FAULT,
             what="a rule `-a never,task` is loaded",
-            why="it silences every system call rule for processes started since",
+            why="it disables every system call rule for processes started since",
             command="auditctl -d never,task",
         )
 
 
-def _check_disk(host: Host) -> Iterator[Finding]:
+def _check_disk(host: Host) -> Iterator[CheckResult]:
     folder = next((path for path in [host.config.data_dir, *host.config.data_dir.parents] if path.exists()), Path("/"))
     free = shutil.disk_usage(folder).free
     least = host.config.number("store.min_free_bytes")
     if free < least * _FREE_WARNING_FACTOR:
-        yield Finding(
-            level=Level.FAULT if free < least else Level.WARNING,
+        yield CheckResult(
+            level=Severity.FAULT if free < least else Severity.WARNING,
             what=f"{free // 2**20} MiB are free under `{folder}`",
             why=f"below {least // 2**20} MiB the trail stops growing",
             command="envtrail config show store.retention_bytes",
         )
 
 
-def _check_mounts(host: Host) -> Iterator[Finding]:
+def _check_mounts(host: Host) -> Iterator[CheckResult]:
     unseen = [point for point, kind in host.mounts if kind in _UNSEEN_FILE_SYSTEMS]
     if unseen:
-        yield Finding(
-            level=Level.ADVICE,
+        yield CheckResult(
+            level=Severity.ADVICE,
             what="network file systems: " + ", ".join(unseen),
             why="changes made there from another machine are seen by comparison of snapshots only, without a person",
             command=None,
         )
 
 
-def _check_container(_: Host) -> Iterator[Finding]:
+def _check_container(_: Host) -> Iterator[CheckResult]:
     if Path("/run/docker.sock").exists() or Path("/run/containerd/containerd.sock").exists():
-        yield Finding(
-            level=Level.ADVICE,
+        yield CheckResult(
+            level=Severity.ADVICE,
             what="containers run on this host",
             why="root inside a container on its own overlay uses other inodes than the watched interpreters",
             command=None,
         )
 
 
-def _check_policy(host: Host) -> Iterator[Finding]:
+def _check_policy(host: Host) -> Iterator[CheckResult]:
     path = Path(host.config.text("policy.path"))
     if not path.exists():
         return
     try:
         faults = load_policy([path]).faults
     except InputError as fault:
-        yield Finding(
-            level=Level.WARNING, what=fault.message, why="the last good policy stays in force", command="envtrail policy check"
+        yield CheckResult(
+            level=Severity.WARNING, what=fault.message, why="the last good policy stays in force", command="envtrail policy check"
         )
         return
     if faults:
-        yield Finding(
-            level=Level.WARNING,
+        yield CheckResult(
+            level=Severity.WARNING,
             what=f"the policy has {len(faults)} faults, the first at {faults[0]}",
             why="a policy with a fault is refused; the last good one stays in force",
             command="envtrail policy check",
         )
 
 
-def _check_detections(host: Host) -> Iterator[Finding]:
+def _check_detections(host: Host) -> Iterator[CheckResult]:
     if importlib.util.find_spec("sigma") is None:
         wanted = "envtrail[detect]" if sys.version_info >= (3, 11) else "a Python of 3.11 or newer, then envtrail[detect]"
-        yield Finding(
-            level=Level.ADVICE,
-            what="Sigma detections are not asked: pySigma is not installed",
-            why="the policy is applied all the same; downloads, tampering with audit and the like are not noticed",
+        yield CheckResult(
+            level=Severity.ADVICE,
+            what="Sigma detections are not evaluated: pySigma is not installed",
+            why="the policy is applied; downloads, tampering with audit and similar actions are not detected",
             command=f"pip install '{wanted}'" if wanted.startswith("envtrail") else None,
         )
     path = Path(host.config.text("notify.path"))
     if path.exists() and importlib.util.find_spec("apprise") is None:
-        yield Finding(
-            level=Level.WARNING,
-            what=f"`{path}` names channels, and Apprise is not installed",
-            why="nobody is told of findings",
+        yield CheckResult(
+            level=Severity.WARNING,
+            what=f"`{path}` has channels, and Apprise is not installed",
+            why="nobody is notified of findings",
             command="pip install 'envtrail[notify]'",
         )
 
 
-def _check_shipping(host: Host) -> Iterator[Finding]:
+def _check_shipping(host: Host) -> Iterator[CheckResult]:
     if not host.config.names("elastic.urls"):
         return
-    why = "the cluster hears nothing of this machine; what waits is kept here"
+    why = "the cluster receives nothing from this machine; waiting documents are kept here"
     if importlib.util.find_spec("httpx") is None:
         command = "pip install 'envtrail[elastic]'"
-        yield Finding(level=Level.WARNING, what="`elastic.urls` is set, and httpx is not installed", why=why, command=command)
+        yield CheckResult(
+            level=Severity.WARNING, what="`elastic.urls` is set, and httpx is not installed", why=why, command=command
+        )
         return
     folder = host.config.data_dir
     try:
-        shipping = read_shipping(folder / CLUSTER_BOOK)
+        shipping = read_shipping(folder / CLUSTER_STATE)
     except EnvtrailError as fault:
-        yield Finding(level=Level.UNKNOWN, what=fault.message, why=why, command=None)
+        yield CheckResult(level=Severity.UNKNOWN, what=fault.message, why=why, command=None)
         return
     if running_pid(folder) is None:
         command = "systemctl start envtrail-elastic"
-        yield Finding(level=Level.WARNING, what="`elastic.urls` is set, and nothing ships", why=why, command=command)
+        yield CheckResult(level=Severity.WARNING, what="`elastic.urls` is set, and nothing ships", why=why, command=command)
     elif shipping is not None and shipping.fault is not None:
         what = f"shipping fails, {shipping.failures} times in a row: {shipping.fault}"
-        yield Finding(level=Level.WARNING, what=what, why=why, command="envtrail elastic check")
+        yield CheckResult(level=Severity.WARNING, what=what, why=why, command="envtrail elastic check")
     if shipping is not None and shipping.refused:
-        yield Finding(
-            level=Level.WARNING,
-            what=f"the cluster refused {shipping.refused} documents",
-            why="they are kept here, and are missing there",
+        yield CheckResult(
+            level=Severity.WARNING,
+            what=f"the cluster rejected {shipping.refused} documents",
+            why="they are kept here, and missing on the cluster",
             command="envtrail elastic refused",
         )
 
@@ -321,7 +323,7 @@ def _agent_runs(host: Host) -> bool:
     return read_status(host.config.data_dir, host.now_ms) is not None
 
 
-CHECKS: tuple[Callable[[Host], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Host], Iterator[CheckResult]], ...] = (
     _check_privilege,
     _check_file_watch,
     _check_enabled,

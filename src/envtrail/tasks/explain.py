@@ -1,4 +1,4 @@
-"""How an answer was reached: step by step, from the trail alone."""
+"""How a result was reached: step by step, from the trail alone."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from envtrail.state.store import EventRow, Query, Store
 _ORDER = ("tool", "kind", "actor", "environment", "changes", "outcome")
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class ExplainStep(Struct, frozen=True, kw_only=True):
     """One step of the way."""
 
     what: str
-    """What was decided: a field of the document, or `exec` for what the kernel told."""
+    """What was decided: a field of the document, or `exec` for a kernel record."""
     said: str
     because: str
     evidence: list[str] = []
-    """`time:serial` of the events that it rests on."""
+    """`time:serial` of the events that support it."""
 
 
-def explain_operation(operation: Operation) -> Iterator[Step]:
-    """Every decision in an operation's document, in the order in which it was taken."""
+def explain_operation(operation: Operation) -> Iterator[ExplainStep]:
+    """Every decision in an operation's document, in the order in which it was made."""
     evidence = [f"{item.time_ms}:{item.serial}" for item in operation.evidence]
     actor = operation.actor
     said = {
@@ -42,25 +42,25 @@ def explain_operation(operation: Operation) -> Iterator[Step]:
     }
     for name in _ORDER:
         if name in operation.why:
-            yield Step(what=name, said=said[name], because=operation.why[name], evidence=evidence)
+            yield ExplainStep(what=name, said=said[name], because=operation.why[name], evidence=evidence)
     if operation.processes > 1:
-        yield Step(
+        yield ExplainStep(
             what="processes",
             said=str(operation.processes),
-            because="all that descend from the owner's image belong to it; managers among them are `via`",
+            because="all descendants of the owner's image belong to it; managers among them are `via`",
         )
     if operation.shared:
-        yield Step(
+        yield ExplainStep(
             what="shared",
             said=", ".join(operation.shared),
-            because="they were at work in the environment too, and nothing decides",
+            because="they also ran in the environment, and the evidence does not decide between them",
         )
     for name, why in sorted(operation.absent.items()):
-        yield Step(what=name, said="not known", because=why)
+        yield ExplainStep(what=name, said="not known", because=why)
 
 
-def explain_process(store: Store, pid: int, query: Query) -> Iterator[Step]:
-    """What each exec of a process was taken for, and the operation that it owns or belongs to."""
+def explain_process(store: Store, pid: int, query: Query) -> Iterator[ExplainStep]:
+    """The interpretation of each exec of a process, and the operation that it owns or belongs to."""
     for event in store.events(query):
         values = event.values
         if values["kind"] != "exec" or values["pid"] != pid or not values["argv"]:
@@ -69,27 +69,29 @@ def explain_process(store: Store, pid: int, query: Query) -> Iterator[Step]:
         owner = _owner_of(store, event)
         if owner is not None:
             where = "it owns" if owner.image == values["image"] else "it runs below the owner of"
-            yield Step(what="operation", said=owner.id, because=f"{where} `{' '.join(owner.argv)}`")
+            yield ExplainStep(what="operation", said=owner.id, because=f"{where} `{' '.join(owner.argv)}`")
 
 
-def _explain_exec(event: EventRow) -> Step:
+def _explain_exec(event: EventRow) -> ExplainStep:
     values = event.values
     evidence = [f"{values['time']}:{values['serial']}"]
     shown = " ".join(values["argv"])
     if values["hint"] is None:
-        return Step(
-            what="exec", said=shown, because="neither its file nor its words name a tool that is known", evidence=evidence
+        return ExplainStep(
+            what="exec", said=shown, because="neither its file nor its arguments name a known tool", evidence=evidence
         )
     invocation = invocation_of({**values, "fields": dict(values["fields"] or ())})
     tool = next((tool for tool in TOOLS if tool.name == values["hint"]), None)
     if tool is None:
-        return Step(what="exec", said=shown, because=f"its name is one of `{values['hint']}`: no package tool", evidence=evidence)
+        return ExplainStep(
+            what="exec", said=shown, because=f"its name is one of `{values['hint']}`: not a package tool", evidence=evidence
+        )
     intention = tool.read(invocation)
     if intention is None:
-        because = f"{tool.name} was called, but these words change no environment (a query, a dry run, or a wrapper)"
-        return Step(what="exec", said=shown, because=because, evidence=evidence)
-    where = intention.prefix or "an environment that only the result can tell"
-    return Step(
+        because = f"{tool.name} was called, but these arguments change no environment (a query, a dry run, or a wrapper)"
+        return ExplainStep(what="exec", said=shown, because=because, evidence=evidence)
+    where = intention.prefix or "an environment that only the result shows"
+    return ExplainStep(
         what="exec",
         said=shown,
         because=f"{intention.tool} is to {intention.kind.value} in {where}: {intention.why}",
@@ -98,7 +100,7 @@ def _explain_exec(event: EventRow) -> Step:
 
 
 def _owner_of(store: Store, event: EventRow) -> Operation | None:
-    """The operation at work then in whose tree the exec stands."""
+    """The operation running at that time whose tree contains the exec."""
     values: dict[str, Any] = event.values
     members = {values["image"], values["tracked_image"]} - {None}
     before = Query(since_ms=values["time"] - 86_400_000, until_ms=values["time"])

@@ -1,4 +1,4 @@
-"""The system service: its unit file in, changed, and out again; nothing else of the machine is touched."""
+"""Installs, changes and removes the system service's unit files; nothing else on the machine is changed."""
 
 from __future__ import annotations
 
@@ -21,83 +21,84 @@ UNITS = (
     "envtrail-web.service",
     "envtrail-policy.timer",
 )
-"""Those that are started; the others are started by them."""
+"""Those that are started; they start the others."""
 FILES = (*UNITS, "envtrail-policy.service")
 ACCOUNTS = "etc/sysusers.d/envtrail.conf"
 PAM = "etc/pam.d/envtrail"
 _PAM_FILES = (("common-auth", "common-account"), ("system-auth", "system-auth"), ("password-auth", "password-auth"))
-"""Of Debian; of Red Hat, Arch; of Red Hat for services. In the order in which they are looked for."""
+"""Debian; Red Hat, Arch; Red Hat for services. In the order in which they are tried."""
 
 
-class Step(Struct, frozen=True, kw_only=True):
-    """One thing that is done, or would be."""
+class InstallStep(Struct, frozen=True, kw_only=True):
+    """One step that is done, or would be done."""
 
     what: str
     command: list[str] | None = None
     path: Path | None = None
     text: str | None = None
-    """What `path` will hold; null removes it."""
+    """New content of `path`; None removes it."""
 
 
-def plan_install(root: Path) -> list[Step]:
-    """Write the unit files, then let systemd start them."""
-    return [*_written(root), Step(what="start them now and at boot", command=["systemctl", "enable", "--now", *UNITS])]
+def plan_install(root: Path) -> list[InstallStep]:
+    """Write the unit files, then have systemd start them."""
+    return [*_written(root), InstallStep(what="start them now and at boot", command=["systemctl", "enable", "--now", *UNITS])]
 
 
-def plan_upgrade(root: Path) -> list[Step]:
-    """Write the unit files anew and restart."""
-    return [*_written(root), Step(what="restart them", command=["systemctl", "restart", *UNITS])]
+def plan_upgrade(root: Path) -> list[InstallStep]:
+    """Rewrite the unit files and restart."""
+    return [*_written(root), InstallStep(what="restart them", command=["systemctl", "restart", *UNITS])]
 
 
-def plan_uninstall(root: Path) -> list[Step]:
-    """Stop them, take out the rules, remove the unit files; the trail stays."""
+def plan_uninstall(root: Path) -> list[InstallStep]:
+    """Stop the units, remove the rules and the unit files; the trail stays."""
     return [
-        Step(what="stop them", command=["systemctl", "disable", "--now", *UNITS]),
-        Step(what="take its rules out of the kernel", command=[sys.executable, "-m", "envtrail", "rules", "remove"]),
-        *(Step(what="remove the unit file", path=root / FOLDER / name) for name in FILES),
-        Step(what="remove the list of accounts; the accounts stay", path=root / ACCOUNTS),
-        Step(what="remove the page's file of PAM", path=root / PAM),
-        Step(what="let systemd forget them", command=["systemctl", "daemon-reload"]),
+        InstallStep(what="stop them", command=["systemctl", "disable", "--now", *UNITS]),
+        InstallStep(what="remove its rules from the kernel", command=[sys.executable, "-m", "envtrail", "rules", "remove"]),
+        *(InstallStep(what="remove the unit file", path=root / FOLDER / name) for name in FILES),
+        InstallStep(what="remove the list of accounts; the accounts stay", path=root / ACCOUNTS),
+        InstallStep(what="remove the web UI's PAM file", path=root / PAM),
+        InstallStep(what="reload systemd", command=["systemctl", "daemon-reload"]),
     ]
 
 
-def _written(root: Path) -> list[Step]:
+def _written(root: Path) -> list[InstallStep]:
     beside = Path(sys.executable).parent / "envtrail"
     program = str(beside) if beside.exists() else shutil.which("envtrail") or "envtrail"
     units = files("envtrail").joinpath("tasks/units")
     texts = {name: units.joinpath(name).read_text() for name in FILES}
     return [
-        Step(what="name the accounts", path=root / ACCOUNTS, text=units.joinpath("envtrail.sysusers").read_text()),
-        Step(what="say how PAM checks who comes in", path=root / PAM, text=_pam_text(root)),
-        Step(
-            what="make the page's account, and the group that sees everything", command=["systemd-sysusers", str(root / ACCOUNTS)]
+        InstallStep(
+            what="write the list of accounts", path=root / ACCOUNTS, text=units.joinpath("envtrail.sysusers").read_text()
+        ),
+        InstallStep(what="write the PAM file for signing in", path=root / PAM, text=_pam_text(root)),
+        InstallStep(
+            what="create the web UI's account, and the group that sees everything",
+            command=["systemd-sysusers", str(root / ACCOUNTS)],
         ),
         *(
-            Step(what="write the unit file", path=root / FOLDER / name, text=text.replace("@ENVTRAIL@", program))
+            InstallStep(what="write the unit file", path=root / FOLDER / name, text=text.replace("@ENVTRAIL@", program))
             for name, text in texts.items()
         ),
-        Step(what="let systemd read them", command=["systemctl", "daemon-reload"]),
+        InstallStep(what="reload systemd", command=["systemctl", "daemon-reload"]),
     ]
 
 
 def _pam_text(root: Path) -> str:
-    """What the machine's other services ask (pam.d(5))."""
+    """The PAM configuration of the machine's other services (pam.d(5))."""
     folder = root / "etc/pam.d"
     auth, account = next((pair for pair in _PAM_FILES if (folder / pair[0]).exists()), _PAM_FILES[0])
     include = "@include {name}" if auth.startswith("common-") else "{kind} include {name}"
     return "".join(f"{include.format(kind=kind, name=name)}\n" for kind, name in (("auth", auth), ("account", account)))
 
 
-def carry_out(steps: list[Step], *, root: Path) -> None:
+def carry_out(steps: list[InstallStep], *, root: Path) -> None:
     """Do the steps in order; commands only on the running system (`root` is `/`).
 
     Raises:
-        CannotRunError: there is no systemd here, or a step failed.
+        CannotRunError: the machine has no systemd, or a step failed.
     """
     if root == Path("/") and shutil.which("systemctl") is None:
-        raise CannotRunError(
-            "there is no systemd on this machine", hint="run `envtrail agent` under the service manager that is here"
-        )
+        raise CannotRunError("this machine has no systemd", hint="run `envtrail agent` under this machine's service manager")
     for step in steps:
         if step.path is not None:
             _write(step.path, step.text)
@@ -105,7 +106,7 @@ def carry_out(steps: list[Step], *, root: Path) -> None:
             done = subprocess.run(step.command, check=False, capture_output=True, text=True)
             if done.returncode:
                 raise CannotRunError(
-                    f"{' '.join(step.command)}: {done.stderr.strip()}", hint="`journalctl -u envtrail` may say more"
+                    f"{' '.join(step.command)}: {done.stderr.strip()}", hint="`journalctl -u envtrail` may have more details"
                 )
 
 

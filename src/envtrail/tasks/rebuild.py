@@ -1,4 +1,4 @@
-"""The state again, from the segments alone."""
+"""Rebuilds the state from the segments alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from envtrail.trail.typed import repair_events
 
 
 class RebuildReport(Struct, frozen=True, kw_only=True):
-    """What the rebuilt state was made from."""
+    """Source of the rebuilt state."""
 
     segments: int
     results: int
@@ -28,7 +28,7 @@ class RebuildReport(Struct, frozen=True, kw_only=True):
 
 
 def rebuild_state(config: Config, *, on_progress: Callable[[int], None] | None = None) -> RebuildReport:
-    """Go through every segment; replace state.sqlite when the new one is whole, and typed events that are not of this format.
+    """Process every segment; replace state.sqlite when the new one is complete, and typed events of another format.
 
     Raises:
         CannotRunError: an agent is writing this trail.
@@ -38,7 +38,7 @@ def rebuild_state(config: Config, *, on_progress: Callable[[int], None] | None =
     """
     layout = Layout(config.data_dir)
     if not layout.exists():
-        raise InputError(f"no trail in `{config.data_dir}`", hint="`envtrail up` begins one")
+        raise InputError(f"no trail in `{config.data_dir}`", hint="`envtrail up` starts one")
     layout.check_format()
     lock = writer_lock(layout.folder)
     fresh = layout.folder / "state.sqlite.new"

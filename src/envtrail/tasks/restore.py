@@ -1,4 +1,4 @@
-"""Restore through the real tools: which they are, what they are told, and what came of it."""
+"""Restores with the real tools: which ones, their arguments, and the result."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _FOLDERS = ("/usr/local/bin", "/usr/bin")
 _PIP = [sys.executable, "-I", "-m", "pip"]
 
 
-class Source(Struct, frozen=True, kw_only=True):
-    """Where archives may come from; by default what the user's own settings of uv or pip say."""
+class PackageSource(Struct, frozen=True, kw_only=True):
+    """Sources of archives; by default those in the user's own settings of uv or pip."""
 
     index_url: str | None = None
     find_links: list[str] = []
@@ -36,16 +36,16 @@ class Source(Struct, frozen=True, kw_only=True):
 
 
 def resolve(
-    environment: Environment, snapshot: Snapshot, source: Source, folder: Path, report: Callable[[int, int], None]
+    environment: Environment, snapshot: Snapshot, source: PackageSource, folder: Path, report: Callable[[int, int], None]
 ) -> dict[Package, Found]:
-    """The artefact of each package whose own metadata does not tell it.
+    """The artefact of each package whose own metadata does not name it.
 
     Args:
-        environment: Whose state it is.
-        snapshot: The state.
-        source: Where to ask.
-        folder: Where copies out of a cache go.
-        report: Told of the progress.
+        environment: The environment of the snapshot.
+        snapshot: The state to restore.
+        source: Indexes to query.
+        folder: Destination of copies from a cache.
+        report: Called with the progress.
     """
     wanted = [package for package in snapshot.packages if needs_index(package)]
     links = [word for link in source.find_links for word in ("--find-links", link)]
@@ -66,31 +66,31 @@ def resolve(
 
 
 def plan_commands(
-    plan: Restoration, folder: Path, target: Path, source: Source, *, owner_uid: int | None, python: Path | None = None
+    plan: Restoration, folder: Path, target: Path, source: PackageSource, *, owner_uid: int | None, python: Path | None = None
 ) -> list[list[str]]:
-    """The command lines that make the target out of the files in a folder, in order. None is a program of the environment's.
+    """The command lines that create the target from the files in a folder, in order. None runs a program of the environment.
 
     Args:
-        plan: What to make.
+        plan: What to create.
         folder: Of the files; absolute.
         target: Of the new environment; absolute.
-        source: Where archives may come from.
-        owner_uid: Whose environment it is: what it held was their choice, and would run with our rights.
-        python: The interpreter to make it with; else one of the same version is looked for.
+        source: Sources of archives.
+        owner_uid: Owner of the environment: its contents were their choice, and would run with our rights.
+        python: The interpreter to create it with; else one of the same version is looked for.
 
     Raises:
-        CannotRunError: a tool that is needed is not there, or root would run what somebody else has chosen.
+        CannotRunError: a required tool is missing, or root would run what another user has chosen.
     """
     if os.geteuid() == 0 and owner_uid != 0:
         raise CannotRunError(
-            f"`{plan.prefix}` is not root's: what its owner had installed would run as root",
-            hint="run this as its owner, or without --run and make it there from the files",
+            f"`{plan.prefix}` does not belong to root: what its owner installed would run as root",
+            hint="run this as its owner, or without --run, then create it from the files as its owner",
         )
     there = next(folder for folder in target.parents if folder.exists())
     if os.geteuid() == 0 and not _is_ours(str(there)):
         raise CannotRunError(
-            f"others than root can put something else in the place of `{target}` while it is made",
-            hint="name a target in a folder that only root writes",
+            f"users other than root can replace `{target}` while it is created",
+            hint="name a target in a folder that only root can write",
         )
     commands: list[list[str]] = []
     if plan.kind == "conda":
@@ -119,28 +119,28 @@ def run_commands(commands: Sequence[Sequence[str]], on_command: Callable[[Sequen
             lines = [line for line in (done.out + done.err).splitlines() if line.strip()][-_LAST_LINES:]
             said = redact_text("\n".join(lines))[0]
             raise EnvtrailError(
-                f"`{' '.join(command[:4])} …` ended with {done.code}:\n{said}", hint="the target is half made: remove it"
+                f"`{' '.join(command[:4])} …` ended with {done.code}:\n{said}", hint="the target is incomplete: remove it"
             )
 
 
 def check_result(plan: Restoration, wanted: Snapshot, target: Path) -> list[Difference]:
-    """What is other than it was; empty when all is the same, package by package and hash by hash."""
+    """The differences from the snapshot; empty when all is the same, package by package and hash by hash."""
     made = identify(target)
     if made is None:
-        raise EnvtrailError(f"`{target}` is no environment", hint="the tools said that they had made one; look into it")
+        raise EnvtrailError(f"`{target}` is not an environment", hint="the tools reported success; check the folder")
     return compare(wanted, read_snapshot(made), plan.lost)
 
 
 def _run(command: Sequence[str], text: str) -> Done:
-    # Another environment that is active must not be taken for the target.
+    # Another environment that is active must not be mistaken for the target.
     left_out = {"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "PIP_REQUIRE_VIRTUALENV"}
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
-    # Nor the folder that somebody stands in: Python takes modules from there, and uv its configuration.
+    # Nor the current folder: Python imports modules from there, and uv reads its configuration.
     done = subprocess.run(list(command), input=text, text=True, capture_output=True, check=False, env=environment, cwd="/")
     return Done(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
-def _words(source: Source) -> list[str]:
+def _words(source: PackageSource) -> list[str]:
     words = ["--index-url", source.index_url] if source.index_url else []
     words += [word for link in source.find_links for word in ("--find-links", link)]
     if source.offline:
@@ -160,39 +160,39 @@ def _installer(python: str) -> list[str]:
 
 
 def _base_python(plan: Restoration) -> str:
-    """One of the version that the environment was made with."""
-    told = re.match(r"[0-9]+\.[0-9]+", plan.python or "")
-    version = told[0] if told else "3"
+    """One of the version that the environment was created with."""
+    given = re.match(r"[0-9]+\.[0-9]+", plan.python or "")
+    version = given[0] if given else "3"
     found = find_program([f"python{version}"], not_below=plan.prefix)
     if found is None:
         raise CannotRunError(
-            f"there is no Python {version} to make the environment with that only root or you could have put there",
+            f"no trusted Python {version} to create the environment with was found: only root or you may be able to write it",
             hint=f"install python{version}, or name one: `--python PATH`",
         )
     return found
 
 
 def _find_conda(prefix: str) -> str:
-    """The conda of the session, else of the root that owns the environment; never one of the environment's own."""
+    """The conda of the session, else of the root that owns the environment; never the environment's own."""
     above = Path(prefix).parent.parent / "bin/conda"
-    told = os.environ.get("CONDA_EXE")
-    also = [*([Path(told)] if told else []), above]
+    given = os.environ.get("CONDA_EXE")
+    also = [*([Path(given)] if given else []), above]
     found = find_program(["conda", "mamba", "micromamba"], also=also, not_below=prefix)
     if found is None:
         raise CannotRunError(
-            "no conda is found to restore with that only root or you could have put there",
+            "no trusted conda to restore with was found: only root or you may be able to write it",
             hint="set CONDA_EXE, or put conda on PATH",
         )
     return found
 
 
 def find_program(names: Sequence[str], *, also: Sequence[Path] = (), not_below: str | None = None) -> str | None:
-    """The first program of these names, on PATH or at other places, that nobody but root and us could have written.
+    """The first program of these names, on PATH or in other places, that only root and this user can write.
 
     Args:
         names: In order of preference.
         also: Whole paths; before PATH.
-        not_below: An environment whose programs are none of ours, whoever owns it.
+        not_below: An environment whose programs are never used, whoever owns it.
     """
     folders = [folder for folder in [*os.environ.get("PATH", "").split(":"), *_FOLDERS] if folder.startswith("/")]
     for place in [*map(str, also), *(f"{folder}/{name}" for name in names for folder in folders)]:
@@ -204,7 +204,7 @@ def find_program(names: Sequence[str], *, also: Sequence[Path] = (), not_below: 
 
 
 def _is_ours(path: str) -> bool:
-    """Whether only root and whoever runs this could write a file, or put another one in its place."""
+    """Whether only root and this user could write a file, or replace it."""
     trusted = {0, os.geteuid()}
     try:
         statuses = [os.lstat(one) for one in (path, *map(str, Path(path).parents))]
@@ -214,7 +214,7 @@ def _is_ours(path: str) -> bool:
 
 
 def _is_closed(status: os.stat_result) -> bool:
-    """A link has no mode of its own, and in a sticky folder others can put nothing in the place of what is there."""
+    """A link has no mode of its own, and in a sticky folder other users cannot replace its entries."""
     if stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX:
         return True
     is_of_us = status.st_gid in {0, os.getegid()} or not status.st_mode & stat.S_IWGRP

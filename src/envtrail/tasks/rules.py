@@ -1,4 +1,4 @@
-"""What `envtrail rules` does, over the parts of `envtrail.rules` and the environments of this machine."""
+"""The work of `envtrail rules`, on top of `envtrail.rules` and this machine's environments."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def open_control() -> Iterator[AuditControl]:
     """The kernel's control socket.
 
     Raises:
-        CannotRunError: the kernel refuses, and why.
+        CannotRunError: the kernel refuses, with the reason.
     """
     read_kernel_status()
     with AuditControl() as control:
@@ -57,7 +57,7 @@ def export_text(plan: Plan) -> str:
 
 
 def compare(plan: Plan, control: AuditControl, ledger: Ledger, rules_file: Path, config: Config) -> list[Drift]:
-    """Every difference between the plan, the kernel and the boot file, and who made it where the trail knows."""
+    """Every difference between the plan, the kernel and the boot file, and who made it if the trail has recorded it."""
     loaded = [rule_from_bytes(data) for data in control.list_rules()]
     ours = [rule_from_bytes(data) for data in ledger.read()]
     wanted = [item.rule for item in plan.rules]
@@ -66,12 +66,12 @@ def compare(plan: Plan, control: AuditControl, ledger: Ledger, rules_file: Path,
         Drift(mark="+", rule=rule.render(), meaning=pending + _culprit(rule, config)) for rule in wanted if rule not in loaded
     ]
     found += [
-        Drift(mark="-", rule=rule.render(), meaning="ours, no longer planned: what it watches is gone or moved")
+        Drift(mark="-", rule=rule.render(), meaning="ours, no longer planned: the watched path was removed or moved")
         for rule in ours
         if rule in loaded and rule not in wanted
     ]
     found += [
-        Drift(mark="?", rule=rule.render(), meaning="somebody else's, with one of our keys: left alone")
+        Drift(mark="?", rule=rule.render(), meaning="foreign, with one of our keys: left unchanged")
         for rule in loaded
         if rule.key in KEYS and rule not in ours and rule not in wanted
     ]
@@ -107,7 +107,7 @@ def _compare_file(plan: Plan, rules_file: Path) -> list[Drift]:
 
 
 def _culprit(rule: Rule, config: Config) -> str:
-    """Who took a rule out, where the trail has recorded it."""
+    """Who removed a rule, if the trail has recorded it."""
     from envtrail.state.embedded import EmbeddedStore
     from envtrail.state.store import Query
 

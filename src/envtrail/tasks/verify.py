@@ -1,4 +1,4 @@
-"""What is shown against what is kept: the state is derived from the segments again, aside, and compared row by row."""
+"""Verifies the displayed state against the evidence: the state is derived from the segments again, separately, and compared row by row."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from envtrail.trail.tail import is_written, kept_since_ms, read_end
 from envtrail.trail.verify import VerifyReport, verify
 
 _SETTLE_S = 5.0
-"""What an agent that runs has written of a step is in its state after this."""
+"""What a running agent has written of a step is in its state after this."""
 _BEHIND = (
-    "the state is as it was some moments before the end of the evidence: a writer that was killed leaves it so and takes it up at the next "
-    "start; so does a line that somebody added to the open segment"
+    "the state is some moments older than the end of the evidence: a writer that was killed leaves it so and continues at the next "
+    "start; a line that somebody added to the open segment has the same effect"
 )
 _UNTOLD = frozenset({"operations", "operation_packages", "runs"})
-"""Rows that go on over the moment at which the kept evidence begins."""
+"""Rows that span the moment at which the kept evidence starts."""
 _UNCOUNTED = frozenset({"redactions", "totals"})
-"""Counts over all evidence, also what was dropped."""
+"""Counts over all evidence, also over dropped segments."""
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """What came of comparing the state with the evidence."""
+    """Result of comparing the state with the evidence."""
 
     rows: int = 0
     not_compared: int = 0
@@ -51,7 +51,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 def verify_trail(config: Config, *, is_quick: bool, on_progress: OnProgress | None = None) -> VerifyReport:
-    """Check the chain of segments, and unless it is to be quick, what is shown against it.
+    """Check the chain of segments and, unless it is to be quick, the displayed state against it.
 
     Raises:
         StoreFullError: there is no space to derive the state again.
@@ -59,19 +59,19 @@ def verify_trail(config: Config, *, is_quick: bool, on_progress: OnProgress | No
     layout = Layout(config.data_dir)
     report = verify(layout, on_progress=on_progress)
     if is_quick:
-        return _with(report, Comparison(reason="it was not asked for"))
+        return _with(report, Comparison(reason="it was not requested"))
     return _with(report, compare_state(config, on_progress=on_progress))
 
 
 def compare_state(config: Config, *, on_progress: OnProgress | None = None, settle_s: float = _SETTLE_S) -> Comparison:
-    """Derive the state again and compare; what differs is looked at twice, as somebody may be writing.
+    """Derive the state again and compare; differences are checked twice, as an agent may be writing.
 
     Raises:
         StoreFullError: there is no space to derive it.
     """
     layout = Layout(config.data_dir)
     if not layout.state.exists():
-        return Comparison(reason=f"there is no `{layout.state.name}`: `envtrail rebuild` makes it")
+        return Comparison(reason=f"`{layout.state.name}` does not exist: `envtrail rebuild` makes it")
     try:
         first = _look(config, layout, on_progress)
         if first.schema:
@@ -96,11 +96,11 @@ class _Look(Struct, frozen=True, kw_only=True):
     not_compared: int = 0
     differences: list[Difference] = []
     schema: list[VerifyFault] = []
-    """Of the file as a whole: then nothing was compared."""
+    """Results for the file as a whole: then nothing was compared."""
     feed: list[VerifyFault] = []
     versions: list[str] = []
     is_behind: bool = False
-    """The state is that of a moment shortly before the evidence's end."""
+    """The state is that of a moment shortly before the end of the evidence."""
 
     def as_comparison(self, differences: list[Difference], *, restarted: int) -> Comparison:
         faults = [*self.feed, *(fault for difference in differences for fault in difference.faults())]
@@ -108,30 +108,30 @@ class _Look(Struct, frozen=True, kw_only=True):
         notes = []
         if differences:
             notes.append(
-                f"a state that {' and '.join(others) or 'another version'} made, or that was made with other settings, differs without "
-                "anybody's doing: `envtrail rebuild` makes it from the evidence (keep a copy of `state.sqlite` first)"
+                f"a state that {' and '.join(others) or 'another version'} made, or that was made with other settings, differs although "
+                "nobody changed it: `envtrail rebuild` makes it from the evidence (keep a copy of `state.sqlite` first)"
             )
         if restarted:
             notes.append(
-                f"{restarted} rows say what an agent knew that had been started again, and the whole evidence says more: "
+                f"{restarted} rows hold what a restarted agent knew, and the whole evidence holds more: "
                 "`envtrail rebuild` makes them from it"
             )
         return Comparison(rows=self.rows, not_compared=self.not_compared, faults=faults, notes=notes)
 
 
 def _still(differences: list[Difference], other: _Look) -> list[Difference]:
-    """Those that another look has seen too, with the same content of the state."""
+    """Those that a second run found too, with the same content of the state."""
     seen = {difference.token for difference in other.differences}
     return [difference for difference in differences if difference.token in seen]
 
 
 def _look(config: Config, layout: Layout, on_progress: OnProgress | None, way: Way = Way.WHOLE) -> _Look:
-    """Derive the state and compare; where the way has stops, also there, until it is the same."""
+    """Derive the state and compare; if the way has stops, also there, until it is the same."""
     with (
         tempfile.TemporaryDirectory(prefix="envtrail-verify-") as folder,
         closing(connect(layout.state, read_only=True)) as shown,
     ):
-        # In this order: what the agent puts into the state was put into the evidence before.
+        # In this order: the agent writes to the evidence before it writes to the state.
         end = read_end(layout)
         shown.execute("BEGIN")
         shown.execute("SELECT count(*) FROM identity").fetchone()
@@ -174,7 +174,7 @@ def _is_same(shown: sqlite3.Connection, derived: sqlite3.Connection, since_ms: i
 
 
 def _is_excused(item: Difference, since_ms: int | None) -> bool:
-    """Whether the kept evidence alone cannot make it, or not whole."""
+    """Whether the kept evidence alone cannot produce it, or not completely."""
     if since_ms is None:
         return False
     if item.table.name in _UNCOUNTED:
@@ -195,7 +195,7 @@ def _with(report: VerifyReport, compared: Comparison) -> VerifyReport:
     if compared.reason is not None:
         not_checked.insert(0, f"the state was not compared with the evidence: {compared.reason}")
     else:
-        checked.append(f"every row of the state against what the evidence makes: {compared.rows}")
+        checked.append(f"every row of the state against the evidence: {compared.rows}")
     if compared.not_compared:
         not_checked.append(f"{compared.not_compared} rows of the state: evidence dropped, or a disk that was full")
     return msgspec.structs.replace(

@@ -1,1 +1,1 @@
-"""The page and the HTTP API: they read the Store protocol, and nothing else of the trail."""
+"""The web UI and the HTTP API: they read the trail through the Store protocol only."""

@@ -1,4 +1,4 @@
-"""Who may look: a one-time link becomes a session; programs carry a token. Everything else is turned away before it reaches a page.
+"""Access: a one-time link becomes a session; programs send a token. Every other request is rejected before it reaches a page.
 
 References:
     https://owasp.org/www-project-cheat-sheets/cheatsheets/Session_Management_Cheat_Sheet
@@ -29,12 +29,12 @@ COOKIE = "envtrail_session"
 SESSION_S = 12 * 3600
 _MOST_SESSIONS = 200
 _SOCKET = "/_nicegui_ws/"
-"""The toolkit's socket: an open page uses it without anybody being there, so it does not keep a session alive."""
+"""The toolkit's socket: an open page uses it without a person, so it does not keep a session alive."""
 _OPEN_LOGIN = '42["open",{"path":"/login","new_tab":false}]'
-"""A message of the toolkit's socket (socket.io): the browser goes to the page for signing in."""
+"""A message of the toolkit's socket (socket.io): the browser goes to the sign-in page."""
 _OPEN = ("/healthz", "/login", "/login/oidc", "/login/oidc/done")
 _LONGEST_NAME = 64
-# What the toolkit cannot do without is allowed by name: it compiles its templates in the browser and sets styles in place.
+# The toolkit's requirements are allowed by name: it compiles its templates in the browser and sets inline styles.
 _CSP = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
@@ -43,7 +43,7 @@ HEADERS = {
     "Content-Security-Policy": _CSP,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # Not `no-referrer`: a browser then sends `Origin: null` with this page's own forms. Other sites are told nothing either way.
+    # Not `no-referrer`: a browser then sends `Origin: null` with this page's own forms. Other sites receive no referrer either way.
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -51,8 +51,8 @@ HEADERS = {
 }
 
 
-class Session(Struct, kw_only=True):
-    """Somebody who has come in."""
+class WebSession(Struct, kw_only=True):
+    """A signed-in user."""
 
     id: str
     identity: Identity
@@ -61,19 +61,19 @@ class Session(Struct, kw_only=True):
     seen_s: float
     language: str = "en"
     is_dark: bool | None = None
-    """Null: as the browser prefers."""
+    """None: the browser's preference."""
 
 
 class Doors:
     """Sessions and tokens, in memory: a restart ends them all.
 
     Args:
-        owner: Who started the page: the link is theirs.
-        idle_s: A session that nobody used for this long has ended.
+        owner: Who started the web UI: the one-time link is for them.
+        idle_s: A session unused for this long ends.
         is_separated: `web.separate_administrators`.
-        clock: Seconds that only go on.
-        on_used: Told of the next link when one was used.
-        of_token: Whose program carries a token; null: nobody's.
+        clock: Monotonic seconds.
+        on_used: Called with the next link when one was used.
+        of_token: The account of a token; None: there is none.
     """
 
     def __init__(
@@ -92,17 +92,17 @@ class Doors:
         self._is_separated = is_separated
         self._clock = clock
         self._on_used = on_used
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, WebSession] = {}
         self._link = secrets.token_urlsafe(32)
         self.api_token = secrets.token_urlsafe(32)
 
     @property
     def link(self) -> str:
-        """What the one-time link carries; another one after it was used."""
+        """The token of the one-time link; a new one after it was used."""
         return self._link
 
-    def enter(self, token: str) -> Session | None:
-        """A session for whoever has the link; the link is then used up. None for a wrong token.
+    def enter(self, token: str) -> WebSession | None:
+        """A session for the holder of the link, which is then used up. None for a wrong token.
 
         Wrong tokens are not counted: 256 random bits cannot be guessed, and a count would let others make the link unusable.
         """
@@ -112,18 +112,18 @@ class Doors:
         self._on_used(self._link)
         return self.begin(self._owner)
 
-    def begin(self, identity: Identity) -> Session:
-        """A session with a new number for somebody who is known."""
+    def begin(self, identity: Identity) -> WebSession:
+        """A session with a new number for an identified user."""
         now = self._clock()
         rights = identity.rights(is_separated=self._is_separated)
-        session = Session(id=secrets.token_urlsafe(32), identity=identity, rights=rights, made_s=now, seen_s=now)
+        session = WebSession(id=secrets.token_urlsafe(32), identity=identity, rights=rights, made_s=now, seen_s=now)
         if len(self._sessions) >= _MOST_SESSIONS:
             del self._sessions[min(self._sessions, key=lambda id_: self._sessions[id_].seen_s)]
         self._sessions[session.id] = session
         return session
 
-    def find(self, headers: Headers, *, is_use: bool = True) -> Session | None:
-        """The session that a request belongs to.
+    def find(self, headers: Headers, *, is_use: bool = True) -> WebSession | None:
+        """The session of a request.
 
         Args:
             headers: Of the request.
@@ -142,10 +142,10 @@ class Doors:
         return session
 
     def who(self, headers: Headers) -> tuple[Identity, Callable[[], bool]]:
-        """Whose session or token a request carries, and whether it still stands.
+        """The user of a request's session or token, and a check whether it is still valid.
 
         Raises:
-            PermissionError: it carries neither.
+            PermissionError: it has neither.
         """
         session = self.find(headers)
         if session is not None:
@@ -155,8 +155,8 @@ class Doors:
             return identity, lambda: True
         raise PermissionError("no session, and no token")
 
-    def is_open(self, session: Session) -> bool:
-        """Whether a session still stands: not left, not too old, not idle for too long."""
+    def is_open(self, session: WebSession) -> bool:
+        """Whether a session is still valid: not signed out, not too old, not idle for too long."""
         now = self._clock()
         return (
             self._sessions.get(session.id) is session
@@ -164,12 +164,12 @@ class Doors:
             and now - session.seen_s <= self._idle_s
         )
 
-    def leave(self, session: Session) -> None:
+    def leave(self, session: WebSession) -> None:
         """End a session."""
         self._sessions.pop(session.id, None)
 
     def of_program(self, headers: Headers) -> Identity | None:
-        """Whose program asks: by the token printed at the start, or by an account's."""
+        """The user of a token: the one printed at the start, or an account's."""
         kind, _, token = headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer":
             return None
@@ -179,17 +179,17 @@ class Doors:
 
 
 class Proxy(Struct, frozen=True, kw_only=True):
-    """A reverse proxy that says who somebody is."""
+    """A reverse proxy that identifies users."""
 
     addresses: frozenset[str]
-    """From which it is believed; everybody else's headers mean nothing."""
+    """Addresses that are trusted; headers from any other address are ignored."""
     user_header: str
     groups_header: str
-    """Names separated by commas; empty: none are taken."""
+    """Names separated by commas; empty: groups are ignored."""
     identify: Callable[[str, frozenset[str]], Identity | None]
 
     def identity(self, scope: Scope, headers: Headers) -> Identity | None:
-        """Who it says is there; null: nobody who may come in."""
+        """The identity for its headers; None: nobody who may sign in."""
         name = headers.get(self.user_header, "")
         if not self.is_from(scope) or not name or len(name) > _LONGEST_NAME or not name.isprintable():
             return None
@@ -203,13 +203,13 @@ class Proxy(Struct, frozen=True, kw_only=True):
 
 
 class Gate:
-    """Before everything: no session, no page, no socket.
+    """In front of everything: no session, no page, no socket.
 
     Args:
-        app: What lies behind.
-        doors: Who may come in.
-        hosts: Names under which the page may be asked for: another one is a rebinding attack.
-        proxy: Who says who somebody is; null: nobody.
+        app: The application behind it.
+        doors: Sessions and tokens.
+        hosts: Host names that requests may use: another one is a rebinding attack.
+        proxy: Identifies users; None: there is none.
     """
 
     def __init__(self, app: ASGIApp, doors: Doors, hosts: frozenset[str], *, proxy: Proxy | None = None) -> None:
@@ -219,7 +219,7 @@ class Gate:
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let in, or turn away."""
+        """Admit or reject a request."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
@@ -254,8 +254,8 @@ class Gate:
             code = {"login": 401, "host": 421}.get(refused, 403)
             await PlainTextResponse(_SAID[refused], status_code=code)(scope, receive, guarded)
 
-    def _while_open(self, session: Session | None, receive: Receive, send: Send) -> Receive:
-        """What a browser sends over a socket, until its session has ended: no event of such a page reaches the toolkit."""
+    def _while_open(self, session: WebSession | None, receive: Receive, send: Send) -> Receive:
+        """Messages from a browser's socket, until its session has ended: later events of such a page do not reach the toolkit."""
 
         async def received() -> Message:
             message = await receive()
@@ -266,8 +266,8 @@ class Gate:
 
         return received
 
-    def _through_proxy(self, scope: Scope) -> Session | None:
-        """A new session where the proxy names somebody else than the session's; theirs is then the one that the request carries."""
+    def _through_proxy(self, scope: Scope) -> WebSession | None:
+        """A new session when the proxy names another user than the session does; the request then belongs to it."""
         if self._proxy is None or not self._proxy.is_from(scope):
             return None
         headers = MutableHeaders(scope=scope)
@@ -299,10 +299,10 @@ class Gate:
 
 
 def is_same_origin(headers: Headers) -> bool:
-    """Whether the browser says that a page of this origin makes the request; a request that says nothing of it is refused.
+    """Whether the browser states that a page of this origin made the request; a request without such a statement is rejected.
 
-    `Sec-Fetch-Site` is set by the browser alone (`none`: by the person, without any page); it is not sent over plain HTTP to another machine, and by
-    browsers of before 2023. Then `Origin` decides, which every browser sends with a POST and with a websocket.
+    `Sec-Fetch-Site` is set by the browser alone (`none`: by the person, without a page); it is not sent over plain HTTP to another machine, and by
+    browsers from before 2023. Then `Origin` decides, which every browser sends with a POST and with a websocket.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:
@@ -313,6 +313,6 @@ def is_same_origin(headers: Headers) -> bool:
 
 _SAID = {
     "login": "no session: open the link that `envtrail web` printed\n",
-    "host": "this page is not known by that name; hint: `envtrail web --name NAME` adds one\n",
+    "host": "this host name is not accepted; hint: `envtrail web --name NAME` adds one\n",
     "origin": "the request does not come from a page of this address (Sec-Fetch-Site, Origin); hint: reload the page and try again\n",
 }

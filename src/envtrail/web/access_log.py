@@ -1,4 +1,4 @@
-"""Looks at somebody else's data are themselves written into the trail."""
+"""The access log: access to other people's data is recorded in the trail."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, Literal
 import msgspec
 
 from envtrail.errors import EnvtrailError
-from envtrail.model.decision import Looked
+from envtrail.model.access_log import ReportedAccess
+from envtrail.model.decision import RecordAccess
 from envtrail.model.identity import Identity
-from envtrail.model.look import Seen
 from envtrail.model.naming import is_person
 from envtrail.state.store import Query
 
 AGAIN_MS = 600_000
-"""Who looks at the same once more within this time has looked once: a page asks each second what is new."""
+"""Repeated access to the same data within this time is one entry: a page polls each second."""
 _What = Literal["operations", "runs", "sessions", "events", "findings", "requests", "grants"]
 _WRITE_S = 2.0
 _MOST_WAITING = 10_000
 _MOST_AT_ONCE = 100
 _MOST_BYTES = 48 * 1024
-"""A message of the socket has 64 KiB at most."""
+"""A message of the socket has at most 64 KiB."""
 _MOST_CHARACTERS = 1000
 _ABOUT_PEOPLE: dict[str, _What] = {
     "operations": "operations",
@@ -41,24 +41,24 @@ _ABOUT_PEOPLE: dict[str, _What] = {
 _OF_ONE = frozenset({"operation", "run", "uses"})
 
 
-class Looks:
-    """What was looked at, until it is written.
+class AccessLog:
+    """Access entries until they are written.
 
     Args:
-        write: Has the agent write it down; raises EnvtrailError where that cannot be.
+        write: Has the agent record them; raises EnvtrailError if that fails.
         clock_ms: Now.
     """
 
-    def __init__(self, write: Callable[[Looked], Any], clock_ms: Callable[[], int]) -> None:
+    def __init__(self, write: Callable[[RecordAccess], Any], clock_ms: Callable[[], int]) -> None:
         self._write = write
         self._clock_ms = clock_ms
-        self._waiting: list[Seen] = []
+        self._waiting: list[ReportedAccess] = []
         self._seen: dict[tuple[str, ...], int] = {}
         self.fault: str | None = None
-        """Why the last attempt to write failed; null: it did not."""
+        """Why the last attempt to write failed; None: it succeeded."""
 
     def note(self, by: Identity, method: str, query: Query, text: str) -> None:
-        """Somebody asked the trail something; what is about nobody, or about themselves, is no look."""
+        """Note a query; one about nobody, or about the user themselves, makes no entry."""
         what = _ABOUT_PEOPLE.get(method)
         if what is None or (query.user is not None and is_person(query.user, by.name, by.uid)):
             return
@@ -69,15 +69,15 @@ class Looks:
             return
         self._seen = {known: ms for known, ms in self._seen.items() if now_ms - ms < AGAIN_MS} | {key: now_ms}
         user, environment, item = (text and text[:_MOST_CHARACTERS] for text in (query.user, query.environment, item))
-        self._waiting.append(Seen(time_ms=now_ms, by=by, what=what, user=user, environment=environment, item=item))
+        self._waiting.append(ReportedAccess(time_ms=now_ms, by=by, what=what, user=user, environment=environment, item=item))
         del self._waiting[:-_MOST_WAITING]
 
     def write(self) -> None:
-        """Write what waits; what cannot be written waits on."""
+        """Write the waiting entries; those that cannot be written stay."""
         while self._waiting:
             looks = _fitting(self._waiting)
             try:
-                self._write(Looked(looks=looks))
+                self._write(RecordAccess(looks=looks))
             except EnvtrailError as fault:
                 self.fault = fault.message
                 return
@@ -85,7 +85,7 @@ class Looks:
             del self._waiting[: len(looks)]
 
     async def keep_writing(self) -> None:
-        """Until it is cancelled; what waits is then written once more."""
+        """Until it is cancelled; waiting entries are then written once more."""
         try:
             while True:
                 await asyncio.sleep(_WRITE_S)
@@ -94,7 +94,7 @@ class Looks:
             self.write()
 
 
-def _fitting(waiting: list[Seen]) -> list[Seen]:
+def _fitting(waiting: list[ReportedAccess]) -> list[ReportedAccess]:
     """The first of them, as many as one message holds."""
     size = 0
     for at, seen in enumerate(waiting[:_MOST_AT_ONCE]):

@@ -1,4 +1,4 @@
-"""The page's own accounts: a file of names, roles and argon2id hashes.
+"""The web UI's own accounts: a file of names, roles and argon2id hashes.
 
 References:
     https://www.rfc-editor.org/rfc/rfc9106 (Argon2)
@@ -25,21 +25,21 @@ from envtrail.host_directory import uid_of_name
 from envtrail.model.identity import Identity, Role
 
 SHORTEST = 12
-"""Characters of a password (NIST SP 800-63B asks 8, and 15 where it is all there is)."""
+"""Characters of a password (NIST SP 800-63B requires 8, and 15 without a second factor)."""
 _HASHER = PasswordHasher()
 
 
 class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Somebody who may come in with a password of the page's own."""
+    """Somebody who may sign in with a password of the web UI."""
 
     name: str
     role: Role
     machine_account: str | None = None
-    """Whose operations are theirs."""
+    """The uid whose operations are their own."""
     hash: str
     """PHC string."""
     token: str | None = None
-    """SHA-256 of what their programs carry, in hexadecimal: it is too long to be guessed."""
+    """SHA-256 of their programs' token, in hexadecimal: the token is too long to be guessed."""
 
 
 class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,11 +48,11 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Accounts:
-    """The file.
+    """The file of accounts.
 
     Args:
-        path: Of it; it may not be there yet.
-        reader: Group of the page's own account, which may read a file that root makes; null: there is none.
+        path: Of the file; it may not exist yet.
+        reader: Group of the web UI's account, which may read a file that root creates; None: there is none.
     """
 
     def __init__(self, path: Path, *, reader: int | None = None) -> None:
@@ -68,7 +68,7 @@ class Accounts:
 
         Raises:
             CannotRunError: others may read or write the file.
-            InputError: it holds something else.
+            InputError: its content is invalid.
         """
         try:
             with self._path.open("rb") as file:
@@ -79,27 +79,29 @@ class Accounts:
         except OSError as fault:
             raise CannotRunError(
                 f"`{self._path}` cannot be read: {fault.strerror}",
-                hint="its group must be that of the page's account (`web.account`)",
+                hint="its group must be that of the web UI's account (`web.account`)",
             ) from None
         if status.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
-            raise CannotRunError(f"`{self._path}` is open to others than its owner", hint=f"chmod 640 {self._path}")
+            raise CannotRunError(f"`{self._path}` is accessible to users other than its owner", hint=f"chmod 640 {self._path}")
         try:
             found = msgspec.json.decode(text, type=_File)
         except (msgspec.DecodeError, UnicodeDecodeError) as fault:
-            raise InputError(f"`{self._path}` is no file of accounts: {fault}", hint="`envtrail account add` writes it") from None
+            raise InputError(
+                f"`{self._path}` is not a file of accounts: {fault}", hint="`envtrail account add` writes it"
+            ) from None
         if found.version != 1:
             raise InputError(f"`{self._path}` has version {found.version}; this Envtrail knows 1", hint="upgrade Envtrail")
         return sorted(found.accounts, key=lambda account: account.name)
 
     def put(self, name: str, password: str, role: Role, machine_account: str | None) -> None:
-        """Add somebody, or change them.
+        """Add or change an account.
 
         Raises:
-            UsageError: a name or a password that will not do.
+            UsageError: the name or the password is not acceptable.
             CannotRunError: the file cannot be written.
         """
         if not name or len(name) > 64 or not name.isprintable() or name != name.strip() or name == "root":
-            raise UsageError(f"`{name}` will not do as a name", hint="1 to 64 printable characters, and not `root`")
+            raise UsageError(f"`{name}` is not acceptable as a name", hint="1 to 64 printable characters, and not `root`")
         if len(password) < SHORTEST:
             raise UsageError("the password is too short", hint=f"{SHORTEST} characters at least")
         accounts = self.read()
@@ -108,37 +110,37 @@ class Accounts:
         self._write([*(item for item in accounts if item.name != name), made])
 
     def give_token(self, name: str) -> str:
-        """What programs of theirs carry from now on; the one before is worth nothing any more.
+        """Make a new token for an account's programs; the previous one becomes invalid.
 
         Raises:
-            InputError: there is nobody of this name.
+            InputError: there is no such account.
         """
         token = secrets.token_urlsafe(32)
         self._change(name, token=_digest(token))
         return token
 
     def take_token(self, name: str) -> None:
-        """No program of theirs comes in any more.
+        """Invalidate the token of an account's programs.
 
         Raises:
-            InputError: there is nobody of this name.
+            InputError: there is no such account.
         """
         self._change(name, token=None)
 
     def remove(self, name: str) -> None:
-        """Take somebody out.
+        """Remove an account.
 
         Raises:
-            InputError: there is nobody of this name.
+            InputError: there is no such account.
         """
         accounts = self.read()
         left = [item for item in accounts if item.name != name]
         if len(left) == len(accounts):
-            raise InputError(f"there is no account `{name}`", hint="`envtrail account list`")
+            raise InputError(f"no account `{name}`", hint="`envtrail account list`")
         self._write(left)
 
     def check(self, name: str, password: str) -> Identity | None:
-        """Whoever has this name and password; a name that is not there takes as long."""
+        """The account with this name and password; an unknown name takes as long."""
         account = next((item for item in self.read() if item.name == name), None)
         try:
             _HASHER.verify(account.hash if account is not None else self._dummy, password)
@@ -147,7 +149,7 @@ class Accounts:
         return _identity(account) if account is not None else None
 
     def of_token(self, token: str) -> Identity | None:
-        """Whose program carries this."""
+        """The account with this token."""
         digest = _digest(token)
         found = (item for item in self.read() if item.token is not None and hmac.compare_digest(item.token, digest))
         account = next(found, None)
@@ -156,7 +158,7 @@ class Accounts:
     def _change(self, name: str, *, token: str | None) -> None:
         accounts = self.read()
         if all(item.name != name for item in accounts):
-            raise InputError(f"there is no account `{name}`", hint="`envtrail account list`")
+            raise InputError(f"no account `{name}`", hint="`envtrail account list`")
         changed = [msgspec.structs.replace(item, token=token) if item.name == name else item for item in accounts]
         self._write(changed)
 

@@ -22,12 +22,12 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
 from envtrail.errors import EnvtrailError, UnknownNameError, UsageError
+from envtrail.model.access_log import AccessEntry
 from envtrail.model.approval import Grant
-from envtrail.model.approval import Request as Asked
+from envtrail.model.approval import Request as ApprovalRequest
 from envtrail.model.environment import EnvironmentSummary, Snapshot
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
-from envtrail.model.look import Look
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session
 from envtrail.model.times import LATEST_MS
@@ -35,7 +35,7 @@ from envtrail.state.agent_status import AgentStatus
 from envtrail.state.lookup import Incomplete, find_incomplete, marked, need_known, resolve_environment, resolve_names
 from envtrail.state.store import Query, Store, StoreStatus
 from envtrail.web.access import COOKIE
-from envtrail.web.feed import Feed
+from envtrail.web.feed import WebFeed
 from envtrail.web.reading import Reading
 
 MOST = 1000
@@ -45,10 +45,10 @@ _KINDS: tuple[Any, ...] = (
     Run,
     Session,
     Finding,
-    Asked,
+    ApprovalRequest,
     Grant,
     Gap,
-    Look,
+    AccessEntry,
     EnvironmentSummary,
     Snapshot,
     StoreStatus,
@@ -58,7 +58,7 @@ _KINDS: tuple[Any, ...] = (
 _SCHEMAS, _PARTS = msgspec.json.schema_components(_KINDS, ref_template="#/components/schemas/{name}")
 _SCHEMA_OF = dict(zip(_KINDS, _SCHEMAS, strict=True))
 INCOMPLETE = "Envtrail-Incomplete"
-"""The header of an answer about a package that may lack operations, because what they changed is not recorded: JSON."""
+"""Response header about a package query whose answer may lack operations, because their changes are not recorded: JSON."""
 
 
 def _operations(store: Store, query: Query) -> Iterator[Operation]:
@@ -69,12 +69,12 @@ _LISTS: dict[str, tuple[Any, str, Callable[[Store, Query], Iterator[Any]]]] = {
     "operations": (Operation, "Operations, newest first.", _operations),
     "runs": (Run, "Python programs that ran, newest first.", lambda store, query: store.runs(query)),
     "sessions": (Session, "Logins, newest first.", lambda store, query: store.sessions(query)),
-    "findings": (Finding, "What was noticed, newest first.", lambda store, query: store.findings(query)),
-    "requests": (Asked, "Who asked to change what, newest first.", lambda store, query: store.requests(query)),
+    "findings": (Finding, "Findings, newest first.", lambda store, query: store.findings(query)),
+    "requests": (ApprovalRequest, "Requests for changes, newest first.", lambda store, query: store.requests(query)),
     "grants": (Grant, "Who may change what, newest first.", lambda store, query: store.grants(query)),
     "gaps": (Gap, "The loss ledger, newest first.", lambda store, query: store.gaps(query)),
     "activity": (Activity, "Operations counted by minute, person and environment.", lambda store, query: store.activity(query)),
-    "looks": (Look, "Who looked at whose data on the page, newest first.", lambda store, query: store.looks(query)),
+    "looks": (AccessEntry, "Who looked at whose data in the web UI, newest first.", lambda store, query: store.access_log(query)),
     "programs": (ProgramUse, "Runs counted by program, content and person.", lambda store, query: store.programs(query)),
 }
 
@@ -83,7 +83,7 @@ _SINGLES: dict[str, tuple[Any, str, Callable[[Store, str], Any]]] = {
     "operations": (Operation, "One operation.", lambda store, id_: store.operation(id_)),
     "runs": (Run, "One run.", lambda store, id_: store.run(id_)),
     "findings": (Finding, "One finding.", lambda store, id_: next(store.findings(Query(id_prefix=id_, limit=1)), None)),
-    "requests": (Asked, "One request.", lambda store, id_: next(store.requests(Query(id_prefix=id_, limit=1)), None)),
+    "requests": (ApprovalRequest, "One request.", lambda store, id_: next(store.requests(Query(id_prefix=id_, limit=1)), None)),
     "grants": (Grant, "One approval.", lambda store, id_: next(store.grants(Query(id_prefix=id_, limit=1)), None)),
 }
 _ID = "^[0-9A-HJKMNP-TV-Z]{26}$"
@@ -100,11 +100,11 @@ _FAULT = {
     },
 }
 ReadingOf = Callable[[Request], Reading]
-"""What whoever asks may read."""
+"""The parts of the store that the user may read."""
 
 
-class Filter(BaseModel):
-    """What every listing takes; every condition that is given must hold."""
+class ApiFilter(BaseModel):
+    """Conditions of every listing; all given ones must hold."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -116,7 +116,7 @@ class Filter(BaseModel):
     """Name or uid."""
     tool: str | None = None
     package: str | None = None
-    """Operations that changed it, and those that requested it where what changed is not recorded: `matched` tells which."""
+    """Operations that changed it, and those that requested it when their changes are not recorded: `matched` says which."""
     outcome: str | None = None
     kind: str | None = None
     program: str | None = None
@@ -124,11 +124,11 @@ class Filter(BaseModel):
     text: str | None = None
     """Part of the command line."""
     status: str | None = None
-    """Of findings and requests."""
+    """Status of findings and requests."""
     detection: str | None = None
     """Name or id of the rule (findings)."""
     before_id: str | None = None
-    """Keyset paging: only what is older than this id."""
+    """Keyset paging: only items older than this id."""
     since_ms: Annotated[int | None, Field(ge=0, le=LATEST_MS)] = None
     """Unix time in ms."""
     until_ms: Annotated[int | None, Field(ge=0, le=LATEST_MS)] = None
@@ -136,14 +136,14 @@ class Filter(BaseModel):
     limit: Annotated[int, Field(ge=1, le=MOST)] = 100
 
 
-def add_api(app: FastAPI, own: Reading, reading_of: ReadingOf, feed: Feed) -> None:
+def add_api(app: FastAPI, own: Reading, reading_of: ReadingOf, feed: WebFeed) -> None:
     """Mount `/api/v1`, `/metrics` and `/healthz`.
 
     Args:
-        app: Where.
-        own: For figures that are nobody's.
+        app: The application.
+        own: For figures that belong to nobody.
         reading_of: For everything else.
-        feed: What comes now.
+        feed: New items.
     """
     router = APIRouter(prefix="/api/v1", tags=["trail"])
 
@@ -168,7 +168,7 @@ def add_api(app: FastAPI, own: Reading, reading_of: ReadingOf, feed: Feed) -> No
             responses=_answers(kind),
         )
 
-    @router.get("/environments", summary="The environments that are there.", responses=_answers(EnvironmentSummary, is_list=True))
+    @router.get("/environments", summary="The existing environments.", responses=_answers(EnvironmentSummary, is_list=True))
     async def environments(request: Request) -> Response:
         return await _answered(reading_of(request), lambda store: list(store.summaries()))
 
@@ -203,9 +203,9 @@ def add_api(app: FastAPI, own: Reading, reading_of: ReadingOf, feed: Feed) -> No
 def _add_figures(app: FastAPI, own: Reading) -> None:
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
-        """Whether this process can read the trail, and whether an agent writes it; says nothing else to anybody."""
+        """Whether this process can read the trail, and whether an agent writes it; it discloses nothing else."""
         try:
-            agent = await own.ask(lambda store: store.agent()) is not None
+            agent = await own.query(lambda store: store.agent()) is not None
         except EnvtrailError:
             return Response('{"trail":false}\n', status_code=503, media_type="application/json")
         return Response(f'{{"trail":true,"agent":{str(agent).lower()}}}\n', media_type="application/json")
@@ -213,24 +213,24 @@ def _add_figures(app: FastAPI, own: Reading) -> None:
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         try:
-            status, agent = await own.ask(lambda store: (store.status(), store.agent()))
+            status, agent = await own.query(lambda store: (store.status(), store.agent()))
         except EnvtrailError as fault:
             return _fault(503, fault.id, fault.message, fault.hint)
         return Response(_metrics(status, agent), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _listing(reading_of: ReadingOf, read: Callable[[Store, Query], Iterator[Any]]) -> Callable[..., Any]:
-    async def listing(request: Request, query: Annotated[Filter, Parameter()]) -> Response:
+    async def listing(request: Request, query: Annotated[ApiFilter, Parameter()]) -> Response:
         given = Query(**query.model_dump())
         missing: list[Incomplete] = []
 
         def answer(store: Store) -> list[Any]:
-            asked = resolve_names(store, given)
-            found = list(islice(read(store, asked), query.limit))
-            missing.extend(filter(None, [find_incomplete(store, asked) if read is _operations else None]))
+            resolved = resolve_names(store, given)
+            found = list(islice(read(store, resolved), query.limit))
+            missing.extend(filter(None, [find_incomplete(store, resolved) if read is _operations else None]))
             if not found and not missing:
-                need_known(store, asked)
-            return list(marked(found, asked)) if read is _operations else found
+                need_known(store, resolved)
+            return list(marked(found, resolved)) if read is _operations else found
 
         response = await _answered(reading_of(request), answer)
         if missing:
@@ -249,13 +249,13 @@ def _single(reading_of: ReadingOf, find: Callable[[Store, str], Any]) -> Callabl
 
 async def _answered(reading: Reading, question: Callable[[Store], Any]) -> Response:
     try:
-        answer = await reading.ask(question)
+        answer = await reading.query(question)
     except UnknownNameError as fault:
         return _fault(404, fault.id, fault.message, fault.hint)
     except EnvtrailError as fault:
         return _fault(400 if isinstance(fault, UsageError) else 503, fault.id, fault.message, fault.hint)
     if answer is None:
-        return _fault(404, "input", "there is none, or it is not yours to see", None)
+        return _fault(404, "input", "not found, or access denied", None)
     return Response(msgspec.json.encode(answer), media_type="application/json")
 
 
@@ -265,14 +265,14 @@ def _fault(code: int, id_: str, message: str, hint: str | None) -> Response:
 
 
 async def _refuse(_: Request, fault: Exception) -> Response:
-    """FastAPI's own words for a wrong question, in the form of all others."""
+    """FastAPI's validation messages, in the form of all other faults."""
     errors = fault.errors() if isinstance(fault, RequestValidationError) else []
     said = "; ".join(f"`{error['loc'][-1]}`: {error['msg']}" for error in errors)
-    return _fault(422, "usage", said or "no such question", "/api/openapi.json says what may be asked")
+    return _fault(422, "usage", said or "no such query", "/api/openapi.json describes the queries")
 
 
-async def _live(feed: Feed, reading: Reading, request: Request) -> AsyncIterator[bytes]:
-    """Each as `event: operation|finding` with its document; a comment at each look keeps the connection."""
+async def _live(feed: WebFeed, reading: Reading, request: Request) -> AsyncIterator[bytes]:
+    """Each as `event: operation|finding` with its document; a comment at each poll keeps the connection."""
     number = feed.begin()
     while not await request.is_disconnected():
         for at, item in feed.after(number, reading):
@@ -325,7 +325,7 @@ def _answers(kind: Any, *, is_list: bool = False) -> dict[int | str, dict[str, A
 
 
 def _describe(app: FastAPI) -> None:
-    """Add the documents' own schemas, which come from the values themselves, and how one comes in."""
+    """Add the documents' own schemas, generated from their types, and the security schemes."""
     generated = app.openapi
 
     def described() -> dict[str, Any]:

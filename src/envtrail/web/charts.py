@@ -1,4 +1,4 @@
-"""Charts: the options that all of them share. Drawn as SVG, so that the page's own styles colour the words in both themes."""
+"""Charts, and the options that all of them share. Drawn as SVG, so that the page's own styles colour the text in both themes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def chart(title: str, options: Mapping[str, Any], *, height: str) -> ui.echart:
     """One chart.
 
     Args:
-        title: What it shows, for those who do not see it.
+        title: Its content, for screen readers.
         options: Of ECharts (https://echarts.apache.org/en/option.html).
         height: In CSS.
     """
@@ -27,12 +27,12 @@ def chart(title: str, options: Mapping[str, Any], *, height: str) -> ui.echart:
 
 
 def afterwards(place: ui.element, draw: Callable[[], object], *, height: str) -> None:
-    """Draw once the page stands: the library of charts is half of what the browser has to load, and the figures need none of it.
+    """Draw after the page is displayed: the chart library is half of what the browser loads, and the figures do not need it.
 
     Args:
-        place: In which.
+        place: Container of the chart.
         draw: Makes the chart.
-        height: That is kept free for it, so that nothing moves.
+        height: Reserved for it, so that nothing moves.
     """
     with place:
         kept = ui.element("div").classes("w-full").style(f"min-height: {height}")
@@ -46,14 +46,14 @@ def afterwards(place: ui.element, draw: Callable[[], object], *, height: str) ->
 
 
 def fetch_library() -> None:
-    """Let the browser load what draws charts beside the rest of the page, before a chart asks for it."""
+    """Let the browser load the chart library in parallel with the rest of the page, before a chart needs it."""
     ui.add_body_html('<script type="module">import("nicegui-echart")</script>')
 
 
 def bars(
     title: str, names: Sequence[str], series: Mapping[str, tuple[str, Sequence[int]]], *, height: str = "11rem"
 ) -> ui.echart:
-    """A bar each day, in parts where there are several.
+    """A bar for each day, in parts if there are several series.
 
     Args:
         title: What it shows.
@@ -76,7 +76,7 @@ def bars(
 
 
 def heat(title: str, columns: Sequence[str], rows: Sequence[str], cells: Sequence[tuple[int, int, int]]) -> ui.echart:
-    """Darker where there is more.
+    """A heat map: darker for larger counts.
 
     Args:
         title: What it shows.
@@ -100,7 +100,7 @@ def heat(title: str, columns: Sequence[str], rows: Sequence[str], cells: Sequenc
 
 
 def calendar(title: str, first: str, last: str, days: Sequence[tuple[str, int]], *, language: str) -> ui.echart:
-    """A year, a square each day.
+    """A year, a square for each day.
 
     Args:
         title: What it shows.
@@ -138,12 +138,12 @@ def calendar(title: str, first: str, last: str, days: Sequence[tuple[str, int]],
 
 
 def timeline(title: str, points: Sequence[tuple[int, int]], *, first: int, last: int) -> ui.echart:
-    """How many packages there were, with a slider whose two ends choose two moments.
+    """Number of packages over time, with a slider whose ends select two moments.
 
     Args:
         title: What it shows.
         points: Unix time in ms, packages; oldest first.
-        first: Number of the point at which the slider begins.
+        first: Number of the point at which the slider starts.
         last: At which it ends.
     """
     options = {

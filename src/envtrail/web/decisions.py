@@ -1,4 +1,4 @@
-"""Decisions from the page: a button, a reason, and what the agent says."""
+"""Decisions in the web UI: a button, a reason, and the agent's answer."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from envtrail.errors import CannotRunError, EnvtrailError
 from envtrail.model.decision import Decided, Decision
 from envtrail.model.identity import Identity, Right
 from envtrail.model.text import safe
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.parts import Translate
 
 Decide = Callable[[Decision, "Identity | None"], Decided]
-"""Has the agent write a decision down, of somebody or (null) of the page itself."""
+"""Has the agent record a decision, of a user or (None) of the web UI itself."""
 
 
 def in_turn(decide: Decide) -> Decide:
-    """One after another: where no agent runs, each opens the trail for writing, which only one may."""
+    """One at a time: without an agent, each opens the trail for writing, which only one process may do."""
     turn = Lock()
 
     def decided(decision: Decision, identity: Identity | None) -> Decided:
@@ -30,16 +30,16 @@ def in_turn(decide: Decide) -> Decide:
     return decided
 
 
-class Desk:
-    """At which one person decides.
+class WebDecisions:
+    """The decisions of one signed-in user.
 
     Args:
-        session: Of whoever decides.
-        decide: Has the agent write a decision down; the agent checks once more who may. Null: nothing is decided here.
-        is_open: Whether their session still stands.
+        session: Of the user.
+        decide: Has the agent record a decision; the agent checks the rights again. None: no decisions are possible.
+        is_open: Whether the session is still valid.
     """
 
-    def __init__(self, session: Session, decide: Decide | None, is_open: Callable[[], bool]) -> None:
+    def __init__(self, session: WebSession, decide: Decide | None, is_open: Callable[[], bool]) -> None:
         self.identity = session.identity
         self.rights = session.rights if decide is not None else frozenset[Right]()
         self._decide = decide
@@ -54,14 +54,14 @@ class Desk:
         fields: Mapping[str, tuple[str, str]] | None = None,
         is_grave: bool = False,
     ) -> None:
-        """A button that asks for the reason, and for what else is needed.
+        """A button that prompts for the reason, and for other fields.
 
         Args:
-            label: What it does.
+            label: Its action.
             make: Reason and values by field → the decision.
-            _: The words of the session's language.
+            _: Translation into the session's language.
             fields: Name → label and first value.
-            is_grave: It takes something away.
+            is_grave: It removes something.
         """
         with ui.dialog() as dialog, ui.card().classes("w-96"):
             ui.label(label).classes("text-h6")
@@ -79,7 +79,7 @@ class Desk:
                         lambda: make(reason.value or "", {name: entry.value or "" for name, entry in entries.items()}), said, _
                     ),
                 ).props("color=negative" if is_grave else "")
-        # Without one of Quasar's colours, which are not to be read on a dark ground.
+        # Without one of Quasar's colours, which are hard to read on a dark background.
         ui.button(label, on_click=dialog.open, color=None).props("outline").classes("grave" if is_grave else "action")
 
     async def _submit(self, make: Callable[[], Decision], said: ui.label, _: Translate) -> None:
@@ -96,5 +96,5 @@ class Desk:
 
     def _decided(self, make: Callable[[], Decision]) -> Decided:
         if self._decide is None:
-            raise CannotRunError("nothing is decided about a fleet here", hint="by Git, or on the machine itself")
+            raise CannotRunError("decisions about a fleet are not possible here", hint="use Git, or the machine itself")
         return self._decide(make(), self.identity)

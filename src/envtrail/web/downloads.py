@@ -1,4 +1,4 @@
-"""Files that pages offer."""
+"""Files to download."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def add_downloads(app: FastAPI, reading_of: Callable[[Request], Reading]) -> Non
 
     @app.get("/environment/sbom", include_in_schema=False)
     async def sbom(request: Request, prefix: str = "") -> Response:
-        """The bill of materials of an environment as it is now; as `envtrail sbom` makes it."""
+        """The bill of materials of an environment as it is now; the same as `envtrail sbom` makes."""
         try:
             from envtrail.environments.sbom import render_bom
         except ImportError:
             return PlainTextResponse("the CycloneDX library is not installed: pip install 'envtrail[sbom]'\n", status_code=503)
         reading = reading_of(request)
-        bill = await reading.ask(lambda store: _bill(store, prefix, reading.config.node))
+        bill = await reading.query(lambda store: _bill(store, prefix, reading.config.node))
         if bill is None:
-            return PlainTextResponse("there is no such environment, or it is not yours to see\n", status_code=404)
+            return PlainTextResponse("no such environment, or access denied\n", status_code=404)
         name = _UNSAFE.sub("-", prefix.strip("/"))[-80:].strip("-.") or "environment"
         return Response(
             render_bom(bill, "json"),

@@ -1,4 +1,4 @@
-"""Coming in: the one-time link, a password, an OpenID provider; going out; language and colours."""
+"""Signing in: the one-time link, a password, an OpenID provider; signing out; language and colours."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.identity import Identity
 from envtrail.model.text import safe
 from envtrail.model.tries import Tries, keys_of
-from envtrail.web.access import COOKIE, SESSION_S, Doors, Session
+from envtrail.web.access import COOKIE, SESSION_S, Doors, WebSession
 from envtrail.web.accounts import Accounts
 from envtrail.web.oidc import Provider
 from envtrail.web.roles import role_of
 
 _STATE_COOKIE = "envtrail_state"
 _WRONG_S = 1.0
-"""Every wrong answer takes this long at least: how long it took says nothing of what was wrong."""
+"""Minimum time of every failure: its duration does not show what was wrong."""
 _AT_ONCE = 2
 """Passwords that are checked at the same time: each needs 64 MiB (argon2id)."""
 _MOST_CHARACTERS = 1024
@@ -51,12 +51,12 @@ class Entrance:
 
     Args:
         config: `web.*`.
-        doors: Where sessions begin.
-        accounts: The page's own.
-        check: Asks the agent for an account of this machine; null: those may not come in.
-        is_secure: The page is reached by TLS.
-        has_link: The one-time link works.
-        tell: Told in a line who came in, and who did not.
+        doors: Creates sessions.
+        accounts: The web UI's own.
+        check: Has the agent check an account of this machine; None: such accounts may not sign in.
+        is_secure: The web UI is reached by TLS.
+        has_link: The one-time link is enabled.
+        report: Receives a line for each sign-in, successful or not.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Entrance:
         check: Check | None,
         is_secure: bool,
         has_link: bool,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
-        self._tell = tell
+        self._report = report
         self._config = config
         self._doors = doors
         self._check = check
@@ -92,7 +92,7 @@ class Entrance:
         app.add_api_route("/colour/{colour}", self.colour, methods=["GET"], include_in_schema=False)
 
     async def show(self, request: Request, token: str = "") -> Response:
-        """The page; with the link's token: come in."""
+        """The sign-in page; with the link's token: sign in."""
         if token and self._has_link:
             session = self._doors.enter(token)
             if session is not None:
@@ -100,7 +100,7 @@ class Entrance:
         return self._page(request, code=403 if token else 200)
 
     async def take(self, request: Request) -> Response:
-        """A name and a password."""
+        """Sign in with a name and a password."""
         started = time.monotonic()
         form = await request.form(max_files=0, max_fields=4)
         name, password = (str(form.get(field) or "")[:_MOST_CHARACTERS] for field in ("name", "password"))
@@ -119,14 +119,14 @@ class Entrance:
         if identity is not None:
             self._tries.note_right(keys)
             return self._welcome(request, RedirectResponse("/", status_code=303), self._doors.begin(identity))
-        self._tell(f"{safe(name[:64])} did not come in, from {address}")
+        self._report(f"{safe(name[:64])} failed to sign in, from {address}")
         if wait_s > 0 or fault is not None:
             self._tries.forgive(keys)
         await asyncio.sleep(max(0.0, started + _WRONG_S - time.monotonic()))
         return self._page(request, code=429 if wait_s > 0 else 403, wait_s=wait_s, fault=fault, is_wrong=True)
 
     async def send_away(self, request: Request) -> Response:
-        """To the provider."""
+        """Redirect to the provider."""
         if self._provider is None:
             return self._page(request, code=404)
         try:
@@ -141,7 +141,7 @@ class Entrance:
         return answer
 
     async def take_back(self, request: Request, code: str = "", state: str = "") -> Response:
-        """From the provider."""
+        """Return from the provider."""
         if self._provider is None:
             return self._page(request, code=404)
         try:
@@ -165,21 +165,21 @@ class Entrance:
         return answer
 
     async def language(self, request: Request, language: str, back: str = "/") -> Response:
-        """Speak another one."""
+        """Change the language."""
         session = self._doors.find(request.headers)
         if session is not None and language in LANGUAGES:
             session.language = language
         return RedirectResponse(within(back), status_code=303)
 
     async def colour(self, request: Request, colour: str, back: str = "/") -> Response:
-        """Dark or light."""
+        """Change the colour scheme."""
         session = self._doors.find(request.headers)
         if session is not None:
             session.is_dark = {"dark": True, "light": False}.get(colour)
         return RedirectResponse(within(back), status_code=303)
 
     def _known(self, name: str, password: str, address: str) -> tuple[Identity | None, float]:
-        """Whoever this is, or null; and how long to wait, where PAM would not even look."""
+        """The identity, or None; and the time to wait, if PAM refuses to check now."""
         identity = self._accounts.check(name, password)
         if identity is not None or self._check is None or any(account.name == name for account in self._accounts.read()):
             return identity, 0.0
@@ -189,10 +189,10 @@ class Entrance:
             return None, checked.wait_s
         return Identity(name=name, role=role, uid=checked.uid, method="pam"), 0.0
 
-    def _welcome(self, request: Request, answer: Response, session: Session) -> Response:
+    def _welcome(self, request: Request, answer: Response, session: WebSession) -> Response:
         known = session.identity
         address = request.client.host if request.client else "?"
-        self._tell(f"{safe(known.name)} came in as {known.role.value}, known by {known.method}, from {address}")
+        self._report(f"{safe(known.name)} signed in as {known.role.value} by {known.method}, from {address}")
         answer.set_cookie(COOKIE, session.id, max_age=SESSION_S, httponly=True, samesite="strict", secure=self._is_secure)
         return answer
 
@@ -210,12 +210,12 @@ class Entrance:
         elif fault is not None:
             said.append(fault)
         elif is_wrong:
-            said.append(_("That name and password do not open this page."))
+            said.append(_("Wrong name or password."))
         body = "".join(f'<p class="said" role="alert">{html.escape(text)}</p>' for text in said)
         if self._check is not None or Path(self._config.text("web.accounts")).exists():
-            body += _FORM.format(name=_("Name"), password=_("Password"), button=_("Come in"))
+            body += _FORM.format(name=_("Name"), password=_("Password"), button=_("Sign in"))
         if self._provider is not None:
-            through = _("Come in through {provider}").format(provider=urlsplit(self._config.text("web.oidc_issuer")).netloc)
+            through = _("Sign in with {provider}").format(provider=urlsplit(self._config.text("web.oidc_issuer")).netloc)
             body += f'<a class="button" href="/login/oidc">{html.escape(through)}</a>'
         if self._has_link:
             how = _("Open the link that `envtrail web` printed. It works once; the command prints the next one.")
@@ -226,25 +226,25 @@ class Entrance:
 
 
 def _onward() -> Response:
-    """To the first page, but not by a redirect: the strict cookie is not sent along a chain that began at another site."""
+    """To the first page, but not by a redirect: the strict cookie is not sent along a chain that started at another site."""
     more = '<meta http-equiv="refresh" content="0;url=/">'
     return HTMLResponse(_PAGE.format(language="en", more=more, body='<a class="button" href="/">Envtrail</a>'))
 
 
 def vouched_identity(name: str, groups: frozenset[str], method: str, config: Config) -> Identity | None:
-    """Somebody whom another one vouches for; null: they may not come in. Nobody is root by somebody else's word."""
+    """An identity that another service vouches for; None: they may not sign in. Nobody becomes root this way."""
     uid = uid_of_name(name)
     role = role_of(name, groups | groups_of(name), config) if name != "root" and uid != 0 else None
     return Identity(name=name, role=role, uid=uid, method=method) if role is not None else None
 
 
 def within(path: str) -> str:
-    """A path of this page; an address of somebody else's is none."""
+    """A path of this site; None for another site's address."""
     return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
 
 
 def provider_of(config: Config) -> Provider | None:
-    """The OpenID provider of the settings; null: none.
+    """The OpenID provider of the settings; None: there is none.
 
     Raises:
         CannotRunError: it is reached without TLS, or its secret cannot be read.

@@ -1,4 +1,4 @@
-"""What comes now: one question a moment for all pages that are open, however many there are."""
+"""New items: one query at a time for all open pages, however many there are."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _KEPT = 1000
 _IDLE_S = 10.0
 
 
-class Feed:
-    """Looks while somebody reads.
+class WebFeed:
+    """Polls while at least one page is open.
 
     Args:
-        own: The page's own reading: what of it somebody may see is asked of `theirs`.
+        own: The web UI's own reading; `theirs` decides what of it a user may see.
     """
 
     def __init__(self, own: Reading) -> None:
@@ -34,27 +34,27 @@ class Feed:
         self._seen: set[str] = set()
         self._number = 0
         self._read_s = 0.0
-        self._looking: asyncio.Task[None] | None = None
+        self._polling: asyncio.Task[None] | None = None
 
     def begin(self) -> int:
-        """Where somebody who comes now begins to read."""
+        """Position at which a new reader starts."""
         self._read_s = time.monotonic()
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll())
         return self._number
 
     def after(self, number: int, reading: Reading) -> Iterator[tuple[int, News]]:
-        """What has come since, as far as it is theirs to see, oldest first, each with its number."""
+        """New items since then that the user may see, oldest first, each with its number."""
         self.begin()
         for at, item in list(self._news):
             if at > number and reading.may_see(item):
                 yield at, item
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         is_first = not self._seen
         while time.monotonic() - self._read_s < _IDLE_S:
             try:
-                operations, findings = await self._own.ask(
+                operations, findings = await self._own.query(
                     lambda store: (list(store.operations(Query(limit=_MOST))), list(store.findings(Query(limit=_MOST))))
                 )
             except EnvtrailError:

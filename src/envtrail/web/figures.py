@@ -1,4 +1,4 @@
-"""What the panels are made of: weeks that are over are counted once, and again only where they were written to since."""
+"""Counts for the panels: past weeks are counted once, and again only if they were written to since."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from envtrail.state.store import Query, Store
 
 
 class Counted(NamedTuple):
-    """Of a span of time."""
+    """Counts of a period."""
 
     people: list[Activity]
     hours: list[Activity]
@@ -24,34 +24,34 @@ class Counted(NamedTuple):
     programs: list[ProgramUse]
 
 
-class Figures:
-    """Counts of one page process, for those who see everything.
+class CachedCounts:
+    """Counts of one web process, for users who see everything.
 
     Args:
-        office: Days and hours of work.
+        office_hours: Days and hours of work.
     """
 
-    def __init__(self, office: When) -> None:
-        self._office = office
+    def __init__(self, office_hours: When) -> None:
+        self._office_hours = office_hours
         self._lock = Lock()
         self._weeks: dict[int, tuple[int, Counted]] = {}
 
     def count(self, store: Store, query: Query, now_ms: int, *, is_all: bool) -> Counted:
-        """Of the time of a query, and of its environment and its person.
+        """Counts of a query's period, environment and person.
 
         Args:
-            store: What is asked.
+            store: Store to query.
             query: `since_ms`, `until_ms`, `environment`, `user`.
-            now_ms: Weeks that end before it are over.
-            is_all: The store tells of everybody.
+            now_ms: Weeks that end before it are past.
+            is_all: The store returns everybody's data.
         """
         if not is_all or query.host is not None or query.environment is not None or query.since_ms is None:
-            return self._ask(store, query)
+            return self._read_store(store, query)
         activity = list(store.activity(query)) if query.user is not None else None
         counted = Counted([], [], [], [])
         versions = store.weeks()
         for part, week in _parts(query, now_ms):
-            found = self._of_week(store, week, versions) if week is not None else self._ask(store, part)
+            found = self._of_week(store, week, versions) if week is not None else self._read_store(store, part)
             counted.people.extend(found.people)
             counted.hours.extend(found.hours)
             counted.days.extend(found.days)
@@ -60,10 +60,10 @@ class Figures:
             return counted
         user = query.user or ""
         programs = [use for use in counted.programs if is_person(user, use.user, use.uid)]
-        return Counted(*condense(activity, self._office), programs)
+        return Counted(*condense(activity, self._office_hours), programs)
 
     def warm(self, store: Store, week: int) -> None:
-        """Count a week that is over before anybody asks."""
+        """Count a past week in advance."""
         self._of_week(store, week, store.weeks())
 
     def _of_week(self, store: Store, week: int, versions: dict[int, int]) -> Counted:
@@ -71,16 +71,16 @@ class Figures:
         with self._lock:
             known = self._weeks.get(week)
             if known is None or known[0] != version:
-                found = self._ask(store, Query(since_ms=week * WEEK_MS, until_ms=(week + 1) * WEEK_MS - 1))
+                found = self._read_store(store, Query(since_ms=week * WEEK_MS, until_ms=(week + 1) * WEEK_MS - 1))
                 known = self._weeks[week] = version, found
         return known[1]
 
-    def _ask(self, store: Store, query: Query) -> Counted:
-        return Counted(*condense(store.activity(query), self._office), list(store.programs(query)))
+    def _read_store(self, store: Store, query: Query) -> Counted:
+        return Counted(*condense(store.activity(query), self._office_hours), list(store.programs(query)))
 
 
 def _parts(query: Query, now_ms: int) -> list[tuple[Query, int | None]]:
-    """The weeks that are over and lie within whole, and what is left of the span before and after them."""
+    """The past weeks that lie completely within a period, and the remaining parts before and after them."""
     since_ms, until_ms = query.since_ms or 0, min(query.until_ms if query.until_ms is not None else now_ms, now_ms)
     first, last = -(-since_ms // WEEK_MS), (until_ms + 1) // WEEK_MS
     if first >= last:

@@ -1,4 +1,4 @@
-"""The cluster behind a page that shows a fleet: what is read of it is everybody's, and nothing is decided in it."""
+"""The cluster of a web UI that shows a fleet: users see all of it, and decisions are not possible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from envtrail.state.store import Store
 
 
 class Fleet:
-    """For many threads: a connection each.
+    """For many threads: one connection for each.
 
     Args:
         connect: Makes one.

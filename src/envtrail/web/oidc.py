@@ -1,4 +1,4 @@
-"""Coming in through an OpenID provider: the code flow with PKCE.
+"""Signing in with an OpenID provider: the code flow with PKCE.
 
 References:
     https://openid.net/specs/openid-connect-core-1_0.html
@@ -36,7 +36,7 @@ _LEEWAY_S = 60
 
 
 class Vouched(Struct, frozen=True, kw_only=True):
-    """What the provider says of somebody."""
+    """The provider's claims about a user."""
 
     name: str
     groups: frozenset[str]
@@ -54,14 +54,14 @@ class Provider:
 
     Args:
         issuer: Its address, as its tokens name it.
-        client_id: Of this page, there.
-        secret: Likewise; null: a public client.
-        name_claim: Which claim is the name.
-        groups_claim: Which is the list of groups; empty: none.
-        clock: Seconds that only go on.
+        client_id: Of this web UI, at the provider.
+        secret: Likewise; None: a public client.
+        name_claim: The claim with the name.
+        groups_claim: The claim with the list of groups; empty: none.
+        clock: Monotonic seconds.
 
     Raises:
-        CannotRunError: the issuer is reached without TLS, and not on this machine.
+        CannotRunError: the issuer is reached without TLS, and is not on this machine.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Provider:
         self._metadata: tuple[float, dict[str, Any]] | None = None
 
     async def begin(self, redirect: str) -> tuple[str, str]:
-        """Where the browser goes, and the state that it must come back with (it is kept in a cookie).
+        """Address for the browser, and the state that it must return (it is kept in a cookie).
 
         Raises:
             CannotRunError: the provider does not answer.
@@ -99,7 +99,7 @@ class Provider:
         flow = _Flow(verifier=secrets.token_urlsafe(48), nonce=secrets.token_urlsafe(32), redirect=redirect, begun_s=now)
         self._flows[state] = flow
         challenge = base64.urlsafe_b64encode(hashlib.sha256(flow.verifier.encode()).digest()).rstrip(b"=").decode()
-        asked = {
+        parameters = {
             "response_type": "code",
             "client_id": self._client_id,
             "redirect_uri": redirect,
@@ -110,18 +110,18 @@ class Provider:
             "code_challenge_method": "S256",
         }
         endpoint = str(metadata["authorization_endpoint"])
-        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(asked)}", state
+        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(parameters)}", state
 
     async def finish(self, *, code: str, state: str, cookie: str) -> Vouched:
-        """Who has come back.
+        """The user who returned from the provider.
 
         Raises:
-            InputError: it is not the answer to this browser's question, or the token does not hold.
+            InputError: it does not answer this browser's request, or the token is invalid.
             CannotRunError: the provider does not answer.
         """
         flow = self._flows.pop(state, None)
         if flow is None or not hmac.compare_digest(state.encode(), cookie.encode()) or self._clock() - flow.begun_s > _FLOW_S:
-            raise InputError("this is not the answer to a question of this browser", hint="begin again at /login")
+            raise InputError("this does not answer a request of this browser", hint="start again at /login")
         metadata = await self._read_metadata()
         given = {
             "grant_type": "authorization_code",
@@ -130,16 +130,16 @@ class Provider:
             "client_id": self._client_id,
             "code_verifier": flow.verifier,
         }
-        # RFC 6749 2.3.1: both are encoded before they are put into the header, which httpx does not.
+        # RFC 6749 2.3.1: both are encoded before they are put into the header, which httpx does not do.
         auth = httpx.BasicAuth(self._client_id, self._secret) if self._secret else None
-        answer = await self._ask("POST", str(metadata["token_endpoint"]), data=given, auth=auth)
+        answer = await self._request("POST", str(metadata["token_endpoint"]), data=given, auth=auth)
         token = answer.get("id_token")
         if not isinstance(token, str):
-            raise InputError("the provider gave no ID token", hint="the scope `openid` must be allowed for this client")
+            raise InputError("the provider returned no ID token", hint="the scope `openid` must be allowed for this client")
         return self._vouched(await self._claims_of(token, flow.nonce))
 
     async def _claims_of(self, token: str, nonce: str) -> dict[str, Any]:
-        keys = await self._ask("GET", str((await self._read_metadata())["jwks_uri"]))
+        keys = await self._request("GET", str((await self._read_metadata())["jwks_uri"]))
         try:
             decoded = jwt.decode(token, KeySet.import_key_set(keys), algorithms=_ALGORITHMS)  # type: ignore[arg-type]
             claims = JWTClaimsRegistry(
@@ -153,13 +153,13 @@ class Provider:
             )
             claims.validate(decoded.claims)
         except (JoseError, ValueError, KeyError, TypeError) as fault:
-            raise InputError(f"the provider's token does not hold: {fault}", hint="begin again at /login") from None
+            raise InputError(f"the provider's token is invalid: {fault}", hint="start again at /login") from None
         found: dict[str, Any] = decoded.claims
         audience = found["aud"]
         if found.get("azp", self._client_id) != self._client_id or (
             isinstance(audience, list) and len(audience) > 1 and "azp" not in found
         ):
-            raise InputError("the provider's token is for somebody else", hint="begin again at /login")
+            raise InputError("the provider's token is for another client", hint="start again at /login")
         return found
 
     def _vouched(self, claims: dict[str, Any]) -> Vouched:
@@ -175,17 +175,17 @@ class Provider:
     async def _read_metadata(self) -> dict[str, Any]:
         if self._metadata is not None and self._clock() - self._metadata[0] < _METADATA_S:
             return self._metadata[1]
-        found = await self._ask("GET", self._issuer.rstrip("/") + "/.well-known/openid-configuration")
+        found = await self._request("GET", self._issuer.rstrip("/") + "/.well-known/openid-configuration")
         if found.get("issuer") != self._issuer:
             raise CannotRunError(
-                f"`{self._issuer}` calls itself `{found.get('issuer')}`", hint="`web.oidc_issuer` must be the same"
+                f"`{self._issuer}` names itself `{found.get('issuer')}`", hint="`web.oidc_issuer` must be the same"
             )
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             _need_tls(str(found.get(name)))
         self._metadata = self._clock(), found
         return found
 
-    async def _ask(self, method: str, address: str, **words: Any) -> dict[str, Any]:
+    async def _request(self, method: str, address: str, **words: Any) -> dict[str, Any]:
         try:
             async with httpx.AsyncClient(timeout=_WAIT_S) as client:
                 answer = await client.request(method, address, headers={"Accept": "application/json"}, **words)
@@ -203,4 +203,4 @@ class Provider:
 def _need_tls(address: str) -> None:
     parts = urlsplit(address)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        raise CannotRunError(f"`{address}` is no https address", hint="plain http is for providers on this machine alone")
+        raise CannotRunError(f"`{address}` is not an https address", hint="plain http is only for providers on this machine")

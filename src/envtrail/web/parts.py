@@ -1,4 +1,4 @@
-"""What every page is made of: frame, filters, tables, empty states. Text of users is always text."""
+"""Common parts of the pages: layout, filters, tables, empty states. Users' text is always text, never markup."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from envtrail.errors import EnvtrailError
 from envtrail.i18n import LANGUAGES, marked, translator
 from envtrail.model.identity import Right
 from envtrail.model.text import safe
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 
 NAVIGATION = (
     ("/", marked("Overview"), "dashboard"),
@@ -24,7 +24,7 @@ NAVIGATION = (
     ("/findings", marked("Findings"), "report"),
     ("/requests", marked("Requests"), "approval"),
     ("/trail", marked("Trail"), "receipt_long"),
-    ("/looks", marked("Looks"), "visibility"),
+    ("/looks", marked("Access log"), "visibility"),
     ("/health", marked("Health"), "monitor_heart"),
     ("/settings", marked("Settings"), "tune"),
 )
@@ -51,12 +51,12 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .25rem 0; font-siz
 .pairs { display: grid; grid-template-columns: minmax(7rem, 11rem) 1fr; gap: .15rem .75rem; margin: 0; }
 .pairs dd { margin: 0; overflow-wrap: anywhere; }
 """
-# On a phone each row is a card. Vue escapes what is between braces; addresses are made by us.
+# On a phone each row is a card. Vue escapes the text between braces; addresses are made by us.
 _CARD = """<div class="col-12 q-py-xs"><q-card flat bordered><dl class="pairs q-pa-sm"><template v-for="col in props.cols" :key="col.name">
 <dt class="soft">{{ col.label }}</dt><dd><a v-if="props.row['l' + col.name.slice(1)]" class="plain"
 :href="props.row['l' + col.name.slice(1)]">{{ col.value }}</a><span v-else>{{ col.value }}</span></dd></template></dl></q-card></div>"""
 _SHORT = 19
-"""As long as a moment to the second."""
+"""Length of a time to the second."""
 _LONG = 24
 # `/` goes to the first filter, as in many tools; Escape leaves it.
 _KEYS = """
@@ -72,18 +72,18 @@ Translate = Callable[[str], str]
 
 
 @contextmanager
-def frame(title: str, session: Session, path: str) -> Iterator[Translate]:
-    """A page with its navigation; gives the words of the session's language.
+def page_layout(title: str, session: WebSession, path: str) -> Iterator[Translate]:
+    """A page with its navigation; yields the translation into the session's language.
 
     Args:
         title: In English, marked.
-        session: Whose page it is.
+        session: Of the signed-in user.
         path: For the links of language and colour.
     """
     _ = translator(session.language)
     ui.page_title(f"{_(title)} · Envtrail")
     ui.add_css(_STYLE)
-    # White on it has a contrast of 8 to 1 (WCAG AA asks 4.5).
+    # White on it has a contrast of 8 to 1 (WCAG AA requires 4.5).
     ui.colors(primary="#0b4f8a")
     ui.dark_mode(session.is_dark)
     ui.query("html").props(f'lang="{"zh-Hans" if session.language == "zh" else "en"}"')
@@ -113,7 +113,7 @@ def frame(title: str, session: Session, path: str) -> Iterator[Translate]:
         dark = _("Dark") if not session.is_dark else _("Light")
         ui.link(dark, f"/colour/{'light' if session.is_dark else 'dark'}?back={path}").classes("text-white q-mr-md")
         ui.label(safe(f"{session.identity.name} ({_(session.identity.role.value)})")).classes("q-mr-md gt-xs")
-        ui.link(_("Leave"), "/leave").classes("text-white")
+        ui.link(_("Sign out"), "/leave").classes("text-white")
     with (
         ui.element("div").classes("w-full q-pa-md").props('id="content" tabindex="-1"').style("max-width: 90rem; margin: 0 auto")
     ):
@@ -130,14 +130,14 @@ def table(
     links: Mapping[int, Callable[[int], str]] | None = None,
     broken: int | None = None,
 ) -> None:
-    """A table to read; what it says where there is nothing tells what to do.
+    """A table; when it is empty, its text says what to do.
 
     Args:
         columns: Titles.
         rows: Text by column.
-        empty: Said without rows.
+        empty: Shown without rows.
         links: Column → row number → address.
-        broken: Column whose line breaks are ours, and stay.
+        broken: Column with line breaks of ours, which are kept.
     """
     if not rows:
         ui.label(empty).classes("soft q-my-md")
@@ -177,13 +177,13 @@ def table(
 
 
 def _width_of(cells: Sequence[str]) -> str:
-    """Short words stay in one line, long ones break where they must: else one path makes every other column narrow."""
+    """Short words stay on one line, long ones break where they must: else one path would make every other column narrow."""
     longest = max(map(len, cells), default=0)
     return "short" if longest <= _SHORT else "long" if any(len(word) > _LONG for cell in cells for word in cell.split()) else ""
 
 
 def filters(path: str, given: Mapping[str, str], fields: Sequence[tuple[str, str]], _: Translate, *, spans: bool = True) -> None:
-    """Filters that live in the address, so that any view can be linked."""
+    """Filters that are part of the address, so that any view can be linked."""
     current = {name: value for name, value in given.items() if value}
 
     def go(name: str, value: object) -> None:
@@ -214,7 +214,7 @@ def card(title: str) -> ui.card:
 
 
 def panels() -> ui.element:
-    """Cards beside each other, as many as there is room for."""
+    """Cards in a grid, as many in a row as fit."""
     return ui.element("div").classes("panels q-mb-md")
 
 
@@ -229,19 +229,19 @@ def pairs(items: Sequence[tuple[str, str]]) -> None:
 
 
 def lines(texts: Sequence[str]) -> None:
-    """Text as it was written, line by line."""
+    """Text unchanged, line by line."""
     with ui.element("pre").classes("w-full").props("tabindex=0"):
         ui.label("\n".join(map(safe, texts)))
 
 
-def refused(session: Session, path: str) -> None:
-    """A page that somebody's role does not show."""
-    with frame(marked("Not yours to see"), session, path) as _:
+def refused(session: WebSession, path: str) -> None:
+    """A page that the user's role may not see."""
+    with page_layout(marked("Access denied"), session, path) as _:
         ui.label(_("Your role does not show this page.")).classes("soft")
 
 
-def unread(session: Session, path: str, fault: EnvtrailError) -> None:
-    """What is to be shown cannot be read: why, and what mends it."""
-    with frame(marked("The trail cannot be read"), session, path):
+def unread(session: WebSession, path: str, fault: EnvtrailError) -> None:
+    """The data cannot be read: why, and how to fix it."""
+    with page_layout(marked("The trail cannot be read"), session, path):
         ui.label(safe(fault.message)).classes("bad")
         ui.label(safe(fault.hint or "")).classes("soft")

@@ -1,4 +1,4 @@
-"""How pages read the trail: a store for each question, in a thread, so that a slow answer holds up nobody."""
+"""How pages read the trail: a store for each query, in a thread, so that a slow answer delays nobody."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from envtrail.model.identity import Identity
 from envtrail.model.operation import Operation
 from envtrail.service.authorization import ViewedStore, viewer_for
 from envtrail.service.opening import open_store
-from envtrail.service.protocol import OnAsk
+from envtrail.service.protocol import OnQuery
 from envtrail.state.lookup import Incomplete, find_incomplete, need_known, resolve_names
-from envtrail.state.office_hours import office_hours
+from envtrail.state.office_hours import read_office_hours
 from envtrail.state.store import Query, Store
-from envtrail.web.figures import Counted, Figures
+from envtrail.web.figures import CachedCounts, Counted
 from envtrail.web.fleet import Fleet
 
 _T = TypeVar("_T")
@@ -27,27 +27,27 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Found(Generic[_T]):
-    """A listing, and what is to be said of it."""
+    """A listing, with messages about it."""
 
     items: list[_T]
     fault: str | None
-    """Of a name that is of nothing, or of several."""
+    """A name that matches nothing, or more than one item."""
     missing: Incomplete | None
-    """What it may lack."""
+    """Why it may be incomplete."""
 
 
 class Reading:
-    """Opens the trail for one question at a time.
+    """Opens the trail for one query at a time.
 
     Args:
-        config: Where it is.
+        config: For the trail.
         uid: Of this process.
-        fleet: Of whose trails it reads instead of this machine's.
-        identity: Who reads: they see what is theirs to see. Null: the page itself, for figures that are nobody's.
-        on_ask: Told of each question.
-        figures: Counts that are kept, for who sees everything.
-        sees_all: They do.
-        is_open: Whether they may still ask: a page that is left open outlives its session.
+        fleet: Read this fleet's trails instead of this machine's.
+        identity: Restricts the result to what they may see. None: the web UI itself, for figures that belong to nobody.
+        on_query: Called with each query.
+        figures: Cached counts, for users who see everything.
+        sees_all: The user sees everything.
+        is_open: Whether the session is still valid: an open page outlives it.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Reading:
         uid: int,
         fleet: Fleet | None = None,
         identity: Identity | None = None,
-        on_ask: OnAsk | None = None,
-        figures: Figures | None = None,
+        on_query: OnQuery | None = None,
+        figures: CachedCounts | None = None,
         sees_all: bool = False,
         is_open: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -66,54 +66,58 @@ class Reading:
         self._identity = identity
         self._uid = uid
         self.fleet = fleet
-        self._on_ask = on_ask
-        self._figures = figures or Figures(office_hours(config))
+        self._on_query = on_query
+        self._figures = figures or CachedCounts(read_office_hours(config))
         self._sees_all = sees_all
         self._is_open = is_open
 
     @contextmanager
     def store(self) -> Iterator[Store]:
-        """The trail, as far as it is theirs to see.
+        """The trail, restricted to what the user may see.
 
         Raises:
             PermissionError: the session has ended.
-            CannotRunError: it is a fleet's, where uids are of many machines and nothing is known to be theirs.
+            CannotRunError: it is a fleet's, where uids belong to many machines and nothing is known to be the user's.
         """
         if not self._is_open():
             raise PermissionError("the session has ended")
         if self.fleet is not None:
             yield self._of_fleet(self.fleet)
             return
-        store = open_store(self.config, uid=self._uid, on_behalf=self._identity, on_ask=self._on_ask)
+        store = open_store(self.config, uid=self._uid, on_behalf=self._identity, on_query=self._on_query)
         try:
             yield store
         finally:
             store.close()
 
     def _of_fleet(self, fleet: Fleet) -> Store:
-        if self._identity is None or self._on_ask is None:
+        if self._identity is None or self._on_query is None:
             return fleet.store()
         if not self._sees_all:
-            raise CannotRunError("a fleet's page is for who may see everything", hint="the page of your own machine shows yours")
+            raise CannotRunError(
+                "a fleet is shown only to users who may see everything", hint="the web UI of your own machine shows your data"
+            )
         return ViewedStore(
-            fleet.store(), viewer_for(self._identity, is_separated=self.config.flag("web.separate_administrators")), self._on_ask
+            fleet.store(),
+            viewer_for(self._identity, is_separated=self.config.flag("web.separate_administrators")),
+            self._on_query,
         )
 
     def fields(self, named: Sequence[tuple[str, str]], _: Callable[[str], str]) -> Sequence[tuple[str, str]]:
-        """Filters of a page: of a fleet by machine too."""
+        """Filters of a page; for a fleet also by machine."""
         return named if self.fleet is None else [("host", _("Machine")), *named]
 
     @property
     def is_over(self) -> bool:
-        """Their session has ended."""
+        """The user's session has ended."""
         return not self._is_open()
 
     def count(self, store: Store, query: Query, now_ms: int) -> Counted:
-        """What the panels are made of."""
+        """The counts of the panels."""
         return self._figures.count(store, query, now_ms, is_all=self._sees_all)
 
     def may_see(self, item: Operation | Finding) -> bool:
-        """Whether something that has just come is theirs to see; it is then seen."""
+        """Whether the user may see a new item; this counts as access to it."""
         if not self._is_open():
             return False
         if self.fleet is not None and not self._sees_all:
@@ -121,8 +125,8 @@ class Reading:
         whose = item.actor.number if isinstance(item, Operation) else item.uid
         if self._identity is not None and whose is not None and whose == self._identity.uid:
             return True
-        if self._sees_all and self._on_ask is not None:
-            self._on_ask("operations" if isinstance(item, Operation) else "findings", Query(), "")
+        if self._sees_all and self._on_query is not None:
+            self._on_query("operations" if isinstance(item, Operation) else "findings", Query(), "")
         return self._sees_all
 
     async def find(self, question: Callable[[Store, Query], Iterable[_T]], query: Query) -> Found[_T]:
@@ -130,18 +134,18 @@ class Reading:
 
         def answer(store: Store) -> Found[_T]:
             try:
-                asked = resolve_names(store, query)
-                items = list(question(store, asked))
+                resolved = resolve_names(store, query)
+                items = list(question(store, resolved))
                 if not items:
-                    need_known(store, asked)
+                    need_known(store, resolved)
             except InputError as fault:
                 return Found([], fault.message, None)
-            return Found(items, None, find_incomplete(store, asked))
+            return Found(items, None, find_incomplete(store, resolved))
 
-        return await self.ask(answer)
+        return await self.query(answer)
 
-    async def ask(self, question: Callable[[Store], _T]) -> _T:
-        """One question, in a thread."""
+    async def query(self, question: Callable[[Store], _T]) -> _T:
+        """One query, in a thread."""
 
         def answer() -> _T:
             with self.store() as store:

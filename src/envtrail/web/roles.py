@@ -1,4 +1,4 @@
-"""Which role somebody has, by the settings."""
+"""Roles by the settings."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _SETTINGS = {Role.ADMIN: "web.admins", Role.SECURITY: "web.security", Role.AUDIT
 
 
 def role_of(name: str, groups: Iterable[str], config: Config) -> Role | None:
-    """The highest that a name or a group of theirs is given; null: they may not come in.
+    """The highest role that a name or a group is given; None: they may not sign in.
 
     Args:
-        name: As the machine, or the one who vouches for them, calls them.
+        name: As the machine, or the vouching service, reports it.
         groups: Likewise.
         config: `web.admins`, `web.security`, `web.auditors`, `web.members`: names, `@group`, or `*` for everybody.
     """
     if name.startswith("@") or name == "*":
-        # A provider's users may be called anything: not what stands for a group, or for everybody, here.
+        # A provider's users may have any name: not one that stands for a group, or for everybody, here.
         return None
     words = {name, "*", *(f"@{group}" for group in groups)}
     given = [role for role, key in _SETTINGS.items() if words.intersection(config.names(key))]

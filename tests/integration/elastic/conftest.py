@@ -16,7 +16,7 @@ from search_lab import SERVERS, SearchServer, search_server
 from two_stores import Both, amend, notice
 
 from envtrail.documents.fields import STREAMS
-from envtrail.ship.ship_state import CLUSTER_BOOK
+from envtrail.ship.ship_state import CLUSTER_STATE
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.store import Query
 
@@ -35,7 +35,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         [sys.executable, "-m", "envtrail", "--data-dir", str(folder), "demo", "--fast"], check=True, capture_output=True
     )
     yield folder / "demo"
-    assert not (folder / "demo" / CLUSTER_BOOK).exists(), "a test shipped from the trail that all share"
+    assert not (folder / "demo" / CLUSTER_STATE).exists(), "a test shipped from the trail that all share"
 
 
 @pytest.fixture(scope="session", params=["recorded", "made"])

@@ -32,7 +32,7 @@ from envtrail.documents.ecs import documents_of
 from envtrail.documents.ecs_events import documents_of_rows
 from envtrail.documents.fields import STREAMS, stream_name
 from envtrail.ship.ship_state import read_refused, read_shipping
-from envtrail.state.change_log import Arrivals
+from envtrail.state.change_log import ChangeLog
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.schema import LOGGED
 from envtrail.state.store import Query
@@ -188,11 +188,11 @@ def test_everything_arrives_once(product: str, tmp_path: Path) -> None:
 
 def _expected(trail: Path) -> Iterator[tuple[str, str]]:
     site = site_of(load_config(environ={}))
-    with closing(Arrivals(Layout(trail).state)) as arrivals:
-        arrivals.changed()
+    with closing(ChangeLog(Layout(trail).state)) as change_log:
+        change_log.changed()
         for kind in LOGGED:
-            for key in arrivals.ids(kind, "", -1):
-                item = arrivals.item(kind, key)
+            for key in change_log.ids(kind, "", -1):
+                item = change_log.item(kind, key)
                 assert item is not None
                 yield from ((document.stream, document.id) for document in documents_of(item, site))
     with closing(EmbeddedStore(trail)) as store:

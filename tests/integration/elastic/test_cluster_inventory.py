@@ -14,7 +14,7 @@ from envtrail.state.store import Query
 pytestmark = [pytest.mark.search, pytest.mark.timeout(300)]
 
 
-@pytest.mark.parametrize("question", ["sessions", "requests", "grants", "looks"])
+@pytest.mark.parametrize("question", ["sessions", "requests", "grants", "access_log"])
 @pytest.mark.parametrize(
     "words", [{}, {"user": "alice"}, {"user": "nobody"}, {"user": "1001"}, {"user": "1"}, {"since_ms": T0 + 1, "user": "sue"}]
 )

@@ -24,7 +24,7 @@ from envtrail.model.naming import place_of
 from envtrail.model.times import to_ms
 from envtrail.policy.cases import operation_of
 from envtrail.policy.language import Case
-from envtrail.ship.client import Connection, SearchClient
+from envtrail.ship.client import ClusterConnection, SearchClient
 from envtrail.state.schema import WEEK_MS
 from envtrail.state.state import State
 from envtrail.state.store import Query
@@ -55,7 +55,7 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     "a made package": {"text": "package-77"},
     "a package in capitals": {"package": "SIX"},
     "a package spelt otherwise": {"package": "odd-named_pkg"},
-    "what was requested": {"package": "wanted.thing"},
+    "their request": {"package": "wanted.thing"},
     "what is not recorded": {"unrecorded": True},
     "a name and its number": {"user": "nat"},
     "the number": {"user": "4001"},
@@ -271,7 +271,7 @@ def test_two_machines_are_one_fleet(both: Both, tmp_path: Path) -> None:
     other.setup()
     other.ship()
     other.documents("operation")
-    with closing(ClusterStore(SearchClient(Connection(urls=[other.server.url])), other.namespace, "")) as fleet:
+    with closing(ClusterStore(SearchClient(ClusterConnection(urls=[other.server.url])), other.namespace, "")) as fleet:
         assert {item.host for item in fleet.operations(Query())} == {"one", "two"}
 
 
@@ -280,9 +280,9 @@ def test_a_search_waits_for_the_shard_of_a_stream_that_is_being_made(server: Sea
     settings = {nobody: "nobody", "number_of_replicas": 0}
     server.call("PUT", "/just-made?wait_for_active_shards=0", {"settings": settings})
     begins = threading.Timer(0.5, server.call, ("PUT", "/just-made/_settings", {nobody: None}))
-    with closing(SearchClient(Connection(urls=[server.url]))) as client:
+    with closing(SearchClient(ClusterConnection(urls=[server.url]))) as client:
         with pytest.raises(SearchError, match="503"):
-            client.ask("POST", "/just-made/_search", {})
+            client.request("POST", "/just-made/_search", {})
         begins.start()
         assert client.search("/just-made/_search", {})["hits"]["hits"] == []
     begins.join()

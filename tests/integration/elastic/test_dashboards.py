@@ -30,7 +30,7 @@ from envtrail.model.finding import Finding, Level
 from envtrail.model.gap import Gap
 from envtrail.model.operation import Operation
 from envtrail.model.times import to_ms
-from envtrail.state.office_hours import office_hours
+from envtrail.state.office_hours import read_office_hours
 from envtrail.state.panels import environments_changed, installs_by_day, most_active, off_hours, top_scripts
 from envtrail.state.store import Query
 
@@ -139,7 +139,7 @@ def test_top_scripts(shown: Shown, product: str) -> None:
 @pytest.mark.search
 @on_its_server
 def test_outside_office_hours(shown: Shown, product: str) -> None:
-    late = off_hours(shown.held.activity(Query()), office_hours(shown.cluster.config()))
+    late = off_hours(shown.held.activity(Query()), read_office_hours(shown.cluster.config()))
     expected = {(one.user, one.prefix): (one.operations, one.changes) for one in late}
     rows = {(user, prefix): (count, int(changes)) for user, prefix, count, changes, _last in shown.rows(product, "off-hours")}
     named = {key: figures for key, figures in rows.items() if key[0] != OTHER}

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from cluster_lab import Cluster
-from pack_cases import CASES, OFFICE, Given
+from pack_cases import CASES, OFFICE_HOURS, Given
 from search_lab import SearchServer
 
 from envtrail.core import Assembler
@@ -21,7 +21,7 @@ from envtrail.detect.detection import PACK
 from envtrail.detect.load import read_rules, source_of, translate_rule
 from envtrail.detect.lucene import Lucene
 from envtrail.detect.translate import RefusedError
-from envtrail.documents.base import Document, Site
+from envtrail.documents.base import EcsDocument, Site
 from envtrail.documents.ecs import documents_of
 from envtrail.documents.ecs_events import event_documents
 from envtrail.documents.fields import stream_name
@@ -36,18 +36,18 @@ NOT_SAID = {
     "name_like_a_popular_project": "similar_to",
 }
 COUNTED = {"download_piped", "mass_download", "many_failed_installs"}
-SITE = Site(namespace="pack", office=OFFICE)
+SITE = Site(namespace="pack", office_hours=OFFICE_HOURS)
 RULES = {rule.name: rule for rule, _ in read_rules([PACK])}
 pytestmark = [pytest.mark.search, pytest.mark.timeout(180)]
 
 
-def documents(given: Given) -> Iterator[Document]:
+def documents(given: Given) -> Iterator[EcsDocument]:
     if isinstance(given, bytes):
         assembler = Assembler(node="host")
         assembler.push(given)
         assembler.flush()
         made = event_documents(SITE).make(assembler.drain().events(), 1)
-        yield from (Document(stream="event", id=id_, body=msgspec.json.decode(body)) for id_, body in made)
+        yield from (EcsDocument(stream="event", id=id_, body=msgspec.json.decode(body)) for id_, body in made)
         return
     items: list[Operation | Gap] = [given] if isinstance(given, Gap) else list(given)
     for item in items:
@@ -68,7 +68,7 @@ def cluster(server: SearchServer, tmp_path_factory: pytest.TempPathFactory) -> C
                     action = {"create": {"_index": stream_name(document.stream, "pack"), "_id": id_}}
                     lines += msgspec.json.encode(action) + b"\n" + msgspec.json.encode(document.body) + b"\n"
     with_client = cluster.client()
-    answer = with_client.ask("POST", "/_bulk?refresh=true", bytes(lines))
+    answer = with_client.request("POST", "/_bulk?refresh=true", bytes(lines))
     with_client.close()
     assert not answer["errors"], answer
     return cluster

@@ -16,8 +16,8 @@ from search_lab import search_server
 
 from envtrail.documents.fields import stream_name
 from envtrail.errors import SearchError
-from envtrail.ship.client import Connection, SearchClient
-from envtrail.ship.templates import POLICY, Step, Templates, look_at
+from envtrail.ship.client import ClusterConnection, SearchClient
+from envtrail.ship.templates import POLICY, SetupStep, Templates, identify_cluster
 
 pytestmark = [pytest.mark.search("elasticsearch-ilm"), pytest.mark.timeout(180)]
 STREAM = stream_name("operation", "default")
@@ -49,26 +49,26 @@ class Hasty(Templates):
 def client() -> Iterator[SearchClient]:
     with (
         search_server("elasticsearch-ilm", **{"indices.lifecycle.poll_interval": "1s"}) as server,
-        closing(SearchClient(Connection(urls=[server.url]))) as client,
+        closing(SearchClient(ClusterConnection(urls=[server.url]))) as client,
     ):
         yield client
 
 
 @pytest.fixture
 def kept_for(client: SearchClient) -> Iterator[Callable[[int], Hasty]]:
-    cluster = look_at(client)
+    cluster = identify_cluster(client)
     assert (cluster.product, cluster.version, cluster.lifecycle) == ("elasticsearch", "6.8.23", "ilm")
     yield lambda days: Hasty(client, cluster, namespace="default", retention_days=days)
-    client.ask("DELETE", f"/{STREAM}-0*")
-    client.ask("DELETE", f"/_ilm/policy/{POLICY}", fine=(404,))
+    client.request("DELETE", f"/{STREAM}-0*")
+    client.request("DELETE", f"/_ilm/policy/{POLICY}", fine=(404,))
 
 
-def setup(templates: Templates) -> Step:
+def setup(templates: Templates) -> SetupStep:
     """What became of the policy: 6.8 has none of the templates that come after it."""
     return next(templates.setup())
 
 
-def check(templates: Templates) -> Step:
+def check(templates: Templates) -> SetupStep:
     return next(templates.check())
 
 
@@ -85,28 +85,28 @@ def test_an_index_is_rolled_over_and_deleted_as_the_policy_says(client: SearchCl
     settings = month.settings()
     assert settings["lifecycle"] == {"name": POLICY}
     settings["lifecycle"]["rollover_alias"] = STREAM
-    client.ask("PUT", f"/_template/{STREAM}", {"index_patterns": [f"{STREAM}-*"], "settings": {"index": settings}})
-    client.ask("PUT", f"/{STREAM}-000001", {"aliases": {STREAM: {"is_write_index": True}}})
+    client.request("PUT", f"/_template/{STREAM}", {"index_patterns": [f"{STREAM}-*"], "settings": {"index": settings}})
+    client.request("PUT", f"/{STREAM}-000001", {"aliases": {STREAM: {"is_write_index": True}}})
 
     def write(name: str) -> str:
-        return str(client.ask("POST", f"/{STREAM}/_doc/{name}?refresh=true", {"name": name})["_index"])
+        return str(client.request("POST", f"/{STREAM}/_doc/{name}?refresh=true", {"name": name})["_index"])
 
     def is_there(name: str) -> bool:
-        found = client.ask("POST", f"/{STREAM}/_search", {"query": {"ids": {"values": [name]}}})
+        found = client.request("POST", f"/{STREAM}/_search", {"query": {"ids": {"values": [name]}}})
         return bool(found["hits"]["total"] == 1)
 
     def is_closed(index: str) -> bool:
-        answer = client.ask("GET", f"/{index}/_alias/{STREAM}")
+        answer = client.request("GET", f"/{index}/_alias/{STREAM}")
         return answer[index]["aliases"][STREAM]["is_write_index"] is False
 
     born_in = write("old")
     wait_until(lambda: is_closed(born_in), within_s=20)  # an index is open for a tenth: 6 s
     assert is_there("old")
-    explained = client.ask("GET", f"/{born_in}/_ilm/explain")["indices"][born_in]
+    explained = client.request("GET", f"/{born_in}/_ilm/explain")["indices"][born_in]
     assert (explained["managed"], explained["policy"]) == (True, POLICY)
     next_index = write("new")
     assert next_index != born_in
-    assert client.ask("GET", f"/{next_index}/_ilm/explain")["indices"][next_index]["policy"] == POLICY
+    assert client.request("GET", f"/{next_index}/_ilm/explain")["indices"][next_index]["policy"] == POLICY
 
     assert setup(days).state == "updated"
     wait_until(lambda: not client.exists(f"/{born_in}"), within_s=30)  # half of what was said first
@@ -121,7 +121,7 @@ def test_an_index_that_is_kept_longer_is_not_deleted(client: SearchClient, kept_
     setup(templates)
     settings = templates.settings()
     settings["lifecycle"]["rollover_alias"] = STREAM
-    client.ask("PUT", f"/{STREAM}-000001", {"settings": {"index": settings}, "aliases": {STREAM: {"is_write_index": True}}})
+    client.request("PUT", f"/{STREAM}-000001", {"settings": {"index": settings}, "aliases": {STREAM: {"is_write_index": True}}})
     wait_until(lambda: client.exists(f"/{STREAM}-000002"), within_s=15)
     rolled_over = time.monotonic()
     wait_until(lambda: not client.exists(f"/{STREAM}-000001"), within_s=40)
@@ -130,16 +130,16 @@ def test_an_index_that_is_kept_longer_is_not_deleted(client: SearchClient, kept_
 
 def test_the_policy_is_compared_with_what_the_server_made_of_it(client: SearchClient, kept_for: Callable[[int], Hasty]) -> None:
     path = f"/_ilm/policy/{POLICY}"
-    assert check(kept_for(60)) == Step(what=path, state="missing", hint="envtrail elastic setup")
+    assert check(kept_for(60)) == SetupStep(what=path, state="missing", hint="envtrail elastic setup")
     assert [setup(kept_for(60)).state for _ in range(3)] == ["made", "fine", "fine"]
-    assert check(kept_for(60)) == Step(what=path, state="fine")
-    held = client.ask("GET", path)[POLICY]
+    assert check(kept_for(60)) == SetupStep(what=path, state="fine")
+    held = client.request("GET", path)[POLICY]
     assert held["version"] == 1, "a second setup writes nothing"
     assert held["policy"]["phases"]["delete"]["min_age"] == "60s"
     assert check(kept_for(90)).state == "different"
-    assert setup(kept_for(90)) == Step(what=path, state="updated")
+    assert setup(kept_for(90)) == SetupStep(what=path, state="updated")
     assert check(kept_for(90)).state == "fine"
-    held = client.ask("GET", path)[POLICY]
+    held = client.request("GET", path)[POLICY]
     assert (held["version"], held["policy"]["phases"]["delete"]["min_age"]) == (2, "90s")
 
 
@@ -150,7 +150,7 @@ def test_what_is_kept_for_ever_is_no_longer_deleted(client: SearchClient, kept_f
     assert check(kept_for(0)).state == "different"
     assert setup(kept_for(0)).state == "updated"
     assert [setup(kept_for(0)).state, check(kept_for(0)).state] == ["fine", "fine"]
-    phases = client.ask("GET", path)[POLICY]["policy"]["phases"]
+    phases = client.request("GET", path)[POLICY]["policy"]["phases"]
     assert (phases.keys(), phases["hot"]["actions"]["rollover"]["max_age"]) == ({"hot"}, "30s")
     assert check(kept_for(60)).state == "different"
 
@@ -158,7 +158,7 @@ def test_what_is_kept_for_ever_is_no_longer_deleted(client: SearchClient, kept_f
 def test_what_is_refused_is_told(client: SearchClient) -> None:
     """The body as a newer server gets it: 6.8 names the field that it does not know."""
     with pytest.raises(SearchError, match="400"):
-        setup(Templates(client, look_at(client), namespace="default", retention_days=60))
+        setup(Templates(client, identify_cluster(client), namespace="default", retention_days=60))
 
 
 def test_who_may_only_ship_need_not_know_of_the_lifecycle() -> None:
@@ -170,10 +170,10 @@ def test_who_may_only_ship_need_not_know_of_the_lifecycle() -> None:
     files = elasticsearch_accounts(roles)
     with (
         search_server("elasticsearch-ilm", files=files, account=root, **{"xpack.security.enabled": True}) as server,
-        closing(SearchClient(Connection(urls=[server.url], **shipper))) as client,
+        closing(SearchClient(ClusterConnection(urls=[server.url], **shipper))) as client,
     ):
         with pytest.raises(SearchError, match="403"):
-            client.ask("GET", "/_ilm/status")
-        assert look_at(client).lifecycle == "ilm"
+            client.request("GET", "/_ilm/status")
+        assert identify_cluster(client).lifecycle == "ilm"
         with pytest.raises(SearchError, match="403"):
-            setup(Hasty(client, look_at(client), namespace="default", retention_days=60))
+            setup(Hasty(client, identify_cluster(client), namespace="default", retention_days=60))

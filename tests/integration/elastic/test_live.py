@@ -18,8 +18,8 @@ from envtrail.fleet.heartbeats import last_heartbeats
 from envtrail.fleet.searching import Searching
 from envtrail.model.heartbeat import INTERVAL_MS, SILENT_MS, faults_of
 from envtrail.model.operation import Operation
-from envtrail.ship.client import Connection, SearchClient
-from envtrail.ship.templates import Templates, look_at
+from envtrail.ship.client import ClusterConnection, SearchClient
+from envtrail.ship.templates import Templates, identify_cluster
 from envtrail.state.store import Query
 from envtrail.trail.layout import Layout
 
@@ -36,8 +36,8 @@ def test_a_machine_tells_what_is_done_and_that_it_is_watched(tmp_path_factory: p
     subprocess.run(["/usr/bin/python3", "-m", "venv", str(home / "env")], check=True)
     make_wheel(home / "wheels", "leaf", "1.0")
     subprocess.run(["chown", "-R", f"{AUID}:{AUID}", str(home)], check=True)
-    with search_server("opensearch") as server, closing(SearchClient(Connection(urls=[server.url]))) as client:
-        list(Templates(client, look_at(client), namespace="live", retention_days=0).setup())
+    with search_server("opensearch") as server, closing(SearchClient(ClusterConnection(urls=[server.url]))) as client:
+        list(Templates(client, identify_cluster(client), namespace="live", retention_days=0).setup())
         variables = {
             "ENVTRAIL_ELASTIC_URLS": server.url,
             "ENVTRAIL_ELASTIC_NAMESPACE": "live",
@@ -78,12 +78,12 @@ def test_a_machine_tells_what_is_done_and_that_it_is_watched(tmp_path_factory: p
 
 
 def _installs(server: SearchServer, home: Path) -> list[Operation]:
-    with closing(ClusterStore(SearchClient(Connection(urls=[server.url])), "live", "")) as store:
+    with closing(ClusterStore(SearchClient(ClusterConnection(urls=[server.url])), "live", "")) as store:
         return list(store.operations(Query(environment=str(home / "env"), kind="install", outcome="success", package="leaf")))
 
 
 def _events(server: SearchServer, operation: Operation) -> bool:
-    with closing(ClusterStore(SearchClient(Connection(urls=[server.url])), "live", "")) as store:
+    with closing(ClusterStore(SearchClient(ClusterConnection(urls=[server.url])), "live", "")) as store:
         return any(row.values["image"] == operation.image for row in store.events(Query(kind="exec")))
 
 

@@ -18,9 +18,9 @@ from envtrail.errors import ConfigError, SearchError
 from envtrail.fleet.cluster import ClusterStore
 from envtrail.ship.client import SearchClient, connection_of
 from envtrail.ship.process import run
-from envtrail.ship.ship_state import Book, Refused, read_refused
+from envtrail.ship.ship_state import RefusedDocument, ShipState, read_refused
 from envtrail.ship.shipper import Shipper
-from envtrail.ship.templates import Step, Templates, look_at
+from envtrail.ship.templates import SetupStep, Templates, identify_cluster
 from envtrail.state.store import Query
 
 pytestmark = [pytest.mark.search, pytest.mark.timeout(180)]
@@ -56,7 +56,7 @@ class Ours:
 
     def __init__(self, guarded: Guarded, keys: Path, folder: Path, namespace: str) -> None:
         self.keys, self.folder, self.namespace = keys, folder, namespace
-        self.book = folder / "trail/elastic.sqlite"
+        self.ship_state = folder / "trail/elastic.sqlite"
         self._server = guarded.server
         self.product = guarded.server.release.product
         self._cluster = Cluster(guarded.server, folder / "trail", namespace)
@@ -80,9 +80,9 @@ class Ours:
     def client(self, user: str = "shipper", password: str = "", **changed: str) -> SearchClient:
         return SearchClient(connection_of(self.config(user=user, password=password, **changed)))
 
-    def set_up(self, user: str = "admin") -> list[Step]:
+    def set_up(self, user: str = "admin") -> list[SetupStep]:
         with closing(self.client(user)) as client:
-            return list(Templates(client, look_at(client), namespace=self.namespace, retention_days=0).setup())
+            return list(Templates(client, identify_cluster(client), namespace=self.namespace, retention_days=0).setup())
 
     def ship(self, user: str = "shipper", password: str = "") -> str | None:
         """Until all was sent, or something went wrong: that is given."""
@@ -98,8 +98,8 @@ class Ours:
                     return shipper.fault
             raise AssertionError("it does not come to an end")
 
-    def refused(self) -> list[Refused]:
-        return read_refused(self.book, 1000)
+    def refused(self) -> list[RefusedDocument]:
+        return read_refused(self.ship_state, 1000)
 
     def count(self, kind: str) -> int:
         return self._server.count(stream_name(kind, self.namespace))
@@ -114,7 +114,7 @@ def test_the_roles_that_are_documented_are_enough_and_no_more(ours: Ours) -> Non
     assert ours.count("operation") == 21
     name = stream_name("operation", ours.namespace)
     with closing(ours.client()) as client:
-        hit = client.ask("POST", f"/{name}/_search?seq_no_primary_term=true", {"size": 1})["hits"]["hits"][0]
+        hit = client.request("POST", f"/{name}/_search?seq_no_primary_term=true", {"size": 1})["hits"]["hits"][0]
         document = f"/{hit['_index']}/_doc/{hit['_id']}"
         for method, path, body in (
             ("POST", f"/{name}/_delete_by_query", {"query": {"match_all": {}}}),
@@ -125,10 +125,10 @@ def test_the_roles_that_are_documented_are_enough_and_no_more(ours: Ours) -> Non
             ("POST", "/else-0/_doc", {"a": 1}),
         ):
             with pytest.raises(SearchError, match=r"40[03]"):
-                client.ask(method, path, body)
+                client.request(method, path, body)
         # Elasticsearch's `create_doc` is to add and nothing else; OpenSearch has no such privilege.
         replaced = f"{document}?if_seq_no={hit['_seq_no']}&if_primary_term={hit['_primary_term']}"
-        status = client.ask("PUT", replaced, hit["_source"], fine=(403,)).get("status")
+        status = client.request("PUT", replaced, hit["_source"], fine=(403,)).get("status")
         assert status == (403 if ours.product == "elasticsearch" else None)
     assert ours.count("operation") == 21
 
@@ -165,7 +165,7 @@ def test_who_may_read_reads_the_fleet_and_ships_nothing(ours: Ours) -> None:
     with closing(ClusterStore(ours.client("reader"), ours.namespace, "")) as store:
         assert len(list(store.operations(Query()))) == 21
 
-    ours.book.unlink()
+    ours.ship_state.unlink()
     fault = ours.ship("reader")
     assert fault is not None
     assert "403" in fault
@@ -185,8 +185,8 @@ def test_one_stream_that_is_forbidden_holds_up_nothing(ours: Ours, guarded: Guar
     refused = ours.refused()
     assert {item.stream for item in refused} == {"run"}
     assert all("403 security_exception" in item.reason for item in refused)
-    with closing(Book(ours.book)) as book:
-        assert book.retry_refused() == len(refused)
+    with closing(ShipState(ours.ship_state)) as ship_state:
+        assert ship_state.retry_refused() == len(refused)
     assert ours.ship() is None
     assert ours.count("run") == len(refused)
     assert ours.refused() == []
@@ -204,7 +204,7 @@ def test_what_is_wrong_is_named(ours: Ours, changed: dict[str, str], said: str, 
     changed = {name: str(ours.keys / value) if value.endswith(".pem") else value for name, value in changed.items()}
     with closing(ours.client(**changed)) as client:
         with pytest.raises(SearchError, match=said) as raised:
-            look_at(client)
+            identify_cluster(client)
         assert hint in str(raised.value.hint)
         assert "wrong" not in raised.value.message
 

@@ -23,7 +23,7 @@ from cluster_lab import Cluster
 from faulty_proxy import faulty_proxy
 from search_lab import SearchServer, search_server
 
-from envtrail.documents.base import Document, Site, site_of
+from envtrail.documents.base import EcsDocument, Site, site_of
 from envtrail.documents.ecs import document_id
 from envtrail.documents.fields import STREAMS, mapping, stream_name
 from envtrail.documents.heartbeat import heartbeat_document, heartbeat_of
@@ -36,7 +36,7 @@ from envtrail.model.heartbeat import faults_of
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
 from envtrail.ship.process import run
-from envtrail.ship.ship_state import Book, read_refused, read_shipping
+from envtrail.ship.ship_state import ShipState, read_refused, read_shipping
 from envtrail.ship.shipper import Shipper
 from envtrail.state.agent_status import AgentStatus, KernelFigures, PolicyInForce, RulesStatus, write_status
 from envtrail.state.embedded import EmbeddedStore
@@ -105,7 +105,7 @@ def test_a_strict_server_knows_every_field(cluster: Cluster) -> None:
                 "priority": 900,
                 "template": {"mappings": mapping(dynamic="strict")},
             }
-            client.ask("PUT", f"/_index_template/logs-envtrail.{kind}-{cluster.namespace}", template)
+            client.request("PUT", f"/_index_template/logs-envtrail.{kind}-{cluster.namespace}", template)
     cluster.ship()
     assert not read_refused(cluster.trail / "elastic.sqlite", 10)
     assert cluster.counts()["operation"] > 10
@@ -166,9 +166,9 @@ def test_a_change_after_it_was_sent_is_an_amendment(cluster: Cluster) -> None:
 
 def test_a_document_that_no_server_takes_holds_up_nothing(cluster: Cluster) -> None:
     cluster.setup()
-    with closing(Book(cluster.trail / "elastic.sqlite")) as book:
+    with closing(ShipState(cluster.trail / "elastic.sqlite")) as ship_state:
         body = {"@timestamp": "2026-01-01T00:00:00.000Z", "host": "not an object"}
-        book.put(Document(stream="operation", id="poison", body=body))
+        ship_state.put(EcsDocument(stream="operation", id="poison", body=body))
     cluster.ship()
     assert cluster.counts()["operation"] == len(list(held(cluster.trail).operations(Query())))
     (refused,) = read_refused(cluster.trail / "elastic.sqlite", 10)
@@ -215,7 +215,7 @@ def test_a_bulk_whose_answer_was_lost_is_asked_for_before_it_is_sent_again(clust
 def test_without_its_templates_nothing_is_sent(lonely: Cluster) -> None:
     lonely.setup()
     with closing(lonely.client()) as client:
-        client.ask("DELETE", "/_index_template/logs-envtrail.run")
+        client.request("DELETE", "/_index_template/logs-envtrail.run")
         config = lonely.config()
         with closing(Shipper(lonely.trail, client, config, lambda: lonely.now_ms, jitter=lambda: 0.0)) as shipper:
             for _ in range(3):
@@ -239,18 +239,18 @@ def test_setup_brings_up_to_date_and_leaves_what_is_newer(lonely: Cluster) -> No
     path = "/_component_template/envtrail-mappings"
     with closing(lonely.client()) as client:
         lonely.ship()
-        told = client.ask("GET", path)["component_templates"][0]["component_template"]
+        told = client.request("GET", path)["component_templates"][0]["component_template"]
         held_now = {name: told[name] for name in ("template", "version", "_meta")}
         older = copy.deepcopy(held_now) | {"version": 0}
         del older["template"]["mappings"]["properties"]["rule"]
-        client.ask("PUT", path, older)
+        client.request("PUT", path, older)
         states = {step.what: step.state for step in lonely.templates(client).setup()}
         assert states[path] == "updated"
         assert states[stream_name("operation", lonely.namespace)] == "updated"
         assert {step.state for step in lonely.templates(client).setup()} == {"fine"}
-        client.ask("PUT", path, held_now | {"version": 99})
+        client.request("PUT", path, held_now | {"version": 99})
         assert {step.what: step.state for step in lonely.templates(client).setup()}[path] == "newer"
-        client.ask("PUT", path, held_now)
+        client.request("PUT", path, held_now)
         assert {step.state for step in lonely.templates(client).check()} == {"fine"}
 
 
@@ -282,7 +282,7 @@ def test_a_machine_that_is_not_watched_or_not_heard_of_is_told(cluster: Cluster)
             last_heartbeats(Searching(client, cluster.namespace))
         cluster.ship()
         host = cluster.config().node
-        client.ask("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_refresh")
+        client.request("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_refresh")
         (beat,) = last_heartbeats(Searching(client, cluster.namespace))
         assert (beat.host, beat.watching, beat.refused) == (host, False, 0)
         assert faults_of(beat, beat.time_ms + 59_000) == ["agent not running"]
@@ -304,7 +304,7 @@ def test_a_machine_that_is_not_watched_or_not_heard_of_is_told(cluster: Cluster)
         write_status(cluster.trail, watching)
         cluster.now_ms += 30_000
         cluster.ship()
-        client.ask("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_refresh")
+        client.request("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_refresh")
         (beat,) = last_heartbeats(Searching(client, cluster.namespace))
         assert (beat.watching, beat.rules_loaded, beat.lag_ms, beat.lost) == (True, 9, 7, 0)
         assert (beat.policy_digest, beat.policy_commit) == ("sha256:aa", "c0ffee")
@@ -337,8 +337,8 @@ def test_a_machine_with_another_policy_than_most_is_marked(cluster: Cluster) -> 
             )
             beat = heartbeat_of(host, cluster.now_ms, status, outbox=0, refused=0)
             document = heartbeat_document(beat, site_of(cluster.config()))
-            client.ask("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_doc", document.body)
-        client.ask("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_refresh")
+            client.request("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_doc", document.body)
+        client.request("POST", f"/{stream_name('heartbeat', cluster.namespace)}/_refresh")
     words = ["--data-dir", str(cluster.trail), "fleet", "status", "--url", cluster.server.url]
     variables = os.environ | {"ENVTRAIL_ELASTIC_NAMESPACE": cluster.namespace}
 

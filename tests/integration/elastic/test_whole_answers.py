@@ -45,7 +45,7 @@ READERS: dict[str, list[str]] = {
     "sessions": ["sessions"],
     "events": ["events"],
     "gaps": ["gaps"],
-    "looks": ["looks"],
+    "access-log": ["access-log"],
     "requests": ["requests"],
     "grants": ["grants"],
     "findings": ["findings"],
@@ -221,11 +221,11 @@ def test_the_page_of_a_fleet_says_so(shipped: Cluster, tmp_path: Path) -> None:
         page.enter()
         for path in PAGES:
             status, _, text = page.ask(path)
-            assert (status, "was not answered whole" in text) == (200, False), path
+            assert (status, "was not answered completely" in text) == (200, False), path
         is_whole = False
         for path in sorted(set(PAGES) - NEVER_SHIPPED):
             status, _, text = page.ask(path)
-            assert "was not answered whole" in text, (path, status, text[-2000:])
+            assert "was not answered completely" in text, (path, status, text[-2000:])
         for name in ANSWERS:
             status, _, text = page.ask(f"/api/v1/{name}")
             assert (status, json.loads(text)["error"]["id"]) == (503, "search-server"), name

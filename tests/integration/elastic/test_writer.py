@@ -27,7 +27,7 @@ from line_lab import Writing, files_of, lines_of
 from envtrail.documents.base import Site
 from envtrail.documents.ecs import document_id
 from envtrail.errors import ConfigError, StoreFullError
-from envtrail.ship.ship_state import Book, Parcel, are_events, read_shipping
+from envtrail.ship.ship_state import BulkItem, ShipState, are_events, read_shipping
 from envtrail.ship.writer import LineFile, Writer, line_file_of, line_of
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.state import State
@@ -140,62 +140,62 @@ def test_a_full_disk_is_told_and_the_line_that_broke_off_is_ended_when_there_is_
 def test_a_path_that_cannot_be_written_is_told_and_gone_on_with(writing: Writing, tmp_path: Path) -> None:
     writing.path = tmp_path / "no" / "such" / "x"
     process = writing.start("--once")
-    wait_until(lambda: "No such file or directory; make its folder" in writing.said(), "a word of it", timeout_s=30)
+    wait_until(lambda: "No such file or directory; create its folder" in writing.said(), "a word of it", timeout_s=30)
     writing.path.parent.mkdir(parents=True)
     assert process.wait(60) == 0
     assert lines_of(writing.path)
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Iterator[Book]:
-    with closing(Book(tmp_path / "book.sqlite")) as opened:
+def ship_state(tmp_path: Path) -> Iterator[ShipState]:
+    with closing(ShipState(tmp_path / "book.sqlite")) as opened:
         yield opened
 
 
-def _writer(book: Book, path: Path, **values: Any) -> Writer:
+def _writer(ship_state: ShipState, path: Path, **values: Any) -> Writer:
     file = msgspec.structs.replace(LineFile(path=path, most_bytes=1000, count=0), **values)
-    return Writer(book, file, namespace="default", bulk_bytes=1000, advance=lambda _: None, jitter=lambda: 0.0)
+    return Writer(ship_state, file, namespace="default", bulk_bytes=1000, advance=lambda _: None, jitter=lambda: 0.0)
 
 
-def _parcels(book: Book, first: int, count: int) -> list[Parcel]:
-    with book.transaction():
+def _bulk_items(ship_state: ShipState, first: int, count: int) -> list[BulkItem]:
+    with ship_state.transaction():
         for number in range(first, first + count):
             body = msgspec.json.encode({"agent": {"type": "envtrail"}, "number": number, "text": "é" * 20})
-            book.put_parcel(Parcel(stream="run", id=f"{number:026}", body=body))
-    return book.next_parcels(count)
+            ship_state.put_bulk_item(BulkItem(stream="run", id=f"{number:026}", body=body))
+    return ship_state.next_bulk_items(count)
 
 
-def test_broken_off_at_any_byte_it_is_gone_on_with(book: Book, tmp_path: Path) -> None:
+def test_broken_off_at_any_byte_it_is_gone_on_with(ship_state: ShipState, tmp_path: Path) -> None:
     path = tmp_path / "x"
     expected = b""
     first = 0
-    whole = sum(len(line_of(parcel)) for parcel in _parcels(book, 0, 3))
+    whole = sum(len(line_of(bulk_item)) for bulk_item in _bulk_items(ship_state, 0, 3))
     for cut in range(whole + 1):
-        parcels = _parcels(book, first, 3)
-        lines = b"".join(map(line_of, parcels))
+        bulk_items = _bulk_items(ship_state, first, 3)
+        lines = b"".join(map(line_of, bulk_items))
         if cut and path.exists():
             with path.open("ab") as file:
                 file.write(lines[:cut])
-        _writer(book, path, most_bytes=1 << 30).send(parcels, 0)
+        _writer(ship_state, path, most_bytes=1 << 30).send(bulk_items, 0)
         expected += lines
         first += 3
         assert path.read_bytes() == expected
-    assert book.outbox_size() == 0
+    assert ship_state.outbox_size() == 0
 
 
 def test_events_that_were_written_and_not_settled_come_first(writing: Writing, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the heartbeat that a new start has to tell: the file goes on with what stands in it."""
-    settle = Book.settle
+    settle = ShipState.settle
     broken = 0
 
-    def fail(self: Book, parcels: list[Parcel], *, there: bool) -> None:
+    def fail(self: ShipState, bulk_items: list[BulkItem], *, there: bool) -> None:
         nonlocal broken
-        if are_events(parcels) and broken < 3:
+        if are_events(bulk_items) and broken < 3:
             broken += 1
             raise sqlite3.OperationalError("database or disk is full")
-        settle(self, parcels, there=there)
+        settle(self, bulk_items, there=there)
 
-    monkeypatch.setattr(Book, "settle", fail)
+    monkeypatch.setattr(ShipState, "settle", fail)
     for count in range(1, 4):
         with pytest.raises(StoreFullError):
             writing.write(bulk_documents=100)
@@ -207,25 +207,25 @@ def test_events_that_were_written_and_not_settled_come_first(writing: Writing, m
     assert len(lines) == len(set(lines)) > 1300
 
 
-def test_a_tail_that_is_not_what_comes_next_is_cut_off(book: Book, tmp_path: Path) -> None:
+def test_a_tail_that_is_not_what_comes_next_is_cut_off(ship_state: ShipState, tmp_path: Path) -> None:
     path = tmp_path / "x"
-    first = _parcels(book, 0, 2)
-    writer = _writer(book, path)
+    first = _bulk_items(ship_state, 0, 2)
+    writer = _writer(ship_state, path)
     writer.send(first, 0)
     settled = path.read_bytes()
     with path.open("ab") as file:
         file.write(b'{"of another version')
-    after = _parcels(book, 2, 1)
+    after = _bulk_items(ship_state, 2, 1)
     writer.send(after, 0)
     assert writer.fault is None
     assert path.read_bytes() == settled + line_of(after[0])
 
 
-def test_a_rename_that_was_broken_off_loses_nothing(book: Book, tmp_path: Path) -> None:
+def test_a_rename_that_was_broken_off_loses_nothing(ship_state: ShipState, tmp_path: Path) -> None:
     """Each state that a kill between two renames can leave behind."""
     path = tmp_path / "x"
     for at in range(12):
-        _writer(book, path, most_bytes=10).send(_parcels(book, at, 1), 0)
+        _writer(ship_state, path, most_bytes=10).send(_bulk_items(ship_state, at, 1), 0)
         older = files_of(path)[:-1]
         if at % 3 == 1 and len(older) > 2:  # the oldest ones went up, the others had not yet
             for file in older[:2]:
@@ -299,7 +299,7 @@ def test_a_file_of_somebody_else_is_left_alone(writing: Writing) -> None:
     writing.path.parent.mkdir()
     writing.path.write_text("root:x:0:0\n")
     process = writing.start("--once")
-    wait_until(lambda: "holds something else" in writing.said(), "a word of it", timeout_s=30)
+    wait_until(lambda: "holds other data" in writing.said(), "a word of it", timeout_s=30)
     assert writing.path.read_text() == "root:x:0:0\n"
     writing.path.unlink()
     assert process.wait(60) == 0
@@ -308,7 +308,7 @@ def test_a_file_of_somebody_else_is_left_alone(writing: Writing) -> None:
     target.symlink_to(writing.path)
     writing.path = target
     process = writing.start("--once")
-    wait_until(lambda: "no link to it" in writing.said(), "a word of the link", timeout_s=30)
+    wait_until(lambda: "not a link to it" in writing.said(), "a word of the link", timeout_s=30)
     process.kill()
     process.wait()
 
@@ -349,7 +349,7 @@ def test_the_settings_are_checked(writing: Writing) -> None:
     for settings, word in (
         ({"file": ""}, "no file is named"),
         ({"file": "relative"}, "is not absolute"),
-        ({"file_group": "no-such-group"}, "there is no group"),
+        ({"file_group": "no-such-group"}, "no group"),
         ({"file_count": -1}, "must not be negative"),
     ):
         with pytest.raises(ConfigError, match=word):

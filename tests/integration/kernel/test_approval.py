@@ -12,7 +12,7 @@ import pytest
 from audit_lab import RunningAgent, become, open_folders, run_as, running_agent, wait_until
 from wheels import make_wheel
 
-from envtrail.model.decision import Ask, Decided
+from envtrail.model.decision import Decided, SubmitRequest
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
 
@@ -62,7 +62,10 @@ class Lab:
 
     def ask(self, **asked: object) -> Decided:
         """Ask over the service's socket as the person, in a process of theirs."""
-        words = msgspec.json.encode({"method": "decide", "decision": msgspec.to_builtins(msgspec.convert(asked, Ask))}) + b"\n"
+        words = (
+            msgspec.json.encode({"method": "decide", "decision": msgspec.to_builtins(msgspec.convert(asked, SubmitRequest))})
+            + b"\n"
+        )
         return msgspec.json.decode(self.over_the_socket(AUID, words), type=Decided)
 
     def over_the_socket(self, uid: int, words: bytes) -> bytes:
@@ -166,7 +169,7 @@ def test_two_people_must_say_yes_and_nobody_may_to_what_they_asked_for(lab: Lab)
     assert json.loads(lab.over_the_socket(AUID + 1, listing))["id"] == asked.id, (
         "an approver is told of what to decide, and of no more"
     )
-    assert "nobody approves what they asked for" in str(say(AUID)["error"])
+    assert "nobody approves their own request" in str(say(AUID)["error"])
     assert say(AUID + 1)["what"] == "approval"
     assert "has approved this already" in str(say(AUID + 1)["error"])
     assert lab.install("prod-two", "leaf==1.0")["grant"] is None, "one yes is not two"

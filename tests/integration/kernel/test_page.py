@@ -163,4 +163,4 @@ def test_an_approval_given_on_the_page_is_in_the_trail_with_who_gave_it(lab: Lab
     covered = wait_until(lambda: [item for item in lab.agent.operations() if item["grant"]], "the operation that it covers")
     assert isinstance(covered, list)
     assert covered[0]["grant"] == json.loads(str(grant))["id"]
-    assert any(json.loads(line)["by"]["method"] == "link" for line in lab.agent.ask("looks", "--json").stdout.splitlines())
+    assert any(json.loads(line)["by"]["method"] == "link" for line in lab.agent.ask("access-log", "--json").stdout.splitlines())

@@ -9,7 +9,7 @@ from notify_lab import mail_server, receiver, wish
 from ports import free_port
 
 from envtrail.model.finding import Finding, FindingId, Level
-from envtrail.notify.messages import tell_finding, tell_request
+from envtrail.notify.messages import render_finding, render_request
 from envtrail.notify.services import Service
 
 FINDING = Finding(
@@ -28,7 +28,7 @@ FINDING = Finding(
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_mail_arrives_whole_as_plain_utf8_text(language: str) -> None:
-    message = tell_finding(FINDING, language)
+    message = render_finding(FINDING, language)
     with mail_server() as box:
         assert Service(box.url).send(message.title, message.body, message.level).fault is None
     (mail,) = box.mails
@@ -42,7 +42,7 @@ def test_a_mail_arrives_whole_as_plain_utf8_text(language: str) -> None:
 
 
 def test_a_webhook_gets_title_text_and_how_bad_it_is() -> None:
-    message = tell_request(wish(), "zh")
+    message = render_request(wish(), "zh")
     with receiver() as hook:
         assert Service(hook.url).send(message.title, message.body, Level.CRITICAL).fault is None
     (got,) = hook.taken
@@ -111,7 +111,7 @@ def test_addresses_of_the_services_people_use_are_taken_and_shown_without_their_
     ("url", "words"),
     [
         ("slak://a/b/c", "no service `slak`"),
-        ("ops@example.org", "no address of Apprise"),
+        ("ops@example.org", "not an Apprise address"),
         ("slack://t0k3n-value", "does not take what follows `slack://`"),
         ("https://hook.example/s3cr3t-path", "`jsons://…`"),
     ],

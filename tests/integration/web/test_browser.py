@@ -13,14 +13,14 @@ from browser_lab import Tab, chromium
 from playwright.sync_api import Browser
 from web_lab import Page, serve_page
 
+from envtrail.model.access_log import make_access_entry
 from envtrail.model.approval import Request, Terms, make_request_id
 from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.model.finding import Finding, FindingId, Level
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.identity import Identity, Role
 from envtrail.model.ids import EventId, OperationId, make_operation_id
-from envtrail.model.look import make_look
-from envtrail.model.observation import FindingMade, LooksMade, RequestMade
+from envtrail.model.observation import AccessRecorded, FindingMade, RequestMade
 from envtrail.model.operation import Actor, EnvironmentRef, Outcome
 from envtrail.model.run import Run, Session
 from envtrail.model.times import to_rfc3339
@@ -127,8 +127,8 @@ def _put_the_rest(state: State, actor: Actor) -> None:
     request = Request(id=make_request_id(terms, NOW_MS), time_ms=NOW_MS, host=EVIL, terms=terms)
     state.decisions.put(RequestMade(time_ms=NOW_MS, request=request))
     eve = Identity(name=EVIL, role=Role.AUDITOR, uid=None, method="oidc")
-    looks = [make_look(eve, "runs", NOW_MS, user=EVIL, environment=EVIL, item=EVIL)]
-    state.decisions.put(LooksMade(time_ms=NOW_MS, looks=looks))
+    looks = [make_access_entry(eve, "runs", NOW_MS, user=EVIL, environment=EVIL, item=EVIL)]
+    state.decisions.put(AccessRecorded(time_ms=NOW_MS, looks=looks))
 
 
 @pytest.fixture(scope="module")

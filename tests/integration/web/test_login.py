@@ -147,7 +147,7 @@ class TestAccounts:
         path.chmod(0o600)
         assert envtrail(path, "account", "remove", "eve").returncode == 0
         path.write_text('{"version": 1, "accounts": [{"name": 3}]}')
-        assert "no file of accounts" in envtrail(path, "account", "list").stderr
+        assert "not a file of accounts" in envtrail(path, "account", "list").stderr
 
 
 @pytest.mark.kernel

@@ -81,7 +81,7 @@ def test_a_finding_is_acknowledged_assigned_and_muted_with_a_reason(tab: Tab, tr
         "looked at it",
         "carol",
     )
-    decide(tab, "Mute its like", "a known robot", For_days="3")
+    decide(tab, "Mute similar findings", "a known robot", For_days="3")
     wait_until(lambda: bool(told(trail, "mute", "--list")), "the mute to be in the trail")
     muted = told(trail, "mute", "--list")
     assert [(item["detection"], item["reason"], item["users"]) for item in muted] == [

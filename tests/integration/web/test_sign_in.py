@@ -88,7 +88,7 @@ def test_an_account_of_the_page_signs_in_by_its_form(window: Window, served: Pag
 
 def test_a_wrong_password_is_said_on_the_form_and_the_right_one_then_opens(window: Window, served: Page) -> None:
     sign_in(window, served, "sofia", "not the password")
-    expect(window.get_by_role("alert")).to_contain_text("do not open this page")
+    expect(window.get_by_role("alert")).to_contain_text("Wrong name or password")
     sign_in(window, served, "sofia")
     expect(window.get_by_text("sofia (security)")).to_be_visible()
 

@@ -1,1 +1,1 @@
-"""One file a verb; each has `command`, loaded when called."""
+"""One file for each verb; each has `command`, loaded when called."""

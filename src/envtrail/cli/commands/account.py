@@ -23,22 +23,22 @@ _PASSWORD = click.option("--password-stdin", is_flag=True, help="Read the passwo
 
 @click.group("account")
 def command() -> None:
-    """The page's own accounts: who may come in with a password."""
+    """The web UI's own accounts, which sign in with a password."""
 
 
 @command.command()
 @click.argument("name")
 @click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.MEMBER.value, show_default=True)
-@click.option("--machine-account", metavar="USER", help="Whose operations are theirs.")
+@click.option("--machine-account", metavar="USER", help="Account of the machine whose operations are their own.")
 @_PASSWORD
 @click.pass_obj
 def add(context: Context, name: str, role: str, machine_account: str | None, password_stdin: bool) -> None:
     """Add NAME."""
     accounts = _accounts(context)
     if any(item.name == name for item in accounts.read()):
-        raise InputError(f"there is an account `{name}` already", hint="`envtrail account password` gives it another password")
+        raise InputError(f"account `{name}` exists already", hint="`envtrail account password` changes its password")
     accounts.put(name, _password(password_stdin), Role(role), machine_account)
-    click.echo(f"{safe(name)} may come in as {role}")
+    click.echo(f"{safe(name)} may sign in as {role}")
 
 
 @command.command()
@@ -46,44 +46,44 @@ def add(context: Context, name: str, role: str, machine_account: str | None, pas
 @_PASSWORD
 @click.pass_obj
 def password(context: Context, name: str, password_stdin: bool) -> None:
-    """Give NAME another password."""
+    """Change the password of NAME."""
     accounts = _accounts(context)
     known = next((item for item in accounts.read() if item.name == name), None)
     if known is None:
-        raise InputError(f"there is no account `{name}`", hint="`envtrail account list`")
+        raise InputError(f"no account `{name}`", hint="`envtrail account list`")
     accounts.put(name, _password(password_stdin), known.role, known.machine_account)
-    click.echo(f"{safe(name)} has another password")
+    click.echo(f"the password of {safe(name)} is changed")
 
 
 @command.command()
 @click.argument("name")
-@click.option("--revoke", is_flag=True, help="The one they have is worth nothing any more.")
+@click.option("--revoke", is_flag=True, help="Invalidate the present token.")
 @click.pass_obj
 def token(context: Context, name: str, revoke: bool) -> None:
-    """Give NAME's programs a token for the API; the one before is worth nothing any more. It is printed once."""
+    """Make a token for NAME's programs to use the API; the previous one becomes invalid. It is printed once."""
     accounts = _accounts(context)
     if revoke:
         accounts.take_token(name)
-        click.echo(f"programs of {safe(name)} may not come in any more")
+        click.echo(f"programs of {safe(name)} may no longer sign in")
     else:
         click.echo(accounts.give_token(name))
-        click.echo("for programs: Authorization: Bearer …; it is shown no more", err=True)
+        click.echo("for programs: Authorization: Bearer …; it is not shown again", err=True)
 
 
 @command.command()
 @click.argument("name")
 @click.pass_obj
 def remove(context: Context, name: str) -> None:
-    """Take NAME out; sessions that are open last until they end."""
+    """Remove NAME; open sessions last until they end."""
     _accounts(context).remove(name)
-    click.echo(f"{safe(name)} may not come in any more")
+    click.echo(f"{safe(name)} may no longer sign in")
 
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def list_(context: Context, as_json: bool) -> None:
-    """Who may come in with a password of the page's own."""
+    """The accounts that sign in with a password of the web UI."""
     listing(
         [
             {
@@ -102,7 +102,7 @@ def list_(context: Context, as_json: bool) -> None:
             safe(str(item["machine_account"] or "")),
             "yes" if item["has_token"] else "",
         ),
-        nothing="there are no accounts: `envtrail account add NAME --role auditor`",
+        nothing="no accounts: `envtrail account add NAME --role auditor`",
     )
 
 
@@ -122,8 +122,8 @@ def _password(from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\n")
     if not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask for the password", hint="--password-stdin")
+        raise UsageError("no terminal to prompt for the password", hint="--password-stdin")
     given = getpass.getpass("password: ")
-    if getpass.getpass("once more: ") != given:
-        raise UsageError("the two are not the same", hint="try again")
+    if getpass.getpass("again: ") != given:
+        raise UsageError("the passwords differ", hint="try again")
     return given

@@ -13,13 +13,13 @@ from envtrail.model.finding import Status
 
 @click.command("ack")
 @click.argument("finding")
-@click.option("--why", required=True, help="What came out.")
-@click.option("--assign", "assignee", help="Who looks after it.")
-@click.option("--reopen", is_flag=True, help="It is open again.")
+@click.option("--why", required=True, help="The result.")
+@click.option("--assign", "assignee", help="Who is responsible for it.")
+@click.option("--reopen", is_flag=True, help="Reopen it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_obj
 def command(context: Context, finding: str, why: str, assignee: str | None, reopen: bool, as_json: bool) -> None:
-    """Say that you have looked at a finding; it is sealed with your name."""
+    """Acknowledge a finding; the acknowledgement is sealed with your name."""
     with context.store() as store:
         found = find_finding(store, finding)
     status = Status.OPEN if reopen else Status.ACKNOWLEDGED

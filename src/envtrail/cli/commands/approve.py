@@ -16,26 +16,26 @@ from envtrail.model.decision import Approve
 
 @click.command("approve")
 @click.argument("request", required=False)
-@click.option("--operation", help="What has happened already, by its id: a late approval, shown as late.")
+@click.option("--operation", help="Id of a finished operation: an approval afterwards, shown as late.")
 @click.option("--why", default="", help="The reason; a late approval needs one.")
 @click.option("--sign", "key", type=click.Path(path_type=Path), help="Sign with this SSH key (ssh-keygen -Y sign).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_obj
 def command(context: Context, request: str | None, operation: str | None, why: str, key: Path | None, as_json: bool) -> None:
-    """Approve a REQUEST, or afterwards an operation. You are who the kernel says you are; `--sign` proves it to anybody."""
+    """Approve a REQUEST, or an operation afterwards. The kernel identifies you; `--sign` proves it to anybody."""
     if (request is None) == (operation is None):
         raise UsageError(
-            "a request, or an operation", hint="`envtrail requests` lists the requests, `envtrail findings` what was not approved"
+            "a request, or an operation", hint="`envtrail requests` lists the requests, `envtrail findings` unapproved operations"
         )
     with context.store() as store:
         if operation is not None:
             happened = store.operation(operation)
             if happened is None:
-                raise InputError(f"no operation begins with `{operation}`", hint="`envtrail log` lists them")
+                raise InputError(f"no operation starts with `{operation}`", hint="`envtrail log` lists them")
             terms, approved = terms_of(happened, why), Approve(operation=happened.id, why=why)
         else:
-            asked = find_request(store, request or "")
-            terms, approved = asked.terms, Approve(request=asked.id, why=why)
+            found = find_request(store, request or "")
+            terms, approved = found.terms, Approve(request=found.id, why=why)
     if key is not None:
         from msgspec.structs import replace
 

@@ -45,13 +45,13 @@ def show(context: Context, key: str | None, as_json: bool) -> None:
             str(row["origin"]),
             str(row["doc"]),
         ),
-        nothing=f"no setting begins with `{key}`",
+        nothing=f"no setting starts with `{key}`",
     )
 
 
 @command.command()
 @click.pass_obj
 def check(context: Context) -> None:
-    """Read the settings and report every fault (exit 2), or say that they are well."""
+    """Check the settings and report every fault (exit 2)."""
     context.config  # noqa: B018 - reading it raises
-    click.echo("settings are well")
+    click.echo("settings are valid")

@@ -11,13 +11,13 @@ from envtrail.cli.context import Context
 @click.option("--fast", is_flag=True, help="Without pauses.")
 @click.pass_obj
 def command(context: Context, fast: bool) -> None:
-    """Play a trail that was really recorded, into a folder of its own; then look at it with every other command."""
-    from envtrail.cli.feed import Feed
+    """Play a recorded trail into a separate folder, to explore it with every other command."""
+    from envtrail.cli.feed import TerminalFeed
     from envtrail.tasks.demo import play
 
-    folder = play(context.config, on_result=Feed(as_json=False).show, pause=not fast)
+    folder = play(context.config, on_result=TerminalFeed(as_json=False).show, pause=not fast)
     click.echo(
-        f"\nthat was a recorded trail; it lies in {folder}. Look at it:\n"
+        f"\nthat was a recorded trail; it is in {folder}. Explore it:\n"
         f"  envtrail --data-dir {folder} log -p\n  envtrail --data-dir {folder} runs\n  envtrail --data-dir {folder} verify",
         err=True,
     )

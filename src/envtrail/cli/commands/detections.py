@@ -14,33 +14,33 @@ from envtrail.errors import ExitCode, UsageError
 
 @click.group("detections")
 def command() -> None:
-    """Sigma rules: which are asked, which cannot be, and what they are in another language."""
+    """Sigma rules: those in use, those that cannot be used, and their conversion to other languages."""
 
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def list_(context: Context, as_json: bool) -> None:
-    """The detections that are asked: the pack's, and those of `detect.path`."""
+    """The detections in use: the pack's, and those of `detect.path`."""
     loaded = load(context, ())
     counted = loaded.counted
     listing(
         (item for item in loaded.detections if item.id not in counted),
         as_json=as_json,
-        columns=("detection", "level", "asks for", "title"),
+        columns=("detection", "level", "table", "title"),
         row=lambda item: (safe(item.id), item.level.value, item.table, safe(item.title)),
-        nothing="no detections: `detect.pack` is off, and `detect.path` holds none",
+        nothing="no detections: `detect.pack` is off, and `detect.path` has none",
     )
 
 
 @command.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="JSON lines: each rule that is not asked.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines: each rule that is not evaluated.")
 @click.pass_obj
 def check(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
-    """Which rules of files and folders can be asked here; each other one by name, with the reason.
+    """Which rules of files and folders can be evaluated here; every other one by name, with the reason.
 
-    Exit code 2 when a rule is at fault; a rule that asks for something else than Envtrail records is no fault.
+    Exit code 2 when a rule is at fault; a rule that needs data that Envtrail does not record is not at fault.
     """
     loaded = load(context, paths)
     faults = [item for item in loaded.refused if item.is_fault]
@@ -52,15 +52,15 @@ def check(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
             (
                 (
                     safe(item.title),
-                    "at fault" if item.is_fault else "not asked",
+                    "at fault" if item.is_fault else "not evaluated",
                     safe(item.reason),
                     f"{safe(item.path)}:{item.line}:{item.column}",
                 )
                 for item in loaded.refused
             ),
         )
-        told = f"{len(loaded.detections)} rules are asked, {len(loaded.refused) - len(faults)} are not"
-        click.echo(told + (f", {len(faults)} are at fault" if faults else ""))
+        summary = f"{len(loaded.detections)} rules are evaluated, {len(loaded.refused) - len(faults)} are not"
+        click.echo(summary + (f", {len(faults)} are at fault" if faults else ""))
     if faults:
         raise click.exceptions.Exit(ExitCode.USAGE)
 
@@ -70,7 +70,7 @@ def check(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--to", "language", type=click.Choice(["duckdb", "lucene"]), default="lucene", show_default=True)
 @click.pass_obj
 def convert(context: Context, rule: str, language: str) -> None:
-    """A RULE (a file, or a detection's name) as a query: Lucene over ECS fields for Kibana and OpenSearch, or the SQL that is asked here."""
+    """A RULE (a file, or a detection's name) as a query: Lucene over ECS fields for Kibana and OpenSearch, or the SQL that Envtrail runs."""
     if language == "duckdb":
         from envtrail.detect.watch import statement
 
@@ -86,16 +86,16 @@ def convert(context: Context, rule: str, language: str) -> None:
     else:
         rules = [one for one in read_rules_of(context) if rule in {one.name, str(one.id)}]
     if not rules:
-        raise UsageError(f"`{rule}` is no file and no detection", hint="`envtrail detections list` names them")
+        raise UsageError(f"`{rule}` is neither a file nor a detection", hint="`envtrail detections list` names them")
     for one in rules:
         query, why = convert_to_lucene(one)
         if query is None:
-            raise UsageError(f"`{safe(one.title)}` cannot be said in Lucene: {why}", hint="`--to duckdb`")
+            raise UsageError(f"`{safe(one.title)}` cannot be expressed in Lucene: {why}", hint="`--to duckdb`")
         click.echo(query)
 
 
 @command.command(hidden=True)
 @click.pass_obj
 def compile(context: Context) -> None:  # noqa: A001 - the verb's name
-    """The rules that are asked, as the agent takes them: it parses no rule itself."""
+    """The rules in use, in the form that the agent reads: it parses no rule itself."""
     emit_json([load(context, ())])

@@ -14,7 +14,7 @@ from envtrail.tasks.doctor import examine
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def command(context: Context, as_json: bool) -> None:
-    """What is wrong on this host, why it matters, and the exact command that mends it. Exit 1 when anything is."""
+    """What is wrong on this host, why it matters, and the exact command that fixes it. Exit 1 when anything is wrong."""
     findings = examine(context.config)
     if as_json:
         emit_json(findings)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from envtrail.dashboards.alerts import Alert
     from envtrail.ship.client import SearchClient
     from envtrail.ship.ship_state import Shipping
-    from envtrail.ship.templates import Step, Templates
+    from envtrail.ship.templates import SetupStep, Templates
     from envtrail.ship.writer import LineFile
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -40,17 +40,17 @@ _OF_ONE_MACHINE = frozenset({"ship", "write", "status", "refused"})
 @click.group("elastic")
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Ship the trail to Elasticsearch or OpenSearch, where a fleet's trails are together."""
+    """Ship the trail to Elasticsearch or OpenSearch, where a fleet's trails are collected."""
     if ctx.invoked_subcommand in _OF_ONE_MACHINE:
         ctx.obj.need_machine(f"`envtrail elastic {ctx.invoked_subcommand}` is run")
 
 
 @command.command()
 @urls_option
-@_json("a step each")
+@_json("one line for each step")
 @click.pass_obj
 def setup(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
-    """Make the templates and the retention, or bring them up to date. Done twice, it does nothing the second time."""
+    """Create the templates and the retention, or update them. Idempotent."""
     config = context.config_with(urls)
     with closing(client_of(config)) as client:
         _show(_templates(client, config).setup(), as_json=as_json)
@@ -58,10 +58,10 @@ def setup(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
 
 @command.command()
 @urls_option
-@_json("a step each")
+@_json("one line for each step")
 @click.pass_obj
 def check(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
-    """Is the cluster as it should be? Exit code 1 when it is not."""
+    """Check the objects on the cluster. Exit code 1 when one is missing or differs."""
     config = context.config_with(urls)
     with closing(client_of(config)) as client:
         states = _show(_templates(client, config).check(), as_json=as_json)
@@ -72,11 +72,11 @@ def check(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
 @command.command()
 @urls_option
 @click.option("--data", "with_data", is_flag=True, help="The documents too.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@_json("a step each")
+@click.option("--yes", is_flag=True, help="Do not prompt.")
+@_json("one line for each step")
 @click.pass_obj
 def teardown(context: Context, urls: tuple[str, ...], with_data: bool, yes: bool, as_json: bool) -> None:
-    """Take away what `setup` made. The cluster keeps the documents, unless --data says otherwise."""
+    """Remove what `setup` made. The cluster keeps the documents, unless --data is given."""
     config = context.config_with(urls)
     if with_data and not yes:
         namespace = config.text("elastic.namespace")
@@ -89,24 +89,24 @@ def teardown(context: Context, urls: tuple[str, ...], with_data: bool, yes: bool
 
 @command.command()
 @urls_option
-@click.option("--once", is_flag=True, help="End when all that is final was sent, or at a fault that waiting does not mend.")
-@click.option("--parent", type=int, hidden=True, help="End when this process is not the parent any more.")
+@click.option("--once", is_flag=True, help="End when everything final was sent, or at a fault that a retry cannot fix.")
+@click.option("--parent", type=int, hidden=True, help="End when this process is no longer the parent.")
 @click.pass_obj
 def ship(context: Context, urls: tuple[str, ...], once: bool, parent: int | None) -> None:
-    """Send what the trail holds, and what comes, until Ctrl-C. `envtrail up` and the service do it where elastic.urls is set."""
+    """Send the trail, and new items, until Ctrl-C. `envtrail up` and the service do it when elastic.urls is set."""
     need_httpx()
     _run(context.config_with(urls), once=once, parent=parent)
 
 
 @command.command()
 @click.argument("path", required=False, type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--once", is_flag=True, help="End when all that is final was written.")
-@click.option("--parent", type=int, hidden=True, help="End when this process is not the parent any more.")
+@click.option("--once", is_flag=True, help="End when everything final was written.")
+@click.option("--parent", type=int, hidden=True, help="End when this process is no longer the parent.")
 @click.pass_obj
 def write(context: Context, path: Path | None, once: bool, parent: int | None) -> None:
-    """Write what `ship` sends into a file of JSON lines, and what comes, until Ctrl-C; for a shipper of your own.
+    """Write the documents of `ship`, and new ones, to a file of JSON lines until Ctrl-C; for a separate shipper.
 
-    PATH instead of `elastic.file`. Each document is there once, even when this is killed. `envtrail up` and the service do it where
+    PATH instead of `elastic.file`. Each document is written once, even if this command is killed. `envtrail up` and the service do it when
     elastic.file is set; docs/collectors has configurations of collectors.
     """
     from envtrail.ship.writer import line_file_of
@@ -128,7 +128,7 @@ def _run(config: Config, *, once: bool, parent: int | None, file: LineFile | Non
         parent=parent,
         on_fault=lambda fault: click.echo(f"elastic: {safe(fault)}", err=True),
     )
-    # To be stopped is how it ends, but for who asked for all of it.
+    # Being stopped is the normal end, except when everything was requested.
     if once and stop.is_set():
         raise click.exceptions.Exit(ExitCode.INTERRUPTED)
 
@@ -137,14 +137,14 @@ def _run(config: Config, *, once: bool, parent: int | None, file: LineFile | Non
 @_json("one object for the cluster, one for the file")
 @click.pass_obj
 def status(context: Context, as_json: bool) -> None:
-    """How shipping fares: what was sent or written, what waits, what was refused, the last fault."""
+    """State of the shipping: documents sent or written, waiting, rejected, and the last fault."""
     from envtrail.ship.process import running_pid
-    from envtrail.ship.ship_state import CLUSTER_BOOK, FILE_BOOK, read_shipping
+    from envtrail.ship.ship_state import CLUSTER_STATE, FILE_STATE, read_shipping
     from envtrail.trail.layout import need_trail
 
     folder = context.config.data_dir
     need_trail(folder)
-    sent, written = read_shipping(folder / CLUSTER_BOOK), read_shipping(folder / FILE_BOOK)
+    sent, written = read_shipping(folder / CLUSTER_STATE), read_shipping(folder / FILE_STATE)
     if as_json:
         emit_json(shipping for shipping in (sent, written) if shipping is not None)
         return
@@ -162,11 +162,11 @@ def _show_shipping(shipping: Shipping | None, done: str) -> None:
     if shipping is None:
         return
     for count in shipping.counts:
-        there = f", {count.there:,} there already" if count.there else ""
+        there = f", {count.there:,} present already" if count.there else ""
         click.echo(f"{count.stream:11} {count.sent:,} {done}{there}")
     click.echo(f"waiting     {shipping.outbox:,} documents; {shipping.changed:,} items that are not final yet")
     if shipping.refused:
-        click.echo(style(f"refused     {shipping.refused:,} documents: `envtrail elastic refused` tells why", fg="red"))
+        click.echo(style(f"refused     {shipping.refused:,} documents: `envtrail elastic refused` shows why", fg="red"))
     last = show_ms(shipping.success_ms) if shipping.success_ms is not None else "never"
     click.echo(f"last success {last}")
     if shipping.fault is not None and shipping.fault_ms is not None:
@@ -179,28 +179,28 @@ def _show_shipping(shipping: Shipping | None, done: str) -> None:
 
 
 @command.command()
-@click.option("--retry", is_flag=True, help="Offer them once more, after what was wrong is mended.")
-@click.option("-n", "limit", default=20, show_default=True, type=click.IntRange(1), help="The most to show.")
-@_json("a document each")
+@click.option("--retry", is_flag=True, help="Offer them once more, after the fault is fixed.")
+@click.option("-n", "limit", default=20, show_default=True, type=click.IntRange(1), help="Maximum number to show.")
+@_json("one line for each document")
 @click.pass_obj
 def refused(context: Context, retry: bool, limit: int, as_json: bool) -> None:
-    """Documents that the cluster did not take, and why; they are kept here. Exit code 1 when there is none."""
+    """Documents that the cluster rejected, and why; they are kept here. Exit code 1 when there is none."""
     from envtrail.ship.process import running_pid
-    from envtrail.ship.ship_state import CLUSTER_BOOK, Book, read_refused
+    from envtrail.ship.ship_state import CLUSTER_STATE, ShipState, read_refused
     from envtrail.trail.layout import need_trail
 
     folder = context.config.data_dir
     need_trail(folder)
-    path = folder / CLUSTER_BOOK
+    path = folder / CLUSTER_STATE
     found = read_refused(path, limit)
     if not found:
-        click.echo("nothing was refused", err=True)
+        click.echo("nothing was rejected", err=True)
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
     if retry:
         if pid := running_pid(folder):
-            raise CannotRunError(f"the shipper runs (pid {pid})", hint="stop it first; it takes them up when it starts")
-        with closing(Book(path)) as book:
-            click.echo(f"{book.retry_refused()} documents wait to be sent again")
+            raise CannotRunError(f"the shipper runs (pid {pid})", hint="stop it first; it sends them when it starts")
+        with closing(ShipState(path)) as ship_state:
+            click.echo(f"{ship_state.retry_refused()} documents wait to be sent again")
         return
     if as_json:
         emit_json(found)
@@ -212,7 +212,7 @@ def refused(context: Context, retry: bool, limit: int, as_json: bool) -> None:
 @click.option("--for", "program", type=click.Choice(["kibana", "opensearch", "grafana"]), default="kibana", show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A file instead of standard output.")
 def dashboards(program: str, output: Path | None) -> None:
-    """Panels of the fleet, to be imported: Lens for Kibana, visualizations for OpenSearch Dashboards, JSON for Grafana."""
+    """Panels of the fleet, for import: Lens for Kibana, visualizations for OpenSearch Dashboards, JSON for Grafana."""
     from envtrail.dashboards import grafana, kibana, opensearch_dashboards
 
     if program == "grafana":
@@ -239,7 +239,7 @@ def dashboards(program: str, output: Path | None) -> None:
 def alerts(context: Context, program: str, output: Path | None) -> None:
     """The detections as alert rules: for Elastic Security, or monitors for OpenSearch Alerting; `watcher`: a machine fell silent.
 
-    What cannot be said as a query there is told; it is found on the machines, and comes as a finding.
+    A detection that cannot be a query there is reported; it is evaluated on the machines, and arrives as a finding.
     """
     from envtrail.dashboards.alerts import OWN, elastic_rules, opensearch_monitors, watch
 
@@ -260,20 +260,20 @@ def alerts(context: Context, program: str, output: Path | None) -> None:
 @click.option("--file", "of_file", is_flag=True)
 @click.pass_obj
 def wanted(context: Context, of_file: bool) -> None:
-    """Exit code 1 where no server is named, or no file; for the service manager."""
+    """Exit code 1 when no server, or no file, is configured; for the service manager."""
     if not (context.config.text("elastic.file") if of_file else context.config.names("elastic.urls")):
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
 
 
 def _alerts(context: Context) -> Iterator[Alert]:
-    """Each detection that can be said in Lucene; of the others, why not."""
+    """Each detection that can be expressed in Lucene; for the others, why not."""
     from envtrail.cli.sigma import convert_to_lucene, load, read_rules_of
     from envtrail.dashboards.alerts import Alert
 
     counted = load(context, ()).counted
     for rule in read_rules_of(context):
         if rule.name in counted:
-            # One alone is nothing; what a correlation makes of them comes as a finding.
+            # A single hit means nothing; what a correlation makes of several arrives as a finding.
             continue
         query, why = convert_to_lucene(rule)
         if query is None:
@@ -291,15 +291,15 @@ def _alerts(context: Context) -> Iterator[Alert]:
 
 
 def _templates(client: SearchClient, config: Config) -> Templates:
-    from envtrail.ship.templates import Templates, look_at
+    from envtrail.ship.templates import Templates, identify_cluster
 
-    cluster = look_at(client)
+    cluster = identify_cluster(client)
     days = config.number("elastic.retention_days")
     return Templates(client, cluster, namespace=config.text("elastic.namespace"), retention_days=days)
 
 
-def _show(steps: Iterable[Step], *, as_json: bool) -> set[str]:
-    """Each step as it is done; gives the states that were met."""
+def _show(steps: Iterable[SetupStep], *, as_json: bool) -> set[str]:
+    """Print each step as it is done; returns the states."""
     states = set()
     for step in steps:
         states.add(step.state)

@@ -16,7 +16,7 @@ from envtrail.state.store import Query
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def command(context: Context, target: str, since: str | None, as_json: bool) -> None:
-    """How the interpreter reached its answer: of an operation (ID), or of each exec of a process (PID)."""
+    """How the interpretation was reached: of an operation (ID), or of each exec of a process (PID)."""
     from envtrail.tasks.explain import explain_operation, explain_process
 
     with context.store() as store:
@@ -28,7 +28,9 @@ def command(context: Context, target: str, since: str | None, as_json: bool) -> 
             operation = store.operation(target)
             steps = list(explain_operation(operation)) if operation else []
     if not steps:
-        found_nothing(f"nothing is known of `{target}`; `envtrail log --oneline` lists operations, `envtrail events` processes")
+        found_nothing(
+            f"nothing is known about `{target}`; `envtrail log --oneline` lists operations, `envtrail events` processes"
+        )
         return
     if as_json:
         emit_json(steps)

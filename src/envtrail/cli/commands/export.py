@@ -31,7 +31,7 @@ _COLUMNS = ("id", "started", "ended", "user", "uid", "tool", "kind", "outcome", 
 def command(context: Context, form: str, what: str, output: Path | None, since: str | None, until: str | None) -> None:
     """Write operations or events as JSON lines, ECS documents, CSV or Parquet, oldest first.
 
-    `ecs`: the documents that `elastic ship` sends, a line each. For a shipper of your own, `elastic write` makes a file that follows.
+    `ecs`: the documents that `elastic ship` sends, one for each line. For a separate shipper, `elastic write` writes a file continuously.
     """
     if form == "parquet" and output is None:
         raise UsageError("parquet needs a file", hint="-o FILE")
@@ -55,7 +55,7 @@ def command(context: Context, form: str, what: str, output: Path | None, since: 
         elif what == "operations":
             emit_csv(_COLUMNS, (_row(operation) for operation in store.operations(query)))
         else:
-            raise UsageError("events have lists in them, which CSV has not", hint="--format json or parquet")
+            raise UsageError("events contain lists, which CSV does not support", hint="--format json or parquet")
         sys.stdout.flush()
 
 

@@ -14,7 +14,7 @@ from envtrail.cli.render import emit_json, emit_text
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_obj
 def command(context: Context, finding: str, as_json: bool) -> None:
-    """One finding whole, with the commands that silence it, approve it or acknowledge it."""
+    """One finding completely, with the commands that mute, approve or acknowledge it."""
     with context.store() as store:
         found = find_finding(store, finding)
     if as_json:

@@ -1,4 +1,4 @@
-"""`envtrail findings`: what was noticed."""
+"""`envtrail findings`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from envtrail.state.store import Query
 @click.option("--environment", "--env", help="Of one environment.")
 @click.option("--user", help="Of one person.")
 @click.option("--detection", help="Of one rule.")
-@click.option("--level", type=click.Choice([level.value for level in Level]), help="This bad or worse.")
-@click.option("--status", type=click.Choice([status.value for status in Status]), help="Default: open; --all for every one.")
-@click.option("--all", "everything", is_flag=True, help="Whatever was said of them.")
+@click.option("--level", type=click.Choice([level.value for level in Level]), help="This level or a higher one.")
+@click.option("--status", type=click.Choice([status.value for status in Status]), help="Default: open; --all for all.")
+@click.option("--all", "everything", is_flag=True, help="Regardless of the status.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV.")
 @span_options
 @click.pass_obj
@@ -36,7 +36,7 @@ def command(
     span: Query,
     as_json: bool,
 ) -> None:
-    """What the policy and the detections noticed, newest first. Exit code 1 when there is nothing."""
+    """Findings of the policy and the detections, newest first. Exit code 1 when there is none."""
     query = msgspec.structs.replace(
         span,
         environment=environment,
@@ -53,5 +53,5 @@ def command(
             as_csv=as_csv,
             columns=FINDING_COLUMNS,
             row=finding_row,
-            nothing=lambda: explain_nothing(store, query, "nothing was noticed" if everything else "no open findings"),
+            nothing=lambda: explain_nothing(store, query, "no findings" if everything else "no open findings"),
         )

@@ -21,10 +21,10 @@ def command() -> None:
 
 @command.command()
 @urls_option
-@click.option("--json", "as_json", is_flag=True, help="JSON lines: a machine each, with what is wrong with it.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines: one for each machine, with its faults.")
 @click.pass_obj
 def status(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
-    """Each machine: is it watched, which rules, which policy, lag, losses, when it was last heard of. Exit code 1 when one is not as it should be."""
+    """Each machine: whether it is watched, rules, policy, lag, losses, last heartbeat. Exit code 1 when one has a fault."""
     from envtrail.fleet.heartbeats import last_heartbeats
     from envtrail.fleet.searching import Searching
     from envtrail.model.heartbeat import faults_of, policy_of_most
@@ -38,7 +38,7 @@ def status(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         emit_json([msgspec.to_builtins(beat) | {"faults": faults[beat.host]} for beat in beats])
     elif not beats:
-        found_nothing("no machine has told anything yet (`envtrail elastic ship` on each)")
+        found_nothing("no machine has reported yet (run `envtrail elastic ship` on each)")
     else:
         rows = [
             [
@@ -54,7 +54,7 @@ def status(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
             ]
             for beat in beats
         ]
-        emit_table(["machine", "version", "rules", "policy", "lag", "lost", "waiting", "last heard of", "state"], rows)
+        emit_table(["machine", "version", "rules", "policy", "lag", "lost", "waiting", "last heartbeat", "state"], rows)
     if not beats or any(faults.values()):
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
 

@@ -15,7 +15,7 @@ from envtrail.state.store import Query
 @span_options
 @click.pass_obj
 def command(context: Context, span: Query, as_json: bool) -> None:
-    """The loss ledger: spans of the trail known to be missing, and why. None is good news (exit 1: nothing found)."""
+    """The loss ledger: spans of the trail known to be missing, and why. Exit 1 (nothing found) when there is none."""
     with context.store() as store:
         listing(
             store.gaps(span),

@@ -29,7 +29,7 @@ def command(context: Context, environment: str | None, user: str | None, is_veri
         query = resolve(context, store, Query(environment=environment, user=user))
         found = list(store.grants(query))
         if not found:
-            found_nothing(explain_nothing(store, query, "there are no grants"))
+            found_nothing(explain_nothing(store, query, "no grants"))
     checked = {grant.id: _check(context.config, grant) for grant in found} if is_verify else {}
     if as_json and is_verify:
         emit_json({**msgspec.to_builtins(grant), "checked": checked[grant.id]} for grant in found)
@@ -39,7 +39,7 @@ def command(context: Context, environment: str | None, user: str | None, is_veri
             as_json=as_json,
             columns=(*GRANT_COLUMNS, "signatures") if is_verify else GRANT_COLUMNS,
             row=lambda grant: grant_row(grant, context.now_ms, checked=checked.get(grant.id)),
-            nothing="there are no grants",
+            nothing="no grants",
         )
     if any(said.startswith("wrong") for said in checked.values()):
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)

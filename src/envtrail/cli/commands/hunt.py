@@ -19,13 +19,13 @@ from envtrail.cli.sigma import find_detection
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def command(context: Context, rule: str, since: str, until: str | None, as_csv: bool, as_json: bool) -> None:
-    """Ask a Sigma RULE (a file, or a detection's name) of what has happened. Exit code 1 when nothing fits.
+    """Run a Sigma RULE (a file, or a detection's name) over the past. Exit code 1 when nothing matches.
 
-    Nothing is written down: what is found is printed.
+    Findings are printed, and not recorded.
     """
     found, loaded = find_detection(context, rule)
     from envtrail.detect.hunt import hunt
-    from envtrail.state.office_hours import office_hours
+    from envtrail.state.office_hours import read_office_hours
 
     with context.store() as store:
         findings = hunt(
@@ -34,7 +34,7 @@ def command(context: Context, rule: str, since: str, until: str | None, as_csv: 
             found,
             since_ms=moment(context, since) or 0,
             until_ms=moment(context, until) or context.now_ms,
-            office=office_hours(context.config),
+            office_hours=read_office_hours(context.config),
         )
         listing(
             findings,
@@ -42,5 +42,5 @@ def command(context: Context, rule: str, since: str, until: str | None, as_csv: 
             as_csv=as_csv,
             columns=FINDING_COLUMNS,
             row=finding_row,
-            nothing=f"nothing fits `{found.title}`",
+            nothing=f"nothing matches `{found.title}`",
         )

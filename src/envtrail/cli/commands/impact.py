@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from envtrail.cli.context import Context
-from envtrail.cli.names import tell_missing
+from envtrail.cli.names import note_missing
 from envtrail.cli.render import listing, safe
 from envtrail.environments.advisories import Advisories, Advisory, read_advisories
 from envtrail.environments.impact import (
@@ -36,7 +36,7 @@ from envtrail.state.lookup import find_silent
 from envtrail.state.store import Query, Store
 
 _MOST_FAULTS = 10
-"""Named one by one; a whole export of another kind must not flood the terminal."""
+"""Listed one by one; a whole export of another kind must not flood the terminal."""
 _COLUMNS = ("package", "version", "environment", "since", "until", "brought in by", "removed by", "runs", "used by", "advisory")
 
 
@@ -48,38 +48,40 @@ _COLUMNS = ("package", "version", "environment", "since", "until", "brought in b
     type=click.Path(path_type=Path),
     help="An export of OSV: a folder of JSON files, or PyPI's all.zip; instead of `advisories.path`.",
 )
-@click.option("--present", is_flag=True, help="Only what is there now.")
+@click.option("--present", is_flag=True, help="Only present ones.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def command(context: Context, spec: str | None, export: Path | None, present: bool, as_csv: bool, as_json: bool) -> None:
-    """Which environments have, or had, SPEC: from when until when, who brought it in, which runs used it, by whom.
+    """Which environments have, or had, SPEC: from when until when, who installed it, which runs used it, by whom.
 
     SPEC is a package (`numpy`, `numpy==2.0.0`, `numpy>=2,<2.1`, `numpy vers:pypi/>=2|<2.1`), a package URL, or an advisory's id
-    (PYSEC, GHSA, CVE, MAL): all ids of one matter answer the same. Without SPEC: everything that an export of advisories names.
-    Nothing is fetched: the export is a file of yours.
+    (PYSEC, GHSA, CVE, MAL): all ids of one advisory give the same answer. Without SPEC: every package in an export of advisories.
+    Nothing is downloaded: the export is a local file.
     """
     path = export or (Path(context.config.text("advisories.path")) if context.config.text("advisories.path") else None)
     known = None
     if spec is None or is_advisory_id(spec):
         if path is None:
             raise UsageError(
-                f"`{spec}` is an advisory's id, and no export of advisories is named" if spec else "nothing is asked for",
+                f"`{spec}` is an advisory's id, and no export of advisories is configured"
+                if spec
+                else "no package or advisory is given",
                 hint="`--advisories all.zip`, or the setting `advisories.path`; or name a package",
             )
         with context.progress("advisories") as on_progress:
             known = read_advisories(path, on_progress)
-        _tell_faults(known.faults)
+        _print_faults(known.faults)
     with context.store() as store:
         targets = None if spec is None else _targets(spec, known)
         pairs = _pairs(store, targets, known, past=not present)
         names = set() if targets is None else {target.name for target in targets}
 
-        def tell() -> None:
-            tell_missing(find_silent(store, Query(), names), as_json=as_json)
+        def note_unknown() -> None:
+            note_missing(find_silent(store, Query(), names), as_json=as_json)
 
         def nothing() -> str:
-            tell()
+            note_unknown()
             return f"no environment {'has' if present else 'has, or had,'} {spec or 'anything that an advisory names'}"
 
         listing(
@@ -90,11 +92,11 @@ def command(context: Context, spec: str | None, export: Path | None, present: bo
             row=_row,
             nothing=nothing,
         )
-        tell()
+        note_unknown()
 
 
 def _requested(store: Store, targets: list[Target] | None, known: Advisories | None) -> Iterator[Exposure]:
-    """What operations asked for whose changes are not recorded: nobody can say that it never came."""
+    """Operations that requested it and whose changes are not recorded: it may have been installed."""
     for operation in store.operations(Query(unrecorded=True)):
         meant = targets
         if meant is None and known is not None:
@@ -110,7 +112,7 @@ def _pairs(
     store: Store, targets: list[Target] | None, known: Advisories | None, *, past: bool
 ) -> Iterator[tuple[Target, Holding]]:
     if targets is None:
-        assert known is not None  # noqa: S101 - asked for above
+        assert known is not None  # noqa: S101 - checked above
         yield from _all_pairs(store.holdings(past=past), known)
         return
     for target in targets:
@@ -119,7 +121,7 @@ def _pairs(
 
 
 def _all_pairs(holdings: Iterable[Holding], known: Advisories) -> Iterator[tuple[Target, Holding]]:
-    """Each span against every advisory of its name; a package that many environments hold is judged once."""
+    """Each span against every advisory of its name; a package in many environments is judged once."""
     name, targets = "", list[Target]()
     judged: dict[tuple[str, str, tuple[str, ...]], list[Target]] = {}
     for holding in merge_spans(holdings):
@@ -156,11 +158,11 @@ def _target(advisory: Advisory, name: str) -> Target:
     return target_of(advisory, name)
 
 
-def _tell_faults(faults: list[str]) -> None:
+def _print_faults(faults: list[str]) -> None:
     for fault in faults[:_MOST_FAULTS]:
         click.echo(f"fault: {safe(fault)}", err=True)
     if len(faults) > _MOST_FAULTS:
-        click.echo(f"fault: {len(faults)} documents in all could not be read, and were passed over", err=True)
+        click.echo(f"fault: {len(faults)} documents in total could not be read, and were skipped", err=True)
 
 
 def _exposures(store: Store, pairs: Iterator[tuple[Target, Holding]]) -> Iterator[Exposure]:
@@ -185,7 +187,7 @@ def _exposures(store: Store, pairs: Iterator[tuple[Target, Holding]]) -> Iterato
 
 
 def _uses(store: Store, operation: Operation) -> list[Use]:
-    """Since it began: until when it was there nobody knows."""
+    """Since it began: its end is unknown."""
     return (
         list(store.uses(operation.environment.prefix, since_ms=to_ms(operation.started))) if operation.environment.prefix else []
     )

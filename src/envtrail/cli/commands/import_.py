@@ -34,15 +34,15 @@ _WHY = {
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
 @click.pass_obj
 def command(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
-    """Read audit logs, or documents of Auditbeat, into the trail.
+    """Read audit logs, or Auditbeat documents, into the trail.
 
-    Files, FIFOs, or `-` for standard input; what they hold is seen by their content. Containers: gzip, zstd, xz, bzip2, lz4, zip, tar, one in
-    another too; UTF-8 or UTF-16. Records: as auditd or `ausearch --raw` writes them, behind a head of syslog or of the kernel log, in the journal
-    (`journalctl -o export` or `-o json`), in JSON lines of a log collector. Lines of others are passed over. The rotated
-    files of a log are read in the order in which they were written, and what the trail holds already adds nothing. Documents of Auditbeat (module auditd) are JSON lines in any order: its file output, or an export of `auditbeat-*`.
+    Files, FIFOs, or `-` for standard input; the format is detected from the content. Containers: gzip, zstd, xz, bzip2, lz4, zip, tar,
+    also nested; UTF-8 or UTF-16. Records: as auditd or `ausearch --raw` writes them, with a header of syslog or of the kernel log, in the journal
+    (`journalctl -o export` or `-o json`), in JSON lines of a log collector. Lines of other programs are skipped. The rotated
+    files of a log are read in the order in which they were written, and events that the trail holds already add nothing. Auditbeat documents (module auditd) are JSON lines in any order: its file output, or an export of `auditbeat-*`.
 
-    A damaged archive is read as far as the damage, and what is missing is an entry of the loss ledger. The exit code is 1 where no file held a
-    record, 2 where one of several held none or is damaged.
+    A damaged archive is read up to the damage, and the missing part is an entry of the loss ledger. The exit code is 1 when no file held a
+    record, 2 when one of several held none or is damaged.
     """
     from envtrail.agent.importing import import_files
     from envtrail.cli.render import emit_json
@@ -52,7 +52,7 @@ def command(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         emit_json([report])
     else:
-        _tell(report, context)
+        _print_report(report, context)
     wrong = [log for log in report.logs if not log.is_log or log.damage]
     if not any(log.records for log in report.logs):
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
@@ -60,7 +60,7 @@ def command(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
         raise click.exceptions.Exit(ExitCode.USAGE)
 
 
-def _tell(report: ImportReport, context: Context) -> None:
+def _print_report(report: ImportReport, context: Context) -> None:
     click.echo(
         f"imported {report.events} events ({report.records} records) from {report.files} files into {context.config.data_dir}: "
         f"{report.operations} operations, {report.runs} runs, {report.sessions} sessions"
@@ -68,7 +68,7 @@ def _tell(report: ImportReport, context: Context) -> None:
     if report.repeated:
         click.echo(f"{report.repeated} more events were in the trail already and add nothing")
     if report.documents is not None:
-        _tell_documents(report.documents)
+        _print_documents(report.documents)
     if report.faults or report.incomplete:
         click.echo(f"{report.incomplete} events are incomplete, {report.faults} lines are no records", err=True)
     for log in report.logs:
@@ -80,11 +80,11 @@ def _tell(report: ImportReport, context: Context) -> None:
             or log.beside
             or log.forms.keys() - {"audit", "auditbeat"}
         ):
-            _tell_log(log)
+            _print_log(log)
 
 
-def _tell_log(log: LogReport) -> None:
-    """What a file was taken for, where that is not just an audit log."""
+def _print_log(log: LogReport) -> None:
+    """The detected format of a file, unless it is just an audit log."""
     said = [log.form]
     if log.lines:
         said.append(f"{log.records} of {log.lines} lines hold records")
@@ -104,7 +104,7 @@ def _tell_log(log: LogReport) -> None:
         click.echo(f"hint: {safe(log.hint)}", err=True)
 
 
-def _tell_documents(documents: DocumentReport) -> None:
+def _print_documents(documents: DocumentReport) -> None:
     passed = ", ".join(f"{name} {number}" for name, number in sorted(documents.passed_over.items()))
     click.echo(
         f"documents of Auditbeat: {documents.taken} taken ({documents.verbatim} with the kernel's own records, {documents.repeated} repeated), "

@@ -42,7 +42,7 @@ def command(
     span: Query,
     as_json: bool,
 ) -> None:
-    """Operations, newest first: who did what to which environment, when, and how it ended."""
+    """Operations, newest first: who did what to which environment, when, and with what result."""
     query = msgspec.structs.replace(
         span,
         environment=env,

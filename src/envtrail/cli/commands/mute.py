@@ -18,15 +18,15 @@ _COLUMNS = ("mute", "until", "detection", "users", "environments", "packages", "
 
 @click.command("mute")
 @click.argument("detection", required=False)
-@click.option("--user", "users", multiple=True, help="Only of this person; `*` and `?` stand for any text.")
+@click.option("--user", "users", multiple=True, help="Only of this person; `*` and `?` are wildcards.")
 @click.option(
     "--environment", "--env", "environments", multiple=True, help="Only in this one: a prefix, or the last part of one."
 )
-@click.option("--package", "packages", multiple=True, help="Only where nothing else was changed.")
+@click.option("--package", "packages", multiple=True, help="Only when nothing else was changed.")
 @click.option("--until", default="30d", show_default=True, help="How long: `8h`, `30d`, a date.")
-@click.option("--owner", help="Who answers for it; default: you.")
+@click.option("--owner", help="Who is responsible for it; default: you.")
 @click.option("--why", default="", help="The reason.")
-@click.option("--list", "is_list", is_flag=True, help="The mutes that stand.")
+@click.option("--list", "is_list", is_flag=True, help="List the mutes in force.")
 @click.option("--end", "ended", metavar="MUTE", help="End one before its time.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
@@ -43,7 +43,7 @@ def command(
     ended: str | None,
     as_json: bool,
 ) -> None:
-    """Not this again until…: findings of DETECTION that fit are kept as `muted`, and nobody is told."""
+    """Mute a detection until a moment: matching findings of DETECTION are kept as `muted`, and nobody is notified."""
     if is_list:
         _list(context, as_json=as_json)
     elif ended is not None:
@@ -73,8 +73,8 @@ def _whole_id(context: Context, begin: str) -> str:
     with context.store() as store:
         found = [item.id for item in store.suppressions() if item.ended_ms is None and item.id.startswith(begin)]
     if len(found) != 1:
-        told = "more than one mute begins" if found else "no mute begins"
-        raise InputError(f"{told} with `{begin}`", hint="`envtrail mute --list` lists them")
+        fault = "more than one mute starts" if found else "no mute starts"
+        raise InputError(f"{fault} with `{begin}`", hint="`envtrail mute --list` lists them")
     return found[0]
 
 

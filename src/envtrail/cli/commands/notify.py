@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @click.group("notify")
 def command() -> None:
-    """Tell people of findings and requests: mail, chats, webhooks."""
+    """Notify people of findings and requests: mail, chats, webhooks."""
 
 
 @command.command()
-@click.option("--json", "as_json", is_flag=True, help="JSON lines: a fault each.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines: one line for each fault.")
 @click.pass_obj
 def check(context: Context, as_json: bool) -> None:
     """Every fault of the file of channels. Exit code 2 when there is one. Nothing is sent."""
@@ -46,23 +46,23 @@ def check(context: Context, as_json: bool) -> None:
 
 @command.command()
 @click.option("--channel", "names", multiple=True, help="Only this one.")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines: a channel each.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines: one line for each channel.")
 @click.pass_obj
 def test(context: Context, names: tuple[str, ...], as_json: bool) -> None:
-    """Send a message through each channel, and say what it answered. Exit code 4 when one failed."""
+    """Send a message through each channel, and print its answer. Exit code 4 when one failed."""
     from envtrail.notify.channels import open_channels
-    from envtrail.notify.messages import tell_test
+    from envtrail.notify.messages import render_test
 
     channels = open_channels(_path(context))
     unknown = set(names) - {one.name for one in channels}
     if unknown:
-        told = ", ".join(one.name for one in channels)
-        raise InputError(f"there is no channel `{min(unknown)}`", hint=f"there are: {told}")
+        known = ", ".join(one.name for one in channels)
+        raise InputError(f"no channel `{min(unknown)}`", hint=f"there are: {known}")
     failed = False
     for channel in channels:
         if names and channel.name not in names:
             continue
-        message = tell_test(channel.name, context.config.node, context.now_ms, channel.language)
+        message = render_test(channel.name, context.config.node, context.now_ms, channel.language)
         answer = channel.service.send(message.title, message.body, message.level)
         failed = failed or answer.fault is not None
         if as_json:
@@ -75,10 +75,10 @@ def test(context: Context, names: tuple[str, ...], as_json: bool) -> None:
 
 
 @command.command()
-@click.option("--json", "as_json", is_flag=True, help="JSON lines: a channel each.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines: one line for each channel.")
 @click.pass_obj
 def status(context: Context, as_json: bool) -> None:
-    """How each channel fares: sent, waiting, last success, last fault, next try."""
+    """State of each channel: sent, waiting, last success, last fault, next try."""
     from envtrail.notify.outbox import read_states
     from envtrail.notify.process import running_pid
 
@@ -88,15 +88,15 @@ def status(context: Context, as_json: bool) -> None:
         emit_json(states)
         return
     pid = running_pid(folder)
-    click.echo(f"notifier  running, pid {pid}" if pid else "notifier  not running: nobody is told anything")
+    click.echo(f"notifier  running, pid {pid}" if pid else "notifier  not running: no notifications are sent")
     emit_text(line for state in states for line in _state_lines(state))
 
 
 @command.command(hidden=True)
-@click.option("--parent", type=int, help="End when this process is not the parent any more.")
+@click.option("--parent", type=int, help="End when this process is no longer the parent.")
 @click.pass_obj
 def run(context: Context, parent: int | None) -> None:
-    """Tell people until SIGTERM; started by the agent."""
+    """Send notifications until SIGTERM; started by the agent."""
     from envtrail.notify.process import run as run_notifier
 
     stop = set_by_signals()
@@ -114,11 +114,11 @@ def _path(context: Context) -> Path:
 
 
 def _of_what(channel: Channel) -> str:
-    """What a channel is told of."""
-    told = [f"{'finding' if kind == 'finding' else kind}s" for kind in sorted(channel.kinds)]
+    """What is sent to a channel."""
+    kinds = [f"{'finding' if kind == 'finding' else kind}s" for kind in sorted(channel.kinds)]
     where = f" in {', '.join(channel.environments)}" if channel.environments else ""
     rules = f" by {', '.join(channel.detections)}" if channel.detections else ""
-    return safe(f"{', '.join(told)}{where}{rules}, level {channel.level.value}, {channel.language}")
+    return safe(f"{', '.join(kinds)}{where}{rules}, level {channel.level.value}, {channel.language}")
 
 
 def _state_lines(state: ChannelState) -> Iterator[str]:
@@ -130,6 +130,6 @@ def _state_lines(state: ChannelState) -> Iterator[str]:
     if state.fault is not None and state.fault_ms is not None:
         yield f"{'':16} last fault {show_ms(state.fault_ms)}: {safe(state.fault)}"
     if state.failures:
-        kind = "refused, somebody has to mend it" if state.permanent else "failing"
+        kind = "rejected, somebody has to fix it" if state.permanent else "failing"
         again = f"; next try {show_ms(state.next_ms)}" if state.next_ms is not None else ""
         yield style(f"{'':16} {kind}, {state.failures} times in a row{again}", fg="red")

@@ -19,16 +19,16 @@ from envtrail.model.operation import Operation
 from envtrail.model.times import to_ms
 from envtrail.policy.cases import run_tests
 from envtrail.policy.facts import FactFinder
-from envtrail.policy.files import Loaded, PolicyFault, load_policy
+from envtrail.policy.files import LoadedPolicy, PolicyFault, load_policy
 from envtrail.policy.judge import Decision, judge
-from envtrail.policy.language import Policy, Rule, Verdict
+from envtrail.policy.language import Policy, PolicyRule, Verdict
 from envtrail.state.store import Query, Store
 
 _COLOURS = {Verdict.ALLOW: "green", Verdict.NOTIFY: "yellow", Verdict.REQUIRE_APPROVAL: "red", Verdict.DENY: "red"}
 
 
 class Judged(Struct, frozen=True, kw_only=True):
-    """An operation and what the policy says of it."""
+    """An operation and the policy's verdict."""
 
     operation: Operation
     decision: Decision
@@ -36,12 +36,12 @@ class Judged(Struct, frozen=True, kw_only=True):
 
 @click.group("policy")
 def command() -> None:
-    """Who may change what, where and when: YAML files, checked, tested, and tried on what has happened."""
+    """Who may change what, where and when: YAML files, checked, tested, and tried on past operations."""
 
 
 @command.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="JSON lines: a fault each.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines: one line for each fault.")
 @click.pass_obj
 def check(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
     """Every fault of the policy, with file, line and column. Exit code 2 when there is one."""
@@ -49,19 +49,19 @@ def check(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         emit_json(loaded.faults)
     elif loaded.faults:
-        _tell_faults(loaded.faults)
+        _print_faults(loaded.faults)
     else:
-        click.echo(f"{len(loaded.policy.rules)} rules and {len(loaded.policy.tests)} tests in {len(loaded.files)} files: sound")
+        click.echo(f"{len(loaded.policy.rules)} rules and {len(loaded.policy.tests)} tests in {len(loaded.files)} files: valid")
     if loaded.faults:
         raise click.exceptions.Exit(ExitCode.USAGE)
 
 
 @command.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="JSON lines: a test each, with how its verdict was reached.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines: one for each test, with the steps to its verdict.")
 @click.pass_obj
 def test(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
-    """Run the tests that stand beside the rules. Exit code 1 when one fails."""
+    """Run the tests in the policy files. Exit code 1 when one fails."""
     outcomes = run_tests(_sound(_load(context, paths)))
     if not outcomes:
         found_nothing("the policy has no `tests`")
@@ -85,12 +85,12 @@ def test(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_obj
 def explain(context: Context, operation: str, paths: tuple[Path, ...], as_json: bool) -> None:
-    """Which rule decided about OPERATION, and why the ones before it did not."""
+    """Which rule decided about OPERATION, and why earlier ones did not."""
     policy = _sound(_load(context, paths))
     with context.store() as store:
         found = store.operation(operation)
         if found is None:
-            raise InputError(f"no operation begins with `{operation}`", hint="`envtrail log` lists them")
+            raise InputError(f"no operation starts with `{operation}`", hint="`envtrail log` lists them")
         facts = _fact_finder(context, store, policy).facts_of(found, to_ms(found.started))
     decision = judge(policy, found, facts)
     if as_json:
@@ -105,11 +105,11 @@ def explain(context: Context, operation: str, paths: tuple[Path, ...], as_json: 
 @click.option(
     "--policy", "paths", multiple=True, type=click.Path(path_type=Path), help="Files or folders instead of `policy.path`."
 )
-@click.option("--all", "everything", is_flag=True, help="What is allowed, too.")
+@click.option("--all", "everything", is_flag=True, help="Include allowed operations.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def replay(context: Context, since: str, until: str | None, paths: tuple[Path, ...], everything: bool, as_json: bool) -> None:
-    """What the policy would have said of what has happened: a dry run against the trail."""
+    """The policy's verdicts on past operations: a dry run against the trail."""
     policy = _sound(_load(context, paths))
     counts = dict.fromkeys(Verdict, 0)
     with context.store() as store:
@@ -130,8 +130,8 @@ def replay(context: Context, since: str, until: str | None, paths: tuple[Path, .
         else:
             emit_text(f"{_verdict(item.decision):34}  {one_line(item.operation)}" for item in judged())
     if not as_json:
-        told = ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items() if count)
-        click.echo(told or "no operations in this time", err=True)
+        summary = ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items() if count)
+        click.echo(summary or "no operations in this time", err=True)
     if sum(counts.values()) == counts[Verdict.ALLOW]:
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
 
@@ -143,7 +143,7 @@ def schema() -> None:
 
     from envtrail.policy.language import VERSION, ApprovalRule, FileGrant, FileSuppression, Test
 
-    lists = {"rules": Rule, "tests": Test, "approvals": ApprovalRule, "grants": FileGrant, "suppressions": FileSuppression}
+    lists = {"rules": PolicyRule, "tests": Test, "approvals": ApprovalRule, "grants": FileGrant, "suppressions": FileSuppression}
     _, parts = msgspec.json.schema_components(lists.values(), ref_template="#/$defs/{name}")
     properties: dict[str, object] = {"version": {"const": VERSION}}
     properties["tags"] = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}
@@ -162,15 +162,17 @@ def schema() -> None:
 
 
 @command.command()
-@click.option("--force", is_flag=True, help="Take a branch that does not go on from what is in place (rewound, replaced).")
-@click.option("--dry-run", is_flag=True, help="Fetch and check, and change nothing.")
+@click.option(
+    "--force", is_flag=True, help="Accept a branch that does not continue from the installed commit (rewound, replaced)."
+)
+@click.option("--dry-run", is_flag=True, help="Fetch and check, but change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_obj
 def sync(context: Context, force: bool, dry_run: bool, as_json: bool) -> None:
-    """Take the policy from its Git repository (`policy.git`): check it, and put it in place in one step.
+    """Fetch the policy from its Git repository (`policy.git`), check it, and install it in one step.
 
-    What is unsound, unsigned (`policy.git_signed`) or goes back is refused with exit code 2, and what is in place stays; so it does (4) where the
-    repository cannot be reached.
+    A policy that is invalid, unsigned (`policy.git_signed`) or older is rejected with exit code 2, and the installed one stays; also (exit code 4) when
+    the repository cannot be reached.
     """
     from envtrail.policy.sync import sync_policy
 
@@ -184,8 +186,8 @@ def sync(context: Context, force: bool, dry_run: bool, as_json: bool) -> None:
         signed = f", signed by {safe(synced.signer)}" if synced.signer else ""
         click.echo(f"{synced.state}: {went} ({safe(commit.author)}: {safe(commit.subject)}{signed}), {len(synced.files)} files")
         if synced.aside:
-            click.echo(f"the folder that was there is now {synced.aside}")
-        _tell_faults(synced.faults)
+            click.echo(f"the previous folder is now {synced.aside}")
+        _print_faults(synced.faults)
     if synced.faults:
         raise click.exceptions.Exit(ExitCode.USAGE)
 
@@ -193,23 +195,23 @@ def sync(context: Context, force: bool, dry_run: bool, as_json: bool) -> None:
 @command.command(hidden=True)
 @click.pass_obj
 def wanted(context: Context) -> None:
-    """Exit code 1 where no repository is named; for the service manager."""
+    """Exit code 1 when no repository is configured; for the service manager."""
     if not context.config.text("policy.git"):
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
 
 
-def _load(context: Context, paths: tuple[Path, ...]) -> Loaded:
+def _load(context: Context, paths: tuple[Path, ...]) -> LoadedPolicy:
     return load_policy(paths or (Path(context.config.text("policy.path")),))
 
 
-def _sound(loaded: Loaded) -> Policy:
+def _sound(loaded: LoadedPolicy) -> Policy:
     if loaded.faults:
-        _tell_faults(loaded.faults)
+        _print_faults(loaded.faults)
         raise InputError(f"the policy has {len(loaded.faults)} faults", hint="`envtrail policy check` lists them")
     return loaded.policy
 
 
-def _tell_faults(faults: Sequence[PolicyFault]) -> None:
+def _print_faults(faults: Sequence[PolicyFault]) -> None:
     for fault in faults:
         click.echo(safe(str(fault)), err=True)
     for hint in dict.fromkeys(fault.hint for fault in faults):
@@ -217,7 +219,7 @@ def _tell_faults(faults: Sequence[PolicyFault]) -> None:
 
 
 def _fact_finder(context: Context, store: Store, policy: Policy) -> FactFinder:
-    """Facts as this machine's directory, the trail and the advisories at hand tell them now."""
+    """Facts from this machine's directory, the trail and the available advisories, as of now."""
     owners = {item.prefix: item.owner_uid for item in store.environments(with_gone=True)}
     path = context.config.text("advisories.path")
     advisories = None
@@ -235,5 +237,5 @@ def _steps(decision: Decision) -> Iterator[str]:
 
 
 def _verdict(decision: Decision) -> str:
-    told = decision.verdict.value + (f" by {safe(decision.rule)}" if decision.rule else "")
-    return style(told, fg=_COLOURS[decision.verdict])
+    summary = decision.verdict.value + (f" by {safe(decision.rule)}" if decision.rule else "")
+    return style(summary, fg=_COLOURS[decision.verdict])

@@ -10,7 +10,7 @@ from envtrail.cli.context import Context
 @click.command("rebuild")
 @click.pass_obj
 def command(context: Context) -> None:
-    """Make state.sqlite again from the segments alone; the old one is replaced when the new one is whole."""
+    """Rebuild state.sqlite from the segments alone; the old one is replaced when the new one is complete."""
     from envtrail.tasks.rebuild import rebuild_state
 
     with context.progress("rebuilding") as advance:

@@ -22,7 +22,7 @@ from envtrail.report.content import Verified, gather
 @click.option("--format", "form", type=click.Choice(["html", "csv", "json"]), default="html", show_default=True)
 @click.option("--language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Of html and csv.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File; of csv a folder. Default: standard output.")
-@click.option("--no-verify", is_flag=True, help="Do not check the trail itself; the document says that it was not.")
+@click.option("--no-verify", is_flag=True, help="Do not check the trail itself; the document states this.")
 @click.pass_obj
 def command(
     context: Context,
@@ -34,8 +34,8 @@ def command(
     output: Path | None,
     no_verify: bool,
 ) -> None:
-    """Changes, people, gaps, findings and approvals of a period, and whether the trail is as it was written, in one document."""
-    from envtrail.state.office_hours import office_hours
+    """Changes, people, gaps, findings and approvals of a period, and whether the trail is unchanged, in one document."""
+    from envtrail.state.office_hours import read_office_hours
 
     if form == "csv" and output is None:
         raise UsageError("csv is several files", hint="`-o FOLDER`")
@@ -47,7 +47,7 @@ def command(
             since_ms=moment(context, since) or 0,
             until_ms=moment(context, until) or context.now_ms,
             made_ms=context.now_ms,
-            office=office_hours(context.config),
+            office_hours=read_office_hours(context.config),
             verified=verified,
             environment=find_environment(store, environment).prefix if environment else None,
             on_progress=on_progress,
@@ -73,7 +73,7 @@ def command(
 
 
 def _verify(context: Context, *, wanted: bool) -> Verified:
-    """The trail itself: a part that could not be looked at is never called sound."""
+    """Verification of the trail; a part that could not be checked is never called sound."""
     from envtrail.tasks.verify import verify_trail
     from envtrail.trail.layout import Layout
 
@@ -82,7 +82,7 @@ def _verify(context: Context, *, wanted: bool) -> Verified:
     layout = Layout(context.config.data_dir)
     try:
         if not layout.exists():
-            return Verified(state="not verified", reason="only who may read the trail's own folder can verify it")
+            return Verified(state="not verified", reason="only users who may read the trail's folder can verify it")
         with context.progress("verifying") as on_progress:
             found = verify_trail(context.config, is_quick=False, on_progress=on_progress)
     except (EnvtrailError, OSError) as fault:

@@ -12,7 +12,7 @@ from envtrail.cli.environments import find_environment
 from envtrail.cli.times import parse_until
 from envtrail.errors import CannotRunError, InputError
 from envtrail.model.approval import ACTIONS
-from envtrail.model.decision import Ask
+from envtrail.model.decision import SubmitRequest
 
 
 @click.command("request")
@@ -20,9 +20,9 @@ from envtrail.model.decision import Ask
 @click.argument("packages", nargs=-1)
 @click.option("--environment", "--env", required=True, help="Which one: its name or prefix.")
 @click.option("--why", required=True, help="What for.")
-@click.option("--until", default="7d", show_default=True, help="How long it shall hold: `8h`, `7d`, a date.")
+@click.option("--until", default="7d", show_default=True, help="How long it is valid: `8h`, `7d`, a date.")
 @click.option("--uses", type=click.IntRange(min=1), help="How many operations it is for; default: any number.")
-@click.option("--no-dependencies", is_flag=True, help="Only these packages, nothing that they bring along.")
+@click.option("--no-dependencies", is_flag=True, help="Only these packages, not their dependencies.")
 @click.option("--for", "user", help="For somebody else (root).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_obj
@@ -38,11 +38,11 @@ def command(
     user: str | None,
     as_json: bool,
 ) -> None:
-    """Ask to change an environment: `envtrail request install 'torch>=2.5' --env ml-exp --why …`.
+    """Request to change an environment: `envtrail request install 'torch>=2.5' --env ml-exp --why …`.
 
-    Needs no root. Those who may approve are told, and `envtrail requests` shows how it stands.
+    Needs no root. The approvers are notified, and `envtrail requests` shows the status.
     """
-    asked = Ask(
+    submitted = SubmitRequest(
         prefix=_prefix(context, environment),
         action=action,
         packages=list(packages),
@@ -52,11 +52,11 @@ def command(
         user=user,
         why=why,
     )
-    decide(context, asked, as_json=as_json)
+    decide(context, submitted, as_json=as_json)
 
 
 def _prefix(context: Context, name: str) -> str:
-    """A known environment, or the place where one is to be made."""
+    """A known environment, or the path of one to be created."""
     try:
         with context.store() as store:
             return find_environment(store, name).prefix

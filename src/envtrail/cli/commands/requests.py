@@ -19,7 +19,7 @@ from envtrail.state.store import Query
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def command(context: Context, environment: str | None, user: str | None, status: str | None, as_json: bool) -> None:
-    """Who asked to change what, and how it stands; newest first. Without root you see your own."""
+    """Requests for changes and their status; newest first. Without root you see your own."""
     query = Query(environment=environment, user=user, status=status)
     with context.store() as store:
         query = resolve(context, store, query)
@@ -28,5 +28,5 @@ def command(context: Context, environment: str | None, user: str | None, status:
             as_json=as_json,
             columns=REQUEST_COLUMNS,
             row=request_row,
-            nothing=lambda: explain_nothing(store, query, "nobody has asked for anything"),
+            nothing=lambda: explain_nothing(store, query, "no requests"),
         )

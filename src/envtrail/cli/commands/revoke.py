@@ -16,7 +16,7 @@ from envtrail.model.decision import Revoke
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_obj
 def command(context: Context, grant: str, why: str, as_json: bool) -> None:
-    """End a GRANT before its time. What it has covered stays covered."""
+    """End a GRANT before its time. Operations that it has covered stay covered."""
     with context.store() as store:
         found = find_grant(store, grant)
     decide(context, Revoke(grant=found.id, why=why), as_json=as_json)

@@ -47,14 +47,14 @@ def _ledger(config: Config) -> Iterator[Ledger]:
 
 @click.group("rules")
 def command() -> None:
-    """The kernel's audit rules: what would be watched, why, and whether it works."""
+    """The kernel's audit rules: what is watched, why, and whether it works."""
 
 
 @command.command()
 @_plan_options
 @click.pass_obj
 def plan(context: Context, profile: str | None, root: tuple[str, ...], as_json: bool) -> None:
-    """What would be loaded, why, and how much each rule writes."""
+    """The rules to be loaded, why, and how much each one writes."""
     planned = make_plan(_config(context, profile, root))
     if as_json:
         emit_json(
@@ -63,7 +63,7 @@ def plan(context: Context, profile: str | None, root: tuple[str, ...], as_json: 
         )
         return
     if not planned.rules:
-        found_nothing(f"profile {planned.profile} holds no rules for this machine")
+        found_nothing(f"profile {planned.profile} has no rules for this machine")
     emit_text(f"{item.rule.render()}\n    {item.reason}; {item.volume}" for item in planned.rules)
 
 
@@ -71,12 +71,12 @@ def plan(context: Context, profile: str | None, root: tuple[str, ...], as_json: 
 @_plan_options
 @click.option("--persist", is_flag=True, help=f"Also write {RULES_FILE}, so that augenrules loads the rules at boot.")
 @click.option("--rules-file", type=click.Path(path_type=Path), default=RULES_FILE, show_default=True)
-@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done.")
 @click.pass_obj
 def apply(
     context: Context, profile: str | None, root: tuple[str, ...], as_json: bool, persist: bool, rules_file: Path, dry_run: bool
 ) -> None:
-    """Load the rules, each on its own, and read the kernel back."""
+    """Load the rules, each separately, and read them back from the kernel."""
     config = _config(context, profile, root)
     planned = make_plan(config)
     if dry_run:
@@ -94,19 +94,19 @@ def apply(
 
 
 @command.command()
-@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done.")
 @click.option("--rules-file", type=click.Path(path_type=Path), default=RULES_FILE, show_default=True)
 @click.pass_obj
 def remove(context: Context, dry_run: bool, rules_file: Path) -> None:
-    """Take out the rules that Envtrail added, and no others."""
+    """Remove the rules that Envtrail added, and no others."""
     with _ledger(context.config) as ledger, open_control() as control:
         if dry_run:
-            emit_text([f"would take out {len(ledger.read())} rules"])
+            emit_text([f"would remove {len(ledger.read())} rules"])
             return
         removed = remove_rules(control, ledger)
     if rules_file.exists():
         rules_file.unlink()
-    emit_text([f"took {len(removed)} rules out of the kernel"])
+    emit_text([f"removed {len(removed)} rules from the kernel"])
 
 
 @command.command()
@@ -126,7 +126,7 @@ def export(context: Context, profile: str | None, root: tuple[str, ...], as_json
 @click.option("--rules-file", type=click.Path(path_type=Path), default=RULES_FILE, show_default=True)
 @click.pass_obj
 def diff(context: Context, profile: str | None, root: tuple[str, ...], as_json: bool, rules_file: Path) -> None:
-    """Compare the boot file, the kernel and what would be generated now. Exit 1 when they differ."""
+    """Compare the boot file, the kernel and the rules to be generated now. Exit 1 when they differ."""
     config = _config(context, profile, root)
     with _ledger(config) as ledger, open_control() as control:
         found: list[Drift] = compare(make_plan(config), control, ledger, rules_file, config)
@@ -163,7 +163,7 @@ def _say(report: ApplyReport, *, as_json: bool) -> None:
         return
     emit_text(
         [
-            f"{report.present} of {report.expected} rules are in the kernel: {len(report.added)} added, {len(report.removed)} taken out",
+            f"{report.present} of {report.expected} rules are in the kernel: {len(report.added)} added, {len(report.removed)} removed",
             *(f"not loaded: {fault}" for fault in report.faults),
             *(["rules are locked (-e 2): the rest is pending until reboot"] if report.locked else []),
         ]

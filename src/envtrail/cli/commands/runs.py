@@ -26,8 +26,8 @@ _DEEPEST = 20
 @click.option("--outcome", type=click.Choice(["success", "failure", "killed", "unknown"]))
 @click.option("--grep", "text", help="Part of the command line.")
 @click.option("--script", "program", help="A script: its path, or the last part of it; or a module.")
-@click.option("--sha256", help="Digest of the script's content, or the beginning of it.")
-@click.option("--snapshot", metavar="DIGEST", help="Digest of the packages that it ran on, or the beginning of it.")
+@click.option("--sha256", help="Digest of the script's content, or a prefix of it.")
+@click.option("--snapshot", metavar="DIGEST", help="Digest of its environment's packages, or a prefix of it.")
 @click.option("--kind", type=click.Choice(["script", "module", "console", "jupyter", "kernel", "launcher", "system"]))
 @click.option("--tree", is_flag=True, help="Runs below the one that started them.")
 @click.option("--all", "everything", is_flag=True, help="The distribution's own programs, and each run of a loop, too.")
@@ -48,7 +48,7 @@ def command(
     span: Query,
     as_json: bool,
 ) -> None:
-    """Python scripts, modules, console scripts, Jupyter servers and kernels that ran, and how they ended."""
+    """Python scripts, modules, console scripts, Jupyter servers and kernels that ran, and their results."""
     query = msgspec.structs.replace(
         span,
         environment=env,
@@ -88,13 +88,13 @@ def row_of(level: int, run: Run) -> tuple[str, ...]:
 
 
 def as_tree(runs: list[Run]) -> Iterator[tuple[int, Run]]:
-    """Each run with its depth, behind the run that started it, in the order given."""
+    """Each run with its depth, after the run that started it, in the given order."""
     known = {run.id for run in runs}
     below: dict[str | None, list[Run]] = {}
     for run in runs:
         below.setdefault(run.parent if run.parent in known else None, []).append(run)
 
-    # Not by recursion: programs that start themselves are as deep as they like.
+    # Without recursion: programs that start themselves may nest to any depth.
     waiting = [(0, run) for run in reversed(below.get(None, []))]
     while waiting:
         level, run = waiting.pop()

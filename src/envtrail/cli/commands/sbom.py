@@ -41,7 +41,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("what", metavar="ENV|OPERATION")
-@click.option("--at", help="As it was at a moment, or just after an operation (`ID^`: just before).")
+@click.option("--at", help="The state at a moment, or just after an operation (`ID^`: just before).")
 @click.option("--format", "form", type=click.Choice(["json", "xml"]), default="json", show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of the terminal.")
 @click.option("--validate", is_flag=True, help="Check it against the official schema first.")
@@ -49,7 +49,7 @@ def command() -> None:
 def make(context: Context, what: str, at: str | None, form: str, output: Path | None, validate: bool) -> None:
     """The packages of an environment, with hashes, licences, dependencies, and who installed each.
 
-    Of an operation: the environment as it left it. The same question gives the same bytes, so nothing needs to be kept.
+    Of an operation: the environment after it. The same query gives the same bytes, so nothing needs to be stored.
     """
     from envtrail.environments.sbom import render_bom, validate_bom
 
@@ -73,7 +73,7 @@ def make(context: Context, what: str, at: str | None, form: str, output: Path | 
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def diff(context: Context, first: str, second: str, as_json: bool) -> None:
-    """What two bills do not share; each is a file (JSON or XML), an operation, or ENV[@POINT]. Exit code 1 when they differ."""
+    """Differences between two bills; each is a file (JSON or XML), an operation, or ENV[@POINT]. Exit code 1 when they differ."""
     from envtrail.environments.sbom_diff import diff_boms
 
     files = [_read(name) for name in (first, second)]
@@ -107,7 +107,8 @@ def _bom(context: Context, store: Store, what: str, at: str | None) -> Bom:
     snapshot = store.snapshot(environment.prefix, taken[-1].time_ms) if taken else None
     if snapshot is None:
         raise InputError(
-            f"what was in `{environment.prefix}` then is not known", hint=f"`envtrail env history {environment.prefix}`"
+            f"the contents of `{environment.prefix}` at that time are unknown",
+            hint=f"`envtrail env history {environment.prefix}`",
         )
     seen = store.operations(Query(environment=environment.prefix, until_ms=taken[-1].time_ms))
     host = operation.host if operation else context.config.node
@@ -120,7 +121,7 @@ def _split(name: str) -> tuple[str, str | None]:
 
 
 def _read(name: str) -> Bom | None:
-    """A bill in a file; null when there is no such file."""
+    """A bill in a file; None when the file does not exist."""
     path = Path(name)
     if not path.is_file():
         return None
@@ -131,6 +132,6 @@ def _read(name: str) -> Bom | None:
 
 def _line(change: ComponentChange) -> str:
     mark, colour = _MARKS.get(change.what, ("~", "yellow"))
-    told = " → ".join(safe(side) for side in (change.before, change.after) if side is not None)
+    values = " → ".join(safe(side) for side in (change.before, change.after) if side is not None)
     what = "" if change.what in {*_MARKS, "version"} else f" {change.what}"
-    return style(f"{mark} {safe(change.name)}{what} {told}", fg=colour)
+    return style(f"{mark} {safe(change.name)}{what} {values}", fg=colour)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from envtrail.cli.render import emit_text
-from envtrail.tasks.install import Step, carry_out, plan_install, plan_uninstall, plan_upgrade
+from envtrail.tasks.install import InstallStep, carry_out, plan_install, plan_uninstall, plan_upgrade
 
 
 @click.group("service")
@@ -16,7 +16,7 @@ def command() -> None:
     """The system service (systemd)."""
 
 
-def _verb(name: str, plan: Callable[[Path], list[Step]], doc: str) -> None:
+def _verb(name: str, plan: Callable[[Path], list[InstallStep]], doc: str) -> None:
     @command.command(name, help=doc)
     @click.option(
         "--root",
@@ -24,7 +24,7 @@ def _verb(name: str, plan: Callable[[Path], list[Step]], doc: str) -> None:
         default=Path("/"),
         help="Another root: files are written there, no command is run.",
     )
-    @click.option("--dry-run", is_flag=True, help="Say what would be done.")
+    @click.option("--dry-run", is_flag=True, help="Print what would be done.")
     def run(root: Path, dry_run: bool) -> None:
         steps = plan(root)
         if not dry_run:
@@ -35,4 +35,4 @@ def _verb(name: str, plan: Callable[[Path], list[Step]], doc: str) -> None:
 
 _verb("install", plan_install, "Write the unit files, start the service now and at boot.")
 _verb("upgrade", plan_upgrade, "Write the unit files of this version and restart.")
-_verb("uninstall", plan_uninstall, "Stop the service, take out its rules, remove the unit files; the trail stays.")
+_verb("uninstall", plan_uninstall, "Stop the service, remove its rules, remove the unit files; the trail stays.")

@@ -18,7 +18,7 @@ from envtrail.state.store import Query
 @span_options
 @click.pass_obj
 def command(context: Context, user: str | None, span: Query, as_json: bool) -> None:
-    """Logins: who, from where, by which service, until when."""
+    """Logins: who, from where, through which service, until when."""
     query = msgspec.structs.replace(
         span,
         user=user,

@@ -23,7 +23,7 @@ from envtrail.state.store import EventRow
 @click.option("--records/--no-records", default=True, help="The verbatim kernel records.")
 @click.pass_obj
 def command(context: Context, operation_id: str, as_json: bool, records: bool) -> None:
-    """One operation whole: what changed, its process tree, the records of its first and last event; or one run, with its packages."""
+    """One operation completely: changes, process tree, the records of its first and last event; or one run, with its packages."""
     with context.store() as store:
         operation = store.operation(operation_id)
         run = store.run(operation_id) if operation is None else None
@@ -34,7 +34,7 @@ def command(context: Context, operation_id: str, as_json: bool, records: bool) -
                 emit_text(whole_run(run, store.snapshot(run.environment.prefix, run.image >> 20) if run.environment else None))
             return
         if operation is None:
-            found_nothing(f"no operation begins with `{operation_id}`; `envtrail log --oneline` lists them")
+            found_nothing(f"no operation starts with `{operation_id}`; `envtrail log --oneline` lists them")
             return
         events = list(events_of(store, operation, with_records=records))
         if as_json:

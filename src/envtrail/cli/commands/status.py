@@ -18,7 +18,7 @@ from envtrail.state.store import StoreStatus
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_obj
 def command(context: Context, as_json: bool) -> None:
-    """Rules, capture, lag, losses, disk, and what the trail holds."""
+    """Rules, capture, lag, losses, disk, and the contents of the trail."""
     with context.store() as store:
         trail, agent = store.status(), store.agent()
     if as_json:
@@ -29,7 +29,7 @@ def command(context: Context, as_json: bool) -> None:
 
 def _agent_lines(agent: AgentStatus | None, now_ms: int) -> Iterator[str]:
     if agent is None:
-        yield "agent     not running: what happens now is not recorded (`envtrail up`, `envtrail service install`)"
+        yield "agent     not running: current changes are not recorded (`envtrail up`, `envtrail service install`)"
         return
     up_s = max(1, (now_ms - agent.started_ms) // 1000)
     yield f"agent     running, pid {agent.pid}, since {show_ms(agent.started_ms)}, source {agent.source}"

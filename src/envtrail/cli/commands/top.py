@@ -17,7 +17,7 @@ from envtrail.cli.render import listing, safe
 from envtrail.model.hours import DAYS
 from envtrail.model.times import show_time
 from envtrail.state.lookup import need_known
-from envtrail.state.office_hours import office_hours
+from envtrail.state.office_hours import read_office_hours
 from envtrail.state.panels import (
     Day,
     Hour,
@@ -36,11 +36,11 @@ from envtrail.state.store import Query
 
 @click.group("top")
 def command() -> None:
-    """Figures: installs by day, who does most, what runs most, what happens off hours."""
+    """Figures: installs by day, most active people, most frequent programs, off hours."""
 
 
 def _options(since: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """What is counted, as a `Query`; `since`: null where the panel's time is its own."""
+    """Conditions as a `Query`; `since`: None when the panel has its own period."""
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -81,8 +81,8 @@ def _options(since: str | None) -> Callable[[Callable[..., Any]], Callable[..., 
 @command.command()
 @_options(None)
 def installs(context: Context, query: Query, as_csv: bool, as_json: bool) -> None:
-    """Packages that came or changed, today and on each day of the week before."""
-    zone = office_hours(context.config).place
+    """Packages that were added or changed, today and on each day of the week before."""
+    zone = read_office_hours(context.config).place
     week = last_week(context.now_ms, zone)
     with context.store() as store:
         query = resolve(context, store, query)
@@ -100,7 +100,7 @@ def installs(context: Context, query: Query, as_csv: bool, as_json: bool) -> Non
 @command.command()
 @_options("7d")
 def people(context: Context, query: Query, limit: int, as_csv: bool, as_json: bool) -> None:
-    """Who did most to environments, and who ran most."""
+    """The people with most operations on environments, and most runs."""
 
     def row(item: PersonActivity) -> tuple[str, ...]:
         return (safe(item.user), str(item.operations), str(item.changes), str(item.environments), str(item.runs))
@@ -111,13 +111,13 @@ def people(context: Context, query: Query, limit: int, as_csv: bool, as_json: bo
         if not found:
             need_known(store, query)
     columns = ("user", "operations", "changes", "environments", "runs")
-    listing(found[:limit], as_json=as_json, as_csv=as_csv, columns=columns, row=row, nothing="nobody did anything in this time")
+    listing(found[:limit], as_json=as_json, as_csv=as_csv, columns=columns, row=row, nothing="no activity in this time")
 
 
 @command.command()
 @_options("7d")
 def scripts(context: Context, query: Query, limit: int, as_csv: bool, as_json: bool) -> None:
-    """What ran most."""
+    """The most frequent programs."""
 
     def row(item: Script) -> tuple[str, ...]:
         names = ", ".join(map(safe, islice(item.people, 5))) + (" …" if len(item.people) > 5 else "")
@@ -129,20 +129,20 @@ def scripts(context: Context, query: Query, limit: int, as_csv: bool, as_json: b
         if not found:
             need_known(store, query)
     columns = ("program", "kind", "runs", "contents", "people", "last")
-    listing(found[:limit], as_json=as_json, as_csv=as_csv, columns=columns, row=row, nothing="nothing ran in this time")
+    listing(found[:limit], as_json=as_json, as_csv=as_csv, columns=columns, row=row, nothing="no program ran in this time")
 
 
 @command.command("off-hours")
 @_options("7d")
 def off_hours_(context: Context, query: Query, limit: int, as_csv: bool, as_json: bool) -> None:
-    """What was changed outside office hours (`office.*` in the settings)."""
+    """Changes outside office hours (`office.*` in the settings)."""
 
     def row(item: OffHours) -> tuple[str, ...]:
         return (safe(item.user), safe(item.prefix), str(item.operations), str(item.changes), show_time(item.last)[:16])
 
     with context.store() as store:
         query = resolve(context, store, query)
-        found = off_hours(store.activity(query), office_hours(context.config))
+        found = off_hours(store.activity(query), read_office_hours(context.config))
         if not found:
             need_known(store, query)
     columns = ("user", "environment", "operations", "changes", "last")
@@ -159,8 +159,8 @@ def off_hours_(context: Context, query: Query, limit: int, as_csv: bool, as_json
 @command.command()
 @_options("30d")
 def hours(context: Context, query: Query, limit: int, as_csv: bool, as_json: bool) -> None:
-    """The hours of the week in which most is changed."""
-    zone = office_hours(context.config).place
+    """The hours of the week with most changes."""
+    zone = read_office_hours(context.config).place
 
     def row(item: Hour) -> tuple[str, ...]:
         return (DAYS[item.weekday], f"{item.hour:02d}:00", str(item.operations))

@@ -11,20 +11,20 @@ from envtrail.errors import ExitCode
 @click.command("up")
 @click.option("--profile", default=None, help="Rule profile instead of the configured one: lean, full, classic or none.")
 @click.option("--json", "as_json", is_flag=True, help="The feed as JSON lines.")
-@click.option("--web", "with_page", is_flag=True, help="Serve the page too; its link is printed.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of the page.")
+@click.option("--web", "with_page", is_flag=True, help="Serve the web UI too; its link is printed.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of the web UI.")
 @click.pass_obj
 def command(context: Context, profile: str | None, as_json: bool, with_page: bool, port: int) -> None:
-    """Load the rules, capture what the kernel records, and print each operation when it ends.
+    """Load the rules, capture the kernel's records, and print each operation when it ends.
 
-    Ctrl-C ends it and takes out the rules it loaded; the trail stays.
+    Ctrl-C ends it and removes the rules it loaded; the trail stays.
     """
     from envtrail.agent.children import notifier, page, shipper, writer
     from envtrail.agent.service import serve
-    from envtrail.cli.feed import Feed
+    from envtrail.cli.feed import TerminalFeed
 
     config = context.config.replaced("--profile", rules__profile=profile) if profile else context.config
-    feed = Feed(as_json=as_json)
+    feed = TerminalFeed(as_json=as_json)
     ended_by_hand = serve(
         config,
         keep_rules=False,

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from envtrail.trail.verify import VerifyReport
 
 _MOST_LINES = 50
-"""Faults that are shown; all are counted, and `--json` has all."""
+"""Maximum number of faults shown; all are counted, and `--json` has all."""
 
 
 @click.command("verify")
-@click.option("--quick", is_flag=True, help="The chain of segments only: do not compare what is shown with the evidence.")
+@click.option("--quick", is_flag=True, help="The chain of segments only: do not compare the displayed state with the evidence.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, with every fault.")
 @click.pass_obj
 def command(context: Context, quick: bool, as_json: bool) -> None:
-    """Check that nothing of the trail was changed, removed or added, and that what is shown is what the evidence says.
+    """Check that nothing of the trail was changed, removed or added, and that the displayed state matches the evidence.
 
-    Every byte of the sealed segments, the chain of seals to the open segment, the numbers of the observations, what was dropped;
+    Every byte of the sealed segments, the chain of seals to the open segment, the numbers of the observations, dropped segments;
     then the state is derived from the evidence again and compared row by row. An agent may be running. Exit 1 on a fault.
     """
     from envtrail.tasks.verify import verify_trail

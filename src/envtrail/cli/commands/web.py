@@ -24,14 +24,14 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 @click.command("web")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; another one than loopback needs --certificate."
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; any other than loopback needs --certificate."
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True)
-@click.option("--name", "names", multiple=True, help="Another name under which the page is reached (behind a proxy, say).")
+@click.option("--name", "names", multiple=True, help="Additional host name of the web UI (for example behind a proxy).")
 @click.option("--certificate", type=click.Path(path_type=Path, exists=True), help="TLS: the certificate chain, PEM.")
 @click.option("--key", type=click.Path(path_type=Path, exists=True), help="TLS: its private key, PEM.")
-@click.option("--no-link", is_flag=True, help="No one-time link: people come in by accounts, PAM, a provider or a proxy alone.")
-@click.option("--parent", type=int, hidden=True, help="End when this process is not the parent any more.")
+@click.option("--no-link", is_flag=True, help="No one-time link: people sign in only with accounts, PAM, a provider or a proxy.")
+@click.option("--parent", type=int, hidden=True, help="End when this process is no longer the parent.")
 @click.pass_obj
 def command(
     context: Context,
@@ -43,9 +43,9 @@ def command(
     no_link: bool,
     parent: int | None,
 ) -> None:
-    """The page: serve it until Ctrl-C. The link that is printed works once, and opens a session of twelve hours.
+    """Serve the web UI until Ctrl-C. The printed link works once, and opens a session of twelve hours.
 
-    With `--store` (before `web`) it is a fleet's: for who may see everything, and nothing is decided on it.
+    With `--store` (before `web`) it shows a fleet: only to users who may see everything, and without decisions.
     """
     if host not in _LOOPBACK and certificate is None:
         raise UsageError(
@@ -60,7 +60,7 @@ def command(
         from envtrail.service.opening import socket_path, speaks_for_others
         from envtrail.web.app import Serving, make_app
     except ImportError:
-        raise CannotRunError("the page needs NiceGUI", hint="pip install 'envtrail[web]'") from None
+        raise CannotRunError("the web UI needs NiceGUI", hint="pip install 'envtrail[web]'") from None
     speaks = speaks_for_others(context.config, os.geteuid())
     owner = _owner(context, is_page=speaks)
     address = f"{'https' if certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
@@ -75,7 +75,7 @@ def command(
             has_link=not no_link,
             fleet=_fleet(context),
             check=agent.check if context.config.flag("web.pam") else None,
-            tell=lambda text: click.echo(text, err=True),
+            report=lambda text: click.echo(text, err=True),
         ),
         decide=lambda decision, identity: ask_agent(context.config, decision, on_behalf=identity if speaks else None),
         on_used=lambda token: click.echo(f"that link is used; the next one: {address}/login?token={token}", err=True),
@@ -87,7 +87,7 @@ def command(
             port=port,
             log_level="warning",
             server_header=False,
-            # Whom a request comes from is the socket's word; `web.proxy_from` says which proxy is believed.
+            # The peer address comes from the socket; `web.proxy_from` names the trusted proxies.
             proxy_headers=False,
             ssl_certfile=certificate,
             ssl_keyfile=key,
@@ -106,12 +106,12 @@ def _fleet(context: Context) -> Fleet | None:
 
     if not context.is_fleet:
         return None
-    context.open_cluster().close()  # an address or a secret that is wrong is said now
+    context.open_cluster().close()  # a wrong address or secret is reported now
     return Fleet(context.open_cluster)
 
 
 def _owner(context: Context, *, is_page: bool) -> Identity:
-    """Whoever starts the page: everything of the page's own account and of a trail of their own, else what the service shows them."""
+    """The user who starts the web UI: everything for its own account and for a trail of that user, else what the service shows them."""
     from envtrail.agent.inbox import myself
     from envtrail.state.embedded import EmbeddedStore
 
@@ -130,7 +130,7 @@ def _owner(context: Context, *, is_page: bool) -> Identity:
 
 
 def _follow(server: uvicorn.Server, parent: int) -> None:
-    """End with the agent, however it ends."""
+    """End together with the agent, however it ends."""
     while os.getppid() == parent:
         time.sleep(1)
     server.should_exit = True

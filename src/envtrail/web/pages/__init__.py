@@ -1,1 +1,1 @@
-"""One page a question."""
+"""The pages of the web UI."""

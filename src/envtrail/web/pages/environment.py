@@ -1,4 +1,4 @@
-"""One environment: its history, two moments of it, its packages with who brought each, and who uses it."""
+"""One environment: its history, two moments of it, its packages and the origin of each, and its users."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from envtrail.model.operation import Change, Operation
 from envtrail.model.run import Use
 from envtrail.model.text import safe
 from envtrail.state.store import Query, Store
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.charts import GREEN, ORANGE, RED, bars, timeline
 from envtrail.web.pages.words import address, change_of, command_of, person, show_ms, show_time, summary
-from envtrail.web.parts import Translate, card, frame, lines, panels, table
+from envtrail.web.parts import Translate, card, lines, page_layout, panels, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Environment")
@@ -29,24 +29,24 @@ _MOST_TOLD = 200
 _MOST_LINES = 500
 
 
-class Seen(NamedTuple):
-    """One environment with what is shown of it."""
+class EnvironmentDetails(NamedTuple):
+    """One environment with its data."""
 
     environment: Environment
     blames: list[Blame]
     operations: list[Operation]
     uses: list[Use]
     points: list[SnapshotRef]
-    """When its content was another one, oldest first."""
+    """Times at which its content changed, oldest first."""
 
 
-async def page(session: Session, reading: Reading, given: dict[str, str]) -> None:
+async def page(session: WebSession, reading: Reading, given: dict[str, str]) -> None:
     """Build it; `from` and `to` (ms) compare two moments."""
     prefix = given.get("prefix", "")
-    seen = await reading.ask(lambda store: _read(store, prefix))
-    with frame(TITLE, session, "/environments") as _:
+    seen = await reading.query(lambda store: _read(store, prefix))
+    with page_layout(TITLE, session, "/environments") as _:
         if seen is None:
-            ui.label(_("There is no such environment, or it is not yours to see.")).classes("soft")
+            ui.label(_("There is no such environment, or access is denied.")).classes("soft")
             return
         environment = seen.environment
         ui.label(safe(prefix)).classes("text-h6")
@@ -57,9 +57,9 @@ async def page(session: Session, reading: Reading, given: dict[str, str]) -> Non
             ui.link(bill, f"/environment/sbom?prefix={quote(prefix, safe='')}").classes("plain").props("download")
         with panels().classes("q-mt-md"):
             if len(seen.points) > 1:
-                with card(_("Two moments beside each other")):
+                with card(_("Compare two moments")):
                     await _Comparison(prefix, seen.points, reading, _).build(given.get("from", ""), given.get("to", ""))
-            with card(_("Packages that came, changed and went")):
+            with card(_("Packages added, changed and removed")):
                 _churn(seen.operations, _)
         with card(_("History")).classes("w-full q-mb-md"):
             _history(seen.operations, _)
@@ -94,7 +94,7 @@ def _history(operations: list[Operation], _: Translate) -> None:
 def _packages(blames: list[Blame], _: Translate) -> None:
     def how(row: Blame) -> str:
         if row.requested:
-            return _("asked for")
+            return _("requested by name")
         return _("needed by {names}").format(names=", ".join(row.needed_by[:3])) if row.needed_by else ""
 
     rows = [
@@ -105,7 +105,7 @@ def _packages(blames: list[Blame], _: Translate) -> None:
             row.package.license or "",
             how(row),
             person(row.operation.actor) if row.operation is not None else "?",
-            show_time(row.operation.started)[:16] if row.operation is not None else _("before the trail, or unseen"),
+            show_time(row.operation.started)[:16] if row.operation is not None else _("before the trail, or not recorded"),
         ]
         for row in blames
     ]
@@ -129,15 +129,15 @@ def _churn(operations: list[Operation], _: Translate) -> None:
         ui.label(_("Nothing has changed it since the trail began.")).classes("soft")
         return
     series = {
-        _("came"): (GREEN, [came[day] for day in days]),
+        _("added"): (GREEN, [came[day] for day in days]),
         _("changed"): (ORANGE, [changed[day] for day in days]),
-        _("went"): (RED, [went[day] for day in days]),
+        _("removed"): (RED, [went[day] for day in days]),
     }
-    bars(_("Packages that came, changed and went"), [day[5:] for day in days], series, height="14rem")
+    bars(_("Packages added, changed and removed"), [day[5:] for day in days], series, height="14rem")
 
 
 class _Comparison:
-    """Two moments, chosen by dragging the ends of a slider or from two lists; what differs, below."""
+    """Two moments, selected with a slider or from two lists, and their differences."""
 
     def __init__(self, prefix: str, points: list[SnapshotRef], reading: Reading, _: Translate) -> None:
         self._prefix = prefix
@@ -192,7 +192,7 @@ class _Comparison:
     async def _show(self) -> None:
         _ = self._words
         first, last = (self._points[at].time_ms for at in self._chosen)
-        changes = await self._reading.ask(lambda store: _between(store, self._prefix, first, last))
+        changes = await self._reading.query(lambda store: _between(store, self._prefix, first, last))
         self._place.clear()
         with self._place:
             if changes:
@@ -208,7 +208,7 @@ def _between(store: Store, prefix: str, first: int, last: int) -> list[Change]:
     return diff_snapshots(before, after) if after is not None else []
 
 
-def _read(store: Store, prefix: str) -> Seen | None:
+def _read(store: Store, prefix: str) -> EnvironmentDetails | None:
     environment = next((item for item in store.environments(with_gone=True) if item.prefix == clean_path(prefix)), None)
     if environment is None:
         return None
@@ -218,4 +218,4 @@ def _read(store: Store, prefix: str) -> Seen | None:
     blames = blame_packages(snapshot, store.operations(Query(environment=prefix)), python=environment.python) if snapshot else []
     taken = list(store.snapshots(prefix))
     points = [item for at, item in enumerate(taken) if at == 0 or item.digest != taken[at - 1].digest]
-    return Seen(environment, blames, operations, list(store.uses(prefix)), points)
+    return EnvironmentDetails(environment, blames, operations, list(store.uses(prefix)), points)

@@ -1,27 +1,27 @@
-"""Environments: which there are."""
+"""Environments: the list."""
 
 from __future__ import annotations
 
 from envtrail.i18n import marked
 from envtrail.model.environment import EnvironmentSummary
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.pages.words import address, show_time
-from envtrail.web.parts import frame, table
+from envtrail.web.parts import page_layout, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Environments")
 
 
-async def page(session: Session, reading: Reading) -> None:
-    """All that are there."""
-    found: list[EnvironmentSummary] = await reading.ask(lambda store: list(store.summaries()))
-    with frame(TITLE, session, "/environments") as _:
+async def page(session: WebSession, reading: Reading) -> None:
+    """All existing environments."""
+    found: list[EnvironmentSummary] = await reading.query(lambda store: list(store.summaries()))
+    with page_layout(TITLE, session, "/environments") as _:
         columns = [
             _("Environment"),
             _("Kind"),
             "Python",
             _("Packages"),
-            _("Made by"),
+            _("Created by"),
             _("Last change"),
             _("By"),
             _("Last use"),
@@ -44,6 +44,6 @@ async def page(session: Session, reading: Reading) -> None:
         table(
             columns,
             rows,
-            empty=_("No environment is known yet. The first look takes a minute."),
+            empty=_("No environment is known yet. The first scan takes a minute."),
             links={0: lambda at: address(found[at].environment.prefix)},
         )

@@ -1,4 +1,4 @@
-"""Health: is the machine watched, is anything missing, what does it cost, how long will the disk last."""
+"""Health: whether the machine is watched, gaps, cost, and how long the disk will last."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from envtrail.model.heartbeat import Heartbeat, faults_of, policy_of_most
 from envtrail.model.text import safe
 from envtrail.state.agent_status import AgentStatus
 from envtrail.state.store import Query, Store, StoreStatus
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.pages.words import show_ms
-from envtrail.web.parts import Translate, card, frame, pairs, panels, table
+from envtrail.web.parts import Translate, card, page_layout, pairs, panels, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Health")
 _MOST = 200
 _DAY_MS = 86_400_000
 _SHORTEST_MS = 3_600_000
-"""What grew in less than an hour says nothing of a year."""
+"""Growth over less than an hour allows no forecast."""
 
 
 class Disk(NamedTuple):
-    """How long it will last."""
+    """Forecast of the disk."""
 
     free_bytes: int | None
     a_day_bytes: int | None
     days: int | None
-    """Until the trail stops growing (`store.min_free_bytes`) at the pace so far; null: not known yet, or not before retention."""
+    """Until the trail stops growing (`store.min_free_bytes`) at the rate so far; None: unknown yet, or not before retention."""
 
 
-async def page(session: Session, reading: Reading, unwritten: str | None, now_ms: int) -> None:
-    """Rules, capture, losses, cost, disk; why looks cannot be written, where they cannot."""
+async def page(session: WebSession, reading: Reading, unwritten: str | None, now_ms: int) -> None:
+    """Rules, capture, losses, cost, disk; the reason when access entries cannot be written."""
 
     def read(store: Store) -> tuple[StoreStatus, AgentStatus | None, list[Gap], list[Heartbeat]]:
         return store.status(), store.agent(), list(store.gaps(Query(limit=_MOST))), store.machines()
 
-    status, agent, gaps, machines = await reading.ask(read)
+    status, agent, gaps, machines = await reading.query(read)
     config = reading.config
     disk = forecast(status, now_ms, keep_free=config.number("store.min_free_bytes"), days=config.number("store.retention_days"))
-    with frame(TITLE, session, "/health") as _:
+    with page_layout(TITLE, session, "/health") as _:
         if unwritten is not None:
-            ui.label(safe(_("Looks cannot be written into the trail: {why}").format(why=unwritten))).classes("bad")
+            ui.label(safe(_("Access log entries cannot be written to the trail: {why}").format(why=unwritten))).classes("bad")
         if reading.fleet is not None:
             with card(_("Machines")).classes("w-full q-mb-md"):
                 _machines(machines, now_ms, _)
@@ -82,11 +82,11 @@ def _machines(machines: list[Heartbeat], now_ms: int, _: Translate) -> None:
     columns = [
         _("Machine"),
         _("State"),
-        _("Last heard of"),
+        _("Last heartbeat"),
         _("Version"),
         _("Rules"),
         _("Policy"),
-        _("Behind by"),
+        _("Lag"),
         _("Lost"),
         _("Waiting"),
     ]
@@ -104,23 +104,23 @@ def _machines(machines: list[Heartbeat], now_ms: int, _: Translate) -> None:
         ]
         for beat in machines
     ]
-    empty = _("No machine has told anything yet: `envtrail elastic ship` on each.")
+    empty = _("No machine has reported yet: run `envtrail elastic ship` on each.")
     table(columns, rows, empty=empty, links={0: lambda at: "/operations?" + urlencode({"host": machines[at].host})})
 
 
 def forecast(status: StoreStatus, now_ms: int, *, keep_free: int, days: int) -> Disk:
-    """At the pace of the trail so far.
+    """At the rate of the trail so far.
 
     Args:
         status: Of the trail.
         now_ms: Now.
         keep_free: `store.min_free_bytes`.
-        days: `store.retention_days`: then the oldest goes for the newest.
+        days: `store.retention_days`: then the oldest segments are dropped for new ones.
     """
     try:
         free = shutil.disk_usage(status.folder).free
     except OSError:
-        # The page's account may not see the trail's folder.
+        # The web UI's account may not see the trail's folder.
         free = None
     begun_ms = status.watched_since_ms if status.watched_since_ms is not None else status.oldest_ms
     if begun_ms is None or now_ms - begun_ms < _SHORTEST_MS:
@@ -134,9 +134,9 @@ def forecast(status: StoreStatus, now_ms: int, *, keep_free: int, days: int) -> 
 def _rules(agent: AgentStatus | None, _: Translate) -> None:
     if agent is None or agent.rules is None:
         ui.label(
-            _("No agent is running: what happens now is not recorded. `envtrail up`, or `envtrail service install`.")
+            _("No agent is running: current changes are not recorded. Run `envtrail up`, or `envtrail service install`.")
             if agent is None
-            else _("This source takes what others' rules record.")
+            else _("This source reads the records of other programs' rules.")
         ).classes("bad" if agent is None else "soft")
         return
     rules = agent.rules
@@ -171,7 +171,7 @@ def _capture(agent: AgentStatus | None, _: Translate) -> None:
     pairs(
         [
             (_("Source"), agent.source),
-            (_("Behind by"), f"{agent.lag_ms} ms"),
+            (_("Lag"), f"{agent.lag_ms} ms"),
             (_("Events"), f"{counters.get('events', 0):,}"),
             (_("Records"), f"{counters.get('records', 0):,}"),
             (_("Records at fault"), f"{counters.get('faults', 0):,}"),
@@ -200,9 +200,9 @@ def _trail(status: StoreStatus, disk: Disk, _: Translate) -> None:
         return "–" if count is None else f"{count / 2**20:,.1f} MiB"
 
     if disk.a_day_bytes is None:
-        lasts = _("known after an hour")
+        lasts = _("available after an hour")
     elif disk.days is None:
-        lasts = _("as long as what is kept (`store.retention_days`)")
+        lasts = _("as long as the retention (`store.retention_days`)")
     else:
         lasts = _("{days} days").format(days=disk.days)
     pairs(
@@ -212,7 +212,7 @@ def _trail(status: StoreStatus, disk: Disk, _: Translate) -> None:
             (_("Runs"), f"{status.runs:,}"),
             (_("Sealed segments"), f"{status.segments:,}"),
             (_("On disk"), size(status.disk_bytes)),
-            (_("Grows a day by"), size(disk.a_day_bytes)),
+            (_("Growth per day"), size(disk.a_day_bytes)),
             (_("Free"), size(disk.free_bytes)),
             (_("The disk lasts"), lasts),
             (_("Secrets replaced"), ", ".join(f"{count} {kind}" for kind, count in status.redactions.items()) or "0"),

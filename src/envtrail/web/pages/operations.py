@@ -1,4 +1,4 @@
-"""Operations: the list, and one of them whole with its process tree, changes, policy and records."""
+"""Operations: the list, and one of them completely, with its process tree, changes, policy and records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from envtrail.model.times import to_ms
 from envtrail.state.evidence import events_of, unfold
 from envtrail.state.lookup import how_matched
 from envtrail.state.store import EventRow, Query, Store
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.pages.words import (
     address,
     change_of,
@@ -29,7 +29,7 @@ from envtrail.web.pages.words import (
     summary,
     verdict_of,
 )
-from envtrail.web.parts import card, filters, frame, lines, pairs, table
+from envtrail.web.parts import card, filters, lines, page_layout, pairs, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Operations")
@@ -38,15 +38,15 @@ PAGE = 100
 _MOST_EVENTS = 2_000
 
 
-async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
-    """The list, newest first, a page at a time by the last id."""
+async def page(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+    """The list, newest first, in pages that continue after the last id."""
     query = query_of(given, now_ms, limit=PAGE + 1)
     answer = await reading.find(
-        lambda store, asked: (item for item in store.operations(asked) if item.actor.method != "owner"), query
+        lambda store, resolved: (item for item in store.operations(resolved) if item.actor.method != "owner"), query
     )
     found = answer.items
     shown = found[:PAGE]
-    with frame(TITLE, session, "/operations") as _:
+    with page_layout(TITLE, session, "/operations") as _:
         fields = [
             ("environment", _("Environment")),
             ("user", _("Person")),
@@ -75,19 +75,19 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
         table(
             columns,
             rows,
-            empty=answer.fault or _("No operation fits. Take a longer time, or fewer words."),
+            empty=answer.fault or _("No operation matches. Select a longer time, or fewer filters."),
             links={3: lambda at: f"/operations/{shown[at].id}"},
         )
         if len(found) > PAGE:
             ui.link(_("Older"), "/operations?" + urlencode({**given, "before": shown[-1].id})).classes("plain q-mt-md")
 
 
-async def one(session: Session, reading: Reading, id_: str) -> None:
-    """One operation whole."""
-    operation, events, findings, login = await reading.ask(lambda store: _read(store, id_))
-    with frame(ONE, session, "/operations") as _:
+async def one(session: WebSession, reading: Reading, id_: str) -> None:
+    """One operation completely."""
+    operation, events, findings, login = await reading.query(lambda store: _read(store, id_))
+    with page_layout(ONE, session, "/operations") as _:
         if operation is None:
-            ui.label(_("There is no such operation, or it is not yours to see.")).classes("soft")
+            ui.label(_("There is no such operation, or access is denied.")).classes("soft")
             return
         lines([command_of(operation.argv)])
         with ui.row().classes("w-full items-stretch q-gutter-md q-mb-md"):
@@ -99,7 +99,7 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
                         (_("From"), operation.actor.remote or "–"),
                         (_("Environment"), operation.environment.prefix),
                         (_("When"), show_time(operation.started)),
-                        (_("Took"), show_span(operation.started, operation.ended)),
+                        (_("Duration"), show_span(operation.started, operation.ended)),
                         (_("Outcome"), operation.outcome.value + (f": {operation.reason}" if operation.reason else "")),
                         (_("Tool"), " → ".join([operation.tool, *operation.via])),
                         (_("Policy"), verdict_of(operation) or "–"),
@@ -119,7 +119,7 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
                     lines([change_of(change) for change in operation.changes[:300]])
                 else:
                     ui.label(
-                        _("No package came, went or changed.")
+                        _("No package was added, removed or changed.")
                         if operation.changes is not None
                         else operation.absent.get("changes", "?")
                     ).classes("soft")
@@ -132,12 +132,12 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
             if tree:
                 lines(tree)
             else:
-                ui.label(
-                    _("The records of its processes are not there (imported by name alone, or dropped by retention).")
-                ).classes("soft")
-        with card(_("How it is known")).classes("w-full q-mb-md"):
+                ui.label(_("The records of its processes are missing (imported by name only, or dropped by retention).")).classes(
+                    "soft"
+                )
+        with card(_("Evidence")).classes("w-full q-mb-md"):
             pairs([*operation.why.items(), *((f"{name} –", why) for name, why in sorted(operation.absent.items()))])
-        with ui.expansion(_("What the kernel wrote")).classes("w-full"):
+        with ui.expansion(_("Kernel records")).classes("w-full"):
             for event in events:
                 if event.records:
                     lines(record_lines(event.records))

@@ -1,4 +1,4 @@
-"""Overview: what happened today, who does most, what runs most, what happens off hours; what comes now; is all well."""
+"""Overview: today's changes, most active people, most frequent programs, off hours, new items, health."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from envtrail.model.operation import Operation
 from envtrail.model.text import safe
 from envtrail.state.agent_status import AgentStatus
 from envtrail.state.lookup import resolve_names
-from envtrail.state.office_hours import office_hours
+from envtrail.state.office_hours import read_office_hours
 from envtrail.state.panels import (
     Changed,
     Day,
@@ -33,11 +33,11 @@ from envtrail.state.panels import (
     top_scripts,
 )
 from envtrail.state.store import Query, Store, StoreStatus
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.charts import BLUE, afterwards, bars, calendar, fetch_library, heat
-from envtrail.web.feed import Feed
+from envtrail.web.feed import WebFeed
 from envtrail.web.pages.words import address, command_of, person, query_of, show_ms, show_time, summary
-from envtrail.web.parts import Translate, card, filters, frame, panels, table
+from envtrail.web.parts import Translate, card, filters, page_layout, panels, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Overview")
@@ -47,8 +47,8 @@ _YEAR_DAYS = 364
 _DAY_MS = 86_400_000
 
 
-class Figures(NamedTuple):
-    """All that the page shows, read at once."""
+class OverviewData(NamedTuple):
+    """The data of the page, read at once."""
 
     days: list[Day]
     people: list[PersonActivity]
@@ -63,10 +63,10 @@ class Figures(NamedTuple):
     newest: list[Operation]
 
 
-async def page(session: Session, reading: Reading, feed: Feed, given: dict[str, str], now_ms: int) -> None:
+async def page(session: WebSession, reading: Reading, feed: WebFeed, given: dict[str, str], now_ms: int) -> None:
     """Build it."""
-    figures = await reading.ask(lambda store: _read(store, reading, given, now_ms))
-    with frame(TITLE, session, "/") as _:
+    figures = await reading.query(lambda store: _read(store, reading, given, now_ms))
+    with page_layout(TITLE, session, "/") as _:
         fetch_library()
         filters("/", given, reading.fields([("environment", _("Environment")), ("user", _("Person"))], _), _)
         _headline(figures, reading, now_ms, _)
@@ -78,7 +78,7 @@ async def page(session: Session, reading: Reading, feed: Feed, given: dict[str, 
                 table(
                     [_("Person"), _("Operations"), _("Changes"), _("Runs")],
                     [[one.user, str(one.operations), str(one.changes), str(one.runs)] for one in people],
-                    empty=_("Nobody did anything in this time."),
+                    empty=_("No activity in this time."),
                     links={0: lambda at: f"/person?name={quote(people[at].user, safe='')}"},
                 )
             with card(_("Top 10 scripts")):
@@ -86,7 +86,7 @@ async def page(session: Session, reading: Reading, feed: Feed, given: dict[str, 
                 table(
                     [_("Program"), _("Runs"), _("People")],
                     [[one.program, str(one.runs), ", ".join(one.people[:4])] for one in scripts],
-                    empty=_("Nothing ran in this time."),
+                    empty=_("No program ran in this time."),
                     links={
                         0: lambda at: "/runs?" + urlencode({"program": scripts[at].program, "since": given.get("since", "7d")})
                     },
@@ -107,21 +107,21 @@ async def page(session: Session, reading: Reading, feed: Feed, given: dict[str, 
                 table(
                     [_("Environment"), _("Changes"), _("People"), _("Last")],
                     [[one.prefix, str(one.changes), ", ".join(one.people[:4]), show_time(one.last)[:16]] for one in changed],
-                    empty=_("No package came, went or changed in this time."),
+                    empty=_("No package was added, removed or changed in this time."),
                     links={0: lambda at: address(changed[at].prefix)},
                 )
             with card(_("When environments are changed")) as week:
                 _week(week, figures.hours, _)
         with card(_("Changes by day, for a year")).classes("w-full q-mb-md") as year:
-            # Counted after the rest stands: a year that was never asked for takes seconds.
+            # Counted after the rest is displayed: a year that was never counted takes seconds.
             ui.timer(0.1, lambda: _year(year, session, reading, given, now_ms, _), once=True)
         with card(_("Now")).classes("w-full"):
             _feed(figures.newest, reading, feed, given, _)
 
 
-def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) -> Figures:
-    office = office_hours(reading.config)
-    week = last_week(now_ms, office.place)
+def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) -> OverviewData:
+    office_hours = read_office_hours(reading.config)
+    week = last_week(now_ms, office_hours.place)
     query = _named(store, query_of(given, now_ms))
     of_week = Query(host=query.host, environment=query.environment, user=query.user, since_ms=week.since_ms)
     counted = reading.count(store, query, now_ms)
@@ -130,13 +130,13 @@ def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) ->
         for item in store.operations(Query(host=query.host, environment=query.environment, user=query.user, limit=_MOST_FED))
         if item.actor.method != "owner"
     ]
-    return Figures(
-        days=installs_by_day(store.activity(of_week), first=week.first, last=week.last, zone=office.place),
+    return OverviewData(
+        days=installs_by_day(store.activity(of_week), first=week.first, last=week.last, zone=office_hours.place),
         people=most_active(counted.people, counted.programs),
         changed=environments_changed(counted.people),
         scripts=top_scripts(counted.programs),
-        off_hours=off_hours(counted.people, office),
-        hours=by_hour(counted.hours, office.place),
+        off_hours=off_hours(counted.people, office_hours),
+        hours=by_hour(counted.hours, office_hours.place),
         status=store.status(),
         agent=store.agent(),
         machines=store.machines(),
@@ -144,7 +144,7 @@ def _read(store: Store, reading: Reading, given: dict[str, str], now_ms: int) ->
     )
 
 
-def _headline(figures: Figures, reading: Reading, now_ms: int, _: Translate) -> None:
+def _headline(figures: OverviewData, reading: Reading, now_ms: int, _: Translate) -> None:
     status, agent = figures.status, figures.agent
     shown = (
         (_("open findings"), status.findings, "/findings?status=open"),
@@ -163,9 +163,7 @@ def _headline(figures: Figures, reading: Reading, now_ms: int, _: Translate) -> 
                 policy = policy_of_most(figures.machines)
                 wrong = sum(bool(faults_of(beat, now_ms, policy=policy)) for beat in figures.machines)
                 ui.label(f"{len(figures.machines):,}").classes("figure")
-                ui.label(_("machines, {count} of them not as they should be").format(count=wrong)).classes(
-                    "bad" if wrong else "soft"
-                )
+                ui.label(_("machines, {count} of them with faults").format(count=wrong)).classes("bad" if wrong else "soft")
             else:
                 is_recording = agent is not None and agent.full_since_ms is None
                 ui.label(_("watching") if is_recording else _("not watching")).classes("figure")
@@ -174,7 +172,7 @@ def _headline(figures: Figures, reading: Reading, now_ms: int, _: Translate) -> 
 
 def _health(agent: AgentStatus | None, _: Translate) -> str:
     if agent is None:
-        return _("`envtrail up` begins")
+        return _("`envtrail up` starts")
     if agent.full_since_ms is not None:
         return _("the disk is full: nothing is recorded since {when}").format(when=show_ms(agent.full_since_ms))
     rules = f"{agent.rules.loaded}/{agent.rules.expected}" if agent.rules else "–"
@@ -187,15 +185,15 @@ def _health(agent: AgentStatus | None, _: Translate) -> str:
 def _installs(place: ui.card, days: list[Day], _: Translate) -> None:
     today = days[-1]
     ui.label(f"{today.installs:,}").classes("figure")
-    ui.label(_("packages came or changed today, by {count} operations").format(count=today.operations)).classes("soft")
+    ui.label(_("packages added or changed today, by {count} operations").format(count=today.operations)).classes("soft")
     names, counts = [day.day.strftime("%m-%d") for day in days], [day.installs for day in days]
     afterwards(place, lambda: bars(_("Package installs"), names, {_("packages"): (BLUE, counts)}), height="11rem")
 
 
 def _week(place: ui.card, hours: list[Hour], _: Translate) -> None:
-    """The hours of the week, darker where more began."""
+    """The hours of the week, darker where more operations started."""
     if not hours:
-        ui.label(_("Nobody did anything in this time.")).classes("soft")
+        ui.label(_("No activity in this time.")).classes("soft")
         return
     days = [_("Mon"), _("Tue"), _("Wed"), _("Thu"), _("Fri"), _("Sat"), _("Sun")]
     cells = [(hour.hour, hour.weekday, hour.operations) for hour in hours]
@@ -203,8 +201,8 @@ def _week(place: ui.card, hours: list[Hour], _: Translate) -> None:
     afterwards(place, lambda: heat(_("operations by hour of the week"), hours_of_day, days, cells), height="13rem")
 
 
-async def _year(place: ui.card, session: Session, reading: Reading, given: dict[str, str], now_ms: int, _: Translate) -> None:
-    zone = office_hours(reading.config).place
+async def _year(place: ui.card, session: WebSession, reading: Reading, given: dict[str, str], now_ms: int, _: Translate) -> None:
+    zone = read_office_hours(reading.config).place
     last = datetime.fromtimestamp(now_ms / 1000, tz=timezone.utc).astimezone(zone).date()
     first = last - timedelta(days=_YEAR_DAYS)
     query = query_of({name: given.get(name, "") for name in ("host", "environment", "user")}, now_ms, span=f"{_YEAR_DAYS + 1}d")
@@ -212,7 +210,7 @@ async def _year(place: ui.card, session: Session, reading: Reading, given: dict[
     def read(store: Store) -> list[Day]:
         return installs_by_day(reading.count(store, query, now_ms).days, first=first, last=last, zone=zone)
 
-    days = await reading.ask(read)
+    days = await reading.query(read)
     with place:
         calendar(
             _("operations by day"),
@@ -223,7 +221,7 @@ async def _year(place: ui.card, session: Session, reading: Reading, given: dict[
         )
 
 
-def _feed(newest: list[Operation], reading: Reading, feed: Feed, given: dict[str, str], _: Translate) -> None:
+def _feed(newest: list[Operation], reading: Reading, feed: WebFeed, given: dict[str, str], _: Translate) -> None:
     """The newest operations; new ones appear within a second."""
     number = feed.begin()
     seen = {item.id for item in newest}
@@ -248,7 +246,7 @@ def _feed(newest: list[Operation], reading: Reading, feed: Feed, given: dict[str
 
 
 def _named(store: Store, query: Query) -> Query:
-    """With the environment that is meant; where several are, all of them are counted."""
+    """The query with its environment resolved; if several match, all of them are counted."""
     try:
         return resolve_names(store, query)
     except InputError:

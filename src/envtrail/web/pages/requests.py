@@ -1,4 +1,4 @@
-"""Requests and approvals: who asked, who decided, what stands."""
+"""Requests and approvals: who made them, who decided, what is in force."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from envtrail.model.decision import Approve, Deny, Revoke
 from envtrail.model.identity import Right
 from envtrail.model.text import safe
 from envtrail.state.store import Query, Store
-from envtrail.web.access import Session
-from envtrail.web.decisions import Desk
+from envtrail.web.access import WebSession
+from envtrail.web.decisions import WebDecisions
 from envtrail.web.pages.words import show_ms, terms_of
-from envtrail.web.parts import Translate, card, filters, frame, pairs, table
+from envtrail.web.parts import Translate, card, filters, page_layout, pairs, table
 from envtrail.web.reading import Reading
 
 REQUESTS = marked("Requests")
 _MOST = 300
 
 
-async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
-    """Who asked for what, and what stands."""
+async def page(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+    """All requests and approvals."""
     query = Query(environment=given.get("environment") or None, user=given.get("user") or None)
     requests = await reading.find(lambda store, named: islice(store.requests(named), _MOST), query)
     grants = await reading.find(lambda store, named: islice(store.grants(named), _MOST), query)
-    asked, granted = requests.items, grants.items
-    with frame(REQUESTS, session, "/requests") as _:
+    requested, granted = requests.items, grants.items
+    with page_layout(REQUESTS, session, "/requests") as _:
         filters("/requests", given, [("environment", _("Environment")), ("user", _("Person"))], _, spans=False)
         with card(_("Requests")).classes("w-full q-mb-md"):
             rows = [
@@ -41,14 +41,14 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
                     f"{len(item.approvals)}/{item.needed}",
                     item.id[:12],
                 ]
-                for item in asked
+                for item in requested
             ]
-            columns = [_("When"), _("Person"), _("What"), _("Why"), _("State"), _("Yes"), _("Id")]
+            columns = [_("When"), _("Person"), _("What"), _("Why"), _("State"), _("Approved"), _("Id")]
             table(
                 columns,
                 rows,
-                empty=requests.fault or _("Nobody has asked for anything: `envtrail request install …`."),
-                links={2: lambda at: f"/requests/{asked[at].id}"},
+                empty=requests.fault or _("No requests: `envtrail request install …` makes one."),
+                links={2: lambda at: f"/requests/{requested[at].id}"},
             )
         with card(_("Approvals")).classes("w-full"):
             rows = [
@@ -72,39 +72,44 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
             )
 
 
-async def one(session: Session, reading: Reading, desk: Desk, id_: str, now_ms: int) -> None:
-    """A request or an approval by its id, with what can be decided about it."""
+async def one(session: WebSession, reading: Reading, decisions: WebDecisions, id_: str, now_ms: int) -> None:
+    """A request or an approval by its id, with the possible decisions."""
 
     def read(store: Store) -> tuple[Request | None, Grant | None]:
-        asked = next((item for item in store.requests(Query(id_prefix=id_)) if item.id == id_), None)
-        wanted = asked.grant if asked is not None else id_
-        return asked, next((item for item in store.grants(Query(id_prefix=wanted)) if item.id == wanted), None)
+        requested = next((item for item in store.requests(Query(id_prefix=id_)) if item.id == id_), None)
+        wanted = requested.grant if requested is not None else id_
+        return requested, next((item for item in store.grants(Query(id_prefix=wanted)) if item.id == wanted), None)
 
-    asked, grant = await reading.ask(read)
-    with frame(marked("Request"), session, "/requests") as _:
-        if asked is None and grant is None:
-            ui.label(_("There is no such request, or it is not yours to see.")).classes("soft")
+    requested, grant = await reading.query(read)
+    with page_layout(marked("Request"), session, "/requests") as _:
+        if requested is None and grant is None:
+            ui.label(_("There is no such request, or access is denied.")).classes("soft")
             return
-        if asked is not None:
+        if requested is not None:
             with card(_("Request")).classes("w-full q-mb-md"):
-                _tell(asked.terms, asked.approvals, _)
+                _show_terms(requested.terms, requested.approvals, _)
                 pairs(
                     [
-                        (_("When"), show_ms(asked.time_ms)),
+                        (_("When"), show_ms(requested.time_ms)),
                         (
                             _("State"),
-                            _(asked.status.value) + (f": {asked.denied_by}: {asked.denied_why}" if asked.denied_by else ""),
+                            _(requested.status.value)
+                            + (f": {requested.denied_by}: {requested.denied_why}" if requested.denied_by else ""),
                         ),
-                        (_("Yes"), f"{len(asked.approvals)}/{asked.needed}"),
+                        (_("Approved"), f"{len(requested.approvals)}/{requested.needed}"),
                     ]
                 )
-                if asked.status is RequestStatus.PENDING and asked.terms.until_ms > now_ms and Right.DECIDE in desk.rights:
+                if (
+                    requested.status is RequestStatus.PENDING
+                    and requested.terms.until_ms > now_ms
+                    and Right.DECIDE in decisions.rights
+                ):
                     with ui.row().classes("q-mt-sm"):
-                        desk.button(_("Approve"), lambda why, _given: Approve(request=asked.id, why=why), _)
-                        desk.button(_("Deny"), lambda why, _given: Deny(request=asked.id, why=why), _, is_grave=True)
+                        decisions.button(_("Approve"), lambda why, _given: Approve(request=requested.id, why=why), _)
+                        decisions.button(_("Deny"), lambda why, _given: Deny(request=requested.id, why=why), _, is_grave=True)
         if grant is not None:
             with card(_("Approval")).classes("w-full"):
-                _tell(grant.terms, grant.approvals, _)
+                _show_terms(grant.terms, grant.approvals, _)
                 pairs(
                     [
                         (_("Kind"), _(grant.kind.value)),
@@ -113,13 +118,13 @@ async def one(session: Session, reading: Reading, desk: Desk, id_: str, now_ms: 
                     ]
                 )
                 stands = grant.revoked_ms is None and grant.operation is None and grant.terms.until_ms > now_ms
-                if stands and Right.DECIDE in desk.rights:
-                    desk.button(_("Revoke"), lambda why, _given: Revoke(grant=grant.id, why=why), _, is_grave=True)
+                if stands and Right.DECIDE in decisions.rights:
+                    decisions.button(_("Revoke"), lambda why, _given: Revoke(grant=grant.id, why=why), _, is_grave=True)
                 if grant.operation is not None:
                     ui.link(_("The operation"), f"/operations/{grant.operation}").classes("plain")
 
 
-def _tell(terms: Terms, approvals: list[Approval], _: Translate) -> None:
+def _show_terms(terms: Terms, approvals: list[Approval], _: Translate) -> None:
     ui.label(safe(terms_of(terms))).classes("text-h6")
     pairs(
         [

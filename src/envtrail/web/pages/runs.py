@@ -1,4 +1,4 @@
-"""Runs: Python programs that ran, with what they ran on."""
+"""Runs: Python programs that ran, with their environments."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from envtrail.model.operation import Change
 from envtrail.model.run import Run
 from envtrail.model.text import safe
 from envtrail.state.store import Store
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.pages.words import address, change_of, command_of, person, query_of, show_span, show_time
-from envtrail.web.parts import card, filters, frame, lines, pairs, panels, table
+from envtrail.web.parts import card, filters, lines, page_layout, pairs, panels, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Runs")
@@ -22,13 +22,13 @@ PAGE = 100
 _ID_LENGTH = 26
 
 
-async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+async def page(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """The list, newest first."""
     query = query_of(given, now_ms, limit=PAGE + 1)
-    answer = await reading.find(lambda store, asked: store.runs(asked), query)
+    answer = await reading.find(lambda store, resolved: store.runs(resolved), query)
     found = answer.items
     shown = found[:PAGE]
-    with frame(TITLE, session, "/runs") as _:
+    with page_layout(TITLE, session, "/runs") as _:
         fields = [
             ("environment", _("Environment")),
             ("user", _("Person")),
@@ -57,7 +57,7 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
             _("Command"),
             _("Environment"),
             _("Outcome"),
-            _("Took"),
+            _("Duration"),
             _("Times"),
             _("Content"),
             _("Snapshot"),
@@ -65,19 +65,19 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
         table(
             columns,
             rows,
-            empty=answer.fault or _("No run fits. Take a longer time, or fewer words."),
+            empty=answer.fault or _("No run matches. Select a longer time, or fewer filters."),
             links={2: lambda at: f"/runs/{shown[at].id}"},
         )
         if len(found) > PAGE:
             ui.link(_("Older"), "/runs?" + urlencode({**given, "before": shown[-1].id})).classes("plain q-mt-md")
 
 
-async def one(session: Session, reading: Reading, id_: str) -> None:
-    """One run: what ran, on what, and what has changed there since."""
-    seen = await reading.ask(lambda store: _read(store, id_))
-    with frame(marked("Run"), session, "/runs") as _:
+async def one(session: WebSession, reading: Reading, id_: str) -> None:
+    """One run: program, environment, and changes there since."""
+    seen = await reading.query(lambda store: _read(store, id_))
+    with page_layout(marked("Run"), session, "/runs") as _:
         if seen is None:
-            ui.label(_("There is no such run, or it is not yours to see.")).classes("soft")
+            ui.label(_("There is no such run, or access is denied.")).classes("soft")
             return
         run, changes = seen
         lines([command_of(run.argv)])
@@ -88,7 +88,7 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
                         (_("Person"), f"{person(run.actor)}: {run.actor.method}"),
                         (_("From"), run.actor.remote or "–"),
                         (_("When"), show_time(run.started)),
-                        (_("Took"), show_span(run.started, run.ended)),
+                        (_("Duration"), show_span(run.started, run.ended)),
                         (_("Outcome"), run.outcome.value),
                         (_("Program"), f"{run.program} ({run.kind})"),
                         (_("Folder"), run.cwd or "–"),
@@ -99,9 +99,9 @@ async def one(session: Session, reading: Reading, id_: str) -> None:
                 )
                 if run.environment is not None:
                     ui.link(safe(run.environment.prefix), address(run.environment.prefix)).classes("plain")
-            with card(_("What has changed in its environment since")):
+            with card(_("Changes in its environment since")):
                 if changes is None:
-                    ui.label(_("What it ran on is not known.")).classes("soft")
+                    ui.label(_("The contents of its environment are unknown.")).classes("soft")
                 elif not changes:
                     ui.label(_("No difference.")).classes("soft")
                 else:

@@ -1,4 +1,4 @@
-"""Sessions: logins, and one of them with its processes as they unfolded."""
+"""Sessions: logins, and one of them with its processes in order."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from envtrail.model.text import safe
 from envtrail.model.times import to_ms
 from envtrail.state.evidence import Process, unfold_session
 from envtrail.state.store import Query, Store
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.pages.words import command_of, query_of, show_span, show_time, summary
-from envtrail.web.parts import Translate, card, filters, frame, lines, pairs, table
+from envtrail.web.parts import Translate, card, filters, lines, page_layout, pairs, table
 from envtrail.web.reading import Reading
 
 TITLE = marked("Sessions")
@@ -26,8 +26,8 @@ _MOST_EVENTS = 5_000
 _DAY_MS = 86_400_000
 
 
-class Seen(NamedTuple):
-    """One login with what happened in it."""
+class SessionDetails(NamedTuple):
+    """One login and its data."""
 
     login: Login
     processes: list[Process]
@@ -35,17 +35,17 @@ class Seen(NamedTuple):
     runs: list[Run]
 
 
-async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+async def page(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """Logins, newest first."""
     query = query_of(given, now_ms, limit=_MOST, span="30d")
-    answer = await reading.find(lambda store, asked: store.sessions(asked), query)
-    with frame(TITLE, session, "/sessions") as _:
+    answer = await reading.find(lambda store, resolved: store.sessions(resolved), query)
+    with page_layout(TITLE, session, "/sessions") as _:
         filters("/sessions", given, reading.fields([("user", _("Person"))], _), _)
         show(answer.items, _, fault=answer.fault)
 
 
 def show(found: list[Login], _: Translate, *, fault: str | None = None) -> None:
-    """A table of logins; where there is none, the fault of the question, if there is one."""
+    """A table of logins; if it is empty, the fault of the query, if there is one."""
     rows = [
         [
             show_time(item.started),
@@ -57,7 +57,7 @@ def show(found: list[Login], _: Translate, *, fault: str | None = None) -> None:
         ]
         for item in found
     ]
-    columns = [_("When"), _("Person"), _("Took"), _("Through"), _("From"), _("Session")]
+    columns = [_("When"), _("Person"), _("Duration"), _("Through"), _("From"), _("Session")]
     table(
         columns,
         rows,
@@ -66,13 +66,13 @@ def show(found: list[Login], _: Translate, *, fault: str | None = None) -> None:
     )
 
 
-async def one(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+async def one(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
     """One login."""
     id_ = given.get("id", "")
-    seen = await reading.ask(lambda store: _read(store, id_, now_ms))
-    with frame(marked("Session"), session, "/sessions") as _:
+    seen = await reading.query(lambda store: _read(store, id_, now_ms))
+    with page_layout(marked("Session"), session, "/sessions") as _:
         if seen is None:
-            ui.label(_("There is no such session, or it is not yours to see.")).classes("soft")
+            ui.label(_("There is no such session, or access is denied.")).classes("soft")
             return
         login = seen.login
         with card(_("Who")).classes("w-full q-mb-md"):
@@ -83,19 +83,19 @@ async def one(session: Session, reading: Reading, given: dict[str, str], now_ms:
                     (_("Through"), login.service or "–"),
                     (_("Terminal"), login.terminal or "–"),
                     (_("When"), show_time(login.started)),
-                    (_("Ended"), show_time(login.ended) or _("it is open, or its end was not seen")),
+                    (_("Ended"), show_time(login.ended) or _("it is open, or its end was not recorded")),
                     (_("Session"), str(login.session)),
                 ]
             )
-            ui.link(_("What else this person did"), f"/person?name={quote(login.user or str(login.auid), safe='')}").classes(
+            ui.link(_("Other activity of this person"), f"/person?name={quote(login.user or str(login.auid), safe='')}").classes(
                 "plain"
             )
-        with card(_("Processes as they began")).classes("w-full q-mb-md"):
+        with card(_("Processes in order of their start")).classes("w-full q-mb-md"):
             if seen.processes:
                 lines([_line(item, seen.processes[0].time_ms) for item in seen.processes])
             else:
                 ui.label(
-                    _("No process of it is in the trail: it ran none that the rules record, or retention dropped them.")
+                    _("The trail has no process of this session: the rules record none of them, or retention dropped them.")
                 ).classes("soft")
         with card(_("Operations")).classes("w-full q-mb-md"):
             operations = seen.operations
@@ -118,7 +118,7 @@ def _line(item: Process, begun_ms: int) -> str:
     return f"{after}  {'  ' * item.level}{item.pid}  {safe(command_of(item.argv))}{end}"
 
 
-def _read(store: Store, id_: str, now_ms: int) -> Seen | None:
+def _read(store: Store, id_: str, now_ms: int) -> SessionDetails | None:
     login = next((item for item in store.sessions(Query()) if item.id == id_), None)
     if login is None:
         return None
@@ -135,7 +135,7 @@ def _read(store: Store, id_: str, now_ms: int) -> Seen | None:
     processes = list(unfold_session(store.events(of_it)))
     images = {item.image for item in processes}
     whose = Query(user=of_it.user, since_ms=since_ms, until_ms=until_ms, limit=_MOST)
-    return Seen(
+    return SessionDetails(
         login,
         processes,
         [item for item in store.operations(whose) if item.image in images],

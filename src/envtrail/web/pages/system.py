@@ -1,4 +1,4 @@
-"""Trail and settings: the raw events, and what is in force."""
+"""Trail and settings: the raw events, and the settings in force."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from nicegui import ui
 from envtrail.i18n import marked
 from envtrail.model.text import safe
 from envtrail.settings import SETTINGS
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.pages.words import command_of, query_of, show_ms
-from envtrail.web.parts import filters, frame, table
+from envtrail.web.parts import filters, page_layout, table
 from envtrail.web.reading import Reading
 
 TRAIL = marked("Trail")
@@ -19,11 +19,11 @@ SETTINGS_TITLE = marked("Settings")
 _MOST = 200
 
 
-async def trail(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
-    """Events as the core typed them, with the kernel's own words."""
+async def trail(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+    """Typed events, with the kernel's own records."""
     query = query_of(given, now_ms, limit=_MOST, span="24h")
-    found = await reading.ask(lambda store: list(store.events(query, with_records=True)))
-    with frame(TRAIL, session, "/trail") as _:
+    found = await reading.query(lambda store: list(store.events(query, with_records=True)))
+    with page_layout(TRAIL, session, "/trail") as _:
         fields = [("text", _("Text")), ("key", _("Key")), ("user", _("Person")), ("kind", _("Kind"))]
         filters("/trail", given, reading.fields(fields, _), _)
         rows = [
@@ -44,19 +44,19 @@ async def trail(session: Session, reading: Reading, given: dict[str, str], now_m
             ]
             for item in found
         ]
-        columns = [_("When"), _("Serial"), _("Kind"), _("Uid"), _("Command"), _("Key"), _("What the kernel wrote")]
-        table(columns, rows, empty=_("No event fits. Take a longer time, or fewer words."), broken=6)
+        columns = [_("When"), _("Serial"), _("Kind"), _("Uid"), _("Command"), _("Key"), _("Kernel records")]
+        table(columns, rows, empty=_("No event matches. Select a longer time, or fewer filters."), broken=6)
         if len(found) == _MOST:
-            # Those of the same moment are shown once more: a moment may hold more events than a page.
+            # Events of the same moment are shown once more: a moment may hold more events than a page.
             older = {**given, "until": str(found[-1].values["time"])}
             ui.link(_("Older"), "/trail?" + urlencode(older)).classes("plain q-mt-md")
 
 
-async def settings(session: Session, reading: Reading) -> None:
-    """What is in force, and where each value comes from; nothing can be changed here."""
+async def settings(session: WebSession, reading: Reading) -> None:
+    """Settings in force, and the origin of each; they cannot be changed here."""
     config = reading.config
-    with frame(SETTINGS_TITLE, session, "/settings") as _:
-        ui.label(_("What is in force. It is changed in /etc/envtrail/envtrail.toml, by variables or by flags.")).classes(
+    with page_layout(SETTINGS_TITLE, session, "/settings") as _:
+        ui.label(_("The settings in force. Change them in /etc/envtrail/envtrail.toml, by variables or by flags.")).classes(
             "soft q-mb-md"
         )
         rows = []

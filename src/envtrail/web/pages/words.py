@@ -1,4 +1,4 @@
-"""Operations, findings and moments in the page's words."""
+"""Operations, findings and times as text of the web UI."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNITS = {"h": 3_600_000, "d": 86_400_000}
 
 
 def query_of(given: Mapping[str, str], now_ms: int, *, limit: int | None = None, span: str = "7d") -> Query:
-    """What an address asks for; what it has no words for is not asked."""
+    """The query of an address; unknown parameters are ignored."""
     found = _SPAN.match(given.get("since", "")) or _SPAN.match(span)
     since_ms = now_ms - int(found[1]) * _UNITS[found[2]] if found else None
     names = (
@@ -43,12 +43,12 @@ def query_of(given: Mapping[str, str], now_ms: int, *, limit: int | None = None,
 
 
 def address(prefix: str) -> str:
-    """Of an environment's page."""
+    """Address of an environment's page."""
     return f"/environment?prefix={quote(prefix, safe='')}"
 
 
 def person(actor: Actor) -> str:
-    """The name; of somebody without one, the number; how far it is to be believed, where that is not certain."""
+    """The name, or the number of somebody without one; with the confidence, unless it is certain."""
     name = actor.name or (f"uid {actor.number}" if actor.number is not None else "?")
     return name if actor.confidence.value == "certain" else f"{name} ({actor.confidence.value})"
 
@@ -76,13 +76,13 @@ def change_of(change: Change) -> str:
 
 
 def command_of(argv: list[str]) -> str:
-    """As one would type it."""
+    """As typed in a shell."""
     text = shlex.join(argv)
     return text if len(text) <= 300 else text[:299] + "…"
 
 
 def verdict_of(operation: Operation) -> str:
-    """What the policy said, and whether somebody had approved it."""
+    """The policy's verdict, and whether it was approved."""
     if operation.grant is not None:
         return "approved"
     return operation.verdict or ""
@@ -110,5 +110,5 @@ def show_time(text: str | None) -> str:
 
 
 def show_span(started: str, ended: str | None) -> str:
-    """How long it took."""
+    """The duration."""
     return "" if ended is None else f"{(times.to_ms(ended) - times.to_ms(started)) / 1000:.1f} s"

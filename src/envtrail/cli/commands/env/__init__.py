@@ -1,4 +1,4 @@
-"""`envtrail env`: one module a verb."""
+"""`envtrail env`: one module for each verb."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ VERBS = {
     "show": "What is in an environment, now or at a moment.",
     "at": "What was in an environment at a moment.",
     "history": "What was done to an environment.",
-    "diff": "What changed in an environment, or differs between two.",
-    "blame": "Who brought each package in, with which command, and why.",
-    "restore": "What recreates a state, and makes it.",
-    "verify": "Every file against what was installed.",
-    "unused": "The disk that can be got back.",
+    "diff": "Changes in an environment, or differences between two.",
+    "blame": "Who installed each package, with which command, and why.",
+    "restore": "Recreate an earlier state.",
+    "verify": "Check every file against the installed metadata.",
+    "unused": "Disk space that can be freed.",
 }
 
 
 @click.group("env", cls=LazyGroup, package=__name__, sections={"Commands": VERBS}, modules={"list": "list_"})
 def command() -> None:
-    """Environments: what is in them, what was, who changed it."""
+    """Environments: present and past contents, and who changed them."""

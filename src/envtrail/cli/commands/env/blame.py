@@ -23,13 +23,13 @@ _COLUMNS = ("package", "version", "operation", "who", "when", "how", "command")
 @click.command("blame")
 @click.argument("environment")
 @click.argument("package", required=False)
-@click.option("--at", help="As it was at a moment, or just after an operation.")
+@click.option("--at", help="The state at a moment, or just after an operation.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def command(context: Context, environment: str, package: str | None, at: str | None, as_json: bool) -> None:
-    """Which operation brought each package of ENVIRONMENT in, by whom, with which command; directly, or needed by what.
+    """The operation that installed each package of ENVIRONMENT, by whom, with which command; requested, or needed by what.
 
-    With PACKAGE: that one, and every operation on it. A question mark behind a name: the owner of the files, from before the trail.
+    With PACKAGE: that one, and every operation on it. A question mark after a name: the owner of the files, from before the trail.
     """
     with context.store() as store:
         found = find_environment(store, environment)
@@ -42,7 +42,7 @@ def command(context: Context, environment: str, package: str | None, at: str | N
             rows = [row for row in rows if normalise_name(row.package.name) == name]
         if as_json:
             if not emit_json(rows):
-                found_nothing(f"nothing is in `{found.prefix}` by this name")
+                found_nothing(f"`{found.prefix}` holds nothing by this name")
         elif name is None:
             listing(rows, as_json=False, columns=_COLUMNS, row=_row, nothing=f"`{found.prefix}` is empty")
         elif not emit_text(_story(name, rows, store.operations(query), store.names())):
@@ -50,7 +50,7 @@ def command(context: Context, environment: str, package: str | None, at: str | N
 
 
 def _story(name: str, rows: list[Blame], touched: Iterable[Operation], names: Mapping[int, str | None]) -> Iterator[str]:
-    """How a package came to be there, then every operation on it, newest first."""
+    """The origin of a package, then every operation on it, newest first."""
     for row in rows:
         yield f"{safe(row.package.name)} {safe(row.package.version)}: {_how(row)}\n"
     for operation in touched:
@@ -61,16 +61,16 @@ def _story(name: str, rows: list[Blame], touched: Iterable[Operation], names: Ma
 def _row(row: Blame) -> tuple[str, ...]:
     operation = row.operation
     if operation is None:
-        told = ("", "?", "", _how(row), "no operation is known to have brought it in")
+        shown = ("", "?", "", _how(row), "no known operation installed it")
     else:
         who = operation.actor.name or (f"uid {operation.actor.uid}" if operation.actor.uid is not None else "?")
         weak = "?" if operation.actor.method == "owner" else ""
-        told = (operation.id[:10], who + weak, show_time(operation.started)[:16], _how(row), command_line(operation.argv))
-    return (row.package.name, row.package.version, *told)
+        shown = (operation.id[:10], who + weak, show_time(operation.started)[:16], _how(row), command_line(operation.argv))
+    return (row.package.name, row.package.version, *shown)
 
 
 def _how(row: Blame) -> str:
     needed = ", ".join(row.needed_by[:3]) + (", …" if len(row.needed_by) > 3 else "")
     if row.requested:
-        return "asked for"
-    return f"needed by {safe(needed)}" if needed else "needed by nothing" if row.requested is False else "not told"
+        return "requested"
+    return f"needed by {safe(needed)}" if needed else "needed by nothing" if row.requested is False else "unknown"

@@ -17,19 +17,19 @@ from envtrail.state.store import Store
 @click.command("diff")
 @click.argument("first")
 @click.argument("second")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines: a change each.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines: one line for each change.")
 @click.pass_obj
 def command(context: Context, first: str, second: str, as_json: bool) -> None:
-    """What changed in an environment, or what differs between two.
+    """Changes in an environment, or differences between two.
 
     \b
     envtrail env diff ml-exp tuesday..            since Tuesday
     envtrail env diff ml-exp 01KB..01KC           between two operations
     envtrail env diff ml-exp ml-exp2              between two environments
-    envtrail env diff ml-exp@monday other.json    with what `env show --json` wrote on another host
+    envtrail env diff ml-exp@monday other.json    with the output of `env show --json` on another host
 
-    Exit code 1 when there is a difference, as diff does.
-    """  # noqa: D301 - click's mark for lines that stay as they are
+    Exit code 1 when there is a difference, as for diff.
+    """  # noqa: D301 - click's mark for lines that are not wrapped
     with context.store() as store:
         before, after = _sides(context, store, first, second)
     changes = diff_snapshots(before, after)
@@ -49,11 +49,11 @@ def _sides(context: Context, store: Store, first: str, second: str) -> tuple[Sna
     environment = find_environment(store, first)
     since, _, until = second.partition("..")
     if not since and not until:
-        raise UsageError("`..` names no moment", hint="`A..B`, `A..` (until now) or `..B` (from the first that is known)")
+        raise UsageError("`..` is not a range", hint="`A..B`, `A..` (until now) or `..B` (from the first known one)")
     if not since:
         oldest = next(store.snapshots(environment.prefix), None)
         if oldest is None:
-            found_nothing("the trail has read nothing in it")
+            found_nothing("the trail has no snapshot of it")
         before = store.snapshot(environment.prefix, oldest.time_ms)
         assert before is not None  # noqa: S101 - it has just been listed
     else:

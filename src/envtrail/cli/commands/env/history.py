@@ -21,18 +21,18 @@ from envtrail.state.store import Query, Store
 _COLUMNS = ("operation", "when", "who", "what", "outcome", "changes", "packages", "command")
 
 
-class Entry(Struct, frozen=True, kw_only=True):
-    """An operation on the environment, and what it left."""
+class HistoryEntry(Struct, frozen=True, kw_only=True):
+    """An operation on the environment, and its result."""
 
     operation: Operation
     snapshot: SnapshotRef | None
-    """Null where none was taken for it."""
+    """None when no snapshot was taken after it."""
 
 
 @click.command("history")
 @click.argument("environment")
 @span_options
-@click.option("--all", "everything", is_flag=True, help="What changed nothing, too.")
+@click.option("--all", "everything", is_flag=True, help="Include operations that changed nothing.")
 @click.pass_obj
 def command(
     context: Context,
@@ -41,9 +41,9 @@ def command(
     as_json: bool,
     everything: bool,
 ) -> None:
-    """What was done to ENVIRONMENT, newest first, and how many packages each operation left.
+    """Operations on ENVIRONMENT, newest first, and the number of packages after each.
 
-    `envtrail env show ENVIRONMENT --at OPERATION` is what was in it then.
+    `envtrail env show ENVIRONMENT --at OPERATION` shows its contents at that time.
     """
     with context.store() as store:
         found = find_environment(store, environment)
@@ -60,14 +60,14 @@ def command(
         )
 
 
-def _entries(store: Store, query: Query, *, everything: bool) -> Iterator[Entry]:
+def _entries(store: Store, query: Query, *, everything: bool) -> Iterator[HistoryEntry]:
     left = {item.image: item for item in store.snapshots(query.environment) if item.image is not None}
     for operation in store.operations(query):
         if everything or operation.changes or operation.files or operation.kind.value in {"create", "delete"}:
-            yield Entry(operation=operation, snapshot=left.get(operation.image) if operation.image is not None else None)
+            yield HistoryEntry(operation=operation, snapshot=left.get(operation.image) if operation.image is not None else None)
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
+def _row(entry: HistoryEntry) -> tuple[str, ...]:
     operation = entry.operation
     return (
         operation.id[:10],

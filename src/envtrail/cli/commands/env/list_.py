@@ -19,8 +19,8 @@ _COLUMNS = ("prefix", "kind", "python", "packages", "size", "creator", "last cha
 def command(context: Context, as_csv: bool, as_json: bool) -> None:
     """Every environment on the machine: kind, Python, size, packages, creator, last change, last use, drift.
 
-    The trail knows them; no disk is walked. A creator in brackets is the owner of the folder: nobody was seen to make it.
-    Of one at fault something could not be read: `envtrail env show` says what.
+    The data is from the trail; no disk is scanned. A creator in brackets is the owner of the folder: its creation was not recorded.
+    At fault: something could not be read; `envtrail env show` has the details.
     """
     with context.store() as store:
         listing(

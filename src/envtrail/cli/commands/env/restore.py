@@ -24,7 +24,7 @@ from envtrail.environments.restore import (
 from envtrail.errors import ExitCode, UsageError
 from envtrail.model.naming import place_of
 from envtrail.model.restoration import Restoration
-from envtrail.tasks.restore import Source, check_result, plan_commands, resolve, run_commands
+from envtrail.tasks.restore import PackageSource, check_result, plan_commands, resolve, run_commands
 
 _FILES = {
     "conda-explicit.txt": render_explicit,
@@ -38,20 +38,18 @@ _FILES = {
 @click.argument("environment")
 @click.option("--at", required=True, help="The state to restore: a moment, or just after an operation (`ID^`: just before).")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files; by default `NAME-restore`."
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for the files; by default `NAME-restore`."
 )
-@click.option("--run", is_flag=True, help="Make the environment, with the real tools.")
-@click.option(
-    "--to", "target", type=click.Path(path_type=Path), help="With --run: the new environment; it must not be there yet."
-)
+@click.option("--run", is_flag=True, help="Create the environment, with the real tools.")
+@click.option("--to", "target", type=click.Path(path_type=Path), help="With --run: the new environment; it must not exist yet.")
 @click.option(
     "--python",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="With --run: the interpreter to make it with. By default one of the same version that only root or you could have written.",
+    help="With --run: the interpreter to create it with. By default one of the same version that only root and you can write.",
 )
 @click.option("--index-url", help="An index instead of the configured one.")
 @click.option("--find-links", multiple=True, help="A folder or page of archives; may be repeated.")
-@click.option("--offline", is_flag=True, help="Ask no index: only the caches of this machine.")
+@click.option("--offline", is_flag=True, help="Query no index: only the caches of this machine.")
 @click.option("--dry-run", is_flag=True, help="Write the files, and print what --run would do.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document: every pin, and every loss with its reason.")
 @click.pass_obj
@@ -69,23 +67,23 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Write what recreates a state of ENVIRONMENT: a conda explicit file, pylock.toml, hashed requirements; --run makes it.
+    """Write the files that recreate a state of ENVIRONMENT: a conda explicit file, pylock.toml, hashed requirements; --run creates it.
 
-    Installed files carry no hash of the wheel they came from: the artefact is looked for again, and counts only when its RECORD lists
-    the same files. What cannot be restored is named, with the reason, and makes the exit code 1.
-    No program of ENVIRONMENT is run. Root makes only what is root's: run it as the owner of the others.
+    Installed files have no hash of their wheel: the artefact is looked for again, and accepted only when its RECORD lists
+    the same files. What cannot be restored is listed, with the reason, and makes the exit code 1.
+    No program of ENVIRONMENT is run. As root, only root's environments are restored: for others run it as their owner.
     """
     if run and target is None:
-        raise UsageError("`--run` makes a new environment, and none is named", hint="`--to PREFIX`")
+        raise UsageError("`--run` creates a new environment, and none is named", hint="`--to PREFIX`")
     if target is not None and target.exists():
-        raise UsageError(f"`{target}` is already there", hint="name a new one, compare, and then swap them")
+        raise UsageError(f"`{target}` exists already", hint="name a new one, compare, then swap them")
     with context.store() as store:
         known = find_environment(store, environment)
         snapshot = snapshot_at(context, store, known, at)
     folder = output or Path(f"{Path(known.prefix).name}-restore")
     folder.mkdir(parents=True, exist_ok=True)
     links = [os.path.abspath(link) if os.path.isdir(link) else link for link in find_links]
-    source = Source(index_url=index_url, find_links=links, offline=offline)
+    source = PackageSource(index_url=index_url, find_links=links, offline=offline)
     with context.progress("artefacts") as on_progress:
         found = resolve(known, snapshot, source, folder.absolute() / "wheels", on_progress)
     plan = plan_restoration(known, snapshot, found, at=at)
@@ -93,7 +91,7 @@ def command(
     if as_json:
         emit_json([plan])
     else:
-        _tell(plan, written)
+        _print_plan(plan, written)
     if run or dry_run:
         place = (target or Path(f"{place_of(known.prefix)[1]}-restored")).absolute()
         commands = plan_commands(
@@ -102,7 +100,7 @@ def command(
         _make(commands, place, dry_run=dry_run)
     differences = check_result(plan, snapshot, target) if run and target is not None and not dry_run else []
     if run and not dry_run:
-        _tell_result(differences, plan)
+        _print_result(differences, plan)
     if plan.lost or differences:
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
 
@@ -117,7 +115,7 @@ def _write(plan: Restoration, folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _tell(plan: Restoration, written: list[Path]) -> None:
+def _print_plan(plan: Restoration, written: list[Path]) -> None:
     proven = sum(pin.proof in {"files", "archive"} for pin in plan.pins)
     click.echo(
         f"{safe(plan.prefix)} as it was at {safe(plan.at)}: {len(plan.pins)} packages pinned, {proven} of them proven by hash"
@@ -137,14 +135,14 @@ def _make(commands: list[list[str]], target: Path, *, dry_run: bool) -> None:
         run_commands(commands, lambda words: click.echo(f"runs: {safe(shlex.join(words))}", err=True))
     except KeyboardInterrupt:
         shutil.rmtree(target, ignore_errors=True)
-        click.echo(f"broken off: the half-made `{target}` was removed", err=True)
+        click.echo(f"stopped: the incomplete `{target}` was removed", err=True)
         raise
 
 
-def _tell_result(differences: list[Difference], plan: Restoration) -> None:
+def _print_result(differences: list[Difference], plan: Restoration) -> None:
     for item in differences:
-        told = f"{item.wanted or 'nothing'} → {item.found or 'nothing'}"
-        click.echo(style(f"differs: {safe(item.name)} {safe(told)}: {safe(item.why)}", fg="red"), err=True)
+        difference = f"{item.wanted or 'nothing'} → {item.found or 'nothing'}"
+        click.echo(style(f"differs: {safe(item.name)} {safe(difference)}: {safe(item.why)}", fg="red"), err=True)
     if not differences:
-        but = f", but for the {len(plan.lost)} that could not be restored" if plan.lost else ""
-        click.echo(f"restored: the same, package by package and hash by hash{but}", err=True)
+        but = f", except for {len(plan.lost)} that could not be restored" if plan.lost else ""
+        click.echo(f"restored: identical, package by package and hash by hash{but}", err=True)

@@ -14,7 +14,7 @@ _COLUMNS = ("package", "version", "build", "installer", "requested", "size", "so
 
 @click.command("show")
 @click.argument("environment")
-@click.option("--at", help="A moment, or an operation: what was there just after it (`ID^`: just before).")
+@click.option("--at", help="A moment, or an operation: the state just after it (`ID^`: just before).")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def command(context: Context, environment: str, at: str | None, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from envtrail.model.environment import EnvironmentSummary
 from envtrail.model.times import show_ms, show_time
 
 _UNUSED = ("prefix", "kind", "size", "creator", "last use", "last change")
-_DUPLICATES = ("package", "version", "size", "copies", "to get back", "in")
+_DUPLICATES = ("package", "version", "size", "copies", "to free", "in")
 
 
 @click.command("unused")
@@ -25,9 +25,9 @@ _DUPLICATES = ("package", "version", "size", "copies", "to get back", "in")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def command(context: Context, since: str, above_mb: int, as_json: bool) -> None:
-    """Environments that nobody uses, and large packages that lie in several: the disk that can be got back.
+    """Environments that nobody uses, and large packages that exist in several: disk space that can be freed.
 
-    The trail knows of use only while it watched: what it says of the time before is that it does not know. Sizes are those of the
+    The trail knows uses only from the time it watched: for earlier times it reports them as unknown. Sizes are those in the
     packages' own metadata; copies that share their files on disk (hard links) are counted once.
     """
     since_ms = moment(context, since) or 0
@@ -42,9 +42,9 @@ def command(context: Context, since: str, above_mb: int, as_json: bool) -> None:
         _print(unused, duplicates)
         if began_ms is None or began_ms > since_ms:
             known = "nothing yet" if began_ms is None else f"since {show_ms(began_ms)}"
-            click.echo(f"note: the trail watches {known}; use before that is not known", err=True)
+            click.echo(f"note: the trail watches {known}; earlier use is unknown", err=True)
     if not unused and not duplicates:
-        found_nothing("nothing to get back")
+        found_nothing("nothing to free")
 
 
 def _print(unused: list[EnvironmentSummary], duplicates: list[Duplicate]) -> None:

@@ -29,9 +29,9 @@ _COLOURS = {"added": "yellow", "changed": "red", "missing": "red", "unreadable":
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_obj
 def command(context: Context, environment: str, package: str | None, fast: bool, as_json: bool) -> None:
-    """Every file of ENVIRONMENT against RECORD and conda-meta: added, changed and missing files, and who did it.
+    """Check every file of ENVIRONMENT against RECORD and conda-meta: added, changed and missing files, and who changed them.
 
-    Exit code 1 when there is a finding. What may not be read is `unreadable`, never as it should be.
+    Exit code 1 when there is a finding. A file that may not be read is `unreadable`, never unchanged.
     """
     from pathlib import Path
 
@@ -43,14 +43,14 @@ def command(context: Context, environment: str, package: str | None, fast: bool,
         found = identify(Path(known.prefix))
         if found is None:
             raise InputError(
-                f"`{known.prefix}` is no longer there", hint=f"`envtrail env history {known.prefix}` says who removed it"
+                f"`{known.prefix}` no longer exists", hint=f"`envtrail env history {known.prefix}` says who removed it"
             )
         with context.progress("files") as on_progress:
             try:
                 done = verify_environment(found, package=name, only_sizes=fast, on_progress=on_progress)
             except OSError as fault:
                 raise CannotRunError(
-                    f"`{known.prefix}` cannot be verified: {tell(fault)}", hint="`envtrail env show` tells more"
+                    f"`{known.prefix}` cannot be verified: {tell(fault)}", hint="`envtrail env show` has the details"
                 ) from None
         if name is not None and not done.packages:
             raise InputError(
@@ -74,7 +74,7 @@ def _lines(done: Verification, took_s: float) -> Iterator[str]:
     yield from (f"{'not verified':12} {safe(name)}: it lists no files" for name in done.unlisted)
     yield from (f"{'fault':12} {safe(fault)}" for fault in done.faults)
     unexplained = sum(finding.operation is None for finding in done.findings)
-    verdict = f"{len(done.findings)} findings, {unexplained} unexplained" if done.findings else "all as they were installed"
+    verdict = f"{len(done.findings)} findings, {unexplained} unexplained" if done.findings else "all unchanged since installation"
     yield (
         f"{done.prefix}: {done.files} files of {done.packages} packages, {show_bytes(done.bytes)} read in {took_s:.1f} s: "
         + style(verdict, fg="red" if done.findings else "green")

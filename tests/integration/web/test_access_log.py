@@ -26,13 +26,13 @@ def trail(tmp_path: Path) -> Path:
 
 
 def test_looks_are_sealed_verified_and_survive_a_rebuild(trail: Path) -> None:
-    assert envtrail(trail, "looks", "--json", code=1) == ""
+    assert envtrail(trail, "access-log", "--json", code=1) == ""
     with serve_page(trail) as page:
         page.enter()
         for path in ("/operations?user=alice", "/operations?user=alice", "/environments", "/settings", "/person?name=bob"):
             assert page.ask(path)[0] == 200
     # The page writes what waits when it ends, at the latest.
-    found = [json.loads(line) for line in envtrail(trail, "looks", "--json").splitlines()]
+    found = [json.loads(line) for line in envtrail(trail, "access-log", "--json").splitlines()]
     asked = {(item["what"], item["user"]) for item in found}
     assert asked == {("operations", "alice"), ("operations", "bob"), ("sessions", "bob"), ("runs", "bob")}
     assert len(found) == len(asked), "each once"
@@ -40,4 +40,4 @@ def test_looks_are_sealed_verified_and_survive_a_rebuild(trail: Path) -> None:
     envtrail(trail, "seal")
     assert "no fault in what was checked: 2 segments" in envtrail(trail, "verify")
     envtrail(trail, "rebuild")
-    assert [json.loads(line) for line in envtrail(trail, "looks", "--json").splitlines()] == found
+    assert [json.loads(line) for line in envtrail(trail, "access-log", "--json").splitlines()] == found

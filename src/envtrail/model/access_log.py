@@ -12,7 +12,7 @@ from envtrail.model.ids import make_ulid
 from envtrail.model.times import bounded_ms
 
 
-class Look(Struct, frozen=True, kw_only=True):
+class AccessEntry(Struct, frozen=True, kw_only=True):
     """Somebody saw what is not their own."""
 
     id: str
@@ -28,7 +28,7 @@ class Look(Struct, frozen=True, kw_only=True):
     """One operation, run or environment by name; null: a list."""
 
 
-class Seen(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReportedAccess(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a client reports of it: the id is the agent's to make, and the bounds are checked where it is decoded."""
 
     time_ms: TimeMs
@@ -39,7 +39,7 @@ class Seen(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     item: Union[Line, None] = None
 
 
-def look_of(seen: Seen | Look, *, at_ms: int) -> Look:
+def access_entry_of(seen: ReportedAccess | AccessEntry, *, at_ms: int) -> AccessEntry:
     """An entry with the id that follows from what it is, whatever id it came with.
 
     Args:
@@ -48,7 +48,7 @@ def look_of(seen: Seen | Look, *, at_ms: int) -> Look:
     """
     time_ms = seen.time_ms if seen.time_ms == bounded_ms(seen.time_ms) else at_ms
     id_ = make_ulid(time_ms, "look", seen.by.name, seen.what, seen.user or "", seen.environment or "", seen.item or "")
-    return Look(
+    return AccessEntry(
         id=id_,
         time_ms=seen.time_ms,
         by=seen.by,
@@ -59,7 +59,9 @@ def look_of(seen: Seen | Look, *, at_ms: int) -> Look:
     )
 
 
-def make_look(by: Identity, what: str, time_ms: int, *, user: str | None, environment: str | None, item: str | None) -> Look:
+def make_access_entry(
+    by: Identity, what: str, time_ms: int, *, user: str | None, environment: str | None, item: str | None
+) -> AccessEntry:
     """An entry of now."""
-    made = Look(id="", time_ms=time_ms, by=by, what=what, user=user, environment=environment, item=item)
-    return look_of(made, at_ms=time_ms)
+    made = AccessEntry(id="", time_ms=time_ms, by=by, what=what, user=user, environment=environment, item=item)
+    return access_entry_of(made, at_ms=time_ms)

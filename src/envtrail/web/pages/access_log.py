@@ -1,30 +1,30 @@
-"""Who looked at whose data: the page's own trail."""
+"""Access log: who looked at whose data."""
 
 from __future__ import annotations
 
 from nicegui import ui
 
 from envtrail.i18n import marked
-from envtrail.web.access import Session
+from envtrail.web.access import WebSession
 from envtrail.web.pages.words import query_of, show_ms
-from envtrail.web.parts import filters, frame, table
+from envtrail.web.parts import filters, page_layout, table
 from envtrail.web.reading import Reading
 
-LOOKS = marked("Looks")
+ACCESS_LOG = marked("Access log")
 _MOST = 300
 _WORDS = (
     *(marked("admin"), marked("security"), marked("auditor"), marked("member")),
     *(marked("operations"), marked("runs"), marked("sessions"), marked("events"), marked("requests"), marked("grants")),
 )
-"""Roles, and what can be looked at."""
+"""Roles, and kinds of data."""
 
 
-async def page(session: Session, reading: Reading, given: dict[str, str], now_ms: int) -> None:
-    """Newest first; who may not see them all sees who looked at what is theirs."""
+async def page(session: WebSession, reading: Reading, given: dict[str, str], now_ms: int) -> None:
+    """Newest first; without the right to see all, a user sees the entries about their own data."""
     query = query_of(given, now_ms, limit=_MOST, span="30d")
-    found = await reading.ask(lambda store: list(store.looks(query)))
-    with frame(LOOKS, session, "/looks") as _:
-        ui.label(_("Whenever this page shows somebody what is not their own, that is recorded.")).classes("soft q-mb-md")
+    found = await reading.query(lambda store: list(store.access_log(query)))
+    with page_layout(ACCESS_LOG, session, "/looks") as _:
+        ui.label(_("The web UI records each access to another person's data.")).classes("soft q-mb-md")
         filters("/looks", given, [("user", _("Who looked"))], _)
         rows = [
             [
@@ -38,5 +38,5 @@ async def page(session: Session, reading: Reading, given: dict[str, str], now_ms
             ]
             for item in found
         ]
-        columns = [_("When"), _("Who looked"), _("As"), _("At what"), _("Of whom"), _("Environment"), _("Item")]
-        table(columns, rows, empty=_("Nobody has looked at anybody else's data in this time."))
+        columns = [_("When"), _("Who looked"), _("As"), _("Data"), _("Whose"), _("Environment"), _("Item")]
+        table(columns, rows, empty=_("Nobody has looked at another person's data in this time."))

@@ -17,16 +17,16 @@ from envtrail.agent.world import ImportedWorld
 from envtrail.config import load_config
 from envtrail.documents.base import Site
 from envtrail.documents.ecs import documents_of
+from envtrail.model.access_log import AccessEntry, make_access_entry
 from envtrail.model.finding import Suppression
 from envtrail.model.identity import Identity, Role
-from envtrail.model.look import Look, make_look
-from envtrail.model.observation import LooksMade, SuppressionSet
+from envtrail.model.observation import AccessRecorded, SuppressionSet
 from envtrail.model.times import EARLIEST_MS, LATEST_MS, bounded_ms, show_ms, to_rfc3339
 
 NOW_MS = 1_764_000_000_000
 HUGE = 999_999_999_999_999_999_999
 EVE = Identity(name="eve\x1b[2J", role=Role.MEMBER, uid=1003, method="link")
-GOOD = make_look(
+GOOD = make_access_entry(
     Identity(name="audrey", role=Role.AUDITOR, uid=None, method="local"),
     "runs",
     NOW_MS,
@@ -36,8 +36,8 @@ GOOD = make_look(
 )
 
 
-def poison(time_ms: int, id_: str, item: str | None = None) -> Look:
-    return Look(id=id_, time_ms=time_ms, by=EVE, what="<b>all</b>", user=None, environment=None, item=item)
+def poison(time_ms: int, id_: str, item: str | None = None) -> AccessEntry:
+    return AccessEntry(id=id_, time_ms=time_ms, by=EVE, what="<b>all</b>", user=None, environment=None, item=item)
 
 
 POISONED = [
@@ -56,8 +56,10 @@ def trail(tmp_path: Path) -> Path:
     config = load_config(environ={"ENVTRAIL_DATA_DIR": str(tmp_path / "trail")})
     mute = Suppression(id="M" * 26, detection="d", reason="r", owner="eve", until_ms=HUGE, made_ms=HUGE)
     with open_trail(config, world=ImportedWorld()) as opened:
-        opened.pipeline.observe([LooksMade(time_ms=NOW_MS, looks=[GOOD])], NOW_MS)
-        opened.pipeline.observe([LooksMade(time_ms=NOW_MS + 1 + at, looks=[look]) for at, look in enumerate(POISONED)], NOW_MS)
+        opened.pipeline.observe([AccessRecorded(time_ms=NOW_MS, looks=[GOOD])], NOW_MS)
+        opened.pipeline.observe(
+            [AccessRecorded(time_ms=NOW_MS + 1 + at, looks=[entry]) for at, entry in enumerate(POISONED)], NOW_MS
+        )
         opened.pipeline.observe([SuppressionSet(time_ms=NOW_MS, suppression=mute)], NOW_MS)
     return tmp_path / "trail"
 
@@ -69,25 +71,25 @@ def envtrail(trail: Path, *words: str) -> str:
     return done.stdout
 
 
-def looks(trail: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in envtrail(trail, "looks", "--json").splitlines()]
+def access_log(trail: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in envtrail(trail, "access-log", "--json").splitlines()]
 
 
 def test_every_entry_is_listed_before_and_after_a_rebuild(trail: Path) -> None:
-    found = looks(trail)
+    found = access_log(trail)
     assert len(found) == 1 + len(POISONED)
     assert [item for item in found if item["id"] == GOOD.id] == [json.loads(_encode(GOOD))], "nobody's entry is replaced"
-    assert {item["time_ms"] for item in found} == {GOOD.time_ms, *(look.time_ms for look in POISONED)}
+    assert {item["time_ms"] for item in found} == {GOOD.time_ms, *(entry.time_ms for entry in POISONED)}
     envtrail(trail, "rebuild")
-    assert looks(trail) == found
+    assert access_log(trail) == found
     envtrail(trail, "verify")
-    text = envtrail(trail, "looks")
+    text = envtrail(trail, "access-log")
     assert f"{HUGE} ms"[:19] in text
     assert "\x1b" not in text
 
 
-def _encode(look: Look) -> bytes:
-    return msgspec.json.encode(look)
+def _encode(entry: AccessEntry) -> bytes:
+    return msgspec.json.encode(entry)
 
 
 def test_a_state_that_the_first_version_wrote_is_read_too(trail: Path) -> None:
@@ -95,13 +97,13 @@ def test_a_state_that_the_first_version_wrote_is_read_too(trail: Path) -> None:
     with sqlite3.connect(trail / "state.sqlite") as database:
         database.execute("DELETE FROM looks")
         database.executemany(
-            "INSERT OR REPLACE INTO looks VALUES (?, ?)", [(look.id, _encode(look)) for look in (GOOD, *POISONED)]
+            "INSERT OR REPLACE INTO looks VALUES (?, ?)", [(entry.id, _encode(entry)) for entry in (GOOD, *POISONED)]
         )
     database.close()
-    assert len(looks(trail)) >= 4
-    envtrail(trail, "looks")
+    assert len(access_log(trail)) >= 4
+    envtrail(trail, "access-log")
     envtrail(trail, "rebuild")
-    assert len(looks(trail)) == 1 + len(POISONED)
+    assert len(access_log(trail)) == 1 + len(POISONED)
 
 
 def test_the_page_and_its_api_show_them_as_text(trail: Path) -> None:
@@ -125,13 +127,13 @@ def test_the_shippers_end_and_every_entry_is_a_document(trail: Path, tmp_path: P
     assert len(written) == 1 + len(POISONED)
 
 
-@pytest.mark.parametrize("look", POISONED)
-def test_a_document_has_a_moment_that_a_calendar_has(look: Look) -> None:
-    (document,) = documents_of(look, Site(host="h"))
+@pytest.mark.parametrize("entry", POISONED)
+def test_a_document_has_a_moment_that_a_calendar_has(entry: AccessEntry) -> None:
+    (document,) = documents_of(entry, Site(host="h"))
     stamp = document.body["@timestamp"]
     assert len(stamp) == 24
     assert stamp[4] == "-"
-    assert ("no moment" in document.body["event"].get("reason", "")) == (look.time_ms != bounded_ms(look.time_ms))
+    assert ("no moment" in document.body["event"].get("reason", "")) == (entry.time_ms != bounded_ms(entry.time_ms))
 
 
 @pytest.mark.parametrize(
