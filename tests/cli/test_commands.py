@@ -168,7 +168,7 @@ def test_a_cell_is_no_formula() -> None:
         (("log",), 2, "no trail in"),
         (("verify",), 2, "no trail in"),
         (("nonsense",), 2, "No such command"),
-        (("log", "--since", "the day after"), 2, "is no moment"),
+        (("log", "--since", "the day after"), 2, "is not a time"),
         (("import", "/no/such/file"), 2, "no file `/no/such/file`"),
         (("import", "/tmp"), 2, "is a folder"),
         (("export", "--format", "parquet"), 2, "parquet needs a file"),

@@ -30,7 +30,7 @@ def test_a_trail_without_a_fault_says_what_was_checked_and_what_cannot_be_proven
     done = ask(trail, "verify")
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith("no fault in what was checked: 2 segments")
-    assert "checked: every row of the state against what the evidence makes" in done.stdout
+    assert "checked: every row of the state against the evidence" in done.stdout
     assert "cannot be proven here: that nobody wrote the trail, or its end, again" in done.stdout
     assert "as it was written" not in done.stdout
 

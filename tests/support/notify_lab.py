@@ -255,7 +255,7 @@ def write_channels(path: Path, *channels: dict[str, object]) -> Path:
 START = 1_764_000_000_000
 
 
-class Desk:
+class NotifierLab:
     """A trail, a notifier over it, and the channels' answers in the test's hand."""
 
     def __init__(self, folder: Path, *channels: dict[str, object]) -> None:

@@ -146,7 +146,7 @@ def test_a_damaged_state_is_a_fault_and_none_is_said_to_be_not_compared(config: 
     state.unlink()
     report = verify_trail(config, is_quick=False)
     assert told(report) == []
-    assert report.not_checked[0].startswith("the state was not compared with the evidence: there is no")
+    assert report.not_checked[0].startswith("the state was not compared with the evidence: `state.sqlite` does not exist")
 
 
 def test_a_state_of_other_tables_is_a_fault_and_not_called_compared(config: Config) -> None:
@@ -161,7 +161,7 @@ def test_quick_says_that_nothing_was_compared(config: Config) -> None:
     change(config, "UPDATE findings SET level = 0")
     report = verify_trail(config, is_quick=True)
     assert told(report) == []
-    assert report.not_checked == ["the state was not compared with the evidence: it was not asked for"]
+    assert report.not_checked == ["the state was not compared with the evidence: it was not requested"]
     assert not any("state" in what for what in report.checked)
 
 

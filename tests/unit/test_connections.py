@@ -98,7 +98,7 @@ class TestHowMany:
         with contextlib.ExitStack() as stack:
             for _ in range(3):
                 stack.enter_context(client(path))
-            assert "answers 3 connections already" in fault_of(ask(path))
+            assert "has 3 connections open already" in fault_of(ask(path))
 
     def test_a_thousand_idle_connections_of_one_user_end_nothing(self, serve: Serve, tmp_path: Path) -> None:
         path = serve()
@@ -126,10 +126,10 @@ class TestHowMany:
         code = (
             "import os, resource, sys, time\n"
             "from pathlib import Path\n"
-            "from envtrail.service.connections import Limits, Listener\n"
+            "from envtrail.service.connections import Limits, SocketListener\n"
             "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
             "def echo(one): one.say(one.read_request().decode()); one.flush()\n"
-            "listener = Listener(Path(sys.argv[1]), echo, Limits(), lambda _: False)\n"
+            "listener = SocketListener(Path(sys.argv[1]), echo, Limits(), lambda _: False)\n"
             "held = []\n"
             "try:\n"
             "    while True: held.append(os.open('/dev/null', os.O_RDONLY))\n"
@@ -178,7 +178,7 @@ class TestHowLong:
                 if is_dripping and not answer:
                     with contextlib.suppress(BrokenPipeError):
                         stream.send(b"x")
-        assert "no whole request came within 0.5 s" in fault_of(json.loads(answer))
+        assert "no complete request arrived within 0.5 s" in fault_of(json.loads(answer))
 
     def test_an_answer_that_nobody_takes_is_given_up(self, serve: Serve) -> None:
         ended = threading.Event()

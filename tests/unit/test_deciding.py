@@ -45,7 +45,7 @@ ROOT = Person(uid=0, login_uid=1009, name="dora", is_admin=True)
 UIDS = {"alice": 1001, "bob": 1002}
 
 
-class Desk:
+class DecisionLab:
     """A state, what decides, and a clock."""
 
     def __init__(self, folder: Path) -> None:
@@ -76,8 +76,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+def lab(tmp_path: Path) -> Iterator[DecisionLab]:
+    made = DecisionLab(tmp_path)
     yield made
     made.state.close()
 
@@ -88,107 +88,107 @@ def ask(**words: object) -> SubmitRequest:
 
 
 class TestWhoMay:
-    def test_a_request_is_theirs_whom_the_kernel_names_and_root_may_ask_for_others(self, desk: Desk) -> None:
-        mine = desk.state.decisions.request(desk(ask(), ALICE).id)
+    def test_a_request_is_theirs_whom_the_kernel_names_and_root_may_ask_for_others(self, lab: DecisionLab) -> None:
+        mine = lab.state.decisions.request(lab(ask(), ALICE).id)
         assert mine is not None
         assert (mine.terms.user, mine.terms.uid) == ("alice", 1001)
         with pytest.raises(CannotRunError, match="only root"):
-            desk(ask(user="bob"), ALICE)
-        theirs = desk.state.decisions.request(desk(ask(user="bob"), ROOT).id)
+            lab(ask(user="bob"), ALICE)
+        theirs = lab.state.decisions.request(lab(ask(user="bob"), ROOT).id)
         assert theirs is not None
         assert (theirs.terms.user, theirs.terms.uid) == ("bob", 1002)
         with pytest.raises(InputError, match="there is no user"):
-            desk(ask(user="eve"), ROOT)
+            lab(ask(user="eve"), ROOT)
 
-    def test_without_a_rule_root_and_the_services_group_approve_and_nobody_else(self, desk: Desk) -> None:
-        asked = desk(ask(), ALICE)
+    def test_without_a_rule_root_and_the_services_group_approve_and_nobody_else(self, lab: DecisionLab) -> None:
+        asked = lab(ask(), ALICE)
         with pytest.raises(CannotRunError, match="bob may not decide"):
-            desk(Approve(request=asked.id), BOB)
-        assert desk(Approve(request=asked.id), ROOT).what == "grant"
-        found = desk.state.decisions.grants_on(PREFIX)
+            lab(Approve(request=asked.id), BOB)
+        assert lab(Approve(request=asked.id), ROOT).what == "grant"
+        found = lab.state.decisions.grants_on(PREFIX)
         assert [(one.name, one.uid, one.method) for one in found[0].approvals] == [("dora", 0, "service")]
 
-    def test_two_people_are_two_and_one_of_them_twice_is_one(self, desk: Desk) -> None:
-        desk.policy("approvals: [{people: 2, approvers: {groups: [leads]}}]")
-        asked = desk(ask(), ALICE)
-        assert desk(Approve(request=asked.id), BOB).what == "approval"
+    def test_two_people_are_two_and_one_of_them_twice_is_one(self, lab: DecisionLab) -> None:
+        lab.policy("approvals: [{people: 2, approvers: {groups: [leads]}}]")
+        asked = lab(ask(), ALICE)
+        assert lab(Approve(request=asked.id), BOB).what == "approval"
         with pytest.raises(InputError, match="has approved this already"):
-            desk(Approve(request=asked.id), BOB)
-        assert desk(Approve(request=asked.id), CAROL).what == "grant"
+            lab(Approve(request=asked.id), BOB)
+        assert lab(Approve(request=asked.id), CAROL).what == "grant"
         with pytest.raises(InputError, match="is granted already"):
-            desk(Approve(request=asked.id), ROOT)
+            lab(Approve(request=asked.id), ROOT)
 
     @pytest.mark.parametrize("own", [False, True])
-    def test_their_own_wish_is_for_others_to_approve_unless_the_policy_says_so(self, desk: Desk, own: bool) -> None:
-        desk.policy(f"approvals: [{{approvers: {{groups: [leads]}}, own: {str(own).lower()}}}]")
-        asked = desk(ask(), BOB)
+    def test_their_own_wish_is_for_others_to_approve_unless_the_policy_says_so(self, lab: DecisionLab, own: bool) -> None:
+        lab.policy(f"approvals: [{{approvers: {{groups: [leads]}}, own: {str(own).lower()}}}]")
+        asked = lab(ask(), BOB)
         if own:
-            assert desk(Approve(request=asked.id), BOB).what == "grant"
+            assert lab(Approve(request=asked.id), BOB).what == "grant"
         else:
             with pytest.raises(CannotRunError, match="nobody approves their own request"):
-                desk(Approve(request=asked.id), BOB)
+                lab(Approve(request=asked.id), BOB)
 
-    def test_a_denial_ends_a_request_and_needs_a_reason(self, desk: Desk) -> None:
-        asked = desk(ask(), ALICE)
+    def test_a_denial_ends_a_request_and_needs_a_reason(self, lab: DecisionLab) -> None:
+        asked = lab(ask(), ALICE)
         with pytest.raises(UsageError):
-            desk(Deny(request=asked.id), ROOT)
-        assert desk(Deny(request=asked.id, why="no"), ROOT).what == "denial"
+            lab(Deny(request=asked.id), ROOT)
+        assert lab(Deny(request=asked.id, why="no"), ROOT).what == "denial"
         with pytest.raises(InputError, match="is denied already"):
-            desk(Approve(request=asked.id), ROOT)
+            lab(Approve(request=asked.id), ROOT)
 
     def test_a_request_that_has_expired_is_not_approved_and_no_grant_stands_longer_than_the_policy_lets_it(
-        self, desk: Desk
+        self, lab: DecisionLab
     ) -> None:
-        desk.policy("approvals: [{longest: 2h}]")
-        asked = desk(ask(), ALICE)
-        request = desk.state.decisions.request(asked.id)
+        lab.policy("approvals: [{longest: 2h}]")
+        asked = lab(ask(), ALICE)
+        request = lab.state.decisions.request(asked.id)
         assert request is not None
-        assert request.terms.until_ms == desk.now + 2 * HOUR
-        desk.now += 3 * HOUR
+        assert request.terms.until_ms == lab.now + 2 * HOUR
+        lab.now += 3 * HOUR
         with pytest.raises(InputError, match="has expired"):
-            desk(Approve(request=asked.id), ROOT)
+            lab(Approve(request=asked.id), ROOT)
 
-    def test_the_glass_is_broken_by_those_who_may_and_everybody_is_told(self, desk: Desk) -> None:
-        desk.policy("approvals: [{break_glass: {groups: [leads]}, break_glass_for: 30m}]")
+    def test_the_glass_is_broken_by_those_who_may_and_everybody_is_told(self, lab: DecisionLab) -> None:
+        lab.policy("approvals: [{break_glass: {groups: [leads]}, break_glass_for: 30m}]")
         with pytest.raises(CannotRunError, match="may not take a break-glass grant"):
-            desk(BreakGlass(prefix=PREFIX, why="w"), ALICE)
+            lab(BreakGlass(prefix=PREFIX, why="w"), ALICE)
         with pytest.raises(UsageError, match="a reason is needed"):
-            desk(BreakGlass(prefix=PREFIX), BOB)
-        desk(BreakGlass(prefix=PREFIX, why="the service is down"), BOB)
-        (grant,) = desk.state.decisions.grants_on(PREFIX)
-        assert (grant.kind, grant.terms.user, grant.terms.until_ms) == (GrantKind.BREAK_GLASS, "bob", desk.now + HOUR // 2)
-        row = desk.state.decisions._database.execute("SELECT detection, level, status FROM findings").fetchall()
+            lab(BreakGlass(prefix=PREFIX), BOB)
+        lab(BreakGlass(prefix=PREFIX, why="the service is down"), BOB)
+        (grant,) = lab.state.decisions.grants_on(PREFIX)
+        assert (grant.kind, grant.terms.user, grant.terms.until_ms) == (GrantKind.BREAK_GLASS, "bob", lab.now + HOUR // 2)
+        row = lab.state.decisions._database.execute("SELECT detection, level, status FROM findings").fetchall()
         assert row == [("break-glass", Level.HIGH.rank, "open")]
 
-    def test_a_grant_is_revoked_by_approvers_and_by_whom_it_is_for(self, desk: Desk) -> None:
+    def test_a_grant_is_revoked_by_approvers_and_by_whom_it_is_for(self, lab: DecisionLab) -> None:
         for by in (ROOT, ALICE):
-            desk(ask(packages=[by.name]), ALICE)
-            asked = desk(ask(packages=[by.name]), ALICE)
-            grant = desk(Approve(request=asked.id), ROOT)
+            lab(ask(packages=[by.name]), ALICE)
+            asked = lab(ask(packages=[by.name]), ALICE)
+            grant = lab(Approve(request=asked.id), ROOT)
             with pytest.raises(CannotRunError):
-                desk(Revoke(grant=grant.id, why="w"), BOB)
-            desk(Revoke(grant=grant.id, why="w"), by)
-            found = desk.state.decisions.grant(grant.id)
+                lab(Revoke(grant=grant.id, why="w"), BOB)
+            lab(Revoke(grant=grant.id, why="w"), by)
+            found = lab.state.decisions.grant(grant.id)
             assert found is not None
-            assert (found.revoked_by, found.revoked_ms) == (by.name, desk.now)
+            assert (found.revoked_by, found.revoked_ms) == (by.name, lab.now)
 
-    def test_findings_are_triaged_and_muted_by_admins_alone(self, desk: Desk) -> None:
+    def test_findings_are_triaged_and_muted_by_admins_alone(self, lab: DecisionLab) -> None:
         finding = Finding(
             id=FindingId("F1"), detection="d", source="policy", title="t", level=Level.LOW, time_ms=NOW, host="host"
         )
-        with desk.state.transaction():
-            desk.state.decisions.put(FindingMade(time_ms=NOW, finding=finding))
+        with lab.state.transaction():
+            lab.state.decisions.put(FindingMade(time_ms=NOW, finding=finding))
         triage = Triage(finding="F1", status=Status.ACKNOWLEDGED, why="seen", assignee="bob")
         with pytest.raises(CannotRunError):
-            desk(triage, BOB)
-        desk(triage, ROOT)
-        found = desk.state.decisions.finding("F1")
+            lab(triage, BOB)
+        lab(triage, ROOT)
+        found = lab.state.decisions.finding("F1")
         assert found is not None
         assert (found.status, found.status_by, found.assignee) == (Status.ACKNOWLEDGED, "dora", "bob")
-        muted = desk(Mute(detection="d", until_ms=NOW + HOUR, why="noise"), ROOT)
-        assert [item.id for item in desk.state.decisions.suppressions(desk.now)] == [muted.id]
-        desk(Unmute(suppression=muted.id, why="over"), ROOT)
-        assert desk.state.decisions.suppressions(desk.now) == []
+        muted = lab(Mute(detection="d", until_ms=NOW + HOUR, why="noise"), ROOT)
+        assert [item.id for item in lab.state.decisions.suppressions(lab.now)] == [muted.id]
+        lab(Unmute(suppression=muted.id, why="over"), ROOT)
+        assert lab.state.decisions.suppressions(lab.now) == []
 
     @given(st.binary(max_size=200))
     def test_what_is_no_decision_is_refused_with_a_sentence(self, data: bytes) -> None:
@@ -203,28 +203,30 @@ class TestSignatures:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(made)], check=True)
         return made
 
-    def test_where_signatures_are_asked_for_only_the_approvers_own_over_these_terms_counts(self, desk: Desk, key: Path) -> None:
-        desk.policy("approvals: [{approvers: {groups: [leads]}, signed: true}]")
-        desk.signers.write_text(f"bob {key.with_suffix('.pub').read_text()}")
-        asked = desk(ask(), ALICE)
-        request = desk.state.decisions.request(asked.id)
+    def test_where_signatures_are_asked_for_only_the_approvers_own_over_these_terms_counts(
+        self, lab: DecisionLab, key: Path
+    ) -> None:
+        lab.policy("approvals: [{approvers: {groups: [leads]}, signed: true}]")
+        lab.signers.write_text(f"bob {key.with_suffix('.pub').read_text()}")
+        asked = lab(ask(), ALICE)
+        request = lab.state.decisions.request(asked.id)
         assert request is not None
         with pytest.raises(CannotRunError, match="must be signed"):
-            desk(Approve(request=asked.id), BOB)
+            lab(Approve(request=asked.id), BOB)
         other = msgspec.structs.replace(request.terms, packages=["evil"])
         with pytest.raises(InputError, match="not bob's"):
-            desk(Approve(request=asked.id, signature=sign(signed_bytes(other), key)), BOB)
+            lab(Approve(request=asked.id, signature=sign(signed_bytes(other), key)), BOB)
         with pytest.raises(InputError, match="not carol's"):
-            desk(Approve(request=asked.id, signature=sign(signed_bytes(request.terms), key)), CAROL)
-        grant = desk(Approve(request=asked.id, signature=sign(signed_bytes(request.terms), key)), BOB)
-        found = desk.state.decisions.grant(grant.id)
+            lab(Approve(request=asked.id, signature=sign(signed_bytes(request.terms), key)), CAROL)
+        grant = lab(Approve(request=asked.id, signature=sign(signed_bytes(request.terms), key)), BOB)
+        found = lab.state.decisions.grant(grant.id)
         assert found is not None
         assert found.approvals[0].method == "sshsig"
         assert (found.approvals[0].key or "").startswith("SHA256:")
 
-    def test_what_the_service_signs_anybody_can_check_and_a_changed_word_is_seen(self, desk: Desk, tmp_path: Path) -> None:
-        asked = desk(ask(), ALICE)
-        found = desk.state.decisions.grant(desk(Approve(request=asked.id), ROOT).id)
+    def test_what_the_service_signs_anybody_can_check_and_a_changed_word_is_seen(self, lab: DecisionLab, tmp_path: Path) -> None:
+        asked = lab(ask(), ALICE)
+        found = lab.state.decisions.grant(lab(Approve(request=asked.id), ROOT).id)
         assert found is not None
         service = ServiceKey(tmp_path, "host")
         signature = found.approvals[0].signature or ""
@@ -321,9 +323,9 @@ tests:
     assert [one.test.name for one in outcomes if not one.passed] == []
 
 
-def test_an_approval_names_its_place_when_it_cannot_be(desk: Desk) -> None:
+def test_an_approval_names_its_place_when_it_cannot_be(lab: DecisionLab) -> None:
     for decision in (Approve(request="none"), Approve(operation="none", why="w"), Revoke(grant="none", why="w")):
         with pytest.raises(EnvtrailError, match="none") as raised:
-            desk(decision, ROOT)
+            lab(decision, ROOT)
         assert raised.value.hint
     assert Approval(name="x", uid=None, time_ms=0, method="git").signature is None

@@ -46,7 +46,7 @@ def test_the_demo_needs_no_filter_of_tarfile(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("name", ["../out", "a/../../out", "/tmp/envtrail-out"])
 def test_a_name_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "in"
-    with pytest.raises(InputError, match="leads out"):
+    with pytest.raises(InputError, match="points outside"):
         unpack(archive(tmp_path, (name, b"x")), folder)
     assert not (tmp_path / "out").exists()
     assert not Path("/tmp/envtrail-out").exists()

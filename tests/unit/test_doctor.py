@@ -46,4 +46,4 @@ def test_what_fails_and_what_was_refused_is_told(tmp_path: Path) -> None:
     ship_state.close()
     with closing(ProcessLock(tmp_path / "elastic.lock", "ships")):
         found = said(tmp_path, "https://es.example:9200")
-    assert found == ["shipping fails, 3 times in a row: 401 no such key", "the cluster refused 1 documents"]
+    assert found == ["shipping fails, 3 times in a row: 401 no such key", "the cluster rejected 1 documents"]

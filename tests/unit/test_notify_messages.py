@@ -68,7 +68,7 @@ class TestFindings:
 
     def test_what_is_not_known_is_left_out_or_said_to_be_unknown(self) -> None:
         body = render_finding(finding(user=None, uid=None, prefix=None, operation=None, argv=[], verdict=None), "en").body
-        assert "Who: not known" in body
+        assert "Who: unknown" in body
         assert "Where: gpu1" in body
         assert "Command:" not in body
         assert "None" not in body
@@ -127,7 +127,7 @@ class TestMuting:
 class TestRequests:
     def test_a_request_says_what_is_wished_for_and_how_to_approve_it(self) -> None:
         message = render_request(request(), "en")
-        assert message.title == "[request] gpu1: alice asks to change prod-ml"
+        assert message.title == "[request] gpu1: alice requests to change prod-ml"
         assert "Why: the paper's deadline" in message.body
         assert "Packages: torch>=2.5" in message.body
         assert "  envtrail approve 01KC0000000000000000000002" in message.body
@@ -155,7 +155,7 @@ def test_a_digest_counts_by_detection_person_and_environment_and_says_how_many_i
         for at in range(20)
     ]
     message = render_digest(Digest(id="digest-7", host="gpu1", since_ms=1, until_ms=2, groups=groups), "en")
-    assert message.title == "[digest] gpu1: 180 more that were not told one by one"
+    assert message.title == "[digest] gpu1: 180 more, not sent one by one"
     assert "9 × [high] d0: alice in /e/p" in message.body
     assert "72 more of 8 other kinds" in message.body
     assert message.level is Level.HIGH

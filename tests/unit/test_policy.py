@@ -203,7 +203,7 @@ def test_no_days(words: list[str]) -> None:
 
 @pytest.mark.parametrize("word", ["9-18", "25:00-26:00", "09:00", "09:60-10:00", ""])
 def test_no_hours(word: str) -> None:
-    with pytest.raises(ValueError, match="no span"):
+    with pytest.raises(ValueError, match="not a span"):
         parse_hours(word)
 
 

@@ -176,7 +176,7 @@ def test_the_same_data_give_the_same_page(report: Report) -> None:
 def test_a_trail_that_was_not_looked_at_is_not_called_sound(report: Report) -> None:
     unseen = msgspec.structs.replace(report, verified=Verified(state="not verified", reason="no right"))
     assert "was not verified: no right" in render_html(unseen, translator("en"), "en")
-    assert "not as it was written" in render_html(report, translator("en"), "en")
+    assert "was changed after it was written" in render_html(report, translator("en"), "en")
 
 
 def test_what_is_left_out_is_counted(report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

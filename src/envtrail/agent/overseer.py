@@ -77,7 +77,7 @@ class Overseer:
             elif operation.verdict is None:
                 self._waiting[operation.id] = (now_ms, operation)
                 if self._ages is not None and self.policy.judges_age:
-                    self._ages.ask(_projects_of(operation))
+                    self._ages.request(_projects_of(operation))
 
     def begin(self, now_ms: int) -> list[Observation]:
         """The policy and the detections, before anything is asked of them; what an agent that was killed had not judged is taken up."""

@@ -1,4 +1,4 @@
-"""Who looked at whose data: the page's own trail."""
+"""The access log: who looked at whose data in the web UI."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from envtrail.model.times import bounded_ms
 
 
 class AccessEntry(Struct, frozen=True, kw_only=True):
-    """Somebody saw what is not their own."""
+    """An access to another person's data."""
 
     id: str
     time_ms: int
@@ -21,15 +21,15 @@ class AccessEntry(Struct, frozen=True, kw_only=True):
     what: str
     """`operations`, `runs`, `sessions`, `events`, `findings`, `requests` or `grants`."""
     user: str | None = None
-    """Whose, by name or number; null: everybody's."""
+    """Whose, by name or number; None: everybody's."""
     environment: str | None = None
-    """In which environment only; null: in all."""
+    """In which environment only; None: in all."""
     item: str | None = None
-    """One operation, run or environment by name; null: a list."""
+    """One operation, run or environment by name; None: a list."""
 
 
 class ReportedAccess(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a client reports of it: the id is the agent's to make, and the bounds are checked where it is decoded."""
+    """An access as a client reports it: the agent makes the id, and the bounds are checked when it is decoded."""
 
     time_ms: TimeMs
     by: Identity
@@ -40,11 +40,11 @@ class ReportedAccess(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def access_entry_of(seen: ReportedAccess | AccessEntry, *, at_ms: int) -> AccessEntry:
-    """An entry with the id that follows from what it is, whatever id it came with.
+    """An entry with the id that is derived from its content, whatever id it had.
 
     Args:
         seen: What was reported.
-        at_ms: When it came: its id is of this moment where its own time is none that a calendar has.
+        at_ms: Time of arrival, used for the id when its own time is not a valid calendar time.
     """
     time_ms = seen.time_ms if seen.time_ms == bounded_ms(seen.time_ms) else at_ms
     id_ = make_ulid(time_ms, "look", seen.by.name, seen.what, seen.user or "", seen.environment or "", seen.item or "")
@@ -62,6 +62,6 @@ def access_entry_of(seen: ReportedAccess | AccessEntry, *, at_ms: int) -> Access
 def make_access_entry(
     by: Identity, what: str, time_ms: int, *, user: str | None, environment: str | None, item: str | None
 ) -> AccessEntry:
-    """An entry of now."""
+    """A new entry."""
     made = AccessEntry(id="", time_ms=time_ms, by=by, what=what, user=user, environment=environment, item=item)
     return access_entry_of(made, at_ms=time_ms)

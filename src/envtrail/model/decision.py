@@ -86,7 +86,7 @@ class Unmute(_Decision, frozen=True, kw_only=True, tag="unmute"):
 
 
 class RecordAccess(_Decision, frozen=True, kw_only=True, tag="looked"):
-    """The page showed somebody what is not their own."""
+    """The web UI showed a user another person's data."""
 
     looks: Annotated[list[ReportedAccess], Meta(max_length=1000)]
 

@@ -44,7 +44,7 @@ class IndexAges:
         self._futures: dict[str, Future[dict[str, int]]] = {}
         self._lock = threading.Lock()
 
-    def ask(self, names: list[str]) -> None:
+    def request(self, names: list[str]) -> None:
         """Start queries for projects (normalised names)."""
         with self._lock:
             if len(self._futures) > _MOST_KNOWN:

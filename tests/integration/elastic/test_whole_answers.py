@@ -111,7 +111,7 @@ class Asker:
             assert code == 4, (name, code, out, err)
             assert said in err, (name, err)
             assert "hint: " in err, (name, err)
-            for word in ("no gaps", "nothing is known", "no environment has", "no operations"):
+            for word in ("no gaps", "there is nothing to read", "no environment has", "no operations"):
                 assert word not in out, (name, out)
 
 
