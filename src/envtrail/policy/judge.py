@@ -118,7 +118,9 @@ def _why_not(rule: Rule, tags: Mapping[str, list[str]], operation: Operation, ch
 
 def _not_who(who: Who, operation: Operation, facts: Facts) -> str | None:
     actor = operation.actor
-    container = [actor.container.image or "", actor.container.id] if actor.container else []
+    # A container below a unit may be a name that the unit's account made up; the machine's own daemons' are none.
+    made = actor.container if actor.container and actor.container.unit is None else None
+    container = [made.image or "", made.id] if made else []
     return (
         _no_person(who.users, actor)
         or _none_of("group", who.groups, facts.groups)
