@@ -25,9 +25,9 @@ SERVER = ["/h/bin/python3", "/h/bin/jupyterhub-singleuser"]
 class Machine:
     """A machine in which every process is told by records; its answers are those that are set here."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, excluded_units: Sequence[str] = ()) -> None:
         self.assembler = Assembler(hints=hints(["claude"]), redact=False)
-        self.interpreter = Interpreter(node="m", lineage=self.assembler)
+        self.interpreter = Interpreter(node="m", lineage=self.assembler, excluded_units=excluded_units)
         self.now_ms = 1_764_000_000_000
         self.serial = 0
         self.names = {0: "root", 998: "hub", 1001: "alice", 1002: "bob"}
@@ -262,6 +262,24 @@ def test_an_account_that_serves_several_people_is_none_of_them(machine: Machine)
     machine.exit(20)
     machine.exec(20, 10, SERVER, uid=1002, JUPYTERHUB_USER="carol")
     assert machine.install(30, 20, uid=1002).name == "carol"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "is_excluded"),
+    [
+        ("/system.slice/nightly.service", True),
+        ("/system.slice/nightly.service/worker", True),
+        ("/user.slice/user-1001.slice/user@1001.service/app.slice/nightly.service", False),
+        ("/user.slice/user-1001.slice/session-3.scope/nightly.service", False),
+        ("/system.slice/web.service/nightly.service", False),
+    ],
+)
+def test_only_a_unit_of_the_machine_is_excluded(cgroup: str, is_excluded: bool) -> None:
+    machine = Machine(excluded_units=["nightly.service"])
+    machine.cgroups[30] = cgroup
+    machine.exec(30, 1, PIP, uid=1001, HOME="/")
+    machine.exit(30)
+    assert len(machine.done) == (not is_excluded)
 
 
 def test_an_agent_is_named_with_its_person(machine: Machine) -> None:

@@ -107,7 +107,7 @@ def _why_not(rule: Rule, tags: Mapping[str, list[str]], operation: Operation, ch
     """The first condition that does not hold; null when all do."""
     started_ms = to_ms(operation.started)
     checks: tuple[Callable[[], str | None], ...] = (
-        lambda: _not_who(rule.who, operation, facts),
+        lambda: _not_who(rule.who, operation, facts, allows=rule.verdict is Verdict.ALLOW),
         lambda: not_where(rule.where, operation.environment, facts.owner, tags),
         lambda: _not_what(rule.what, operation, change, facts, is_strict=rule.verdict is not Verdict.ALLOW),
         lambda: None if rule.when is None or rule.when.holds_at(started_ms) else "it was at another time",
@@ -116,8 +116,11 @@ def _why_not(rule: Rule, tags: Mapping[str, list[str]], operation: Operation, ch
     return next((why for check in checks if (why := check()) is not None), None)
 
 
-def _not_who(who: Who, operation: Operation, facts: Facts) -> str | None:
+def _not_who(who: Who, operation: Operation, facts: Facts, *, allows: bool) -> str | None:
     actor = operation.actor
+    if allows and who.classes and actor.kind == "agent":
+        # Anybody can give a program the name of one.
+        return "class is agent, which a program's name alone says"
     # A container below a unit may be a name that the unit's account made up; the machine's own daemons' are none.
     made = actor.container if actor.container and actor.container.unit is None else None
     container = [made.image or "", made.id] if made else []
