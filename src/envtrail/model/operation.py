@@ -193,6 +193,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     files_total: int = 0
     requested: list[str] = []
     """What the command line asked for by name, as typed (redacted): `six==1.16.0`; empty where only the result tells."""
+    sources: list[str] = []
+    """Indexes, channels, addresses, files and folders that the command line or its variables named beside the machine's configuration."""
     shared: list[OperationId] = []
     """Operations on the same environment at the same time, where a change could belong to either."""
     verdict: str | None = None
