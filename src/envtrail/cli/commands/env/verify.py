@@ -19,7 +19,10 @@ from envtrail.model.naming import normalise_name
 from envtrail.model.times import show_ms
 from envtrail.state.store import Query
 
-_COLOURS = {"added": "yellow", "changed": "red", "missing": "red", "unreadable": "yellow", "half-removed": "yellow"}
+_COLOURS = {
+    **dict.fromkeys(("changed", "missing", "unchecked", "sourceless"), "red"),
+    **dict.fromkeys(("added", "unreadable", "half-removed", "linked"), "yellow"),
+}
 
 
 @click.command("verify")
@@ -30,6 +33,9 @@ _COLOURS = {"added": "yellow", "changed": "red", "missing": "red", "unreadable":
 @click.pass_obj
 def command(context: Context, environment: str, package: str | None, fast: bool, as_json: bool) -> None:
     """Every file of ENVIRONMENT against RECORD and conda-meta: added, changed and missing files, and who did it.
+
+    Bytecode that runs whatever its source holds (`unchecked`) or without one (`sourceless`) is a finding too, and a file that pip
+    copied and that has another name (`linked`): it can be changed where nobody watches.
 
     Exit code 1 when there is a finding. What may not be read is `unreadable`, never as it should be.
     """
