@@ -24,7 +24,7 @@ class FileFinding(Struct, frozen=True, kw_only=True):
 
     path: str
     what: str
-    """`added`, `changed`, `missing`, `unreadable`, `half-removed`; `unchecked`, `sourceless` (bytecode) or `linked` (another name)."""
+    """`added`, `changed`, `missing`, `unreadable`, `half-removed`; `unchecked`, `sourceless` (bytecode), `linked` (another name) or `history`."""
     package: str | None
     """Name and version; null for what no package lists."""
     expected_sha256: str | None = None
