@@ -91,6 +91,13 @@ class TestCover:
             why_not_covered(grant_of(), operation, denied, uses=0, configured=CONFIGURED) == "the policy denies it to everybody"
         )
 
+    def test_the_person_of_a_hub_is_not_who_started_the_hub(self) -> None:
+        operation = operation_of(Case(user="dora", packages=["torch==2.5"]))
+        actor = msgspec.structs.replace(operation.actor, method="jupyterhub", uid=1002, auid=1001)
+        operation = msgspec.structs.replace(operation, actor=actor)
+        assert uncovered_by(grant_of(user="alice", uid=1001), operation) == "it is for alice"
+        assert uncovered_by(grant_of(user="dora", uid=1002), operation) is None
+
     WHEEL = "file:///home/alice/trojan/numpy-1.26.4-cp311-cp311-linux_x86_64.whl"
 
     @pytest.mark.parametrize(

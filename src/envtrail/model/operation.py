@@ -110,6 +110,11 @@ class Actor(Struct, frozen=True, kw_only=True):
         """The login uid; of somebody who has none, the uid."""
         return self.auid if self.auid is not None else self.uid
 
+    @property
+    def own_number(self) -> int | None:
+        """The number of the person that is named, for what is allowed to a person: a hub may have inherited somebody else's login uid."""
+        return self.uid if self.method == "jupyterhub" else self.number
+
 
 class PackageState(Struct, frozen=True, kw_only=True):
     """One package on one side of a change."""

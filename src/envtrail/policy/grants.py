@@ -60,7 +60,8 @@ def why_not_covered(
         return None if grant.operation == operation.id else "it was given for another operation"
     started_ms = to_ms(operation.started)
     actor = operation.actor
-    is_their_own = terms.uid == actor.number if terms.uid is not None else is_person(terms.user, actor.name, actor.number)
+    number = actor.own_number
+    is_their_own = terms.uid == number if terms.uid is not None else is_person(terms.user, actor.name, number)
     checks: tuple[tuple[bool, str], ...] = (
         (terms.prefix == operation.environment.prefix, "it is for another environment"),
         (is_their_own, f"it is for {terms.user}"),

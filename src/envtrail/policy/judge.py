@@ -219,7 +219,7 @@ def _target(pattern: str) -> Target | None:
 
 
 def _no_person(patterns: list[str], actor: Actor) -> str | None:
-    if fits_person(patterns, actor.name, actor.number):
+    if fits_person(patterns, actor.name, actor.own_number):
         return None
     return f"user is {actor.name or 'not known'}"
 
