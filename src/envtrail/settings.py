@@ -157,6 +157,8 @@ SETTINGS: tuple[Setting, ...] = (
             *["UV_PROJECT_ENVIRONMENT", "UV_SYSTEM_PYTHON", "UV_PYTHON", "UV_TARGET", "UV_TOOL_DIR", "PIPX_HOME"],
             *["POETRY_VIRTUALENVS_IN_PROJECT", "PDM_IGNORE_ACTIVE_VENV", "PIPENV_VENV_IN_PROJECT", "PIPENV_IGNORE_VIRTUALENVS"],
             *["PIPX_GLOBAL_HOME", "PIXI_HOME", "CONDA_ENVS_PATH", "CONDA_ENVS_DIRS"],
+            *["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CONFIG_FILE", "UV_INDEX", "UV_DEFAULT_INDEX"],
+            *["UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CONFIG_FILE", "CONDARC", "CONDA_CHANNELS"],
         ],
         "names",
         "Environment variables of a tool that are read from /proc and kept.",
@@ -319,6 +321,12 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         "url",
         "Simple API of the index that is asked how old a version is (PEP 700), as `https://pypi.org/simple`; empty: nobody is asked.",
+    ),
+    Setting(
+        "policy.sources",
+        ["https://pypi.org/simple", "conda-forge", "defaults"],
+        "names",
+        "The machine's own indexes and channels, as its configuration names them: a grant that names no source is for packages of these.",
     ),
     Setting("policy.interval_s", 5, "s", "How often the policy's files are looked at for changes."),
     Setting(

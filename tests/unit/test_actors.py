@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envtrail.agent.containers import read_container_image
-from envtrail.interpret.actors import Facts, HubServer, Runner, name_actor
+from envtrail.interpret.actors import Facts, HubServer, name_actor
 from envtrail.interpret.origins import (
     cgroup_path,
     container_of,
     inner_uid,
-    is_of_people,
-    is_of_the_system,
+    is_in_unit,
     job_of,
     owner_of,
     unit_of,
+    user_unit_of,
 )
 from envtrail.model.operation import Confidence
 
@@ -31,16 +31,22 @@ JENKINS = {"JENKINS_URL": "http://ci", "BUILD_TAG": "j-1", "JOB_NAME": "j", "BUI
 SESSION = "/user.slice/user-1001.slice/session-3.scope"
 MANAGER = "/user.slice/user-1001.slice/user@1001.service/app.slice"
 HUB_UNIT = "/system.slice/jupyterhub.service"
+RUNNER_UNIT = "/system.slice/actions.runner.x.service"
 CRON = "/system.slice/cron.service"
 PODMAN = f"/machine.slice/libpod-{ID}.scope"
 ROOTLESS = f"{MANAGER}/libpod-{ID}.scope"
 
 
-def server(user: str = "dora", uid: int | None = 1002, parent: int | None = 0, **more: bool) -> HubServer:
-    return HubServer(user=user, uid=uid, parent_uid=parent, **more)
+def server(user: str = "dora", uid: int | None = 1002, **more: bool) -> HubServer:
+    return HubServer(user=user, uid=uid, **{"is_given": True, "is_first_word": True, **more})
 
 
-SHARED = server(uid=998, parent=998, is_below_hub=True)
+def fake(user: str = "eve", uid: int | None = 1002, **more: bool) -> HubServer:
+    """As a server that root's hub did not start looks, whatever stands above it."""
+    return server(user, uid, is_given=False, **more)
+
+
+SHARED = server(uid=998)
 
 
 @pytest.mark.parametrize(
@@ -70,78 +76,50 @@ SHARED = server(uid=998, parent=998, is_below_hub=True)
         ({"auid": 0, "uid": 0}, "root", "auid", "certain", "human"),
         ({"uid": 1002, "cgroup": CRON}, "bob", "uid", "strong", "service"),
         ({}, None, "none", "none", None),
-        # A hub's server: whoever started the hub, and whatever login it inherited.
+        # A server that a hub of root started, whatever login the hub inherited.
         ({"uid": 998, "hub": SHARED}, "dora", "jupyterhub", "strong", "human"),
         ({"auid": 1001, "uid": 998, "hub": SHARED}, "dora", "jupyterhub", "strong", "human"),
-        (
-            {"uid": 1000, "hub": server(uid=1000, parent=1000, is_below_hub=True), "cgroup": HUB_UNIT},
-            "dora",
-            "jupyterhub",
-            "strong",
-            "human",
-        ),
-        ({"uid": 1000, "hub": server(uid=1000, parent=1000, is_below_hub=True)}, "dora", "jupyterhub", "weak", "human"),
-        ({"uid": 998, "hub": server(uid=998, parent=None)}, "dora", "jupyterhub", "weak", "human"),
         ({"uid": 1002, "hub": server("bob")}, "bob", "jupyterhub", "strong", "human"),
         ({"auid": 1001, "uid": 1002, "hub": server("bob")}, "bob", "jupyterhub", "strong", "human"),
         ({"uid": 1002, "hub": server("b.ob@example")}, "bob", "jupyterhub", "strong", "human"),
         ({"uid": 1002, "hub": server("dora", is_shared=True)}, "dora", "jupyterhub", "strong", "human"),
-        ({"uid": 1002, "hub": server("bob", parent=998)}, "bob", "jupyterhub", "strong", "human"),
         ({"uid": 1999, "hub": server("zoe", 1999)}, "zoe", "jupyterhub", "strong", "human"),
-        # The account of a container is not the one that has its number here.
-        ({"uid": 1001, "hub": server("dora", 1001), "cgroup": DOCKER}, "dora", "jupyterhub", "strong", "human"),
-        ({"auid": 1001, "uid": 1001, "hub": server("dora", 1001, None), "cgroup": DOCKER}, None, "container", "weak", "human"),
-        ({"uid": 1001, "hub": server("dora", 1001, None), "cgroup": DOCKER}, "dora", "jupyterhub", "weak", "human"),
-        # A server that the person it runs as could have started: what it says of somebody else is not believed.
-        ({"auid": 1001, "uid": 1001, "hub": server("eve", 1001, 1001)}, "alice", "auid", "certain", "human"),
-        ({"auid": 1001, "uid": 1001, "hub": server("eve", 1001, 1001, is_below_hub=True)}, "alice", "auid", "weak", "human"),
-        ({"auid": 1001, "uid": 1001, "hub": server("eve", 1001, 0)}, "alice", "auid", "certain", "human"),
-        ({"uid": 1001, "hub": server("eve", 1001, 0), "cgroup": MANAGER}, "alice", "unit", "strong", "human"),
-        ({"uid": 1002, "hub": server("eve", 1002, 0), "cgroup": CRON}, "bob", "uid", "strong", "human"),
-        ({"auid": 1001, "uid": 1002, "hub": server("eve", 1002, 1001)}, "alice", "auid", "certain", "human"),
-        ({"auid": 1001, "uid": 1002, "hub": server("eve", 1002, 1001, is_below_hub=True)}, "alice", "auid", "weak", "human"),
-        ({"uid": 1002, "hub": server("eve", 1002, 1002)}, "bob", "uid", "strong", "human"),
-        ({"uid": 1002, "hub": server("eve", 1002, 1002, is_below_hub=True), "cgroup": CRON}, "bob", "uid", "weak", "human"),
-        ({"uid": 1001, "hub": server("eve", 1001, 1001, is_below_hub=True), "cgroup": MANAGER}, "alice", "unit", "weak", "human"),
-        ({"uid": 1001, "hub": server("eve", 1001, 1001), "cgroup": DOCKER}, None, "container", "weak", "human"),
-        # The process's own variables name nobody that the kernel has named already.
+        ({"auid": 1001, "uid": 1001, "hub": server("alice", 1001)}, "alice", "auid", "certain", "human"),
+        # What was read later than at the server's start names the account at most.
+        ({"uid": 1002, "hub": server("bob", is_first_word=False)}, "bob", "jupyterhub", "strong", "human"),
+        ({"uid": 1002, "hub": server("eve", is_first_word=False)}, "bob", "jupyterhub", "strong", "human"),
+        ({"uid": 1002, "hub": server("eve", is_first_word=False, is_shared=True)}, "bob", "uid", "weak", "human"),
+        ({"uid": 998, "hub": server("eve", 998, is_first_word=False)}, "jenkins", "uid", "weak", "service"),
+        # A server that somebody else could have started: what it says of a person is not believed.
+        ({"uid": 998, "hub": fake(uid=998)}, "jenkins", "uid", "weak", "service"),
+        ({"uid": 998, "hub": fake(uid=998), "cgroup": HUB_UNIT}, "jenkins", "uid", "weak", "service"),
+        ({"uid": 1002, "hub": fake()}, "bob", "uid", "weak", "human"),
+        ({"uid": 1002, "hub": fake("bob")}, "bob", "uid", "strong", "human"),
+        ({"uid": 1002, "hub": fake(is_shared=True), "cgroup": HUB_UNIT}, "bob", "uid", "weak", "service"),
+        ({"uid": 1002, "hub": fake(), "cgroup": CRON}, "bob", "uid", "weak", "service"),
+        ({"uid": 1001, "hub": fake(uid=1001), "cgroup": MANAGER}, "alice", "unit", "weak", "human"),
+        ({"auid": 1001, "uid": 1001, "hub": fake(uid=1001)}, "alice", "auid", "weak", "human"),
+        ({"auid": 1001, "uid": 1002, "hub": fake()}, "alice", "auid", "weak", "human"),
+        ({"auid": 1001, "uid": 998, "hub": fake(uid=998)}, "alice", "auid", "weak", "human"),
+        ({"uid": 1001, "hub": fake("dora", 1001), "cgroup": DOCKER}, None, "container", "weak", "service"),
+        ({"auid": 1001, "uid": 1001, "hub": fake("dora", 1001), "cgroup": DOCKER}, None, "container", "weak", "human"),
+        # The process's own variables name nobody.
         ({"auid": 1001, "uid": 1001, "variables": {"JUPYTERHUB_USER": "eve"}}, "alice", "auid", "certain", "human"),
         ({"auid": 1001, "uid": 1001, "variables": GITHUB}, "alice", "auid", "certain", "human"),
         ({"uid": 1002, "variables": {"JUPYTERHUB_USER": "eve"}}, "bob", "uid", "strong", "human"),
         ({"uid": 1002, "variables": GITHUB}, "bob", "uid", "strong", "human"),
-        # CI: what the runner gave to its job is believed; a job tells of itself, weakly.
-        ({"uid": 998, "variables": GITHUB}, "carol", "ci", "weak", "service"),
-        ({"uid": 998, "variables": JENKINS}, "carol", "ci", "weak", "service"),
-        ({"uid": 998, "variables": {"GITLAB_CI": "true", "CI_JOB_ID": "9"}}, None, "ci", "none", "service"),
-        ({"uid": 1002, "runner": Runner(uid=1002, variables=GITHUB)}, "carol", "ci", "strong", "service"),
-        ({"uid": 1002, "runner": Runner(uid=1002, variables=GITHUB), "variables": JENKINS}, "carol", "ci", "strong", "service"),
-        ({"uid": 1002, "runner": Runner(uid=1002), "variables": GITHUB}, "carol", "ci", "weak", "service"),
-        ({"uid": 998, "runner": Runner(uid=998)}, "jenkins", "uid", "weak", "service"),
-        # A runner that an administrator started, through root and from their own account; and one that a person calls so.
-        (
-            {"auid": 1001, "uid": 998, "runner": Runner(uid=998, variables=GITHUB), "uids": (1001, 0, 998)},
-            "carol",
-            "ci",
-            "weak",
-            "service",
-        ),
-        ({"auid": 1001, "uid": 998, "runner": Runner(uid=998), "uids": (1001, 0, 998)}, "alice", "auid", "weak", "service"),
-        (
-            {"auid": 1001, "uid": 1001, "runner": Runner(uid=1001, variables=GITHUB), "uids": (1001,)},
-            "alice",
-            "auid",
-            "weak",
-            "service",
-        ),
-        (
-            {"auid": 1001, "uid": 1002, "runner": Runner(uid=1002, variables=GITHUB), "uids": (1001, 1002)},
-            "alice",
-            "auid",
-            "weak",
-            "service",
-        ),
-        ({"uid": 1002, "runner": Runner(uid=1002, variables=GITHUB), "cgroup": CRON}, "bob", "uid", "weak", "service"),
-        ({"uid": 1001, "runner": Runner(uid=1001, variables=GITHUB), "cgroup": MANAGER}, "alice", "unit", "weak", "service"),
+        # CI: a job's variables are its account's word; whom they name is claimed.
+        ({"uid": 998, "variables": GITHUB}, "jenkins", "uid", "weak", "service"),
+        ({"uid": 998, "variables": JENKINS}, "jenkins", "uid", "weak", "service"),
+        ({"uid": 998, "variables": {"GITLAB_CI": "true", "CI_JOB_ID": "9"}}, "jenkins", "uid", "weak", "service"),
+        ({"uid": 1002, "runner": GITHUB}, "bob", "uid", "weak", "human"),
+        ({"uid": 1002, "runner": GITHUB, "cgroup": RUNNER_UNIT}, "bob", "uid", "weak", "service"),
+        ({"uid": 998, "runner": GITHUB, "cgroup": RUNNER_UNIT}, "jenkins", "uid", "weak", "service"),
+        ({"uid": 998, "runner": {}}, "jenkins", "uid", "weak", "service"),
+        ({"auid": 1001, "uid": 998, "runner": GITHUB, "uids": (1001, 0, 998)}, "alice", "auid", "weak", "human"),
+        ({"auid": 1001, "uid": 1001, "runner": GITHUB, "uids": (1001,)}, "alice", "auid", "weak", "human"),
+        ({"uid": 1001, "runner": GITHUB, "cgroup": MANAGER}, "alice", "unit", "weak", "human"),
+        ({"runner": GITHUB}, None, "none", "none", None),
         # A container's uid is nobody's account here; a daemon's containers carry the login of who started the daemon.
         ({"uid": 1001, "cgroup": DOCKER}, None, "container", "weak", "service"),
         ({"uid": 0, "cgroup": DOCKER}, None, "container", "weak", "service"),
@@ -149,9 +127,17 @@ SHARED = server(uid=998, parent=998, is_below_hub=True)
         ({"auid": 1001, "uid": 0, "cgroup": "/lxc.payload.web/system.slice/ssh.service"}, None, "container", "weak", "human"),
         ({"auid": 1001, "uid": 0, "cgroup": PODMAN}, "alice", "auid", "strong", "human"),
         ({"auid": 1001, "uid": 101000, "cgroup": ROOTLESS}, "alice", "auid", "strong", "human"),
-        ({"uid": 101000, "cgroup": ROOTLESS}, "alice", "unit", "strong", "human"),
+        ({"uid": 101000, "cgroup": ROOTLESS}, "alice", "unit", "weak", "human"),
         ({"uid": 101000, "cgroup": PODMAN}, None, "container", "weak", "human"),
-        ({"uid": 998, "cgroup": DOCKER, "variables": GITHUB}, "carol", "ci", "weak", "service"),
+        ({"uid": 998, "cgroup": DOCKER, "variables": GITHUB}, None, "container", "weak", "service"),
+        # A container's name that an account can give to a cgroup of its own does not hide the account.
+        ({"uid": 1001, "cgroup": f"{MANAGER}/docker-{ID}.scope"}, "alice", "unit", "weak", "human"),
+        ({"auid": 1001, "uid": 1001, "cgroup": f"{MANAGER}/docker-{ID}.scope"}, "alice", "auid", "strong", "human"),
+        ({"uid": 998, "cgroup": f"{HUB_UNIT}/docker-{ID}.scope"}, "jenkins", "uid", "weak", "service"),
+        ({"uid": 1002, "cgroup": f"{HUB_UNIT}/docker-{ID}.scope"}, "bob", "uid", "weak", "service"),
+        # Nor does the name of another person's manager below a unit.
+        ({"uid": 998, "cgroup": f"{HUB_UNIT}/user.slice/user-1001.slice/user@1001.service"}, "jenkins", "uid", "weak", "service"),
+        ({"uid": 1002, "cgroup": f"{HUB_UNIT}/user@1001.service"}, "bob", "uid", "strong", "service"),
         # An agent acts for a person; both are told.
         ({"auid": 1001, "uid": 1001, "agent": "claude"}, "alice", "auid", "certain", "agent"),
         ({"uid": 998, "hub": SHARED, "agent": "jupyter-mcp-server"}, "dora", "jupyterhub", "strong", "agent"),
@@ -166,6 +152,24 @@ def test_the_first_method_that_can_speak_does(
     assert named.why
     if name is None:
         assert named.absent["actor.name"]
+    claims = {"dora", "eve", "carol"} - {name}
+    assert actor.claimed is None or actor.claimed in claims
+
+
+@pytest.mark.parametrize(
+    ("facts", "claimed"),
+    [
+        ({"uid": 998, "hub": fake("bob", 998)}, "bob"),
+        ({"uid": 1002, "hub": fake("bob")}, None),
+        ({"uid": 998, "hub": SHARED}, None),
+        ({"uid": 998, "runner": GITHUB}, "carol"),
+        ({"auid": 1001, "uid": 998, "runner": {}, "variables": GITHUB}, "carol"),
+        ({"uid": 1001, "hub": fake("bob", 1001), "cgroup": DOCKER}, "bob"),
+        ({"auid": 1001, "uid": 1001, "variables": GITHUB}, None),
+    ],
+)
+def test_whom_an_account_could_have_named_itself_is_kept_apart(facts: dict[str, object], claimed: str | None) -> None:
+    assert name_actor(Facts(names=NAMES, **facts)).actor.claimed == claimed  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -208,6 +212,14 @@ def test_containers_are_known_by_their_cgroup(cgroup: str, engine: str | None) -
     if found is not None:
         assert (found.uid, found.image) == (1000, "img")
         assert found.id in {ID, "web"}
+        assert found.unit == ("user@1001.service" if "user@" in cgroup else None)
+
+
+def test_a_container_below_a_unit_says_whose_word_it_is() -> None:
+    for place, unit in ((MANAGER, "user@1001.service"), (SESSION, "session-3.scope"), (HUB_UNIT, "jupyterhub.service")):
+        found = container_of(f"{place}/docker-{ID}.scope", uid=None, uid_map=None, image=None)
+        assert found is not None
+        assert found.unit == unit
 
 
 def test_uids_are_mapped_by_the_ranges_that_hold_them() -> None:
@@ -218,14 +230,37 @@ def test_uids_are_mapped_by_the_ranges_that_hold_them() -> None:
 
 def test_units_and_managers() -> None:
     assert unit_of("/user.slice/user-1001.slice/session-3.scope") == "session-3.scope"
-    assert unit_of("/user.slice/user-1001.slice/user@1001.service/app.slice/run-u5.service") == "run-u5.service"
+    assert unit_of(f"{MANAGER}/run-u5.service") == "user@1001.service"
+    assert user_unit_of(f"{MANAGER}/run-u5.service") == "run-u5.service"
+    assert [user_unit_of(path) for path in (MANAGER, SESSION, f"{HUB_UNIT}/x.service", None)] == [None] * 4
     assert unit_of("/") is None
     assert owner_of(f"{MANAGER}/x") == 1001
     assert owner_of(SESSION) == 1001
     assert owner_of("/user.slice/user-1001.slice") is None
     assert owner_of(CRON) is None
-    assert [is_of_people(path) for path in (CRON, HUB_UNIT, SESSION, None)] == [True, False, False, False]
-    assert [is_of_the_system(path) for path in (CRON, HUB_UNIT, SESSION, None)] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "cgroup",
+    [
+        f"{MANAGER}/nightly.service",
+        f"{MANAGER}/system.slice/nightly.service",
+        f"{SESSION}/nightly.service",
+        f"{HUB_UNIT}/nightly.service",
+        f"{HUB_UNIT}/user.slice/user-1001.slice/user@1001.service",
+        f"{DOCKER}/system.slice/nightly.service",
+        f"/docker/{ID}/nightly.service",
+        f"/docker/{ID}/user.slice/user-1001.slice/user@1001.service",
+        "/lxc.payload.web/system.slice/nightly.service",
+        f"/kubepods/besteffort/pod1/{ID}/nightly.service",
+    ],
+)
+def test_a_unit_that_was_named_below_another_is_none_of_the_machine(cgroup: str) -> None:
+    assert unit_of(cgroup) != "nightly.service"
+    assert not is_in_unit(cgroup, ["nightly.service"])
+    assert owner_of(cgroup) is None or cgroup.startswith("/user.slice/user-1001.slice")
+    assert is_in_unit("/system.slice/nightly.service/worker", ["nightly.service"])
+    assert is_in_unit("/batch.slice/nightly.service", ["batch.slice"])
 
 
 @pytest.mark.parametrize(
@@ -241,6 +276,8 @@ def test_units_and_managers() -> None:
         (f"12:cpu,cpuacct:/docker/{ID}\n1:name=systemd:/docker/{ID}\n", f"/docker/{ID}"),
         (f"0::{HUB_UNIT}\n1:name=systemd:/docker/{ID}\n", f"/docker/{ID}"),
         ("4:memory:/a:b\n0::/\n", "/a:b"),
+        # A container that a person named in another hierarchy hides nothing.
+        (f"4:memory:{MANAGER}/docker-{ID}.scope\n0::{SESSION}\n", SESSION),
     ],
 )
 def test_the_path_that_says_most_is_kept(text: str, path: str | None) -> None:
@@ -275,10 +312,23 @@ _VARIABLES = st.dictionaries(st.sampled_from([*GITHUB, "JUPYTERHUB_USER", "GITLA
 
 
 _SERVERS = st.none() | st.builds(
-    HubServer, user=st.just("eve"), uid=_NUMBERS, parent_uid=_NUMBERS, is_below_hub=st.booleans(), is_shared=st.booleans()
+    HubServer, user=st.just("eve"), uid=_NUMBERS, is_given=st.booleans(), is_first_word=st.booleans(), is_shared=st.booleans()
 )
-_RUNNERS = st.none() | st.builds(Runner, uid=_NUMBERS, variables=_VARIABLES)
-_PLACES = st.sampled_from([None, DOCKER, PODMAN, ROOTLESS, SESSION, MANAGER, CRON, HUB_UNIT, "/"])
+_PLACES = st.sampled_from(
+    [
+        None,
+        DOCKER,
+        f"{HUB_UNIT}/docker-{ID}.scope",
+        f"{MANAGER}/docker-{ID}.scope",
+        PODMAN,
+        ROOTLESS,
+        SESSION,
+        MANAGER,
+        CRON,
+        HUB_UNIT,
+        "/",
+    ]
+)
 
 
 @given(
@@ -287,7 +337,7 @@ _PLACES = st.sampled_from([None, DOCKER, PODMAN, ROOTLESS, SESSION, MANAGER, CRO
     cgroup=_PLACES,
     variables=_VARIABLES,
     hub=_SERVERS,
-    runner=_RUNNERS,
+    runner=st.none() | _VARIABLES,
     uids=st.lists(_NUMBERS.filter(bool)),
 )
 def test_nobody_is_certain_without_a_login_and_no_name_is_without_a_method(
@@ -296,7 +346,7 @@ def test_nobody_is_certain_without_a_login_and_no_name_is_without_a_method(
     cgroup: str | None,
     variables: dict[str, str],
     hub: HubServer | None,
-    runner: Runner | None,
+    runner: dict[str, str] | None,
     uids: list[int],
 ) -> None:
     facts = Facts(auid=auid, uid=uid, cgroup=cgroup, variables=variables, hub=hub, runner=runner, uids=tuple(uids), names=NAMES)
@@ -307,11 +357,13 @@ def test_nobody_is_certain_without_a_login_and_no_name_is_without_a_method(
     assert actor.name is not None or named.absent["actor.name"]
     assert named.why
     assert (actor.auid, actor.uid) == (auid, uid)
-    if actor.method not in {"ci", "jupyterhub"}:
-        assert actor.name is None or actor.name in NAMES.values()
     if actor.method == "jupyterhub":
-        # No login of the account itself is above, so nobody can have said it of themselves.
         assert hub is not None
-        assert hub.parent_uid != hub.uid or hub.uid is None or hub.uid != auid
+        assert hub.is_given
+        assert actor.name in NAMES.values() or hub.is_first_word
+    else:
+        assert actor.name is None or actor.name in NAMES.values()
     if actor.method == "container":
         assert actor.name is None
+    if actor.claimed is not None:
+        assert actor.confidence in {Confidence.WEAK, Confidence.NONE}

@@ -215,14 +215,39 @@ class TestSignatures:
             lab(Approve(request=asked.id), BOB)
         other = msgspec.structs.replace(request.terms, packages=["evil"])
         with pytest.raises(InputError, match="not bob's"):
-            lab(Approve(request=asked.id, signature=sign(signed_bytes(other), key)), BOB)
+            lab(Approve(request=asked.id, signature=sign(signed_bytes(other, asked.id), key)), BOB)
         with pytest.raises(InputError, match="not carol's"):
-            lab(Approve(request=asked.id, signature=sign(signed_bytes(request.terms), key)), CAROL)
-        grant = lab(Approve(request=asked.id, signature=sign(signed_bytes(request.terms), key)), BOB)
+            lab(Approve(request=asked.id, signature=sign(signed_bytes(request.terms, asked.id), key)), CAROL)
+        grant = lab(Approve(request=asked.id, signature=sign(signed_bytes(request.terms, asked.id), key)), BOB)
         found = lab.state.decisions.grant(grant.id)
         assert found is not None
         assert found.approvals[0].method == "sshsig"
         assert (found.approvals[0].key or "").startswith("SHA256:")
+
+    def test_a_signature_is_good_for_one_request(self, lab: DecisionLab, key: Path) -> None:
+        """Signed, granted, revoked, and asked for again in the same words: the old signature is not a new yes."""
+        lab.policy("approvals: [{approvers: {groups: [leads]}, signed: true}]")
+        lab.signers.write_text(f"bob {key.with_suffix('.pub').read_text()}")
+        first = lab.state.decisions.request(lab(ask(), ALICE).id)
+        assert first is not None
+        signature = sign(signed_bytes(first.terms, first.id), key)
+        grant = lab(Approve(request=first.id, signature=signature), BOB)
+        lab(Revoke(grant=grant.id, why="w"), BOB)
+        again = lab.state.decisions.request(lab(ask(), ALICE).id)
+        assert again is not None
+        assert again.terms == first.terms
+        for old in (signature, sign(signed_bytes(again.terms, None), key)):
+            with pytest.raises(InputError, match="not bob's"):
+                lab(Approve(request=again.id, signature=old), BOB)
+        lab.now = again.time_ms - 1000
+        with pytest.raises(InputError, match="at this very moment"):
+            lab(ask(), ALICE)
+
+    def test_what_an_earlier_version_signed_is_still_checked(self, lab: DecisionLab) -> None:
+        asked = lab.state.decisions.request(lab(ask(), ALICE).id)
+        assert asked is not None
+        told = {key: value for key, value in msgspec.to_builtins(asked.terms).items() if key != "sources"}
+        assert signed_bytes(asked.terms, None) == msgspec.json.encode(told, order="sorted")
 
     def test_what_the_service_signs_anybody_can_check_and_a_changed_word_is_seen(self, lab: DecisionLab, tmp_path: Path) -> None:
         asked = lab(ask(), ALICE)
@@ -230,10 +255,14 @@ class TestSignatures:
         assert found is not None
         service = ServiceKey(tmp_path, "host")
         signature = found.approvals[0].signature or ""
-        verify(signed_bytes(found.terms), signature, signer="envtrail@host", allowed_signers=service.allowed_signers)
+        verify(
+            signed_bytes(found.terms, found.request), signature, signer="envtrail@host", allowed_signers=service.allowed_signers
+        )
         changed = msgspec.structs.replace(found.terms, user="eve")
         with pytest.raises(InputError):
-            verify(signed_bytes(changed), signature, signer="envtrail@host", allowed_signers=service.allowed_signers)
+            verify(
+                signed_bytes(changed, found.request), signature, signer="envtrail@host", allowed_signers=service.allowed_signers
+            )
         assert (tmp_path / "approvals").stat().st_mode & 0o077 == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -24,9 +25,9 @@ SERVER = ["/h/bin/python3", "/h/bin/jupyterhub-singleuser"]
 class Machine:
     """A machine in which every process is told by records; its answers are those that are set here."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, excluded_units: Sequence[str] = ()) -> None:
         self.assembler = Assembler(hints=hints(["claude"]), redact=False)
-        self.interpreter = Interpreter(node="m", lineage=self.assembler)
+        self.interpreter = Interpreter(node="m", lineage=self.assembler, excluded_units=excluded_units)
         self.now_ms = 1_764_000_000_000
         self.serial = 0
         self.names = {0: "root", 998: "hub", 1001: "alice", 1002: "bob"}
@@ -98,11 +99,11 @@ class Machine:
             return [NameResolved(time_ms=self.now_ms, uid=wish.uid, name=self.names.get(wish.uid))]
         if isinstance(wish, ProcessWanted) and wish.pid in self.variables:
             ppid, uid, auid = self.uids[wish.pid]
-            argv = SERVER if "JUPYTERHUB_USER" in self.variables[wish.pid] and wish.pid == 20 else ["x"]
+            argv = SERVER if "JUPYTERHUB_USER" in self.variables[wish.pid] and wish.pid in {20, 21} else ["x"]
             return [
                 ProcessSeen(
                     time_ms=self.now_ms, pid=wish.pid, ppid=ppid, exe=None, argv=argv, cwd=None, uid=uid, auid=auid, session=None,
-                    started_ms=None, image=wish.image, variables=self.variables[wish.pid], cgroup=self.cgroups.get(wish.pid),
+                    started_ms=None, image=wish.image, variables=self.variables[wish.pid], cgroup=self.cgroups.get(wish.pid, "/"),
                 )
             ]  # fmt: skip
         return []
@@ -117,15 +118,26 @@ def told(actor: Actor) -> tuple[str | None, str, str, str | None]:
     return actor.name, actor.method, actor.confidence.value, actor.kind
 
 
-def test_a_runner_tells_its_job_whose_it_is_and_the_job_cannot_change_it(machine: Machine) -> None:
-    machine.exec(10, 1, ["/a/bin/Runner.Worker", "spawnclient"], uid=1002)
-    machine.exec(20, 10, ["/bin/bash", "-e", "step.sh"], uid=1002, **GITHUB)
-    actor = machine.install(30, 20, uid=1002, **FORGED)
-    assert told(actor) == ("carol", "ci", "strong", "service")
+def test_a_runner_tells_its_job_whose_it_is_and_nobody_follows_it(machine: Machine) -> None:
+    machine.exec(10, 1, ["/a/bin/Runner.Worker", "spawnclient"], uid=998)
+    machine.exec(20, 10, ["/bin/bash", "-e", "step.sh"], uid=998, **GITHUB)
+    actor = machine.install(30, 20, uid=998, **FORGED)
+    assert told(actor) == ("hub", "uid", "weak", "service")
+    assert actor.claimed == "carol"
     assert actor.job is not None
     assert (actor.job.id, actor.job.pipeline, actor.job.person) == ("77", "x/y", "carol")
-    assert told(machine.install(31, 20, uid=1002)) == ("carol", "ci", "strong", "service")
+    assert machine.install(31, 20, uid=998).claimed == "carol"
     assert sum(isinstance(wish, ProcessWanted) and wish.pid == 20 for wish in machine.asked) == 1
+
+
+@pytest.mark.parametrize("parent_uid", [0, 998])
+def test_a_service_that_plays_a_runner_names_nobody_else(machine: Machine, parent_uid: int) -> None:
+    """The service's own program, called as the runner of a CI system; root or its own process above."""
+    machine.exec(5, 1, ["/opt/service"], uid=parent_uid)
+    machine.exec(10, 5, ["/var/lib/service/Runner.Worker"], uid=998)
+    machine.exec(20, 10, ["/bin/bash"], uid=998, **(GITHUB | {"GITHUB_ACTOR": "bob"}))
+    actor = machine.install(30, 20, uid=998, **(GITHUB | {"GITHUB_ACTOR": "bob"}))
+    assert (told(actor), actor.claimed) == (("hub", "uid", "weak", "service"), "bob")
 
 
 def test_a_job_that_gave_itself_another_environment_is_not_asked(machine: Machine) -> None:
@@ -142,50 +154,132 @@ def test_a_worker_that_the_job_started_is_not_the_runner(machine: Machine) -> No
     machine.exec(20, 10, ["/bin/bash", "-e", "step.sh"], uid=1002, **GITHUB)
     machine.exec(25, 20, ["/tmp/Runner.Worker"], uid=1002)
     machine.exec(26, 25, ["/bin/bash"], uid=1002, **FORGED)
-    assert machine.install(30, 26, uid=1002, **FORGED).name == "carol"
+    assert machine.install(30, 26, uid=1002, **FORGED).claimed == "carol"
 
 
 def test_a_runner_in_a_persons_own_login_does_not_name_another(machine: Machine) -> None:
     machine.exec(10, 1, ["/tmp/Runner.Worker"], uid=1001, auid=1001)
     machine.exec(20, 10, ["/bin/bash"], uid=1001, auid=1001, **FORGED)
-    assert told(machine.install(30, 20, uid=1001, auid=1001))[:3] == ("alice", "auid", "weak")
+    assert told(machine.install(30, 20, uid=1001, auid=1001)) == ("alice", "auid", "weak", "human")
 
 
-def test_a_hub_that_an_admin_started_names_its_person(machine: Machine) -> None:
-    machine.exec(10, 1, ["/h/bin/python3", "/h/bin/jupyterhub"], uid=998, auid=1001)
+HUB = ["/h/bin/python3", "/h/bin/jupyterhub"]
+
+
+def test_a_hub_of_root_names_its_person_whoever_started_it(machine: Machine) -> None:
+    machine.exec(10, 1, HUB, uid=0, auid=1001)
     machine.exec(20, 10, SERVER, uid=998, auid=1001, JUPYTERHUB_USER="dora")
     actor = machine.install(30, 20, uid=998, auid=1001, **FORGED)
     assert told(actor) == ("dora", "jupyterhub", "strong", "human")
-    assert actor.auid == 1001
+    assert (actor.auid, actor.claimed) == (1001, None)
+
+
+@pytest.mark.parametrize("auid", [None, 1001])
+def test_a_hub_of_another_account_than_root_names_nobody(machine: Machine, auid: int | None) -> None:
+    machine.exec(10, 1, HUB, uid=998, auid=auid)
+    machine.exec(20, 10, SERVER, uid=998, auid=auid, JUPYTERHUB_USER="bob")
+    actor = machine.install(30, 20, uid=998, auid=auid, **FORGED)
+    assert told(actor)[:3] == ("alice" if auid else "hub", "auid" if auid else "uid", "weak")
+    assert actor.claimed == "bob"
 
 
 def test_a_server_below_a_server_says_nothing(machine: Machine) -> None:
-    machine.exec(10, 1, ["/h/bin/python3", "/h/bin/jupyterhub"], uid=0)
+    machine.exec(10, 1, HUB, uid=0)
     machine.exec(20, 10, SERVER, uid=1002, JUPYTERHUB_USER="bob")
     machine.exec(21, 20, SERVER, uid=1002, **FORGED)
     assert told(machine.install(30, 21, uid=1002, **FORGED)) == ("bob", "jupyterhub", "strong", "human")
 
 
+def test_a_server_below_one_that_was_not_seen_says_nothing(machine: Machine) -> None:
+    machine.exec(10, 1, HUB, uid=0)
+    machine.exec(20, 10, SERVER, uid=998)
+    machine.exec(21, 20, SERVER, uid=998, **FORGED)
+    actor = machine.install(30, 21, uid=998, **FORGED)
+    assert (told(actor)[:3], actor.claimed) == (("hub", "uid", "weak"), "eve")
+
+
+def test_a_server_that_executes_itself_again_says_nothing(machine: Machine) -> None:
+    machine.exec(10, 1, HUB, uid=0)
+    machine.exec(20, 10, SERVER, uid=998)
+    machine.exec(20, 10, SERVER, uid=998, **FORGED)
+    actor = machine.install(30, 20, uid=998, **FORGED)
+    assert (told(actor)[:3], actor.claimed) == (("hub", "uid", "weak"), "eve")
+
+
 def test_a_server_that_a_person_started_for_themselves_says_nothing(machine: Machine) -> None:
     machine.exec(10, 1, ["/bin/bash"], uid=1002)
     machine.exec(20, 10, SERVER, uid=1002, JUPYTERHUB_USER="eve")
-    assert told(machine.install(30, 20, uid=1002)) == ("bob", "uid", "strong", "human")
+    actor = machine.install(30, 20, uid=1002)
+    assert (told(actor), actor.claimed) == (("bob", "uid", "weak", "human"), "eve")
+
+
+def test_two_servers_that_root_started_for_a_person_do_not_make_the_account_anybodys(machine: Machine) -> None:
+    """A batch system, cron or at is root's as a hub is, and starts what the person wants."""
+    machine.exec(10, 1, ["/usr/sbin/slurmstepd"], uid=0)
+    machine.exec(20, 10, SERVER, uid=1002, JUPYTERHUB_USER="dora")
+    machine.exec(21, 10, SERVER, uid=1002, JUPYTERHUB_USER="alice")
+    actor = machine.install(30, 21, uid=1002)
+    assert (told(actor), actor.claimed) == (("bob", "uid", "weak", "human"), "alice")
+    # Nor do they take the account from its person at a hub that root runs.
+    machine.exec(40, 1, HUB, uid=0)
+    machine.exec(20, 40, SERVER, uid=1002, JUPYTERHUB_USER="b.ob@example.org")
+    assert told(machine.install(31, 20, uid=1002))[:3] == ("bob", "jupyterhub", "strong")
+
+
+def test_root_in_a_container_is_no_root_that_starts_hubs(machine: Machine) -> None:
+    machine.cgroups[20] = f"/docker/{'0123456789abcdef' * 4}"
+    machine.exec(10, 1, HUB, uid=0)
+    machine.exec(20, 10, SERVER, uid=1002, JUPYTERHUB_USER="eve")
+    machine.cgroups[30] = machine.cgroups[20]
+    actor = machine.install(30, 20, uid=1002, HOME="/")
+    assert (told(actor)[:3], actor.claimed) == ((None, "container", "weak"), "eve")
+
+
+def test_what_is_read_when_the_agent_starts_may_have_been_written_over(machine: Machine) -> None:
+    machine.exec(10, 1, HUB, uid=0)
+    machine.exec(20, 10, SERVER, uid=998)
+    seen = ProcessSeen(
+        time_ms=machine.now_ms, pid=20, ppid=10, exe=None, argv=SERVER, cwd=None, uid=998, auid=None, session=None,
+        started_ms=None, image=machine.assembler.image_of(20), variables={"JUPYTERHUB_USER": "dora"}, cgroup="/",
+    )  # fmt: skip
+    machine.interpreter.step(None, [seen], now_ms=machine.now_ms)
+    later = msgspec.structs.replace(seen, variables={"JUPYTERHUB_USER": "eve"})
+    machine.interpreter.step(None, [later], now_ms=machine.now_ms)
+    assert told(machine.install(30, 20, uid=998))[:3] == ("dora", "jupyterhub", "strong")
 
 
 def test_a_person_who_starts_a_server_as_somebody_else_stays_themselves(machine: Machine) -> None:
     machine.exec(10, 1, ["/usr/bin/sudo", "-u", "bob"], uid=1001, auid=1001)
     machine.exec(20, 10, SERVER, uid=1002, auid=1001, JUPYTERHUB_USER="eve")
     actor = machine.install(30, 20, uid=1002, auid=1001)
-    assert told(actor) == ("alice", "auid", "certain", "human")
+    assert (told(actor), actor.claimed) == (("alice", "auid", "weak", "human"), "eve")
     assert actor.chain == ["alice", "bob"]
 
 
 def test_an_account_that_serves_several_people_is_none_of_them(machine: Machine) -> None:
-    machine.exec(10, 1, ["/h/bin/python3", "/h/bin/jupyterhub"], uid=0)
+    machine.exec(10, 1, HUB, uid=0)
     machine.exec(20, 10, SERVER, uid=1002, JUPYTERHUB_USER="dora")
     machine.exit(20)
     machine.exec(20, 10, SERVER, uid=1002, JUPYTERHUB_USER="carol")
     assert machine.install(30, 20, uid=1002).name == "carol"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "is_excluded"),
+    [
+        ("/system.slice/nightly.service", True),
+        ("/system.slice/nightly.service/worker", True),
+        ("/user.slice/user-1001.slice/user@1001.service/app.slice/nightly.service", False),
+        ("/user.slice/user-1001.slice/session-3.scope/nightly.service", False),
+        ("/system.slice/web.service/nightly.service", False),
+    ],
+)
+def test_only_a_unit_of_the_machine_is_excluded(cgroup: str, is_excluded: bool) -> None:
+    machine = Machine(excluded_units=["nightly.service"])
+    machine.cgroups[30] = cgroup
+    machine.exec(30, 1, PIP, uid=1001, HOME="/")
+    machine.exit(30)
+    assert len(machine.done) == (not is_excluded)
 
 
 def test_an_agent_is_named_with_its_person(machine: Machine) -> None:
@@ -213,7 +307,7 @@ def test_a_run_gets_the_name_that_was_not_known_as_it_began(machine: Machine) ->
 
 
 def test_what_wraps_a_server_in_its_own_process_is_not_its_spawner(machine: Machine) -> None:
-    machine.exec(10, 1, ["/h/bin/python3", "/h/bin/spawner"], uid=0)
+    machine.exec(10, 1, HUB, uid=0)
     machine.exec(20, 10, ["/usr/bin/env", *SERVER], uid=1002)
     machine.exec(20, 10, SERVER, uid=1002, JUPYTERHUB_USER="bob")
     assert told(machine.install(30, 20, uid=1002)) == ("bob", "jupyterhub", "strong", "human")
@@ -238,4 +332,4 @@ def test_what_a_job_was_given_holds_in_a_rebuild_too_where_nothing_is_wished_for
         started_ms=None, image=image, variables=GITHUB,
     )  # fmt: skip
     machine.interpreter.step(None, [seen], now_ms=machine.now_ms)
-    assert told(machine.install(30, 20, uid=1002, **FORGED))[:3] == ("carol", "ci", "strong")
+    assert machine.install(30, 20, uid=1002, **FORGED).claimed == "carol"

@@ -45,6 +45,20 @@ class TestJudging:
         assert decide(rules, user="pat", packages=["six==1"]).verdict is Verdict.ALLOW
         assert decide(rules, user="eve", packages=["six==1"]).rule == "r1"
 
+    def test_what_an_account_can_name_itself_is_allowed_nothing(self) -> None:
+        """A program's name makes an agent, and a unit's account names what lies below it."""
+        rules = policy({"verdict": "allow", "who": {"classes": ["agent"]}}, {"verdict": "deny"})
+        assert decide(rules, actor="agent", packages=["six==1"]).rule == "r1"
+        rules = policy({"verdict": "allow", "who": {"containers": ["img"]}}, {"verdict": "deny"})
+        made = operation_of(Case(container="img", packages=["six==1"]))
+        assert judge(rules, made, facts_of(Case())).rule == "r0"
+        container = msgspec.structs.replace(made.actor.container, unit="user@1001.service")  # type: ignore[type-var]
+        own = msgspec.structs.replace(made, actor=msgspec.structs.replace(made.actor, container=container))
+        assert judge(rules, own, facts_of(Case())).rule == "r1"
+        rules = policy({"verdict": "allow", "who": {"units": ["nightly*"]}}, {"verdict": "deny"})
+        actor = msgspec.structs.replace(made.actor, unit="user@1001.service", user_unit="nightly.service")
+        assert judge(rules, msgspec.structs.replace(made, actor=actor), facts_of(Case())).rule == "r1"
+
     def test_the_strictest_change_decides_the_operation_and_dependencies_count(self) -> None:
         rules = policy({"verdict": "deny", "what": {"packages": ["evil*"]}}, {"verdict": "notify", "what": {"packages": ["six"]}})
         found = decide(rules, packages=["six==1", "evil-thing==2", "idna==3"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from envtrail.interpret.tool import Invocation
-from envtrail.interpret.tools import pip, uv
+from envtrail.interpret.tools import TOOLS, pip, uv
 from envtrail.interpret.tools.pip import Pip
 
 PYTHON = "/usr/bin/python3.11"
@@ -75,3 +75,38 @@ def test_options_that_take_a_value_are_those_of_the_tool(
     assert len(theirs) >= 30
     assert theirs - takes_value == set()
     assert (takes_value & flags) - theirs == set()
+
+
+@pytest.mark.parametrize(
+    ("argv", "variables", "sources"),
+    [
+        (["/v/bin/pip", "install", "numpy==1.26.4"], {}, []),
+        (["/v/bin/pip", "install", "-r", "reqs/dev.txt", "--target", "/srv/x", "numpy"], {}, []),
+        (["/v/bin/pip", "install", "file:///home/alice/numpy-1.26.4.whl"], {}, ["file:///home/alice/numpy-1.26.4.whl"]),
+        (["/v/bin/pip", "install", "numpy-1.26.4-py3-none-any.whl"], {}, ["numpy-1.26.4-py3-none-any.whl"]),
+        (["/v/bin/pip", "install", "numpy @ https://e.example/n.whl"], {}, ["https://e.example/n.whl"]),
+        (["/v/bin/pip", "install", ".[dev]"], {}, [".[dev]"]),
+        (["/v/bin/pip", "install", "-e", "git+https://e.example/n"], {}, ["git+https://e.example/n"]),
+        (["/v/bin/pip", "install", "-ihttps://e.example", "numpy"], {}, ["https://e.example"]),
+        (["/v/bin/pip", "install", "--extra-index-url=https://e.example", "numpy"], {}, ["https://e.example"]),
+        (["/v/bin/pip", "install", "--ind=https://e.example", "numpy"], {}, ["https://e.example"]),
+        (["/v/bin/pip", "install", "--ind", "https://e.example", "numpy"], {}, ["https://e.example"]),
+        (["/v/bin/pip", "install", "--find=/home/alice", "numpy"], {}, ["/home/alice"]),
+        (["/v/bin/pip", "install", "numpy"], {"PIP_EXTRA_INDEX_URL": "https://a https://b"}, ["https://a", "https://b"]),
+        (["/v/bin/pip", "install", "numpy"], {"PIP_CONFIG_FILE": "/dev/null"}, []),
+        (["/usr/bin/uv", "pip", "install", "--index", "https://e.example", "numpy"], {}, ["https://e.example"]),
+        (["/usr/bin/uv", "sync", "--extra", "cuda"], {}, []),
+        (["/usr/bin/uv", "venv", "/srv/x"], {}, []),
+        (["/opt/c/bin/conda", "install", "-c", "evil", "numpy"], {}, ["evil"]),
+        (["/opt/c/bin/conda", "install", "-p", "/srv/x", "evil::numpy"], {}, ["evil"]),
+        (["/opt/c/bin/conda", "install", "-p", "/srv/x", "numpy"], {}, []),
+        (["/opt/c/bin/conda", "install", "/home/alice/numpy-1.26.4-0.conda"], {}, ["/home/alice/numpy-1.26.4-0.conda"]),
+        (["/usr/bin/pipx", "install", "--pip-args=--index-url https://e.example", "x"], {}, ["--index-url https://e.example"]),
+        (["/usr/bin/pixi", "add", "-c", "evil", "numpy"], {}, ["evil"]),
+        (["/v/bin/python3", "/home/alice/numpy/setup.py", "install"], {}, ["/home/alice/numpy/setup.py"]),
+    ],
+)
+def test_sources_beside_the_machines_own_are_seen(argv: list[str], variables: dict[str, str], sources: list[str]) -> None:
+    invocation = Invocation(exe=argv[0], argv=argv, path=argv[0], cwd="/w", uid=1001, home="/home/a", variables=variables)
+    (intention,) = [found for tool in TOOLS if (found := tool.read(invocation))]
+    assert intention.sources == sources

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,36 @@ def test_each_kind_of_tampering_is_found_and_named(prefix: Path) -> None:
         "~amma": "half-removed",
         "pipe.py": "added",
     }
+
+
+def test_bytecode_that_runs_whatever_its_source_holds_is_found(prefix: Path) -> None:
+    site = site_of(prefix)
+    evil = prefix.parent / "evil.py"
+    evil.write_text("import socket\n")
+    cached = site / "__pycache__"
+    cached.mkdir(exist_ok=True)
+    tag = sys.implementation.cache_tag
+    modes = py_compile.PycInvalidationMode
+    for name, mode in (("alpha", modes.UNCHECKED_HASH), ("beta", modes.CHECKED_HASH), ("gamma", modes.TIMESTAMP)):
+        py_compile.compile(str(evil), cfile=str(cached / f"{name}.{tag}.pyc"), invalidation_mode=mode)
+    py_compile.compile(str(evil), cfile=str(site / "omega.pyc"))
+    py_compile.compile(str(evil), cfile=str(site / "listed.pyc"))
+    with (site / "alpha-1.0.dist-info/RECORD").open("a") as record:
+        record.write(f"listed.pyc,,\n__pycache__/alpha.{tag}.pyc,,\n")
+    assert found(prefix) == {f"alpha.{tag}.pyc": "unchecked", "omega.pyc": "added", "listed.pyc": "sourceless"}
+    assert found(prefix, package="alpha") == {f"alpha.{tag}.pyc": "unchecked", "listed.pyc": "sourceless"}
+    # As it was executed: the source says one thing, and another one runs.
+    script = "import alpha; print('socket' in vars(alpha))"
+    done = subprocess.run([str(prefix / "bin/python"), "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == "True\n"
+
+
+def test_a_file_with_another_name_is_found(prefix: Path) -> None:
+    os.link(site_of(prefix) / "alpha.py", prefix.parent / "elsewhere.py")
+    assert found(prefix) == {"alpha.py": "linked"}
+    with (prefix.parent / "elsewhere.py").open("a") as module:
+        module.write("import socket\n")
+    assert found(prefix) == {"alpha.py": "changed"}
 
 
 def test_a_change_of_the_same_size_is_found_by_its_hash_and_not_by_size(prefix: Path) -> None:

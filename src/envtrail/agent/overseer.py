@@ -161,6 +161,7 @@ class Overseer:
                 operation,
                 decision,
                 uses_of=lambda id_: self._state.decisions.uses_of(id_, but=operation.id) + uses.get(id_, 0),
+                configured=self._config.names("policy.sources"),
             )
         if grant is not None:
             uses[grant.id] = uses.get(grant.id, 0) + 1

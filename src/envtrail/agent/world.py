@@ -276,7 +276,8 @@ def _placed(seen: ProcessSeen, cgroup: str, uid_map: str) -> ProcessSeen:
         seen,
         cgroup=path,
         uid_map=uid_map if uid_map.split() != _WHOLE_MAP else None,
-        container_image=read_container_image(container) if container else None,
+        # What names itself after an engine's container has not got that one's image.
+        container_image=read_container_image(container) if container and container.unit is None else None,
     )
 
 

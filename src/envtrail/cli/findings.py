@@ -140,5 +140,6 @@ def show_terms(terms: Terms) -> str:
     """`install torch>=2.5 and its dependencies in ml-exp`."""
     packages = ", ".join(map(safe, terms.packages)) or "anything"
     more = " and its dependencies" if terms.packages and terms.dependencies and terms.action == "install" else ""
+    more += f" from {', '.join(map(safe, terms.sources))}" if terms.sources else ""
     uses = f", {terms.uses} times" if terms.uses is not None and terms.uses != 1 else ", once" if terms.uses == 1 else ""
     return f"{terms.action} {packages}{more} in {safe(terms.prefix)}{uses}"

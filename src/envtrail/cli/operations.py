@@ -38,6 +38,8 @@ def who(operation: Operation, names: Mapping[int, str | None] | None = None) -> 
         details.append(f"in {actor.container.engine} container {shown}")
     if actor.unit and actor.auid is None:
         details.append(f"unit {safe(actor.unit)}")
+    if actor.claimed:
+        details.append(f"said to be for {safe(actor.claimed)}")
     if actor.confidence != "certain":
         details.append(f"{actor.confidence.value}: by {actor.method}")
     return f"{name} ({', '.join(details)})" if details else name

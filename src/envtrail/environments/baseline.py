@@ -27,14 +27,15 @@ def read_baseline(environment: Environment, snapshot: Snapshot, now_ms: int) -> 
 
     What has no time between the epoch and now is left out: owners set times, and write histories, as they like.
     """
-    past = _conda_history(environment, now_ms) if environment.kind == "conda" else []
+    past = read_conda_history(environment, now_ms) if environment.kind == "conda" else []
     told = past + _by_time(environment, snapshot, now_ms)
     return sorted((change for change in told if 0 <= change.when_ms <= now_ms), key=lambda change: change.when_ms)[
         -_MOST_CHANGES:
     ]
 
 
-def _conda_history(environment: Environment, now_ms: int) -> list[BaselineChange]:
+def read_conda_history(environment: Environment, now_ms: int) -> list[BaselineChange]:
+    """What conda's own history tells, in its order; empty where it cannot be read. Its owner can write what they like into it."""
     try:
         text = Files(environment.prefix).read("conda-meta/history", _HISTORY_BYTES).decode("utf-8", "backslashreplace")
     except OSError:

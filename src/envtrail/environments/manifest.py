@@ -43,6 +43,8 @@ class ExpectedFile(Struct, frozen=True, kw_only=True):
     sha256: bytes | None
     """Null where the metadata lists none: RECORD itself, bytecode, older installers."""
     size: int | None
+    is_copied: bool = False
+    """pip copied it: no other name is of its making."""
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -56,6 +58,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """Lines and documents that could not be read, each with its place."""
     unlisted: list[str]
     """Packages without a list of their files (no RECORD, an old egg): they cannot be verified."""
+    bytecode: list[str] = []
+    """Bytecode that nobody lists, beside its source, as `find_unlisted` came by it."""
 
 
 class _CondaPath(Struct):
@@ -209,7 +213,7 @@ def _read_dist_info(reading: _Reading, folder: str, site: str) -> None:
         reading.unlisted.append(folder)
         return
     for expected in read_record(record.decode("utf-8", "surrogateescape"), site, package, reading.faults):
-        reading.expect(expected, "RECORD", replace=True)
+        reading.expect(msgspec.structs.replace(expected, is_copied=installer.strip() == b"pip"), "RECORD", replace=True)
 
 
 def _read_conda(reading: _Reading, document: str) -> None:
@@ -294,8 +298,12 @@ def _walk(files: Files, site: str, manifest: Manifest) -> Iterator[str]:
             elif is_folder:
                 if not (folder == site and name.endswith((".egg-info", ".egg"))):
                     folders.append(path)
-            elif path not in known and not _is_expected(files, path, site, known):
+            elif path in known:
+                continue
+            elif not _is_expected(files, path, site, known):
                 yield path
+            elif name.endswith(".pyc"):
+                manifest.bytecode.append(path)
 
 
 def _entries(files: Files, folder: str, manifest: Manifest) -> list[Entry]:

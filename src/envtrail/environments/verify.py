@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
 from envtrail.core import CheckedFile, FileCheck
+from envtrail.environments.hidden import find_bytecode, find_links
 from envtrail.environments.manifest import HALF_REMOVED, ExpectedFile, Manifest, find_unlisted, read_manifest
 from envtrail.environments.reading import Files, show
 from envtrail.model.environment import Environment
@@ -23,7 +24,7 @@ class FileFinding(Struct, frozen=True, kw_only=True):
 
     path: str
     what: str
-    """`added`, `changed`, `missing`, `unreadable` or `half-removed`."""
+    """`added`, `changed`, `missing`, `unreadable`, `half-removed`; `unchecked`, `sourceless` (bytecode), `linked` (another name) or `history`."""
     package: str | None
     """Name and version; null for what no package lists."""
     expected_sha256: str | None = None
@@ -92,6 +93,7 @@ def verify_environment(
     if package is None and environment.kind != "system":
         files = Files(manifest.prefix)
         findings += [_added(files, path) for path in find_unlisted(environment, manifest)]
+    findings += _hidden(manifest, wanted, {item.path for item in findings})
     return Verification(
         prefix=environment.prefix,
         files=done[0],
@@ -155,6 +157,25 @@ def _judge(expected: ExpectedFile, found: CheckedFile) -> FileFinding:
         changed_ms=found.changed_ms,
         detail=found.error,
     )
+
+
+def _hidden(manifest: Manifest, wanted: Sequence[ExpectedFile], told: Collection[str]) -> Iterator[FileFinding]:
+    files = Files(manifest.prefix)
+    listed = [item.path for item in wanted if item.path.endswith(".pyc") and item.sha256 is None]
+    copied = {item.path: item.package for item in wanted if item.is_copied}
+    for found in (
+        *find_bytecode(files, [*listed, *manifest.bytecode], manifest.files),
+        *find_links(files, copied),
+    ):
+        if show(found.path) not in told:
+            owner = manifest.files.get(found.path)
+            yield FileFinding(
+                path=show(found.path),
+                what=found.what,
+                package=owner.package if owner else None,
+                changed_ms=found.changed_ms,
+                detail=found.detail,
+            )
 
 
 def _added(files: Files, path: str) -> FileFinding:

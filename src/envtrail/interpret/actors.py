@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from envtrail.interpret.origins import container_of, is_of_people, is_of_the_system, job_of, owner_of, unit_of
+from envtrail.interpret.origins import container_of, job_of, owner_of, unit_of, user_unit_of
 from envtrail.model.operation import Actor, Confidence, Container, Job
 
 _FIRST_PERSON = 1000
@@ -18,22 +18,14 @@ class HubServer(Struct, frozen=True, kw_only=True):
     """The single-user server of a JupyterHub above a process."""
 
     user: str
-    """As the spawner said in its environment."""
+    """As its environment says."""
     uid: int | None
-    parent_uid: int | None
-    """Of what started it; null when that is not known."""
-    is_below_hub: bool = False
-    """The hub itself was seen above it."""
+    is_given: bool = False
+    """Root started it, from a hub that runs as root, on the machine itself: nobody else has chosen its account and its environment."""
+    is_first_word: bool = False
+    """The environment was read at its start: what runs in it can write another one over it."""
     is_shared: bool = False
     """Its account runs the servers of several of the hub's people."""
-
-
-class Runner(Struct, frozen=True, kw_only=True):
-    """The worker of a CI runner above a process."""
-
-    uid: int | None
-    variables: Mapping[str, str] = {}
-    """What it gave to the first process of the job; empty when that was not seen."""
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -59,7 +51,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     hub: HubServer | None = None
     agent: str | None = None
     """The AI agent's program above it."""
-    runner: Runner | None = None
+    runner: Mapping[str, str] | None = None
+    """What the first process of the CI job below a runner holds of the job's variables; null without a runner above."""
     uids: tuple[int, ...] = ()
     """Real uids along its line of images in this session, oldest first."""
 
@@ -75,22 +68,22 @@ class Named(Struct, frozen=True, kw_only=True):
 def name_actor(facts: Facts) -> Named:
     """Name the actor; the first method that can speak does.
 
-    A hub's server, a CI job and a container come before the login uid: it is inherited from whoever started the service.
+    A hub of root and a container come before the login uid: it is inherited from whoever started the service.
     """
     container = container_of(facts.cgroup, uid=facts.uid, uid_map=facts.uid_map, image=facts.container_image)
     job = _job_of(facts)
     named = (
-        (_by_hub(facts, facts.hub, is_contained=container is not None) if facts.hub else None)
-        or (_by_job(facts, job) if job else None)
+        (_by_hub(facts, facts.hub) if facts.hub else None)
         or (_by_container(facts, container) if container else None)
         or _by_account(facts)
     )
     named = _with_doubts(named, facts, job)
     actor = msgspec.structs.replace(
         named.actor,
-        kind=_class_of(facts, is_job=job is not None or facts.runner is not None),
+        kind=_class_of(facts, is_by_hub=named.actor.method == "jupyterhub"),
         chain=_chain_of(facts),
         unit=unit_of(facts.cgroup),
+        user_unit=user_unit_of(facts.cgroup),
         container=container,
         job=job,
         program=facts.agent,
@@ -103,73 +96,46 @@ def name_actor(facts: Facts) -> Named:
     return Named(actor=actor, absent=absent, why=named.why)
 
 
-def _by_hub(facts: Facts, hub: HubServer, *, is_contained: bool) -> Named | None:
-    """The hub's person; None where whoever is logged in could have started the server and said so themselves.
-
-    A spawner is root, a service, or a hub that was seen; a person who starts a server as somebody else (`sudo -u`) is none.
-    """
-    is_other = hub.parent_uid is not None and hub.parent_uid != hub.uid
-    is_spawner = (hub.is_below_hub and facts.auid is None) or (hub.parent_uid or 0) < _FIRST_PERSON
-    # Whoever lets a person in is root as well (sshd, cron, their systemd manager).
-    is_given = is_other and is_spawner and not _is_own(facts, hub.uid)
-    is_service = (hub.uid is not None and hub.uid < _FIRST_PERSON) or is_contained or is_of_the_system(facts.cgroup)
-    is_by_login = _is_own(facts, hub.uid) or (facts.auid is not None and not is_service)
-    if not is_given and (is_by_login or not (hub.is_below_hub or (is_service and hub.parent_uid is None))):
+def _by_hub(facts: Facts, hub: HubServer) -> Named | None:
+    """The hub's person, where nobody but root has said who that is; the login uid stands where it is the server's own account."""
+    if not hub.is_given or (facts.auid is not None and facts.auid == hub.uid):
         return None
-    confidence = Confidence.STRONG if is_given or (hub.is_below_hub and is_service) else Confidence.WEAK
     account = facts.names.get(hub.uid) if hub.uid is not None else None
-    # The numbers of a container are not this host's; one account for all is nobody's.
-    is_everybodys = is_contained or hub.is_shared or not is_given or hub.uid is None or hub.uid < _FIRST_PERSON
-    if account is None or account == hub.user or is_everybodys:
-        why = "JUPYTERHUB_USER of the single-user server, as the hub's spawner set it"
-        return _person(facts, name=hub.user, method="jupyterhub", confidence=confidence, why=why)
-    why = f"the account of the single-user server; its spawner called the person {hub.user}"
-    return _person(facts, name=account, method="jupyterhub", confidence=confidence, why=why)
-
-
-def _is_own(facts: Facts, uid: int | None) -> bool:
-    """Whether what runs as `uid` may have been started by the person it runs as: their login, session or cron job is above."""
-    by_cron = facts.auid is None and is_of_people(facts.cgroup)
-    return uid is not None and (uid in {facts.auid, owner_of(facts.cgroup)} or (by_cron and uid >= _FIRST_PERSON))
+    # One account for all is nobody's.
+    is_everybodys = hub.is_shared or hub.uid is None or hub.uid < _FIRST_PERSON
+    if account is not None and not is_everybodys:
+        why = "the account of the single-user server, which a hub of root started"
+        why += "" if account == hub.user else f"; the hub calls the person {hub.user}"
+        return _person(facts, name=account, method="jupyterhub", confidence=Confidence.STRONG, why=why)
+    if not hub.is_first_word:
+        return None
+    why = "JUPYTERHUB_USER of the single-user server, as a hub of root set it"
+    return _person(facts, name=hub.user, method="jupyterhub", confidence=Confidence.STRONG, why=why)
 
 
 def _job_of(facts: Facts) -> Job | None:
-    """The CI job; without a runner above, only a service's own account may speak of one."""
+    """What is said of a CI job; without a runner above, only a service's own account may speak of one."""
     if facts.runner is not None:
-        return job_of(facts.runner.variables) or job_of(facts.variables)
+        return job_of(facts.runner) or job_of(facts.variables)
     is_service = facts.auid is None and facts.uid is not None and facts.uid < _FIRST_PERSON
     return job_of(facts.variables) if is_service else None
 
 
-def _by_job(facts: Facts, job: Job) -> Named | None:
-    """The job's person; None where whoever is logged in could have started the runner themselves."""
-    # A login that never became root or a service on the way has started the runner as itself or as another person.
-    is_persons = facts.auid is not None and all(uid >= _FIRST_PERSON for uid in facts.uids)
-    if facts.runner is not None and (is_persons or _is_own(facts, facts.runner.uid)):
-        return None
-    if facts.runner is not None and facts.auid is None and job_of(facts.runner.variables):
-        confidence, why = Confidence.STRONG, f"what the runner gave to the {job.system} job at its start"
-    elif facts.runner is not None and job_of(facts.runner.variables):
-        confidence = Confidence.WEAK
-        why = f"what the runner gave to the {job.system} job at its start; the runner was started from the login {facts.auid}"
-    else:
-        confidence, why = Confidence.WEAK, f"the environment of a {job.system} job, which the job itself can set"
-    return _person(facts, name=job.person, method="ci", confidence=confidence if job.person else Confidence.NONE, why=why)
-
-
-def _by_container(facts: Facts, container: Container) -> Named:
+def _by_container(facts: Facts, container: Container) -> Named | None:
     """A uid inside a container is no account of the host, whatever name it has here.
 
-    Podman is started by the person; the other engines are daemons, whose login, where there is one, is of who started them.
+    Podman, and what runs below a unit of somebody's, is started by the person; the other engines are daemons, whose login, where there
+    is one, is of who started them. None where the container may be a name that its own account has made up.
     """
     owner = owner_of(facts.cgroup)
-    if facts.auid is not None and (container.engine == "podman" or owner == facts.auid):
+    if facts.auid is not None and (container.engine == "podman" or container.unit is not None):
         why = f"the login that started the {container.engine} container; others may work inside it"
         return _by_number(facts, facts.auid, "auid", Confidence.STRONG, why)
-    if facts.auid is None and owner is not None:
-        return _by_number(
-            facts, owner, "unit", Confidence.STRONG, f"the {container.engine} container runs below user {owner}'s units"
-        )
+    if owner is not None:
+        why = f"the {container.engine} container runs below user {owner}'s units"
+        return _by_number(facts, owner, "unit", Confidence.WEAK, why)
+    if container.unit is not None:
+        return None
     named = _person(
         facts, name=None, method="container", confidence=Confidence.WEAK, why=f"a process of a {container.engine} container"
     )
@@ -194,18 +160,24 @@ def _by_account(facts: Facts) -> Named:
 
 
 def _with_doubts(named: Named, facts: Facts, job: Job | None) -> Named:
-    """What speaks against the method that was taken: a hub or a runner that the same account could have started for others."""
-    if named.actor.method in {"jupyterhub", "ci", "container", "none"}:
+    """What speaks against the method that was taken: a hub's server, a CI job or a container that the same account could have set up."""
+    actor, doubts, claimed = named.actor, list[str](), None
+    if facts.hub is not None and actor.method != "jupyterhub" and facts.hub.user != actor.name:
+        claimed = facts.hub.user
+        doubts.append(f"a hub's server above is for {claimed}, but the same account could have said so itself")
+    if facts.runner is not None:
+        doubts.append("a CI runner is above: whoever it works for, the account is the runner's")
+    if job is not None and job.person is not None and job.person != actor.name:
+        claimed = claimed or job.person
+        doubts.append(f"its {job.system} job is of {job.person}, which the job itself can say")
+    container = container_of(facts.cgroup, uid=None, uid_map=None, image=None)
+    if container is not None and container.unit is not None and actor.method == "uid":
+        doubts.append(f"it may be in a container, or {container.unit} only calls it one")
+    if not doubts:
         return named
-    if facts.hub is not None and facts.hub.is_below_hub:
-        doubt = f"a hub's server above is for {facts.hub.user}, but the same account could have said so itself"
-    elif facts.runner is not None:
-        person = job.person if job else None
-        doubt = f"a CI runner is above, for {person or 'nobody that is known'}; who is logged in may only have started it"
-    else:
-        return named
-    actor = msgspec.structs.replace(named.actor, confidence=Confidence.WEAK)
-    return msgspec.structs.replace(named, actor=actor, why=f"{named.why}; {doubt}")
+    lowered = actor.confidence if actor.confidence is Confidence.NONE else Confidence.WEAK
+    actor = msgspec.structs.replace(actor, confidence=lowered, claimed=claimed)
+    return msgspec.structs.replace(named, actor=actor, why="; ".join([named.why, *doubts]))
 
 
 def _by_number(facts: Facts, number: int, method: str, confidence: Confidence, why: str) -> Named:
@@ -237,21 +209,21 @@ def _nobody(facts: Facts) -> Named:
     return msgspec.structs.replace(named, absent={"actor.name": "neither a record nor /proc told a uid"})
 
 
-def _class_of(facts: Facts, *, is_job: bool) -> str | None:
+def _class_of(facts: Facts, *, is_by_hub: bool) -> str | None:
     """What no person's session is above is a service; root at a console without PAM has no unit either: that is not decided."""
     if facts.agent is not None:
         return "agent"
-    if facts.hub is not None:
+    if is_by_hub:
         return "human"
     number = facts.auid if facts.auid is not None else owner_of(facts.cgroup)
-    if is_job or (number is not None and 0 < number < _FIRST_PERSON):
+    if number is not None and 0 < number < _FIRST_PERSON:
         return "service"
     if number is not None:
         # cron logs in for root too.
-        return "service" if number == 0 and "/system.slice/cron" in (facts.cgroup or "") else "human"
+        return "service" if number == 0 and (facts.cgroup or "").startswith("/system.slice/cron") else "human"
     if facts.uid is None:
         return None
-    is_system = unit_of(facts.cgroup) is not None and "/system.slice/" in (facts.cgroup or "")
+    is_system = unit_of(facts.cgroup) is not None and (facts.cgroup or "").startswith("/system.slice/")
     if is_system or 0 < facts.uid < _FIRST_PERSON:
         return "service"
     return "human" if facts.uid >= _FIRST_PERSON else None

@@ -235,8 +235,8 @@ class Interpreter:
         intention = tool.read(invocation) if tool else None
         owner = self._operations.owner_above(row["image"])
         if owner is not None:
-            if intention is not None and intention.tool not in owner.via:
-                owner.via.append(intention.tool)
+            if intention is not None:
+                owner.take_inner(intention)
             return wishes
         if intention is None and tool is not None:
             return wishes

@@ -11,6 +11,7 @@ from envtrail.interpret.emission import Emission, EnvironmentOpened, ProcessWant
 from envtrail.interpret.invocations import place_of_metadata
 from envtrail.interpret.memory import Ended, Memory
 from envtrail.interpret.operations import OpenOperation, with_variables
+from envtrail.interpret.origins import is_in_unit
 from envtrail.interpret.people import Lineage, People, Subject
 from envtrail.interpret.rows import Row, evidence_of
 from envtrail.interpret.sharing import Reclaimed, deal_out, leave_to_tools, reclaim
@@ -71,7 +72,7 @@ class OpenOperations:
         opened = self._open.get(seen.image) if seen.image is not None else None
         if opened is None:
             return []
-        if not frozenset(excluded_units).isdisjoint((seen.cgroup or "").split("/")):
+        if is_in_unit(seen.cgroup, excluded_units):
             self._forget(opened)
             return []
         opened.subject = msgspec.structs.replace(opened.subject, seen=seen)

@@ -39,6 +39,8 @@ class OpenOperation(Struct, kw_only=True):
     named: Named
     complete: bool
     via: list[str] = []
+    inner_sources: list[str] = []
+    """Sources that managers below it were given."""
     ended_ms: int | None = None
     exit_code: int | None = None
     signal: int | None = None
@@ -60,6 +62,12 @@ class OpenOperation(Struct, kw_only=True):
     """Its environment is one that its processes were seen to change."""
     first_thought: Intention | None = None
     """What it was taken for until that environment showed nothing of it."""
+
+    def take_inner(self, intention: Intention) -> None:
+        """A manager below it states an intention of its own."""
+        if intention.tool not in self.via:
+            self.via.append(intention.tool)
+        self.inner_sources += [place for place in intention.sources if place not in self.inner_sources]
 
     @property
     def id(self) -> OperationId:
@@ -220,6 +228,7 @@ class OpenOperation(Struct, kw_only=True):
             pid=self.pid,
             image=self.image,
             requested=self.intention.requested,
+            sources=list(dict.fromkeys([*self.intention.sources, *self.inner_sources])),
             shared=self.shared,
             why=why
             | {"outcome": reason or "exit code 0, and the environment is as was asked", "environment": self.intention.why},

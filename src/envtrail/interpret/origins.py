@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 
@@ -19,11 +19,9 @@ _CONTAINERS = (
     ("containerd", re.compile(r"/kubepods[^:]*/(?:pod[^/]+/)?([0-9a-f]{64})")),
     ("unknown", re.compile(r"/([0-9a-f]{64})(?:\.scope)?(?:/|$)")),
 )
-_UNIT = re.compile(r"([^/]+\.(?:service|scope))(?=/|$)")
-_USER_MANAGER = re.compile(r"/user@(\d+)\.service(?:/|$)")
-_USER_SESSION = re.compile(r"/user-(\d+)\.slice/session-[^/]+\.scope(?:/|$)")
-_OF_PEOPLE = frozenset({"cron.service", "crond.service", "atd.service", "anacron.service", "ssh.service", "sshd.service"})
-"""System services below which people run what they like."""
+_UNIT_SUFFIXES = (".service", ".scope")
+_LINE = re.compile(r"^\d+:[^:]*:(?=/)")
+_OWNED = re.compile(r"/user\.slice/user-(\d+)\.slice/(?:user@\1\.service|session-[^/]+\.scope)(?:/|$)")
 _MAP_LINE = re.compile(r"^\s*(\d+)\s+(\d+)\s+(\d+)\s*$", re.MULTILINE)
 
 
@@ -61,11 +59,32 @@ def container_of(cgroup: str | None, *, uid: int | None, uid_map: str | None, im
         uid_map: `/proc/PID/uid_map`: lines of inside, outside, length.
         image: The engine's name for what it runs, where it could be read.
     """
-    for engine, pattern in _CONTAINERS:
-        found = pattern.search(cgroup or "")
-        if found:
-            return Container(id=found[1], engine=engine, image=image, uid=inner_uid(uid, uid_map))
+    for line in (cgroup or "").splitlines():
+        path = _LINE.sub("", line)
+        above, below = _split(path)
+        if found := _engine_and_id(above):
+            return Container(id=found[1], engine=found[0], image=image, uid=inner_uid(uid, uid_map))
+        if found := _engine_and_id(below):
+            return Container(id=found[1], engine=found[0], image=image, uid=inner_uid(uid, uid_map), unit=unit_of(path))
     return None
+
+
+def _engine_and_id(path: str) -> tuple[str, str] | None:
+    return next(((engine, found[1]) for engine, pattern in _CONTAINERS if (found := pattern.search(path))), None)
+
+
+def _split(path: str) -> tuple[str, str]:
+    """A cgroup path parted behind its outermost unit or container.
+
+    The machine's own manager and daemons made the first part. Whoever the unit belongs to, or is root in the container, may have made
+    the second, and given it any name (cgroups(7), delegation).
+    """
+    end = 0
+    for name in path.split("/")[1:]:
+        end += 1 + len(name)
+        if name.endswith(_UNIT_SUFFIXES) or _engine_and_id(path[:end]):
+            return path[:end], path[end:]
+    return path, ""
 
 
 def inner_uid(uid: int | None, uid_map: str | None) -> int | None:
@@ -79,9 +98,25 @@ def inner_uid(uid: int | None, uid_map: str | None) -> int | None:
 
 
 def unit_of(cgroup: str | None) -> str | None:
-    """The innermost systemd unit or scope of a cgroup path."""
-    units = _UNIT.findall(cgroup or "")
-    return units[-1] if units else None
+    """The systemd unit or scope that the machine's own manager made: of a user's manager, `user@1001.service`."""
+    name = _split(cgroup or "")[0].rpartition("/")[2]
+    return name if name.endswith(_UNIT_SUFFIXES) else None
+
+
+def user_unit_of(cgroup: str | None) -> str | None:
+    """The innermost unit of a user's own systemd manager: that user named it.
+
+    References:
+        sd_pid_get_user_unit(3)
+    """
+    if owner_of(cgroup) is None:
+        return None
+    return next((name for name in reversed(_split(cgroup or "")[1].split("/")) if name.endswith(_UNIT_SUFFIXES)), None)
+
+
+def is_in_unit(cgroup: str | None, units: Collection[str]) -> bool:
+    """Whether one of these units or slices, made by the machine's own manager, holds a process."""
+    return not frozenset(units).isdisjoint(_split(cgroup or "")[0].split("/"))
 
 
 def cgroup_path(text: str) -> str | None:
@@ -94,7 +129,7 @@ def cgroup_path(text: str) -> str | None:
     """
     lines = [line.split(":", 2) for line in text.splitlines() if line.count(":") >= 2]
     paths = {controllers: path for _, controllers, path in lines}
-    contained = (path for path in paths.values() if container_of(path, uid=None, uid_map=None, image=None))
+    contained = (path for path in paths.values() if _engine_and_id(_split(path)[0]))
     told = (path for path in (paths.get(""), paths.get("name=systemd"), *paths.values()) if path not in {None, "", "/"})
     return next(contained, None) or next(told, None) or ("/" if lines else None)
 
@@ -104,18 +139,8 @@ def owner_of(cgroup: str | None) -> int | None:
 
     Nobody but root and systemd can put a process there; su and sudo leave it where it was.
     """
-    found = _USER_MANAGER.search(cgroup or "") or _USER_SESSION.search(cgroup or "")
+    found = _OWNED.match(cgroup or "")
     return int(found[1]) if found else None
-
-
-def is_of_people(cgroup: str | None) -> bool:
-    """Whether a system service holds the process below which people start programs of their own (cron, at, ssh)."""
-    return "/system.slice/" in (cgroup or "") and unit_of(cgroup) in _OF_PEOPLE
-
-
-def is_of_the_system(cgroup: str | None) -> bool:
-    """Whether a system service of another kind holds it."""
-    return "/system.slice/" in (cgroup or "") and unit_of(cgroup) not in _OF_PEOPLE
 
 
 def job_of(variables: Mapping[str, str]) -> Job | None:

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from envtrail.core import Process
-from envtrail.interpret.actors import Facts, HubServer, Named, Runner, name_actor
+from envtrail.interpret.actors import Facts, HubServer, Named, name_actor
 from envtrail.interpret.emission import Emission, NameWanted, ProcessWanted
 from envtrail.interpret.logins import Login
-from envtrail.interpret.origins import HUB, HUB_SERVERS, HUB_USER, owner_of
+from envtrail.interpret.origins import HUB, HUB_SERVERS, HUB_USER, container_of, owner_of
 from envtrail.interpret.rows import Row
 from envtrail.interpret.sessions import Sessions
 from envtrail.interpret.tool import Invocation
@@ -29,6 +29,16 @@ class Lineage(Protocol):
     def lineage(self, image: int) -> list[Process]: ...
     def image_of(self, pid: int) -> int | None: ...
     def descendants(self, image: int) -> int: ...
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """What was learnt of a single-user server."""
+
+    user: str
+    is_first_word: bool
+    """Read when it was executed."""
+    is_contained: bool
+    """In a container, or nothing says that it is not: root there is not root here."""
 
 
 class Subject(Struct, frozen=True, kw_only=True):
@@ -78,11 +88,11 @@ class People:
         self._names: dict[int, tuple[str | None, int]] = {}
         """Of this machine's accounts."""
         self._agents: dict[int, str] = {}
-        self._servers: dict[int, str | None] = {}
-        """Image of a single-user server → the hub's user, once its environment was seen."""
+        self._servers: dict[int, Server] = {}
+        """By the image, once the environment was seen; what is seen later does not count."""
         self._hubs: dict[int, None] = {}
         self._hub_users: dict[int, frozenset[str]] = {}
-        """Account of servers of this machine → the hub's people that they were for; two are enough to know that it is shared."""
+        """Account of servers of this machine → people whom a hub of root started them for; two are enough to know that it is shared."""
         self._jobs: dict[int, Mapping[str, str]] = {}
         """Image of the first process of a CI job → what its runner gave it; empty while it was only asked for."""
 
@@ -94,8 +104,6 @@ class People:
             _remember(self._agents, image, name)
         elif name == HUB:
             _remember(self._hubs, image, None)
-        if name in HUB_SERVERS:
-            _remember(self._servers, image, None)
         if name in HUB_SERVERS and is_here:
             return [ProcessWanted(image=image, pid=row["pid"])]
         return []
@@ -104,17 +112,28 @@ class People:
         """Learn from /proc: a server's spawner told it whom it is for; what ran before the agent is known by its words."""
         image = seen.image if seen.image is not None else (seen.started_ms or seen.time_ms) << 20 | seen.pid & 0xFFFFF
         name = program_of(Invocation(exe=seen.exe or "", argv=seen.argv, path=None, cwd=seen.cwd, uid=seen.uid))
-        _, job = _runner_and_job(self._lineage.lineage(image))
+        above = self._lineage.lineage(image)
+        _, job = _runner_and_job(above)
         if job is not None and job.image == image:
             _remember(self._jobs, image, seen.variables)
         elif name in HUB_SERVERS and seen.variables.get(HUB_USER):
-            _remember(self._servers, image, seen.variables[HUB_USER])
-            if seen.uid is not None and len(users := self._hub_users.get(seen.uid, frozenset())) < 2:
-                _remember(self._hub_users, seen.uid, users | {seen.variables[HUB_USER]})
+            if image not in self._servers:
+                self._learn_server(image, seen, above)
         elif name == HUB:
             _remember(self._hubs, image, None)
-        elif any(process.hint == AGENT for process in self._lineage.lineage(image)[:1]):
+        elif any(process.hint == AGENT for process in above[:1]):
             _remember(self._agents, image, name)
+
+    def _learn_server(self, image: int, seen: ProcessSeen, above: Sequence[Process]) -> None:
+        server = Server(
+            user=seen.variables[HUB_USER],
+            is_first_word=seen.image is not None,
+            is_contained=seen.cgroup is None or container_of(seen.cgroup, uid=None, uid_map=None, image=None) is not None,
+        )
+        _remember(self._servers, image, server)
+        users = self._hub_users.get(seen.uid, frozenset()) if seen.uid is not None else frozenset()
+        if seen.uid is not None and len(users) < 2 and not server.is_contained and self._is_below_roots_hub(above):
+            _remember(self._hub_users, seen.uid, users | {server.user})
 
     def take_name(self, resolved: NameResolved) -> None:
         """Learn the name of a uid."""
@@ -178,28 +197,40 @@ class People:
         _remember(self._jobs, job.image, {})
         return [ProcessWanted(image=job.image, pid=job.pid)]
 
-    def _runner_above(self, above: Sequence[Process]) -> Runner | None:
+    def _runner_above(self, above: Sequence[Process]) -> Mapping[str, str] | None:
         worker, job = _runner_and_job(above)
         if worker is None:
             return None
-        return Runner(uid=worker.uid, variables=self._jobs.get(job.image, {}) if job else {})
+        return self._jobs.get(job.image, {}) if job else {}
 
     def _hub_above(self, above: Sequence[Process], *, is_here: bool) -> HubServer | None:
-        """The outermost server: one that is started below it could say anything in its own environment."""
+        """The outermost server: one that is started below it, or by itself in its own process, could be given any environment."""
         for at, process in reversed(list(enumerate(above))):
-            user = self._servers.get(process.image)
-            if user is None:
+            server = self._servers.get(process.image)
+            if server is None:
                 continue
-            # What ran before in the same process (an `env`, a wrapper) may already have been of the server's account.
-            parent = next((one for one in above[at + 1 :] if one.pid != process.pid), None)
             return HubServer(
-                user=user,
+                user=server.user,
                 uid=process.uid,
-                parent_uid=parent.uid if parent else None,
-                is_below_hub=any(one.image in self._hubs for one in above[at + 1 :]),
+                is_given=not server.is_contained and self._is_below_roots_hub(above[at:]),
+                is_first_word=server.is_first_word and all(one.uid == 0 for one in above[at + 1 :] if one.pid == process.pid),
                 is_shared=is_here and process.uid is not None and len(self._hub_users.get(process.uid, ())) > 1,
             )
         return None
+
+    def _is_below_roots_hub(self, above: Sequence[Process]) -> bool:
+        """Whether a hub stands above a server, and all from it down to what started the server are root's.
+
+        What ran before in the server's own process (an `env`, a wrapper) may already have been of the server's account.
+        """
+        for process in above:
+            if process.pid == above[0].pid:
+                continue
+            if process.uid != 0:
+                return False
+            if process.image in self._hubs:
+                return True
+        return False
 
 
 def _runner_and_job(above: Sequence[Process]) -> tuple[Process | None, Process | None]:

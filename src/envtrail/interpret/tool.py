@@ -44,6 +44,8 @@ class Intention(Struct, frozen=True, kw_only=True):
     """When the words decide it (`user`, `target`); else the environment itself says."""
     requested: list[str] = []
     """What was asked for by name, as typed; `[]` when only the result can tell."""
+    sources: list[str] = []
+    """Indexes, channels, addresses, files and folders that the words or the variables name beside the machine's own configuration."""
     via: list[str] = []
     """Ways that the words themselves show (`in-process`)."""
     why: str = "the prefix of the program that was called"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import NewType
+from typing import Any, NewType
 
 import msgspec
 from msgspec import Struct
@@ -49,7 +49,9 @@ class Approval(Struct, frozen=True, kw_only=True):
     """`service`: the socket's peer as the kernel names it; `sshsig`: a signature with a key of `allowed_signers`; `git`: a commit."""
     why: str = ""
     signature: str | None = None
-    """Armoured SSHSIG over the grant's terms (PROTOCOL.sshsig)."""
+    """Armoured SSHSIG over `signed_bytes` of the grant's terms (PROTOCOL.sshsig)."""
+    subject: str | None = None
+    """The request, operation or grant that the signature is about; null: over the terms alone, by an earlier version."""
     key: str | None = None
     """Fingerprint of the key that signed."""
     known_by: str | None = None
@@ -72,6 +74,8 @@ class Terms(Struct, frozen=True, kw_only=True):
     uses: int | None
     """How many operations; null: any number."""
     why: str
+    sources: list[str] = []
+    """Indexes, channels and addresses that the packages may come from beside the machine's own; `*`: any."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -108,7 +112,7 @@ class Grant(Struct, frozen=True, kw_only=True):
 
 def make_request_id(terms: Terms, time_ms: int) -> RequestId:
     """The id of a request."""
-    return RequestId(make_ulid(time_ms, "request", msgspec.json.encode(terms).decode()))
+    return RequestId(make_ulid(time_ms, "request", msgspec.json.encode(say_terms(terms)).decode()))
 
 
 def make_grant_id(kind: GrantKind, subject: str, time_ms: int) -> GrantId:
@@ -133,6 +137,21 @@ def terms_of(operation: Operation, why: str) -> Terms:
     )
 
 
-def signed_bytes(terms: Terms) -> bytes:
-    """What an approver signs: the terms as JSON with sorted keys."""
-    return msgspec.json.encode(terms, order="sorted")
+def say_terms(terms: Terms) -> dict[str, Any]:
+    """The terms as what is signed, and what ids are made of, holds them: without what an earlier version did not know, where it says nothing."""
+    said: dict[str, Any] = msgspec.to_builtins(terms)
+    if not terms.sources:
+        del said["sources"]
+    return said
+
+
+def signed_bytes(terms: Terms, subject: str | None) -> bytes:
+    """What an approver signs: the terms as JSON with sorted keys, and what they were asked about.
+
+    Args:
+        terms: What is approved.
+        subject: Id of the request or the operation, which comes once: a signature is good for one approval. Null: the form that
+            carried none, of approvals made earlier.
+    """
+    said = say_terms(terms)
+    return msgspec.json.encode(said if subject is None else {"subject": subject, "terms": said}, order="sorted")

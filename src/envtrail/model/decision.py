@@ -23,6 +23,7 @@ class SubmitRequest(_Decision, frozen=True, kw_only=True, tag="ask"):
     prefix: Line
     action: Word
     packages: _Words = []
+    sources: _Words = []
     dependencies: bool = True
     until_ms: TimeMs
     uses: Union[Number, None] = None
@@ -36,7 +37,7 @@ class Approve(_Decision, frozen=True, kw_only=True, tag="approve"):
     request: Union[Word, None] = None
     operation: Union[Word, None] = None
     signature: Union[Block, None] = None
-    """Armoured SSHSIG over `signed_bytes` of the terms."""
+    """Armoured SSHSIG over `signed_bytes` of the terms and of what they are about."""
 
 
 class Deny(_Decision, frozen=True, kw_only=True, tag="deny"):

@@ -61,6 +61,8 @@ class Container(Struct, frozen=True, kw_only=True):
     image: str | None = None
     uid: int | None = None
     """The uid inside, by the user namespace's map; the actor's `uid` is the host's."""
+    unit: str | None = None
+    """The unit below which it lies, whose account may have given it any name; null where the machine's own daemons made it."""
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -71,7 +73,7 @@ class Job(Struct, frozen=True, kw_only=True):
     id: str | None
     pipeline: str | None
     person: str | None = None
-    """Who set it off, as the runner's environment says."""
+    """Who set it off, as the job's environment says: what the job's own account could have said."""
 
 
 class Actor(Struct, frozen=True, kw_only=True):
@@ -82,7 +84,7 @@ class Actor(Struct, frozen=True, kw_only=True):
     auid: int | None
     """Login uid; null when unset."""
     method: str
-    """`auid`, `jupyterhub`, `ci`, `unit`, `container`, `uid`, `owner` (of the files, in a baseline), or `none`."""
+    """`auid`, `jupyterhub`, `unit`, `container`, `uid`, `owner` (of the files, in a baseline), or `none`."""
     confidence: Confidence
     # `class` is the documented name; it is a keyword in Python.
     kind: str | None = field(default=None, name="class")
@@ -93,16 +95,25 @@ class Actor(Struct, frozen=True, kw_only=True):
     chain: list[str] = []
     """Who became whom through su and sudo, oldest first, by name (or uid); empty when nobody did."""
     unit: str | None = None
-    """systemd unit or scope."""
+    """systemd unit or scope of the machine's own manager; of a user's manager, that manager (`user@1001.service`)."""
+    user_unit: str | None = None
+    """The unit of the user's manager, named by that user."""
     container: Container | None = None
     job: Job | None = None
     program: str | None = None
     """The AI agent's program, where `class` is `agent`."""
+    claimed: str | None = None
+    """Another person, whom a hub's server or a CI job names in a way that its own account could have arranged; nothing follows it."""
 
     @property
     def number(self) -> int | None:
         """The login uid; of somebody who has none, the uid."""
         return self.auid if self.auid is not None else self.uid
+
+    @property
+    def own_number(self) -> int | None:
+        """The number of the person that is named, for what is allowed to a person: a hub may have inherited somebody else's login uid."""
+        return self.uid if self.method == "jupyterhub" else self.number
 
 
 class PackageState(Struct, frozen=True, kw_only=True):
@@ -187,6 +198,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     files_total: int = 0
     requested: list[str] = []
     """What the command line asked for by name, as typed (redacted): `six==1.16.0`; empty where only the result tells."""
+    sources: list[str] = []
+    """Indexes, channels, addresses, files and folders that the command line or its variables named beside the machine's configuration."""
     shared: list[OperationId] = []
     """Operations on the same environment at the same time, where a change could belong to either."""
     verdict: str | None = None

@@ -163,6 +163,8 @@ def _terms_lines(_: Callable[[str], str], request: Request) -> Iterator[str]:
     yield _line(_("Where"), _("{environment} on {host}").format(environment=_clean(terms.prefix), host=_clean(request.host)))
     yield _line(_("What"), _(_ACTIONS[terms.action]) if terms.action in _ACTIONS else terms.action)
     yield _line(_("Packages"), " ".join(terms.packages) or _("any"))
+    if terms.sources:
+        yield _line(_("Sources"), " ".join(terms.sources))
     yield _line(_("Dependencies"), _("covered") if terms.dependencies else _("not covered"))
     yield _line(_("Until"), show_ms(terms.until_ms))
     yield _line(_("Uses"), str(terms.uses) if terms.uses is not None else _("any number"))

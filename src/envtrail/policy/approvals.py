@@ -152,10 +152,14 @@ class Deciding:
             until_ms=min(submitted.until_ms, now_ms + parse_span(rule.longest)),
             uses=submitted.uses,
             why=submitted.why,
+            sources=submitted.sources,
         )
         if terms.until_ms <= now_ms:
             raise UsageError("it would have expired already", hint="`--until 7d`")
-        request = Request(id=make_request_id(terms, now_ms), time_ms=now_ms, host=self._node, terms=terms, needed=rule.people)
+        id_ = make_request_id(terms, now_ms)
+        if self._state.decisions.request(id_) is not None:
+            raise InputError(f"request {id_[:10]} was made at this very moment", hint="look at it, or submit it again")
+        request = Request(id=id_, time_ms=now_ms, host=self._node, terms=terms, needed=rule.people)
         people = f"{rule.people} people" if rule.people > 1 else "an approver"
         return [RequestMade(time_ms=now_ms, request=request)], Decided(
             what="request", id=request.id, said=f"request {request.id[:10]} waits for {people} to approve it"
@@ -166,7 +170,7 @@ class Deciding:
         rule = self._may_approve(request.terms, by)
         if any(one.name == by.name for one in request.approvals):
             raise InputError(f"{by.name} has approved this already", hint="another person must approve it")
-        approval = self._approval(request.terms, by, rule, approve, now_ms)
+        approval = self._approval(request.terms, request.id, by, rule, approve, now_ms)
         observations: list[Observation] = [RequestApproved(time_ms=now_ms, request=request.id, approval=approval)]
         approvals = [*request.approvals, approval]
         if len(approvals) < request.needed:
@@ -207,7 +211,7 @@ class Deciding:
             kind=GrantKind.LATE,
             since_ms=now_ms,
             terms=terms,
-            approvals=[self._approval(terms, by, rule, approve, now_ms)],
+            approvals=[self._approval(terms, operation.id, by, rule, approve, now_ms)],
             operation=operation.id,
         )
         return [GrantGiven(time_ms=now_ms, grant=grant)], Decided(
@@ -258,13 +262,15 @@ class Deciding:
             until_ms=now_ms + parse_span(rule.break_glass_for),
             uses=None,
             why=taken.why,
+            sources=["*"],
         )
+        id_ = make_grant_id(GrantKind.BREAK_GLASS, f"{by.name} {taken.prefix}", now_ms)
         grant = Grant(
-            id=make_grant_id(GrantKind.BREAK_GLASS, f"{by.name} {taken.prefix}", now_ms),
+            id=id_,
             kind=GrantKind.BREAK_GLASS,
             since_ms=now_ms,
             terms=terms,
-            approvals=[self._signed_by_service(terms, by, taken.why, now_ms)],
+            approvals=[self._signed_by_service(terms, id_, by, taken.why, now_ms)],
         )
         finding = Finding(
             id=make_finding_id("break-glass", grant.id, now_ms),
@@ -314,9 +320,9 @@ class Deciding:
             )
         return rule
 
-    def _approval(self, terms: Terms, by: Person, rule: ApprovalRule, approve: Approve, now_ms: int) -> Approval:
+    def _approval(self, terms: Terms, subject: str, by: Person, rule: ApprovalRule, approve: Approve, now_ms: int) -> Approval:
         if approve.signature is not None:
-            key = verify(signed_bytes(terms), approve.signature, signer=by.name, allowed_signers=self._allowed_signers)
+            key = verify(signed_bytes(terms, subject), approve.signature, signer=by.name, allowed_signers=self._allowed_signers)
             return Approval(
                 name=by.name,
                 uid=by.uid,
@@ -325,18 +331,19 @@ class Deciding:
                 why=approve.why,
                 signature=approve.signature,
                 key=key,
+                subject=subject,
             )
         if rule.signed:
             raise CannotRunError(
                 f"an approval about `{terms.prefix}` must be signed",
                 hint="`--sign ~/.ssh/id_ed25519`, a key of `policy.allowed_signers`",
             )
-        return self._signed_by_service(terms, by, approve.why, now_ms)
+        return self._signed_by_service(terms, subject, by, approve.why, now_ms)
 
-    def _signed_by_service(self, terms: Terms, by: Person, why: str, now_ms: int) -> Approval:
+    def _signed_by_service(self, terms: Terms, subject: str, by: Person, why: str, now_ms: int) -> Approval:
         signature = None
         with contextlib.suppress(CannotRunError, OSError):
-            signature = self._key.sign(signed_bytes(terms))
+            signature = self._key.sign(signed_bytes(terms, subject))
         return Approval(
             name=by.name,
             uid=by.uid if by.uid >= 0 else None,
@@ -345,6 +352,7 @@ class Deciding:
             why=why,
             signature=signature,
             known_by=by.known_by,
+            subject=subject if signature is not None else None,
         )
 
 

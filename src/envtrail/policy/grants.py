@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from envtrail.model.approval import Grant, Terms
@@ -12,6 +12,7 @@ from envtrail.model.operation import Change, EnvironmentRef, Operation, Operatio
 from envtrail.model.times import to_ms
 from envtrail.policy.judge import Decision, fits_package, not_where
 from envtrail.policy.language import ApprovalRule, Policy
+from envtrail.policy.sources import why_not_from
 
 _ACTIONS = {
     OperationKind.INSTALL: "install",
@@ -25,7 +26,12 @@ _ACTIONS = {
 
 
 def find_cover(
-    grants: Iterable[Grant], operation: Operation, decision: Decision, *, uses_of: Callable[[str], int]
+    grants: Iterable[Grant],
+    operation: Operation,
+    decision: Decision,
+    *,
+    uses_of: Callable[[str], int],
+    configured: Sequence[str],
 ) -> tuple[Grant | None, list[str]]:
     """The first grant that covers every change that needs one, and why earlier ones do not.
 
@@ -34,24 +40,28 @@ def find_cover(
         operation: The operation to cover.
         decision: The policy's decision about it.
         uses_of: How many other operations a grant has covered.
+        configured: The machine's own indexes and channels (`policy.sources`).
     """
     reasons: list[str] = []
     for grant in grants:
-        why = why_not_covered(grant, operation, decision, uses=uses_of(grant.id))
+        why = why_not_covered(grant, operation, decision, uses=uses_of(grant.id), configured=configured)
         if why is None:
             return grant, reasons
         reasons.append(f"{grant.id[:10]}: {why}")
     return None, reasons
 
 
-def why_not_covered(grant: Grant, operation: Operation, decision: Decision, *, uses: int) -> str | None:
+def why_not_covered(
+    grant: Grant, operation: Operation, decision: Decision, *, uses: int, configured: Sequence[str]
+) -> str | None:
     """Why a grant does not cover an operation; None when it does."""
     terms = grant.terms
     if grant.operation is not None:
         return None if grant.operation == operation.id else "it was given for another operation"
     started_ms = to_ms(operation.started)
     actor = operation.actor
-    is_their_own = terms.uid == actor.number if terms.uid is not None else is_person(terms.user, actor.name, actor.number)
+    number = actor.own_number
+    is_their_own = terms.uid == number if terms.uid is not None else is_person(terms.user, actor.name, number)
     checks: tuple[tuple[bool, str], ...] = (
         (terms.prefix == operation.environment.prefix, "it is for another environment"),
         (is_their_own, f"it is for {terms.user}"),
@@ -67,7 +77,7 @@ def why_not_covered(grant: Grant, operation: Operation, decision: Decision, *, u
         ),
     )
     reason = next((why for holds, why in checks if not holds), None)
-    return reason or _why_no_package(terms, operation, decision)
+    return reason or _why_no_package(terms, operation, decision) or _why_no_source(terms, operation, decision, configured)
 
 
 def _why_no_package(terms: Terms, operation: Operation, decision: Decision) -> str | None:
@@ -84,6 +94,13 @@ def _why_no_package(terms: Terms, operation: Operation, decision: Decision) -> s
         if change.after is None and terms.action != "any":
             return f"{change.name} was removed"
     return None
+
+
+def _why_no_source(terms: Terms, operation: Operation, decision: Decision, configured: Sequence[str]) -> str | None:
+    """What a package is called says nothing of what it is: a grant is for packages of certain sources."""
+    held = [change for change in operation.changes or () if change.name in decision.held]
+    why = why_not_from([*configured, *terms.sources], operation, held)
+    return why and f"{why}, which it does not name"
 
 
 def _is_named(spec: str, change: Change) -> bool:

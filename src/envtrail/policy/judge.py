@@ -109,7 +109,7 @@ def _why_not(
     """The first condition that does not hold; None when all do."""
     started_ms = to_ms(operation.started)
     checks: tuple[Callable[[], str | None], ...] = (
-        lambda: _not_who(rule.who, operation, facts),
+        lambda: _not_who(rule.who, operation, facts, allows=rule.verdict is Verdict.ALLOW),
         lambda: not_where(rule.where, operation.environment, facts.owner, tags),
         lambda: _not_what(rule.what, operation, change, facts, is_strict=rule.verdict is not Verdict.ALLOW),
         lambda: None if rule.when is None or rule.when.holds_at(started_ms) else "it was at another time",
@@ -118,9 +118,14 @@ def _why_not(
     return next((why for check in checks if (why := check()) is not None), None)
 
 
-def _not_who(who: Who, operation: Operation, facts: PolicyFacts) -> str | None:
+def _not_who(who: Who, operation: Operation, facts: PolicyFacts, *, allows: bool) -> str | None:
     actor = operation.actor
-    container = [actor.container.image or "", actor.container.id] if actor.container else []
+    if allows and who.classes and actor.kind == "agent":
+        # Anybody can give a program the name of one.
+        return "class is agent, which a program's name alone says"
+    # A container below a unit may be a name that the unit's account made up; the machine's own daemons' are none.
+    made = actor.container if actor.container and actor.container.unit is None else None
+    container = [made.image or "", made.id] if made else []
     return (
         _no_person(who.users, actor)
         or _none_of("group", who.groups, facts.groups)
@@ -216,7 +221,7 @@ def _target(pattern: str) -> Target | None:
 
 
 def _no_person(patterns: list[str], actor: Actor) -> str | None:
-    if fits_person(patterns, actor.name, actor.number):
+    if fits_person(patterns, actor.name, actor.own_number):
         return None
     return f"user is {actor.name or 'not known'}"
 

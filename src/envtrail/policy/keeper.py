@@ -13,7 +13,7 @@ import msgspec
 
 from envtrail.errors import InputError
 from envtrail.host_directory import uid_of_name
-from envtrail.model.approval import Approval, Grant, GrantKind, Terms, make_grant_id
+from envtrail.model.approval import Approval, Grant, GrantKind, Terms, make_grant_id, say_terms
 from envtrail.model.finding import Finding, Level, Suppression, make_finding_id
 from envtrail.model.naming import clean_path
 from envtrail.model.observation import FindingMade, GrantGiven, GrantRevoked, Observation, PolicyLoaded, SuppressionSet
@@ -113,7 +113,9 @@ class PolicyKeeper:
         for item in loaded.policy.grants:
             terms = _terms(item)
             # The same text gives the same grant, however often the files are read.
-            wanted[make_grant_id(GrantKind.GIT, f"{item.name} {msgspec.json.encode(terms).decode()}", terms.until_ms)] = (
+            wanted[
+                make_grant_id(GrantKind.GIT, f"{item.name} {msgspec.json.encode(say_terms(terms)).decode()}", terms.until_ms)
+            ] = (
                 item,
                 terms,
             )
@@ -174,6 +176,7 @@ def _terms(item: FileGrant) -> Terms:
         until_ms=_end_of(item),
         uses=item.uses,
         why=item.why,
+        sources=item.sources,
     )
 
 

@@ -138,6 +138,8 @@ class FileGrant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     why: Annotated[str, Meta(min_length=1)]
     action: str = "install"
     packages: list[str] = []
+    sources: list[str] = []
+    """Where they may come from beside the machine's own indexes and channels (`policy.sources`); `*`: anywhere."""
     dependencies: bool = True
     uses: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 

@@ -240,7 +240,8 @@ def _grant(item: Grant, _: Translate) -> list[str]:
 
 
 def _terms(terms: Terms) -> str:
-    return f"{terms.action} {', '.join(terms.packages) or '*'} → {terms.prefix}"
+    places = f" ({', '.join(terms.sources)})" if terms.sources else ""
+    return f"{terms.action} {', '.join(terms.packages) or '*'}{places} → {terms.prefix}"
 
 
 def _approval(item: Approval) -> str:

@@ -1,4 +1,4 @@
-"""A real JupyterHub with its proxy and a local spawner: a cell's install is named after the person at the hub."""
+"""A real JupyterHub with its proxy and a local spawner: root's hub names its people, a service's own account only claims to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ Document = dict[str, object]
 class Place:
     """What a hub's people have done."""
 
-    def __init__(self, folder: Path, agent: RunningAgent) -> None:
+    def __init__(self, folder: Path, agent: RunningAgent, *, is_roots: bool) -> None:
+        self.is_roots = is_roots
         self.folder = folder
         self.agent = agent
 
@@ -57,7 +58,7 @@ def _drive(folder: Path, spawner: str, account: Callable[[str], int], through: l
             for user in PEOPLE:
                 hub.stop_server(user)
         wait_until(lambda: len(agent.operations()) >= len(PEOPLE), "the installs", timeout_s=40)
-        yield Place(folder, agent)
+        yield Place(folder, agent, is_roots=not through)
 
 
 def _make_home(lab: Lab, home: Path, user: str, uid: int) -> None:
@@ -104,12 +105,14 @@ def test_the_person_is_the_hubs(place: Place, user: str) -> None:
     actor = operation["actor"]
     assert isinstance(actor, dict)
     account = (place.folder / "homes" / user).stat().st_uid
-    assert (actor["name"], actor["uid"], actor["method"], actor["confidence"]) == (user, account, "jupyterhub", "strong")
+    named = (user, "jupyterhub", "strong", None) if place.is_roots else (None, "auid", "weak", user)
+    assert (actor["name"], actor["method"], actor["confidence"], actor["claimed"]) == named
+    assert actor["uid"] == account
     assert actor["class"] == "human"
     assert operation["environment"] == {"prefix": f"{place.folder}/homes/{user}/env", "kind": "venv"}
     assert operation["outcome"] == "success"
 
 
 def test_nothing_is_the_admins_who_started_the_hub(place: Place) -> None:
-    named = sorted(str(one["actor"]["name"]) for one in place.agent.operations())  # type: ignore[index]
+    named = sorted(str(one["actor"]["name"] or one["actor"]["claimed"]) for one in place.agent.operations())  # type: ignore[index]
     assert named == sorted(PEOPLE)

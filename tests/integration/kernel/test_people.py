@@ -94,16 +94,25 @@ def test_an_agent_acts_for_its_person(lab: Lab) -> None:
 def test_below_a_hub_that_an_admin_started_the_person_is_the_hubs(lab: Lab) -> None:
     # The hub, as root in the admin's session, gives the server its user's uid and name; what the user sets below it says nothing.
     server = lab.script("jupyterhub-singleuser", '#!/bin/sh\nsleep 0.3\nJUPYTERHUB_USER=mallory "$@"\nexit $?\n')
-    hub = f'JUPYTERHUB_USER=dora setpriv --reuid {OTHER} --clear-groups {server} "$@"; exit $?'
-    who = actor(lab.install("/bin/sh", "-c", hub, "sh", uid=0))
+    hub = lab.script(
+        "jupyterhub", f'#!/bin/sh\nJUPYTERHUB_USER=dora setpriv --reuid {OTHER} --clear-groups {server} "$@"\nexit $?\n'
+    )
+    who = actor(lab.install(hub, uid=0))
     assert (who["name"], who["method"], who["confidence"], who["class"]) == ("dora", "jupyterhub", "strong", "human")
     assert (who["auid"], who["uid"]) == (AUID, OTHER)
+
+
+def test_a_hub_of_another_account_names_nobody(lab: Lab) -> None:
+    server = lab.script("jupyterhub-singleuser", '#!/bin/sh\nsleep 0.3\n"$@"\nexit $?\n')
+    hub = lab.script("jupyterhub", f'#!/bin/sh\nJUPYTERHUB_USER=mallory {server} "$@"\nexit $?\n')
+    who = actor(lab.install("/bin/sh", "-c", f'setpriv --reuid {OTHER} --clear-groups {hub} "$@"; exit $?', "sh", uid=0))
+    assert (who["name"], who["method"], who["confidence"], who["claimed"]) == ("lena", "auid", "weak", "mallory")
 
 
 def test_a_person_who_starts_a_server_of_their_own_is_that_person(lab: Lab) -> None:
     server = lab.script("jupyterhub-singleuser", '#!/bin/sh\nsleep 0.3\n"$@"\nexit $?\n')
     who = actor(lab.install(server, JUPYTERHUB_USER="eve"))
-    assert (who["auid"], who["method"], who["confidence"]) == (AUID, "auid", "certain")
+    assert (who["auid"], who["method"], who["confidence"], who["claimed"]) == (AUID, "auid", "weak", "eve")
     assert who["name"] != "eve"
 
 
@@ -124,13 +133,13 @@ def test_a_user_namespace_does_not_change_the_person(lab: Lab) -> None:
     assert (who["auid"], who["uid"], who["method"]) == (AUID, AUID, "auid")
 
 
-def test_a_runner_that_an_admin_started_names_the_jobs_person(lab: Lab) -> None:
+def test_a_runner_that_an_admin_started_says_whose_job_it_is_and_names_nobody(lab: Lab) -> None:
     # Root in the admin's session starts the runner as an account of its own; the job sets other variables than it was given.
     job = lab.script("step.sh", '#!/bin/sh\nsleep 0.3\nGITHUB_ACTOR=mallory GITHUB_RUN_ID=1 "$@"\nexit $?\n')
     given = "GITHUB_ACTIONS=true GITHUB_RUN_ID=77 GITHUB_REPOSITORY=x/y GITHUB_ACTOR=carol"
     worker = lab.script("Runner.Worker", f'#!/bin/sh\n{given} {job} "$@"\nexit $?\n')
     who = actor(lab.install("/bin/sh", "-c", f'setpriv --reuid {OTHER} --clear-groups {worker} "$@"; exit $?', "sh", uid=0))
-    assert (who["name"], who["method"], who["confidence"], who["class"]) == ("carol", "ci", "weak", "service")
+    assert (who["name"], who["method"], who["confidence"], who["claimed"]) == ("lena", "auid", "weak", "carol")
     assert who["job"] == {"system": "github-actions", "id": "77", "pipeline": "x/y", "person": "carol"}
     assert who["auid"] == AUID
 

@@ -41,5 +41,6 @@ def command(context: Context, request: str | None, operation: str | None, why: s
 
         from envtrail.policy.signatures import sign
 
-        approved = replace(approved, signature=sign(signed_bytes(terms), key))
+        subject = approved.request or approved.operation
+        approved = replace(approved, signature=sign(signed_bytes(terms, subject), key))
     decide(context, approved, as_json=as_json)

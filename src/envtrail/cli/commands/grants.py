@@ -58,7 +58,7 @@ def _check(config: Config, grant: Grant) -> str:
         signers = Path(config.text("policy.allowed_signers")) if is_own else service.allowed_signers
         try:
             verify(
-                signed_bytes(grant.terms),
+                signed_bytes(grant.terms, approval.subject),
                 approval.signature,
                 signer=approval.name if is_own else service.signer,
                 allowed_signers=signers,

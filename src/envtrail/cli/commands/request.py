@@ -23,6 +23,13 @@ from envtrail.model.decision import SubmitRequest
 @click.option("--until", default="7d", show_default=True, help="How long it is valid: `8h`, `7d`, a date.")
 @click.option("--uses", type=click.IntRange(min=1), help="How many operations it is for; default: any number.")
 @click.option("--no-dependencies", is_flag=True, help="Only these packages, not their dependencies.")
+@click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    metavar="SOURCE",
+    help="Also from this index, channel, address, file or folder (`*` stands for any text); without it, from the machine's own.",
+)
 @click.option("--for", "user", help="For somebody else (root).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_obj
@@ -35,6 +42,7 @@ def command(
     until: str,
     uses: int | None,
     no_dependencies: bool,
+    sources: tuple[str, ...],
     user: str | None,
     as_json: bool,
 ) -> None:
@@ -46,6 +54,7 @@ def command(
         prefix=_prefix(context, environment),
         action=action,
         packages=list(packages),
+        sources=list(sources),
         dependencies=not no_dependencies,
         until_ms=parse_until(until, context.now_ms),
         uses=uses,

@@ -7,7 +7,7 @@ References:
 from __future__ import annotations
 
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import Words, conda_specs, sort_words, values
+from envtrail.interpret.tools.options import Words, conda_specs, sort_words, sources, values
 from envtrail.interpret.tools.paths import (
     absolute,
     conda_root,
@@ -22,6 +22,7 @@ _TAKES_VALUE = values(
     "-n --name -p --prefix -c --channel --repodata-fn --file -f --solver --experimental --clone --revision --subdir --platform --root-prefix -r"
     " --rc-file --relocate-prefix --ssl-verify --repodata-ttl --cacert-path --category --shortcuts-only"
 )
+_SOURCES = ("-c", "--channel", "--rc-file")
 _COMMANDS = {
     "install": OperationKind.INSTALL,
     "update": OperationKind.UPDATE,
@@ -76,6 +77,7 @@ class Conda:
             prefix=prefix,
             environment_kind="conda",
             why=why,
+            sources=sources(words, packages, invocation.variables, _SOURCES),
             requested=[] if command in _NO_SPECS or command.startswith("env ") else conda_specs(packages),
         )
 

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from packaging.requirements import InvalidRequirement, Requirement
 
 from envtrail.model.naming import requested_name
 
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".egg", ".conda")
+VARIABLES = (
+    *(
+        "PIP_INDEX_URL",
+        "PIP_EXTRA_INDEX_URL",
+        "PIP_FIND_LINKS",
+        "PIP_CONFIG_FILE",
+        "UV_INDEX",
+        "UV_DEFAULT_INDEX",
+        "UV_INDEX_URL",
+    ),
+    *("UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CONFIG_FILE", "CONDARC", "CONDA_CHANNELS"),
+)
+"""Environment variables that do."""
 _HELP = ("-h", "--help", "--version", "-V")
 
 YES = frozenset({"1", "true", "yes", "on", "y", "t"})
@@ -52,6 +67,13 @@ def values(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
+SOURCES = values(
+    "-i --index-url --pypi-url --extra-index-url -f --find-links --index --default-index --pypi-mirror --pip-args --extra-pip-args"
+    " -e --editable --git --path --url --source --with --with-editable --spec --config-file --preinstall"
+)
+"""Options of pip, uv, pipx and the managers of projects whose value names where packages come from."""
+
+
 def sort_words(arguments: list[str], takes_value: Collection[str]) -> Words:
     """Tell options and positional arguments apart.
 
@@ -90,6 +112,45 @@ def _take_short(word: str, words: Iterator[str], takes_value: Collection[str], o
 def requirements(words: list[str]) -> list[str]:
     """The PEP 508 requirements, and the archives that tell their name, among `words`."""
     return [word for word in words if _is_requirement(word)]
+
+
+def sources(
+    words: Words,
+    packages: Iterable[str],
+    variables: Mapping[str, str],
+    options: Collection[str] = SOURCES,
+    *,
+    abbreviates: bool = False,
+) -> list[str]:
+    """Where packages shall come from, beside what the machine is configured for, in the order of the words.
+
+    Args:
+        words: The command line.
+        packages: Those of its words that name packages.
+        variables: Of the process.
+        options: Whose values are sources.
+        abbreviates: The beginning of a long option stands for the whole (optparse).
+    """
+    named = [
+        value
+        for name, given in words.options.items()
+        if name in options or (abbreviates and len(name) > 3 and any(option.startswith(name) for option in options))
+        for value in given
+        if value and (name not in {"--with", "--spec", "--preinstall"} or _reference(value))
+    ]
+    direct = [found for word in packages if (found := _reference(word))]
+    by_variable = [value for name in VARIABLES for value in variables.get(name, "").split()]
+    return [place for place in dict.fromkeys([*named, *direct, *by_variable]) if place != os.devnull]
+
+
+def _reference(word: str) -> str | None:
+    """Where a word itself says that its package is: an address, a file, a folder, a channel."""
+    channel, separator, _ = word.partition("::")
+    if separator and "/" not in channel:
+        return channel
+    located = word.partition(" @ ")[2].strip() or word
+    is_place = "/" in located or located.startswith((".", "~")) or located.partition("#")[0].partition("[")[0].endswith(_ARCHIVES)
+    return located if is_place else None
 
 
 def conda_specs(words: list[str]) -> list[str]:

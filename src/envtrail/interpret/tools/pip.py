@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import YES, Words, requirements, sort_words, values
+from envtrail.interpret.tools.options import YES, Words, requirements, sort_words, sources, values
 from envtrail.interpret.tools.paths import (
     absolute,
     prefix_of_invocation,
@@ -60,6 +60,7 @@ class Pip:
             prefix=prefix,
             environment_kind=environment_kind,
             requested=requirements(words.positional[1:]),
+            sources=sources(words, words.positional[1:], invocation.variables, abbreviates=True),
             why=why,
         )
 

@@ -7,7 +7,7 @@ References:
 from __future__ import annotations
 
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import requirements, sort_words, values
+from envtrail.interpret.tools.options import requirements, sort_words, sources, values
 from envtrail.interpret.tools.paths import is_program, program_words
 from envtrail.model.naming import requested_name
 from envtrail.model.operation import OperationKind
@@ -61,6 +61,7 @@ class Pipx:
             prefix=f"{home}/{folder}" if home and folder else None,
             environment_kind="venv",
             requested=packages if kind in {OperationKind.INSTALL, OperationKind.REMOVE} else [],
+            sources=sources(words, words.positional[1:], invocation.variables),
             why="the application's folder below PIPX_HOME",
         )
 

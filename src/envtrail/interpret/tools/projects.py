@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import YES, Words, conda_specs, requirements, sort_words, values
+from envtrail.interpret.tools.options import SOURCES, YES, Words, conda_specs, requirements, sort_words, sources, values
 from envtrail.interpret.tools.paths import absolute, active_variable, is_program, prefix_of_invocation, program_words
 from envtrail.model.naming import requested_name
 from envtrail.model.operation import OperationKind
@@ -48,6 +48,8 @@ class _Grammar(Struct, frozen=True, kw_only=True):
     ignores_active_by: str | None = None
     """The variable that says that it is not."""
     kind: str = "venv"
+    sources: frozenset[str] = SOURCES
+    """Options whose value names where packages come from."""
 
 
 _GRAMMARS = {
@@ -126,6 +128,7 @@ _GRAMMARS = {
         groups=("env", "python", "dep", "config", "project", "self"),
         takes_value=values("-e --env -p --project --data-dir --cache-dir --config -i --include -x --exclude -f --filter"),
         in_project="",
+        sources=frozenset(),
     ),
     "pixi": _Grammar(
         commands={
@@ -151,6 +154,7 @@ _GRAMMARS = {
         ),
         folder_options=("--manifest-path", "-m"),
         in_project=".pixi/envs/default",
+        sources=values("-c --channel --git"),
         kind="conda",
     ),
 }
@@ -186,6 +190,7 @@ class Project:
             prefix=prefix,
             environment_kind=self._grammar.kind,
             requested=specs(packages) if is_named else [],
+            sources=sources(words, packages if is_named else [], invocation.variables, self._grammar.sources),
             why=why,
         )
 

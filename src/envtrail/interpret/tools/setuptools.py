@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import Words, requirements, sort_words, values
+from envtrail.interpret.tools.options import Words, requirements, sort_words, sources, values
 from envtrail.interpret.tools.paths import absolute, prefix_of_invocation, program_name, program_words, user_base
 from envtrail.model.operation import OperationKind
 
@@ -34,13 +34,15 @@ class Setuptools:
         if words.asks_for_help or words.has("-n", "--dry-run"):
             return None
         if name == "setup.py" and _COMMANDS.intersection(words.positional):
-            return self._install("setup.py", invocation, arguments, words, requested=[])
+            return self._install("setup.py", program, invocation, arguments, words, requested=[])
         if program_name(program) == "easy_install" and words.positional:
-            return self._install("easy_install", invocation, arguments, words, requested=requirements(words.positional))
+            return self._install("easy_install", program, invocation, arguments, words, requested=requirements(words.positional))
         return None
 
     @staticmethod
-    def _install(tool: str, invocation: Invocation, arguments: list[str], words: Words, *, requested: list[str]) -> Intention:
+    def _install(
+        tool: str, program: str, invocation: Invocation, arguments: list[str], words: Words, *, requested: list[str]
+    ) -> Intention:
         told = words.last("--prefix", "--home", "--root", "-d", "--install-dir")
         by_user = words.has("--user")
         prefix = (
@@ -53,5 +55,9 @@ class Setuptools:
             prefix=prefix,
             environment_kind="user" if by_user else None,
             requested=requested,
+            # What `setup.py` installs is the project that it lies in.
+            sources=sources(words, words.positional, invocation.variables)
+            if tool == "easy_install"
+            else [absolute(program, invocation.cwd) or program],
             why="a folder that was named" if told else "--user" if by_user else "the prefix of the program that was called",
         )

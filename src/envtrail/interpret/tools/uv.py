@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from envtrail.interpret.tool import Intention, Invocation
-from envtrail.interpret.tools.options import YES, Words, requirements, sort_words, values
+from envtrail.interpret.tools.options import YES, Words, requirements, sort_words, sources, values
 from envtrail.interpret.tools.paths import absolute, active_variable, is_program, prefix_of_python, program_words
 from envtrail.model.naming import requested_name
 from envtrail.model.operation import OperationKind
@@ -69,6 +69,7 @@ class Uv:
             prefix=prefix,
             environment_kind=environment_kind,
             requested=requested if is_named else [],
+            sources=sources(words, packages if is_named else [], invocation.variables),
             why=why,
         )
 

@@ -96,7 +96,8 @@ def reason_of(finding: Finding) -> str:
 
 def terms_of(terms: Terms) -> str:
     """`install torch>=2.5 → /srv/envs/prod`."""
-    return f"{terms.action} {', '.join(terms.packages) or '*'} → {terms.prefix}"
+    places = f" ({', '.join(terms.sources)})" if terms.sources else ""
+    return f"{terms.action} {', '.join(terms.packages) or '*'}{places} → {terms.prefix}"
 
 
 def show_ms(time_ms: int) -> str:

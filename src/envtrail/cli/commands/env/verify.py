@@ -11,7 +11,9 @@ import msgspec
 from envtrail.cli.context import Context
 from envtrail.cli.environments import find_environment
 from envtrail.cli.render import emit_json, emit_text, safe, show_bytes, style
+from envtrail.environments.baseline import read_conda_history
 from envtrail.environments.find import identify
+from envtrail.environments.history import check_history
 from envtrail.environments.reading import tell
 from envtrail.environments.verify import FileFinding, Verification, attribute, verify_environment
 from envtrail.errors import CannotRunError, ExitCode, InputError
@@ -19,7 +21,10 @@ from envtrail.model.naming import normalise_name
 from envtrail.model.times import show_ms
 from envtrail.state.store import Query
 
-_COLOURS = {"added": "yellow", "changed": "red", "missing": "red", "unreadable": "yellow", "half-removed": "yellow"}
+_COLOURS = {
+    **dict.fromkeys(("changed", "missing", "unchecked", "sourceless", "history"), "red"),
+    **dict.fromkeys(("added", "unreadable", "half-removed", "linked"), "yellow"),
+}
 
 
 @click.command("verify")
@@ -30,6 +35,10 @@ _COLOURS = {"added": "yellow", "changed": "red", "missing": "red", "unreadable":
 @click.pass_obj
 def command(context: Context, environment: str, package: str | None, fast: bool, as_json: bool) -> None:
     """Check every file of ENVIRONMENT against RECORD and conda-meta: added, changed and missing files, and who changed them.
+
+    Bytecode that runs whatever its source holds (`unchecked`) or without one (`sourceless`) is a finding too, and a file that pip
+    copied and that has another name (`linked`): it can be changed where nobody watches. Where conda's own history and the recorded
+    operations differ, the history was edited by hand, or no agent ran (`history`).
 
     Exit code 1 when there is a finding. A file that may not be read is `unreadable`, never unchanged.
     """
@@ -56,9 +65,13 @@ def command(context: Context, environment: str, package: str | None, fast: bool,
             raise InputError(
                 f"`{package}` is not in `{known.prefix}`, or lists no files", hint=f"`envtrail env show {known.prefix}`"
             )
-        if done.findings:
-            operations = store.operations(Query(environment=found.prefix))
-            done = msgspec.structs.replace(done, findings=attribute(done.findings, operations))
+        is_whole_conda = found.kind == "conda" and name is None
+        operations = list(store.operations(Query(environment=found.prefix))) if done.findings or is_whole_conda else []
+        forged: list[FileFinding] = []
+        if is_whole_conda:
+            blocks = read_conda_history(found, context.now_ms)
+            forged = check_history(f"{found.prefix}/conda-meta/history", blocks, operations)
+        done = msgspec.structs.replace(done, findings=[*attribute(done.findings, operations), *forged])
     if as_json:
         emit_json([done])
     else:

@@ -1,0 +1,85 @@
+"""conda's own history against what was recorded."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from envtrail.environments.baseline import read_conda_history
+from envtrail.environments.history import check_history
+from envtrail.interpret.drift import operation_of_drift
+from envtrail.model.environment import Environment
+from envtrail.model.operation import Actor, Change, Confidence, Operation, Outcome, PackageState
+from envtrail.model.times import to_ms, to_rfc3339
+from envtrail.policy.cases import operation_of
+from envtrail.policy.language import Case
+
+DAY_MS = 86_400_000
+FIRST_MS = to_ms("2026-03-02T12:00:00.000Z")
+
+
+def operation(at_ms: int, *packages: str, tool: str = "conda", **more: object) -> Operation:
+    made = operation_of(Case(tool=tool, packages=list(packages)))
+    return msgspec.structs.replace(made, started=to_rfc3339(at_ms), ended=to_rfc3339(at_ms + 9000), **more)
+
+
+def block(at_ms: int, *lines: str, zone: timezone | None = None) -> str:
+    moment = datetime.fromtimestamp(at_ms / 1000, tz=zone)
+    return f"==> {moment:%Y-%m-%d %H:%M:%S} <==\n# cmd: /c/bin/conda install\n" + "".join(f"{line}\n" for line in lines)
+
+
+def told(tmp_path: Path, text: str, *operations: Operation) -> list[str]:
+    (tmp_path / "conda-meta").mkdir(exist_ok=True)
+    (tmp_path / "conda-meta/history").write_text(text)
+    blocks = read_conda_history(Environment(prefix=str(tmp_path), kind="conda"), FIRST_MS + 9 * DAY_MS)
+    return [item.detail or "" for item in check_history("history", blocks, operations)]
+
+
+BEFORE = block(FIRST_MS - DAY_MS, "+conda-forge/linux-64::python-3.11.1-0")
+SIX = block(FIRST_MS + 8000, "+conda-forge/noarch::six-1.16.0-pyh6c4a22f_0")
+NEXT = block(
+    FIRST_MS + DAY_MS + 8000,
+    "-defaults::six-1.16.0-0",
+    "+defaults::six-1.17.0-0",
+    "+defaults::zlib-1.3-0",
+    "-defaults::zlib-1.3-0",
+)
+DONE = (operation(FIRST_MS, "six==1.16.0"), operation(FIRST_MS + DAY_MS, "six==1.17.0"))
+
+
+def test_a_history_as_conda_left_it_differs_in_nothing(tmp_path: Path) -> None:
+    assert told(tmp_path, BEFORE + SIX + NEXT, *DONE) == []
+    assert told(tmp_path, BEFORE + SIX + NEXT) == [], "nothing was recorded yet"
+    in_utc = block(FIRST_MS + 8000, "+six-1.16.0-0", zone=timezone.utc) + NEXT
+    assert told(tmp_path, in_utc, *DONE) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (BEFORE + NEXT, "does not tell of six"),
+        ("", "does not tell of six"),
+        (BEFORE + SIX + NEXT + block(FIRST_MS + 2 * DAY_MS, "+evil-1.0-0"), "at a time when none was recorded"),
+        (BEFORE + SIX + NEXT.replace("+defaults::zlib", "+defaults::evil"), "tells of evil, zlib"),
+        (BEFORE + SIX.replace("six", "sax") + NEXT, "tells of sax"),
+    ],
+)
+def test_what_was_edited_by_hand_is_told(tmp_path: Path, text: str, why: str) -> None:
+    assert any(why in said for said in told(tmp_path, text, *DONE))
+
+
+def test_what_another_operation_explains_or_nobody_judged_is_nothing(tmp_path: Path) -> None:
+    later = FIRST_MS + 2 * DAY_MS
+    extra = BEFORE + SIX + NEXT + block(later, "+tqdm-4.0-0")
+    change = Change(ecosystem="conda", name="tqdm", requested=None, before=None, after=PackageState(version="4.0"))
+    drift = operation_of_drift(str(tmp_path), "conda", [change], since_ms=later - DAY_MS // 2, until_ms=later + DAY_MS, node="h")
+    assert told(tmp_path, extra, *DONE, drift) == []
+    assert told(tmp_path, extra, *DONE, operation(later, changes=None)) == []
+    by_pip = operation(FIRST_MS + 3 * DAY_MS, "idna==3", tool="pip")
+    failed = operation(FIRST_MS + 3 * DAY_MS, "idna==3", outcome=Outcome.FAILURE)
+    assert told(tmp_path, BEFORE + SIX + NEXT, *DONE, by_pip, failed) == []
+    owner = Actor(name=None, uid=1, auid=None, method="owner", confidence=Confidence.WEAK)
+    assert told(tmp_path, BEFORE + SIX, operation(FIRST_MS - DAY_MS, "gone==1", actor=owner), DONE[0]) == []
