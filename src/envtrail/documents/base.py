@@ -38,12 +38,8 @@ class Site(Struct, frozen=True, kw_only=True):
 
 
 def site_of(config: Config) -> Site:
-    """As the settings have it.
-
-    Raises:
-        ConfigError: `office.*` means no hours.
-    """
-    return Site(namespace=config.text("elastic.namespace"), host=config.node, office=office_hours(config))
+    """As the settings have it."""
+    return Site(namespace=config.elastic.namespace, host=config.node, office=office_hours(config))
 
 
 class Document(Struct, frozen=True, kw_only=True):

@@ -42,7 +42,7 @@ def run(
         ConfigError: the file of channels is not sound.
         CannotRunError: another process tells people of this trail.
     """
-    path = Path(config.text("notify.path"))
+    path = config.notify.path
     with closing(ProcessLock(folder / "notify.lock", "tells people of")):
         loop = _Loop(folder, path, stop, on_fault)
         try:

@@ -112,7 +112,7 @@ def _check_privilege(host: Host) -> Iterator[Finding]:
 
 def _check_file_watch(host: Host) -> Iterator[Finding]:
     """Whether changes of files are told here, asked of the kernel itself."""
-    if host.euid != 0 or not host.config.flag("capture.file_watch"):
+    if host.euid != 0 or not host.config.capture.file_watch:
         return
     roots = roots_of(find_environments(host.config))
     try:
@@ -174,7 +174,7 @@ def _check_losses(host: Host) -> Iterator[Finding]:
 
 
 def _check_backlog(host: Host) -> Iterator[Finding]:
-    wanted = host.config.number("capture.backlog_limit")
+    wanted = host.config.capture.backlog_limit
     if host.status is not None and _agent_runs(host) and 0 < host.status.backlog_limit < wanted:
         yield Finding(
             level=Level.WARNING,
@@ -218,7 +218,7 @@ def _check_silencing(host: Host) -> Iterator[Finding]:
 def _check_disk(host: Host) -> Iterator[Finding]:
     folder = next((path for path in [host.config.data_dir, *host.config.data_dir.parents] if path.exists()), Path("/"))
     free = shutil.disk_usage(folder).free
-    least = host.config.number("store.min_free_bytes")
+    least = host.config.store.min_free_bytes
     if free < least * _FREE_WARNING_FACTOR:
         yield Finding(
             level=Level.FAULT if free < least else Level.WARNING,
@@ -250,7 +250,7 @@ def _check_container(_: Host) -> Iterator[Finding]:
 
 
 def _check_policy(host: Host) -> Iterator[Finding]:
-    path = Path(host.config.text("policy.path"))
+    path = host.config.policy.path
     if not path.exists():
         return
     try:
@@ -278,7 +278,7 @@ def _check_detections(host: Host) -> Iterator[Finding]:
             why="the policy is applied all the same; downloads, tampering with audit and the like are not noticed",
             command=f"pip install '{wanted}'" if wanted.startswith("envtrail") else None,
         )
-    path = Path(host.config.text("notify.path"))
+    path = host.config.notify.path
     if path.exists() and importlib.util.find_spec("apprise") is None:
         yield Finding(
             level=Level.WARNING,
@@ -289,7 +289,7 @@ def _check_detections(host: Host) -> Iterator[Finding]:
 
 
 def _check_shipping(host: Host) -> Iterator[Finding]:
-    if not host.config.names("elastic.urls"):
+    if not host.config.elastic.urls:
         return
     why = "the cluster hears nothing of this machine; what waits is kept here"
     if importlib.util.find_spec("httpx") is None:

@@ -184,8 +184,8 @@ class Proxy(Struct, frozen=True, kw_only=True):
     addresses: frozenset[str]
     """From which it is believed; everybody else's headers mean nothing."""
     user_header: str
-    groups_header: str
-    """Names separated by commas; empty: none are taken."""
+    groups_header: str | None
+    """Names separated by commas; null: none are taken."""
     identify: Callable[[str, frozenset[str]], Identity | None]
 
     def identity(self, scope: Scope, headers: Headers) -> Identity | None:

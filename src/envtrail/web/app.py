@@ -84,11 +84,11 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
     decide = in_turn(decide)
     app = FastAPI(title="Envtrail", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     figures = Figures(office_hours(config))
-    is_separated = config.flag("web.separate_administrators")
-    accounts = Accounts(Path(config.text("web.accounts")))
+    is_separated = config.web.separate_administrators
+    accounts = Accounts(config.web.accounts)
     doors = Doors(
         owner=owner,
-        idle_s=config.number("web.idle_s"),
+        idle_s=config.web.idle_s,
         is_separated=is_separated,
         on_used=on_used,
         of_token=accounts.of_token,
@@ -184,13 +184,13 @@ def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: D
 
 
 def _proxy_of(config: Config) -> Proxy | None:
-    addresses = frozenset(config.names("web.proxy_from"))
+    addresses = frozenset(config.web.proxy_from)
     if not addresses:
         return None
     return Proxy(
         addresses=addresses,
-        user_header=config.text("web.proxy_user_header"),
-        groups_header=config.text("web.proxy_groups_header"),
+        user_header=config.web.proxy_user_header,
+        groups_header=config.web.proxy_groups_header,
         identify=lambda name, groups: vouched_identity(name, groups, "proxy", config),
     )
 

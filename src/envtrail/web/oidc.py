@@ -57,7 +57,7 @@ class Provider:
         client_id: Of this page, there.
         secret: Likewise; null: a public client.
         name_claim: Which claim is the name.
-        groups_claim: Which is the list of groups; empty: none.
+        groups_claim: Which is the list of groups; null: none.
         clock: Seconds that only go on.
 
     Raises:
@@ -71,7 +71,7 @@ class Provider:
         client_id: str,
         secret: str | None,
         name_claim: str,
-        groups_claim: str,
+        groups_claim: str | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         _need_tls(issuer)

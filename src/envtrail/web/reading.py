@@ -96,7 +96,7 @@ class Reading:
         if not self._sees_all:
             raise CannotRunError("a fleet's page is for who may see everything", hint="the page of your own machine shows yours")
         return ViewedStore(
-            fleet.store(), viewer_for(self._identity, is_separated=self.config.flag("web.separate_administrators")), self._on_ask
+            fleet.store(), viewer_for(self._identity, is_separated=self.config.web.separate_administrators), self._on_ask
         )
 
     def fields(self, named: Sequence[tuple[str, str]], _: Callable[[str], str]) -> Sequence[tuple[str, str]]:

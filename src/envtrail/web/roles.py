@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from envtrail.config import Config
 from envtrail.model.identity import Role, highest
 
-_SETTINGS = {Role.ADMIN: "web.admins", Role.SECURITY: "web.security", Role.AUDITOR: "web.auditors", Role.MEMBER: "web.members"}
-
 
 def role_of(name: str, groups: Iterable[str], config: Config) -> Role | None:
     """The highest that a name or a group of theirs is given; null: they may not come in.
@@ -22,5 +20,7 @@ def role_of(name: str, groups: Iterable[str], config: Config) -> Role | None:
         # A provider's users may be called anything: not what stands for a group, or for everybody, here.
         return None
     words = {name, "*", *(f"@{group}" for group in groups)}
-    given = [role for role, key in _SETTINGS.items() if words.intersection(config.names(key))]
+    web = config.web
+    members = {Role.ADMIN: web.admins, Role.SECURITY: web.security, Role.AUDITOR: web.auditors, Role.MEMBER: web.members}
+    given = [role for role, names in members.items() if words.intersection(names)]
     return highest(given) if given else None

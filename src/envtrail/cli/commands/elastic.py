@@ -79,10 +79,8 @@ def teardown(context: Context, urls: tuple[str, ...], with_data: bool, yes: bool
     """Take away what `setup` made. The cluster keeps the documents, unless --data says otherwise."""
     config = context.config_with(urls)
     if with_data and not yes:
-        namespace = config.text("elastic.namespace")
-        click.confirm(
-            f"Delete every document of namespace `{namespace}` on {', '.join(config.names('elastic.urls'))}?", abort=True
-        )
+        namespace = config.elastic.namespace
+        click.confirm(f"Delete every document of namespace `{namespace}` on {', '.join(config.elastic.urls)}?", abort=True)
     with closing(client_of(config)) as client:
         _show(_templates(client, config).teardown(with_data=with_data), as_json=as_json)
 
@@ -111,7 +109,7 @@ def write(context: Context, path: Path | None, once: bool, parent: int | None) -
     """
     from envtrail.ship.writer import line_file_of
 
-    config = context.config.replaced("PATH", elastic__file=str(path.absolute())) if path else context.config
+    config = context.config.replaced("PATH", {"elastic.file": str(path.absolute())}) if path else context.config
     _run(config, once=once, parent=parent, file=line_file_of(config))
 
 
@@ -261,7 +259,7 @@ def alerts(context: Context, program: str, output: Path | None) -> None:
 @click.pass_obj
 def wanted(context: Context, of_file: bool) -> None:
     """Exit code 1 where no server is named, or no file; for the service manager."""
-    if not (context.config.text("elastic.file") if of_file else context.config.names("elastic.urls")):
+    if not (context.config.elastic.file if of_file else context.config.elastic.urls):
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
 
 
@@ -294,8 +292,8 @@ def _templates(client: SearchClient, config: Config) -> Templates:
     from envtrail.ship.templates import Templates, look_at
 
     cluster = look_at(client)
-    days = config.number("elastic.retention_days")
-    return Templates(client, cluster, namespace=config.text("elastic.namespace"), retention_days=days)
+    days = config.elastic.retention_days
+    return Templates(client, cluster, namespace=config.elastic.namespace, retention_days=days)
 
 
 def _show(steps: Iterable[Step], *, as_json: bool) -> set[str]:

@@ -55,7 +55,7 @@ def _check(config: Config, grant: Grant) -> str:
             said.append("none: by Git" if approval.method in {"git", "file"} else "none: not recorded")
             continue
         is_own = approval.method == "sshsig"
-        signers = Path(config.text("policy.allowed_signers")) if is_own else service.allowed_signers
+        signers = config.policy.allowed_signers if is_own else service.allowed_signers
         try:
             verify(
                 signed_bytes(grant.terms),

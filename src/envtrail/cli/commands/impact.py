@@ -59,7 +59,7 @@ def command(context: Context, spec: str | None, export: Path | None, present: bo
     (PYSEC, GHSA, CVE, MAL): all ids of one matter answer the same. Without SPEC: everything that an export of advisories names.
     Nothing is fetched: the export is a file of yours.
     """
-    path = export or (Path(context.config.text("advisories.path")) if context.config.text("advisories.path") else None)
+    path = export or context.config.advisories.path
     known = None
     if spec is None or is_advisory_id(spec):
         if path is None:

@@ -43,7 +43,7 @@ async def page(session: Session, reading: Reading, unwritten: str | None, now_ms
 
     status, agent, gaps, machines = await reading.ask(read)
     config = reading.config
-    disk = forecast(status, now_ms, keep_free=config.number("store.min_free_bytes"), days=config.number("store.retention_days"))
+    disk = forecast(status, now_ms, keep_free=config.store.min_free_bytes, days=config.store.retention_days)
     with frame(TITLE, session, "/health") as _:
         if unwritten is not None:
             ui.label(safe(_("Looks cannot be written into the trail: {why}").format(why=unwritten))).classes("bad")
