@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from envtrail.errors import ConfigError, InputError, SettingFault
-from envtrail.settings import NOT_SETTINGS, PREFIX, SECTIONS, SETTINGS, Setting, Settings
+from envtrail.settings import NOT_SETTINGS, PREFIX, SECTIONS, SETTINGS, Settings
 from envtrail.settings.kinds import Refused, did_you_mean, nearest, shown
 
 if sys.version_info >= (3, 11):
@@ -153,7 +153,7 @@ def _take_variables(reading: _Reading, environ: Mapping[str, str]) -> None:
         elif name.startswith(PREFIX) or name.upper() in _BY_VARIABLE:
             found = nearest(name, [*_BY_VARIABLE, *NOT_SETTINGS])
             reading.refuse(
-                f"${shown(name).strip('`')}", "", f"this variable is no setting{found and f'; did you mean `{found}`?' or ''}"
+                f"${shown(name).strip('`')}", "", f"this variable is no setting{(found and f'; did you mean `{found}`?') or ''}"
             )
 
 

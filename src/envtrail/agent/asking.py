@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 from envtrail.agent.build import open_trail
 from envtrail.agent.inbox import myself, person_behind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, get_args
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from envtrail.settings.kinds import Kind, Written
 from envtrail.settings.sections import Section, Settings
@@ -51,15 +51,15 @@ class Setting(NamedTuple):
 
 
 def _rows(section: type[Struct], above: str = "") -> Iterator[Setting]:
-    defaults = dict(zip(section.__struct_fields__[-len(section.__struct_defaults__) :], section.__struct_defaults__))
+    names = section.__struct_fields__[-len(section.__struct_defaults__) :]
+    defaults = dict(zip(names, section.__struct_defaults__, strict=True))
     for name in section.__struct_fields__:
         annotation = section.__annotations__[name]
         if not hasattr(annotation, "__metadata__"):
             yield from _rows(annotation, f"{name}.")
             continue
         _, kind, doc = get_args(annotation)
-        default = defaults.get(name)
-        yield Setting(above + name, None if default is UNSET else default, kind, doc)
+        yield Setting(above + name, defaults.get(name), kind, doc)
 
 
 SETTINGS: tuple[Setting, ...] = tuple(_rows(Settings))

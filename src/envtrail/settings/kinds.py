@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _MOST_SHOWN = 80
-_SECRET = re.compile(r"(?<=//).*@|[^\s/]*:\S*@")
+_SECRET = re.compile(r"(?<=//).*@|[^\s/:]*:(?!//)\S*@")
 
 
 class Refused(ValueError):  # noqa: N818 - what it says follows the setting's name: "must be …, not …"
@@ -76,10 +76,10 @@ class Flag(Kind[bool]):
             return text.lower() in _TRUE
         raise self.refuse(text)
 
-    def write(self, value: bool) -> bool:  # noqa: FBT001 - it is the value
+    def write(self, value: bool) -> bool:
         return value
 
-    def write_text(self, value: bool) -> str:  # noqa: FBT001 - it is the value
+    def write_text(self, value: bool) -> str:
         return "true" if value else "false"
 
 

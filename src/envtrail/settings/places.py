@@ -1,3 +1,4 @@
+# ruff: noqa: S105 - a token of a file is no secret
 """Where in a TOML file a key stands. `tomllib` does not say; the text is one that it has read.
 
 References:
@@ -32,7 +33,7 @@ def places_of(text: str) -> dict[Path, tuple[int, int]]:
     at = 0
     while at < len(tokens):
         token, place = tokens[at]
-        if token == "[":  # noqa: S105 - of a file, no secret
+        if token == "[":
             first = at + 1 + (tokens[at + 1][0] == "[")
             table, at = _key(tokens, first)
             found.setdefault(table, place)
@@ -50,7 +51,7 @@ def _key(tokens: list[tuple[str, tuple[int, int]]], at: int) -> tuple[Path, int]
     parts = []
     while at < len(tokens) and tokens[at][0] not in {"=", "]", "\n"}:
         token = tokens[at][0]
-        if token != ".":  # noqa: S105 - of a file, no secret
+        if token != ".":
             parts.append(token[1:-1] if token[0] == "'" else _unescape(token) if token[0] == '"' else token)
         at += 1
     return tuple(parts), at
@@ -70,9 +71,9 @@ def _value(
     while at < len(tokens):
         token, place = tokens[at]
         at += 1
-        if token == "{":  # noqa: S105 - of a file, no secret
+        if token == "{":
             above.append(key)
-        elif token == "[":  # noqa: S105 - of a file, no secret
+        elif token == "[":
             above.append(None)
         elif token in {"}", "]"}:
             above.pop()

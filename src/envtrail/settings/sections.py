@@ -3,7 +3,6 @@
 `config show`, `config example`, `docs/settings.md`, the environment variables and the checks are made from it, and mypy knows each
 setting's type where it is read (`config.rules.profile`).
 """
-# ruff: noqa: FA102 - the annotations are read when this is imported
 
 from datetime import date
 from pathlib import Path
