@@ -166,7 +166,7 @@ def test_a_cell_is_no_formula() -> None:
         (("import", "/no/such/file"), 2, "no file `/no/such/file`"),
         (("import", "/tmp"), 2, "is a folder"),
         (("export", "--format", "parquet"), 2, "parquet needs a file"),
-        (("rules", "plan", "--profile", "lavish"), 2, "unknown rule profile `lavish`"),
+        (("rules", "plan", "--profile", "lavish"), 2, "'lavish' is not one of 'lean', 'full'"),
         (("--config", "/no/such.toml", "config", "check"), 2, "no configuration file"),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from envtrail.config import Config, load_config
+from envtrail.documents.base import site_of
 from envtrail.errors import ConfigError, InputError
 from envtrail.settings import NOT_SETTINGS, SECTIONS, SETTINGS
 from envtrail.settings.places import places_of
@@ -264,24 +265,6 @@ def test_help_does_not_pay_for_the_settings() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 
 
-def test_mypy_refuses_a_key_that_is_none_and_a_wrong_type(tmp_path: Path) -> None:
-    pytest.importorskip("mypy")
-    file = tmp_path / "uses.py"
-    file.write_text(
-        "from envtrail.config import Config\n\n\ndef use(config: Config) -> int:\n"
-        "    config.rules.profil\n    config.ruels\n    text: str = config.elastic.bulk_bytes\n"
-        '    if config.rules.profile == "leann":\n        return 1\n    return len(text) + config.elastic.bulk_bytes\n'
-    )
-    told = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", str(tmp_path / "cache"), str(file)],
-        cwd=ROOT / "src",
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    assert re.findall(r"uses\.py:(\d+): error", told) == ["5", "6", "7", "8"], told
-
-
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -303,6 +286,26 @@ def test_secrets_are_read_from_their_files(tmp_path: Path) -> None:
     }
     connection = connection_of(load_config(environ={}, flags=flags))
     assert (connection.urls, connection.user, connection.password) == (["http://127.0.0.1:9200"], "me", "s3cret")
+
+
+def test_the_files_that_the_documentation_shows_are_sound(tmp_path: Path) -> None:
+    shown = [
+        block
+        for page in (ROOT / "docs").glob("*.md")
+        for block in re.findall(r"^```toml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+        if re.search(rf"^\[({'|'.join(SECTIONS)})\]", block, re.MULTILINE)
+    ]
+    assert len(shown) >= 5
+    for block in shown:
+        (tmp_path / "e.toml").write_text(block)
+        load_config(file=tmp_path / "e.toml", environ={})
+
+
+def test_what_is_written_goes_to_one_namespace() -> None:
+    config = load_config(environ={}, flags={"elastic.namespace": "gpu*"})
+    with pytest.raises(ConfigError, match="reads several"):
+        site_of(config)
+    assert site_of(config.replaced("-", {"elastic.namespace": "gpu1"})).namespace == "gpu1"
 
 
 def test_every_section_is_written_in_the_table_once() -> None:

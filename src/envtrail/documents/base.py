@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from envtrail.config import Config
 from envtrail.documents.fields import ECS_VERSION
+from envtrail.errors import ConfigError
 from envtrail.model.hours import When
 from envtrail.model.operation import Outcome
 from envtrail.model.times import to_rfc3339
@@ -38,8 +39,17 @@ class Site(Struct, frozen=True, kw_only=True):
 
 
 def site_of(config: Config) -> Site:
-    """As the settings have it."""
-    return Site(namespace=config.elastic.namespace, host=config.node, office=office_hours(config))
+    """As the settings have it.
+
+    Raises:
+        ConfigError: `elastic.namespace` is a pattern: what is written goes to one.
+    """
+    namespace = config.elastic.namespace
+    if set("*?") & set(namespace):
+        raise ConfigError(
+            f"elastic.namespace: `{namespace}` reads several, and what is written or taken away is of one", hint="`default`"
+        )
+    return Site(namespace=namespace, host=config.node, office=office_hours(config))
 
 
 class Document(Struct, frozen=True, kw_only=True):

@@ -78,8 +78,11 @@ def check(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
 def teardown(context: Context, urls: tuple[str, ...], with_data: bool, yes: bool, as_json: bool) -> None:
     """Take away what `setup` made. The cluster keeps the documents, unless --data says otherwise."""
     config = context.config_with(urls)
+    if with_data:
+        from envtrail.documents.base import site_of
+
+        namespace = site_of(config).namespace
     if with_data and not yes:
-        namespace = config.elastic.namespace
         click.confirm(f"Delete every document of namespace `{namespace}` on {', '.join(config.elastic.urls)}?", abort=True)
     with closing(client_of(config)) as client:
         _show(_templates(client, config).teardown(with_data=with_data), as_json=as_json)
@@ -291,9 +294,8 @@ def _alerts(context: Context) -> Iterator[Alert]:
 def _templates(client: SearchClient, config: Config) -> Templates:
     from envtrail.ship.templates import Templates, look_at
 
-    cluster = look_at(client)
-    days = config.elastic.retention_days
-    return Templates(client, cluster, namespace=config.elastic.namespace, retention_days=days)
+    elastic = config.elastic
+    return Templates(client, look_at(client), namespace=elastic.namespace, retention_days=elastic.retention_days)
 
 
 def _show(steps: Iterable[Step], *, as_json: bool) -> set[str]:
