@@ -23,9 +23,9 @@ SERVICE_DATA_DIR = Path("/var/lib/envtrail")
 
 _BY_KEY = {setting.key: setting for setting in SETTINGS}
 _BY_VARIABLE = {setting.variable: setting for setting in SETTINGS}
-_KUBERNETES = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)", re.ASCII)
+_KUBERNETES = r"[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT[A-Z0-9_]*|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 """A pod is given these of each service beside it, and one may be called `envtrail`."""
-_TOML_PLACE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
+_TOML_PLACE = r"(?s)(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)"
 
 
 class Config(Settings, frozen=True, kw_only=True):
@@ -148,7 +148,7 @@ def _take_variables(reading: _Reading, environ: Mapping[str, str]) -> None:
         setting = _BY_VARIABLE.get(name)
         if setting is not None:
             reading.take(setting.key, environ[name], f"${name}", read=setting.kind.read_text)
-        elif name in NOT_SETTINGS or _KUBERNETES.fullmatch(name):
+        elif name in NOT_SETTINGS or re.fullmatch(_KUBERNETES, name):
             continue
         elif name.startswith(PREFIX) or name.upper() in _BY_VARIABLE:
             found = nearest(name, [*_BY_VARIABLE, *NOT_SETTINGS])
@@ -171,7 +171,7 @@ def _take_file(reading: _Reading, path: Path, *, is_named: bool) -> None:
     except RecursionError:
         reading.refuse(str(path), "", "it is not TOML: nested too deep")
     except ValueError as fault:  # of TOML, of UTF-8, of a number with thousands of digits, of a path with a NUL
-        found = _TOML_PLACE.fullmatch(str(fault))
+        found = re.fullmatch(_TOML_PLACE, str(fault))
         place = f"{path}:{found['line']}:{found['column']}" if found and found["line"] else str(path)
         reading.refuse(place, "", f"it is not TOML: {found['what'] if found else fault}")
     else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import date
@@ -17,7 +15,7 @@ T = TypeVar("T")
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _MOST_SHOWN = 80
-_SECRET = re.compile(r"(?<=//).*@|[^\s/:]*:(?!//)\S*@")
+_SECRET = r"(?<=//).*@|[^\s/:]*:(?!//)\S*@"
 
 
 class Refused(ValueError):  # noqa: N818 - what it says follows the setting's name: "must be …, not …"
@@ -202,6 +200,8 @@ class Many(Kind[tuple[T, ...]]):
 
     def read_text(self, text: str) -> tuple[T, ...]:
         if text.startswith('["'):
+            import json
+
             try:
                 return self.read(json.loads(text))
             except (json.JSONDecodeError, RecursionError):
@@ -230,6 +230,8 @@ class Many(Kind[tuple[T, ...]]):
     def write_text(self, value: tuple[T, ...]) -> str:
         texts = [self.kind.write_text(entry) for entry in value]
         if any(self.separator in text for text in texts) or (texts and texts[0].startswith('["')):
+            import json
+
             return json.dumps(texts)
         return self.separator.join(texts)
 
@@ -240,7 +242,7 @@ def shown(value: object) -> str:
         case bool():
             return f"`{str(value).lower()}`"
         case str():
-            text = _SECRET.sub("…@", value)
+            text = re.sub(_SECRET, "…@", value)
             return f"`{safe(text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + '…')}`" if text else "empty"
         case int() if abs(value) < 1 << 70:
             return f"`{value}`"
@@ -258,6 +260,8 @@ def nearest(word: object, known: Iterable[str]) -> str | None:
     """The known word that is most like one that is not known; null: none is."""
     if not isinstance(word, str):
         return None
+    import difflib
+
     by_case = {one.lower(): one for one in known}
     found = difflib.get_close_matches(word.strip().lower()[:_MOST_SHOWN], by_case, n=1)
     return by_case[found[0]] if found else None

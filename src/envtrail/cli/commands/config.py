@@ -13,7 +13,6 @@ from envtrail.cli.render import emit_json, emit_text, listing
 from envtrail.config import Config, load_config
 from envtrail.errors import ConfigError, ExitCode
 from envtrail.settings import SETTINGS, Setting
-from envtrail.settings.example import example as example_lines
 
 
 @click.group("config")
@@ -61,7 +60,9 @@ def check(context: Context, file: Path | None, as_json: bool) -> None:
 @command.command()
 def example() -> None:
     """A settings file to begin with: every setting, its default and what it may be, commented out."""
-    emit_text(example_lines())
+    from envtrail.settings import example as file
+
+    emit_text(file.example())
 
 
 def _config(context: Context, file: Path | None, *, as_json: bool) -> Config:
