@@ -6,11 +6,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from envtrail.errors import ConfigError, InputError, SettingFault
-from envtrail.settings import NOT_SETTINGS, PREFIX, SECTIONS, SETTINGS, Settings
+from envtrail.settings import NEEDS, NOT_SETTINGS, PREFIX, SECTIONS, SETTINGS, Settings
 from envtrail.settings.kinds import Refused, did_you_mean, nearest, shown
 
 if sys.version_info >= (3, 11):
@@ -94,17 +95,31 @@ class _Reading:
         self._origins = {} if before is None else dict(before.origins)
 
     def take(
-        self, key: str, value: Any, origin: str, *, place: str | None = None, read: Callable[[Any], object] | None = None
+        self,
+        key: str,
+        value: Any,
+        origin: str,
+        *,
+        place: Callable[[], str] | None = None,
+        read: Callable[[Any], object] | None = None,
     ) -> None:
-        """A value of a place."""
+        """Take a value, or note its fault.
+
+        Args:
+            key: Of the setting.
+            value: As `read` takes it.
+            origin: Where it comes from.
+            place: Gives where in the origin it stands, for a fault; null: the origin says it.
+            read: Gives what it means; null: as of TOML.
+        """
         setting = _BY_KEY.get(key)
         if setting is None:
-            self.refuse(place or origin, key, f"is no setting{did_you_mean(key, _BY_KEY)}")
+            self.refuse(origin, key, f"is no setting{did_you_mean(key, _BY_KEY)}")
             return
         try:
             self._values[key] = (read or setting.kind.read)(value)
         except Refused as fault:
-            self.refuse(place or origin, key, str(fault))
+            self.refuse(place() if place else origin, key, str(fault))
             return
         if value != "" or setting.default is not None or key in self._origins:  # Else it is as if nobody had set it.
             self._origins[key] = origin
@@ -119,6 +134,9 @@ class _Reading:
         Raises:
             ConfigError: there are faults.
         """
+        for key, needed in NEEDS.items():
+            if self._values[key] is not None and self._values[needed] is None:
+                self.refuse(self._origins[key], key, f"is of no use without `{needed}`")
         if self.faults:
             lines = [str(fault) for fault in self.faults]
             raise ConfigError(
@@ -126,7 +144,7 @@ class _Reading:
                 hint="`envtrail config example` lists every setting, its default and what it may be",
                 faults=self.faults,
             )
-        values = {**self._values}
+        values = self._values
         values["data_dir"] = values["data_dir"] or (SERVICE_DATA_DIR if os.geteuid() == 0 else _user_data_dir())
         values["node"] = values["node"] or os.uname().nodename
         sections = {
@@ -179,38 +197,29 @@ def _take_file(reading: _Reading, path: Path, *, is_named: bool) -> None:
 
 
 def _take_document(reading: _Reading, path: Path, document: Mapping[str, Any], text: str) -> None:
-    before = len(reading.faults)
-    parts: list[tuple[str, ...]] = []
+    places: dict[tuple[str, ...], tuple[int, int]] = {}
 
-    def take(key: tuple[str, ...], value: Any) -> None:
-        reading.take(".".join(key), value, str(path))
-        parts.extend([key] * (len(reading.faults) - before - len(parts)))
+    def place(*key: str) -> str:
+        if not places:
+            from envtrail.settings.places import places_of
 
-    def refuse(key: tuple[str, ...], what: str) -> None:
-        reading.refuse(str(path), ".".join(key), what)
-        parts.append(key)
+            places.update(places_of(text))
+        line, column = places.get(key, (0, 0))
+        return f"{path}:{line}:{column}" if line else str(path)
 
     for name, value in document.items():
         if name in SECTIONS and isinstance(value, dict):
             for inner, of_inner in value.items():
                 if f"{name}.{inner}" in _BY_KEY:
-                    take((name, inner), of_inner)
+                    reading.take(f"{name}.{inner}", of_inner, str(path), place=partial(place, name, inner))
                 else:
-                    refuse((name, inner), _unknown(inner, of_inner, name))
+                    reading.refuse(place(name, inner), f"{name}.{inner}", _unknown(inner, of_inner, name))
         elif name in SECTIONS:
-            refuse((name,), f"must be a section, `[{name}]`, not {shown(value)}")
+            reading.refuse(place(name), name, f"must be a section, `[{name}]`, not {shown(value)}")
         elif name in _BY_KEY and "." not in name:
-            take((name,), value)
+            reading.take(name, value, str(path), place=partial(place, name))
         else:
-            refuse((name,), _unknown(name, value, ""))
-    if parts:
-        from envtrail.settings.places import places_of
-
-        places = places_of(text)
-        for at, key in enumerate(parts, start=before):
-            line, column = places.get(key, (0, 0))
-            if line:
-                reading.faults[at] = reading.faults[at]._replace(place=f"{path}:{line}:{column}")
+            reading.refuse(place(name), name, _unknown(name, value, ""))
 
 
 def _unknown(name: str, value: object, section: str) -> str:

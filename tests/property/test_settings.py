@@ -58,6 +58,28 @@ def test_any_bytes_are_settings_or_a_fault(file: Path, data: bytes) -> None:
     load(file, {})
 
 
+_PIECES = st.sampled_from(
+    ["[rules]", "[[a]]", "[a.'b'.\"c\"]", "\n", "\n", "\r\n", "profile", "a", '"b"', "'c'", " = ", "=", '"""', "\'\'\'", '"x"', "{", "}", "[", "]", ",", ".", "#c", "1", " ", '\\"', "\t", "é"]
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.lists(_PIECES, max_size=25).map("".join) | st.lists(_PIECES, max_size=12).map(lambda pieces: "a = " + "".join(pieces)))
+def test_any_pieces_of_toml_are_settings_or_a_fault_with_its_place(file: Path, text: str) -> None:
+    file.write_bytes(text.encode())
+    load(file, {})
+    try:
+        document = tomllib.loads(text)
+    except ValueError:
+        return
+    places = places_of(text)
+    lines = text.replace("\r\n", "\n").split("\n")
+    for name in document:
+        line, column = places[name,]
+        begins = lines[line - 1][column - 1 :]
+        assert begins.startswith(("[", name, f'"{name}"', f"'{name}'")), (places, begins)
+
+
 def _toml(value: Any) -> str:
     match value:
         case bool():

@@ -147,6 +147,8 @@ def test_a_file_that_is_built_otherwise_says_so(tmp_path: Path, text: str, told:
         ("web.proxy_user_header", "X User", "the name of a header"),
         ("web.pam_service", "../envtrail", "the name of a file"),
         ("web.admins", ["@"], "a name, `@group`"),
+        ("elastic.client_key", "/x", "is of no use without `elastic.client_cert`"),
+        ("elastic.password_file", "/x", "is of no use without `elastic.user`"),
     ],
 )
 def test_what_a_setting_cannot_be_is_refused(key: str, value: object, told: str) -> None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from envtrail.settings.kinds import Kind, Written
 from envtrail.settings.sections import Section, Settings
 
-__all__ = ["NOT_SETTINGS", "PREFIX", "SECTIONS", "SETTINGS", "Kind", "Section", "Setting", "Settings", "Written"]
+__all__ = ["NEEDS", "NOT_SETTINGS", "PREFIX", "SECTIONS", "SETTINGS", "Kind", "Section", "Setting", "Settings", "Written"]
 
 PREFIX = "ENVTRAIL_"
 NOT_SETTINGS = frozenset(
@@ -23,6 +23,8 @@ NOT_SETTINGS = frozenset(
     )
 )
 """Variables of the same prefix that are no settings."""
+NEEDS = {"elastic.client_key": "elastic.client_cert", "elastic.password_file": "elastic.user"}
+"""What nothing would read where the other is not set."""
 
 
 class Setting(NamedTuple):

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _MOST_SHOWN = 80
-_SECRET = r"(?<=//).*@|[^\s/:]*:(?!//)\S*@"
+_USERINFO = r"(?<=//).*@|[^\s/:]*:(?!//)\S*@"
 
 
 class Refused(ValueError):  # noqa: N818 - what it says follows the setting's name: "must be …, not …"
@@ -242,7 +242,7 @@ def shown(value: object) -> str:
         case bool():
             return f"`{str(value).lower()}`"
         case str():
-            text = re.sub(_SECRET, "…@", value)
+            text = re.sub(_USERINFO, "…@", value)
             return f"`{safe(text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + '…')}`" if text else "empty"
         case int() if abs(value) < 1 << 70:
             return f"`{value}`"

@@ -36,7 +36,7 @@ def places_of(text: str) -> dict[Path, tuple[int, int]]:
         if token == "[":
             first = at + 1 + (tokens[at + 1][0] == "[")
             table, at = _key(tokens, first)
-            found.setdefault(table, place)
+            _note(found, table, place)
             at += 1
         elif token in {"\n", "]"}:
             at += 1
@@ -65,8 +65,7 @@ def _value(
     found: dict[Path, tuple[int, int]],
 ) -> int:
     """Over a key's value, the keys within it noted; gives where it ends."""
-    for length in range(1, len(key) + 1):
-        found.setdefault(key[:length], place)
+    _note(found, key, place)
     above: list[Path | None] = []
     while at < len(tokens):
         token, place = tokens[at]
@@ -81,9 +80,15 @@ def _value(
             break
         if token in {"{", ","} and above and above[-1] is not None and at < len(tokens) and tokens[at][0] != "}":
             inner, after = _key(tokens, at)
-            found.setdefault(above[-1] + inner, tokens[at][1])
+            _note(found, above[-1] + inner, tokens[at][1])
             key, at = above[-1] + inner, after
     return at
+
+
+def _note(found: dict[Path, tuple[int, int]], key: Path, place: tuple[int, int]) -> None:
+    """A key stands where it, or a part of it that is not written by itself, is first written."""
+    for length in range(1, len(key) + 1):
+        found.setdefault(key[:length], place)
 
 
 def _tokens(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
