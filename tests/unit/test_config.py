@@ -183,7 +183,7 @@ def test_what_a_setting_may_be_is_taken(key: str, value: object, given: object) 
     ("name", "text", "told"),
     [
         ("ENVTRAIL_RULES_PROFIL", "lean", "this variable is no setting; did you mean `ENVTRAIL_RULES_PROFILE`?"),
-        ("ENVTRAIL_CONFG", "/x", "did you mean `ENVTRAIL_CONFIG`?"),
+        ("ENVTRAIL_CONFIGS", "/x", "did you mean `ENVTRAIL_CONFIG`?"),
         ("Envtrail_Node", "x", "did you mean `ENVTRAIL_NODE`?"),
         ("ENVTRAIL_RULES_ROOTS", "/a::/b", "entry 2 must be an absolute path, or a pattern of some (`*`), not empty"),
         ("ENVTRAIL_RULES_ROOTS", '["/a"', "it begins as a JSON array and is none"),
@@ -211,7 +211,7 @@ def test_every_variable_that_the_project_names_is_a_setting_or_is_listed() -> No
     )
     if named.returncode:
         pytest.skip("no repository")
-    invented = {"ENVTRAIL_RULES_PROFIL", "ENVTRAIL_CONFG", "ENVTRAIL_SECTION_NAME", "ENVTRAIL_A_B"}
+    invented = {"ENVTRAIL_RULES_PROFIL", "ENVTRAIL_CONFIGS", "ENVTRAIL_SECTION_NAME", "ENVTRAIL_A_B"}
     here = {name for name in re.findall(r"ENVTRAIL_\w+", Path(__file__).read_text()) if "SERVICE_" in name or "PORT" in name}
     found = set(named.stdout.split()) - {setting.variable for setting in SETTINGS} - NOT_SETTINGS - invented - here
     assert found == set()
@@ -239,7 +239,7 @@ def test_a_replaced_value_is_checked_too() -> None:
     assert (changed.rules.profile, changed.origin("rules.profile"), changed.node) == ("full", "--profile", "n")
     assert config.rules.profile == "lean"
     with pytest.raises(ConfigError, match=r"--profile: `rules\.profile` must be"):
-        config.replaced("--profile", {"rules.profile": "fulll"})
+        config.replaced("--profile", {"rules.profile": "lavish"})
 
 
 def test_a_place_is_found_in_every_form_of_toml() -> None:

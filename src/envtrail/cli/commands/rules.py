@@ -37,7 +37,7 @@ def _config(context: Context, profile: str | None, root: tuple[str, ...]) -> Con
     config = context.config
     if profile:
         config = config.replaced("--profile", {"rules.profile": profile})
-    return config.replaced("--root", {"rules.roots": list(root)}) if root else config
+    return config.replaced("--root", {"rules.roots": list(map(os.path.abspath, root))}) if root else config
 
 
 @contextmanager
