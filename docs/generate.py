@@ -41,10 +41,10 @@ def settings() -> Iterator[str]:
     yield "# Settings\n\nWritten by `docs/generate.py` from the one table in `settings/sections.py`. TOML file, then environment variable, then flag; the later wins."
     yield "A list in a variable is separated by colons, one of hours or addresses by commas; or it is a JSON array of texts. `a.b` is `b` below `[a]`"
     yield "in the file, and `ENVTRAIL_A_B`. `envtrail config example` prints a file with all of them, `envtrail config check FILE` names every fault"
-    yield "of one, with its place. A variable that begins with `ENVTRAIL_` and is no setting is a fault; no settings are"
+    yield "of one, with its place. A variable that begins with `ENVTRAIL_` and is not a setting is a fault; not settings are"
     yield f"{', '.join(f'`{name}`' for name in sorted(NOT_SETTINGS))}, and what Kubernetes sets for a service of that name."
     for section, first in {"": Settings, **SECTIONS}.items():
-        yield f"\n## {section or 'Of the top'}\n\n{first.__doc__}\n\n| setting | default | may be | what |\n| --- | --- | --- | --- |"
+        yield f"\n## {section or 'Top level'}\n\n{first.__doc__}\n\n| setting | default | may be | what |\n| --- | --- | --- | --- |"
         for setting in SETTINGS:
             if setting.key.rpartition(".")[0] == section:
                 written = setting.written_default

@@ -114,7 +114,7 @@ class _Reading:
         """
         setting = _BY_KEY.get(key)
         if setting is None:
-            self.refuse(origin, key, f"is no setting{did_you_mean(key, _BY_KEY)}")
+            self.refuse(origin, key, f"is not a setting{did_you_mean(key, _BY_KEY)}")
             return
         try:
             self._values[key] = (read or setting.kind.read)(value)
@@ -136,7 +136,7 @@ class _Reading:
         """
         for key, needed in NEEDS.items():
             if self._values[key] is not None and self._values[needed] is None:
-                self.refuse(self._origins[key], key, f"is of no use without `{needed}`")
+                self.refuse(self._origins[key], key, f"has no effect without `{needed}`")
         if self.faults:
             lines = [str(fault) for fault in self.faults]
             raise ConfigError(
@@ -171,7 +171,9 @@ def _take_variables(reading: _Reading, environ: Mapping[str, str]) -> None:
         elif name.startswith(PREFIX) or name.upper() in _BY_VARIABLE:
             found = nearest(name, [*_BY_VARIABLE, *NOT_SETTINGS])
             reading.refuse(
-                f"${shown(name).strip('`')}", "", f"this variable is no setting{(found and f'; did you mean `{found}`?') or ''}"
+                f"${shown(name).strip('`')}",
+                "",
+                f"this variable is not a setting{(found and f'; did you mean `{found}`?') or ''}",
             )
 
 
@@ -226,15 +228,15 @@ def _unknown(name: str, value: object, section: str) -> str:
     """What is said of a key that is none, with the nearest that is one."""
     if isinstance(value, dict):
         if section:
-            return f"is no setting: in `[{section}]` are no further sections"
-        return f"is no section{_did_you_mean_section(name)}"
+            return "is not a setting: sections are not nested"
+        return f"is not a section{_did_you_mean_section(name)}"
     if not section and name in _BY_KEY:
-        return f"is no setting when it is quoted; write `{name.partition('.')[2]}` below `[{name.partition('.')[0]}]`"
+        return f"is not a setting when it is quoted; write `{name.partition('.')[2]}` below `[{name.partition('.')[0]}]`"
     beside = [key.partition(".")[2] for key in _BY_KEY if section and key.startswith(f"{section}.")]
     elsewhere = [key for key in _BY_KEY if key.rpartition(".")[2] == name]
     if elsewhere:
-        return f"is no setting; did you mean {' or '.join(f'`{key}`' for key in elsewhere)}?"
-    return f"is no setting{did_you_mean(name, beside or _BY_KEY)}"
+        return f"is not a setting; did you mean {' or '.join(f'`{key}`' for key in elsewhere)}?"
+    return f"is not a setting{did_you_mean(name, beside or _BY_KEY)}"
 
 
 def _did_you_mean_section(name: str) -> str:

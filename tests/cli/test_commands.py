@@ -191,7 +191,7 @@ def test_all_faults_of_the_settings_at_once(cli: Cli) -> None:
     bad.write_text('nodde = "x"\n[store]\nretention_days = "many"\n')
     out = cli("--config", str(bad), "config", "check")
     assert out.returncode == 2
-    assert f"{bad}:1:1: `nodde` is no setting; did you mean `node`?" in out.stderr
+    assert f"{bad}:1:1: `nodde` is not a setting; did you mean `node`?" in out.stderr
     assert f"{bad}:3:1: `store.retention_days` must be a whole number from 1 to 36_500 (days), not `many`" in out.stderr
     out = cli("config", "check", str(bad), "--json")
     assert (out.returncode, [json.loads(line)["key"] for line in out.stdout.splitlines()]) == (

@@ -75,15 +75,15 @@ def test_all_faults_are_told_at_once_each_with_its_place(tmp_path: Path) -> None
     [
         ("rules = 3", "`rules` must be a section, `[rules]`, not `3`"),
         ("[[rules]]", "`rules` must be a section, `[rules]`, not a list"),
-        ("[Rules]", "`Rules` is no section; did you mean `[rules]`?"),
-        ("[rules.lean]", "`rules.lean` is no setting: in `[rules]` are no further sections"),
+        ("[Rules]", "`Rules` is not a section; did you mean `[rules]`?"),
+        ("[rules.lean]", "`rules.lean` is not a setting: sections are not nested"),
         ("[rules.profile]", "`rules.profile` must be `lean`, `full`, `classic` or `none`, not a section"),
-        ('rules = { profil = "lean" }', "`rules.profil` is no setting; did you mean `profile`?"),
-        ('profile = "lean"', "`profile` is no setting; did you mean `rules.profile`?"),
-        ('[rules]\nsource = "auto"', "`rules.source` is no setting; did you mean `capture.source`?"),
-        ('"rules.profile" = "lean"', "`rules.profile` is no setting when it is quoted; write `profile` below `[rules]`"),
+        ('rules = { profil = "lean" }', "`rules.profil` is not a setting; did you mean `profile`?"),
+        ('profile = "lean"', "`profile` is not a setting; did you mean `rules.profile`?"),
+        ('[rules]\nsource = "auto"', "`rules.source` is not a setting; did you mean `capture.source`?"),
+        ('"rules.profile" = "lean"', "`rules.profile` is not a setting when it is quoted; write `profile` below `[rules]`"),
         ("data_dir = 2026-01-02", "`data_dir` must be an absolute path, not `2026-01-02`"),
-        ("[zzz]\na = 1", "`zzz` is no section; there are service, capture"),
+        ("[zzz]\na = 1", "`zzz` is not a section; there are service, capture"),
         ("x = \n", "it is not TOML: Invalid value"),
         ("a = 1\na = 2", "it is not TOML: Cannot overwrite a value"),
         ("a = " + "[" * 9999, "it is not TOML"),
@@ -147,8 +147,8 @@ def test_a_file_that_is_built_otherwise_says_so(tmp_path: Path, text: str, told:
         ("web.proxy_user_header", "X User", "the name of a header"),
         ("web.pam_service", "../envtrail", "the name of a file"),
         ("web.admins", ["@"], "a name, `@group`"),
-        ("elastic.client_key", "/x", "is of no use without `elastic.client_cert`"),
-        ("elastic.password_file", "/x", "is of no use without `elastic.user`"),
+        ("elastic.client_key", "/x", "has no effect without `elastic.client_cert`"),
+        ("elastic.password_file", "/x", "has no effect without `elastic.user`"),
     ],
 )
 def test_what_a_setting_cannot_be_is_refused(key: str, value: object, told: str) -> None:
@@ -182,7 +182,7 @@ def test_what_a_setting_may_be_is_taken(key: str, value: object, given: object) 
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("ENVTRAIL_RULES_PROFIL", "lean", "this variable is no setting; did you mean `ENVTRAIL_RULES_PROFILE`?"),
+        ("ENVTRAIL_RULES_PROFIL", "lean", "this variable is not a setting; did you mean `ENVTRAIL_RULES_PROFILE`?"),
         ("ENVTRAIL_CONFIGS", "/x", "did you mean `ENVTRAIL_CONFIG`?"),
         ("Envtrail_Node", "x", "did you mean `ENVTRAIL_NODE`?"),
         ("ENVTRAIL_RULES_ROOTS", "/a::/b", "entry 2 must be an absolute path, or a pattern of some (`*`), not empty"),

@@ -216,7 +216,7 @@ class Advisories(Section, frozen=True, kw_only=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """All of them. The two of the top have defaults that the machine gives."""
+    """All settings; of the two at the top level the machine gives the default."""
 
     data_dir: Annotated[Path, _MAYBE_PATH, "Folder of the trail; empty: /var/lib/envtrail for root, the user's data folder otherwise."]
     node: Annotated[str, Maybe(Word(words.host_name, "a host name", "name")), "Name of this machine in the trail; empty: its host name."]
