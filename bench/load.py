@@ -95,7 +95,7 @@ def measure(work: Path, *, quick: bool) -> Table:
     seconds = 3.0 if quick else 15.0
     rows: list[list[str | int | float]] = []
     (work / "agent").mkdir()
-    interval = str(load_config(environ={}).number("interpret.environments_interval_s"))
+    interval = str(load_config(environ={}).interpret.environments_interval_s)
     with running_agent(work / "agent", UID, roots=[], ENVTRAIL_INTERPRET_ENVIRONMENTS_INTERVAL_S=interval) as agent:
         time.sleep(5)
         for rate in RATES:

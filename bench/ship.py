@@ -28,7 +28,7 @@ from envtrail.ship.templates import Templates, identify_cluster
 from envtrail.trail.layout import Layout
 
 EVENTS, OPERATIONS = 100_000, 10_000
-BULK = load_config(environ={}).number("elastic.bulk_documents")
+BULK = load_config(environ={}).elastic.bulk_documents
 HELPER = "elasticsearch-py's helpers.bulk, documents ready"
 SENDING = "Envtrail's sender, documents ready: each settled on disk"
 WHOLE = "`envtrail elastic ship`: from segments and state, start included"

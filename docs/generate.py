@@ -11,7 +11,7 @@ import click
 from envtrail import errors
 from envtrail.cli.main import COMMANDS, cli
 from envtrail.model.schema import EVENT_COLUMNS
-from envtrail.settings import SETTINGS
+from envtrail.settings import NOT_SETTINGS, SECTIONS, SETTINGS, Settings
 
 FOLDER = Path(__file__).parent
 
@@ -38,11 +38,19 @@ def _help(parent: click.Context, name: str, command: click.Command) -> Iterator[
 
 
 def settings() -> Iterator[str]:
-    yield "# Settings\n\nWritten by `docs/generate.py` from the one table in `settings.py`. TOML file, then environment variable, then flag; the later wins. A list in a variable is separated by colons, one of hours or addresses by commas.\n"
-    yield "| setting | default | unit | variable | what |\n| --- | --- | --- | --- | --- |"
-    for setting in SETTINGS:
-        default = ", ".join(setting.default) if isinstance(setting.default, list) else str(setting.default)
-        yield f"| `{setting.key}` | {f'`{default}`' if default else ''} | {setting.unit} | `{setting.variable}` | {setting.doc} |"
+    yield "# Settings\n\nWritten by `docs/generate.py` from the one table in `settings/sections.py`. TOML file, then environment variable, then flag; the later wins."
+    yield "A list in a variable is separated by colons, one of hours or addresses by commas; or it is a JSON array of texts. `a.b` is `b` below `[a]`"
+    yield "in the file, and `ENVTRAIL_A_B`. `envtrail config example` prints a file with all of them, `envtrail config check FILE` names every fault"
+    yield "of one, with its place. A variable that begins with `ENVTRAIL_` and is not a setting is a fault; not settings are"
+    yield f"{', '.join(f'`{name}`' for name in sorted(NOT_SETTINGS))}, and what Kubernetes sets for a service of that name."
+    for section, first in {"": Settings, **SECTIONS}.items():
+        yield f"\n## {section or 'Top level'}\n\n{first.__doc__}\n\n| setting | default | may be | what |\n| --- | --- | --- | --- |"
+        for setting in SETTINGS:
+            if setting.key.rpartition(".")[0] == section:
+                written = setting.written_default
+                default = ", ".join(map(str, written)) if isinstance(written, list) else setting.kind.write_text(setting.default)
+                allowed = setting.kind.allowed
+                yield f"| `{setting.key}` | {f'`{default}`' if default else ''} | {allowed} | {setting.doc} |"
 
 
 def events() -> Iterator[str]:

@@ -1,15 +1,18 @@
-"""Settings in force, each with its origin: TOML → environment variable → flag; later wins. The table is `settings.py`."""
+"""Settings in force, each with its origin: TOML → environment variable → flag; later wins. The table is `settings/sections.py`."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from envtrail.errors import ConfigError, InputError
-from envtrail.settings import SETTINGS, Setting, Value
+from envtrail.errors import ConfigError, InputError, SettingFault
+from envtrail.settings import NEEDS, NOT_SETTINGS, PREFIX, SECTIONS, SETTINGS, Settings
+from envtrail.settings.kinds import Refused, did_you_mean, nearest, shown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,89 +23,47 @@ SYSTEM_FILE = Path("/etc/envtrail/envtrail.toml")
 SERVICE_DATA_DIR = Path("/var/lib/envtrail")
 
 _BY_KEY = {setting.key: setting for setting in SETTINGS}
+_BY_VARIABLE = {setting.variable: setting for setting in SETTINGS}
+_KUBERNETES = r"[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT[A-Z0-9_]*|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+"""A pod is given these of each service beside it, and one may be called `envtrail`."""
+_TOML_PLACE = r"(?s)(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)"
 
 
-class Resolved(NamedTuple):
-    """A value with the place it came from."""
+class Config(Settings, frozen=True, kw_only=True):
+    """The settings in force: `config.rules.profile`."""
 
-    value: Value
-    origin: str
-    """`default`, `FILE`, `$VARIABLE` or `--flag`."""
-
-
-class Config:
-    """Settings in force, each with its origin."""
-
-    def __init__(self, values: Mapping[str, Resolved]) -> None:
-        self._values = dict(values)
-
-    def __getitem__(self, key: str) -> Value:
-        return self._values[key].value
+    origins: dict[str, str]
+    """Where each value comes from that is not the default: a file, `$VARIABLE` or `--flag`."""
 
     def origin(self, key: str) -> str:
-        """Where the value of `key` comes from."""
-        return self._values[key].origin
-
-    def value(self, key: str) -> Value:
-        """A setting, whatever it is."""
-        return self._values[key].value
-
-    def text(self, key: str) -> str:
-        """A setting that is text."""
-        return str(self._values[key].value)
-
-    def number(self, key: str) -> int:
-        """A setting that is a whole number."""
-        value = self._values[key].value
-        assert isinstance(value, int)  # noqa: S101 - the table's default decides the type
-        return value
-
-    def flag(self, key: str) -> bool:
-        """A setting that is yes or no."""
-        return bool(self._values[key].value)
-
-    def names(self, key: str) -> list[str]:
-        """A setting that is a list."""
-        value = self._values[key].value
-        assert isinstance(value, list)  # noqa: S101 - the table's default decides the type
-        return value
+        """Where the value of `key` comes from; `default` where nobody set it."""
+        return self.origins.get(_BY_KEY[key].key, "default")
 
     def variables(self) -> dict[str, str]:
         """What is not the default, as environment variables, for a process that is started."""
         return {
-            setting.variable: _as_text(setting, self.value(setting.key))
+            setting.variable: setting.kind.write_text(setting.value_in(self))
             for setting in SETTINGS
-            if self.origin(setting.key) != "default"
+            if setting.key in self.origins
         }
 
-    def replaced(self, origin: str, **values: Value) -> Config:
-        """A copy with some values set; keys are written with `__` for the dot."""
-        changed = {key.replace("__", "."): Resolved(value, origin) for key, value in values.items()}
-        return Config({**self._values, **changed})
+    def replaced(self, origin: str, values: Mapping[str, object]) -> Config:
+        """A copy with some values set, by key.
 
-    @property
-    def data_dir(self) -> Path:
-        """The folder of the trail."""
-        configured = self.text("data_dir")
-        if configured:
-            return Path(configured)
-        return SERVICE_DATA_DIR if os.geteuid() == 0 else _user_data_dir()
-
-    @property
-    def node(self) -> str:
-        """Name of this machine in the trail."""
-        return self.text("node") or os.uname().nodename
-
-
-def _user_data_dir() -> Path:
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "envtrail"
+        Raises:
+            ConfigError: every fault of them.
+        """
+        reading = _Reading(self)
+        for key, value in values.items():
+            reading.take(key, value, origin)
+        return reading.config()
 
 
 def load_config(
     *,
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
-    flags: Mapping[str, Value] | None = None,
+    flags: Mapping[str, object] | None = None,
 ) -> Config:
     """Resolve every setting.
 
@@ -116,84 +77,168 @@ def load_config(
         InputError: `file` cannot be read.
     """
     environ = os.environ if environ is None else environ
-    values = {setting.key: Resolved(setting.default, "default") for setting in SETTINGS}
-    faults: list[str] = []
+    reading = _Reading(None)
     named = file or (Path(environ["ENVTRAIL_CONFIG"]) if environ.get("ENVTRAIL_CONFIG") else None)
-    for path in [named] if named else [SYSTEM_FILE]:
-        for key, value in _read_toml(path, required=named is not None).items():
-            _take(values, faults, key, value, str(path))
-    for setting in SETTINGS:
-        if setting.variable in environ:
-            _take(
-                values,
-                faults,
-                setting.key,
-                _from_text(setting, environ[setting.variable]),
-                f"${setting.variable}",
-            )
+    _take_file(reading, named or SYSTEM_FILE, is_named=named is not None)
+    _take_variables(reading, environ)
     for key, value in (flags or {}).items():
-        _take(values, faults, key, value, f"--{key.split('.')[-1].replace('_', '-')}")
-    if faults:
-        raise ConfigError("; ".join(faults), hint="`envtrail config show` lists every setting with its default")
-    return Config(values)
+        reading.take(key, value, f"--{key.rpartition('.')[2].replace('_', '-')}")
+    return reading.config()
 
 
-def _take(values: dict[str, Resolved], faults: list[str], key: str, value: object, origin: str) -> None:
-    setting = _BY_KEY.get(key)
-    if setting is None:
-        faults.append(f"unknown setting `{key}` in {origin}")
-    elif type(value) is not type(setting.default) or (
-        isinstance(value, list) and not all(isinstance(item, str) for item in value)
-    ):
-        faults.append(f"`{key}` in {origin} must be {_type_name(setting.default)}, not {value!r}")
-    elif isinstance(value, int) and value < 0:
-        faults.append(f"`{key}` in {origin} must not be negative")
-    else:
-        values[key] = Resolved(value, origin)
+class _Reading:
+    """Values and faults on their way to settings."""
+
+    def __init__(self, before: Config | None) -> None:
+        self.faults: list[SettingFault] = []
+        self._values = {setting.key: setting.default if before is None else setting.value_in(before) for setting in SETTINGS}
+        self._origins = {} if before is None else dict(before.origins)
+
+    def take(
+        self,
+        key: str,
+        value: Any,
+        origin: str,
+        *,
+        place: Callable[[], str] | None = None,
+        read: Callable[[Any], object] | None = None,
+    ) -> None:
+        """Take a value, or note its fault.
+
+        Args:
+            key: Of the setting.
+            value: As `read` takes it.
+            origin: Where it comes from.
+            place: Gives where in the origin it stands, for a fault; null: the origin says it.
+            read: Gives what it means; null: as of TOML.
+        """
+        setting = _BY_KEY.get(key)
+        if setting is None:
+            self.refuse(origin, key, f"is not a setting{did_you_mean(key, _BY_KEY)}")
+            return
+        try:
+            self._values[key] = (read or setting.kind.read)(value)
+        except Refused as fault:
+            self.refuse(place() if place else origin, key, str(fault))
+            return
+        if value != "" or setting.default is not None or key in self._origins:  # Else it is as if nobody had set it.
+            self._origins[key] = origin
+
+    def refuse(self, place: str, key: str, what: str) -> None:
+        """Note a fault."""
+        self.faults.append(SettingFault(place=place, key=key and shown(key).strip("`"), message=what))
+
+    def config(self) -> Config:
+        """The settings.
+
+        Raises:
+            ConfigError: there are faults.
+        """
+        for key, needed in NEEDS.items():
+            if self._values[key] is not None and self._values[needed] is None:
+                self.refuse(self._origins[key], key, f"has no effect without `{needed}`")
+        if self.faults:
+            lines = [str(fault) for fault in self.faults]
+            raise ConfigError(
+                lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} faults in the settings", *lines]),
+                hint="`envtrail config example` lists every setting, its default and what it may be",
+                faults=self.faults,
+            )
+        values = self._values
+        values["data_dir"] = values["data_dir"] or (SERVICE_DATA_DIR if os.geteuid() == 0 else _user_data_dir())
+        values["node"] = values["node"] or os.uname().nodename
+        sections = {
+            name: section(**{field: values[f"{name}.{field}"] for field in section.__struct_fields__})
+            for name, section in SECTIONS.items()
+        }
+        return Config(data_dir=values["data_dir"], node=values["node"], origins=self._origins, **sections)  # type: ignore[arg-type]
 
 
-def _type_name(value: Value) -> str:
-    return {bool: "true or false", int: "a whole number", str: "text", list: "a list of texts"}[type(value)]
-
-
-def _from_text(setting: Setting, text: str) -> object:
-    match setting.default:
-        case bool():
-            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(text.lower(), text)
-        case int():
-            return int(text) if text.lstrip("-").isdigit() else text
-        case list():
-            return [part for part in text.split(_separator(setting)) if part]
-        case _:
-            return text
-
-
-def _as_text(setting: Setting, value: Value) -> str:
-    return _separator(setting).join(value) if isinstance(value, list) else str(value)
-
-
-def _separator(setting: Setting) -> str:
-    """Hours and addresses have colons of their own."""
-    return "," if setting.unit in {"hours", "addresses"} else ":"
-
-
-def _read_toml(path: Path, *, required: bool) -> dict[str, Any]:
+def _user_data_dir() -> Path:
     try:
-        document = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        if not required:
-            return {}
-        raise InputError(f"no configuration file `{path}`") from None
-    except PermissionError:
-        if not required:
-            return {}
-        raise InputError(f"configuration file `{path}` cannot be read by this user") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise ConfigError(f"`{path}` is not TOML: {fault}") from None
-    flat: dict[str, Any] = {}
-    for key, value in document.items():
-        if isinstance(value, dict):
-            flat.update({f"{key}.{name}": inner for name, inner in value.items()})
+        return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "envtrail"
+    except RuntimeError:
+        raise ConfigError("this user has no home to keep a trail in", hint="--data-dir, or $ENVTRAIL_DATA_DIR") from None
+
+
+def _take_variables(reading: _Reading, environ: Mapping[str, str]) -> None:
+    for name in sorted(name for name in environ if name.upper().startswith(PREFIX)):
+        setting = _BY_VARIABLE.get(name)
+        if setting is not None:
+            reading.take(setting.key, environ[name], f"${name}", read=setting.kind.read_text)
+        elif name in NOT_SETTINGS or re.fullmatch(_KUBERNETES, name):
+            continue
+        elif name.startswith(PREFIX) or name.upper() in _BY_VARIABLE:
+            found = nearest(name, [*_BY_VARIABLE, *NOT_SETTINGS])
+            reading.refuse(
+                f"${shown(name).strip('`')}",
+                "",
+                f"this variable is not a setting{(found and f'; did you mean `{found}`?') or ''}",
+            )
+
+
+def _take_file(reading: _Reading, path: Path, *, is_named: bool) -> None:
+    try:
+        text = path.read_bytes().decode()
+        document = tomllib.loads(text)
+    except (FileNotFoundError, PermissionError) as fault:
+        if not is_named:
+            return
+        told = "there is no" if isinstance(fault, FileNotFoundError) else "this user may not read the"
+        raise InputError(f"{told} configuration file `{path}`", hint="--config, or $ENVTRAIL_CONFIG, names it") from None
+    except OSError as fault:
+        raise InputError(f"configuration file `{path}` cannot be read: {fault.strerror}") from None
+    except RecursionError:
+        reading.refuse(str(path), "", "it is not TOML: nested too deep")
+    except ValueError as fault:  # of TOML, of UTF-8, of a number with thousands of digits, of a path with a NUL
+        found = re.fullmatch(_TOML_PLACE, str(fault))
+        place = f"{path}:{found['line']}:{found['column']}" if found and found["line"] else str(path)
+        reading.refuse(place, "", f"it is not TOML: {found['what'] if found else fault}")
+    else:
+        _take_document(reading, path, document, text)
+
+
+def _take_document(reading: _Reading, path: Path, document: Mapping[str, Any], text: str) -> None:
+    places: dict[tuple[str, ...], tuple[int, int]] = {}
+
+    def place(*key: str) -> str:
+        if not places:
+            from envtrail.settings.places import places_of
+
+            places.update(places_of(text))
+        line, column = places.get(key, (0, 0))
+        return f"{path}:{line}:{column}" if line else str(path)
+
+    for name, value in document.items():
+        if name in SECTIONS and isinstance(value, dict):
+            for inner, of_inner in value.items():
+                if f"{name}.{inner}" in _BY_KEY:
+                    reading.take(f"{name}.{inner}", of_inner, str(path), place=partial(place, name, inner))
+                else:
+                    reading.refuse(place(name, inner), f"{name}.{inner}", _unknown(inner, of_inner, name))
+        elif name in SECTIONS:
+            reading.refuse(place(name), name, f"must be a section, `[{name}]`, not {shown(value)}")
+        elif name in _BY_KEY and "." not in name:
+            reading.take(name, value, str(path), place=partial(place, name))
         else:
-            flat[key] = value
-    return flat
+            reading.refuse(place(name), name, _unknown(name, value, ""))
+
+
+def _unknown(name: str, value: object, section: str) -> str:
+    """What is said of a key that is none, with the nearest that is one."""
+    if isinstance(value, dict):
+        if section:
+            return "is not a setting: sections are not nested"
+        return f"is not a section{_did_you_mean_section(name)}"
+    if not section and name in _BY_KEY:
+        return f"is not a setting when it is quoted; write `{name.partition('.')[2]}` below `[{name.partition('.')[0]}]`"
+    beside = [key.partition(".")[2] for key in _BY_KEY if section and key.startswith(f"{section}.")]
+    elsewhere = [key for key in _BY_KEY if key.rpartition(".")[2] == name]
+    if elsewhere:
+        return f"is not a setting; did you mean {' or '.join(f'`{key}`' for key in elsewhere)}?"
+    return f"is not a setting{did_you_mean(name, beside or _BY_KEY)}"
+
+
+def _did_you_mean_section(name: str) -> str:
+    found = nearest(name, SECTIONS)
+    return f"; did you mean `[{found}]`?" if found else f"; there are {', '.join(SECTIONS)}"

@@ -20,8 +20,9 @@ A new class needs a caller that catches it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
 class ExitCode(IntEnum):
@@ -61,10 +62,33 @@ class UsageError(EnvtrailError):
     exit_code = ExitCode.USAGE
 
 
+class SettingFault(NamedTuple):
+    """One fault of the settings."""
+
+    place: str
+    """`file:line:column`, `$VARIABLE` or `--flag`."""
+    key: str
+    """`section.name`; empty: of no setting."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.key and f'`{self.key}` '}{self.message}"
+
+
 class ConfigError(UsageError):
-    """A setting is unknown or has a value it cannot have."""
+    """A setting is unknown or has a value it cannot have.
+
+    Args:
+        message: What happened.
+        hint: The next step.
+        faults: Each by itself, where several may be.
+    """
 
     id = "config"
+
+    def __init__(self, message: str, *, hint: str | None = None, faults: Sequence[SettingFault] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.faults = tuple(faults)
 
 
 class InputError(UsageError):

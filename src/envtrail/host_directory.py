@@ -24,10 +24,10 @@ def groups_of(name: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def uid_of_name(name: str) -> int | None:
+def uid_of_name(name: str | None) -> int | None:
     """The uid of a name on this machine."""
     try:
-        return pwd.getpwnam(name).pw_uid
+        return pwd.getpwnam(name).pw_uid if name is not None else None
     except (KeyError, ValueError):  # ValueError: no name at all, as with a NUL in it
         return None
 

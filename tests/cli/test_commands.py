@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -172,7 +173,7 @@ def test_a_cell_is_no_formula() -> None:
         (("import", "/no/such/file"), 2, "no file `/no/such/file`"),
         (("import", "/tmp"), 2, "is a folder"),
         (("export", "--format", "parquet"), 2, "parquet needs a file"),
-        (("rules", "plan", "--profile", "lavish"), 2, "unknown rule profile `lavish`"),
+        (("rules", "plan", "--profile", "lavish"), 2, "'lavish' is not one of 'lean', 'full'"),
         (("--config", "/no/such.toml", "config", "check"), 2, "no configuration file"),
     ],
 )
@@ -197,8 +198,24 @@ def test_all_faults_of_the_settings_at_once(cli: Cli) -> None:
     bad.write_text('nodde = "x"\n[store]\nretention_days = "many"\n')
     out = cli("--config", str(bad), "config", "check")
     assert out.returncode == 2
-    assert "unknown setting `nodde`" in out.stderr
-    assert "`store.retention_days`" in out.stderr
+    assert f"{bad}:1:1: `nodde` is not a setting; did you mean `node`?" in out.stderr
+    assert f"{bad}:3:1: `store.retention_days` must be a whole number from 1 to 36_500 (days), not `many`" in out.stderr
+    out = cli("config", "check", str(bad), "--json")
+    assert (out.returncode, [json.loads(line)["key"] for line in out.stdout.splitlines()]) == (
+        2,
+        ["nodde", "store.retention_days"],
+    )
+    out = cli("--config", str(bad), "config", "show", "--json")
+    assert (out.returncode, len(out.stdout.splitlines())) == (2, 2)
+
+
+def test_the_example_is_a_sound_file_and_says_nothing_but_defaults(cli: Cli) -> None:
+    example = cli("config", "example").stdout
+    file = cli.folder / "example.toml"
+    for text in (example, re.sub("^#([a-z_]+ = )", r"\1", example, flags=re.MULTILINE)):
+        file.write_text(text)
+        assert cli("config", "check", str(file)).returncode == 0
+    assert example.count("\n#data_dir = ") == 1
 
 
 def test_a_damaged_archive_is_read_as_far_as_the_damage_and_leaves_a_gap(trail: Cli) -> None:

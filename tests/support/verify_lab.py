@@ -48,7 +48,7 @@ TERMS = Terms(
 
 def config_of(folder: Path, **values: object) -> Config:
     flags = {"data_dir": str(folder), "node": "gpu1", "store.min_free_bytes": 0, **values}
-    return load_config(environ={}, flags=flags)  # type: ignore[arg-type]
+    return load_config(environ={}, flags=flags)
 
 
 def decided(operation: str, at_ms: int = NOW_MS) -> list[Observation]:

@@ -222,7 +222,7 @@ class TestDropped:
 
     @pytest.fixture
     def dropped(self, config: Config) -> Config:
-        with open_trail(config.replaced("test", store__retention_days=1), world=ImportedWorld()) as opened:
+        with open_trail(config.replaced("test", {"store.retention_days": 1}), world=ImportedWorld()) as opened:
             last_ms = read_seal(opened.writer.layout.segment(1)).last_ms or 0
             gaps = opened.writer.retain(last_ms + DAY_MS + 1)
             note(opened, [GapFound(time_ms=NOW_MS, gap=gap) for gap in gaps])

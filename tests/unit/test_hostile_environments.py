@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hostile_lab import CONDA, CONDA_FILES, INFO, SECRET, SITE, VENV_FILES, look, make, names, replace, told, verify
 
-from envtrail.config import Config, Resolved
+from envtrail.config import load_config
 from envtrail.environments import find
 from envtrail.environments.find import find_environments, identify
 from envtrail.environments.inventory import read_snapshot
@@ -167,7 +167,7 @@ class TestNames:
         assert verify(Path(shown)).packages == 2
         assert (show(on_disk(shown)), on_disk(shown)) == (shown, str(raw))
         told = {"rules.roots": [], "rules.pythons": [], "rules.venv_roots": [str(tmp_path)], "rules.search_depth": 2}
-        found = find_environments(Config({name: Resolved(value, "a test") for name, value in told.items()}))
+        found = find_environments(load_config(environ={}, flags=told))
         assert [item.prefix for item in found if item.prefix.startswith(str(tmp_path))] == [shown]
 
     def test_two_that_are_spelt_alike_are_neither(self, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from envtrail.trail.writer import TrailWriter
 
 
 def config_for(folder: Path, **flags: object) -> Config:
-    return load_config(environ={}, flags={"data_dir": str(folder), "node": "n", "store.min_free_bytes": 0, **flags})  # type: ignore[dict-item]
+    return load_config(environ={}, flags={"data_dir": str(folder), "node": "n", "store.min_free_bytes": 0, **flags})
 
 
 def records(number: int) -> bytes:
@@ -288,7 +288,7 @@ def test_a_full_disk_keeps_what_was_recorded_and_recovers(tmp_path: Path) -> Non
 @pytest.mark.kernel
 def test_what_finds_no_space_when_it_is_sealed_is_sealed_later(tmp_path: Path) -> None:
     with small_disk(tmp_path, "2m"):
-        writer = TrailWriter(config_for(tmp_path, **{"store.segment_age_s": 0}), [])
+        writer = TrailWriter(config_for(tmp_path, **{"store.segment_age_s": 1}), [])
         fill(writer, range(1000))
         with filled(tmp_path):
             with pytest.raises(StoreFullError):
@@ -301,7 +301,7 @@ def test_what_finds_no_space_when_it_is_sealed_is_sealed_later(tmp_path: Path) -
             assert contents(tmp_path)[1] == [str(number) for number in range(1000)]
             assert not Layout(tmp_path).numbers()
         fill(writer, range(1000, 1010))
-        assert writer.is_full(int(time.time() * 1000))
+        assert writer.is_full(int(time.time() * 1000) + 1000)
         writer.seal(wait=True)
         writer.close()
         assert Layout(tmp_path).numbers() == [1, 2]

@@ -69,12 +69,12 @@ def test_any_bytes_are_a_file_of_accounts_or_refused(tmp_path_factory, text: byt
 
 @given(st.text(max_size=20), st.frozensets(st.text(max_size=8), max_size=4))
 def test_a_role_is_given_by_name_or_group_and_by_nothing_else(name: str, groups: frozenset[str]) -> None:
-    config = load_config(environ={}, flags={"web.admins": ["ada"], "web.auditors": ["@audit"], "web.members": ["*"]})  # type: ignore[dict-item]
+    config = load_config(environ={}, flags={"web.admins": ["ada"], "web.auditors": ["@audit"], "web.members": ["*"]})
     expected = Role.ADMIN if name == "ada" else Role.AUDITOR if "audit" in groups else Role.MEMBER
     assert role_of(name, groups, config) is (None if name.startswith("@") or name == "*" else expected)
 
 
 def test_nobody_is_a_group_or_everybody_by_their_name() -> None:
-    config = load_config(environ={}, flags={"web.admins": ["@wheel"], "web.members": ["*"]})  # type: ignore[dict-item]
+    config = load_config(environ={}, flags={"web.admins": ["@wheel"], "web.members": ["*"]})
     assert role_of("@wheel", frozenset(), config) is None
     assert role_of("*", frozenset(), config) is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 from envtrail.agent.build import open_trail
 from envtrail.agent.inbox import myself, person_behind
@@ -49,7 +48,7 @@ def ask_agent(config: Config, decision: Decision, *, on_behalf: Identity | None 
         deciding.policy = overseer.policy
         person = myself()
         if on_behalf is not None:
-            viewer = viewer_for(on_behalf, is_separated=config.flag("web.separate_administrators"))
+            viewer = viewer_for(on_behalf, is_separated=config.web.separate_administrators)
             person = person_behind(viewer, os.getpid())
         observations, decided = deciding.decide(decision, person, now_ms)
         opened.pipeline.observe(overseer.muted(observations, now_ms), now_ms)
@@ -62,7 +61,7 @@ def make_deciding(config: Config, state: State) -> Deciding:
         state,
         node=config.node,
         key=ServiceKey(config.data_dir, config.node),
-        allowed_signers=Path(config.text("policy.allowed_signers")),
+        allowed_signers=config.policy.allowed_signers,
         uid_of=uid_of_name,
         owner_of=lambda prefix: name_of_uid(state.owner_uid(prefix)),
     )

@@ -37,14 +37,12 @@ def make_pipeline(
     on_result: Callable[[Result], None] | None = None,
 ) -> Pipeline:
     """A pipeline whose assembler and interpreter know nothing yet."""
-    assembler = Assembler(
-        node=config.node, hints=hints(config.names("interpret.ai_agents")), timeout_ms=config.number("capture.event_timeout_ms")
-    )
+    assembler = Assembler(node=config.node, hints=hints(config.interpret.ai_agents), timeout_ms=config.capture.event_timeout_ms)
     interpreter = Interpreter(
         node=config.node,
         lineage=assembler,
-        excluded_units=config.names("rules.exclude_units"),
-        names_hold_ms=config.number("interpret.names_interval_s") * 1000,
+        excluded_units=config.rules.exclude_units,
+        names_hold_ms=config.interpret.names_interval_s * 1000,
     )
     return Pipeline(
         assembler=assembler,
@@ -67,7 +65,7 @@ def open_trail(config: Config, *, world: World, on_result: Callable[[Result], No
         CannotRunError: another process is writing.
         StoreError: the folder cannot be used.
     """
-    writer = TrailWriter(config, hints(config.names("interpret.ai_agents")))
+    writer = TrailWriter(config, hints(config.interpret.ai_agents))
     try:
         state = State(writer.layout.state)
         pipeline = make_pipeline(config, state, writer=writer, world=world)

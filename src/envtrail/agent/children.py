@@ -84,24 +84,24 @@ class Child:
 
 def notifier(config: Config) -> Child:
     """Tells people, while there is a file of channels."""
-    path = config.text("notify.path")
-    return Child(config, ["notify", "run"], {"ENVTRAIL_NOTIFY_PATH": path}, lambda: Path(path).exists())
+    path = config.notify.path
+    return Child(config, ["notify", "run"], {"ENVTRAIL_NOTIFY_PATH": str(path)}, path.exists)
 
 
 def shipper(config: Config) -> Child:
     """Sends what is written to a search cluster, where one is named."""
-    return Child(config, ["elastic", "ship"], config.variables(), lambda: bool(config.names("elastic.urls")))
+    return Child(config, ["elastic", "ship"], config.variables(), lambda: bool(config.elastic.urls))
 
 
 def writer(config: Config) -> Child:
     """Writes the same into a file for a shipper of the site's own, where one is named."""
-    return Child(config, ["elastic", "write"], config.variables(), lambda: bool(config.text("elastic.file")))
+    return Child(config, ["elastic", "write"], config.variables(), lambda: bool(config.elastic.file))
 
 
 def page(config: Config, port: int) -> Child:
     """The page, on loopback; its link is printed by itself. It runs as its own account, where there is one that can."""
-    account: str | None = config.text("web.account")
-    uid = uid_of_name(account or "")
+    account = config.web.account
+    uid = uid_of_name(account)
     is_service = os.geteuid() == 0 and config.origin("data_dir") == "default"
     if not is_service or uid is None or not can_read(Path(sys.executable), uid):
         account = None

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import IO, NamedTuple
 
 import msgspec
@@ -64,7 +63,7 @@ class Detecting:
         self._is_alive = is_alive
         self._owner_of = owner_of
         self._office_hours = read_office_hours(config)
-        self._interval_ms = config.number("detect.interval_ms")
+        self._interval_ms = config.detect.interval_ms
         self._known = Known(sources=state.sources(), packages=state.package_names())
         self._batches: list[pa.RecordBatch] = []
         self._held_rows = 0
@@ -86,8 +85,8 @@ class Detecting:
             self._stamp = stamp
             environment = {
                 **os.environ,
-                "ENVTRAIL_DETECT_PATH": self._config.text("detect.path"),
-                "ENVTRAIL_DETECT_PACK": str(self._config.flag("detect.pack")).lower(),
+                "ENVTRAIL_DETECT_PATH": str(self._config.detect.path),
+                "ENVTRAIL_DETECT_PACK": str(self._config.detect.pack).lower(),
             }
             # In memory: under the unit's protection there is no folder for temporary files.
             output = os.fdopen(os.memfd_create("envtrail-detections"), "w+b")
@@ -136,7 +135,7 @@ class Detecting:
             return []
         if code != 0:
             how = f"ended with {code}" if code is not None else f"took more than {_LONGEST_READ_S} s"
-            why = f"{self._config.text('detect.path')}: reading the rules {how}; those read before go on being asked"
+            why = f"{self._config.detect.path}: reading the rules {how}; those read before go on being asked"
             return [self._refused(f"{why} (hint: envtrail detections check)")]
         loaded = msgspec.json.decode(text, type=LoadedDetections)
         self._detector = Detector(loaded, is_alive=self._is_alive)
@@ -162,7 +161,7 @@ class Detecting:
         )
 
     def _stamp_of_files(self) -> tuple[tuple[str, int], ...]:
-        folder = Path(self._config.text("detect.path"))
+        folder = self._config.detect.path
         found = []
         with contextlib.suppress(OSError):
             for file in sorted(folder.rglob("*.y*ml")):

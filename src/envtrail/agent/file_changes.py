@@ -67,13 +67,13 @@ class Scope(Struct, frozen=True, kw_only=True):
 def scope_of(config: Config) -> Scope:
     """Read it from the settings; accounts without a name here exclude nobody."""
     uids = set()
-    for name in config.names("rules.exclude_users"):
+    for name in config.rules.exclude_users:
         with contextlib.suppress(KeyError):
             uids.add(pwd.getpwnam(name).pw_uid)
     return Scope(
-        only_auids=frozenset(map(int, config.names("rules.only_auids"))),
+        only_auids=frozenset(config.rules.only_auids),
         excluded_uids=frozenset(uids),
-        excluded_programs=frozenset(config.names("rules.exclude_programs")),
+        excluded_programs=frozenset(config.rules.exclude_programs),
     )
 
 

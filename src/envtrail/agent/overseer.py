@@ -50,11 +50,11 @@ class Overseer:
         self._config = config
         self._state = state
         self._node = config.node
-        self.keeper = PolicyKeeper(Path(config.text("policy.path")), state, config.node)
-        index = config.text("policy.index")
+        self.keeper = PolicyKeeper(config.policy.path, state, config.node)
+        index = config.policy.index
         self._ages = IndexAges(index) if index else None
         self._advisories: Advisories | None = None
-        self._advisories_of: tuple[str, float] | None = None
+        self._advisories_of: tuple[Path, float] | None = None
         self._waiting: dict[str, tuple[int, Operation]] = {}
         """By id: (since when, the operation)."""
         self.detecting = Detecting(config, state, is_alive=is_alive, owner_of=lambda prefix: name_of_uid(state.owner_uid(prefix)))
@@ -89,7 +89,7 @@ class Overseer:
 
     def look(self, now_ms: int) -> list[Observation]:
         """The policy's files, where it is time to look at them."""
-        if now_ms - self._looked_ms < self._config.number("policy.interval_s") * 1000:
+        if now_ms - self._looked_ms < self._config.policy.interval_s * 1000:
             return []
         self._looked_ms = now_ms
         if now_ms - self._people_ms > _PEOPLE_INTERVAL_MS:
@@ -161,7 +161,7 @@ class Overseer:
                 operation,
                 decision,
                 uses_of=lambda id_: self._state.decisions.uses_of(id_, but=operation.id) + uses.get(id_, 0),
-                configured=self._config.names("policy.sources"),
+                configured=self._config.policy.sources,
             )
         if grant is not None:
             uses[grant.id] = uses.get(grant.id, 0) + 1
@@ -187,13 +187,13 @@ class Overseer:
 
     def _known_advisories(self) -> Advisories | None:
         """Read anew when the export has changed; only where a rule asks for malware."""
-        path = self._config.text("advisories.path")
-        if not path or not any(rule.what.malicious is not None for rule in self.policy.rules):
+        path = self._config.advisories.path
+        if path is None or not any(rule.what.malicious is not None for rule in self.policy.rules):
             return None
         try:
-            stamp = (path, Path(path).stat().st_mtime)
+            stamp = (path, path.stat().st_mtime)
             if stamp != self._advisories_of:
-                self._advisories, self._advisories_of = read_advisories(Path(path)), stamp
+                self._advisories, self._advisories_of = read_advisories(path), stamp
         except (OSError, InputError):
             self._advisories = None
         return self._advisories

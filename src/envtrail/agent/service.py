@@ -179,7 +179,7 @@ class Agent:
             self._import_earlier()
         report = self._rules.apply()
         if report is not None and (report.added or report.removed):
-            profile = self._config.text("rules.profile")
+            profile = self._config.rules.profile
             applied = RulesApplied(time_ms=now_ms, profile=profile, added=report.added, removed=report.removed)
             self._observe([applied], now_ms)
         self._observe(list(read_processes(now_ms)), now_ms)
@@ -192,7 +192,7 @@ class Agent:
         """Run until stopped or until the source has ended; everything read is then on disk. Gives whether SIGINT ended it."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        interval_ms = self._config.number("store.write_interval_ms")
+        interval_ms = self._config.store.write_interval_ms
         try:
             while self._stopped_by is None:
                 began_ms = _clock_ms()
@@ -237,7 +237,7 @@ class Agent:
     def _keep_house(self, now_ms: int) -> None:
         writer = self._opened.writer
         with suppress(StoreFullError):  # The next step says so, and this is tried again.
-            if self._is_due("sync", now_ms, self._config.number("store.sync_interval_ms")):
+            if self._is_due("sync", now_ms, self._config.store.sync_interval_ms):
                 writer.sync()
             if writer.is_full(now_ms) and self._is_due("seal", now_ms, _SEAL_INTERVAL_MS):
                 writer.seal()
@@ -293,7 +293,7 @@ class Agent:
             return
         live, self._pipeline.world = self._pipeline.world, ImportedWorld()
         sources: list[LinesSource | AuditbeatSource] = []
-        for path in log_files(Path(self._config.text("capture.audit_log"))):
+        for path in log_files(self._config.capture.audit_log):
             try:
                 sources += open_sources([path], self._config.node)
             except InputError as fault:

@@ -31,7 +31,7 @@ def await_room(config: Config, on_fault: Callable[[EnvtrailError], None] | None)
     layout = Layout(config.data_dir)
     folder = next(path for path in (layout.folder, *layout.folder.parents) if path.exists())
     dropped: list[Gap] = []
-    while shutil.disk_usage(folder).free < config.number("store.min_free_bytes"):
+    while shutil.disk_usage(folder).free < config.store.min_free_bytes:
         if layout.exists():
             with closing(writer_lock(layout.folder)):
                 gaps = retain(layout, config, int(time.time() * 1000))
@@ -49,14 +49,14 @@ def watch_execs(config: Config) -> ExecWatch | None:
     """The thread that reads what tools are given at their start; none where the kernel does not tell of execs."""
     programs = {name for _, names in hints() for name in names}
     try:
-        return ExecWatch(sorted(programs), variable_names(config)) if config.flag("capture.process_connector") else None
+        return ExecWatch(sorted(programs), variable_names(config)) if config.capture.process_connector else None
     except OSError:
         return None
 
 
 def variable_names(config: Config) -> list[str]:
     """Environment variables that may be read and kept."""
-    return config.names("interpret.variables") + config.names("interpret.person_variables")
+    return [*config.interpret.variables, *config.interpret.person_variables]
 
 
 def open_socket(config: Config, inbox: Inbox) -> StoreServer | None:
@@ -68,11 +68,11 @@ def open_socket(config: Config, inbox: Inbox) -> StoreServer | None:
         return StoreServer(
             path,
             config.data_dir,
-            group=config.text("service.group"),
-            page_account=config.text("web.account"),
-            is_separated=config.flag("web.separate_administrators"),
+            group=config.service.group,
+            page_account=config.web.account,
+            is_separated=config.web.separate_administrators,
             decide=inbox.submit,
-            check=PamCheck(config.text("web.pam_service")).check if config.flag("web.pam") else None,
+            check=PamCheck(config.web.pam_service).check if config.web.pam else None,
             may_decide=inbox.asks_about,
         )
     except OSError:

@@ -82,7 +82,7 @@ class Survey:
             self._watch_files(self._unread)
             added = self._rules.landscape_changed(self._unread)
             if added:
-                applied = RulesApplied(time_ms=now_ms, profile=self._config.text("rules.profile"), added=added, removed=[])
+                applied = RulesApplied(time_ms=now_ms, profile=self._config.rules.profile, added=added, removed=[])
                 self._pipeline.observe([applied], now_ms)
         if self._is_due("moved", now_ms, _MOVED_INTERVAL_MS) and self._rules.is_outdated():
             self._due["search"] = 0
@@ -101,9 +101,7 @@ class Survey:
                 if self._to_read:
                     self._on_reading(self._to_read - len(self._unread), self._to_read)
             self._to_read = self._to_read if self._unread else 0
-        elif self._search is None and self._is_due(
-            "search", now_ms, self._config.number("interpret.environments_interval_s") * 1000
-        ):
+        elif self._search is None and self._is_due("search", now_ms, self._config.interpret.environments_interval_s * 1000):
             self._search = self._searcher.submit(find_environments, self._config)
 
     def _take_environment(self, environment: Environment, now_ms: int) -> None:
@@ -132,11 +130,11 @@ class Survey:
         """Follow where environments are; under `full` the records tell of changes too."""
         roots = roots_of(environments)
         self._pipeline.files.watch(roots)
-        if self._config.text("rules.profile") == "full":
+        if self._config.rules.profile == "full":
             self._pipeline.assembler.set_roots(list(roots))
         if self._files is not None:
             self._files.set_roots(list(roots))
-        elif self._config.flag("capture.file_watch"):
+        elif self._config.capture.file_watch:
             # Without the right, or on an old kernel, `doctor` says what is not seen.
             with contextlib.suppress(OSError):
                 self._files = FileWatch(list(roots))

@@ -45,7 +45,7 @@ class RuleKeeper:
 
     def landscape_changed(self, environments: Sequence[Environment]) -> list[str]:
         """Plan again; gives the rules that were added."""
-        if not self._config.flag("rules.follow"):
+        if not self._config.rules.follow:
             return []
         self._landscape = survey(environments, self._config)
         plan = plan_rules(self._landscape, self._config)
@@ -97,6 +97,6 @@ class RuleKeeper:
         )
 
     def _raise_backlog(self, control: AuditControl) -> None:
-        wanted = self._config.number("capture.backlog_limit")
+        wanted = self._config.capture.backlog_limit
         if control.status().backlog_limit < wanted:
             control.set_status(backlog_limit=wanted)

@@ -11,9 +11,7 @@ from envtrail.capture.netlink import NetlinkSource
 from envtrail.capture.source import Source
 from envtrail.config import Config
 from envtrail.core.control import AuditControl, KernelStatus
-from envtrail.errors import CannotRunError, ConfigError
-
-SOURCES = ("auto", "netlink", "multicast", "auditd_plugin", "auditd_log")
+from envtrail.errors import CannotRunError
 
 
 def read_kernel_status() -> KernelStatus:
@@ -40,23 +38,20 @@ def choose_source(config: Config, *, position: dict[str, str | int] | None = Non
 
     Raises:
         CannotRunError: the source cannot be opened here, and why.
-        ConfigError: there is no such source.
     """
-    name = config.text("capture.source")
-    if name not in SOURCES:
-        raise ConfigError(f"unknown capture source `{name}`", hint="one of " + ", ".join(SOURCES))
+    name = config.capture.source
     if name == "auditd_plugin":
         return AuditdPluginSource()
     if name == "auditd_log":
-        return AuditdLogSource(Path(config.text("capture.audit_log")), node=config.node, position=position)
+        return AuditdLogSource(config.capture.audit_log, node=config.node, position=position)
     if name == "auto":
         name = "multicast" if daemon_of(read_kernel_status()) else "netlink"
     try:
         return NetlinkSource(
             "unicast" if name == "netlink" else "multicast",
             node=config.node,
-            process_connector=config.flag("capture.process_connector"),
-            receive_buffer_bytes=config.number("capture.receive_buffer_bytes"),
+            process_connector=config.capture.process_connector,
+            receive_buffer_bytes=config.capture.receive_buffer_bytes,
         )
     except OSError as fault:
         raise CannotRunError(_explain(fault), hint="`envtrail doctor` says what this host offers") from None

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envtrail.config import Config, load_config
 from envtrail.errors import CannotRunError
 
 if TYPE_CHECKING:
+    from envtrail.config import Config
     from envtrail.fleet.cluster import ClusterStore
     from envtrail.state.store import Store
 
@@ -33,9 +33,11 @@ class Context:
     def config(self) -> Config:
         """Settings in force."""
         if self._config is None:
-            flags = {"data_dir": str(self._data_dir)} if self._data_dir else {}
+            from envtrail.config import load_config  # `--help` has no need of the settings
+
+            flags = {"data_dir": str(self._data_dir.absolute())} if self._data_dir else {}
             config = load_config(file=self._config_file, flags=flags)
-            self._config = config.replaced("--store", elastic__urls=list(self._store_urls)) if self._store_urls else config
+            self._config = config.replaced("--store", {"elastic.urls": list(self._store_urls)}) if self._store_urls else config
         return self._config
 
     @property
@@ -67,11 +69,11 @@ class Context:
         from envtrail.cli.elastic import client_of
         from envtrail.fleet.cluster import ClusterStore
 
-        return ClusterStore(client_of(self.config), self.config.text("elastic.namespace"), ", ".join(self._store_urls))
+        return ClusterStore(client_of(self.config), self.config.elastic.namespace, ", ".join(self._store_urls))
 
     def config_with(self, urls: tuple[str, ...]) -> Config:
         """The settings, with the servers given by `--url`."""
-        return self.config.replaced("--url", elastic__urls=list(urls)) if urls else self.config
+        return self.config.replaced("--url", {"elastic.urls": list(urls)}) if urls else self.config
 
     def need_machine(self, what: str) -> None:
         """Reject a command that only works on the machine itself.

@@ -37,7 +37,7 @@ def paths_of(context: Context) -> list[Path]:
     """The folders of the detections in use."""
     from envtrail.detect.detector import detection_paths
 
-    return detection_paths(pack=context.config.flag("detect.pack"), folder=Path(context.config.text("detect.path")))
+    return detection_paths(pack=context.config.detect.pack, folder=context.config.detect.path)
 
 
 def read_rules_of(context: Context) -> list[SigmaRule]:

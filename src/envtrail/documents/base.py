@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from envtrail.config import Config
 from envtrail.documents.fields import ECS_VERSION
+from envtrail.errors import ConfigError
 from envtrail.model.hours import When
 from envtrail.model.operation import Outcome
 from envtrail.model.times import to_rfc3339
@@ -41,9 +42,14 @@ def site_of(config: Config) -> Site:
     """Reads it from the settings.
 
     Raises:
-        ConfigError: `office.*` is invalid.
+        ConfigError: `elastic.namespace` is a pattern: what is written goes to one.
     """
-    return Site(namespace=config.text("elastic.namespace"), host=config.node, office_hours=read_office_hours(config))
+    namespace = config.elastic.namespace
+    if set("*?") & set(namespace):
+        raise ConfigError(
+            f"elastic.namespace: `{namespace}` matches several namespaces, and documents are written to one", hint="`default`"
+        )
+    return Site(namespace=namespace, host=config.node, office_hours=read_office_hours(config))
 
 
 class EcsDocument(Struct, frozen=True, kw_only=True):

@@ -7,14 +7,15 @@ References:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from envtrail.model.ecs import CASELESS, CASELESS_SUFFIX, RECORD_FIELDS
+from envtrail.settings.sections import Stream
 
 ECS_VERSION = "8.17.0"
 STANDING = ("environment", "package", "snapshot")
 """Kinds that describe the present state: they are not deleted with age."""
-OWN = ("operation", "change", "run", "finding", "gap", "event", "login", "request", "grant", "mute", "look", *STANDING)
+OWN: tuple[str, ...] = get_args(Stream)
 """Kinds of documents; each has its fields below `envtrail.<kind>`, under the names that `--json` uses."""
 STREAMS = (*OWN, "amendment", "heartbeat")
 

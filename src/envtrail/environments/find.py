@@ -44,15 +44,15 @@ def find_environments(config: Config) -> list[Environment]:
     Folders that cannot be read are passed over: another user's closed home is not an error.
     """
     prefixes: dict[str, None] = {}
-    for root in _expand(config.names("rules.roots")):
+    for root in _expand(config.rules.roots):
         for prefix in (root, *_children(root / "envs"), *_children(root)):
             prefixes[os.path.realpath(prefix)] = None
     for noted in _registered():
         prefixes[os.path.realpath(noted)] = None
-    for interpreter in _expand(config.names("rules.pythons")):
+    for interpreter in _expand(config.rules.pythons):
         prefixes[str(Path(os.path.realpath(interpreter)).parent.parent)] = None
-    for root in _expand(config.names("rules.venv_roots")):
-        for prefix in _search(root, config.number("rules.search_depth")):
+    for root in _expand(config.rules.venv_roots):
+        for prefix in _search(root, config.rules.search_depth):
             prefixes[os.path.realpath(prefix)] = None
         prefixes[os.path.realpath(root / ".local")] = None
         for place in _PLACES:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_SPAN = re.compile(r"^(\d\d):(\d\d)-(\d\d):(\d\d)$")
+_SPAN = re.compile(r"([0-9]{2}):([0-9]{2})-(?:24:00|([0-9]{2}):([0-9]{2}))")
 
 
 class When(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,11 +68,11 @@ def parse_hours(word: str) -> tuple[time, time]:
     Raises:
         ValueError: it is none.
     """
-    found = _SPAN.match(word)
+    found = _SPAN.fullmatch(word)
     if found is None:
         raise ValueError(f"`{word}` is no span of hours like `09:00-18:00`")
     try:
-        return time(int(found[1]), int(found[2])), time(int(found[3]) % 24, int(found[4]))
+        return time(int(found[1]), int(found[2])), time(int(found[3] or 0), int(found[4] or 0))
     except ValueError:
         raise ValueError(f"`{word}` is no span of hours like `09:00-18:00`") from None
 

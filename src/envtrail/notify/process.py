@@ -42,7 +42,7 @@ def run(
         ConfigError: the file of channels is at fault.
         CannotRunError: another process sends notifications of this trail.
     """
-    path = Path(config.text("notify.path"))
+    path = config.notify.path
     with closing(ProcessLock(folder / "notify.lock", "sends notifications of")):
         loop = _Loop(folder, path, stop, on_fault)
         try:

@@ -16,7 +16,6 @@ from datetime import datetime
 from urllib.parse import quote
 
 from envtrail.environments.ranges import read_version
-from envtrail.errors import ConfigError
 
 _TIMEOUT_S = 5
 _MOST_BYTES = 64 * 1024 * 1024
@@ -30,16 +29,11 @@ class IndexAges:
     """Queries an index in separate threads, and caches the answers.
 
     Args:
-        index: Its simple API, as `https://pypi.org/simple`.
-
-    Raises:
-        ConfigError: it is not a web address.
+        index: Its simple API, as `https://pypi.org/simple`; http or https.
     """
 
     def __init__(self, index: str) -> None:
-        if not index.startswith(("https://", "http://")):
-            raise ConfigError(f"`policy.index` is `{index}`, not the address of an index", hint="`https://pypi.org/simple`")
-        self._index = index.rstrip("/")
+        self._index = index
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="package-ages")
         self._futures: dict[str, Future[dict[str, int]]] = {}
         self._lock = threading.Lock()
@@ -76,9 +70,9 @@ class IndexAges:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _fetch(self, name: str) -> dict[str, int]:
-        request = urllib.request.Request(f"{self._index}/{quote(name)}/", headers={"Accept": _ACCEPT})  # noqa: S310 - checked above
+        request = urllib.request.Request(f"{self._index}/{quote(name)}/", headers={"Accept": _ACCEPT})  # noqa: S310 - `policy.index` is http or https
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - checked above
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - `policy.index` is http or https
                 files = json.loads(answer.read(_MOST_BYTES)).get("files", [])
         except (OSError, ValueError, AttributeError, urllib.error.URLError):
             return {}

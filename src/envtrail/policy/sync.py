@@ -103,7 +103,7 @@ def sync_policy(config: Config, *, force: bool = False, dry_run: bool = False) -
         EnvtrailError: the repository cannot be reached.
     """
     source = source_of(config)
-    path = Path(config.text("policy.path"))
+    path = config.policy.path
     try:
         with _lock(config.data_dir) as lock:
             repository = Repository(config.data_dir / "policy.git", lock)

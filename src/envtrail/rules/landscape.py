@@ -52,9 +52,9 @@ def survey(environments: Iterable[Environment], config: Config) -> Landscape:
             roots.add(f"{prefix}/envs" if os.path.isdir(f"{prefix}/envs") else os.path.dirname(prefix))
         elif environment.kind == "venv":
             roots.add(prefix)
-    for pattern in config.names("rules.pythons"):
+    for pattern in config.rules.pythons:
         interpreters |= _executables(pattern)
-    managers = {path for pattern in config.names("rules.managers") for path in _executables(pattern)}
+    managers = {path for pattern in config.rules.managers for path in _executables(pattern)}
     return Landscape(
         interpreters=sorted(interpreters),
         managers=sorted(managers),

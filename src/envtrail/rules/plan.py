@@ -17,7 +17,6 @@ from envtrail.errors import ConfigError
 from envtrail.rules.landscape import Landscape
 from envtrail.rules.rule import Field, Rule
 
-PROFILES = ("lean", "full", "classic", "none")
 PIP, CONDA, PYTHON, JUPYTER, ENVIRONMENT, TRACE = (
     "python_pkg_install",
     "conda_operation",
@@ -52,14 +51,12 @@ def plan_rules(landscape: Landscape, config: Config) -> Plan:
     """Generate the rules of the configured profile.
 
     Raises:
-        ConfigError: there is no such profile, or an excluded account does not exist.
+        ConfigError: an excluded account does not exist.
     """
-    profile = config.text("rules.profile")
-    if profile not in PROFILES:
-        raise ConfigError(f"unknown rule profile `{profile}`", hint="one of " + ", ".join(PROFILES))
+    profile = config.rules.profile
     generate = _PROFILES.get(profile)
     planned = list(generate(landscape, config)) if generate else []
-    bounds = [Field("auid", "=", number) for number in config.names("rules.only_auids")]
+    bounds = [Field("auid", "=", str(number)) for number in config.rules.only_auids]
     if bounds:
         planned = [_bounded(item, bound) for bound in bounds for item in planned]
     return Plan(profile=profile, rules=planned)
@@ -97,7 +94,7 @@ def _lean(landscape: Landscape, config: Config) -> Iterator[PlannedRule]:
                 persistable=False,
             )
         yield _through_io_uring(root)
-    if config.flag("rules.people"):
+    if config.rules.people:
         yield from _people()
 
 
@@ -222,14 +219,14 @@ def _through_io_uring(root: str) -> PlannedRule:
 
 
 def _exclusions(config: Config) -> Iterator[PlannedRule]:
-    for name in config.names("rules.exclude_users"):
+    for name in config.rules.exclude_users:
         try:
             uid = str(pwd.getpwnam(name).pw_uid)
         except KeyError:
             raise ConfigError(f"`rules.exclude_users` names `{name}`, and there is no such account") from None
         for field in (Field("auid", "=", uid), Field("uid", "=", uid)):
             yield _never(field, f"{name} is excluded by configuration")
-    for path in config.names("rules.exclude_programs"):
+    for path in config.rules.exclude_programs:
         yield _never(Field("exe", "=", path), f"{path} is excluded by configuration")
 
 
@@ -243,7 +240,7 @@ def _never(field: Field, reason: str) -> PlannedRule:
 
 
 def _not_root(config: Config) -> tuple[Field, ...]:
-    return (Field("uid", "!=", "0"),) if config.flag("rules.exclude_root") else ()
+    return (Field("uid", "!=", "0"),) if config.rules.exclude_root else ()
 
 
 def _rule(syscalls: tuple[str, ...], *fields: Field, key: str) -> Rule:

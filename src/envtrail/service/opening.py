@@ -21,7 +21,7 @@ def socket_path(config: Config) -> Path:
     """The socket of the agent that writes this trail: beside the trail when its folder was given; else the service's socket."""
     if config.origin("data_dir") != "default" and config.origin("service.socket") == "default":
         return config.data_dir / "agent.sock"
-    return Path(config.text("service.socket"))
+    return config.service.socket
 
 
 def is_answered(path: Path) -> bool:
@@ -48,7 +48,7 @@ def open_store(config: Config, *, uid: int, on_behalf: Identity | None = None, o
         CannotRunError: it belongs to another user, and no service serves it.
     """
     folder = config.data_dir
-    service = config.text("service.socket")
+    service = config.service.socket
     chosen = config.origin("data_dir") != "default"
     if not chosen and uid != 0 and os.path.exists(service):
         from envtrail.service.client import RemoteStore
@@ -60,7 +60,7 @@ def open_store(config: Config, *, uid: int, on_behalf: Identity | None = None, o
                     hint="`web.account` names the account that it must run as",
                 )
             on_behalf = None
-        return RemoteStore(service, on_behalf=on_behalf, on_query=on_query or _nobody)
+        return RemoteStore(str(service), on_behalf=on_behalf, on_query=on_query or _nobody)
     if not os.access(folder, os.R_OK | os.X_OK) and folder.exists():
         raise CannotRunError(
             f"`{folder}` can be read by its owner only", hint="without --data-dir the service is used, if one runs"
@@ -69,7 +69,7 @@ def open_store(config: Config, *, uid: int, on_behalf: Identity | None = None, o
     store = EmbeddedStore(folder)
     if on_behalf is None:
         return store
-    viewer = viewer_for(on_behalf, is_separated=config.flag("web.separate_administrators"))
+    viewer = viewer_for(on_behalf, is_separated=config.web.separate_administrators)
     path = socket_path(config)
     if not viewer.sees_everything and speaks_for_others(config, uid) and is_answered(path):
         # The agent knows more about them: whether the policy in force makes them an approver.
@@ -82,7 +82,7 @@ def open_store(config: Config, *, uid: int, on_behalf: Identity | None = None, o
 
 def speaks_for_others(config: Config, uid: int) -> bool:
     """Whether a process of this user may be the web UI of several people."""
-    return uid in {0, uid_of_name(config.text("web.account"))}
+    return uid in {0, uid_of_name(config.web.account)}
 
 
 def _nobody(*_: object) -> None:

@@ -84,7 +84,7 @@ class StoreServer:
         folder: Path,
         *,
         group: str,
-        page_account: str = "",
+        page_account: str | None = None,
         is_separated: bool = False,
         decide: Decide | None = None,
         check: Check | None = None,
@@ -185,12 +185,12 @@ def _spoken_for(identity: Identity, page: Viewer, is_separated: bool) -> Viewer:
     return viewer_for(identity, is_separated=is_separated)
 
 
-def is_page(uid: int, page_account: str) -> bool:
+def is_page(uid: int, page_account: str | None) -> bool:
     """Whether a user may be the web UI, which names the signed-in user."""
-    return uid == 0 or (page_account != "" and uid == uid_of_name(page_account))
+    return uid in {0, uid_of_name(page_account)}
 
 
-def viewer_of(peer: Peer, group: str, page_account: str) -> Viewer:
+def viewer_of(peer: Peer, group: str, page_account: str | None) -> Viewer:
     """What the peer may see."""
     may_speak = is_page(peer.uid, page_account)
     return Viewer(uid=peer.uid, sees_everything=may_speak or _is_member(peer.uid, peer.gid, group), may_speak=may_speak)

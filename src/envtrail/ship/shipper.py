@@ -16,10 +16,9 @@ import msgspec
 from envtrail.config import Config
 from envtrail.documents.base import EcsDocument, site_of
 from envtrail.documents.ecs import amendment_of, document_id, documents_of
-from envtrail.documents.fields import OWN
 from envtrail.documents.heartbeat import heartbeat_document, heartbeat_of
 from envtrail.documents.identity import digest_of, id_of
-from envtrail.errors import ConfigError, EnvtrailError
+from envtrail.errors import EnvtrailError
 from envtrail.model.heartbeat import INTERVAL_MS
 from envtrail.model.run import STILL_RUNNING, Run
 from envtrail.ship.destination import Destination
@@ -55,7 +54,6 @@ class Shipper:
         jitter: Between 0 and 1, a new value for each call.
 
     Raises:
-        ConfigError: `elastic.streams` names a stream that does not exist.
         StoreError: the ship state cannot be used.
     """
 
@@ -68,9 +66,7 @@ class Shipper:
         *,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        streams = config.names("elastic.streams")
-        if unknown := set(streams) - set(OWN):
-            raise ConfigError(f"elastic.streams: no stream `{min(unknown)}`", hint=f"there are: {', '.join(OWN)}")
+        streams = config.elastic.streams
         layout = Layout(folder)
         self._folder = folder
         self._host = config.node
@@ -81,12 +77,12 @@ class Shipper:
         self._segments = SegmentReader(layout, self._site) if "event" in streams else None
         self._streams = frozenset(streams) | {"amendment"}
         self._kinds = [kind for kind in KINDS if kind in self._streams or (kind == "operation" and "change" in self._streams)]
-        self._bulk_documents = config.number("elastic.bulk_documents")
+        self._bulk_documents = config.elastic.bulk_documents
         self._clock = clock
         self._sender = self._destination(to, config, jitter)
 
     def _destination(self, to: SearchClient | LineFile, config: Config, jitter: Callable[[], float]) -> Destination:
-        bulk_bytes = config.number("elastic.bulk_bytes")
+        bulk_bytes = config.elastic.bulk_bytes
         namespace = self._site.namespace
         if isinstance(to, LineFile):
             return Writer(self._ship_state, to, namespace=namespace, bulk_bytes=bulk_bytes, advance=self._advance, jitter=jitter)
@@ -96,7 +92,7 @@ class Shipper:
             self._ship_state,
             to,
             namespace=namespace,
-            retention_days=config.number("elastic.retention_days"),
+            retention_days=config.elastic.retention_days,
             bulk_bytes=bulk_bytes,
             advance=self._advance,
             amend=self._amend,

@@ -58,16 +58,15 @@ def line_file_of(config: Config) -> LineFile:
     Raises:
         ConfigError: `elastic.file` or a related setting is invalid.
     """
-    path = Path(config.text("elastic.file"))
-    if not path.is_absolute():
-        fault = f"`{path}` is not absolute" if path.name else "no file is named"
-        raise ConfigError(f"elastic.file: {fault}", hint="envtrail elastic write /var/log/envtrail/envtrail.ndjson")
-    name = config.text("elastic.file_group")
+    path = config.elastic.file
+    if path is None:
+        raise ConfigError("elastic.file: no file is named", hint="envtrail elastic write /var/log/envtrail/envtrail.ndjson")
+    name = config.elastic.file_group
     try:
         group = grp.getgrnam(name).gr_gid if name else None
     except KeyError:
-        raise ConfigError(f"elastic.file_group: no group `{name}`", hint=f"groupadd --system {name}") from None
-    most_bytes, count = config.number("elastic.file_bytes"), config.number("elastic.file_count")
+        raise ConfigError(f"elastic.file_group: there is no group `{name}`", hint=f"groupadd --system {name}") from None
+    most_bytes, count = config.elastic.file_bytes, config.elastic.file_count
     return LineFile(path=path, most_bytes=most_bytes, count=count, group=group)
 
 

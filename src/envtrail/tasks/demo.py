@@ -49,11 +49,11 @@ def play(config: Config, *, on_result: Callable[[Result], None], pause: bool) ->
     for step in iterate_steps(layout):
         pipeline.replay(step.segment, step.records, step.observations)
     state.close()
-    names = hints(config.names("interpret.ai_agents"))
+    names = hints(config.interpret.ai_agents)
     for number in layout.numbers():
         repair_events(layout, number, names)
     # A writer leaves an open segment behind, which shows that no sealed one is missing.
-    TrailWriter(config.replaced("demo", data_dir=str(folder)), names).close()
+    TrailWriter(config.replaced("demo", {"data_dir": str(folder)}), names).close()
     return folder
 
 

@@ -112,7 +112,7 @@ def _check_privilege(host: Host) -> Iterator[CheckResult]:
 
 def _check_file_watch(host: Host) -> Iterator[CheckResult]:
     """Whether file changes are reported here, according to the kernel itself."""
-    if host.euid != 0 or not host.config.flag("capture.file_watch"):
+    if host.euid != 0 or not host.config.capture.file_watch:
         return
     roots = roots_of(find_environments(host.config))
     try:
@@ -174,7 +174,7 @@ def _check_losses(host: Host) -> Iterator[CheckResult]:
 
 
 def _check_backlog(host: Host) -> Iterator[CheckResult]:
-    wanted = host.config.number("capture.backlog_limit")
+    wanted = host.config.capture.backlog_limit
     if host.status is not None and _agent_runs(host) and 0 < host.status.backlog_limit < wanted:
         yield CheckResult(
             level=Severity.WARNING,
@@ -218,7 +218,7 @@ def _check_silencing(host: Host) -> Iterator[CheckResult]:
 def _check_disk(host: Host) -> Iterator[CheckResult]:
     folder = next((path for path in [host.config.data_dir, *host.config.data_dir.parents] if path.exists()), Path("/"))
     free = shutil.disk_usage(folder).free
-    least = host.config.number("store.min_free_bytes")
+    least = host.config.store.min_free_bytes
     if free < least * _FREE_WARNING_FACTOR:
         yield CheckResult(
             level=Severity.FAULT if free < least else Severity.WARNING,
@@ -250,7 +250,7 @@ def _check_container(_: Host) -> Iterator[CheckResult]:
 
 
 def _check_policy(host: Host) -> Iterator[CheckResult]:
-    path = Path(host.config.text("policy.path"))
+    path = host.config.policy.path
     if not path.exists():
         return
     try:
@@ -278,7 +278,7 @@ def _check_detections(host: Host) -> Iterator[CheckResult]:
             why="the policy is applied; downloads, tampering with audit and similar actions are not detected",
             command=f"pip install '{wanted}'" if wanted.startswith("envtrail") else None,
         )
-    path = Path(host.config.text("notify.path"))
+    path = host.config.notify.path
     if path.exists() and importlib.util.find_spec("apprise") is None:
         yield CheckResult(
             level=Severity.WARNING,
@@ -289,7 +289,7 @@ def _check_detections(host: Host) -> Iterator[CheckResult]:
 
 
 def _check_shipping(host: Host) -> Iterator[CheckResult]:
-    if not host.config.names("elastic.urls"):
+    if not host.config.elastic.urls:
         return
     why = "the cluster receives nothing from this machine; waiting documents are kept here"
     if importlib.util.find_spec("httpx") is None:

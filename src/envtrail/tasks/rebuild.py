@@ -63,7 +63,7 @@ def rebuild_state(config: Config, *, on_progress: Callable[[int], None] | None =
         for suffix in ("-wal", "-shm"):
             layout.folder.joinpath("state.sqlite" + suffix).unlink(missing_ok=True)
         fresh.replace(layout.state)
-        names = hints(config.names("interpret.ai_agents"))
+        names = hints(config.interpret.ai_agents)
         repaired = sum(repair_events(layout, number, names) for number in layout.numbers())
     finally:
         _remove(fresh)

@@ -73,8 +73,7 @@ class TrailWriter:
         age_ms = now_ms - self._hot.header.created_ms
         has_failed = (self._pending is None or self._pending.done()) and self.layout.sealing.exists()
         has_grown = not self._hot.is_empty and (
-            self._hot.records_bytes >= self._config.number("store.segment_bytes")
-            or age_ms >= self._config.number("store.segment_age_s") * 1000
+            self._hot.records_bytes >= self._config.store.segment_bytes or age_ms >= self._config.store.segment_age_s * 1000
         )
         return (has_failed or has_grown) and self._hot.has_room
 
@@ -152,7 +151,7 @@ class TrailWriter:
 
     def _open(self, folder: Path, number: int, first_entry: int, previous: str | UnsetType = UNSET) -> HotSegment:
         header = new_header(number, first_entry, self._config.node, self._hints, previous)
-        return HotSegment(folder, header, min_free_bytes=self._config.number("store.min_free_bytes"))
+        return HotSegment(folder, header, min_free_bytes=self._config.store.min_free_bytes)
 
     def _following(self) -> tuple[int, int, str]:
         """The number after the newest sealed segment, the entry after its last, and the hash of its seal."""
@@ -165,8 +164,8 @@ class TrailWriter:
 
 def retain(layout: Layout, config: Config, now_ms: int) -> list[Gap]:
     """Drop the evidence of sealed segments that are too old or too much, as who holds the lock may; gives what is missing then."""
-    oldest_ms = now_ms - config.number("store.retention_days") * 86_400_000
-    budget = config.number("store.retention_bytes")
+    oldest_ms = now_ms - config.store.retention_days * 86_400_000
+    budget = config.store.retention_bytes
     kept = [number for number in layout.numbers() if (layout.segment(number) / (RECORDS + ".zst")).exists()]
     sizes = {number: folder_bytes(layout, number) for number in kept}
     gaps = []

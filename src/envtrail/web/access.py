@@ -184,8 +184,8 @@ class Proxy(Struct, frozen=True, kw_only=True):
     addresses: frozenset[str]
     """Addresses that are trusted; headers from any other address are ignored."""
     user_header: str
-    groups_header: str
-    """Names separated by commas; empty: groups are ignored."""
+    groups_header: str | None
+    """Names separated by commas; None: groups are ignored."""
     identify: Callable[[str, frozenset[str]], Identity | None]
 
     def identity(self, scope: Scope, headers: Headers) -> Identity | None:

@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
@@ -84,11 +83,11 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
     decide = in_turn(decide)
     app = FastAPI(title="Envtrail", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     figures = CachedCounts(read_office_hours(config))
-    is_separated = config.flag("web.separate_administrators")
-    accounts = Accounts(Path(config.text("web.accounts")))
+    is_separated = config.web.separate_administrators
+    accounts = Accounts(config.web.accounts)
     doors = Doors(
         owner=owner,
-        idle_s=config.number("web.idle_s"),
+        idle_s=config.web.idle_s,
         is_separated=is_separated,
         on_used=on_used,
         of_token=accounts.of_token,
@@ -192,13 +191,13 @@ def _add_pages(
 
 
 def _proxy_of(config: Config) -> Proxy | None:
-    addresses = frozenset(config.names("web.proxy_from"))
+    addresses = frozenset(config.web.proxy_from)
     if not addresses:
         return None
     return Proxy(
         addresses=addresses,
-        user_header=config.text("web.proxy_user_header"),
-        groups_header=config.text("web.proxy_groups_header"),
+        user_header=config.web.proxy_user_header,
+        groups_header=config.web.proxy_groups_header,
         identify=lambda name, groups: vouched_identity(name, groups, "proxy", config),
     )
 

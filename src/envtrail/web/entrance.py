@@ -6,7 +6,6 @@ import asyncio
 import html
 import time
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
@@ -212,10 +211,10 @@ class Entrance:
         elif is_wrong:
             said.append(_("Wrong name or password."))
         body = "".join(f'<p class="said" role="alert">{html.escape(text)}</p>' for text in said)
-        if self._check is not None or Path(self._config.text("web.accounts")).exists():
+        if self._check is not None or self._config.web.accounts.exists():
             body += _FORM.format(name=_("Name"), password=_("Password"), button=_("Sign in"))
         if self._provider is not None:
-            through = _("Sign in with {provider}").format(provider=urlsplit(self._config.text("web.oidc_issuer")).netloc)
+            through = _("Sign in with {provider}").format(provider=urlsplit(self._config.web.oidc_issuer).netloc)
             body += f'<a class="button" href="/login/oidc">{html.escape(through)}</a>'
         if self._has_link:
             how = _("Open the link that `envtrail web` printed. It works once; the command prints the next one.")
@@ -247,20 +246,20 @@ def provider_of(config: Config) -> Provider | None:
     """The OpenID provider of the settings; None: there is none.
 
     Raises:
-        CannotRunError: it is reached without TLS, or its secret cannot be read.
+        CannotRunError: its secret cannot be read.
     """
-    issuer = config.text("web.oidc_issuer")
-    if not issuer:
+    issuer = config.web.oidc_issuer
+    if issuer is None:
         return None
-    path = config.text("web.oidc_client_secret_file")
+    path = config.web.oidc_client_secret_file
     try:
-        secret = Path(path).read_text().strip() if path else None
+        secret = path.read_text().strip() if path is not None else None
     except OSError as fault:
         raise CannotRunError(f"`{path}` cannot be read: {fault.strerror}", hint="`web.oidc_client_secret_file`") from None
     return Provider(
         issuer=issuer,
-        client_id=config.text("web.oidc_client_id"),
+        client_id=config.web.oidc_client_id,
         secret=secret,
-        name_claim=config.text("web.oidc_name_claim"),
-        groups_claim=config.text("web.oidc_groups_claim"),
+        name_claim=config.web.oidc_name_claim,
+        groups_claim=config.web.oidc_groups_claim,
     )

@@ -54,11 +54,11 @@ class Provider:
 
     Args:
         issuer: Its address, as its tokens name it.
-        client_id: Of this web UI, at the provider.
-        secret: Likewise; None: a public client.
-        name_claim: The claim with the name.
-        groups_claim: The claim with the list of groups; empty: none.
-        clock: Monotonic seconds.
+        client_id: Of this page, there.
+        secret: Likewise; null: a public client.
+        name_claim: Which claim is the name.
+        groups_claim: Which is the list of groups; null: none.
+        clock: Seconds that only go on.
 
     Raises:
         CannotRunError: the issuer is reached without TLS, and is not on this machine.
@@ -71,7 +71,7 @@ class Provider:
         client_id: str,
         secret: str | None,
         name_claim: str,
-        groups_claim: str,
+        groups_claim: str | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         _need_tls(issuer)

@@ -98,9 +98,7 @@ class Reading:
                 "a fleet is shown only to users who may see everything", hint="the web UI of your own machine shows your data"
             )
         return ViewedStore(
-            fleet.store(),
-            viewer_for(self._identity, is_separated=self.config.flag("web.separate_administrators")),
-            self._on_query,
+            fleet.store(), viewer_for(self._identity, is_separated=self.config.web.separate_administrators), self._on_query
         )
 
     def fields(self, named: Sequence[tuple[str, str]], _: Callable[[str], str]) -> Sequence[tuple[str, str]]:

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from envtrail.config import Config
 from envtrail.model.identity import Role, highest
 
-_SETTINGS = {Role.ADMIN: "web.admins", Role.SECURITY: "web.security", Role.AUDITOR: "web.auditors", Role.MEMBER: "web.members"}
-
 
 def role_of(name: str, groups: Iterable[str], config: Config) -> Role | None:
     """The highest role that a name or a group is given; None: they may not sign in.
@@ -22,5 +20,7 @@ def role_of(name: str, groups: Iterable[str], config: Config) -> Role | None:
         # A provider's users may have any name: not one that stands for a group, or for everybody, here.
         return None
     words = {name, "*", *(f"@{group}" for group in groups)}
-    given = [role for role, key in _SETTINGS.items() if words.intersection(config.names(key))]
+    web = config.web
+    members = {Role.ADMIN: web.admins, Role.SECURITY: web.security, Role.AUDITOR: web.auditors, Role.MEMBER: web.members}
+    given = [role for role, names in members.items() if words.intersection(names)]
     return highest(given) if given else None

@@ -348,9 +348,9 @@ def test_somebody_elses_rotation_is_followed(writing: Writing) -> None:
 def test_the_settings_are_checked(writing: Writing) -> None:
     for settings, word in (
         ({"file": ""}, "no file is named"),
-        ({"file": "relative"}, "is not absolute"),
-        ({"file_group": "no-such-group"}, "no group"),
-        ({"file_count": -1}, "must not be negative"),
+        ({"file": "relative"}, "must be an absolute path"),
+        ({"file_group": "no-such-group"}, "there is no group"),
+        ({"file_count": -1}, "must be a whole number from 0"),
     ):
         with pytest.raises(ConfigError, match=word):
             line_file_of(writing.config(**settings))

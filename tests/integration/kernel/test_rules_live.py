@@ -53,7 +53,7 @@ def test_the_boot_file_loads_where_every_root_is_gone_and_so_does_the_file_behin
     _make_venv(home / "env")
     flags = {
         "rules.venv_roots": [str(home)],
-        "rules.only_auids": [str(AUID)],
+        "rules.only_auids": [AUID],
         "rules.exclude_programs": [str(home / "env/bin/tool")],
     }
     boot = export_text(make_plan(load_config(environ={}, flags=flags)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import pwd
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -111,11 +110,12 @@ def _accounts(context: Context) -> Accounts:
         from envtrail.web.accounts import Accounts
     except ImportError:
         raise CannotRunError("accounts need argon2-cffi", hint="pip install 'envtrail[web]'") from None
+    account = context.config.web.account
     try:
-        reader = pwd.getpwnam(context.config.text("web.account")).pw_gid
+        reader = pwd.getpwnam(account).pw_gid if account is not None else None
     except KeyError:
         reader = None
-    return Accounts(Path(context.config.text("web.accounts")), reader=reader)
+    return Accounts(context.config.web.accounts, reader=reader)
 
 
 def _password(from_stdin: bool) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import click
 
 from envtrail.cli.context import Context
+from envtrail.settings.sections import CaptureSource
 
 
 @click.command("agent")
-@click.option("--source", default=None, help="Capture source instead of the configured one (`capture.source`).")
+@click.option("--source", type=click.Choice(get_args(CaptureSource)), help="Instead of the configured one (`capture.source`).")
 @click.option(
     "--no-notify",
     is_flag=True,
@@ -25,7 +28,7 @@ def command(context: Context, source: str | None, no_notify: bool) -> None:
     from envtrail.agent.service import serve
     from envtrail.cli.feed import TerminalFeed
 
-    config = context.config.replaced("--source", capture__source=source) if source else context.config
+    config = context.config.replaced("--source", {"capture.source": source}) if source else context.config
     serve(
         config,
         keep_rules=True,

@@ -78,11 +78,12 @@ def check(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
 def teardown(context: Context, urls: tuple[str, ...], with_data: bool, yes: bool, as_json: bool) -> None:
     """Remove what `setup` made. The cluster keeps the documents, unless --data is given."""
     config = context.config_with(urls)
+    if with_data:
+        from envtrail.documents.base import site_of
+
+        namespace = site_of(config).namespace
     if with_data and not yes:
-        namespace = config.text("elastic.namespace")
-        click.confirm(
-            f"Delete every document of namespace `{namespace}` on {', '.join(config.names('elastic.urls'))}?", abort=True
-        )
+        click.confirm(f"Delete every document of namespace `{namespace}` on {', '.join(config.elastic.urls)}?", abort=True)
     with closing(client_of(config)) as client:
         _show(_templates(client, config).teardown(with_data=with_data), as_json=as_json)
 
@@ -111,7 +112,7 @@ def write(context: Context, path: Path | None, once: bool, parent: int | None) -
     """
     from envtrail.ship.writer import line_file_of
 
-    config = context.config.replaced("PATH", elastic__file=str(path.absolute())) if path else context.config
+    config = context.config.replaced("PATH", {"elastic.file": str(path.absolute())}) if path else context.config
     _run(config, once=once, parent=parent, file=line_file_of(config))
 
 
@@ -261,7 +262,7 @@ def alerts(context: Context, program: str, output: Path | None) -> None:
 @click.pass_obj
 def wanted(context: Context, of_file: bool) -> None:
     """Exit code 1 when no server, or no file, is configured; for the service manager."""
-    if not (context.config.text("elastic.file") if of_file else context.config.names("elastic.urls")):
+    if not (context.config.elastic.file if of_file else context.config.elastic.urls):
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
 
 
@@ -293,9 +294,8 @@ def _alerts(context: Context) -> Iterator[Alert]:
 def _templates(client: SearchClient, config: Config) -> Templates:
     from envtrail.ship.templates import Templates, identify_cluster
 
-    cluster = identify_cluster(client)
-    days = config.number("elastic.retention_days")
-    return Templates(client, cluster, namespace=config.text("elastic.namespace"), retention_days=days)
+    elastic = config.elastic
+    return Templates(client, identify_cluster(client), namespace=elastic.namespace, retention_days=elastic.retention_days)
 
 
 def _show(steps: Iterable[SetupStep], *, as_json: bool) -> set[str]:

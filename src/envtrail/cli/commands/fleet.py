@@ -31,7 +31,7 @@ def status(context: Context, urls: tuple[str, ...], as_json: bool) -> None:
 
     config = context.config_with(urls)
     with closing(client_of(config)) as client:
-        beats = last_heartbeats(Searching(client, config.text("elastic.namespace")))
+        beats = last_heartbeats(Searching(client, config.elastic.namespace))
     now_ms = context.now_ms
     policy = policy_of_most(beats)
     faults = {beat.host: faults_of(beat, now_ms, policy=policy) for beat in beats}

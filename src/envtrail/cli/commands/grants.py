@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 import msgspec
 
@@ -55,7 +53,7 @@ def _check(config: Config, grant: Grant) -> str:
             said.append("none: by Git" if approval.method in {"git", "file"} else "none: not recorded")
             continue
         is_own = approval.method == "sshsig"
-        signers = Path(config.text("policy.allowed_signers")) if is_own else service.allowed_signers
+        signers = config.policy.allowed_signers if is_own else service.allowed_signers
         try:
             verify(
                 signed_bytes(grant.terms, approval.subject),

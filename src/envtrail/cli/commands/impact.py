@@ -59,7 +59,7 @@ def command(context: Context, spec: str | None, export: Path | None, present: bo
     (PYSEC, GHSA, CVE, MAL): all ids of one advisory give the same answer. Without SPEC: every package in an export of advisories.
     Nothing is downloaded: the export is a local file.
     """
-    path = export or (Path(context.config.text("advisories.path")) if context.config.text("advisories.path") else None)
+    path = export or context.config.advisories.path
     known = None
     if spec is None or is_advisory_id(spec):
         if path is None:

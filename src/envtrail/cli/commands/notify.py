@@ -110,7 +110,7 @@ def run(context: Context, parent: int | None) -> None:
 
 
 def _path(context: Context) -> Path:
-    return Path(context.config.text("notify.path"))
+    return context.config.notify.path
 
 
 def _of_what(channel: Channel) -> str:

@@ -196,12 +196,12 @@ def sync(context: Context, force: bool, dry_run: bool, as_json: bool) -> None:
 @click.pass_obj
 def wanted(context: Context) -> None:
     """Exit code 1 when no repository is configured; for the service manager."""
-    if not context.config.text("policy.git"):
+    if not context.config.policy.git:
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
 
 
 def _load(context: Context, paths: tuple[Path, ...]) -> LoadedPolicy:
-    return load_policy(paths or (Path(context.config.text("policy.path")),))
+    return load_policy(paths or (context.config.policy.path,))
 
 
 def _sound(loaded: LoadedPolicy) -> Policy:
@@ -221,11 +221,11 @@ def _print_faults(faults: Sequence[PolicyFault]) -> None:
 def _fact_finder(context: Context, store: Store, policy: Policy) -> FactFinder:
     """Facts from this machine's directory, the trail and the available advisories, as of now."""
     owners = {item.prefix: item.owner_uid for item in store.environments(with_gone=True)}
-    path = context.config.text("advisories.path")
+    path = context.config.advisories.path
     advisories = None
-    if path and any(rule.what.malicious is not None for rule in policy.rules):
+    if path is not None and any(rule.what.malicious is not None for rule in policy.rules):
         with context.progress("advisories") as on_progress:
-            advisories = read_advisories(Path(path), on_progress)
+            advisories = read_advisories(path, on_progress)
     return FactFinder(owner_uid_of=owners.get, snapshot_of=cache(store.snapshot), advisories=advisories)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -16,6 +16,7 @@ from envtrail.config import Config
 from envtrail.errors import ExitCode
 from envtrail.model.proof import Proofs
 from envtrail.rules.kernel import ApplyReport, Ledger, apply_rules, remove_rules
+from envtrail.settings.sections import Profile
 from envtrail.state.agent_status import write_proofs
 from envtrail.tasks.rules import Drift, compare, export_text, make_plan, open_control
 
@@ -26,7 +27,7 @@ def _plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="JSON lines."),
         click.option("--root", multiple=True, help="A conda root instead of the configured ones; may be repeated."),
-        click.option("--profile", help="lean, full, classic or none instead of the configured one."),
+        click.option("--profile", type=click.Choice(get_args(Profile)), help="Instead of the configured one (`rules.profile`)."),
     ):
         function = option(function)
     return function
@@ -35,8 +36,8 @@ def _plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _config(context: Context, profile: str | None, root: tuple[str, ...]) -> Config:
     config = context.config
     if profile:
-        config = config.replaced("--profile", rules__profile=profile)
-    return config.replaced("--root", rules__roots=list(root)) if root else config
+        config = config.replaced("--profile", {"rules.profile": profile})
+    return config.replaced("--root", {"rules.roots": list(map(os.path.abspath, root))}) if root else config
 
 
 @contextmanager

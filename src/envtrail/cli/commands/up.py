@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import click
 
 from envtrail.cli.context import Context
 from envtrail.errors import ExitCode
+from envtrail.settings.sections import Profile
 
 
 @click.command("up")
-@click.option("--profile", default=None, help="Rule profile instead of the configured one: lean, full, classic or none.")
+@click.option("--profile", type=click.Choice(get_args(Profile)), help="Instead of the configured one (`rules.profile`).")
 @click.option("--json", "as_json", is_flag=True, help="The feed as JSON lines.")
 @click.option("--web", "with_page", is_flag=True, help="Serve the web UI too; its link is printed.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of the web UI.")
@@ -23,7 +26,7 @@ def command(context: Context, profile: str | None, as_json: bool, with_page: boo
     from envtrail.agent.service import serve
     from envtrail.cli.feed import TerminalFeed
 
-    config = context.config.replaced("--profile", rules__profile=profile) if profile else context.config
+    config = context.config.replaced("--profile", {"rules.profile": profile}) if profile else context.config
     feed = TerminalFeed(as_json=as_json)
     ended_by_hand = serve(
         config,

@@ -74,7 +74,7 @@ def command(
             is_secure=certificate is not None,
             has_link=not no_link,
             fleet=_fleet(context),
-            check=agent.check if context.config.flag("web.pam") else None,
+            check=agent.check if context.config.web.pam else None,
             report=lambda text: click.echo(text, err=True),
         ),
         decide=lambda decision, identity: ask_agent(context.config, decision, on_behalf=identity if speaks else None),
@@ -118,10 +118,7 @@ def _owner(context: Context, *, is_page: bool) -> Identity:
     person = myself()
     with context.store() as store:
         is_admin = (
-            is_page
-            or context.is_fleet
-            or isinstance(store, EmbeddedStore)
-            or context.config.text("service.group") in person.groups
+            is_page or context.is_fleet or isinstance(store, EmbeddedStore) or context.config.service.group in person.groups
         )
     role = Role.ADMIN if is_admin else Role.MEMBER
     return Identity(

@@ -43,7 +43,7 @@ async def page(session: WebSession, reading: Reading, unwritten: str | None, now
 
     status, agent, gaps, machines = await reading.query(read)
     config = reading.config
-    disk = forecast(status, now_ms, keep_free=config.number("store.min_free_bytes"), days=config.number("store.retention_days"))
+    disk = forecast(status, now_ms, keep_free=config.store.min_free_bytes, days=config.store.retention_days)
     with page_layout(TITLE, session, "/health") as _:
         if unwritten is not None:
             ui.label(safe(_("Access log entries cannot be written to the trail: {why}").format(why=unwritten))).classes("bad")

@@ -61,7 +61,7 @@ async def settings(session: WebSession, reading: Reading) -> None:
         )
         rows = []
         for setting in SETTINGS:
-            value = config.value(setting.key)
-            shown = ", ".join(value) if isinstance(value, list) else str(value)
+            value = setting.kind.write(setting.value_in(config))
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             rows.append([setting.key, safe(shown), config.origin(setting.key), setting.doc])
         table([_("Setting"), _("Value"), _("From"), _("What")], rows, empty="")
