@@ -305,7 +305,7 @@ def test_the_files_that_the_documentation_shows_are_sound(tmp_path: Path) -> Non
 
 def test_what_is_written_goes_to_one_namespace() -> None:
     config = load_config(environ={}, flags={"elastic.namespace": "gpu*"})
-    with pytest.raises(ConfigError, match="reads several"):
+    with pytest.raises(ConfigError, match="matches several"):
         site_of(config)
     assert site_of(config.replaced("-", {"elastic.namespace": "gpu1"})).namespace == "gpu1"
 

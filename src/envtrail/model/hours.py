@@ -70,11 +70,11 @@ def parse_hours(word: str) -> tuple[time, time]:
     """
     found = _SPAN.fullmatch(word)
     if found is None:
-        raise ValueError(f"`{word}` is no span of hours like `09:00-18:00`")
+        raise ValueError(f"`{word}` is not a span of hours like `09:00-18:00`")
     try:
         return time(int(found[1]), int(found[2])), time(int(found[3] or 0), int(found[4] or 0))
     except ValueError:
-        raise ValueError(f"`{word}` is no span of hours like `09:00-18:00`") from None
+        raise ValueError(f"`{word}` is not a span of hours like `09:00-18:00`") from None
 
 
 @lru_cache(maxsize=64)

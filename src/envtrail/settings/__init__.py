@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, get_args
 from msgspec import Struct
 
 from envtrail.settings.kinds import Kind, Written
-from envtrail.settings.sections import Section, Settings
+from envtrail.settings.sections import Settings, SettingsSection
 
-__all__ = ["NEEDS", "NOT_SETTINGS", "PREFIX", "SECTIONS", "SETTINGS", "Kind", "Section", "Setting", "Settings", "Written"]
+__all__ = ["NEEDS", "NOT_SETTINGS", "PREFIX", "SECTIONS", "SETTINGS", "Kind", "Setting", "Settings", "SettingsSection", "Written"]
 
 PREFIX = "ENVTRAIL_"
 NOT_SETTINGS = frozenset(
@@ -65,6 +65,6 @@ def _rows(section: type[Struct], above: str = "") -> Iterator[Setting]:
 
 
 SETTINGS: tuple[Setting, ...] = tuple(_rows(Settings))
-SECTIONS: dict[str, type[Section]] = {
+SECTIONS: dict[str, type[SettingsSection]] = {
     name: section for name, section in Settings.__annotations__.items() if not hasattr(section, "__metadata__")
 }

@@ -34,19 +34,19 @@ _CENTURY_DAYS = 36_500
 _KIB, _MIB, _EIB = 1 << 10, 1 << 20, 1 << 60
 
 
-class Section(Struct, frozen=True, kw_only=True):
+class SettingsSection(Struct, frozen=True, kw_only=True):
     """What stands below a `[name]`."""
 
 
 # fmt: off
-class Service(Section, frozen=True, kw_only=True):
+class ServiceSettings(SettingsSection, frozen=True, kw_only=True):
     """The socket over which the running service answers."""
 
     socket: Annotated[Path, Word(words.socket_path, "an absolute path of 107 bytes at the most", "path"), "Socket over which other users ask the service."] = Path("/run/envtrail/envtrail.sock")
     group: Annotated[str, Word(words.account, "the name of a group", "group"), "Members see everything, as root does."] = "envtrail"
 
 
-class Capture(Section, frozen=True, kw_only=True):
+class CaptureSettings(SettingsSection, frozen=True, kw_only=True):
     """Where the kernel's records come from."""
 
     source: Annotated[CaptureSource, Choice(CaptureSource), "`auto`: `netlink` where no audit daemon runs, else `multicast` beside it."] = "auto"
@@ -58,7 +58,7 @@ class Capture(Section, frozen=True, kw_only=True):
     backlog_limit: Annotated[int, Whole(0, _MIB, "records"), "Kernel queue (`auditctl -b`); raised, never lowered; 0 leaves it alone."] = 8192
 
 
-class Rules(Section, frozen=True, kw_only=True):
+class RulesSettings(SettingsSection, frozen=True, kw_only=True):
     """Which audit rules are loaded, and where environments are."""
 
     profile: Annotated[Profile, Choice(Profile), "How much is watched (docs/rules.md)."] = "lean"
@@ -90,7 +90,7 @@ class Rules(Section, frozen=True, kw_only=True):
     follow: Annotated[bool, _FLAG, "A running agent follows environments that appear, move or go."] = True
 
 
-class Interpret(Section, frozen=True, kw_only=True):
+class InterpretSettings(SettingsSection, frozen=True, kw_only=True):
     """What is made of the records."""
 
     variables: Annotated[tuple[str, ...], _VARIABLES, "Environment variables of a tool that are read from /proc and kept."] = (
@@ -119,7 +119,7 @@ class Interpret(Section, frozen=True, kw_only=True):
     environments_interval_s: Annotated[int, Whole(1, _DAY_S, "s"), "How often environments are looked for again."] = 300
 
 
-class Storage(Section, frozen=True, kw_only=True):
+class StorageSettings(SettingsSection, frozen=True, kw_only=True):
     """How the trail is written and how long it is kept."""
 
     write_interval_ms: Annotated[int, Whole(10, 60_000, "ms"), "Records reach the disk's cache at least this often."] = 200
@@ -131,7 +131,7 @@ class Storage(Section, frozen=True, kw_only=True):
     min_free_bytes: Annotated[int, Whole(0, _EIB, "bytes"), "Below this the trail stops growing and the loss ledger says so."] = 256 * _MIB
 
 
-class Policy(Section, frozen=True, kw_only=True):
+class PolicySettings(SettingsSection, frozen=True, kw_only=True):
     """Who may change what."""
 
     path: Annotated[Path, _PATH, "Folder of the policy's YAML files, under version control; or one file."] = Path("/etc/envtrail/policy.d")
@@ -145,7 +145,7 @@ class Policy(Section, frozen=True, kw_only=True):
     git_signed: Annotated[bool, _FLAG, "The commit must be signed by one of `policy.allowed_signers`."] = False
 
 
-class Office(Section, frozen=True, kw_only=True):
+class OfficeSettings(SettingsSection, frozen=True, kw_only=True):
     """Hours of work: what happens at other times is off hours."""
 
     days: Annotated[tuple[str, ...], Many(Word(words.days, "one of `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`, or a span like `mon-fri`", "day"), "days"), "Days of work; empty: every day."] = ("mon-fri",)
@@ -154,7 +154,7 @@ class Office(Section, frozen=True, kw_only=True):
     holidays: Annotated[tuple[date, ...], Many(Word(words.day, "a date like `2026-12-25`", "date"), "dates"), "Days without work."] = ()
 
 
-class Detect(Section, frozen=True, kw_only=True):
+class DetectSettings(SettingsSection, frozen=True, kw_only=True):
     """Sigma rules."""
 
     path: Annotated[Path, _PATH, "Folder of your own Sigma rules, beside the pack that comes along."] = Path("/etc/envtrail/sigma")
@@ -162,13 +162,13 @@ class Detect(Section, frozen=True, kw_only=True):
     pack: Annotated[bool, _FLAG, "Use the pack of detections that comes along."] = True
 
 
-class Notify(Section, frozen=True, kw_only=True):
+class NotifySettings(SettingsSection, frozen=True, kw_only=True):
     """Who is told."""
 
     path: Annotated[Path, _PATH, "Channels over which people are told; it holds secrets, so only its owner may read it."] = Path("/etc/envtrail/notify.toml")
 
 
-class Elastic(Section, frozen=True, kw_only=True):
+class ElasticSettings(SettingsSection, frozen=True, kw_only=True):
     """Elasticsearch or OpenSearch, and the file of JSON lines."""
 
     urls: Annotated[tuple[str, ...], Many(Word(words.search_server, "an http or https address, as `https://es.example:9200`", "address"), "addresses", ","), "Servers of one Elasticsearch or OpenSearch cluster; empty: nothing is shipped."] = ()
@@ -189,7 +189,7 @@ class Elastic(Section, frozen=True, kw_only=True):
     file_group: Annotated[str | None, Maybe(Word(words.account, "the name of a group", "group")), "Who may read it besides root; empty: nobody."] = None
 
 
-class Web(Section, frozen=True, kw_only=True):
+class WebSettings(SettingsSection, frozen=True, kw_only=True):
     """The page."""
 
     account: Annotated[str | None, Maybe(_ACCOUNT), "As whom the page runs where it is not root: besides root, it alone may say who is before it; empty: root alone."] = "envtrail-web"
@@ -212,7 +212,7 @@ class Web(Section, frozen=True, kw_only=True):
     separate_administrators: Annotated[bool, _FLAG, "The page's administrators have parts of the rights each: `admin` sees settings and health, `security` decides, `auditor` reads."] = False
 
 
-class Advisories(Section, frozen=True, kw_only=True):
+class AdvisoriesSettings(SettingsSection, frozen=True, kw_only=True):
     """Known vulnerable and malicious versions."""
 
     path: Annotated[Path | None, _MAYBE_PATH, "An export of OSV for `envtrail impact`: a folder of JSON files, or PyPI's all.zip. Nothing is fetched."] = None
@@ -223,16 +223,16 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     data_dir: Annotated[Path, _MAYBE_PATH, "Folder of the trail; empty: /var/lib/envtrail for root, the user's data folder otherwise."]
     node: Annotated[str, Maybe(Word(words.host_name, "a host name", "name")), "Name of this machine in the trail; empty: its host name."]
-    service: Service = Service()
-    capture: Capture = Capture()
-    rules: Rules = Rules()
-    interpret: Interpret = Interpret()
-    store: Storage = Storage()
-    policy: Policy = Policy()
-    office: Office = Office()
-    detect: Detect = Detect()
-    notify: Notify = Notify()
-    elastic: Elastic = Elastic()
-    web: Web = Web()
-    advisories: Advisories = Advisories()
+    service: ServiceSettings = ServiceSettings()
+    capture: CaptureSettings = CaptureSettings()
+    rules: RulesSettings = RulesSettings()
+    interpret: InterpretSettings = InterpretSettings()
+    store: StorageSettings = StorageSettings()
+    policy: PolicySettings = PolicySettings()
+    office: OfficeSettings = OfficeSettings()
+    detect: DetectSettings = DetectSettings()
+    notify: NotifySettings = NotifySettings()
+    elastic: ElasticSettings = ElasticSettings()
+    web: WebSettings = WebSettings()
+    advisories: AdvisoriesSettings = AdvisoriesSettings()
 # fmt: on
