@@ -16,6 +16,7 @@ from envtrail.model.text import record_lines
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.store import EventRow, Query
 from envtrail.tasks.rebuild import rebuild_state
+from envtrail.tasks.verify import compare_state
 
 ALL = Query(limit=None, everything=True, oldest_first=True)
 LOGS = Path(__file__).parents[1]
@@ -62,6 +63,11 @@ class Trail:
     def rebuild(self) -> None:
         """Make the state again from the evidence."""
         rebuild_state(self.config)
+
+    def differences(self) -> list[str]:
+        """What the state says that the evidence does not, and the other way round."""
+        compared = compare_state(self.config)
+        return [*(fault.what for fault in compared.faults), *compared.notes]
 
     def said(self) -> Said:
         """Operations, runs and sessions, oldest first."""

@@ -23,6 +23,15 @@ TESTS = Path(__file__).parents[1]
 CASES = sorted((TESTS / "golden_logs").iterdir())
 LOGS = sorted([*TESTS.glob("golden/*/input.log"), *TESTS.glob("data/logs/logins/*.log"), *TESTS.glob("golden_logs/*/input.log")])
 """Every recorded log of one file."""
+MOST_CUTS = 8
+"""Of each log, in the property of two imports: all of them took a minute and a half."""
+OPEN_AT_THE_CUT = [
+    *(("conda", cut) for cut in (2, 9, 27)),
+    *(("pip", cut) for cut in (15, 28)),
+    *(("projects", cut) for cut in (5, 7, 41)),
+    *(("uv", cut) for cut in (15, 38)),
+]
+"""Golden logs, cut in an operation whose environment, or whose whole exec, is in the second part alone."""
 EOE = re.compile(rb"^(?:node=\S+ )?type=EOE .*\n", re.MULTILINE)
 
 
@@ -92,6 +101,36 @@ def test_the_form_of_a_log_changes_nothing(log: Path, tmp_path: Path) -> None:
         parts = [b"".join(lines[start:end]) for start, end in zip([0, *cuts], [*cuts, len(lines)], strict=True)]
         _, rotated = imported(tmp_path / f"rotated{number}", *[part for part in parts if part])
         assert rotated == said
+
+
+def imported_apart(folder: Path, text: bytes, cut: int) -> Trail:
+    """A trail of a log that was cut after a line, and imported in two commands."""
+    lines = text.splitlines(keepends=True)
+    trail = Trail(folder / "trail")
+    trail.take_text(b"".join(lines[:cut]), name="audit.log.1")
+    trail.take_text(b"".join(lines[cut:]))
+    return trail
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda log: f"{log.parent.name}-{log.stem}")
+def test_a_log_in_two_imports_says_what_it_says_in_one(log: Path, tmp_path: Path) -> None:
+    text = log.read_bytes()
+    _, said = imported(tmp_path / "whole", text)
+    count = len(text.splitlines())
+    chance = random.Random(count)
+    for cut in chance.sample(range(1, count), min(MOST_CUTS, count - 1)):
+        assert imported_apart(tmp_path / str(cut), text, cut).said() == said, cut
+
+
+@pytest.mark.parametrize(("case", "cut"), OPEN_AT_THE_CUT)
+def test_an_operation_that_is_open_at_the_end_of_an_import_has_one_row(case: str, cut: int, tmp_path: Path) -> None:
+    text = (TESTS / "golden" / case / "input.log").read_bytes()
+    _, said = imported(tmp_path / "whole", text)
+    trail = imported_apart(tmp_path / "apart", text, cut)
+    assert trail.said() == said
+    assert trail.differences() == []
+    trail.rebuild()
+    assert trail.said() == said
 
 
 def test_a_trail_of_the_first_version_is_repaired_by_a_rebuild(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from envtrail.capture.recognise import open_sources
 from envtrail.capture.rotation import earliest_ms, in_order
 from envtrail.capture.source import Block
 from envtrail.config import Config
+from envtrail.interpret.emission import Withdrawn
 from envtrail.model.observation import ImportEnded, ImportStarted
 from envtrail.model.run import Session
 from envtrail.trail.layout import Layout
@@ -85,12 +86,15 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
         CannotRunError: another process is writing this trail.
     """
     sources = in_order(open_sources(paths, config.node))
-    seen: dict[str, set[str]] = {"Operation": set(), "Run": set(), "Session": set()}
+    seen: dict[str, set[str]] = {"operation": set(), "run": set(), "session": set()}
 
     def note(result: Result) -> None:
-        seen[type(result).__name__].add(result.id)
+        if isinstance(result, Withdrawn):
+            seen[result.kind].discard(result.id)
+            return
+        seen[type(result).__name__.lower()].add(result.id)
         if isinstance(result, Session):
-            seen["Session"].discard(result.replaces or "")
+            seen["session"].discard(result.replaces or "")
 
     documents: dict[str, DocumentFigures] = {}
     with ExitStack() as stack:
@@ -115,9 +119,9 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
         repeated=repeated,
         incomplete=events - (after.complete - before.complete),
         faults=after.faults - before.faults + sum(report.faults for report in reports),
-        operations=len(seen["Operation"]),
-        runs=len(seen["Run"]),
-        sessions=len(seen["Session"]),
+        operations=len(seen["operation"]),
+        runs=len(seen["run"]),
+        sessions=len(seen["session"]),
         documents=_sum(documents) if documents else None,
         logs=reports,
     )

@@ -21,7 +21,7 @@ from envtrail.capture.loss import disk_full_gap
 from envtrail.capture.source import Block
 from envtrail.core import Assembler, Batch
 from envtrail.errors import StateBehindError, StoreError, StoreFullError
-from envtrail.interpret.emission import Emission, EnvironmentOpened, SnapshotWanted, Wish
+from envtrail.interpret.emission import Emission, EnvironmentOpened, SnapshotWanted, Wish, Withdrawn
 from envtrail.interpret.interpreter import Interpreter
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
@@ -40,7 +40,8 @@ from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.trail.parse import Origin, doubt_forks, push_step, seed_processes
 
-Result = Union[Operation, Run, Session, Finding]
+Result = Union[Operation, Run, Session, Withdrawn, Finding]
+_RESULTS = (Operation, Run, Session, Withdrawn)
 
 # What a step may write into the state, at most: of each exec a run, of each package of a snapshot a page of an index or two.
 _STEP_BYTES = 2 * 1024 * 1024
@@ -266,7 +267,7 @@ class Pipeline:
     def _settle(self, emissions: Sequence[Emission], now_ms: int, *, may_wait: bool = True) -> None:
         """Store results and grant wishes until nothing is wished for; some wait."""
         results = _results(emissions)
-        wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
+        wishes = [emission for emission in emissions if not isinstance(emission, _RESULTS)]
         while wishes and self.world is not None:
             unmet = [wish for wish in wishes if not self._is_known(wish) and not (may_wait and self._waits(wish, now_ms))]
             answers = [answer for wish in unmet for answer in self.world.grant(self._told(wish), self._next_moment(now_ms))]
@@ -281,7 +282,7 @@ class Pipeline:
             emissions = self.interpreter.step(None, answers, now_ms=now_ms)
             emissions += self._effects.apply(answers)
             results += _results(emissions)
-            wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
+            wishes = [emission for emission in emissions if not isinstance(emission, _RESULTS)]
         self._store(results)
         if results and self.overseer is not None and self.world is not None and self.world.is_live:
             self.overseer.hold([result for result in results if isinstance(result, (Operation, Run))], now_ms)
@@ -364,6 +365,8 @@ class Pipeline:
                     self._state.put_run(result)
                 case Session():
                     self._state.put_session(result)
+                case Withdrawn():
+                    self._state.withdraw(result.kind, result.id)
             if self.on_result is not None:
                 self.on_result(result)
 
@@ -373,7 +376,7 @@ def _events(batch: Batch) -> pa.RecordBatch:
 
 
 def _results(emissions: Iterable[Emission]) -> list[Result]:
-    return [emission for emission in emissions if isinstance(emission, (Operation, Run, Session))]
+    return [emission for emission in emissions if isinstance(emission, _RESULTS)]
 
 
 def _process_observations(batch: Batch) -> list[Observation]:

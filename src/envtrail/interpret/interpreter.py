@@ -234,6 +234,10 @@ class Interpreter:
         tool = self._tools.get(row["hint"])
         intention = tool.read(invocation) if tool else None
         owner = self._operations.owner_above(row["image"])
+        if intention is None or owner is not None:
+            wishes = [*wishes, *self._operations.drop(row["image"])]
+        if intention is not None or owner is not None or tool is not None:
+            wishes = [*wishes, *self._runs.drop(row["image"])]
         if owner is not None:
             if intention is not None and intention.tool not in owner.via:
                 owner.via.append(intention.tool)

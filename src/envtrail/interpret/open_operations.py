@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from envtrail.interpret.actors import Named
-from envtrail.interpret.emission import Emission, EnvironmentOpened, ProcessWanted, SnapshotWanted
+from envtrail.interpret.emission import Emission, EnvironmentOpened, ProcessWanted, SnapshotWanted, Withdrawn
 from envtrail.interpret.invocations import place_of_metadata
 from envtrail.interpret.memory import Ended, Memory
 from envtrail.interpret.operations import OpenOperation, with_variables
@@ -61,10 +61,17 @@ class OpenOperations:
             evidence=[evidence_of(row)],
             why={"tool": f"{invocation.exe} was executed as {intention.tool}; nothing above it states a package intention"},
         )
-        self._open[opened.image] = opened
+        known = self._open.setdefault(opened.image, opened)
+        if known is not opened:
+            known.read_again(opened)
         if not subject.is_here:
             return []
         return [ProcessWanted(image=opened.image, pid=opened.pid), *self._wish_before(opened)]
+
+    def drop(self, image: int) -> list[Emission]:
+        """What was missing of its exec has been read: it is none."""
+        opened = self._open.pop(image, None)
+        return _withdraw(opened) if opened is not None else []
 
     def take_process(self, seen: ProcessSeen, excluded_units: Collection[str]) -> list[Emission]:
         """/proc has told more of a tool: the intention is read again with its variables, the person with where it belongs."""
@@ -171,7 +178,9 @@ class OpenOperations:
             if not keep:
                 emissions += self._close(opened, changes=None, installed=None, absent="not recorded")
             elif not _is_nothing(opened, None):
-                emissions.append(self._document(opened, changes=None, installed=None, absent="not recorded"))
+                shown = self._document(opened, changes=None, installed=None, absent="not recorded")
+                emissions += [*_withdraw(opened, shown), shown]
+                opened.given = shown.id
         return emissions
 
     def images(self, node: str | None = None) -> list[int]:
@@ -255,7 +264,7 @@ class OpenOperations:
     ) -> list[Emission]:
         self._forget(opened)
         if _is_nothing(opened, changes):
-            return []
+            return _withdraw(opened)
         if changes is None and opened.is_only_elsewhere:
             opened.go_elsewhere()
         prefix = opened.intention.prefix
@@ -266,7 +275,14 @@ class OpenOperations:
         done = self._document(opened, changes=changes, installed=installed, absent=absent)
         told = [*reclaimed.amended, done]
         self._memory.keep(told)
-        return [*told, *self._siblings.begin(done, opened.elsewhere if self.is_here(done.host) else {})]
+        return [*_withdraw(opened, done), *told, *self._siblings.begin(done, opened.elsewhere if self.is_here(done.host) else {})]
+
+
+def _withdraw(opened: OpenOperation, shown: Operation | None = None) -> list[Emission]:
+    """The row that it was given under while its end was not read, unless it is shown in its place."""
+    if opened.given is None or (shown is not None and shown.id == opened.given):
+        return []
+    return [Withdrawn(kind="operation", id=opened.given)]
 
 
 def _is_nothing(opened: OpenOperation, changes: list[Change] | None) -> bool:

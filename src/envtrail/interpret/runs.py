@@ -9,7 +9,7 @@ import msgspec
 
 from envtrail.core import Process
 from envtrail.interpret.actors import Named
-from envtrail.interpret.emission import Emission, ScriptWanted
+from envtrail.interpret.emission import Emission, ScriptWanted, Withdrawn
 from envtrail.interpret.loops import Alike, Loops, began_ms
 from envtrail.interpret.rows import Row, evidence_of
 from envtrail.interpret.run_kinds import Shape, shape_of
@@ -65,7 +65,7 @@ class Runs:
         """
         shape = shape_of(invocation, row["hint"])
         if shape is None:
-            return []
+            return self.drop(row["image"])
         emissions: list[Emission] = []
         while len(self._going) >= _MOST:
             emissions.append(_without_end(self._going.pop(next(iter(self._going)))))
@@ -74,6 +74,9 @@ class Runs:
         run = _begun(row, invocation, shape, named, host=host, kinds=kinds)
         if parent is not None:
             run = msgspec.structs.replace(run, parent=parent, absent=_without(run.absent, "parent"))
+        known = self._going.get(run.image)
+        if known is not None and known.id != run.id:
+            emissions += self.drop(run.image)
         self._going[run.image] = run
         emissions.append(run)
         if shape.script is not None and is_here:
@@ -82,6 +85,11 @@ class Runs:
                 ScriptWanted(image=run.image, path=shape.script, uid=row["uid"], executed=invocation.path, executed_inode=inode)
             )
         return emissions
+
+    def drop(self, image: int) -> list[Emission]:
+        """What was missing of its exec has been read: it is another, or none."""
+        run = self._going.pop(image, None)
+        return [Withdrawn(kind="run", id=run.id)] if run is not None else []
 
     def take_script(self, seen: ScriptSeen) -> list[Emission]:
         """The content of a script was read; the run may have ended meanwhile."""
