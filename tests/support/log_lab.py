@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
+from envtrail.agent.build import open_trail
 from envtrail.agent.importing import ImportReport, import_files
+from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config, load_config
 from envtrail.model.text import record_lines
 from envtrail.state.embedded import EmbeddedStore
@@ -59,6 +61,11 @@ class Trail:
             file.write_bytes(text)
             files.append(file)
         return self.take(*files)
+
+    def seal(self) -> None:
+        """Seal the open segment."""
+        with open_trail(self.config, world=ImportedWorld()) as opened:
+            opened.writer.seal(wait=True)
 
     def rebuild(self) -> None:
         """Make the state again from the evidence."""

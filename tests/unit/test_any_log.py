@@ -133,6 +133,22 @@ def test_an_operation_that_is_open_at_the_end_of_an_import_has_one_row(case: str
     assert trail.said() == said
 
 
+@pytest.mark.parametrize("case", ["conda", "pip", "projects", "uv"])
+def test_an_operation_may_be_open_over_several_sealed_segments(case: str, tmp_path: Path) -> None:
+    """Each command is an agent that was started again: it knows the newest sealed and the open segment alone."""
+    lines = (TESTS / "golden" / case / "input.log").read_bytes().splitlines(keepends=True)
+    _, said = imported(tmp_path / "whole", b"".join(lines))
+    chance = random.Random(len(lines))
+    for number in range(4):
+        cuts = sorted(chance.sample(range(1, len(lines)), 5))
+        trail = Trail(tmp_path / str(number) / "trail")
+        for start, end in zip([0, *cuts], [*cuts, len(lines)], strict=True):
+            trail.take_text(b"".join(lines[start:end]))
+            trail.seal()
+        assert trail.said().without("evidence") == said.without("evidence"), cuts
+        assert trail.differences() == []
+
+
 def test_a_trail_of_the_first_version_is_repaired_by_a_rebuild(tmp_path: Path) -> None:
     """It was written by version 0.1.0 (commit 6a494df): two logs, sealed, and a third one in the open segment."""
     with tarfile.open(TESTS / "data" / "first_version_trail.tar.gz") as archive:

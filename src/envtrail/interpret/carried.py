@@ -1,4 +1,4 @@
-"""What interpretation hands from one segment to the next: runs, loops and logins that are going on, and the kinds of environments."""
+"""What interpretation hands from one segment to the next: operations, runs, loops and logins that are going on, the kinds of environments."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from envtrail.interpret.logins import Login
 from envtrail.interpret.loops import Alike
+from envtrail.interpret.operations import OpenOperation
 from envtrail.model.run import Run
 
 
@@ -17,6 +18,7 @@ class Going(Struct, frozen=True, kw_only=True):
     ended: list[Run] = []
     """The newest that have ended: what they started may begin late."""
     loops: list[Alike] = []
+    operations: list[OpenOperation] = []
     kinds: dict[str, str] = {}
     """Prefix → kind of the environments that are known."""
     logins: list[Login]

@@ -283,6 +283,7 @@ class Interpreter:
                 runs=runs,
                 ended=ended,
                 loops=loops,
+                operations=self._operations.going(),
                 kinds=self._operations.kinds,
                 logins=logins,
                 boots=boots,
@@ -295,6 +296,9 @@ class Interpreter:
         self._runs.restore(going.runs, going.ended, going.loops)
         for run in going.runs:
             self._begun.add(run.host, run.pid, run.image)
+        self._operations.restore(going.operations)
+        for opened in going.operations:
+            self._begun.add(opened.event.node, opened.pid, opened.image)
         self._operations.kinds.update(going.kinds)
         self._sessions.restore(going.logins, going.boots)
         self._imported.update(going.imported)

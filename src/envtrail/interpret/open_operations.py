@@ -22,6 +22,8 @@ from envtrail.model.operation import Change, Evidence, Operation, OperationKind
 
 UNKNOWN_PREFIX = ""
 """Where an operation's environment is not known, and only what is seen to change can tell."""
+_MOST_CARRIED = 1024
+_MOST_CARRIED_BYTES = 4 * 1024 * 1024
 BEFORE_UNKNOWN = "what was in the environment before is not known"
 
 
@@ -182,6 +184,21 @@ class OpenOperations:
                 emissions += [*_withdraw(opened, shown), shown]
                 opened.given = shown.id
         return emissions
+
+    def going(self) -> list[OpenOperation]:
+        """For the next segment, in the order of their beginnings: the newest of those that are open, as many as there is room for."""
+        left, kept = _MOST_CARRIED_BYTES, 0
+        newest_first = list(reversed(self._open.values()))[:_MOST_CARRIED]
+        for opened in newest_first:
+            left -= len(msgspec.json.encode(opened))
+            if left < 0:
+                break
+            kept += 1
+        return newest_first[:kept][::-1]
+
+    def restore(self, going: Iterable[OpenOperation]) -> None:
+        """Take up what was going on."""
+        self._open.update((opened.image, opened) for opened in going)
 
     def images(self, node: str | None = None) -> list[int]:
         """Of those that are open, on one machine or on any."""

@@ -27,7 +27,7 @@ from envtrail.model.operation import (
 from envtrail.model.times import to_rfc3339
 
 
-class OpenOperation(Struct, kw_only=True):
+class OpenOperation(Struct, kw_only=True, omit_defaults=True):
     """What is known of an operation so far."""
 
     image: int
@@ -43,9 +43,9 @@ class OpenOperation(Struct, kw_only=True):
     exit_code: int | None = None
     signal: int | None = None
     evidence: list[Evidence] = []
-    added: dict[tuple[str, str], PackageState] = {}
-    """(ecosystem, name) → state, by the metadata whose creation was recorded."""
-    removed: dict[tuple[str, str], PackageState] = {}
+    added: dict[str, PackageState] = {}
+    """`package_key` → state, by the metadata whose creation was recorded."""
+    removed: dict[str, PackageState] = {}
     saw_metadata: bool = False
     saw_place: bool = False
     """Some of the metadata lies where it was thought to work."""
