@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from log_lab import Trail
+from log_lab import Trail, check_quotes
 
 from envtrail.agent.importing import import_files
 from envtrail.capture.recognise import open_sources
@@ -128,3 +128,36 @@ def test_an_import_that_was_killed_before_it_had_its_answers_gives_the_same_when
     before = killed.said()
     killed.rebuild()
     assert killed.said() == before
+
+
+def lines_written(text: bytes) -> list[int]:
+    """Sizes at which a write of these records may have been cut."""
+    return [at + 1 for at, byte in enumerate(text) if byte == 10] + [len(text) // 2, 1]
+
+
+@pytest.mark.parametrize("cut", range(12))
+def test_an_event_that_was_half_written_when_its_writer_was_killed_is_there_once(
+    cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Path(__file__).parents[1] / "golden" / "pip" / "input.log"
+    whole, killed = Trail(tmp_path / "whole"), Trail(tmp_path / "killed")
+    whole.take(log)
+    with monkeypatch.context() as patched:
+        real = os.write
+
+        def write(descriptor: int, data: bytes | memoryview) -> int:
+            text = bytes(data)
+            if b"msg=audit(" in text:
+                sizes = lines_written(text)
+                real(descriptor, text[: sizes[cut % len(sizes)]])
+                raise KilledError
+            return real(descriptor, data)
+
+        patched.setattr("envtrail.trail.active_segment.os.write", write)
+        with pytest.raises(KilledError):
+            killed.take(log)
+    killed.take(log)
+    assert killed.said() == whole.said()
+    assert len(killed.events()) == len(whole.events())
+    check_quotes(killed.events())
+    assert killed.differences() == []

@@ -182,6 +182,7 @@ def carry(
         translated_from=translated,
         log=log,
         continues=log == pipeline.last_log,
+        is_stepwise=True,
     )
     pipeline.observe([started], now_ms)
     try:

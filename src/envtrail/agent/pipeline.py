@@ -144,6 +144,9 @@ class Pipeline:
             # While an event is in flight its records are not written yet: the older position is the safe one.
             source = str(block.position.get("source", ""))
             observations.append(CursorMoved(time_ms=now_ms, source=source, position=block.position))
+        if batch.records and not observations and (wall_ms is None or block.position is not None):
+            # What is read again after a kill: a step that was not written whole is known by its missing end.
+            observations.append(RecordsRedacted(time_ms=now_ms, counts={}))
         events = _events(batch)
         if events.num_rows and events.column("ended_by")[events.num_rows - 1].as_py() != "arrival":
             self.lag_ms = max(0, now_ms - events.column("time")[events.num_rows - 1].cast(pa.int64()).as_py())

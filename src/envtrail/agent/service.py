@@ -169,6 +169,7 @@ class Agent:
                 kernel=os.uname().release,
                 version=__version__,
                 source=self._source.name,
+                is_stepwise=self._source.name == "auditd_log",
             )
         ]
         if restarted_after_ms is not None and self._source.name != "auditd_log":

@@ -34,6 +34,8 @@ class AgentStarted(_Observation, frozen=True, tag="agent_started"):
     version: str
     source: str
     """The capture source's name."""
+    is_stepwise: bool = False
+    """As in `ImportStarted`: the source is a log that is read on from the last `CursorMoved`."""
 
 
 class ImportStarted(_Observation, frozen=True, tag="import_started"):
@@ -48,6 +50,8 @@ class ImportStarted(_Observation, frozen=True, tag="import_started"):
     """What the rotated files of one log have in common. None: of a trail of the first version."""
     continues: bool = False
     """The import before was of the same log: what was going on there goes on."""
+    is_stepwise: bool = False
+    """Every step of records ends with an observation: what lies behind the last one was not written whole, and is read again."""
 
 
 class ImportEnded(_Observation, frozen=True, tag="import_ended"):
@@ -222,7 +226,7 @@ class RulesApplied(_Observation, frozen=True, tag="rules_applied"):
 
 
 class RecordsRedacted(_Observation, frozen=True, tag="records_redacted"):
-    """How many values were replaced before writing since the last such entry, by kind."""
+    """How many values were replaced before writing since the last such entry, by kind; none where it only ends a step."""
 
     counts: dict[str, int]
 
