@@ -14,6 +14,7 @@ from envtrail.agent.build import open_trail
 from envtrail.agent.importing import ImportReport, import_files
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config, load_config
+from envtrail.model.gap import Gap
 from envtrail.model.text import record_lines
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.store import EventRow, Query
@@ -85,6 +86,11 @@ class Trail:
                     for rows in (store.operations(ALL), store.runs(ALL), store.sessions(ALL))
                 )
             )
+
+    def gaps(self) -> list[Gap]:
+        """The loss ledger."""
+        with closing(EmbeddedStore(self.config.data_dir)) as store:
+            return list(store.gaps(ALL))
 
     def events(self) -> list[EventRow]:
         """All events with their records."""

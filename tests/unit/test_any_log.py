@@ -9,10 +9,15 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from log_lab import Said, Trail, check_quotes
 
+from envtrail.agent.build import open_trail
+from envtrail.agent.pipeline import Pipeline
+from envtrail.agent.world import ImportedWorld
 from envtrail.errors import StoreError
+from envtrail.model.observation import Carried
 from envtrail.model.text import record_lines
 from envtrail.state.events import find_events
 from envtrail.state.store import Query
@@ -178,3 +183,98 @@ def find_quotes(layout: Layout) -> list[str]:
         if len(lines) != event.values["records"] or not all(stamp in line for line in lines):
             wrong.append(stamp)
     return wrong
+
+
+STAMP = re.compile(rb"audit\(1764(\d+)\.")
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+@pytest.mark.parametrize("node", [b"", b"node=gpu2 "])
+@pytest.mark.parametrize(("case", "cut"), [("projects", 7), ("conda", 9), ("uv", 38), ("setuptools", 3)])
+def test_a_log_goes_on_in_its_next_part_whatever_was_imported_in_between(
+    case: str, cut: int, node: bytes, is_sealed: bool, tmp_path: Path
+) -> None:
+    """The other log has the same process numbers, some days later."""
+    text = (TESTS / "golden" / case / "input.log").read_bytes()
+    lines = text.splitlines(keepends=True)
+    later = STAMP.sub(rb"audit(1765\1.", text)
+    other = b"".join(node + line for line in later.splitlines(keepends=True))
+    expected = Trail(tmp_path / "expected" / "trail")
+    expected.take_text(text)
+    expected.take_text(other, name="other.log")
+    trail = Trail(tmp_path / "apart" / "trail")
+    for part, name in ((lines[:cut], "audit.log.1"), ([other], "other.log"), (lines[cut:], "audit.log")):
+        trail.take_text(b"".join(part), name=name)
+        if is_sealed:
+            trail.seal()
+    said, wanted = trail.said(), expected.said()
+    if is_sealed:
+        said, wanted = said.without("evidence"), wanted.without("evidence")
+    assert (said.operations, said.runs) == (wanted.operations, wanted.runs)
+    assert trail.differences() == []
+
+
+def test_what_an_imported_log_left_open_is_not_at_work_on_this_machine(tmp_path: Path) -> None:
+    """An agent waits for the end of what is at work here before it reads an environment."""
+    lines = (TESTS / "golden" / "pip" / "input.log").read_bytes().splitlines(keepends=True)
+    trail = Trail(tmp_path / "trail")
+    trail.take_text(b"".join(lines[:9]))
+    with open_trail(trail.config, world=ImportedWorld()) as opened:
+        interpreter = opened.pipeline.interpreter
+        assert interpreter._operations.images() == []
+        assert len(interpreter._operations._open) == 1
+        assert not interpreter.is_busy("/opt/conda/envs/ml")
+        assert interpreter.prefixes() == set()
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_a_log_whose_first_record_is_its_newest_adds_nothing_twice(is_sealed: bool, tmp_path: Path) -> None:
+    text = (TESTS / "golden" / "pip" / "input.log").read_bytes()
+    newest = b"type=USER_AUTH msg=audit(1764900000.000:9): pid=1 uid=0 auid=1001 ses=1 msg='op=x'\n"
+    trail, said = imported(tmp_path, text)
+    if is_sealed:
+        trail.seal()
+    assert trail.take_text(newest + text, name="copy.log").events == 1
+    assert trail.said().operations == said.operations
+    assert trail.take_text(text[: len(text) // 2] + newest + text, name="third.log").events == 0
+
+
+def of_newer_version(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seal; the next segment takes over what no version reads that there is."""
+    with monkeypatch.context() as patched:
+        patched.setattr("envtrail.agent.pipeline.CARRIED_VERSION", 99)
+        patched.setattr(Pipeline, "carried", lambda pipeline: [damaged(item) for item in CARRIED(pipeline)])
+        trail.seal()
+
+
+CARRIED = Pipeline.carried
+
+
+def damaged(carried: Carried) -> Carried:
+    return msgspec.structs.replace(carried, processes=msgspec.Raw(b"[7]"), interpretation=msgspec.Raw(b'{"runs":7}'))
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_what_a_segment_took_over_from_a_newer_version_is_known_otherwise_or_said_to_be_lost(
+    is_kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (TESTS / "golden" / "conda" / "input.log").read_bytes().splitlines(keepends=True)
+    _, said = imported(tmp_path / "whole", b"".join(lines))
+    trail = Trail(tmp_path / "apart" / "trail")
+    for part in (lines[:9], lines[9:20]):
+        trail.take_text(b"".join(part))
+        of_newer_version(trail, monkeypatch)
+    if not is_kept:
+        for path in (Layout(trail.config.data_dir)).segment(1).iterdir():
+            if path.name != "seal.json":
+                path.unlink()
+    trail.take_text(b"".join(lines[20:]))
+    lost = [gap.detail for gap in trail.gaps() if gap.id == "carried-2"]
+    if is_kept:
+        assert trail.said().without("evidence") == said.without("evidence")
+        assert lost == []
+        assert trail.differences() == []
+    else:
+        assert ["version 99" in detail for detail in lost] == [True]
+        trail.rebuild()
+        assert [gap.id for gap in trail.gaps() if gap.id == "carried-2"] == ["carried-2"]

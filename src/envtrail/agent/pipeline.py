@@ -17,7 +17,7 @@ import pyarrow as pa
 from envtrail.agent.effects import Effects, State
 from envtrail.agent.file_changes import FileChanges, Scope
 from envtrail.agent.world import World
-from envtrail.capture.loss import disk_full_gap
+from envtrail.capture.loss import disk_full_gap, unread_gap
 from envtrail.capture.source import Block
 from envtrail.core import Assembler, Batch
 from envtrail.errors import StateBehindError, StoreError, StoreFullError
@@ -26,6 +26,7 @@ from envtrail.interpret.interpreter import Interpreter
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
 from envtrail.model.observation import (
+    CARRIED_VERSION,
     Carried,
     CursorMoved,
     FindingMade,
@@ -193,14 +194,9 @@ class Pipeline:
                 time_ms=int(time.time() * 1000),
                 processes=msgspec.Raw(self.assembler.save_processes().encode()),
                 interpretation=msgspec.Raw(self.interpreter.save()),
-                log=self._origin.log,
+                version=CARRIED_VERSION,
             )
         ]
-
-    @property
-    def last_log(self) -> str | None:
-        """The log that was imported last."""
-        return self._origin.log
 
     def replay(self, segment: int, records: bytes, observations: Sequence[Observation], *, counted: bool = False) -> None:
         """Go again through one step of a segment: nothing is written to the evidence.
@@ -221,6 +217,9 @@ class Pipeline:
         with self._state.transaction():
             emissions = self.interpreter.step(events, observations, now_ms=now_ms, segment=self._segment)
             emissions += self._effects.apply(observations)
+            if self._origin.unread is not None:
+                self._state.put_gap(unread_gap(self.interpreter.node, segment, self._origin.unread))
+                self._origin.unread = None
             self._store(_results(emissions))
             self._effects.decide(observations)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from envtrail.errors import DamagedStoreError
 from envtrail.interpret.logins import Login
 from envtrail.interpret.loops import Alike
 from envtrail.interpret.operations import OpenOperation
@@ -24,10 +25,27 @@ class Going(Struct, frozen=True, kw_only=True):
     logins: list[Login]
     boots: dict[str, list[int]]
     """Node → times of its boots (ms), oldest first."""
-    imported: list[int]
-    """Images of an imported log whose end was not read."""
+    imported: list[int] = []
+    """Version 1: images of the log that was imported last whose end was not read."""
+    logs: dict[str, list[int]] = {}
+    """Of each log that was imported."""
     boot_id: str | None
 
 
 encode_going = msgspec.json.Encoder().encode
-decode_going = msgspec.json.Decoder(Going).decode
+_decode = msgspec.json.Decoder(Going).decode
+
+
+def decode_going(text: bytes | msgspec.Raw) -> Going:
+    """What a segment took over from the one before.
+
+    Raises:
+        DamagedStoreError: it cannot be read.
+    """
+    try:
+        return _decode(text)
+    except msgspec.DecodeError as fault:
+        raise DamagedStoreError(
+            f"what a segment took over from the one before cannot be read: {fault}",
+            hint="`envtrail verify` names all that is damaged",
+        ) from None

@@ -9,6 +9,7 @@ import pyarrow as pa
 from envtrail.interpret.begun import Begun
 from envtrail.interpret.carried import Going, decode_going, encode_going
 from envtrail.interpret.emission import Emission, SnapshotWanted
+from envtrail.interpret.imported import Imported
 from envtrail.interpret.invocations import invocation_of
 from envtrail.interpret.memory import Ended
 from envtrail.interpret.open_operations import BEFORE_UNKNOWN, OpenOperations
@@ -62,15 +63,16 @@ class Interpreter:
         self._tools = {tool.name: tool for tool in tools}
         self._excluded_units = frozenset(excluded_units)
         self._writes = Writes()
-        self._runs = Runs()
+        self._imported = Imported()
+        self._runs = Runs(self._imported)
         self._begun = Begun()
         self._sessions = Sessions()
         self._people = People(lineage, self._sessions, names_hold_ms=names_hold_ms)
-        self._operations = OpenOperations(node=node, lineage=lineage, people=self._people, tools=self._tools)
+        self._operations = OpenOperations(
+            node=node, lineage=lineage, people=self._people, tools=self._tools, imported=self._imported
+        )
         self._boot_id: str | None = None
-        self._is_fresh, self._is_import = True, False
-        self._imported: set[int] = set()
-        """Images of an imported log, until their end is read."""
+        self._is_fresh = True
 
     @property
     def node(self) -> str:
@@ -148,7 +150,7 @@ class Interpreter:
         return write.until_ms if write else None
 
     def finish(self, *, now_ms: int, node: str | None = None) -> list[Emission]:  # noqa: ARG002 - what is open stays without an end
-        """No more events of a machine will come, or of any: everything open is given as it is."""
+        """No more events of a machine will come, or of any: everything open is given as it is, but for what imported logs tell."""
         emissions = self._operations.give(self._operations.images(node), keep=False)
         emissions += [write.settle(changes=None, absent="not recorded") for write in self._writes.take_all()]
         self._begun.clear(node)
@@ -192,27 +194,31 @@ class Interpreter:
                 kinds[seen.prefix] = settled_kind(kinds.get(seen.prefix), seen.kind)
             case AgentStarted() | ImportStarted() | ImportEnded():
                 return self._take_origin(observation, now_ms)
-            case Carried() if self._is_fresh:
-                self._restore(decode_going(observation.interpretation))
+            case Carried() if self._is_fresh and observation.is_known:
+                self._restore(decode_going(observation.interpretation), observation.log)
             case _:
                 pass
         return []
 
     def _take_origin(self, observation: AgentStarted | ImportStarted | ImportEnded, now_ms: int) -> list[Emission]:
         """The records that follow come from another place: an imported log does not go on live."""
-        is_cut_off = self._is_import and not isinstance(observation, ImportEnded)
-        cut_off = self._settle_unanswered() if is_cut_off else []
-        self._is_import = isinstance(observation, ImportStarted)
+        is_cut_off = self._imported.log is not None and not isinstance(observation, ImportEnded)
+        cut_off = [*self._settle_unanswered(), *self._end_import()] if is_cut_off else []
         match observation:
             case ImportStarted():
-                return cut_off if observation.continues else [*cut_off, *self._end_imports(keep=False)]
+                return [*cut_off, *self._forget(self._imported.begin(observation.log or ""))]
             case ImportEnded():
-                return [] if observation.goes_on else self._end_imports(keep=True)
+                if observation.goes_on:
+                    return []
+                shown = self._end_import()
+                self._imported.end()
+                return shown
             case AgentStarted():
+                self._imported.end()
                 known, self._boot_id = self._boot_id, observation.boot_id
                 is_boot = known is not None and known != self._boot_id
                 ended = self.finish(now_ms=now_ms, node=self.node) if is_boot else []
-                return [*cut_off, *self._end_imports(keep=False), *ended]
+                return [*cut_off, *ended]
 
     def _settle_unanswered(self) -> list[Emission]:
         """What an import that was killed had wished for is answered as in any import: nothing of that time can be read now."""
@@ -248,7 +254,7 @@ class Interpreter:
         named = self._people.actor_of(subject)
         wishes = [*wishes, *self._people.wishes_of(subject)]
         if intention is not None:
-            self._begin(row)
+            wishes = [*wishes, *self._begin(row)]
             return [*wishes, *self._operations.begin(row, invocation, intention, subject, named)]
         if row["hint"] not in RUN_HINTS:
             return wishes
@@ -256,23 +262,28 @@ class Interpreter:
         kinds = self._operations.kinds if is_here else {}
         begun = self._runs.begin(row, invocation, above, named, host=row["node"], kinds=kinds, is_here=is_here)
         if begun:
-            self._begin(row)
+            begun = [*self._begin(row), *begun]
         return [*wishes, *begun]
 
-    def _begin(self, row: Row) -> None:
+    def _begin(self, row: Row) -> list[Emission]:
         """What an exec began has an end that is waited for."""
-        self._begun.add(row["node"], row["pid"], row["image"])
-        if self._is_import:
-            self._imported.add(row["image"])
+        self._begun.add(self._machine(row["node"]), row["pid"], row["image"])
+        return self._forget(self._imported.add(row["image"]))
 
-    def _end_imports(self, *, keep: bool) -> list[Emission]:
-        """An imported log has ended: what was going on in it is given as it is; `keep`: its next part may tell its end."""
-        images = set(self._imported)
-        emissions = [*self._runs.give_up(images, keep=keep), *self._operations.give(images, keep=keep)]
-        if not keep:
-            self._begun.drop(images)
-            self._imported.clear()
-        return emissions
+    def _machine(self, node: str, image: int | None = None) -> str:
+        return self._imported.machine(node, is_here=self._operations.is_here(node), image=image)
+
+    def _end_import(self) -> list[Emission]:
+        """The log that was imported has ended: what was going on in it is given as it is; its next part may tell its end."""
+        images = set(self._imported.images())
+        return [*self._runs.give_up(images, keep=True), *self._operations.give(images, keep=True)]
+
+    def _forget(self, images: Sequence[int]) -> list[Emission]:
+        """The end of what began in a log will not be told."""
+        if not images:
+            return []
+        self._begun.drop(set(images))
+        return [*self._runs.give_up(set(images), keep=False), *self._operations.give(images, keep=False)]
 
     def save(self) -> bytes:
         """What is going on, for a segment that begins now (JSON)."""
@@ -287,21 +298,21 @@ class Interpreter:
                 kinds=self._operations.kinds,
                 logins=logins,
                 boots=boots,
-                imported=sorted(self._imported),
+                logs=self._imported.save(),
                 boot_id=self._boot_id,
             )
         )
 
-    def _restore(self, going: Going) -> None:
+    def _restore(self, going: Going, log: str | None) -> None:
+        self._imported.restore(going.logs or ({log or "": going.imported} if going.imported else {}))
         self._runs.restore(going.runs, going.ended, going.loops)
         for run in going.runs:
-            self._begun.add(run.host, run.pid, run.image)
+            self._begun.add(self._machine(run.host, run.image), run.pid, run.image)
         self._operations.restore(going.operations)
         for opened in going.operations:
-            self._begun.add(opened.event.node, opened.pid, opened.image)
+            self._begun.add(self._machine(opened.event.node, opened.image), opened.pid, opened.image)
         self._operations.kinds.update(going.kinds)
         self._sessions.restore(going.logins, going.boots)
-        self._imported.update(going.imported)
         self._boot_id = going.boot_id
 
     def _take_files(self, changed: FilesChanged) -> list[Emission]:
@@ -340,7 +351,7 @@ class Interpreter:
             return emissions
         if self._operations.is_here(node):
             self._writes.end(pid, exit_code=exit_code, signal=signal)
-        for image in self._begun.take_ended(node, pid, time_ms):
+        for image in self._begun.take_ended(self._machine(node), pid, time_ms):
             self._imported.discard(image)
             emissions += self._runs.end(image, time_ms=time_ms, exit_code=exit_code, signal=signal)
             emissions += self._operations.end(image, time_ms=time_ms, exit_code=exit_code, signal=signal, evidence=evidence)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 
 import msgspec
 
@@ -35,10 +35,14 @@ class OpenOperations:
         lineage: Answers who descends from whom.
         people: Names who it was.
         tools: By what the core calls them.
+        imported: What logs tell that were written before.
     """
 
-    def __init__(self, *, node: str, lineage: Lineage, people: People, tools: dict[str, Tool]) -> None:
+    def __init__(
+        self, *, node: str, lineage: Lineage, people: People, tools: dict[str, Tool], imported: Container[int] = frozenset()
+    ) -> None:
         self.node = node
+        self._imported = imported
         self.kinds: dict[str, str] = {}
         """Prefix → kind of this machine's environments, as they themselves say."""
         self._lineage = lineage
@@ -201,8 +205,10 @@ class OpenOperations:
         self._open.update((opened.image, opened) for opened in going)
 
     def images(self, node: str | None = None) -> list[int]:
-        """Of those that are open, on one machine or on any."""
-        return [image for image, opened in self._open.items() if node in {None, opened.event.node}]
+        """Of those that are open, on one machine or on any; but for imported ones."""
+        return [
+            image for image, opened in self._open.items() if node in {None, opened.event.node} and image not in self._imported
+        ]
 
     def wishes(self) -> list[Emission]:
         """What was wished for and never answered."""
@@ -232,8 +238,9 @@ class OpenOperations:
         return {prefix for prefix in at_work | self._memory.prefixes(self.node) if prefix}
 
     def at_work(self) -> list[OpenOperation]:
-        """Those of this machine."""
-        return [opened for opened in self._open.values() if self.is_here(opened.event.node)]
+        """Those of this machine, now."""
+        opened = self._open.items()
+        return [one for image, one in opened if self.is_here(one.event.node) and image not in self._imported]
 
     def at_work_in(self, prefix: str) -> list[OpenOperation]:
         """Those of this machine that work in an environment."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import msgspec
@@ -31,9 +31,14 @@ _END = ("ended", "exit_code", "signal")
 
 
 class Runs:
-    """Those that are going on, and for a moment those that have ended."""
+    """Those that are going on, and for a moment those that have ended.
 
-    def __init__(self) -> None:
+    Args:
+        imported: What logs tell that were written before: nothing that is seen here and now says anything of it.
+    """
+
+    def __init__(self, imported: Container[int] = frozenset()) -> None:
+        self._imported = imported
         self._going: dict[int, Run] = {}
         self._ended: dict[int, Run] = {}
         """What is in their script may be told late, and what they started may begin late."""
@@ -141,11 +146,7 @@ class Runs:
         listed, self._listed = self._listed, None
         if _INIT not in listed:
             return []
-        lost = [
-            run
-            for run in self._going.values()
-            if run.host == host and (run.pid not in listed or (listed[run.pid] or 0) > began_ms(run) + _SLACK_MS)
-        ]
+        lost = [run for run in self._here(host) if (run.pid not in listed or (listed[run.pid] or 0) > began_ms(run) + _SLACK_MS)]
         return [_without_end(self._going.pop(run.image)) for run in lost]
 
     def going(self) -> tuple[list[Run], list[Run], list[Alike]]:
@@ -164,9 +165,11 @@ class Runs:
         return [_without_end(run if keep else self._going.pop(run.image)) for run in found]
 
     def clear(self, host: str | None = None) -> list[Emission]:
-        """The machine was started anew, or the log has no more: what is going on, there or anywhere, has no end that is known."""
-        lost = [run for run in self._going.values() if host is None or run.host == host]
-        return [_without_end(self._going.pop(run.image)) for run in lost]
+        """The machine was started anew: what is going on, there or anywhere, has no end that is known."""
+        return [_without_end(self._going.pop(run.image)) for run in self._here(host)]
+
+    def _here(self, host: str | None) -> list[Run]:
+        return [run for run in self._going.values() if host in {None, run.host} and run.image not in self._imported]
 
 
 def _waits_for(actor: Actor) -> int | None:

@@ -48,8 +48,6 @@ class ImportStarted(_Observation, frozen=True, tag="import_started"):
     """`auditbeat`: the records are a translation of documents, not what the kernel wrote. None for audit logs."""
     log: str | None = None
     """What the rotated files of one log have in common. None: of a trail of the first version."""
-    continues: bool = False
-    """The import before was of the same log: what was going on there goes on."""
     is_stepwise: bool = False
     """Every step of records ends with an observation: what lies behind the last one was not written whole, and is read again."""
 
@@ -62,15 +60,26 @@ class ImportEnded(_Observation, frozen=True, tag="import_ended"):
     """The next part of the same log follows at once."""
 
 
+CARRIED_VERSION = 2
+"""Of what this version writes into `Carried`; it reads those before too."""
+
+
 class Carried(_Observation, frozen=True, tag="carried"):
     """What was known when the segment began, so that it can be read without those before it."""
 
     processes: msgspec.Raw
     """The process tables, as the core writes them."""
     interpretation: msgspec.Raw
-    """Runs and logins that are going on, as `interpret.carried` writes them."""
+    """Operations, runs and logins that are going on, as `interpret.carried` writes them."""
     log: str | None = None
-    """That was imported last."""
+    """Version 1: that was imported last."""
+    version: int = 1
+    """A reader that does not know it takes up nothing, and says so."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this version can read it."""
+        return self.version <= CARRIED_VERSION
 
 
 class ProcessForked(_Observation, frozen=True, tag="process_forked"):
