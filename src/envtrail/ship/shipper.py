@@ -15,7 +15,7 @@ import msgspec
 
 from envtrail.config import Config
 from envtrail.documents.base import Document, site_of
-from envtrail.documents.ecs import amendment_of, document_id, documents_of
+from envtrail.documents.ecs import amendment_of, document_id, documents_of, withdrawal_of
 from envtrail.documents.fields import OWN
 from envtrail.documents.heartbeat import heartbeat_document, heartbeat_of
 from envtrail.documents.identity import digest_of, id_of
@@ -28,6 +28,7 @@ from envtrail.ship.ship_state import CLUSTER_BOOK, FILE_BOOK, Book, Parcel
 from envtrail.ship.writer import LineFile, Writer
 from envtrail.state.agent_status import read_status
 from envtrail.state.change_log import KINDS, Arrivals, Item
+from envtrail.state.schema import WITHDRAWN
 from envtrail.trail.layout import Layout
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class Shipper:
             with self._book.transaction():
                 for number, kind, id_ in rows:
                     cursor = number
-                    if kind in self._kinds:
+                    if kind in self._kinds or kind == WITHDRAWN:
                         self._book.note_changed(kind, id_, now_ms, now_ms + SETTLE_MS)
                 self._book.keep("written", cursor)
 
@@ -190,14 +191,24 @@ class Shipper:
             self._walk(min(room, _TAKE), now_ms)
 
     def _make_one(self, kind: str, id_: str, first_ms: int, last_ms: int, now_ms: int) -> None:
+        if kind == WITHDRAWN:
+            self._withdraw(*id_.split(" ", 2), now_ms)
+            return self._book.looked_at(kind, id_)
         item = self._arrivals.item(kind, id_)
         due_ms = min(last_ms + LOOP_MS, first_ms + LONGEST_LOOP_MS)
         if isinstance(item, Run) and item.count > 1 and due_ms > now_ms:
             self._book.postpone(kind, id_, due_ms)
-            return
+            return None
         if item is not None:
             self._offer(kind, id_, item, now_ms)
         self._book.looked_at(kind, id_)
+
+    def _withdraw(self, kind: str, id_: str, host: str, now_ms: int) -> None:
+        """Say that an item is none any more, where it was sent, and is not there again."""
+        before = self._book.sent_digest(kind, id_)
+        if before not in {None, WITHDRAWN} and self._arrivals.item(kind, id_) is None:
+            self._book.put(withdrawal_of(kind, id_, host, self._site, now_ms))
+            self._book.note_sent(kind, id_, WITHDRAWN)
 
     def _walk(self, limit: int, now_ms: int) -> None:
         """Go on through everything that is there: what was sent with the same content is passed over."""

@@ -26,7 +26,7 @@ from envtrail.model.operation import Actor, Operation
 from envtrail.model.run import Run, Session
 from envtrail.state.findings_and_grants import Decisions
 from envtrail.state.preallocation import Reserve
-from envtrail.state.schema import LOGGED, WEEK_MS, connect, in_transaction, telling_disk_faults
+from envtrail.state.schema import LOGGED, WEEK_MS, WITHDRAWN, connect, in_transaction, telling_disk_faults
 from envtrail.trail.layout import translate
 
 _MOST_BOUND = 500
@@ -152,8 +152,12 @@ class State:
         table, key = LOGGED[kind]
         if kind != "login":
             self._note_week(id_)
-        count = self._database.execute(f"DELETE FROM {table} WHERE {key} = ?", (id_,)).rowcount
-        self._database.execute("UPDATE totals SET count = count - ? WHERE name = ?", (count, table))
+        row = self._database.execute(f"SELECT doc ->> '$.host' FROM {table} WHERE {key} = ?", (id_,)).fetchone()
+        if row is None:
+            return
+        self._database.execute(f"DELETE FROM {table} WHERE {key} = ?", (id_,))
+        self._database.execute("UPDATE totals SET count = count - 1 WHERE name = ?", (table,))
+        self._database.execute("INSERT INTO written (kind, id) VALUES (?, ?)", (WITHDRAWN, f"{kind} {id_} {row[0]}"))
         if kind == "operation":
             self._database.execute("DELETE FROM operation_packages WHERE operation = ?", (id_,))
 
