@@ -319,9 +319,7 @@ impl Assembler {
         let name = self.coalescer.node(gathered.key.node);
         let node = gathered.key.node;
         let id = match event.kind {
-            Kind::Exec => self
-                .tables
-                .image_for(node, event, name, &self.options.node),
+            Kind::Exec => self.tables.image_for(node, event, name, &self.options.node),
             _ => 0,
         };
         let (table, _) = self
@@ -368,9 +366,7 @@ impl Assembler {
     /// The event that was read is done with; of a log that was written before it may miss what the next part tells.
     fn let_go(&mut self, gathered: Gathered) {
         let done = match self.tables.is_import() {
-            true => self
-                .newest_imported
-                .keep(gathered, self.event.missing != 0),
+            true => self.newest_imported.keep(gathered, self.event.missing != 0),
             false => Some(gathered),
         };
         if let Some(done) = done {

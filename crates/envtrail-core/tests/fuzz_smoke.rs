@@ -84,7 +84,9 @@ fn read_again(records: &[u8], events: usize, tables: &str, next: &mut impl FnMut
     again.reread(records);
     assert_eq!(again.drain().expect("a batch").events.num_rows(), events);
     let mut later = Assembler::new(Options::default());
-    later.restore_processes(tables, None).expect("its own tables");
+    later
+        .restore_processes(tables, None)
+        .expect("its own tables");
     assert_eq!(later.save_processes().expect("the tables"), tables);
     later.remember(records);
     later.set_log(Some("a"));

@@ -193,12 +193,13 @@ class Shipper:
     def _make_one(self, kind: str, id_: str, first_ms: int, last_ms: int, now_ms: int) -> None:
         if kind == WITHDRAWN:
             self._withdraw(*id_.split(" ", 2), now_ms)
-            return self._book.looked_at(kind, id_)
+            self._book.looked_at(kind, id_)
+            return
         item = self._arrivals.item(kind, id_)
         due_ms = min(last_ms + LOOP_MS, first_ms + LONGEST_LOOP_MS)
         if isinstance(item, Run) and item.count > 1 and due_ms > now_ms:
             self._book.postpone(kind, id_, due_ms)
-            return None
+            return
         if item is not None:
             self._offer(kind, id_, item, now_ms)
         self._book.looked_at(kind, id_)

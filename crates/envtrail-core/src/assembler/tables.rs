@@ -131,10 +131,8 @@ impl Tables {
     ) -> u64 {
         let (_, salt) = self.of_node(number, name, own_name);
         let at = self.place_of_node(number);
-        let id_of = |more: u64| image_id(event.time_ms, (event.serial ^ salt) + more);
-        let found = (0..MOST_TRIES)
-            .map(id_of)
-            .find(|id| self.is_free(*id, at));
+        let id_of = |more: u64| image_id(event.time_ms, (event.serial ^ salt).wrapping_add(more));
+        let found = (0..MOST_TRIES).map(id_of).find(|id| self.is_free(*id, at));
         let id = found.unwrap_or_else(|| id_of(0));
         if at != OWN {
             self.note_holder(id, at);

@@ -55,7 +55,10 @@ impl Newest {
 
 /// Node, time and serial of an event, as its first line has them.
 fn identity_of(lines: &[u8]) -> (&[u8], &[u8]) {
-    let line = lines.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = lines
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
     let node = match line.starts_with(b"node=") {
         true => line.split(|byte| *byte == b' ').next().unwrap_or_default(),
         false => &[],
