@@ -6,6 +6,7 @@ import json
 import random
 import re
 import tarfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from envtrail.errors import StoreError
 from envtrail.model.observation import Carried
 from envtrail.model.text import record_lines
 from envtrail.state.events import find_events
+from envtrail.state.schema import connect
 from envtrail.state.store import Query
 from envtrail.trail.layout import Layout
 from envtrail.trail.verify import verify
@@ -278,3 +280,16 @@ def test_what_a_segment_took_over_from_a_newer_version_is_known_otherwise_or_sai
         assert ["version 99" in detail for detail in lost] == [True]
         trail.rebuild()
         assert [gap.id for gap in trail.gaps() if gap.id == "carried-2"] == ["carried-2"]
+
+
+@pytest.mark.parametrize(("is_apart", "withdrawn"), [(False, 0), (True, 1)])
+def test_a_row_is_given_at_the_end_of_an_import_and_not_between_its_files(is_apart: bool, withdrawn: int, tmp_path: Path) -> None:
+    text = (TESTS / "golden" / "conda" / "input.log").read_bytes()
+    if is_apart:
+        trail = imported_apart(tmp_path, text, 9)
+    else:
+        lines = text.splitlines(keepends=True)
+        trail, _ = imported(tmp_path, b"".join(lines[:9]), b"".join(lines[9:]))
+    with closing(connect(Layout(trail.config.data_dir).state, read_only=True)) as database:
+        told = database.execute("SELECT count(*) FROM written WHERE kind = 'withdrawn'").fetchone()
+    assert told == (withdrawn,)

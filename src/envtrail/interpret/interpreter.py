@@ -72,7 +72,7 @@ class Interpreter:
             node=node, lineage=lineage, people=self._people, tools=self._tools, imported=self._imported
         )
         self._boot_id: str | None = None
-        self._is_fresh = True
+        self._is_fresh, self._is_reading = True, False
 
     @property
     def node(self) -> str:
@@ -202,8 +202,14 @@ class Interpreter:
 
     def _take_origin(self, observation: AgentStarted | ImportStarted | ImportEnded, now_ms: int) -> list[Emission]:
         """The records that follow come from another place: an imported log does not go on live."""
-        is_cut_off = self._imported.log is not None and not isinstance(observation, ImportEnded)
-        cut_off = [*self._settle_unanswered(), *self._end_import()] if is_cut_off else []
+        log, was_reading = self._imported.log, self._is_reading
+        self._is_reading = isinstance(observation, ImportStarted)
+        cut_off: list[Emission] = []
+        if log is not None and not isinstance(observation, ImportEnded):
+            # Its import was killed, or its next file follows.
+            cut_off = self._settle_unanswered() if was_reading else []
+            if was_reading or isinstance(observation, AgentStarted) or observation.log != log:
+                cut_off += self._end_import()
         match observation:
             case ImportStarted():
                 return [*cut_off, *self._forget(self._imported.begin(observation.log or ""))]
