@@ -9,6 +9,7 @@ from envtrail.errors import DamagedStoreError
 from envtrail.interpret.logins import Login
 from envtrail.interpret.loops import Alike
 from envtrail.interpret.operations import OpenOperation
+from envtrail.model.observation import FilesChanged
 from envtrail.model.run import Run
 
 
@@ -29,6 +30,8 @@ class Going(Struct, frozen=True, kw_only=True):
     """Version 1: images of the log that was imported last whose end was not read."""
     logs: dict[str, list[int]] = {}
     """Of each log that was imported."""
+    rested: list[FilesChanged] = []
+    """The newest that logs told; their next part may go on in them."""
     boot_id: str | None
 
 

@@ -15,6 +15,7 @@ from envtrail.interpret.memory import Ended
 from envtrail.interpret.open_operations import BEFORE_UNKNOWN, OpenOperations
 from envtrail.interpret.operations import OpenOperation
 from envtrail.interpret.people import Lineage, People, Subject, subject_of
+from envtrail.interpret.rested import Rested
 from envtrail.interpret.rows import Row, evidence_of, interesting_rows
 from envtrail.interpret.runs import Runs
 from envtrail.interpret.sessions import Sessions
@@ -64,6 +65,7 @@ class Interpreter:
         self._excluded_units = frozenset(excluded_units)
         self._writes = Writes()
         self._imported = Imported()
+        self._rested = Rested()
         self._runs = Runs(self._imported)
         self._begun = Begun()
         self._sessions = Sessions()
@@ -305,6 +307,7 @@ class Interpreter:
                 logins=logins,
                 boots=boots,
                 logs=self._imported.save(),
+                rested=self._rested.save(),
                 boot_id=self._boot_id,
             )
         )
@@ -317,6 +320,7 @@ class Interpreter:
         self._operations.restore(going.operations)
         for opened in going.operations:
             self._begun.add(self._machine(opened.event.node, opened.image), opened.pid, opened.image)
+        self._rested.restore(going.rested)
         self._operations.kinds.update(going.kinds)
         self._sessions.restore(going.logins, going.boots)
         self._boot_id = going.boot_id
@@ -326,6 +330,8 @@ class Interpreter:
         told = None if changed.at_rest else self._operations.take_files(changed)
         if told is not None:
             return told
+        if changed.at_rest:
+            changed = self._rested.join(changed)
         node = changed.node or self.node
         subject = Subject(
             time_ms=changed.time_ms,

@@ -435,11 +435,8 @@ mod tests {
             .filter_map(|at| Some((by_salt.insert(salt_of(names[at].as_bytes()), at)?, at)))
             .collect();
         assert!(!pairs.is_empty());
-        let event = Event {
-            time_ms: 1_764_000_000_000,
-            serial: 77,
-            ..Event::default()
-        };
+        let mut event = Event::default();
+        (event.time_ms, event.serial) = (1_764_000_000_000, 77);
         for (one, other) in pairs {
             let mut tables = Tables::default();
             let mut begin = |at: usize| {
