@@ -306,3 +306,22 @@ def test_a_row_is_given_at_the_end_of_an_import_and_not_between_its_files(is_apa
     with closing(connect(Layout(trail.config.data_dir).state, read_only=True)) as database:
         told = database.execute("SELECT count(*) FROM written WHERE kind = 'withdrawn'").fetchone()
     assert told == (withdrawn,)
+
+
+@pytest.mark.parametrize("rest", [b' a5="--dry-run"', b' a5="--target=/srv/lib"'])
+def test_what_is_missing_of_an_exec_may_make_another_of_it_or_none(rest: bytes, tmp_path: Path) -> None:
+    """The kernel writes a long command in several EXECVE records."""
+    first, execve, *others = (TESTS / "golden" / "pip" / "input.log").read_bytes().splitlines(keepends=True)[:5]
+    stamp = execve[execve.index(b"msg=") : execve.index(b"): ") + 2]
+    words = [b"/opt/conda/envs/ml/bin/python", b"/opt/conda/envs/ml/bin/pip", b"install", b"six", b"rich"]
+    shown = b" ".join(b'a%d="%s"' % (at, word) for at, word in enumerate(words))
+    one = [first, b"type=EXECVE " + stamp + b" argc=6 " + shown + b"\n"]
+    two = [b"type=EXECVE " + stamp + rest + b"\n", *others]
+    _, said = imported(tmp_path / "whole", b"".join([*one, *two]))
+    trail = Trail(tmp_path / "apart" / "trail")
+    trail.take_text(b"".join(one), name="audit.log.1")
+    assert len(trail.said().operations) == 1
+    trail.take_text(b"".join(two))
+    assert trail.said() == said
+    assert len(said.operations) == (0 if b"dry" in rest else 1)
+    assert trail.differences() == []
