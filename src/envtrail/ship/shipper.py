@@ -192,7 +192,8 @@ class Shipper:
 
     def _make_one(self, kind: str, id_: str, first_ms: int, last_ms: int, now_ms: int) -> None:
         if kind == WITHDRAWN:
-            self._withdraw(*id_.split(" ", 2), now_ms)
+            of, gone, host = id_.split(" ", 2)
+            self._withdraw(of, gone, host, now_ms)
             self._book.looked_at(kind, id_)
             return
         item = self._arrivals.item(kind, id_)
