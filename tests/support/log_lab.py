@@ -10,12 +10,16 @@ from typing import Any
 
 import msgspec
 
+from envtrail.agent.build import open_trail
 from envtrail.agent.importing import ImportReport, import_files
+from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config, load_config
+from envtrail.model.gap import Gap
 from envtrail.model.text import record_lines
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.store import EventRow, Query
 from envtrail.tasks.rebuild import rebuild_state
+from envtrail.tasks.verify import compare_state
 
 ALL = Query(limit=None, everything=True, oldest_first=True)
 LOGS = Path(__file__).parents[1]
@@ -59,9 +63,19 @@ class Trail:
             files.append(file)
         return self.take(*files)
 
+    def seal(self) -> None:
+        """Seal the open segment."""
+        with open_trail(self.config, world=ImportedWorld()) as opened:
+            opened.writer.seal(wait=True)
+
     def rebuild(self) -> None:
         """Make the state again from the evidence."""
         rebuild_state(self.config)
+
+    def differences(self) -> list[str]:
+        """What the state says that the evidence does not, and the other way round."""
+        compared = compare_state(self.config)
+        return [*(fault.what for fault in compared.faults), *compared.notes]
 
     def said(self) -> Said:
         """Operations, runs and sessions, oldest first."""
@@ -72,6 +86,11 @@ class Trail:
                     for rows in (store.operations(ALL), store.runs(ALL), store.sessions(ALL))
                 )
             )
+
+    def gaps(self) -> list[Gap]:
+        """The loss ledger."""
+        with closing(EmbeddedStore(self.config.data_dir)) as store:
+            return list(store.gaps(ALL))
 
     def events(self) -> list[EventRow]:
         """All events with their records."""

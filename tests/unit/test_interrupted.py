@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
-from log_lab import Trail
+from log_lab import ALL, Trail, check_quotes
 
+from envtrail.agent.build import open_trail
 from envtrail.agent.importing import import_files
+from envtrail.agent.world import ImportedWorld
+from envtrail.capture.auditd_log import AuditdLogSource
 from envtrail.capture.recognise import open_sources
 from envtrail.config import Config, load_config
 from envtrail.core import Assembler
 from envtrail.errors import DamagedStoreError, InputError, StoreError
 from envtrail.model.observation import AgentStarted, Carried, Entry, ImportStarted, Observation, SnapshotTaken, encode_entry
+from envtrail.state.embedded import EmbeddedStore
 from envtrail.trail.active_segment import HotSegment
 from envtrail.trail.layout import OBSERVATIONS, Layout
 from envtrail.trail.parse import Origin, push_step
-from envtrail.trail.reader import iterate_steps
+from envtrail.trail.reader import iterate_steps, records_after_cursor
 from envtrail.trail.writer import TrailWriter
 
 EXEC = (
@@ -128,3 +133,57 @@ def test_an_import_that_was_killed_before_it_had_its_answers_gives_the_same_when
     before = killed.said()
     killed.rebuild()
     assert killed.said() == before
+
+
+def lines_written(text: bytes) -> list[int]:
+    """Sizes at which a write of these records may have been cut."""
+    return [at + 1 for at, byte in enumerate(text) if byte == 10] + [len(text) // 2, 1]
+
+
+@pytest.mark.parametrize("cut", range(12))
+def test_an_event_that_was_half_written_when_its_writer_was_killed_is_there_once(
+    cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Path(__file__).parents[1] / "golden" / "pip" / "input.log"
+    whole, killed = Trail(tmp_path / "whole"), Trail(tmp_path / "killed")
+    whole.take(log)
+    with monkeypatch.context() as patched:
+        real = os.write
+
+        def write(descriptor: int, data: bytes | memoryview) -> int:
+            text = bytes(data)
+            if b"msg=audit(" in text:
+                sizes = lines_written(text)
+                real(descriptor, text[: sizes[cut % len(sizes)]])
+                raise KilledError
+            return real(descriptor, data)
+
+        patched.setattr("envtrail.trail.active_segment.os.write", write)
+        with pytest.raises(KilledError):
+            killed.take(log)
+    killed.take(log)
+    assert killed.said() == whole.said()
+    assert len(killed.events()) == len(whole.events())
+    check_quotes(killed.events())
+    assert killed.differences() == []
+
+
+def test_a_log_that_is_read_on_after_a_kill_adds_nothing_twice(tmp_path: Path) -> None:
+    """While an event is in flight, the place that was read to is not noted: what was written meanwhile is read again."""
+    log = tmp_path / "audit.log"
+    eoe = b"type=EOE msg=audit(1764000000.%03d:%d):\n"
+    log.write_bytes(b"".join([EXEC % (1, 1, 100), eoe % (1, 1), EXEC % (2, 2, 101)]))
+    config = config_for(tmp_path / "trail")
+    for end in (b"", b"", eoe % (2, 2) + EXEC % (3, 3, 102) + eoe % (3, 3)):
+        with log.open("ab") as file:
+            file.write(end)
+        with open_trail(config, world=ImportedWorld()) as opened:
+            pipeline = opened.pipeline
+            agent = AgentStarted(time_ms=1, node="n", boot_id="b", kernel="", version="", source="auditd_log", is_stepwise=True)
+            pipeline.observe([agent], 1)
+            pipeline.assembler.remember(records_after_cursor(opened.writer.layout))
+            source = AuditdLogSource(log, node="n", position=opened.state.cursor("auditd_log"))
+            pipeline.take(source.read(0), 1764000000500)
+            source.close()
+    with closing(EmbeddedStore(tmp_path / "trail")) as store:
+        assert [event.values["serial"] for event in store.events(ALL)] == [1, 2, 3]

@@ -6,6 +6,7 @@ mod options;
 mod places;
 mod processes;
 mod tables;
+mod torn;
 mod type_names;
 mod waiting;
 
@@ -15,7 +16,7 @@ pub use places::image_id;
 use crate::batch::{Columns, Facts};
 use crate::builders::Word;
 use crate::coalesce::{Coalescer, Counters, Gathered};
-use crate::event::{Event, Key};
+use crate::event::{Event, Key, Kind};
 use crate::fault::{Fault, FaultKind};
 use crate::files::{FileGroup, FileGroups, Roots};
 use crate::gaps::{SerialGap, SerialWatch};
@@ -31,6 +32,7 @@ use known::Known;
 use places::{exit_code_of, place_of};
 use std::borrow::Cow;
 use tables::Tables;
+use torn::Newest;
 use type_names::TypeNames;
 use waiting::Waiting;
 
@@ -56,6 +58,7 @@ pub struct Assembler {
     serials: SerialWatch,
     tables: Tables,
     known: Option<Known>,
+    newest_imported: Newest,
     /// The event whose records were given out last.
     newest: Key,
     columns: Columns,
@@ -93,6 +96,7 @@ impl Assembler {
             serials: SerialWatch::default(),
             tables: Tables::default(),
             known: None,
+            newest_imported: Newest::default(),
             newest: Key::default(),
             columns: Columns::default(),
             roots: Roots::default(),
@@ -303,9 +307,9 @@ impl Assembler {
         let redactions = self.redact(&mut gathered);
         if let Some(known) = &mut self.known {
             let node = name_of(gathered.key.node, &self.coalescer, &self.options);
-            if !known.take(&mut gathered, &node) {
+            if !known.take(&mut gathered, &node, self.tables.is_import()) {
                 self.repeated += 1;
-                return self.coalescer.recycle(gathered);
+                return self.let_go(gathered);
             }
         }
         let offset = self.keep_records(&gathered);
@@ -313,10 +317,15 @@ impl Assembler {
         let event = &self.event;
         let hint = self.hints.of(event);
         let name = self.coalescer.node(gathered.key.node);
-        let (table, salt) = self
+        let node = gathered.key.node;
+        let id = match event.kind {
+            Kind::Exec => self.tables.image_for(node, event, name, &self.options.node),
+            _ => 0,
+        };
+        let (table, _) = self
             .tables
             .of_node(gathered.key.node, name, &self.options.node);
-        let (place, told) = place_of(table, event, salt, self.segment, hint);
+        let (place, told) = place_of(table, event, id, self.segment, hint);
         self.process_events.extend(told);
         self.note_files(&gathered, place.image);
         let event = &self.event;
@@ -351,7 +360,18 @@ impl Assembler {
             exit_code: exit_code_of(event),
         };
         self.columns.push(event, &facts);
-        self.coalescer.recycle(gathered);
+        self.let_go(gathered);
+    }
+
+    /// The event that was read is done with; of a log that was written before it may miss what the next part tells.
+    fn let_go(&mut self, gathered: Gathered) {
+        let done = match self.tables.is_import() {
+            true => self.newest_imported.keep(gathered, self.event.missing != 0),
+            false => Some(gathered),
+        };
+        if let Some(done) = done {
+            self.coalescer.recycle(done);
+        }
     }
 
     /// Where an event's records lie: among those given out by this drain, or among those read again since the beginning.

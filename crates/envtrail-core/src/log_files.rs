@@ -33,6 +33,10 @@ struct NodeFiles {
 #[derive(Default)]
 pub struct LogFiles {
     nodes: Vec<NodeFiles>,
+    /// Of the other logs that name no machine: what is known there.
+    others: FxHashMap<usize, NodeFiles>,
+    /// The log that is read.
+    log: Option<usize>,
 }
 
 impl LogFiles {
@@ -138,10 +142,16 @@ impl LogFiles {
         known.or(shown).map_or("unknown", |kind| kind.as_str())
     }
 
-    /// The records that follow, where they name no machine, are of another log.
-    pub fn forget_unnamed(&mut self) {
-        if let Some(files) = self.nodes.first_mut() {
-            *files = NodeFiles::default();
+    /// The records that follow, where they name no machine, are of this log. `is_new`: nothing is known of it.
+    pub fn turn_to(&mut self, log: usize, is_new: bool) {
+        if self.log.is_some_and(|known| known != log) {
+            let next = self.others.remove(&log).unwrap_or_default();
+            let before = std::mem::replace(self.at(0), next);
+            self.log.map(|left| self.others.insert(left, before));
+        }
+        self.log = Some(log);
+        if is_new {
+            *self.at(0) = NodeFiles::default();
         }
     }
 

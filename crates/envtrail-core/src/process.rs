@@ -188,6 +188,11 @@ impl ProcessTable {
         self.images.contains_key(&image)
     }
 
+    /// The images that it holds.
+    pub fn ids(&self) -> impl Iterator<Item = u64> + '_ {
+        self.images.keys().copied()
+    }
+
     /// Give every hint of an image another number, or none.
     pub fn renumber_hints(&mut self, number_of: impl Fn(u16) -> Option<u16>) {
         for image in self.images.values_mut() {

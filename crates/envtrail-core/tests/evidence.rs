@@ -301,14 +301,14 @@ proptest! {
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
         let (one, two) = lines.split_at(cut.index(lines.len()));
         let mut begun = assembler();
-        begun.set_import(true, false);
+        begun.set_log(Some("a"));
         begun.push(one.concat().as_bytes());
         begun.flush();
         let before = begun.drain().unwrap();
         let mut later = assembler();
-        later.restore_processes(&begun.save_processes().unwrap()).unwrap();
+        later.restore_processes(&begun.save_processes().unwrap(), None).unwrap();
         later.remember(&before.records);
-        later.set_import(true, true);
+        later.set_log(Some("a"));
         later.push(two.concat().as_bytes());
         later.flush();
         let after = later.drain().unwrap();
@@ -331,7 +331,7 @@ proptest! {
         all.flush();
         all.drain().unwrap();
         let mut segment = assembler();
-        segment.restore_processes(&all.save_processes().unwrap()).unwrap();
+        segment.restore_processes(&all.save_processes().unwrap(), None).unwrap();
         all.push(straight(two).as_bytes());
         segment.push(straight(two).as_bytes());
         all.flush();
@@ -343,7 +343,7 @@ proptest! {
 
     #[test]
     fn no_text_makes_the_process_tables_panic(text in "\\PC{0,200}") {
-        let _ = assembler().restore_processes(&text);
+        let _ = assembler().restore_processes(&text, None);
     }
 }
 

@@ -84,10 +84,12 @@ fn read_again(records: &[u8], events: usize, tables: &str, next: &mut impl FnMut
     again.reread(records);
     assert_eq!(again.drain().expect("a batch").events.num_rows(), events);
     let mut later = Assembler::new(Options::default());
-    later.restore_processes(tables).expect("its own tables");
+    later
+        .restore_processes(tables, None)
+        .expect("its own tables");
     assert_eq!(later.save_processes().expect("the tables"), tables);
     later.remember(records);
-    later.set_import(true, true);
+    later.set_log(Some("a"));
     later.push(records);
     later.flush();
     assert_eq!(later.drain().expect("a batch").events.num_rows(), 0);
@@ -96,9 +98,9 @@ fn read_again(records: &[u8], events: usize, tables: &str, next: &mut impl FnMut
         let at = next(damaged.len());
         damaged[at] = b"0123456789-,:[]{}\"n"[next(19)];
     }
-    let _ = later.restore_processes(&String::from_utf8_lossy(&damaged));
+    let _ = later.restore_processes(&String::from_utf8_lossy(&damaged), None);
     later.push(records);
-    later.set_import(false, true);
+    later.set_log(None);
     later.push(records);
     later.flush();
     later.drain().expect("a batch");

@@ -88,7 +88,7 @@ fn machines_whose_names_are_no_text_are_told_apart_in_the_next_segment() {
     all.drain().unwrap();
     let mut segment = assembler();
     segment
-        .restore_processes(&all.save_processes().unwrap())
+        .restore_processes(&all.save_processes().unwrap(), None)
         .unwrap();
     let children = [exec(b"a\xfe", 3, 101, 100), exec(b"a\xff", 4, 101, 100)].concat();
     let parents = |assembler: &mut Assembler| {
@@ -108,7 +108,7 @@ fn serials_that_a_log_of_before_does_not_hold_are_no_loss() {
     };
     let holes = |is_import: bool| {
         let mut assembler = assembler();
-        assembler.set_import(is_import, false);
+        assembler.set_log(is_import.then_some("a"));
         for serial in (0..30_000).step_by(3) {
             assembler.push(&line(serial));
         }

@@ -224,8 +224,8 @@ impl Assembler {
         self.inner.set_node(node);
     }
 
-    fn set_import(&mut self, is_import: bool, continues: bool) {
-        self.inner.set_import(is_import, continues);
+    fn set_log(&mut self, log: Option<&str>) {
+        self.inner.set_log(log);
     }
 
     fn remember(&mut self, py: Python<'_>, records: &[u8]) {
@@ -238,9 +238,9 @@ impl Assembler {
             .map_err(|fault| PyValueError::new_err(fault.to_string()))
     }
 
-    fn restore_processes(&mut self, text: &str) -> PyResult<()> {
+    fn restore_processes(&mut self, text: &str, log: Option<&str>) -> PyResult<()> {
         self.inner
-            .restore_processes(text)
+            .restore_processes(text, log)
             .map_err(|fault| PyValueError::new_err(fault.to_string()))
     }
 

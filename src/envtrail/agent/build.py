@@ -16,7 +16,7 @@ from envtrail.interpret.interpreter import Interpreter
 from envtrail.interpret.tools import hints
 from envtrail.state.state import State
 from envtrail.trail.layout import Layout
-from envtrail.trail.reader import iterate_steps
+from envtrail.trail.reader import can_begin_with, iterate_steps
 from envtrail.trail.writer import TrailWriter
 
 
@@ -81,7 +81,8 @@ def open_trail(config: Config, *, world: World, on_result: Callable[[Result], No
 
 
 def resume(pipeline: Pipeline, layout: Layout) -> None:
-    """Go through the newest sealed segment and the open one."""
+    """Go through the newest sealed segment and the open one; more of them where the newest took over what this version cannot read."""
     numbers = layout.numbers()
-    for step in iterate_steps(layout, first=numbers[-1] if numbers else 0):
+    first = next((number for number in reversed(numbers) if can_begin_with(layout, number)), 0)
+    for step in iterate_steps(layout, first=first):
         pipeline.replay(step.segment, step.records, step.observations, counted=True)

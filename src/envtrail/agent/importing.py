@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,15 +18,19 @@ from envtrail.agent.world import ImportedWorld
 from envtrail.capture.auditbeat import MOST_FAULTS, AuditbeatSource, DocumentFigures
 from envtrail.capture.lines import LinesSource, LogReport
 from envtrail.capture.recognise import open_sources
-from envtrail.capture.rotation import earliest_ms, in_order
+from envtrail.capture.rotation import in_order
 from envtrail.capture.source import Block
 from envtrail.config import Config
+from envtrail.core import Assembler
+from envtrail.interpret.emission import Withdrawn
 from envtrail.model.observation import ImportEnded, ImportStarted
 from envtrail.model.run import Session
-from envtrail.trail.layout import Layout
-from envtrail.trail.reader import records_since
+from envtrail.trail.layout import RECORDS, Layout
+from envtrail.trail.reader import read_file, unsealed, whole_lines
+from envtrail.trail.seal import read_seal
 
 Progress = Callable[[Path, int, int], None]
+_SECONDS = re.compile(rb"audit\((\d+)")
 
 
 class UnreadableDocument(Struct, frozen=True, kw_only=True):
@@ -85,23 +90,26 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
         CannotRunError: another process is writing this trail.
     """
     sources = in_order(open_sources(paths, config.node))
-    seen: dict[str, set[str]] = {"Operation": set(), "Run": set(), "Session": set()}
+    seen: dict[str, set[str]] = {"operation": set(), "run": set(), "session": set()}
 
     def note(result: Result) -> None:
-        seen[type(result).__name__].add(result.id)
+        if isinstance(result, Withdrawn):
+            seen[result.kind].discard(result.id)
+            return
+        seen[type(result).__name__.lower()].add(result.id)
         if isinstance(result, Session):
-            seen["Session"].discard(result.replaces or "")
+            seen["session"].discard(result.replaces or "")
 
     documents: dict[str, DocumentFigures] = {}
     with ExitStack() as stack:
         for source, _ in sources:
             stack.callback(source.close)
         opened = stack.enter_context(open_trail(config, world=ImportedWorld(), on_result=note))
-        remember(opened.pipeline, opened.writer.layout, earliest_ms([part for _, part in sources]))
+        held = Held(opened.pipeline.assembler, opened.writer.layout)
         before = opened.pipeline.assembler.counters()
         logs = [part.log for _, part in sources]
         for (source, part), following in zip(sources, [*logs[1:], None], strict=True):
-            carry(opened.pipeline, source, config.node, part.log, on_progress, goes_on=part.log == following)
+            carry(opened.pipeline, source, config.node, part.log, on_progress, goes_on=part.log == following, held=held)
             if isinstance(source, AuditbeatSource):
                 documents[str(source.path)] = source.figures
         after = opened.pipeline.assembler.counters()
@@ -115,19 +123,40 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
         repeated=repeated,
         incomplete=events - (after.complete - before.complete),
         faults=after.faults - before.faults + sum(report.faults for report in reports),
-        operations=len(seen["Operation"]),
-        runs=len(seen["Run"]),
-        sessions=len(seen["Session"]),
+        operations=len(seen["operation"]),
+        runs=len(seen["run"]),
+        sessions=len(seen["session"]),
         documents=_sum(documents) if documents else None,
         logs=reports,
     )
 
 
-def remember(pipeline: Pipeline, layout: Layout, since_ms: int) -> None:
-    """Have the core know what the trail holds from a moment on: records that repeat it add nothing."""
-    pipeline.assembler.remember(b"")
-    for records in records_since(layout, since_ms):
-        pipeline.assembler.remember(records)
+class Held:
+    """What the trail holds already, as far as records that are read may repeat it: they add nothing.
+
+    Args:
+        assembler: Is told of it.
+        layout: Of the trail. Dropped evidence is not held.
+    """
+
+    def __init__(self, assembler: Assembler, layout: Layout) -> None:
+        self._assembler = assembler
+        self._layout = layout
+        seals = [read_seal(layout.segment(number)) for number in layout.numbers()]
+        self._unread = {seal.number: seal.last_ms for seal in seals if seal.last_ms is not None}
+        """Segment → time of its newest event."""
+        assembler.remember(b"")
+        for folder, _ in unsealed(layout):
+            assembler.remember(whole_lines(read_file(folder, RECORDS)))
+
+    def reach(self, records: bytes) -> None:
+        """These are read next: have the core know every segment that may hold one of them. A log need not begin with its oldest record."""
+        if not self._unread:
+            return
+        since_ms = 1000 * min(map(int, _SECONDS.findall(records)), default=1 << 62)
+        for number in [number for number, last_ms in self._unread.items() if last_ms >= since_ms]:
+            del self._unread[number]
+            self._assembler.remember(read_file(self._layout.segment(number), RECORDS))
 
 
 def _sum(documents: Mapping[str, DocumentFigures]) -> DocumentReport:
@@ -157,6 +186,7 @@ def carry(
     on_progress: Progress | None = None,
     *,
     goes_on: bool = False,
+    held: Held | None = None,
 ) -> None:
     """Carry one file through the pipeline, between an `ImportStarted` and an `ImportEnded`.
 
@@ -167,6 +197,7 @@ def carry(
         log: What the rotated files of one log have in common (`capture.rotation.log_name`).
         on_progress: Told (file, bytes read, bytes in all) after each block.
         goes_on: The next file is the next part of the same log: what is going on at the end of this one goes on in it.
+        held: What the trail holds already. None: nothing.
     """
     now_ms, path = int(time.time() * 1000), source.path
     translated = source.name if isinstance(source, AuditbeatSource) else None
@@ -177,12 +208,14 @@ def carry(
         node=node,
         translated_from=translated,
         log=log,
-        continues=log == pipeline.last_log,
+        is_stepwise=True,
     )
     pipeline.observe([started], now_ms)
     try:
         while True:
             block = source.read(0)
+            if held is not None:
+                held.reach(block.records)
             pipeline.take(msgspec.structs.replace(block, ended=False), None)
             if on_progress is not None:
                 on_progress(path, source.position_bytes, source.size_bytes)

@@ -17,15 +17,16 @@ import pyarrow as pa
 from envtrail.agent.effects import Effects, State
 from envtrail.agent.file_changes import FileChanges, Scope
 from envtrail.agent.world import World
-from envtrail.capture.loss import disk_full_gap
+from envtrail.capture.loss import disk_full_gap, unread_gap
 from envtrail.capture.source import Block
 from envtrail.core import Assembler, Batch
 from envtrail.errors import StateBehindError, StoreError, StoreFullError
-from envtrail.interpret.emission import Emission, EnvironmentOpened, SnapshotWanted, Wish
+from envtrail.interpret.emission import Emission, EnvironmentOpened, SnapshotWanted, Wish, Withdrawn
 from envtrail.interpret.interpreter import Interpreter
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
 from envtrail.model.observation import (
+    CARRIED_VERSION,
     Carried,
     CursorMoved,
     FindingMade,
@@ -40,7 +41,8 @@ from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.trail.parse import Origin, doubt_forks, push_step, seed_processes
 
-Result = Union[Operation, Run, Session, Finding]
+Result = Union[Operation, Run, Session, Withdrawn, Finding]
+_RESULTS = (Operation, Run, Session, Withdrawn)
 
 # What a step may write into the state, at most: of each exec a run, of each package of a snapshot a page of an index or two.
 _STEP_BYTES = 2 * 1024 * 1024
@@ -143,6 +145,9 @@ class Pipeline:
             # While an event is in flight its records are not written yet: the older position is the safe one.
             source = str(block.position.get("source", ""))
             observations.append(CursorMoved(time_ms=now_ms, source=source, position=block.position))
+        if batch.records and not observations and (wall_ms is None or block.position is not None):
+            # What is read again after a kill: a step that was not written whole is known by its missing end.
+            observations.append(RecordsRedacted(time_ms=now_ms, counts={}))
         events = _events(batch)
         if events.num_rows and events.column("ended_by")[events.num_rows - 1].as_py() != "arrival":
             self.lag_ms = max(0, now_ms - events.column("time")[events.num_rows - 1].cast(pa.int64()).as_py())
@@ -189,14 +194,9 @@ class Pipeline:
                 time_ms=int(time.time() * 1000),
                 processes=msgspec.Raw(self.assembler.save_processes().encode()),
                 interpretation=msgspec.Raw(self.interpreter.save()),
-                log=self._origin.log,
+                version=CARRIED_VERSION,
             )
         ]
-
-    @property
-    def last_log(self) -> str | None:
-        """The log that was imported last."""
-        return self._origin.log
 
     def replay(self, segment: int, records: bytes, observations: Sequence[Observation], *, counted: bool = False) -> None:
         """Go again through one step of a segment: nothing is written to the evidence.
@@ -217,6 +217,9 @@ class Pipeline:
         with self._state.transaction():
             emissions = self.interpreter.step(events, observations, now_ms=now_ms, segment=self._segment)
             emissions += self._effects.apply(observations)
+            if self._origin.unread is not None:
+                self._state.put_gap(unread_gap(self.interpreter.node, segment, self._origin.unread))
+                self._origin.unread = None
             self._store(_results(emissions))
             self._effects.decide(observations)
 
@@ -266,7 +269,7 @@ class Pipeline:
     def _settle(self, emissions: Sequence[Emission], now_ms: int, *, may_wait: bool = True) -> None:
         """Store results and grant wishes until nothing is wished for; some wait."""
         results = _results(emissions)
-        wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
+        wishes = [emission for emission in emissions if not isinstance(emission, _RESULTS)]
         while wishes and self.world is not None:
             unmet = [wish for wish in wishes if not self._is_known(wish) and not (may_wait and self._waits(wish, now_ms))]
             answers = [answer for wish in unmet for answer in self.world.grant(self._told(wish), self._next_moment(now_ms))]
@@ -281,7 +284,7 @@ class Pipeline:
             emissions = self.interpreter.step(None, answers, now_ms=now_ms)
             emissions += self._effects.apply(answers)
             results += _results(emissions)
-            wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
+            wishes = [emission for emission in emissions if not isinstance(emission, _RESULTS)]
         self._store(results)
         if results and self.overseer is not None and self.world is not None and self.world.is_live:
             self.overseer.hold([result for result in results if isinstance(result, (Operation, Run))], now_ms)
@@ -364,6 +367,8 @@ class Pipeline:
                     self._state.put_run(result)
                 case Session():
                     self._state.put_session(result)
+                case Withdrawn():
+                    self._state.withdraw(result.kind, result.id)
             if self.on_result is not None:
                 self.on_result(result)
 
@@ -373,7 +378,7 @@ def _events(batch: Batch) -> pa.RecordBatch:
 
 
 def _results(emissions: Iterable[Emission]) -> list[Result]:
-    return [emission for emission in emissions if isinstance(emission, (Operation, Run, Session))]
+    return [emission for emission in emissions if isinstance(emission, _RESULTS)]
 
 
 def _process_observations(batch: Batch) -> list[Observation]:

@@ -41,6 +41,7 @@ from envtrail.model.observation import AgentStarted, GapFound, Observation, Rule
 from envtrail.model.operation import Operation, OperationKind
 from envtrail.state.agent_status import AgentStatus, KernelFigures, RulesStatus, read_own_usage, read_status, write_status
 from envtrail.trail.layout import no_space
+from envtrail.trail.reader import records_after_cursor
 
 _STATUS_INTERVAL_MS = 2_000
 _KERNEL_INTERVAL_MS = 5_000
@@ -169,12 +170,15 @@ class Agent:
                 kernel=os.uname().release,
                 version=__version__,
                 source=self._source.name,
+                is_stepwise=self._source.name == "auditd_log",
             )
         ]
         if restarted_after_ms is not None and self._source.name != "auditd_log":
             gap = restart_gap(self._config.node, restarted_after_ms, now_ms)
             observations.append(GapFound(time_ms=now_ms, gap=gap))
         self._observe(observations, now_ms)
+        if self._source.name == "auditd_log":
+            self._pipeline.assembler.remember(records_after_cursor(self._opened.writer.layout))
         if first_start:
             self._import_earlier()
         report = self._rules.apply()

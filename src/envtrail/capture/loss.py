@@ -5,6 +5,7 @@ from __future__ import annotations
 from envtrail.core import SerialGap
 from envtrail.core.control import AuditControl, KernelStatus
 from envtrail.model.gap import Gap, GapCause
+from envtrail.model.observation import CARRIED_VERSION, Carried
 
 
 class LossWatch:
@@ -110,4 +111,18 @@ def overrun_gap(node: str, what: str, count: int, since_ms: int, until_ms: int, 
         until_ms=until_ms,
         records=None,
         detail=f"the kernel's queue for {what} overflowed {count} times",
+    )
+
+
+def unread_gap(node: str, segment: int, carried: Carried) -> Gap:
+    """The entry for what a segment took over from the one before and this version cannot read."""
+    return Gap(
+        id=f"carried-{segment}",
+        cause=GapCause.RESTART,
+        host=node,
+        since_ms=carried.time_ms,
+        until_ms=carried.time_ms,
+        records=None,
+        detail=f"what was going on when segment {segment} began is not known: it has version {carried.version}, of a newer Envtrail, "
+        f"this one reads up to {CARRIED_VERSION}, and the segments before it are not there; `envtrail rebuild` by the newer one knows it",
     )

@@ -7,7 +7,7 @@ References:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -53,11 +53,6 @@ def in_order(sources: Iterable[Source]) -> list[tuple[Source, Part]]:
         before_ms, first = begins.get(part.log, (_LAST, at))
         begins[part.log] = min(before_ms, _when(part)), first
     return sorted(parts, key=lambda pair: (begins[pair[1].log], _when(pair[1])))
-
-
-def earliest_ms(parts: Sequence[Part]) -> int:
-    """When the first of all records was made; 0 where that is not known of some."""
-    return min((part.first_ms or 0 for part in parts), default=0)
 
 
 _LAST = 1 << 62

@@ -12,6 +12,7 @@ from envtrail.cli.findings import finding_line
 from envtrail.cli.operations import one_line, show_change
 from envtrail.cli.render import emit_json, safe
 from envtrail.errors import EnvtrailError
+from envtrail.interpret.emission import Withdrawn
 from envtrail.model.finding import Finding
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
@@ -52,6 +53,8 @@ class TerminalFeed:
 
     def show(self, result: Result) -> None:
         """One operation, run or session."""
+        if isinstance(result, Withdrawn):
+            return
         if self._as_json:
             emit_json([result])
         elif isinstance(result, Operation):

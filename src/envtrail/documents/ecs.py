@@ -27,6 +27,7 @@ from envtrail.model.operation import Actor, Change, Operation, OperationKind
 from envtrail.model.run import Run
 from envtrail.model.times import to_ms, to_rfc3339
 from envtrail.state.change_log import Item
+from envtrail.state.schema import WITHDRAWN
 
 _TYPES = {
     OperationKind.INSTALL: ["installation"],
@@ -68,6 +69,20 @@ def amendment_of(item: Item, site: Site, made_ms: int) -> EcsDocument:
     body["event"]["created"] = to_rfc3339(made_ms)
     body["envtrail"]["amends"] = {"kind": kind, "id": amended, "made": to_rfc3339(made_ms)}
     return EcsDocument(stream=stream, id=make_ulid(made_ms, "amendment", amended, digest_of(item)), body=body)
+
+
+def withdrawal_of(kind: str, id_: str, host: str, site: Site, made_ms: int) -> EcsDocument:
+    """An item that was sent is none any more: an amendment that says nothing, so that no search meets it or what it takes the place of."""
+    began_ms = int(id_.split("/")[-2]) if kind == "login" else time_of(id_)
+    amended = make_ulid(began_ms, "document", kind, host, id_)
+    body = base_document("amendment", host, began_ms, site)
+    body["event"] |= {"id": id_, "created": to_rfc3339(made_ms)}
+    body["envtrail"] = {
+        "id": id_,
+        "digest": WITHDRAWN,
+        "amends": {"kind": kind, "id": amended, "made": to_rfc3339(made_ms)},
+    }
+    return EcsDocument(stream="amendment", id=make_ulid(made_ms, "amendment", amended, WITHDRAWN), body=body)
 
 
 def document_id(item: Item, site: Site) -> str:

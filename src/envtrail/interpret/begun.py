@@ -16,7 +16,9 @@ class Begun:
 
     def add(self, node: str, pid: int, image: int) -> None:
         """An image whose end is waited for."""
-        self._images.setdefault((node, pid), []).append(image)
+        known = self._images.setdefault((node, pid), [])
+        if image not in known:
+            known.append(image)
 
     def take_ended(self, node: str, pid: int, time_ms: int) -> list[int]:
         """What ends with a process at a moment, no longer waited for; what began later is another process under the same pid."""

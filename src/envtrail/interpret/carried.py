@@ -1,12 +1,15 @@
-"""What interpretation hands from one segment to the next: runs, loops and logins that are going on, and the kinds of environments."""
+"""What interpretation hands from one segment to the next: operations, runs, loops and logins that are going on, the kinds of environments."""
 
 from __future__ import annotations
 
 import msgspec
 from msgspec import Struct
 
+from envtrail.errors import DamagedStoreError
 from envtrail.interpret.logins import Login
 from envtrail.interpret.loops import Alike
+from envtrail.interpret.operations import OpenOperation
+from envtrail.model.observation import FilesChanged
 from envtrail.model.run import Run
 
 
@@ -17,15 +20,35 @@ class Going(Struct, frozen=True, kw_only=True):
     ended: list[Run] = []
     """The newest that have ended: what they started may begin late."""
     loops: list[Alike] = []
+    operations: list[OpenOperation] = []
     kinds: dict[str, str] = {}
     """Prefix → kind of the environments that are known."""
     logins: list[Login]
     boots: dict[str, list[int]]
     """Node → times of its boots (ms), oldest first."""
-    imported: list[int]
-    """Images of an imported log whose end was not read."""
+    imported: list[int] = []
+    """Version 1: images of the log that was imported last whose end was not read."""
+    logs: dict[str, list[int]] = {}
+    """Of each log that was imported."""
+    rested: list[FilesChanged] = []
+    """The newest that logs told; their next part may go on in them."""
     boot_id: str | None
 
 
 encode_going = msgspec.json.Encoder().encode
-decode_going = msgspec.json.Decoder(Going).decode
+_decode = msgspec.json.Decoder(Going).decode
+
+
+def decode_going(text: bytes | msgspec.Raw) -> Going:
+    """What a segment took over from the one before.
+
+    Raises:
+        DamagedStoreError: it cannot be read.
+    """
+    try:
+        return _decode(text)
+    except msgspec.DecodeError as fault:
+        raise DamagedStoreError(
+            f"what a segment took over from the one before cannot be read: {fault}",
+            hint="`envtrail verify` names all that is damaged",
+        ) from None

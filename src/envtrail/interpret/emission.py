@@ -10,6 +10,14 @@ from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 
 
+class Withdrawn(Struct, frozen=True, kw_only=True):
+    """A row that was given before is told again under another id, or is none after all: more of its log has been read."""
+
+    kind: str
+    """`operation` or `run`."""
+    id: str
+
+
 class SnapshotWanted(Struct, frozen=True, kw_only=True):
     """An operation has ended: what is in its environment now?"""
 
@@ -59,4 +67,4 @@ class EnvironmentOpened(Struct, frozen=True, kw_only=True):
 
 
 Wish = Union[SnapshotWanted, ProcessWanted, ScriptWanted, NameWanted, EnvironmentOpened]
-Emission = Union[Operation, Run, Session, Wish]
+Emission = Union[Operation, Run, Session, Withdrawn, Wish]

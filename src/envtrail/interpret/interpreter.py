@@ -9,11 +9,13 @@ import pyarrow as pa
 from envtrail.interpret.begun import Begun
 from envtrail.interpret.carried import Going, decode_going, encode_going
 from envtrail.interpret.emission import Emission, SnapshotWanted
+from envtrail.interpret.imported import Imported
 from envtrail.interpret.invocations import invocation_of
 from envtrail.interpret.memory import Ended
 from envtrail.interpret.open_operations import BEFORE_UNKNOWN, OpenOperations
 from envtrail.interpret.operations import OpenOperation
 from envtrail.interpret.people import Lineage, People, Subject, subject_of
+from envtrail.interpret.rested import Rested
 from envtrail.interpret.rows import Row, evidence_of, interesting_rows
 from envtrail.interpret.runs import Runs
 from envtrail.interpret.sessions import Sessions
@@ -62,15 +64,17 @@ class Interpreter:
         self._tools = {tool.name: tool for tool in tools}
         self._excluded_units = frozenset(excluded_units)
         self._writes = Writes()
-        self._runs = Runs()
+        self._imported = Imported()
+        self._rested = Rested()
+        self._runs = Runs(self._imported)
         self._begun = Begun()
         self._sessions = Sessions()
         self._people = People(lineage, self._sessions, names_hold_ms=names_hold_ms)
-        self._operations = OpenOperations(node=node, lineage=lineage, people=self._people, tools=self._tools)
+        self._operations = OpenOperations(
+            node=node, lineage=lineage, people=self._people, tools=self._tools, imported=self._imported
+        )
         self._boot_id: str | None = None
-        self._is_fresh, self._is_import = True, False
-        self._imported: set[int] = set()
-        """Images of an imported log, until their end is read."""
+        self._is_fresh, self._is_reading = True, False
 
     @property
     def node(self) -> str:
@@ -148,7 +152,7 @@ class Interpreter:
         return write.until_ms if write else None
 
     def finish(self, *, now_ms: int, node: str | None = None) -> list[Emission]:  # noqa: ARG002 - what is open stays without an end
-        """No more events of a machine will come, or of any: everything open is given as it is."""
+        """No more events of a machine will come, or of any: everything open is given as it is, but for what imported logs tell."""
         emissions = self._operations.give(self._operations.images(node), keep=False)
         emissions += [write.settle(changes=None, absent="not recorded") for write in self._writes.take_all()]
         self._begun.clear(node)
@@ -192,27 +196,37 @@ class Interpreter:
                 kinds[seen.prefix] = settled_kind(kinds.get(seen.prefix), seen.kind)
             case AgentStarted() | ImportStarted() | ImportEnded():
                 return self._take_origin(observation, now_ms)
-            case Carried() if self._is_fresh:
-                self._restore(decode_going(observation.interpretation))
+            case Carried() if self._is_fresh and observation.is_known:
+                self._restore(decode_going(observation.interpretation), observation.log)
             case _:
                 pass
         return []
 
     def _take_origin(self, observation: AgentStarted | ImportStarted | ImportEnded, now_ms: int) -> list[Emission]:
         """The records that follow come from another place: an imported log does not go on live."""
-        is_cut_off = self._is_import and not isinstance(observation, ImportEnded)
-        cut_off = self._settle_unanswered() if is_cut_off else []
-        self._is_import = isinstance(observation, ImportStarted)
+        log, was_reading = self._imported.log, self._is_reading
+        self._is_reading = isinstance(observation, ImportStarted)
+        cut_off: list[Emission] = []
+        if log is not None and not isinstance(observation, ImportEnded):
+            # Its import was killed, or its next file follows.
+            cut_off = self._settle_unanswered() if was_reading else []
+            if was_reading or isinstance(observation, AgentStarted) or observation.log != log:
+                cut_off += self._end_import()
         match observation:
             case ImportStarted():
-                return cut_off if observation.continues else [*cut_off, *self._end_imports(keep=False)]
+                return [*cut_off, *self._forget(self._imported.begin(observation.log or ""))]
             case ImportEnded():
-                return [] if observation.goes_on else self._end_imports(keep=True)
+                if observation.goes_on:
+                    return []
+                shown = self._end_import()
+                self._imported.end()
+                return shown
             case AgentStarted():
+                self._imported.end()
                 known, self._boot_id = self._boot_id, observation.boot_id
                 is_boot = known is not None and known != self._boot_id
                 ended = self.finish(now_ms=now_ms, node=self.node) if is_boot else []
-                return [*cut_off, *self._end_imports(keep=False), *ended]
+                return [*cut_off, *ended]
 
     def _settle_unanswered(self) -> list[Emission]:
         """What an import that was killed had wished for is answered as in any import: nothing of that time can be read now."""
@@ -234,6 +248,10 @@ class Interpreter:
         tool = self._tools.get(row["hint"])
         intention = tool.read(invocation) if tool else None
         owner = self._operations.owner_above(row["image"])
+        if intention is None or owner is not None:
+            wishes = [*wishes, *self._operations.drop(row["image"])]
+        if intention is not None or owner is not None or tool is not None:
+            wishes = [*wishes, *self._runs.drop(row["image"])]
         if owner is not None:
             if intention is not None:
                 owner.take_inner(intention)
@@ -244,7 +262,7 @@ class Interpreter:
         named = self._people.actor_of(subject)
         wishes = [*wishes, *self._people.wishes_of(subject)]
         if intention is not None:
-            self._begin(row)
+            wishes = [*wishes, *self._begin(row)]
             return [*wishes, *self._operations.begin(row, invocation, intention, subject, named)]
         if row["hint"] not in RUN_HINTS:
             return wishes
@@ -252,23 +270,28 @@ class Interpreter:
         kinds = self._operations.kinds if is_here else {}
         begun = self._runs.begin(row, invocation, above, named, host=row["node"], kinds=kinds, is_here=is_here)
         if begun:
-            self._begin(row)
+            begun = [*self._begin(row), *begun]
         return [*wishes, *begun]
 
-    def _begin(self, row: Row) -> None:
+    def _begin(self, row: Row) -> list[Emission]:
         """What an exec began has an end that is waited for."""
-        self._begun.add(row["node"], row["pid"], row["image"])
-        if self._is_import:
-            self._imported.add(row["image"])
+        self._begun.add(self._machine(row["node"]), row["pid"], row["image"])
+        return self._forget(self._imported.add(row["image"]))
 
-    def _end_imports(self, *, keep: bool) -> list[Emission]:
-        """An imported log has ended: what was going on in it is given as it is; `keep`: its next part may tell its end."""
-        images = set(self._imported)
-        emissions = [*self._runs.give_up(images, keep=keep), *self._operations.give(images, keep=keep)]
-        if not keep:
-            self._begun.drop(images)
-            self._imported.clear()
-        return emissions
+    def _machine(self, node: str, image: int | None = None) -> str:
+        return self._imported.machine(node, is_here=self._operations.is_here(node), image=image)
+
+    def _end_import(self) -> list[Emission]:
+        """The log that was imported has ended: what was going on in it is given as it is; its next part may tell its end."""
+        images = set(self._imported.images())
+        return [*self._runs.give_up(images, keep=True), *self._operations.give(images, keep=True)]
+
+    def _forget(self, images: Sequence[int]) -> list[Emission]:
+        """The end of what began in a log will not be told."""
+        if not images:
+            return []
+        self._begun.drop(set(images))
+        return [*self._runs.give_up(set(images), keep=False), *self._operations.give(images, keep=False)]
 
     def save(self) -> bytes:
         """What is going on, for a segment that begins now (JSON)."""
@@ -279,21 +302,27 @@ class Interpreter:
                 runs=runs,
                 ended=ended,
                 loops=loops,
+                operations=self._operations.going(),
                 kinds=self._operations.kinds,
                 logins=logins,
                 boots=boots,
-                imported=sorted(self._imported),
+                logs=self._imported.save(),
+                rested=self._rested.save(),
                 boot_id=self._boot_id,
             )
         )
 
-    def _restore(self, going: Going) -> None:
+    def _restore(self, going: Going, log: str | None) -> None:
+        self._imported.restore(going.logs or ({log or "": going.imported} if going.imported else {}))
         self._runs.restore(going.runs, going.ended, going.loops)
         for run in going.runs:
-            self._begun.add(run.host, run.pid, run.image)
+            self._begun.add(self._machine(run.host, run.image), run.pid, run.image)
+        self._operations.restore(going.operations)
+        for opened in going.operations:
+            self._begun.add(self._machine(opened.event.node, opened.image), opened.pid, opened.image)
+        self._rested.restore(going.rested)
         self._operations.kinds.update(going.kinds)
         self._sessions.restore(going.logins, going.boots)
-        self._imported.update(going.imported)
         self._boot_id = going.boot_id
 
     def _take_files(self, changed: FilesChanged) -> list[Emission]:
@@ -301,6 +330,8 @@ class Interpreter:
         told = None if changed.at_rest else self._operations.take_files(changed)
         if told is not None:
             return told
+        if changed.at_rest:
+            changed = self._rested.join(changed)
         node = changed.node or self.node
         subject = Subject(
             time_ms=changed.time_ms,
@@ -332,7 +363,7 @@ class Interpreter:
             return emissions
         if self._operations.is_here(node):
             self._writes.end(pid, exit_code=exit_code, signal=signal)
-        for image in self._begun.take_ended(node, pid, time_ms):
+        for image in self._begun.take_ended(self._machine(node), pid, time_ms):
             self._imported.discard(image)
             emissions += self._runs.end(image, time_ms=time_ms, exit_code=exit_code, signal=signal)
             emissions += self._operations.end(image, time_ms=time_ms, exit_code=exit_code, signal=signal, evidence=evidence)

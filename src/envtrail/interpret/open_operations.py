@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 
 import msgspec
 
 from envtrail.interpret.actors import Named
-from envtrail.interpret.emission import Emission, EnvironmentOpened, ProcessWanted, SnapshotWanted
+from envtrail.interpret.emission import Emission, EnvironmentOpened, ProcessWanted, SnapshotWanted, Withdrawn
 from envtrail.interpret.invocations import place_of_metadata
 from envtrail.interpret.memory import Ended, Memory
 from envtrail.interpret.operations import OpenOperation, with_variables
@@ -23,6 +23,8 @@ from envtrail.model.operation import Change, Evidence, Operation, OperationKind
 
 UNKNOWN_PREFIX = ""
 """Where an operation's environment is not known, and only what is seen to change can tell."""
+_MOST_CARRIED = 1024
+_MOST_CARRIED_BYTES = 4 * 1024 * 1024
 BEFORE_UNKNOWN = "what was in the environment before is not known"
 
 
@@ -34,10 +36,14 @@ class OpenOperations:
         lineage: Answers who descends from whom.
         people: Names who it was.
         tools: By what the core calls them.
+        imported: What logs tell that were written before.
     """
 
-    def __init__(self, *, node: str, lineage: Lineage, people: People, tools: dict[str, Tool]) -> None:
+    def __init__(
+        self, *, node: str, lineage: Lineage, people: People, tools: dict[str, Tool], imported: Container[int] = frozenset()
+    ) -> None:
         self.node = node
+        self._imported = imported
         self.kinds: dict[str, str] = {}
         """Prefix → kind of this machine's environments, as they themselves say."""
         self._lineage = lineage
@@ -62,10 +68,17 @@ class OpenOperations:
             evidence=[evidence_of(row)],
             why={"tool": f"{invocation.exe} was executed as {intention.tool}; nothing above it states a package intention"},
         )
-        self._open[opened.image] = opened
+        known = self._open.setdefault(opened.image, opened)
+        if known is not opened:
+            known.read_again(opened)
         if not subject.is_here:
             return []
         return [ProcessWanted(image=opened.image, pid=opened.pid), *self._wish_before(opened)]
+
+    def drop(self, image: int) -> list[Emission]:
+        """What was missing of its exec has been read: it is none."""
+        opened = self._open.pop(image, None)
+        return _withdraw(opened) if opened is not None else []
 
     def take_process(self, seen: ProcessSeen, excluded_units: Collection[str]) -> list[Emission]:
         """/proc has told more of a tool: the intention is read again with its variables, the person with where it belongs."""
@@ -172,12 +185,31 @@ class OpenOperations:
             if not keep:
                 emissions += self._close(opened, changes=None, installed=None, absent="not recorded")
             elif not _is_nothing(opened, None):
-                emissions.append(self._document(opened, changes=None, installed=None, absent="not recorded"))
+                shown = self._document(opened, changes=None, installed=None, absent="not recorded")
+                emissions += [*_withdraw(opened, shown), shown]
+                opened.given = shown.id
         return emissions
 
+    def going(self) -> list[OpenOperation]:
+        """For the next segment, in the order of their beginnings: the newest of those that are open, as many as there is room for."""
+        left, kept = _MOST_CARRIED_BYTES, 0
+        newest_first = list(reversed(self._open.values()))[:_MOST_CARRIED]
+        for opened in newest_first:
+            left -= len(msgspec.json.encode(opened))
+            if left < 0:
+                break
+            kept += 1
+        return newest_first[:kept][::-1]
+
+    def restore(self, going: Iterable[OpenOperation]) -> None:
+        """Take up what was going on."""
+        self._open.update((opened.image, opened) for opened in going)
+
     def images(self, node: str | None = None) -> list[int]:
-        """Of those that are open, on one machine or on any."""
-        return [image for image, opened in self._open.items() if node in {None, opened.event.node}]
+        """Of those that are open, on one machine or on any; but for imported ones."""
+        return [
+            image for image, opened in self._open.items() if node in {None, opened.event.node} and image not in self._imported
+        ]
 
     def wishes(self) -> list[Emission]:
         """What was wished for and never answered."""
@@ -207,8 +239,9 @@ class OpenOperations:
         return {prefix for prefix in at_work | self._memory.prefixes(self.node) if prefix}
 
     def at_work(self) -> list[OpenOperation]:
-        """Those of this machine."""
-        return [opened for opened in self._open.values() if self.is_here(opened.event.node)]
+        """Those of this machine, now."""
+        opened = self._open.items()
+        return [one for image, one in opened if self.is_here(one.event.node) and image not in self._imported]
 
     def at_work_in(self, prefix: str) -> list[OpenOperation]:
         """Those of this machine that work in an environment."""
@@ -256,7 +289,7 @@ class OpenOperations:
     ) -> list[Emission]:
         self._forget(opened)
         if _is_nothing(opened, changes):
-            return []
+            return _withdraw(opened)
         if changes is None and opened.is_only_elsewhere:
             opened.go_elsewhere()
         prefix = opened.intention.prefix
@@ -267,7 +300,14 @@ class OpenOperations:
         done = self._document(opened, changes=changes, installed=installed, absent=absent)
         told = [*reclaimed.amended, done]
         self._memory.keep(told)
-        return [*told, *self._siblings.begin(done, opened.elsewhere if self.is_here(done.host) else {})]
+        return [*_withdraw(opened, done), *told, *self._siblings.begin(done, opened.elsewhere if self.is_here(done.host) else {})]
+
+
+def _withdraw(opened: OpenOperation, shown: Operation | None = None) -> list[Emission]:
+    """The row that it was given under while its end was not read, unless it is shown in its place."""
+    if opened.given is None or (shown is not None and shown.id == opened.given):
+        return []
+    return [Withdrawn(kind="operation", id=opened.given)]
 
 
 def _is_nothing(opened: OpenOperation, changes: list[Change] | None) -> bool:

@@ -27,7 +27,7 @@ from envtrail.model.operation import (
 from envtrail.model.times import to_rfc3339
 
 
-class OpenOperation(Struct, kw_only=True):
+class OpenOperation(Struct, kw_only=True, omit_defaults=True):
     """What is known of an operation so far."""
 
     image: int
@@ -45,9 +45,9 @@ class OpenOperation(Struct, kw_only=True):
     exit_code: int | None = None
     signal: int | None = None
     evidence: list[Evidence] = []
-    added: dict[tuple[str, str], PackageState] = {}
-    """(ecosystem, name) → state, by the metadata whose creation was recorded."""
-    removed: dict[tuple[str, str], PackageState] = {}
+    added: dict[str, PackageState] = {}
+    """`package_key` → state, by the metadata whose creation was recorded."""
+    removed: dict[str, PackageState] = {}
     saw_metadata: bool = False
     saw_place: bool = False
     """Some of the metadata lies where it was thought to work."""
@@ -62,6 +62,8 @@ class OpenOperation(Struct, kw_only=True):
     """Its environment is one that its processes were seen to change."""
     first_thought: Intention | None = None
     """What it was taken for until that environment showed nothing of it."""
+    given: OperationId | None = None
+    """As its row has it that was given while its end was not read."""
 
     def take_inner(self, intention: Intention) -> None:
         """A manager below it states an intention of its own."""
@@ -73,6 +75,14 @@ class OpenOperation(Struct, kw_only=True):
     def id(self) -> OperationId:
         """As its document will have it."""
         return make_operation_id(self.event, self.intention.prefix or "")
+
+    def read_again(self, fresh: OpenOperation) -> None:
+        """What was missing of its exec has been read."""
+        if self.is_seen and fresh.intention.prefix is None:
+            place = {"prefix": self.intention.prefix, "environment_kind": self.intention.environment_kind}
+            fresh.intention = msgspec.structs.replace(fresh.intention, **place, why=self.intention.why)
+        self.invocation, self.intention, self.complete = fresh.invocation, fresh.intention, fresh.complete
+        self.subject, self.named = fresh.subject, fresh.named
 
     def misses(self, changes: Sequence[Change] | None, installed: Mapping[str, str] | None) -> bool:
         """Whether its tool says that it did what was asked, and the environment shows nothing of it, for the first time."""
@@ -133,7 +143,8 @@ class OpenOperation(Struct, kw_only=True):
     def take_metadata(self, row: Row, place: tuple[str, str | None] | None) -> None:
         """Learn from a recorded creation or removal of package metadata, and from the environment that it lies in."""
         self.saw_metadata = True
-        self.evidence.append(evidence_of(row))
+        if (evidence := evidence_of(row)) not in self.evidence:
+            self.evidence.append(evidence)
         if place is not None and place[0] == self.intention.prefix:
             self.saw_place = True
         elif place is not None:

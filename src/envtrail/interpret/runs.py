@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import msgspec
 
 from envtrail.core import Process
 from envtrail.interpret.actors import Named
-from envtrail.interpret.emission import Emission, ScriptWanted
+from envtrail.interpret.emission import Emission, ScriptWanted, Withdrawn
 from envtrail.interpret.loops import Alike, Loops, began_ms
 from envtrail.interpret.rows import Row, evidence_of
 from envtrail.interpret.run_kinds import Shape, shape_of
@@ -31,9 +31,14 @@ _END = ("ended", "exit_code", "signal")
 
 
 class Runs:
-    """Those that are going on, and for a moment those that have ended."""
+    """Those that are going on, and for a moment those that have ended.
 
-    def __init__(self) -> None:
+    Args:
+        imported: What logs tell that were written before: nothing that is seen here and now says anything of it.
+    """
+
+    def __init__(self, imported: Container[int] = frozenset()) -> None:
+        self._imported = imported
         self._going: dict[int, Run] = {}
         self._ended: dict[int, Run] = {}
         """What is in their script may be told late, and what they started may begin late."""
@@ -65,7 +70,7 @@ class Runs:
         """
         shape = shape_of(invocation, row["hint"])
         if shape is None:
-            return []
+            return self.drop(row["image"])
         emissions: list[Emission] = []
         while len(self._going) >= _MOST:
             emissions.append(_without_end(self._going.pop(next(iter(self._going)))))
@@ -74,6 +79,9 @@ class Runs:
         run = _begun(row, invocation, shape, named, host=host, kinds=kinds)
         if parent is not None:
             run = msgspec.structs.replace(run, parent=parent, absent=_without(run.absent, "parent"))
+        known = self._going.get(run.image)
+        if known is not None and known.id != run.id:
+            emissions += self.drop(run.image)
         self._going[run.image] = run
         emissions.append(run)
         if shape.script is not None and is_here:
@@ -82,6 +90,11 @@ class Runs:
                 ScriptWanted(image=run.image, path=shape.script, uid=row["uid"], executed=invocation.path, executed_inode=inode)
             )
         return emissions
+
+    def drop(self, image: int) -> list[Emission]:
+        """What was missing of its exec has been read: it is another, or none."""
+        run = self._going.pop(image, None)
+        return [Withdrawn(kind="run", id=run.id)] if run is not None else []
 
     def take_script(self, seen: ScriptSeen) -> list[Emission]:
         """The content of a script was read; the run may have ended meanwhile."""
@@ -133,11 +146,7 @@ class Runs:
         listed, self._listed = self._listed, None
         if _INIT not in listed:
             return []
-        lost = [
-            run
-            for run in self._going.values()
-            if run.host == host and (run.pid not in listed or (listed[run.pid] or 0) > began_ms(run) + _SLACK_MS)
-        ]
+        lost = [run for run in self._here(host) if (run.pid not in listed or (listed[run.pid] or 0) > began_ms(run) + _SLACK_MS)]
         return [_without_end(self._going.pop(run.image)) for run in lost]
 
     def going(self) -> tuple[list[Run], list[Run], list[Alike]]:
@@ -156,9 +165,11 @@ class Runs:
         return [_without_end(run if keep else self._going.pop(run.image)) for run in found]
 
     def clear(self, host: str | None = None) -> list[Emission]:
-        """The machine was started anew, or the log has no more: what is going on, there or anywhere, has no end that is known."""
-        lost = [run for run in self._going.values() if host is None or run.host == host]
-        return [_without_end(self._going.pop(run.image)) for run in lost]
+        """The machine was started anew: what is going on, there or anywhere, has no end that is known."""
+        return [_without_end(self._going.pop(run.image)) for run in self._here(host)]
+
+    def _here(self, host: str | None) -> list[Run]:
+        return [run for run in self._going.values() if host in {None, run.host} and run.image not in self._imported]
 
 
 def _waits_for(actor: Actor) -> int | None:

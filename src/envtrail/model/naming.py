@@ -40,9 +40,9 @@ def normalise_name(name: str) -> str:
     return _SEPARATORS.sub("-", name).lower()
 
 
-def package_key(ecosystem: str, name: str) -> tuple[str, str]:
-    """By which the changes of one package are known: conda has `ruamel.yaml` and `ruamel_yaml`, which PyPI takes for one."""
-    return ecosystem, normalise_name(name) if ecosystem == "pypi" else name
+def package_key(ecosystem: str, name: str) -> str:
+    """`ECOSYSTEM:NAME`, by which the changes of one package are known: conda has `ruamel.yaml` and `ruamel_yaml`, which PyPI takes for one."""
+    return f"{ecosystem}:{normalise_name(name) if ecosystem == 'pypi' else name}"
 
 
 def is_package(given: str, name: str) -> bool:

@@ -34,6 +34,8 @@ class AgentStarted(_Observation, frozen=True, tag="agent_started"):
     version: str
     source: str
     """The capture source's name."""
+    is_stepwise: bool = False
+    """As in `ImportStarted`: the source is a log that is read on from the last `CursorMoved`."""
 
 
 class ImportStarted(_Observation, frozen=True, tag="import_started"):
@@ -46,8 +48,8 @@ class ImportStarted(_Observation, frozen=True, tag="import_started"):
     """`auditbeat`: the records are a translation of documents, not what the kernel wrote. None for audit logs."""
     log: str | None = None
     """What the rotated files of one log have in common. None: of a trail of the first version."""
-    continues: bool = False
-    """The import before was of the same log: what was going on there goes on."""
+    is_stepwise: bool = False
+    """Every step of records ends with an observation: what lies behind the last one was not written whole, and is read again."""
 
 
 class ImportEnded(_Observation, frozen=True, tag="import_ended"):
@@ -58,15 +60,26 @@ class ImportEnded(_Observation, frozen=True, tag="import_ended"):
     """The next part of the same log follows at once."""
 
 
+CARRIED_VERSION = 2
+"""Of what this version writes into `Carried`; it reads those before too."""
+
+
 class Carried(_Observation, frozen=True, tag="carried"):
     """What was known when the segment began, so that it can be read without those before it."""
 
     processes: msgspec.Raw
     """The process tables, as the core writes them."""
     interpretation: msgspec.Raw
-    """Runs and logins that are going on, as `interpret.carried` writes them."""
+    """Operations, runs and logins that are going on, as `interpret.carried` writes them."""
     log: str | None = None
-    """That was imported last."""
+    """Version 1: that was imported last."""
+    version: int = 1
+    """A reader that does not know it takes up nothing, and says so."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this version can read it."""
+        return self.version <= CARRIED_VERSION
 
 
 class ProcessForked(_Observation, frozen=True, tag="process_forked"):
@@ -222,7 +235,7 @@ class RulesApplied(_Observation, frozen=True, tag="rules_applied"):
 
 
 class RecordsRedacted(_Observation, frozen=True, tag="records_redacted"):
-    """How many values were replaced before writing since the last such entry, by kind."""
+    """How many values were replaced before writing since the last such entry, by kind; none where it only ends a step."""
 
     counts: dict[str, int]
 

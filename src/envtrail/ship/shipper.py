@@ -15,7 +15,7 @@ import msgspec
 
 from envtrail.config import Config
 from envtrail.documents.base import EcsDocument, site_of
-from envtrail.documents.ecs import amendment_of, document_id, documents_of
+from envtrail.documents.ecs import amendment_of, document_id, documents_of, withdrawal_of
 from envtrail.documents.heartbeat import heartbeat_document, heartbeat_of
 from envtrail.documents.identity import digest_of, id_of
 from envtrail.errors import EnvtrailError
@@ -27,6 +27,7 @@ from envtrail.ship.ship_state import CLUSTER_STATE, FILE_STATE, BulkItem, ShipSt
 from envtrail.ship.writer import LineFile, Writer
 from envtrail.state.agent_status import read_status
 from envtrail.state.change_log import KINDS, ChangeLog, Item
+from envtrail.state.schema import WITHDRAWN
 from envtrail.trail.layout import Layout
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Shipper:
             with self._ship_state.transaction():
                 for number, kind, id_ in rows:
                     cursor = number
-                    if kind in self._kinds:
+                    if kind in self._kinds or kind == WITHDRAWN:
                         self._ship_state.note_changed(kind, id_, now_ms, now_ms + SETTLE_MS)
                 self._ship_state.keep("written", cursor)
 
@@ -188,6 +189,11 @@ class Shipper:
             self._walk(min(room, _TAKE), now_ms)
 
     def _make_one(self, kind: str, id_: str, first_ms: int, last_ms: int, now_ms: int) -> None:
+        if kind == WITHDRAWN:
+            of, gone, host = id_.split(" ", 2)
+            self._withdraw(of, gone, host, now_ms)
+            self._ship_state.looked_at(kind, id_)
+            return
         item = self._change_log.item(kind, id_)
         due_ms = min(last_ms + LOOP_MS, first_ms + LONGEST_LOOP_MS)
         if isinstance(item, Run) and item.count > 1 and due_ms > now_ms:
@@ -196,6 +202,13 @@ class Shipper:
         if item is not None:
             self._offer(kind, id_, item, now_ms)
         self._ship_state.looked_at(kind, id_)
+
+    def _withdraw(self, kind: str, id_: str, host: str, now_ms: int) -> None:
+        """Say that an item is none any more, where it was sent, and is not there again."""
+        before = self._ship_state.sent_digest(kind, id_)
+        if before not in {None, WITHDRAWN} and self._change_log.item(kind, id_) is None:
+            self._ship_state.put(withdrawal_of(kind, id_, host, self._site, now_ms))
+            self._ship_state.note_sent(kind, id_, WITHDRAWN)
 
     def _walk(self, limit: int, now_ms: int) -> None:
         """Continue through all items: those that were sent with the same content are skipped."""

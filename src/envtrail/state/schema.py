@@ -39,6 +39,8 @@ LOGGED = {
     "look": ("looks", "id"),
 }
 """What is logged in `written` as it is written: kind → table and key."""
+WITHDRAWN = "withdrawn"
+"""In `written`: a row is gone. `id` has its kind, its id and its machine, with blanks between."""
 WRITTEN_KEPT = 200_000
 """How many of the newest writings are remembered; who has missed more of them compares everything."""
 

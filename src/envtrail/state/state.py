@@ -26,7 +26,7 @@ from envtrail.model.operation import Actor, Operation
 from envtrail.model.run import Run, Session
 from envtrail.state.findings_and_grants import Decisions
 from envtrail.state.preallocation import Reserve
-from envtrail.state.schema import WEEK_MS, connect, in_transaction, telling_disk_faults
+from envtrail.state.schema import LOGGED, WEEK_MS, WITHDRAWN, connect, in_transaction, telling_disk_faults
 from envtrail.trail.layout import translate
 
 _MOST_BOUND = 500
@@ -141,11 +141,25 @@ class State:
     def put_session(self, session: Session) -> None:
         """Store or replace a session; the row of the id that it replaces goes."""
         if session.replaces is not None:
-            self._database.execute("DELETE FROM sessions WHERE id = ?", (session.replaces,))
+            self.withdraw("login", session.replaces)
             session = msgspec.structs.replace(session, replaces=None)
         if session.user is not None and session.auid is not None:
             self._put_number(session.user, session.host, session.auid)
         self._put("sessions", session.id, session.started, session.user, session.auid, _encode(session))
+
+    def withdraw(self, kind: str, id_: str) -> None:
+        """Take out a row that is told under another id, or is none after all (`schema.LOGGED` names the kinds)."""
+        table, key = LOGGED[kind]
+        if kind != "login":
+            self._note_week(id_)
+        row = self._database.execute(f"SELECT doc ->> '$.host' FROM {table} WHERE {key} = ?", (id_,)).fetchone()
+        if row is None:
+            return
+        self._database.execute(f"DELETE FROM {table} WHERE {key} = ?", (id_,))
+        self._database.execute("UPDATE totals SET count = count - 1 WHERE name = ?", (table,))
+        self._database.execute("INSERT INTO written (kind, id) VALUES (?, ?)", (WITHDRAWN, f"{kind} {id_} {row[0]}"))
+        if kind == "operation":
+            self._database.execute("DELETE FROM operation_packages WHERE operation = ?", (id_,))
 
     def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None:
         """Note that an environment was seen, or seen gone: then what it was is kept."""

@@ -1,7 +1,7 @@
 """The open segment: append-only files, the records first.
 
 An append writes records, then observations, with plain `write`: what was written survives the process; `sync` makes it survive the machine.
-A torn tail (power loss) is cut at the last whole line when the segment is opened again.
+A torn tail (power loss) is cut at the last whole line when the segment is opened again; of a log that is read again, at the last whole step.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from envtrail.errors import DamagedStoreError, StoreFullError
-from envtrail.model.observation import Carried, Entry, Observation, decode_entry, encode_entry
+from envtrail.model.observation import AgentStarted, Carried, Entry, ImportStarted, Observation, decode_entry, encode_entry
 from envtrail.trail.layout import HEADER, OBSERVATIONS, RECORDS, translate
+
+_ORIGINS = (b"agent_started", b"import_started", b"import_ended")
+"""Observations that say where the records come from that follow."""
 
 
 class HotHeader(Struct, frozen=True, kw_only=True):
@@ -55,6 +58,7 @@ class HotSegment:
             self.header = _begin(folder, header)
             self.torn_bytes = _cut_tail(folder / RECORDS) + _cut_tail(folder / OBSERVATIONS)
             self.torn_bytes += _cut_beyond(folder / OBSERVATIONS, folder / RECORDS)
+            self.torn_bytes += _cut_step(folder / RECORDS, folder / OBSERVATIONS)
             self._records = _open_append(folder / RECORDS)
             self._observations = _open_append(folder / OBSERVATIONS)
         except OSError as fault:
@@ -211,6 +215,27 @@ def _cut_beyond(observations: Path, records: Path) -> int:
     if end < len(data):
         os.truncate(observations, end)
     return len(data) - end
+
+
+def _cut_step(records: Path, observations: Path) -> int:
+    """Cut records of a step that was not written whole, where its log is read again: else an event would be there torn, and then whole."""
+    if not observations.exists() or not records.exists():
+        return 0
+    data = observations.read_bytes()
+    at = max(data.rfind(b'"type":"%s"' % kind) for kind in _ORIGINS)
+    origin = _decode(observations, _line_at(data, at)).observation if at >= 0 else None
+    if not isinstance(origin, (AgentStarted, ImportStarted)) or not origin.is_stepwise:
+        return 0
+    end = _decode(observations, _line_at(data, len(data) - 1)).offset
+    left = records.stat().st_size - end
+    if left > 0:
+        os.truncate(records, end)
+    return max(0, left)
+
+
+def _line_at(data: bytes, at: int) -> bytes:
+    start = data.rfind(b"\n", 0, at) + 1
+    return data[start : data.find(b"\n", start) + 1]
 
 
 def _cut_tail(path: Path) -> int:

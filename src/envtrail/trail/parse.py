@@ -59,11 +59,11 @@ def parse_segment(header: HotHeader, records: bytes, observations: bytes) -> pa.
 
 
 class Origin:
-    """Where the records come from that are read: which boot of this machine, which log."""
+    """Where the records come from that are read."""
 
     boot_id: str | None = None
-    log: str | None = None
-    """That was imported last."""
+    unread: Carried | None = None
+    """What the first segment took over, where this version cannot read it."""
 
 
 def push_step(assembler: Assembler, records: bytes, observations: Sequence[Observation], origin: Origin) -> None:
@@ -99,16 +99,17 @@ def seed_processes(assembler: Assembler, observations: Sequence[Observation], or
                     assembler.forget_processes()
                 origin.boot_id = observation.boot_id
                 # An import that was killed has not said that it ended.
-                assembler.set_import(False, True)
+                assembler.set_log(None)
             case Carried() if not assembler.counters().records:
                 # Who has read the segment before knows them.
-                _restore(assembler, observation)
-                origin.log = observation.log
+                if observation.is_known:
+                    _restore(assembler, observation)
+                else:
+                    origin.unread = observation
             case ImportStarted():
-                origin.log = observation.log
-                assembler.set_import(True, observation.continues)
-            case ImportEnded():
-                assembler.set_import(False, True)
+                assembler.set_log(observation.log or "")
+            case ImportEnded() if not observation.goes_on:
+                assembler.set_log(None)
             case GapFound() if observation.gap.cause is GapCause.RESTART:
                 # What was observed after a step of records is told with it, see `places_of`: its records came before the agent's end.
                 assembler.doubt_forks(observation.gap.since_ms, observation.gap.until_ms)
@@ -129,7 +130,7 @@ def seed_processes(assembler: Assembler, observations: Sequence[Observation], or
 
 def _restore(assembler: Assembler, carried: Carried) -> None:
     try:
-        assembler.restore_processes(bytes(carried.processes).decode())
+        assembler.restore_processes(bytes(carried.processes).decode(), carried.log)
     except ValueError as fault:
         raise DamagedStoreError(
             f"what a segment took over from the one before cannot be read: {fault}",

@@ -12,16 +12,12 @@ import pyarrow as pa
 from msgspec import Struct
 
 from envtrail.errors import DamagedStoreError
-from envtrail.model.observation import Entry, Observation, decode_entry
+from envtrail.model.observation import Carried, CursorMoved, Entry, Observation, decode_entry
 from envtrail.trail.active_segment import HotHeader, read_header
 from envtrail.trail.layout import OBSERVATIONS, RECORDS, ZST, Layout
-from envtrail.trail.seal import read_seal
 
 _CHUNK_BYTES = 8 << 20
 """Twice what one read of the audit socket gives: only an import has longer steps, and it has no forks to be told with the records."""
-
-_SLACK_MS = 86_400_000
-"""A log's first record need not be its oldest."""
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -47,19 +43,26 @@ def iterate_steps(layout: Layout, *, first: int = 0) -> Iterator[Step]:
         yield from split_steps(header.number, records, observations)
 
 
-def records_since(layout: Layout, since_ms: int) -> Iterator[bytes]:
-    """The records of each segment that may hold some of a moment or later; those of the open one last.
+def can_begin_with(layout: Layout, number: int) -> bool:
+    """Whether this version can read what a sealed segment took over from the one before."""
+    found = next(places_of(number, read_file(layout.segment(number), OBSERVATIONS)), None)
+    carried = found.observations[0] if found is not None else None
+    return not isinstance(carried, Carried) or carried.is_known
+
+
+def records_after_cursor(layout: Layout) -> bytes:
+    """The newest records of a log that is read on from the last `CursorMoved`: they are read again.
 
     Raises:
         DamagedStoreError: a segment cannot be read.
     """
-    for number in layout.numbers():
-        folder = layout.segment(number)
-        seal = read_seal(folder)
-        if seal.last_ms is None or seal.last_ms >= since_ms - _SLACK_MS:
-            yield read_file(folder, RECORDS)
-    for folder, _ in unsealed(layout):
-        yield whole_lines(read_file(folder, RECORDS))
+    after: list[bytes] = []
+    numbers = layout.numbers()
+    for step in iterate_steps(layout, first=numbers[-1] if numbers else 0):
+        after.append(step.records)
+        if any(isinstance(item, CursorMoved) for item in step.observations):
+            after.clear()
+    return b"".join(after)
 
 
 def unsealed(layout: Layout) -> Iterator[tuple[Path, HotHeader]]:

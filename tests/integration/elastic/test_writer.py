@@ -295,6 +295,34 @@ def test_what_is_said_since_is_a_line_of_its_own(writing: Writing) -> None:
     assert {document["data_stream"]["dataset"] for document in amendments} == {"envtrail.amendment"}
 
 
+def test_of_what_is_withdrawn_the_last_line_says_nothing(writing: Writing) -> None:
+    writing.write()
+    before = lines_of(writing.path)
+    with closing(EmbeddedStore(writing.trail)) as store:
+        operation = next(iter(store.operations(Query())))
+    for kind, id_ in (("operation", operation.id), ("operation", "0" * 26)):
+        state = State(Layout(writing.trail).state)
+        with state.transaction():
+            state.withdraw(kind, id_)
+        state.close()
+        writing.write()
+    (line,) = lines_of(writing.path)[len(before) :]
+    document = json.loads(line)
+    assert document["envtrail"]["amends"]["id"] == document_id(operation, Site())
+    assert document["host"]["name"] == operation.host
+    assert not {"kind", "operation"} & document["envtrail"].keys()
+    state = State(Layout(writing.trail).state)
+    with state.transaction():
+        state.put_operation(operation)
+    state.close()
+    writing.write()
+    again = json.loads(lines_of(writing.path)[-1])
+    assert (again["envtrail"]["amends"]["id"], again["envtrail"]["operation"]["id"]) == (
+        document_id(operation, Site()),
+        operation.id,
+    )
+
+
 def test_a_file_of_somebody_else_is_left_alone(writing: Writing) -> None:
     writing.path.parent.mkdir()
     writing.path.write_text("root:x:0:0\n")

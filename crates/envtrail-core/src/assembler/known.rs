@@ -1,12 +1,11 @@
 //! What the trail holds already: an import adds no record twice.
 
 use super::{name_of, Assembler};
-use crate::coalesce::{Coalescer, Gathered, ARRIVES_WITHIN_LINES};
+use crate::coalesce::{Coalescer, Gathered};
 use crate::event::Key;
 use crate::parse::ENRICHMENT;
 use crate::types;
 use rustc_hash::FxHashSet;
-use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 
 /// Events, and records by event, as hashes whose key nobody knows: no record can be made that is taken for another.
@@ -14,19 +13,16 @@ use std::hash::{BuildHasher, RandomState};
 pub(super) struct Known {
     key: RandomState,
     hashes: FxHashSet<u64>,
-    /// The newest events, as many as can still have been in the making when the log ended.
-    newest: VecDeque<Gathered>,
-    newest_lines: usize,
 }
 
 impl Known {
-    /// Whether something of an event is new; it is remembered then. What a copy of the log leaves out (EOE) is nothing new.
-    pub(super) fn take(&mut self, gathered: &mut Gathered, node: &str) -> bool {
+    /// Whether something of an event is new; `learns`: it is remembered then. What a copy of the log leaves out (EOE) is nothing new.
+    pub(super) fn take(&mut self, gathered: &mut Gathered, node: &str, learns: bool) -> bool {
         let Key {
             time_ms, serial, ..
         } = gathered.key;
         let event = self.key.hash_one((node, time_ms, serial));
-        let is_known = !self.hashes.insert(event);
+        let is_known = !self.is_new(event, learns);
         let mut is_new = !is_known;
         for record in &gathered.records {
             let line = gathered
@@ -35,22 +31,16 @@ impl Known {
             let hash = self
                 .key
                 .hash_one((event, of_kernel(line.unwrap_or_default())));
-            is_new |= self.hashes.insert(hash) && record.record_type != types::EOE;
+            is_new |= self.is_new(hash, learns) && record.record_type != types::EOE;
         }
         gathered.is_late |= is_known;
         is_new
     }
 
-    fn keep_newest(&mut self, gathered: Gathered) {
-        self.newest_lines += gathered.records.len();
-        self.newest.push_back(gathered);
-        while let Some(oldest) = self.newest.front() {
-            let rest = self.newest_lines - oldest.records.len();
-            if (rest as u64) < ARRIVES_WITHIN_LINES {
-                break;
-            }
-            self.newest_lines = rest;
-            self.newest.pop_front();
+    fn is_new(&mut self, hash: u64, learns: bool) -> bool {
+        match learns {
+            true => self.hashes.insert(hash),
+            false => !self.hashes.contains(&hash),
         }
     }
 }
@@ -77,24 +67,7 @@ impl Assembler {
         let known = self.known.get_or_insert_default();
         for mut gathered in ended.drain(..) {
             let node = name_of(gathered.key.node, reader, &self.options);
-            known.take(&mut gathered, &node);
-            known.keep_newest(gathered);
-        }
-    }
-
-    /// Take again the events in which the log of the import before ended, those of several cores at once: what is missing of them
-    /// may stand in its next part.
-    pub(super) fn take_up_torn(&mut self) {
-        let newest = self
-            .known
-            .as_mut()
-            .map(|known| std::mem::take(&mut known.newest));
-        for gathered in newest.unwrap_or_default() {
-            self.event
-                .read(gathered.key, &gathered.bytes, &gathered.records);
-            if self.event.missing != 0 {
-                self.push(&gathered.bytes);
-            }
+            known.take(&mut gathered, &node, true);
         }
     }
 }

@@ -3,11 +3,12 @@
 use crate::event::{Event, Kind};
 use crate::process::{Exec, Place, ProcessEvent, ProcessTable};
 
-/// Where an event stands in the process table, and what is to be told of processes now that it is known.
+/// Where an event stands in the process table, and what is to be told of processes now that it is known. `id`: of the image that an exec
+/// begins.
 pub(super) fn place_of(
     processes: &mut ProcessTable,
     event: &Event,
-    salt: u64,
+    id: u64,
     segment: u64,
     hint: Option<u16>,
 ) -> (Place, Vec<ProcessEvent>) {
@@ -17,7 +18,7 @@ pub(super) fn place_of(
     match event.kind {
         Kind::Exec if event.success != Some(false) => processes.exec(&Exec {
             comm: event.slice(event.comm).unwrap_or_default(),
-            id: image_id(event.time_ms, event.serial ^ salt),
+            id,
             pid,
             ppid,
             hint,

@@ -65,15 +65,29 @@ impl Assembler {
         self.tables.own().forget();
     }
 
-    /// The records that follow are of a log that was written before (its processes are none of this machine's now), or live again.
-    /// `continues`: of the same log as those of the import before.
-    pub fn set_import(&mut self, is_import: bool, continues: bool) {
-        self.tables.set_import(is_import, continues);
-        if is_import && !continues {
-            self.log_files.forget_unnamed();
+    /// The records that follow are of this log, which was written before (its processes are none of this machine's now); None: live again.
+    /// What went on in a log goes on in its next part, whatever was read in between. A log without a name has no next part.
+    pub fn set_log(&mut self, log: Option<&str>) {
+        let before = self.tables.log();
+        let entered = self.tables.set_log(log);
+        if self.tables.log() != before || entered.is_new {
+            if let Some(left) = before {
+                let torn = self.newest_imported.torn(self.tables.torn(left));
+                self.tables.keep_torn(left, torn);
+            }
+            self.newest_imported.clear();
         }
-        if is_import && continues {
-            self.take_up_torn();
+        let Some(at) = self.tables.log() else {
+            return;
+        };
+        self.log_files.turn_to(at, entered.is_new);
+        if entered.is_new {
+            self.tables.keep_torn(at, Vec::new());
+        }
+        if self.known.is_some() {
+            for lines in self.tables.take_torn(at) {
+                self.push(&lines);
+            }
         }
     }
 
@@ -83,7 +97,8 @@ impl Assembler {
     /// They cannot be written: none is known.
     pub fn save_processes(&self) -> Result<String, serde_json::Error> {
         let (coalescer, hints) = (&self.coalescer, self.hints.labels());
-        self.tables.save(hints, |number| {
+        let torn = |at: usize| self.newest_imported.torn(self.tables.torn(at));
+        self.tables.save(hints, torn, |number| {
             // A letter a byte: names need not be text.
             coalescer
                 .node(number)
@@ -98,10 +113,15 @@ impl Assembler {
     ///
     /// # Errors
     /// It is nothing that `save_processes` gives.
-    pub fn restore_processes(&mut self, text: &str) -> Result<(), serde_json::Error> {
+    pub fn restore_processes(
+        &mut self,
+        text: &str,
+        log: Option<&str>,
+    ) -> Result<(), serde_json::Error> {
         let (coalescer, hints) = (&mut self.coalescer, &self.hints);
         self.tables.restore(
             text,
+            log,
             |label| hints.number(label),
             |name| {
                 let bytes: Result<Vec<u8>, _> = name.chars().map(u8::try_from).collect();
