@@ -38,9 +38,10 @@ from envtrail.model.observation import (
 )
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
+from envtrail.state.state import Stored
 from envtrail.trail.parse import Origin, doubt_forks, push_step, seed_processes
 
-Result = Union[Operation, Run, Session, Finding]
+Result = Union[Stored, Finding]
 
 # What a step may write into the state, at most: of each exec a run, of each package of a snapshot a page of an index or two.
 _STEP_BYTES = 2 * 1024 * 1024
@@ -266,7 +267,7 @@ class Pipeline:
     def _settle(self, emissions: Sequence[Emission], now_ms: int, *, may_wait: bool = True) -> None:
         """Store results and grant wishes until nothing is wished for; some wait."""
         results = _results(emissions)
-        wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
+        wishes = self._wishes(emissions)
         while wishes and self.world is not None:
             unmet = [wish for wish in wishes if not self._is_known(wish) and not (may_wait and self._waits(wish, now_ms))]
             answers = [answer for wish in unmet for answer in self.world.grant(self._told(wish), self._next_moment(now_ms))]
@@ -281,17 +282,21 @@ class Pipeline:
             emissions = self.interpreter.step(None, answers, now_ms=now_ms)
             emissions += self._effects.apply(answers)
             results += _results(emissions)
-            wishes = [emission for emission in emissions if not isinstance(emission, (Operation, Run, Session))]
+            wishes = self._wishes(emissions)
         self._store(results)
         if results and self.overseer is not None and self.world is not None and self.world.is_live:
             self.overseer.hold([result for result in results if isinstance(result, (Operation, Run))], now_ms)
 
-    def _waits(self, wish: Emission, now_ms: int) -> bool:
+    def _wishes(self, emissions: Iterable[Emission]) -> list[Wish]:
+        granted = self.world.grants if self.world is not None else ()
+        return [emission for emission in emissions if isinstance(emission, granted)]
+
+    def _waits(self, wish: Wish, now_ms: int) -> bool:
         return (
             isinstance(wish, SnapshotWanted) and self.world is not None and self.world.is_live and self.files.defer(wish, now_ms)
         )
 
-    def _is_known(self, wish: Emission) -> bool:
+    def _is_known(self, wish: Wish) -> bool:
         """Whether what was changed before a tool began has, or will have, an author: then it is not read now."""
         if not isinstance(wish, EnvironmentOpened) or self._state.snapshot_ms(wish.prefix) is None:
             return False
@@ -355,16 +360,10 @@ class Pipeline:
             self._digests_in_segment.clear()
             self.assembler.set_segment(number)
 
-    def _store(self, results: Iterable[Result]) -> None:
-        for result in results:
-            match result:
-                case Operation():
-                    self._state.put_operation(result)
-                case Run():
-                    self._state.put_run(result)
-                case Session():
-                    self._state.put_session(result)
-            if self.on_result is not None:
+    def _store(self, results: Sequence[Stored]) -> None:
+        self._state.put_results(results)
+        if self.on_result is not None:
+            for result in results:
                 self.on_result(result)
 
 
@@ -372,7 +371,7 @@ def _events(batch: Batch) -> pa.RecordBatch:
     return pa.record_batch(batch.events())
 
 
-def _results(emissions: Iterable[Emission]) -> list[Result]:
+def _results(emissions: Iterable[Emission]) -> list[Stored]:
     return [emission for emission in emissions if isinstance(emission, (Operation, Run, Session))]
 
 
