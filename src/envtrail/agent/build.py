@@ -16,7 +16,7 @@ from envtrail.interpret.interpreter import Interpreter
 from envtrail.interpret.tools import hints
 from envtrail.state.state import State
 from envtrail.trail.layout import Layout
-from envtrail.trail.reader import iterate_steps
+from envtrail.trail.reader import in_portions, iterate_steps
 from envtrail.trail.writer import TrailWriter
 
 
@@ -71,7 +71,7 @@ def open_trail(config: Config, *, world: World, on_result: Callable[[Result], No
     try:
         state = State(writer.layout.state)
         pipeline = make_pipeline(config, state, writer=writer, world=world)
-        resume(pipeline, writer.layout)
+        resume(pipeline, state, writer.layout)
         pipeline.on_result = on_result
         writer.carry = pipeline.carried
         try:
@@ -82,8 +82,10 @@ def open_trail(config: Config, *, world: World, on_result: Callable[[Result], No
         writer.close()
 
 
-def resume(pipeline: Pipeline, layout: Layout) -> None:
+def resume(pipeline: Pipeline, state: State, layout: Layout) -> None:
     """Go through the newest sealed segment and the open one."""
     numbers = layout.numbers()
-    for step in iterate_steps(layout, first=numbers[-1] if numbers else 0):
-        pipeline.replay(step.segment, step.records, step.observations, counted=True)
+    for portion in in_portions(iterate_steps(layout, first=numbers[-1] if numbers else 0)):
+        with state.transaction():
+            for step in portion:
+                pipeline.replay(step.segment, step.records, step.observations, counted=True)
