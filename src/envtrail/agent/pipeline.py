@@ -144,15 +144,21 @@ class Pipeline:
             # While an event is in flight its records are not written yet: the older position is the safe one.
             source = str(block.position.get("source", ""))
             observations.append(CursorMoved(time_ms=now_ms, source=source, position=block.position))
-        events = _events(batch)
-        if events.num_rows and events.column("ended_by")[events.num_rows - 1].as_py() != "arrival":
-            self.lag_ms = max(0, now_ms - events.column("time")[events.num_rows - 1].cast(pa.int64()).as_py())
+        events: object | None = batch.events() if len(batch) else None
         if wall_ms is not None:
+            events = self._note_lag(pa.record_batch(events), now_ms) if events is not None else None
             self.files.hold([*block.files, *(group for group in batch.files if group.recorded is None)], now_ms)
-        self._advance(batch.records, events, observations, now_ms)
+        if batch.records or observations or events is not None:
+            self._advance(batch.records, events, observations, now_ms)
         self._tell_recorded(batch, now_ms)
         if wall_ms is not None:
             self._release_files(now_ms)
+
+    def _note_lag(self, events: pa.RecordBatch, now_ms: int) -> pa.RecordBatch:
+        last = events.num_rows - 1
+        if events.column("ended_by")[last].as_py() != "arrival":
+            self.lag_ms = max(0, now_ms - events.column("time")[last].cast(pa.int64()).as_py())
+        return events
 
     def _tell_recorded(self, batch: Batch, now_ms: int) -> None:
         """Let changes of files that a log tells of take effect, after the events that may explain them."""
@@ -210,20 +216,19 @@ class Pipeline:
         """
         self._note_segment(segment)
         push_step(self.assembler, records, observations, self._origin)
-        events = _events(self.assembler.drain())
+        batch = self.assembler.drain()
         now_ms = observations[-1].time_ms if observations else 0
         if counted:
             observations = [item for item in observations if not isinstance(item, RecordsRedacted)]
         self._digests_in_segment.update(o.digest for o in observations if isinstance(o, SnapshotTaken) and o.digest)
         with self._state.transaction():
+            events = batch.events() if len(batch) else None
             emissions = self.interpreter.step(events, observations, now_ms=now_ms, segment=self._segment)
             emissions += self._effects.apply(observations)
             self._store(_results(emissions))
             self._effects.decide(observations)
 
-    def _advance(self, records: bytes, events: pa.RecordBatch, observations: Sequence[Observation], now_ms: int) -> bool:
-        if not records and not observations and events is not None and not events.num_rows:
-            return True
+    def _advance(self, records: bytes, events: object | None, observations: Sequence[Observation], now_ms: int) -> bool:
         observations = [*self._owed(now_ms), *observations]
         try:
             self._append(records, observations)
@@ -238,7 +243,7 @@ class Pipeline:
             self._settle(emissions, now_ms)
             self._effects.decide(observations)
         if self.overseer is not None and self.world is not None and self.world.is_live:
-            if events is not None:
+            if isinstance(events, pa.RecordBatch):
                 self.overseer.detecting.hold_events(events)
             self.overseer.detecting.hold_gaps([item.gap for item in observations if isinstance(item, GapFound)])
         if self.on_result is not None:
@@ -365,10 +370,6 @@ class Pipeline:
         if self.on_result is not None:
             for result in results:
                 self.on_result(result)
-
-
-def _events(batch: Batch) -> pa.RecordBatch:
-    return pa.record_batch(batch.events())
 
 
 def _results(emissions: Iterable[Emission]) -> list[Stored]:

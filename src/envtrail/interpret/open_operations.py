@@ -12,7 +12,7 @@ from envtrail.interpret.invocations import place_of_metadata
 from envtrail.interpret.memory import Ended, Memory
 from envtrail.interpret.operations import OpenOperation, with_variables
 from envtrail.interpret.people import Lineage, People, Subject
-from envtrail.interpret.rows import Row, evidence_of
+from envtrail.interpret.rows import Exec, Row, evidence_of
 from envtrail.interpret.sharing import Reclaimed, deal_out, leave_to_tools, reclaim
 from envtrail.interpret.siblings import Siblings
 from envtrail.interpret.tool import Intention, Invocation, Tool
@@ -46,17 +46,17 @@ class OpenOperations:
         self._memory = Memory()
         self._siblings = Siblings(self._memory)
 
-    def begin(self, row: Row, invocation: Invocation, intention: Intention, subject: Subject, named: Named) -> list[Emission]:
+    def begin(self, row: Exec, invocation: Invocation, intention: Intention, subject: Subject, named: Named) -> list[Emission]:
         """An exec states an intention."""
         opened = OpenOperation(
-            image=row["image"],
-            pid=row["pid"],
-            event=EventId(node=row["node"], time_ms=row["time"], serial=row["serial"]),
+            image=row.image,
+            pid=row.pid,
+            event=EventId(node=row.node, time_ms=row.time, serial=row.serial),
             invocation=invocation,
             intention=intention,
             subject=subject,
             named=named,
-            complete=bool(row["complete"]),
+            complete=bool(row.complete),
             via=list(intention.via),
             evidence=[evidence_of(row)],
             why={"tool": f"{invocation.exe} was executed as {intention.tool}; nothing above it states a package intention"},
@@ -89,7 +89,7 @@ class OpenOperations:
 
     def take_metadata(self, row: Row) -> None:
         """One of their processes made or removed metadata of a package."""
-        owner = self._open.get(row["image"]) or self.owner_above(row["image"])
+        owner = (self._open.get(row.image) if row.image is not None else None) or self.owner_above(row.image)
         if owner is None:
             return
         place = place_of_metadata(row)

@@ -61,8 +61,10 @@ def container_of(cgroup: str | None, *, uid: int | None, uid_map: str | None, im
         uid_map: `/proc/PID/uid_map`: lines of inside, outside, length.
         image: The engine's name for what it runs, where it could be read.
     """
+    if not cgroup:
+        return None
     for engine, pattern in _CONTAINERS:
-        found = pattern.search(cgroup or "")
+        found = pattern.search(cgroup)
         if found:
             return Container(id=found[1], engine=engine, image=image, uid=inner_uid(uid, uid_map))
     return None

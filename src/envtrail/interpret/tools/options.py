@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 
 from msgspec import Struct
 from packaging.requirements import InvalidRequirement, Requirement
@@ -10,6 +11,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from envtrail.model.naming import requested_name
 
 _HELP = ("-h", "--help", "--version", "-V")
+_MOST_KEPT = 1024
 
 YES = frozenset({"1", "true", "yes", "on", "y", "t"})
 """What a variable says when it says yes, in small letters."""
@@ -97,6 +99,7 @@ def conda_specs(words: list[str]) -> list[str]:
     return [word for word in words if requested_name(word) is not None]
 
 
+@lru_cache(_MOST_KEPT)
 def _is_requirement(word: str) -> bool:
     if "/" in word and " @ " not in word:
         return requested_name(word) is not None
