@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 
 from envtrail.interpret.actors import Facts, name_actor
 from envtrail.interpret.emission import Emission, ScriptWanted
+from envtrail.interpret.rows import Exec, PathName
+from envtrail.interpret.run_kinds import shape_of
 from envtrail.interpret.runs import Runs
 from envtrail.interpret.tool import Invocation
 from envtrail.model.observation import ProcessSeen, ScriptSeen
 from envtrail.model.run import STILL_RUNNING, Run
 
 BASE_MS = 1_764_000_000_000
-PATHS = [{"name": "/v/bin/python", "nametype": "NORMAL", "inode": 7, "mode": 0o100755, "ouid": 0}]
+PATHS = [PathName(name="/v/bin/python", nametype="NORMAL", inode=7)]
 
 
 class Process:
@@ -46,11 +48,14 @@ class Machine:
         time_ms = BASE_MS + at_ms
         image = time_ms << 20 | self.serial
         words = ["/v/bin/python", *(argv or ("tick.py",))]
-        row = {"time": time_ms, "serial": self.serial, "segment": 1, "pid": pid or 100 + self.serial, "image": image, "hint": "python", "uid": uid, "paths": PATHS}  # fmt: skip
+        row = Exec(node="h", time=time_ms, serial=self.serial, kind="exec", segment=1, pid=pid or 100 + self.serial, image=image, hint="python", uid=uid, paths=PATHS)  # fmt: skip
         invocation = Invocation(exe="/usr/bin/python3.11", argv=words, path="/v/bin/python", cwd=cwd, uid=uid)
         named = name_actor(Facts(auid=uid, uid=uid, names={1001: "alice", 1002: "bob"}))
+        shape = shape_of(invocation, "python")
+        if shape is None:
+            return image
         lineage = [Process(one) for one in above]
-        self.keep(self.runs.begin(row, invocation, lineage, named, host="h", kinds={"/v": "venv"}))  # type: ignore[arg-type]
+        self.keep(self.runs.begin(row, invocation, shape, lineage, named, host="h", kinds={"/v": "venv"}))  # type: ignore[arg-type]
         return image
 
     def end(self, image: int, at_ms: int, code: int | None = 0, signal: int | None = None) -> None:

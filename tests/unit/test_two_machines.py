@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 from login_lab import BASE_S, login, user
@@ -14,7 +15,7 @@ from envtrail.interpret.begun import Begun
 from envtrail.interpret.emission import Emission, EnvironmentOpened, NameWanted, ProcessWanted, ScriptWanted, SnapshotWanted
 from envtrail.interpret.interpreter import Interpreter
 from envtrail.interpret.memory import Memory
-from envtrail.interpret.rows import interesting_rows
+from envtrail.interpret.rows import Row, interesting_rows
 from envtrail.model.environment import Environment
 from envtrail.model.observation import (
     AgentStarted,
@@ -146,10 +147,10 @@ class _Rows(list[Any]):
         return len(self)
 
 
-def _row(**known: Any) -> dict[str, Any]:
+def _row(**known: Any) -> Row:
     columns = pa.schema(event_schema()).names
     assert known.keys() <= {*columns}
-    return dict.fromkeys(columns) | {"fields": {}, "segment": 1} | known
+    return msgspec.convert(dict(known) | {"segment": 1}, Row)
 
 
 def wished(emissions: list[Emission]) -> list[Emission]:

@@ -23,6 +23,10 @@ impl ArrowBatch {
     pub fn new(batch: RecordBatch) -> Self {
         ArrowBatch { batch }
     }
+
+    pub fn batch(&self) -> &RecordBatch {
+        &self.batch
+    }
 }
 
 #[pymethods]

@@ -1,8 +1,7 @@
-//! Events as documents, and as rows.
+//! Events as documents.
 
 use crate::arrow::batch_of;
 use envtrail_core::documents::{event_documents, Tables};
-use envtrail_core::rows;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -46,13 +45,4 @@ impl EventDocuments {
             .map(|document| (document.id, PyBytes::new(py, &document.body)))
             .collect())
     }
-}
-
-#[pyfunction]
-pub fn rows_as_json<'py>(
-    py: Python<'py>,
-    batch: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyBytes>> {
-    let batch = batch_of(batch)?;
-    Ok(PyBytes::new(py, &rows::rows_as_json(&batch)))
 }

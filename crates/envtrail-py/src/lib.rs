@@ -6,6 +6,7 @@ mod documents;
 mod files;
 mod lines;
 mod netlink;
+mod rows;
 mod values;
 mod watch;
 
@@ -15,7 +16,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::documents::{rows_as_json, EventDocuments};
+    use super::documents::EventDocuments;
     #[pymodule_export]
     use super::files::{
         content_digest, hold_below, read_dist_infos, CheckedFile, DistInfo, FileCheck,
@@ -24,6 +25,8 @@ mod _core {
     use super::lines::{LineFault, LineFigures, LineReader};
     #[pymodule_export]
     use super::netlink::{AuditSocket, ProcessConnector};
+    #[pymodule_export]
+    use super::rows::{interesting_rows, rows_as_json};
     #[pymodule_export]
     use super::values::{
         architectures, event_schema, merkle_root, record_type_name, redact_argv, redact_text,

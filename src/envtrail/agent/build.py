@@ -16,7 +16,7 @@ from envtrail.interpret.interpreter import Interpreter
 from envtrail.interpret.tools import hints
 from envtrail.state.state import State
 from envtrail.trail.layout import Layout
-from envtrail.trail.reader import can_begin_with, iterate_steps
+from envtrail.trail.reader import can_begin_with, in_portions, iterate_steps
 from envtrail.trail.writer import TrailWriter
 
 
@@ -69,7 +69,7 @@ def open_trail(config: Config, *, world: World, on_result: Callable[[Result], No
     try:
         state = State(writer.layout.state)
         pipeline = make_pipeline(config, state, writer=writer, world=world)
-        resume(pipeline, writer.layout)
+        resume(pipeline, state, writer.layout)
         pipeline.on_result = on_result
         writer.carry = pipeline.carried
         try:
@@ -80,9 +80,11 @@ def open_trail(config: Config, *, world: World, on_result: Callable[[Result], No
         writer.close()
 
 
-def resume(pipeline: Pipeline, layout: Layout) -> None:
+def resume(pipeline: Pipeline, state: State, layout: Layout) -> None:
     """Go through the newest sealed segment and the open one; more of them where the newest took over what this version cannot read."""
     numbers = layout.numbers()
     first = next((number for number in reversed(numbers) if can_begin_with(layout, number)), 0)
-    for step in iterate_steps(layout, first=first):
-        pipeline.replay(step.segment, step.records, step.observations, counted=True)
+    for portion in in_portions(iterate_steps(layout, first=first)):
+        with state.transaction():
+            for step in portion:
+                pipeline.replay(step.segment, step.records, step.observations, counted=True)

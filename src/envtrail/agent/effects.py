@@ -29,9 +29,8 @@ from envtrail.model.observation import (
     RecordsRedacted,
     SnapshotTaken,
 )
-from envtrail.model.operation import Operation
-from envtrail.model.run import Run, Session
 from envtrail.state.findings_and_grants import DECIDED, Decisions
+from envtrail.state.state import Stored
 
 
 class State(Protocol):
@@ -39,10 +38,7 @@ class State(Protocol):
 
     def transaction(self) -> AbstractContextManager[Any]: ...
     def room(self, size_bytes: int) -> AbstractContextManager[Any]: ...
-    def put_operation(self, operation: Operation) -> None: ...
-    def put_run(self, run: Run) -> None: ...
-    def put_session(self, session: Session) -> None: ...
-    def withdraw(self, kind: str, id_: str) -> None: ...
+    def put_results(self, results: Sequence[Stored]) -> None: ...
     def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None: ...
     def put_snapshot(
         self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None, digest: str | None = None
@@ -102,8 +98,7 @@ class Effects:
 
     def _apply_snapshot(self, taken: SnapshotTaken) -> list[Emission]:
         is_gone = False
-        was_there = taken.reason == BEFORE or self._state.snapshot(taken.prefix) is not None
-        if taken.digest is None and taken.absent == NO_ENVIRONMENT and was_there:
+        if taken.digest is None and taken.absent == NO_ENVIRONMENT and self._was_there(taken):
             is_gone = True
             gone = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=[])
             taken = msgspec.structs.replace(taken, digest=gone.digest, packages=[], absent=None)
@@ -129,6 +124,9 @@ class Effects:
             is_gone=is_gone,
             is_made=is_made,
         )
+
+    def _was_there(self, taken: SnapshotTaken) -> bool:
+        return taken.reason == BEFORE or self._state.snapshot_ms(taken.prefix) is not None
 
     def _drift(self, taken: SnapshotTaken, before: Snapshot | None, after: Snapshot) -> list[Emission]:
         """A snapshot that no operation asked for shows what none explains."""

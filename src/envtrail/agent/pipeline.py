@@ -21,7 +21,7 @@ from envtrail.capture.loss import disk_full_gap, unread_gap
 from envtrail.capture.source import Block
 from envtrail.core import Assembler, Batch
 from envtrail.errors import StateBehindError, StoreError, StoreFullError
-from envtrail.interpret.emission import Emission, EnvironmentOpened, SnapshotWanted, Wish, Withdrawn
+from envtrail.interpret.emission import Emission, EnvironmentOpened, SnapshotWanted, Wish
 from envtrail.interpret.interpreter import Interpreter
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
@@ -39,9 +39,11 @@ from envtrail.model.observation import (
 )
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
+from envtrail.model.withdrawn import Withdrawn
+from envtrail.state.state import Stored
 from envtrail.trail.parse import Origin, doubt_forks, push_step, seed_processes
 
-Result = Union[Operation, Run, Session, Withdrawn, Finding]
+Result = Union[Stored, Finding]
 _RESULTS = (Operation, Run, Session, Withdrawn)
 
 # What a step may write into the state, at most: of each exec a run, of each package of a snapshot a page of an index or two.
@@ -148,15 +150,21 @@ class Pipeline:
         if batch.records and not observations and (wall_ms is None or block.position is not None):
             # What is read again after a kill: a step that was not written whole is known by its missing end.
             observations.append(RecordsRedacted(time_ms=now_ms, counts={}))
-        events = _events(batch)
-        if events.num_rows and events.column("ended_by")[events.num_rows - 1].as_py() != "arrival":
-            self.lag_ms = max(0, now_ms - events.column("time")[events.num_rows - 1].cast(pa.int64()).as_py())
+        events: object | None = batch.events() if len(batch) else None
         if wall_ms is not None:
+            events = self._note_lag(pa.record_batch(events), now_ms) if events is not None else None
             self.files.hold([*block.files, *(group for group in batch.files if group.recorded is None)], now_ms)
-        self._advance(batch.records, events, observations, now_ms)
+        if batch.records or observations or events is not None:
+            self._advance(batch.records, events, observations, now_ms)
         self._tell_recorded(batch, now_ms)
         if wall_ms is not None:
             self._release_files(now_ms)
+
+    def _note_lag(self, events: pa.RecordBatch, now_ms: int) -> pa.RecordBatch:
+        last = events.num_rows - 1
+        if events.column("ended_by")[last].as_py() != "arrival":
+            self.lag_ms = max(0, now_ms - events.column("time")[last].cast(pa.int64()).as_py())
+        return events
 
     def _tell_recorded(self, batch: Batch, now_ms: int) -> None:
         """Let changes of files that a log tells of take effect, after the events that may explain them."""
@@ -209,12 +217,13 @@ class Pipeline:
         """
         self._note_segment(segment)
         push_step(self.assembler, records, observations, self._origin)
-        events = _events(self.assembler.drain())
+        batch = self.assembler.drain()
         now_ms = observations[-1].time_ms if observations else 0
         if counted:
             observations = [item for item in observations if not isinstance(item, RecordsRedacted)]
         self._digests_in_segment.update(o.digest for o in observations if isinstance(o, SnapshotTaken) and o.digest)
         with self._state.transaction():
+            events = batch.events() if len(batch) else None
             emissions = self.interpreter.step(events, observations, now_ms=now_ms, segment=self._segment)
             emissions += self._effects.apply(observations)
             if self._origin.unread is not None:
@@ -223,9 +232,7 @@ class Pipeline:
             self._store(_results(emissions))
             self._effects.decide(observations)
 
-    def _advance(self, records: bytes, events: pa.RecordBatch, observations: Sequence[Observation], now_ms: int) -> bool:
-        if not records and not observations and events is not None and not events.num_rows:
-            return True
+    def _advance(self, records: bytes, events: object | None, observations: Sequence[Observation], now_ms: int) -> bool:
         observations = [*self._owed(now_ms), *observations]
         try:
             self._append(records, observations)
@@ -240,7 +247,7 @@ class Pipeline:
             self._settle(emissions, now_ms)
             self._effects.decide(observations)
         if self.overseer is not None and self.world is not None and self.world.is_live:
-            if events is not None:
+            if isinstance(events, pa.RecordBatch):
                 self.overseer.detecting.hold_events(events)
             self.overseer.detecting.hold_gaps([item.gap for item in observations if isinstance(item, GapFound)])
         if self.on_result is not None:
@@ -269,7 +276,7 @@ class Pipeline:
     def _settle(self, emissions: Sequence[Emission], now_ms: int, *, may_wait: bool = True) -> None:
         """Store results and grant wishes until nothing is wished for; some wait."""
         results = _results(emissions)
-        wishes = [emission for emission in emissions if not isinstance(emission, _RESULTS)]
+        wishes = self._wishes(emissions)
         while wishes and self.world is not None:
             unmet = [wish for wish in wishes if not self._is_known(wish) and not (may_wait and self._waits(wish, now_ms))]
             answers = [answer for wish in unmet for answer in self.world.grant(self._told(wish), self._next_moment(now_ms))]
@@ -284,17 +291,21 @@ class Pipeline:
             emissions = self.interpreter.step(None, answers, now_ms=now_ms)
             emissions += self._effects.apply(answers)
             results += _results(emissions)
-            wishes = [emission for emission in emissions if not isinstance(emission, _RESULTS)]
+            wishes = self._wishes(emissions)
         self._store(results)
         if results and self.overseer is not None and self.world is not None and self.world.is_live:
             self.overseer.hold([result for result in results if isinstance(result, (Operation, Run))], now_ms)
 
-    def _waits(self, wish: Emission, now_ms: int) -> bool:
+    def _wishes(self, emissions: Iterable[Emission]) -> list[Wish]:
+        granted = self.world.grants if self.world is not None else ()
+        return [emission for emission in emissions if isinstance(emission, granted)]
+
+    def _waits(self, wish: Wish, now_ms: int) -> bool:
         return (
             isinstance(wish, SnapshotWanted) and self.world is not None and self.world.is_live and self.files.defer(wish, now_ms)
         )
 
-    def _is_known(self, wish: Emission) -> bool:
+    def _is_known(self, wish: Wish) -> bool:
         """Whether what was changed before a tool began has, or will have, an author: then it is not read now."""
         if not isinstance(wish, EnvironmentOpened) or self._state.snapshot_ms(wish.prefix) is None:
             return False
@@ -358,26 +369,14 @@ class Pipeline:
             self._digests_in_segment.clear()
             self.assembler.set_segment(number)
 
-    def _store(self, results: Iterable[Result]) -> None:
-        for result in results:
-            match result:
-                case Operation():
-                    self._state.put_operation(result)
-                case Run():
-                    self._state.put_run(result)
-                case Session():
-                    self._state.put_session(result)
-                case Withdrawn():
-                    self._state.withdraw(result.kind, result.id)
-            if self.on_result is not None:
+    def _store(self, results: Sequence[Stored]) -> None:
+        self._state.put_results(results)
+        if self.on_result is not None:
+            for result in results:
                 self.on_result(result)
 
 
-def _events(batch: Batch) -> pa.RecordBatch:
-    return pa.record_batch(batch.events())
-
-
-def _results(emissions: Iterable[Emission]) -> list[Result]:
+def _results(emissions: Iterable[Emission]) -> list[Stored]:
     return [emission for emission in emissions if isinstance(emission, _RESULTS)]
 
 

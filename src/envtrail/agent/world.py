@@ -42,6 +42,9 @@ class World(Protocol):
     is_live: bool
     """It is now: what a wish waits for may still happen."""
 
+    grants: tuple[type[Wish], ...]
+    """The wishes that it can answer."""
+
     def grant(self, wish: Wish, now_ms: int) -> list[Observation]:
         """What can be said now; empty when nothing can."""
         ...
@@ -56,6 +59,7 @@ class LiveWorld:
     """
 
     is_live = True
+    grants: tuple[type[Wish], ...] = (SnapshotWanted, EnvironmentOpened, ProcessWanted, ScriptWanted, NameWanted)
 
     def __init__(self, variables: Iterable[str], execs: ExecWatch | None = None) -> None:
         self._variables = frozenset(variables)
@@ -92,6 +96,7 @@ class ImportedWorld:
     """A log read after the event: the environments of that time are not there."""
 
     is_live = False
+    grants: tuple[type[Wish], ...] = (SnapshotWanted,)
 
     def grant(self, wish: Wish, now_ms: int) -> list[Observation]:
         return [_no_snapshot(wish, now_ms, "not recorded")] if isinstance(wish, SnapshotWanted) else []

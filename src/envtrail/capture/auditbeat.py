@@ -105,7 +105,7 @@ class AuditbeatSource:
         return (self._source.position_bytes + int(self.size_bytes * self._held.share_given)) // 2
 
     def read(self, timeout_ms: int) -> Block:
-        """Records of about 1 MiB; empty blocks while the file is read, and an empty one at the end.
+        """Records of about 4 MiB; empty blocks while the file is read, and an empty one at the end.
 
         Raises:
             InputError: the archive is damaged, or a line has no end.
@@ -248,7 +248,7 @@ class _Held:
             self._pack()
 
     def in_order(self, figures: DocumentFigures) -> Iterator[bytes]:
-        """Blocks of about 1 MiB, by time and serial; what stood twice is counted in `figures`."""
+        """Blocks of about 4 MiB, by time and serial; what stood twice is counted in `figures`."""
         self._pack()
         figures.verbatim = sum(self._verbatim)
         heads = [f"node={name} " if name else "" for name in self._nodes]

@@ -264,14 +264,15 @@ def decompress(kind: str, source: Bytes) -> Bytes:
 
 def fill(source: Bytes, size: int) -> bytes:
     """Exactly `size` bytes, fewer only at the end or where what follows cannot be read; the next `read` then says so."""
-    out = bytearray()
+    first = source.read(size)
+    if not first or len(first) == size:
+        return first
+    out = bytearray(first)
     while len(out) < size:
         try:
             more = source.read(size - len(out))
         except OSError:
-            if out:
-                break
-            raise
+            break
         if not more:
             break
         out += more

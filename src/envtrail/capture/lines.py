@@ -15,7 +15,7 @@ from envtrail.core import LineFigures, LineReader
 from envtrail.model.gap import Gap
 
 _STAMP = re.compile(rb"msg=audit\w?\((\d{1,11})\.(\d{3}):").search
-_MOST_SEARCHED = 64
+_MOST_SEARCHED = 16
 """Blocks in which the first record is looked for before reading begins."""
 _OWN_WORDS = {
     "audit": "audit log",
@@ -118,7 +118,7 @@ class LinesSource:
         return None
 
     def read(self, timeout_ms: int) -> Block:
-        """Records of about 1 MiB, none where the lines are of others; the last block is `ended`."""
+        """Records of about 4 MiB, none where the lines are of others; the last block is `ended`."""
         if self._ahead:
             return Block(records=self._ahead.pop(0))
         block = self._source.read(timeout_ms)

@@ -17,7 +17,7 @@ from envtrail.capture.spool import Spool
 from envtrail.capture.unpacking import Part, unpack
 from envtrail.errors import InputError
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 22
 _FIRST_BYTES = 1 << 16
 """Of the first block: many files may be open at once, each with its beginning read."""
 
@@ -56,7 +56,7 @@ class ReplaySource:
         return self._ahead
 
     def read(self, timeout_ms: int) -> Block:  # noqa: ARG002 - a file never makes one wait
-        """The next block of about 1 MiB; the last one is empty and `ended`."""
+        """The next block of about 4 MiB; the last one is empty and `ended`."""
         records, self._ahead = self._ahead or self._next(), b""
         return Block(records=records, ended=not records)
 

@@ -12,10 +12,10 @@ from envtrail.cli.findings import finding_line
 from envtrail.cli.operations import one_line, show_change
 from envtrail.cli.render import emit_json, safe
 from envtrail.errors import EnvtrailError
-from envtrail.interpret.emission import Withdrawn
 from envtrail.model.finding import Finding
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
+from envtrail.model.withdrawn import Withdrawn
 
 _BAR = 30
 

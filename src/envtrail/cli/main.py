@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -124,7 +125,10 @@ def cli(ctx: click.Context, data_dir: Path | None, config_file: Path | None, sto
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and exit with one of the six codes."""
-    sys.exit(run(arguments))
+    code = run(arguments)
+    # Python looks for rings in all that was loaded once more as it ends, though the process takes everything with it.
+    gc.freeze()
+    sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """The compiled core, as `envtrail.core` sees it. `make lint` checks this stub against the module (stubtest)."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, final
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "content_digest",
     "event_schema",
     "hold_below",
+    "interesting_rows",
     "merkle_root",
     "read_dist_infos",
     "record_type_name",
@@ -394,6 +396,9 @@ class ExecWatch:
 def redact_argv(argv: Sequence[str]) -> tuple[list[str], dict[str, int]]: ...
 def redact_text(text: str) -> tuple[str, dict[str, int]]: ...
 def rows_as_json(batch: Any) -> bytes: ...  # an array of objects; a moment is its milliseconds, a map an object
+def interesting_rows(
+    batch: Any, columns: Sequence[str], types: AbstractSet[str], waited: AbstractSet[int] | None
+) -> bytes: ...  # as `rows_as_json`: with a hint, users' of these types, and tracked ends of what is waited for or begins here
 def merkle_root(block: bytes, seed: bytes) -> tuple[bytes, int]: ...  # lines -> (root, number of lines)
 def event_schema() -> Any: ...  # object with __arrow_c_schema__
 def record_type_name(number: int) -> str: ...

@@ -231,6 +231,8 @@ def _class_of(facts: Facts, *, is_by_hub: bool) -> str | None:
 
 def _chain_of(facts: Facts) -> list[str]:
     """Each uid when it follows another one; empty when there was only one."""
+    if len(facts.uids) < 2:
+        return []
     changes = [uid for at, uid in enumerate(facts.uids) if at == 0 or facts.uids[at - 1] != uid]
     if len(changes) < 2:
         return []

@@ -14,6 +14,10 @@ class Begun:
     def __init__(self) -> None:
         self._images: dict[tuple[str, int], list[int]] = {}
 
+    def pids(self) -> set[int]:
+        """Processes whose end is waited for, of any machine."""
+        return {pid for _, pid in self._images}
+
     def add(self, node: str, pid: int, image: int) -> None:
         """An image whose end is waited for."""
         known = self._images.setdefault((node, pid), [])
@@ -22,7 +26,9 @@ class Begun:
 
     def take_ended(self, node: str, pid: int, time_ms: int) -> list[int]:
         """What ends with a process at a moment, no longer waited for; what began later is another process under the same pid."""
-        known = self._images.pop((node, pid), [])
+        known = self._images.pop((node, pid), None)
+        if known is None:
+            return []
         later = [image for image in known if image >> 20 > time_ms + _SLACK_MS]
         if later:
             self._images[node, pid] = later

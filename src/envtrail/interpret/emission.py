@@ -8,14 +8,7 @@ from msgspec import Struct
 
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
-
-
-class Withdrawn(Struct, frozen=True, kw_only=True):
-    """A row that was given before is told again under another id, or is none after all: more of its log has been read."""
-
-    kind: str
-    """`operation` or `run`."""
-    id: str
+from envtrail.model.withdrawn import Withdrawn
 
 
 class SnapshotWanted(Struct, frozen=True, kw_only=True):

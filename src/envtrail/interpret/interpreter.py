@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import pyarrow as pa
-
 from envtrail.interpret.begun import Begun
 from envtrail.interpret.carried import Going, decode_going, encode_going
 from envtrail.interpret.emission import Emission, SnapshotWanted
 from envtrail.interpret.imported import Imported
-from envtrail.interpret.invocations import invocation_of
 from envtrail.interpret.memory import Ended
 from envtrail.interpret.open_operations import BEFORE_UNKNOWN, OpenOperations
 from envtrail.interpret.operations import OpenOperation
 from envtrail.interpret.people import Lineage, People, Subject, subject_of
+from envtrail.interpret.readings import Readings
 from envtrail.interpret.rested import Rested
-from envtrail.interpret.rows import Row, evidence_of, interesting_rows
+from envtrail.interpret.rows import Exec, Row, evidence_of, interesting_rows, is_exec
 from envtrail.interpret.runs import Runs
 from envtrail.interpret.sessions import Sessions
 from envtrail.interpret.tool import Tool
-from envtrail.interpret.tools import RUN_HINTS, TOOLS
+from envtrail.interpret.tools import TOOLS
 from envtrail.interpret.writes import Writes, begin_write
 from envtrail.model.environment import settled_kind
 from envtrail.model.observation import (
@@ -61,7 +59,8 @@ class Interpreter:
         names_hold_ms: int = 300_000,
     ) -> None:
         self._lineage = lineage
-        self._tools = {tool.name: tool for tool in tools}
+        by_name = {tool.name: tool for tool in tools}
+        self._readings = Readings(by_name)
         self._excluded_units = frozenset(excluded_units)
         self._writes = Writes()
         self._imported = Imported()
@@ -70,9 +69,7 @@ class Interpreter:
         self._begun = Begun()
         self._sessions = Sessions()
         self._people = People(lineage, self._sessions, names_hold_ms=names_hold_ms)
-        self._operations = OpenOperations(
-            node=node, lineage=lineage, people=self._people, tools=self._tools, imported=self._imported
-        )
+        self._operations = OpenOperations(node=node, lineage=lineage, people=self._people, tools=by_name, imported=self._imported)
         self._boot_id: str | None = None
         self._is_fresh, self._is_reading = True, False
 
@@ -86,13 +83,13 @@ class Interpreter:
         self._operations.node = name
 
     def step(
-        self, events: pa.RecordBatch | None, observations: Sequence[Observation], *, now_ms: int, segment: int = 0
+        self, events: object | None, observations: Sequence[Observation], *, now_ms: int, segment: int = 0
     ) -> list[Emission]:
-        """Take a batch of events, whose records lie in a segment, then what was observed after them."""
+        """Take a batch of events (`__arrow_c_array__`), whose records lie in a segment, then what was observed after them."""
         emissions: list[Emission] = []
-        if events is not None and events.num_rows:
+        if events is not None:
             self._is_fresh = False
-            for row in interesting_rows(events, self.node, segment):
+            for row in interesting_rows(events, self.node, segment, self._begun.pids() | self._writes.pids()):
                 emissions += self._take_row(row)
         for observation in observations:
             if not (isinstance(observation, ProcessSeen) and observation.image is None):
@@ -163,11 +160,11 @@ class Interpreter:
         return [*self._operations.wishes(), *self._writes.wishes()]
 
     def _take_row(self, row: Row) -> list[Emission]:
-        match row["kind"]:
+        match row.kind:
             case "exec":
                 return self._take_exec(row)
             case "exit":
-                return self._take_end(row["node"], row["pid"], row["time"], row["exit_code"], None, evidence_of(row))
+                return self._take_end(row.node, row.pid, row.time, row.exit_code, None, evidence_of(row))
             case "user":
                 session = self._sessions.take(row)
                 return [session] if session else []
@@ -241,42 +238,44 @@ class Interpreter:
         return told
 
     def _take_exec(self, row: Row) -> list[Emission]:
-        if row["pid"] is None or row["image"] is None or not row["argv"] or row["success"] is False:
+        if not is_exec(row):
             return []
-        invocation, is_here = invocation_of(row), self._operations.is_here(row["node"])
-        wishes = self._people.take_exec(row, invocation, is_here=is_here)
-        tool = self._tools.get(row["hint"])
-        intention = tool.read(invocation) if tool else None
-        owner = self._operations.owner_above(row["image"])
+        reading, is_here = self._readings.of(row), self._operations.is_here(row.node)
+        intention = reading.intention
+        wishes = self._people.take_exec(row, reading.program, is_here=is_here)
+        owner = self._operations.owner_above(row.image)
         if intention is None or owner is not None:
-            wishes = [*wishes, *self._operations.drop(row["image"])]
-        if intention is not None or owner is not None or tool is not None:
-            wishes = [*wishes, *self._runs.drop(row["image"])]
+            wishes = [*wishes, *self._operations.drop(row.image)]
+        if intention is not None or owner is not None or reading.shape is None:
+            wishes = [*wishes, *self._runs.drop(row.image)]
         if owner is not None:
             if intention is not None:
                 owner.take_inner(intention)
             return wishes
-        if intention is None and tool is not None:
+        if intention is None and reading.tool is not None:
             return wishes
         subject = subject_of(row, is_here=is_here)
-        named = self._people.actor_of(subject)
-        wishes = [*wishes, *self._people.wishes_of(subject)]
+        if not self._is_reading:
+            # Of another time nothing can be asked.
+            wishes = [*wishes, *self._people.wishes_of(subject)]
         if intention is not None:
             wishes = [*wishes, *self._begin(row)]
-            return [*wishes, *self._operations.begin(row, invocation, intention, subject, named)]
-        if row["hint"] not in RUN_HINTS:
+            named = self._people.actor_of(subject)
+            return [*wishes, *self._operations.begin(row, reading.invocation, intention, subject, named)]
+        if reading.shape is None:
             return wishes
-        above = self._lineage.lineage(row["image"])[1:]
-        kinds = self._operations.kinds if is_here else {}
-        begun = self._runs.begin(row, invocation, above, named, host=row["node"], kinds=kinds, is_here=is_here)
-        if begun:
-            begun = [*self._begin(row), *begun]
+        wishes = [*wishes, *self._begin(row)]
+        above = self._lineage.lineage(row.image)[1:]
+        named, kinds = self._people.actor_of(subject), self._operations.kinds if is_here else {}
+        begun = self._runs.begin(
+            row, reading.invocation, reading.shape, above, named, host=row.node, kinds=kinds, is_here=is_here
+        )
         return [*wishes, *begun]
 
-    def _begin(self, row: Row) -> list[Emission]:
+    def _begin(self, row: Exec) -> list[Emission]:
         """What an exec began has an end that is waited for."""
-        self._begun.add(self._machine(row["node"]), row["pid"], row["image"])
-        return self._forget(self._imported.add(row["image"]))
+        self._begun.add(self._machine(row.node), row.pid, row.image)
+        return self._forget(self._imported.add(row.image))
 
     def _machine(self, node: str, image: int | None = None) -> str:
         return self._imported.machine(node, is_here=self._operations.is_here(node), image=image)

@@ -11,6 +11,7 @@ References:
 from __future__ import annotations
 
 import posixpath
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 import msgspec
@@ -30,8 +31,6 @@ _OPENS = frozenset({"USER_START", "USER_LOGIN"})
 _ENDS = frozenset({"USER_END", "USER_LOGOUT", "CRED_DISP"})
 _SESSION = (_OPENS | _ENDS) - {"CRED_DISP"}
 _AUTHENTICATES = frozenset({"USER_AUTH", "USER_ACCT"})
-TYPES = frozenset({"LOGIN", "CRED_ACQ", "CRED_REFR"}) | _OPENS | _ENDS | _AUTHENTICATES
-"""Record types that say something of a login."""
 _NEVER_OPENERS = frozenset(
     [
         "su",
@@ -81,6 +80,9 @@ _SERVICES = {
 """Helper programs, by the service they are part of."""
 _MOST_PROGRAMS = 16
 _MOST_PIDS = 16
+_MOST_WORDS = 1024
+"""Programs, accounts and addresses that are remembered: a log says the same ones again and again."""
+_NEVER = (1 << 62, 0, 0)
 _UNKNOWN = frozenset({None, "", "?", "(none)", "(null)", "UNKNOWN", "unset"})
 
 
@@ -108,27 +110,33 @@ class Program(Struct, kw_only=True):
 
     def learn(self, row: Row, stamp: Stamp) -> None:
         """Take one of its records."""
-        kind = row["type"]
-        if row["pid"] is not None and len(self.pids) < _MOST_PIDS:
-            self.pids.add(row["pid"])
+        kind = row.type
+        if row.pid is not None and len(self.pids) < _MOST_PIDS:
+            self.pids.add(row.pid)
         if kind in _OPENS:
-            self.has_failed |= row["success"] is False
-            self.has_succeeded |= row["success"] is not False
-        if row["success"] is False and kind not in _ENDS:
+            self.has_failed |= row.success is False
+            self.has_succeeded |= row.success is not False
+        if row.success is False and kind not in _ENDS:
             return
         if kind in _SESSION:
             self.since = min(self.since or stamp, stamp)
         # A service that was started again inside a login authenticates others under its number.
         rank = 0 if kind in _SESSION else 2 if kind in _AUTHENTICATES else 1
-        self.user = _least(self.user, rank, stamp, _account_of(row))
-        self.remote = _least(self.remote, rank, stamp, remote_of(row))
-        self.terminal = _least(self.terminal, rank, stamp, _known(row["fields"].get("terminal")))
+        if _may_win(self.user, rank, stamp):
+            self.user = _least(self.user, rank, stamp, _account_of(row))
+        if _may_win(self.remote, rank, stamp):
+            self.remote = _least(self.remote, rank, stamp, remote_of(row))
+        if _may_win(self.terminal, rank, stamp):
+            self.terminal = _least(self.terminal, rank, stamp, _known(row.fields.get("terminal")))
         if kind == "USER_START" and _is_pam(row):
             self.has_opened = True
         elif kind == "USER_END" and _is_pam(row):
             self.closed_ms = max(self.closed_ms or stamp[0], stamp[0])
         elif kind in _ENDS:
             self.left_ms = max(self.left_ms or stamp[0], stamp[0])
+
+
+_NOTHING = Program()
 
 
 class Login(Struct, kw_only=True):
@@ -157,32 +165,28 @@ class Login(Struct, kw_only=True):
     @property
     def ended_ms(self) -> int | None:
         """When its opener ended it."""
-        _, opener = self.opener()
-        return opener.ended_ms if opener is not None else None
+        return (self.opener()[1] or _NOTHING).ended_ms
 
     @property
     def user(self) -> str | None:
         """The name of its login uid; never the account that sudo or su changed to."""
-        if self.name is not None:
-            return self.name[2]
-        _, opener = self.opener()
-        return opener.user[2] if opener is not None and opener.user is not None else None
+        return _value_of(self.name or (self.opener()[1] or _NOTHING).user)
 
     @property
     def remote(self) -> str | None:
         """The address it came from."""
-        _, opener = self.opener()
-        return opener.remote[2] if opener is not None and opener.remote is not None else None
+        return _value_of((self.opener()[1] or _NOTHING).remote)
 
     def learn(self, row: Row) -> None:
         """Take one of its records."""
         stamp = stamp_of(row)
         self.first = min(self.first, stamp)
-        self.name = _least(self.name, 0, stamp, _name_of(row))
-        if row["type"] == "LOGIN":
-            self.login, self.pid = stamp, row["pid"]
+        if _may_win(self.name, 0, stamp):
+            self.name = _least(self.name, 0, stamp, _name_of(row))
+        if row.type == "LOGIN":
+            self.login, self.pid = stamp, row.pid
             return
-        service = service_of(row["exe"])
+        service = service_of(row.exe)
         if service is None or (service not in self.programs and len(self.programs) >= _MOST_PROGRAMS):
             return
         self.programs.setdefault(service, Program()).learn(row, stamp)
@@ -193,28 +197,31 @@ class Login(Struct, kw_only=True):
         It is the one that set the login uid, where the LOGIN record was read; else the first that begins or ends a session for
         the account that the login uid is of.
         """
-        if self.pid is not None:
-            candidates = [(service, one) for service, one in self.programs.items() if self.pid in one.pids]
-        else:
-            candidates = [(service, one) for service, one in self.programs.items() if one.since is not None]
-        candidates = [(service, one) for service, one in candidates if self._may_be_of(one)]
-        return min(candidates, key=lambda pair: (pair[1].since or (1 << 62, 0, 0), pair[0]), default=(None, None))
+        first: tuple[Stamp, str] | None = None
+        for service, one in self.programs.items():
+            is_candidate = one.since is not None if self.pid is None else self.pid in one.pids
+            if is_candidate and self._may_be_of(one):
+                begin = one.since or _NEVER, service
+                first = begin if first is None else min(first, begin)
+        return (None, None) if first is None else (first[1], self.programs[first[1]])
 
     def show(self) -> Session | None:
         """The session as it is known now; None where that was shown already."""
         began_ms, serial, segment = self.began
         service, opener = self.opener()
+        said = opener or _NOTHING
+        ended_ms = said.ended_ms
         session = Session(
             id=f"{self.node}/{began_ms}/{self.number}",
             host=self.node,
             session=self.number,
-            user=self.user,
+            user=_value_of(self.name or said.user),
             auid=self.auid,
-            remote=self.remote,
-            terminal=opener.terminal[2] if opener is not None and opener.terminal is not None else None,
+            remote=_value_of(said.remote),
+            terminal=_value_of(said.terminal),
             service=service,
             started=to_rfc3339(began_ms),
-            ended=to_rfc3339(self.ended_ms) if self.ended_ms is not None else None,
+            ended=to_rfc3339(ended_ms) if ended_ms is not None else None,
             outcome=_outcome_of(opener),
             evidence=[Evidence(segment=segment, serial=serial, time_ms=began_ms)],
         )
@@ -236,14 +243,15 @@ class Login(Struct, kw_only=True):
 
 def stamp_of(row: Row) -> Stamp:
     """The stamp of a row's event."""
-    return row["time"], row["serial"], row["segment"]
+    return row.time, row.serial, row.segment
 
 
 def is_opening(row: Row) -> bool:
     """Whether a record says that a PAM session was opened."""
-    return bool(row["type"] == "USER_START" and row["success"] is not False and _is_pam(row))
+    return bool(row.type == "USER_START" and row.success is not False and _is_pam(row))
 
 
+@lru_cache(_MOST_WORDS)
 def service_of(exe: str | None) -> str | None:
     """The service a program is, or is part of; None for what runs inside of logins."""
     name = posixpath.basename((exe or "").removesuffix(" (deleted)"))
@@ -252,9 +260,9 @@ def service_of(exe: str | None) -> str | None:
 
 def remote_of(row: Row) -> str | None:
     """The address a record names, else the host; the machine's own name, which gdm and su write beside `addr=?`, is neither."""
-    fields = row["fields"]
+    fields = row.fields
     hostname = _known(fields.get("hostname"))
-    for value in (_known(row["address"]) or _known(fields.get("addr")), hostname):
+    for value in (_known(row.address) or _known(fields.get("addr")), hostname):
         if value is not None and (address := _address_of(value)) is not None:
             return address
     is_local = (
@@ -263,6 +271,7 @@ def remote_of(row: Row) -> str | None:
     return hostname if hostname is not None and not is_local and _address_of(hostname) is None else None
 
 
+@lru_cache(_MOST_WORDS)
 def _address_of(value: str) -> str | None:
     """An IP address in its usual form; None for a name, and for the address that means none."""
     try:
@@ -276,21 +285,22 @@ def _address_of(value: str) -> str | None:
 
 def _is_pam(row: Row) -> bool:
     """Whether a record is of PAM's session, not of one terminal or channel in it (`op=login`)."""
-    return bool(row["fields"].get("op") != "login")
+    return bool(row.fields.get("op") != "login")
 
 
 def _account_of(row: Row) -> str | None:
     """The account; `(unknown)` and `(invalid user)` are none."""
-    account = _known(row["fields"].get("acct"))
+    account = _known(row.fields.get("acct"))
     return None if account is None or account.startswith("(") else account
 
 
 def _name_of(row: Row) -> str | None:
     """The login uid's name as auditd wrote it; `unknown(1000)` is none."""
-    name = _known(row["fields"].get("AUID"))
+    name = _known(row.fields.get("AUID"))
     return None if name is None or name.startswith("unknown(") or name.isdecimal() else name
 
 
+@lru_cache(_MOST_WORDS)
 def _bare(account: str) -> str:
     """An account without its domain, which stands before a backslash or behind an `@`."""
     return account.rpartition("\\")[2].partition("@")[0].lower()
@@ -304,11 +314,20 @@ def _outcome_of(opener: Program | None) -> Outcome:
     return Outcome.FAILURE if opener.has_failed and not opener.has_succeeded else Outcome.UNKNOWN
 
 
+def _may_win(known: _Statement | None, rank: int, stamp: Stamp) -> bool:
+    """Whether a statement of this rank and moment counts more than what is known, whatever it says."""
+    return known is None or (rank, stamp) <= known[:2]
+
+
 def _least(known: _Statement | None, rank: int, stamp: Stamp, value: str | None) -> _Statement | None:
     if value is None:
         return known
     statement = (rank, stamp, value)
     return statement if known is None else min(known, statement)
+
+
+def _value_of(statement: _Statement | None) -> str | None:
+    return statement[2] if statement is not None else None
 
 
 def _known(value: str | None) -> str | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 
 from msgspec import Struct
 
 from envtrail.interpret.operations import OpenOperation
+from envtrail.model.ids import OperationId
 from envtrail.model.operation import Operation
 
 AFTER_END_MS = 3000
@@ -29,7 +29,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._ended: dict[int, Ended] = {}
-        self._done: deque[Operation] = deque(maxlen=_MOST_DONE)
+        self._done: dict[OperationId, Operation] = {}
 
     def note_end(self, opened: OpenOperation) -> None:
         """An operation is no longer open."""
@@ -45,17 +45,20 @@ class Memory:
 
     def prefixes(self, host: str) -> set[str | None]:
         """Where the newest operations of a machine worked."""
-        return {one.environment.prefix for one in self._done if one.host == host}
+        return {one.environment.prefix for one in self._done.values() if one.host == host}
 
     def keep(self, told: Sequence[Operation]) -> None:
         """Keep documents, each in its last form: a later operation may take something from them."""
-        again = {one.id for one in told}
-        self._done = deque([*(one for one in self._done if one.id not in again), *told], maxlen=_MOST_DONE)
+        for one in told:
+            self._done.pop(one.id, None)
+            self._done[one.id] = one
+        while len(self._done) > _MOST_DONE:
+            del self._done[next(iter(self._done))]
 
     def done_in(self, prefix: str, host: str) -> list[Operation]:
         """The newest that are done in an environment of a machine."""
-        return [one for one in self._done if (one.environment.prefix, one.host) == (prefix, host)]
+        return [one for one in self._done.values() if (one.environment.prefix, one.host) == (prefix, host)]
 
     def done_by(self, image: int) -> list[Operation]:
         """The newest that are done by a command."""
-        return [one for one in self._done if one.image == image]
+        return [one for one in self._done.values() if one.image == image]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 
 from envtrail.interpret.invocations import is_unpacked
 from envtrail.model.naming import normalise_name, package_key
@@ -12,8 +13,11 @@ from envtrail.model.operation import Change, FileChange, PackageState
 
 _DIST_INFO = re.compile(r"^(?P<name>[^~].*)-(?P<version>[^-]+)\.(?:dist|egg)-info$")
 _CONDA_META = re.compile(r"(?:^|/)conda-meta/(?P<name>.+)-(?P<version>[^-]+)-(?P<build>[^-]+)\.json$")
+_MOST_KEPT = 1024
+"""The same packages are made and removed in many environments."""
 
 
+@lru_cache(_MOST_KEPT)
 def read_metadata_name(path: str) -> tuple[str, PackageState] | None:
     """The package whose metadata a path names (`package_key`), and its version; None where it names none."""
     path = path.rstrip("/")

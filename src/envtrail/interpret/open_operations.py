@@ -7,19 +7,20 @@ from collections.abc import Collection, Container, Iterable, Sequence
 import msgspec
 
 from envtrail.interpret.actors import Named
-from envtrail.interpret.emission import Emission, EnvironmentOpened, ProcessWanted, SnapshotWanted, Withdrawn
+from envtrail.interpret.emission import Emission, EnvironmentOpened, ProcessWanted, SnapshotWanted
 from envtrail.interpret.invocations import place_of_metadata
 from envtrail.interpret.memory import Ended, Memory
 from envtrail.interpret.operations import OpenOperation, with_variables
 from envtrail.interpret.origins import is_in_unit
 from envtrail.interpret.people import Lineage, People, Subject
-from envtrail.interpret.rows import Row, evidence_of
+from envtrail.interpret.rows import Exec, Row, evidence_of
 from envtrail.interpret.sharing import Reclaimed, deal_out, leave_to_tools, reclaim
 from envtrail.interpret.siblings import Siblings
 from envtrail.interpret.tool import Intention, Invocation, Tool
 from envtrail.model.ids import EventId
 from envtrail.model.observation import FilesChanged, ProcessSeen
 from envtrail.model.operation import Change, Evidence, Operation, OperationKind
+from envtrail.model.withdrawn import Withdrawn
 
 UNKNOWN_PREFIX = ""
 """Where an operation's environment is not known, and only what is seen to change can tell."""
@@ -53,17 +54,17 @@ class OpenOperations:
         self._memory = Memory()
         self._siblings = Siblings(self._memory)
 
-    def begin(self, row: Row, invocation: Invocation, intention: Intention, subject: Subject, named: Named) -> list[Emission]:
+    def begin(self, row: Exec, invocation: Invocation, intention: Intention, subject: Subject, named: Named) -> list[Emission]:
         """An exec states an intention."""
         opened = OpenOperation(
-            image=row["image"],
-            pid=row["pid"],
-            event=EventId(node=row["node"], time_ms=row["time"], serial=row["serial"]),
+            image=row.image,
+            pid=row.pid,
+            event=EventId(node=row.node, time_ms=row.time, serial=row.serial),
             invocation=invocation,
             intention=intention,
             subject=subject,
             named=named,
-            complete=bool(row["complete"]),
+            complete=bool(row.complete),
             via=list(intention.via),
             evidence=[evidence_of(row)],
             why={"tool": f"{invocation.exe} was executed as {intention.tool}; nothing above it states a package intention"},
@@ -103,7 +104,7 @@ class OpenOperations:
 
     def take_metadata(self, row: Row) -> None:
         """One of their processes made or removed metadata of a package."""
-        owner = self._open.get(row["image"]) or self.owner_above(row["image"])
+        owner = (self._open.get(row.image) if row.image is not None else None) or self.owner_above(row.image)
         if owner is None:
             return
         place = place_of_metadata(row)

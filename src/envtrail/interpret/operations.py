@@ -152,14 +152,15 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
             if place[0] != next(iter(self.elsewhere)):
                 # An operation tells of one environment: `conda rename` fills the new one, then empties the old one.
                 return
-        for path in row["paths"] or ():
-            found = read_metadata_name(path["name"] or "")
-            if found is None or is_unpacked(path["name"]):
+        for path in row.paths or ():
+            name = path.name or ""
+            found = read_metadata_name(name)
+            if found is None or is_unpacked(name):
                 continue
             key, state = found
-            if path["nametype"] == "CREATE":
+            if path.nametype == "CREATE":
                 self.added[key] = state
-            elif path["nametype"] == "DELETE":
+            elif path.nametype == "DELETE":
                 self.removed[key] = state
 
     def settle(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -13,11 +12,11 @@ from envtrail.interpret.actors import Facts, HubServer, Named, name_actor
 from envtrail.interpret.emission import Emission, NameWanted, ProcessWanted
 from envtrail.interpret.logins import Login
 from envtrail.interpret.origins import HUB, HUB_SERVERS, HUB_USER, container_of, owner_of
-from envtrail.interpret.rows import Row
+from envtrail.interpret.rows import Exec
 from envtrail.interpret.sessions import Sessions
 from envtrail.interpret.tool import Invocation
 from envtrail.interpret.tools import AGENT, RUNNER
-from envtrail.interpret.tools.paths import program_name, program_words
+from envtrail.interpret.tools.paths import program_of
 from envtrail.model.observation import NameResolved, ProcessSeen
 
 _MOST = 16_384
@@ -58,17 +57,17 @@ class Subject(Struct, frozen=True, kw_only=True):
     """What /proc said of it."""
 
 
-def subject_of(row: Row, *, is_here: bool) -> Subject:
+def subject_of(row: Exec, *, is_here: bool) -> Subject:
     """The process of an exec."""
     return Subject(
-        time_ms=row["time"],
-        node=row["node"],
+        time_ms=row.time,
+        node=row.node,
         is_here=is_here,
-        image=row["image"],
-        auid=row["auid"],
-        uid=row["uid"],
-        session=row["ses"],
-        recorded=row["fields"],
+        image=row.image,
+        auid=row.auid,
+        uid=row.uid,
+        session=row.ses,
+        recorded=row.fields,
     )
 
 
@@ -96,16 +95,18 @@ class People:
         self._jobs: dict[int, Mapping[str, str]] = {}
         """Image of the first process of a CI job → what its runner gave it; empty while it was only asked for."""
 
-    def take_exec(self, row: Row, invocation: Invocation, *, is_here: bool) -> list[Emission]:
-        """Remember what begins; the environment of a server on this machine is asked for at once, as its spawner gave it."""
-        image, hint = row["image"], row["hint"]
-        name = program_of(invocation)
+    def take_exec(self, row: Exec, name: str, *, is_here: bool) -> list[Emission]:
+        """Remember what begins, by the name of its program.
+
+        The environment of a server on this machine is asked for at once, as its spawner gave it.
+        """
+        image, hint = row.image, row.hint
         if hint == AGENT:
             _remember(self._agents, image, name)
         elif name == HUB:
             _remember(self._hubs, image, None)
         if name in HUB_SERVERS and is_here:
-            return [ProcessWanted(image=image, pid=row["pid"])]
+            return [ProcessWanted(image=image, pid=row.pid)]
         return []
 
     def take_seen(self, seen: ProcessSeen) -> None:
@@ -158,7 +159,7 @@ class People:
                 container_image=seen.container_image if seen else None,
                 variables=seen.variables if seen else {},
                 hub=self._hub_above(above, is_here=subject.is_here),
-                agent=next((name for process in above if (name := self._agents.get(process.image))), None),
+                agent=self._agent_above(above),
                 runner=self._runner_above(above),
                 uids=_uids_of(above, subject),
             )
@@ -184,7 +185,7 @@ class People:
         said: dict[int, str | None] = {}
         if login is not None and login.auid is not None and login.user is not None:
             said[login.auid] = login.user
-        if not subject.is_here:
+        if not subject.is_here or not self._names:
             return said
         held = {uid: name for uid, (name, at_ms) in self._names.items() if subject.time_ms - at_ms <= self._names_hold_ms}
         return said | {uid: name for uid, name in held.items() if name is not None or uid not in said}
@@ -197,6 +198,11 @@ class People:
         _remember(self._jobs, job.image, {})
         return [ProcessWanted(image=job.image, pid=job.pid)]
 
+    def _agent_above(self, above: Sequence[Process]) -> str | None:
+        if not self._agents:
+            return None
+        return next((name for process in above if (name := self._agents.get(process.image))), None)
+
     def _runner_above(self, above: Sequence[Process]) -> Mapping[str, str] | None:
         worker, job = _runner_and_job(above)
         if worker is None:
@@ -205,6 +211,8 @@ class People:
 
     def _hub_above(self, above: Sequence[Process], *, is_here: bool) -> HubServer | None:
         """The outermost server: one that is started below it, or by itself in its own process, could be given any environment."""
+        if not self._servers:
+            return None
         for at, process in reversed(list(enumerate(above))):
             server = self._servers.get(process.image)
             if server is None:
@@ -235,20 +243,10 @@ class People:
 
 def _runner_and_job(above: Sequence[Process]) -> tuple[Process | None, Process | None]:
     """The outermost runner, which the job below it did not start, and the image right below it."""
-    for at, process in reversed(list(enumerate(above))):
-        if process.hint == RUNNER:
-            return process, above[at - 1] if at else None
+    for at in range(len(above) - 1, -1, -1):
+        if above[at].hint == RUNNER:
+            return above[at], above[at - 1] if at else None
     return None, None
-
-
-def program_of(invocation: Invocation) -> str:
-    """The base name of what runs: of the script for an interpreter, else of the executable. `cli.js` → `cli`."""
-    word, _ = program_words(invocation)
-    name = posixpath.basename(word)
-    if name in {"node", "nodejs", "bun", "deno", "sh", "bash", "dash"}:
-        name = posixpath.basename(next((word for word in invocation.argv[1:5] if not word.startswith("-")), name))
-    stem, dot, suffix = name.rpartition(".")
-    return stem if dot and suffix in {"js", "mjs", "cjs", "py", "sh"} else name if "-" in name else program_name(name) or name
 
 
 def _uids_of(above: Iterable[Process], subject: Subject) -> tuple[int, ...]:

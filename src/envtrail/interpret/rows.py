@@ -1,45 +1,107 @@
-"""The few events that interpretation looks at one by one; all others are passed over in Arrow."""
+"""The few events that interpretation looks at one by one; all others are passed over in the core."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Set as AbstractSet
+from typing import TypeGuard
 
 import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
+from msgspec import Struct, field
 
-from envtrail.core import rows_as_json
+from envtrail import core
 from envtrail.model.operation import Evidence
 
-Row = dict[str, Any]
+LOGIN_TYPES = frozenset(
+    {
+        "LOGIN",
+        "CRED_ACQ",
+        "CRED_REFR",
+        "CRED_DISP",
+        "USER_START",
+        "USER_LOGIN",
+        "USER_END",
+        "USER_LOGOUT",
+        "USER_AUTH",
+        "USER_ACCT",
+        "SYSTEM_BOOT",
+    }
+)
+"""Record types that say something of logins."""
 
-_COLUMNS = [
-    "node", "time", "serial", "kind", "type", "hint", "success", "exit_code", "pid", "ppid", "auid", "uid", "ses", "tty",
-    "comm", "exe", "argv", "cwd", "paths", "address", "fields", "image", "parent_image", "tracked_image", "complete",
-]  # fmt: skip
+
+class PathName(Struct, frozen=True, gc=False):
+    """A file of an event."""
+
+    name: str | None = None
+    nametype: str | None = None
+    inode: int | None = None
 
 
-def interesting_rows(events: pa.RecordBatch, node: str, segment: int = 0) -> list[Row]:
-    """Rows that carry a tool's name, ends in tracked trees, and logins; `time` in ms, `node` this machine's where none is recorded.
+class Row(Struct, kw_only=True, gc=False):
+    """An event; its columns are those of `model.schema`."""
+
+    node: str
+    time: int
+    """In ms."""
+    serial: int
+    kind: str
+    type: str | None = None
+    hint: str | None = None
+    success: bool | None = None
+    exit_code: int | None = None
+    pid: int | None = None
+    auid: int | None = None
+    uid: int | None = None
+    ses: int | None = None
+    exe: str | None = None
+    argv: list[str] | None = None
+    cwd: str | None = None
+    paths: list[PathName] | None = None
+    address: str | None = None
+    words: dict[str, str] | None = field(default=None, name="fields")
+    image: int | None = None
+    complete: bool | None = None
+    segment: int = 0
+    """In which its records lie."""
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Of a record that is no system call; of one that is, what auditd added."""
+        return self.words or {}
+
+
+class Exec(Row, kw_only=True, gc=False):
+    """An exec that began an image."""
+
+    pid: int
+    image: int
+
+
+def is_exec(row: Row) -> TypeGuard[Exec]:
+    """Whether a row is an exec that succeeded, of which it is known what began where."""
+    return row.kind == "exec" and row.pid is not None and row.image is not None and bool(row.argv) and row.success is not False
+
+
+_COLUMNS = [name for name in Row.__struct_encode_fields__ if name != "segment"]
+_decode = msgspec.json.Decoder(list[Row]).decode
+
+
+def interesting_rows(events: object, node: str, segment: int = 0, waited: AbstractSet[int] | None = None) -> list[Row]:
+    """Rows that carry a tool's name, ends in tracked trees, and logins; `node` is this machine's where none is recorded.
 
     Args:
-        events: Of one segment.
+        events: Of one segment; anything with `__arrow_c_array__`.
         node: Name of this machine.
         segment: The segment's number, for `segment` of each row.
+        waited: Processes whose end is waited for; of others only what begins and ends here is given. None: the end of each is.
     """
-    kind = events.column("kind").dictionary_decode()
-    ended = pc.and_(pc.equal(kind, "exit"), pc.is_valid(events.column("tracked_image")))
-    wanted = pc.or_(pc.or_(pc.is_valid(events.column("hint")), ended), pc.equal(kind, "user"))
-    if not pc.any(wanted).as_py():
-        return []
-    rows: list[Row] = msgspec.json.decode(rows_as_json(events.select(_COLUMNS).filter(wanted)))
+    rows = _decode(core.interesting_rows(events, _COLUMNS, LOGIN_TYPES, waited))
     for row in rows:
-        row["node"] = row["node"] or node
-        row["fields"] = row["fields"] or {}
-        row["segment"] = segment
+        row.node = row.node or node
+        row.segment = segment
     return rows
 
 
 def evidence_of(row: Row) -> Evidence:
     """Where the records of a row are."""
-    return Evidence(segment=row["segment"], serial=row["serial"], time_ms=row["time"])
+    return Evidence(segment=row.segment, serial=row.serial, time_ms=row.time)

@@ -9,16 +9,17 @@ import msgspec
 
 from envtrail.core import Process
 from envtrail.interpret.actors import Named
-from envtrail.interpret.emission import Emission, ScriptWanted, Withdrawn
+from envtrail.interpret.emission import Emission, ScriptWanted
 from envtrail.interpret.loops import Alike, Loops, began_ms
-from envtrail.interpret.rows import Row, evidence_of
-from envtrail.interpret.run_kinds import Shape, shape_of
+from envtrail.interpret.rows import Exec, evidence_of
+from envtrail.interpret.run_kinds import Shape
 from envtrail.interpret.tool import Invocation
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.observation import ProcessSeen, ScriptSeen
 from envtrail.model.operation import Actor, EnvironmentRef, Outcome
 from envtrail.model.run import STILL_RUNNING, Run
 from envtrail.model.times import to_rfc3339
+from envtrail.model.withdrawn import Withdrawn
 
 _MOST = 16_384
 _MOST_ENDED = 1024
@@ -48,8 +49,9 @@ class Runs:
 
     def begin(
         self,
-        row: Row,
+        row: Exec,
         invocation: Invocation,
+        shape: Shape,
         above: Sequence[Process],
         named: Named,
         *,
@@ -57,20 +59,18 @@ class Runs:
         kinds: Mapping[str, str],
         is_here: bool = True,
     ) -> list[Emission]:
-        """The run that an exec begins, and a wish for its script's content; nothing for an interpreter without a program.
+        """The run that an exec begins, and a wish for its script's content.
 
         Args:
             row: The exec.
             invocation: The same, as a tool sees it.
+            shape: What runs.
             above: Its lineage, nearest first.
             named: Who it was.
             host: Name of the machine.
             kinds: Prefix → kind of the environments that are known.
             is_here: It is this machine, where the script can be read.
         """
-        shape = shape_of(invocation, row["hint"])
-        if shape is None:
-            return self.drop(row["image"])
         emissions: list[Emission] = []
         while len(self._going) >= _MOST:
             emissions.append(_without_end(self._going.pop(next(iter(self._going)))))
@@ -85,9 +85,9 @@ class Runs:
         self._going[run.image] = run
         emissions.append(run)
         if shape.script is not None and is_here:
-            inode = row["paths"][0]["inode"] if row["paths"] else None
+            inode = row.paths[0].inode if row.paths else None
             emissions.append(
-                ScriptWanted(image=run.image, path=shape.script, uid=row["uid"], executed=invocation.path, executed_inode=inode)
+                ScriptWanted(image=run.image, path=shape.script, uid=row.uid, executed=invocation.path, executed_inode=inode)
             )
         return emissions
 
@@ -161,7 +161,7 @@ class Runs:
 
     def give_up(self, images: AbstractSet[int], *, keep: bool) -> list[Emission]:
         """Those of these that are going on, as they are if no end will come; `keep`: one may."""
-        found = [run for run in self._going.values() if run.image in images]
+        found = [self._going[image] for image in sorted(images) if image in self._going]
         return [_without_end(run if keep else self._going.pop(run.image)) for run in found]
 
     def clear(self, host: str | None = None) -> list[Emission]:
@@ -179,8 +179,8 @@ def _waits_for(actor: Actor) -> int | None:
     return actor.auid if actor.method == "auid" else actor.uid
 
 
-def _begun(row: Row, invocation: Invocation, shape: Shape, named: Named, *, host: str, kinds: Mapping[str, str]) -> Run:
-    event = EventId(node=host, time_ms=row["time"], serial=row["serial"])
+def _begun(row: Exec, invocation: Invocation, shape: Shape, named: Named, *, host: str, kinds: Mapping[str, str]) -> Run:
+    event = EventId(node=host, time_ms=row.time, serial=row.serial)
     reasons = named.absent | dict.fromkeys(_END, STILL_RUNNING)
     reasons["parent"] = "not applicable: no run is above it"
     reasons["snapshot"] = "none was taken before it began"
@@ -198,15 +198,15 @@ def _begun(row: Row, invocation: Invocation, shape: Shape, named: Named, *, host
         host=host,
         environment=EnvironmentRef(prefix=shape.prefix, kind=kinds.get(shape.prefix, "unknown")) if shape.prefix else None,
         actor=named.actor,
-        started=to_rfc3339(row["time"]),
+        started=to_rfc3339(row.time),
         ended=None,
         outcome=Outcome.UNKNOWN,
         exit_code=None,
         signal=None,
         snapshot=None,
         cwd=invocation.cwd,
-        pid=row["pid"],
-        image=row["image"],
+        pid=row.pid,
+        image=row.image,
         absent=reasons,
         evidence=[evidence_of(row)],
     )

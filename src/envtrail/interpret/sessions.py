@@ -12,8 +12,8 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from envtrail.interpret.logins import TYPES, Login, Stamp, is_opening, service_of, stamp_of
-from envtrail.interpret.rows import Row
+from envtrail.interpret.logins import Login, Stamp, is_opening, service_of, stamp_of
+from envtrail.interpret.rows import LOGIN_TYPES, Row
 from envtrail.model.run import Session
 
 _MOST = 4096
@@ -62,22 +62,22 @@ class Sessions:
         if number is None:
             return None
         known = self._logins.get((node, number, auid), ())
-        return next((one for one in reversed(known) if self._covers(one, time_ms)), None)
+        return self._last_covering(known, time_ms)
 
     def take(self, row: Row) -> Session | None:
         """Learn from a user record; the session as it is known now, when the record says something of it."""
-        node, time_ms = row["node"], row["time"]
-        if row["type"] == "SYSTEM_BOOT":
+        node, time_ms = row.node, row.time
+        if row.type == "SYSTEM_BOOT":
             self._note_boot(node, time_ms)
             return None
-        login = self._login_of(row) if row["type"] in TYPES else None
+        login = self._login_of(row) if row.type in LOGIN_TYPES else None
         if login is None:
             return None
         login.learn(row)
-        if row["type"] == "LOGIN" and row["pid"] is not None:
-            _keep(self._by_pid, (node, row["pid"]), login)
-            for early in self._numberless.pop((node, row["pid"]), ()):
-                if early["auid"] == login.auid and 0 <= early["time"] - time_ms + _SLACK_MS <= _LATE_MS:
+        if row.type == "LOGIN" and row.pid is not None:
+            _keep(self._by_pid, (node, row.pid), login)
+            for early in self._numberless.pop((node, row.pid), ()):
+                if early.auid == login.auid and 0 <= early.time - time_ms + _SLACK_MS <= _LATE_MS:
                     login.learn(early)
         shown = login.show()
         if shown is not None and shown.ended is not None:
@@ -85,20 +85,20 @@ class Sessions:
         return shown
 
     def _login_of(self, row: Row) -> Login | None:
-        if row["ses"] is None:
-            return None if "ses" in row["fields"] else self._of_process(row)
-        key = (row["node"], row["ses"], row["auid"])
+        if row.ses is None:
+            return None if "ses" in row.fields else self._of_process(row)
+        key = (row.node, row.ses, row.auid)
         known_here = self._logins.get(key, [])
-        found = self._begun_by(known_here, stamp_of(row)) if row["type"] == "LOGIN" else self._of_record(known_here, row)
+        found = self._begun_by(known_here, stamp_of(row)) if row.type == "LOGIN" else self._of_record(known_here, row)
         return found or self._begin(key, stamp_of(row))
 
     def _of_process(self, row: Row) -> Login | None:
         """The login of a record without a number; kept until the LOGIN of its process is read."""
-        if row["auid"] is None or row["pid"] is None:
+        if row.auid is None or row.pid is None:
             return None
-        key = (row["node"], row["pid"])
+        key = (row.node, row.pid)
         known = self._by_pid.get(key)
-        if known is not None and known.auid == row["auid"]:
+        if known is not None and known.auid == row.auid:
             return known
         waiting = self._numberless.pop(key, [])
         _keep(self._numberless, key, [*waiting, row][-_MOST_WAITING:])
@@ -116,13 +116,19 @@ class Sessions:
 
     def _of_record(self, known: list[Login], row: Row) -> Login | None:
         """The login of any other record: the last that began before it, else one whose first records came late."""
-        time_ms = row["time"]
-        found = next((one for one in reversed(known) if self._covers(one, time_ms)), None)
+        time_ms = row.time
+        found = self._last_covering(known, time_ms)
         if found is not None:
             return None if _is_used_again(found, row) else found
         later = _first_from(known, (time_ms + 1, 0))
         is_same = later is not None and later.login is None and not self._has_boot(time_ms, later.began[0], later.node)
         return later if is_same else None
+
+    def _last_covering(self, known: Sequence[Login], time_ms: int) -> Login | None:
+        for login in reversed(known):
+            if self._covers(login, time_ms):
+                return login
+        return None
 
     def _covers(self, login: Login, time_ms: int) -> bool:
         began_ms = login.began[0]
@@ -154,7 +160,9 @@ class Sessions:
             del known[:-_MOST_BOOTS]
 
     def _has_boot(self, after_ms: int, until_ms: int, node: str) -> bool:
-        known = self._boots.get(node, ())
+        known = self._boots.get(node)
+        if known is None:
+            return False
         return bisect_right(known, after_ms) < bisect_right(known, until_ms)
 
 
@@ -166,13 +174,11 @@ def _first_from(known: Sequence[Login], moment: tuple[int, int]) -> Login | None
 
 def _is_used_again(login: Login, row: Row) -> bool:
     """Whether the service that had opened and ended a login opens one again: a boot was not recorded."""
-    ended_ms = login.ended_ms
-    return (
-        ended_ms is not None
-        and row["time"] > ended_ms + _SLACK_MS
-        and is_opening(row)
-        and service_of(row["exe"]) == login.opener()[0]
-    )
+    if not is_opening(row):
+        return False
+    service, opener = login.opener()
+    ended_ms = opener.ended_ms if opener is not None else None
+    return ended_ms is not None and row.time > ended_ms + _SLACK_MS and service_of(row.exe) == service
 
 
 def _keep(table: dict[tuple[str, int], _Kept], key: tuple[str, int], value: _Kept) -> None:

@@ -218,6 +218,10 @@ class Writes:
             if write.first.pid == pid:
                 write.end(exit_code=exit_code, signal=signal)
 
+    def pids(self) -> set[int]:
+        """Who has any open."""
+        return {write.first.pid for write in self._open.values()}
+
     def is_open(self, prefix: str) -> bool:
         """Whether anything in this environment is."""
         return any(known == prefix for _, known in self._open)

@@ -16,6 +16,7 @@ UNSET = 4294967295
 """What the kernel writes for an auid or a session that was never set."""
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 
 
 class EventId(Struct, frozen=True, order=True, kw_only=True):
@@ -58,4 +59,4 @@ def time_of(id_: str) -> int:
 
 
 def _spell(number: int) -> str:
-    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from functools import lru_cache
 
 EARLIEST_MS = -62_135_596_800_000
 """The beginning of the year 1."""
@@ -23,8 +24,13 @@ def bounded_ms(time_ms: int) -> int:
 def to_rfc3339(time_ms: int) -> str:
     """`2026-11-23T08:29:32.690Z` (RFC 3339, UTC, ms); a number that is no such moment is written as the nearest one that is."""
     time_ms = bounded_ms(time_ms)
-    moment = datetime.fromtimestamp(time_ms // 1000, tz=timezone.utc)
-    return f"{moment.isoformat()[:19]}.{time_ms % 1000:03d}Z"
+    return f"{_second(time_ms // 1000)}.{time_ms % 1000:03d}Z"
+
+
+@lru_cache(256)
+def _second(time_s: int) -> str:
+    """Much of what is written down happened in the same seconds."""
+    return datetime.fromtimestamp(time_s, tz=timezone.utc).isoformat()[:19]
 
 
 def show_ms(time_ms: int) -> str:

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import msgspec
 
 from envtrail.errors import StoreError
 from envtrail.model.environment import Environment, Package, Snapshot, settled_kind
 from envtrail.model.gap import Gap
-from envtrail.model.ids import lowest_id, time_of
+from envtrail.model.ids import lowest_id
 from envtrail.model.naming import normalise_name
-from envtrail.model.operation import Actor, Operation
+from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
+from envtrail.model.withdrawn import Withdrawn
 from envtrail.state.findings_and_grants import Decisions
+from envtrail.state.numbers import PeopleNumbers, Weeks
 from envtrail.state.preallocation import Reserve
-from envtrail.state.schema import LOGGED, WEEK_MS, WITHDRAWN, connect, in_transaction, telling_disk_faults
+from envtrail.state.schema import LOGGED, WITHDRAWN, connect, in_transaction, telling_disk_faults
 from envtrail.trail.layout import translate
 
+Stored = Union[Operation, Run, Session, Withdrawn]
 _MOST_BOUND = 500
 """Variables in one statement (SQLITE_LIMIT_VARIABLE_NUMBER was 999 before 3.32)."""
 _encode = msgspec.json.encode
@@ -44,22 +46,29 @@ class State:
         self._reserve: Reserve | None = None
         self._promised = 0
         self.decisions = Decisions(self._database)
-        self._week_end_s = 0.0
-        self._week_begin = ""
+        self._people = PeopleNumbers(self._database)
+        self._weeks = Weeks(self._database)
         self._upserts: dict[str, str] = {}
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that is put inside is there together or not at all.
+        """All that is put inside is there together or not at all; one inside another is a part of that.
 
         Raises:
             StoreError: it could not be written; nothing of it is there.
         """
+        if self._database.in_transaction:
+            yield
+            return
         try:
             with in_transaction(self._database):
                 yield
+        except BaseException:
+            self._people.forget()
+            raise
         finally:
             self._promised = 0
+            self._weeks.end_transaction()
 
     @contextmanager
     def room(self, size_bytes: int) -> Iterator[None]:
@@ -81,9 +90,27 @@ class State:
         yield
         self._promised += size_bytes
 
+    def put_results(self, results: Sequence[Stored]) -> None:
+        """Store or replace results, each in the last form in which it is given."""
+        newest = {result.id: result for result in results}
+        for result in results:
+            match result:
+                case Operation() | Run() if newest[result.id] is not result:
+                    self._people.note_actor(result.actor, result.host)
+                case Operation():
+                    self.put_operation(result)
+                case Run():
+                    self.put_run(result)
+                case Session() if newest[result.id] is not result and result.replaces is None:
+                    self._people.note_login(result)
+                case Session():
+                    self.put_session(result)
+                case Withdrawn():
+                    self.withdraw(result.kind, result.id)
+
     def put_operation(self, operation: Operation) -> None:
         """Store or replace an operation."""
-        self._note_week(operation.id)
+        self._weeks.note(operation.id)
         self._upsert(
             "operations",
             operation.id,
@@ -110,15 +137,15 @@ class State:
         self._database.executemany(
             "INSERT INTO operation_packages VALUES (?, ?)", [(name, operation.id) for name in operation.package_names]
         )
-        self._note_person(operation.actor, operation.host)
+        self._people.note_actor(operation.actor, operation.host)
 
     def put_run(self, run: Run) -> None:
         """Store or replace a run, with the digest of the snapshot it ran on."""
         prefix = run.environment.prefix if run.environment else None
         if prefix is not None and run.snapshot is None:
             run = _on_snapshot(run, self._digest_at(prefix, run.image >> 20))
-        self._note_week(run.id)
-        self._note_person(run.actor, run.host)
+        self._weeks.note(run.id)
+        self._people.note_actor(run.actor, run.host)
         self._upsert(
             "runs",
             run.id,
@@ -143,15 +170,14 @@ class State:
         if session.replaces is not None:
             self.withdraw("login", session.replaces)
             session = msgspec.structs.replace(session, replaces=None)
-        if session.user is not None and session.auid is not None:
-            self._put_number(session.user, session.host, session.auid)
+        self._people.note_login(session)
         self._put("sessions", session.id, session.started, session.user, session.auid, _encode(session))
 
     def withdraw(self, kind: str, id_: str) -> None:
         """Take out a row that is told under another id, or is none after all (`schema.LOGGED` names the kinds)."""
         table, key = LOGGED[kind]
         if kind != "login":
-            self._note_week(id_)
+            self._weeks.note(id_)
         row = self._database.execute(f"SELECT doc ->> '$.host' FROM {table} WHERE {key} = ?", (id_,)).fetchone()
         if row is None:
             return
@@ -213,15 +239,7 @@ class State:
         """Note the name of a uid at a moment."""
         self._put("names", uid, since_ms, name)
         if name is not None:
-            self._put_number(name, "", uid)
-
-    def _note_person(self, actor: Actor, host: str) -> None:
-        """Whose number it is, where the person was named by it: a hub's person works as an account of others."""
-        if actor.name is not None and actor.number is not None and actor.method in {"auid", "uid"}:
-            self._put_number(actor.name, host, actor.number)
-
-    def _put_number(self, name: str, host: str, uid: int) -> None:
-        self._database.execute("INSERT OR IGNORE INTO people VALUES (?, ?, ?)", (name, host, uid))
+            self._people.note(name, "", uid)
 
     def add_redactions(self, counts: dict[str, int]) -> None:
         """Add to the counts of replaced secrets."""
@@ -332,18 +350,6 @@ class State:
             (prefix, time_ms),
         ).fetchone()
         return row[0] if row else None
-
-    def _note_week(self, id_: str) -> None:
-        """What was counted of a week that is over may have changed: readers keep such counts (`Store.weeks`)."""
-        now_s = time.time()
-        if now_s >= self._week_end_s:
-            week = int(now_s * 1000) // WEEK_MS
-            self._week_end_s, self._week_begin = (week + 1) * WEEK_MS / 1000, lowest_id(week * WEEK_MS)
-        if id_ < self._week_begin:
-            self._database.execute(
-                "INSERT INTO weeks VALUES (?, 1) ON CONFLICT (week) DO UPDATE SET version = version + 1",
-                (time_of(id_) // WEEK_MS,),
-            )
 
     def _upsert(self, table: str, *values: Any) -> None:
         """As `_put`, where rows are counted by a trigger: REPLACE would count one that was there again."""

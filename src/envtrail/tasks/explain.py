@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from envtrail.interpret.invocations import invocation_of
+from envtrail.interpret.rows import Row
 from envtrail.interpret.tools import TOOLS
 from envtrail.model.operation import Operation
 from envtrail.state.store import EventRow, Query, Store
@@ -80,7 +82,7 @@ def _explain_exec(event: EventRow) -> ExplainStep:
         return ExplainStep(
             what="exec", said=shown, because="neither its file nor its arguments name a known tool", evidence=evidence
         )
-    invocation = invocation_of({**values, "fields": dict(values["fields"] or ())})
+    invocation = invocation_of(msgspec.convert({**values, "fields": dict(values["fields"] or ())}, Row))
     tool = next((tool for tool in TOOLS if tool.name == values["hint"]), None)
     if tool is None:
         return ExplainStep(

@@ -14,7 +14,7 @@ from envtrail.errors import InputError
 from envtrail.interpret.tools import hints
 from envtrail.state.state import State
 from envtrail.trail.layout import Layout, writer_lock
-from envtrail.trail.reader import iterate_steps
+from envtrail.trail.reader import in_portions, iterate_steps
 from envtrail.trail.typed import repair_events
 
 
@@ -53,12 +53,14 @@ def rebuild_state(config: Config, *, on_progress: Callable[[int], None] | None =
         segments: set[int] = set()
         with closing(State(fresh)) as state:
             pipeline = make_pipeline(config, state, writer=None, world=None, on_result=count)
-            for step in iterate_steps(layout):
-                pipeline.replay(step.segment, step.records, step.observations)
-                if step.segment not in segments:
-                    segments.add(step.segment)
-                    if on_progress is not None:
-                        on_progress(len(segments))
+            for portion in in_portions(iterate_steps(layout)):
+                with state.transaction():
+                    for step in portion:
+                        pipeline.replay(step.segment, step.records, step.observations)
+                new = {step.segment for step in portion} - segments
+                segments |= new
+                if new and on_progress is not None:
+                    on_progress(len(segments))
             state.fold()
         for suffix in ("-wal", "-shm"):
             layout.folder.joinpath("state.sqlite" + suffix).unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from envtrail.model.observation import Carried, CursorMoved, Entry, Observation,
 from envtrail.trail.active_segment import HotHeader, read_header
 from envtrail.trail.layout import OBSERVATIONS, RECORDS, ZST, Layout
 
+_PORTION_STEPS = 256
 _CHUNK_BYTES = 8 << 20
 """Twice what one read of the audit socket gives: only an import has longer steps, and it has no forks to be told with the records."""
 
@@ -41,6 +42,20 @@ def iterate_steps(layout: Layout, *, first: int = 0) -> Iterator[Step]:
     for folder, header in unsealed(layout):
         records, observations = (whole_lines(read_file(folder, name)) for name in (RECORDS, OBSERVATIONS))
         yield from split_steps(header.number, records, observations)
+
+
+def in_portions(steps: Iterable[Step]) -> Iterator[list[Step]]:
+    """Steps to be gone through at once: many that are short, or a long one."""
+    portion: list[Step] = []
+    size = 0
+    for step in steps:
+        portion.append(step)
+        size += len(step.records)
+        if len(portion) >= _PORTION_STEPS or size >= _CHUNK_BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 def can_begin_with(layout: Layout, number: int) -> bool:

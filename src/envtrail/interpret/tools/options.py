@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from msgspec import Struct
 from packaging.requirements import InvalidRequirement, Requirement
@@ -25,6 +26,7 @@ VARIABLES = (
 )
 """Environment variables that do."""
 _HELP = ("-h", "--help", "--version", "-V")
+_MOST_KEPT = 1024
 
 YES = frozenset({"1", "true", "yes", "on", "y", "t"})
 """What a variable says when it says yes, in small letters."""
@@ -158,6 +160,7 @@ def conda_specs(words: list[str]) -> list[str]:
     return [word for word in words if requested_name(word) is not None]
 
 
+@lru_cache(_MOST_KEPT)
 def _is_requirement(word: str) -> bool:
     if "/" in word and " @ " not in word:
         return requested_name(word) is not None

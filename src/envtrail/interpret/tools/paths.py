@@ -140,3 +140,13 @@ def program_name(word: str) -> str:
     if name in {"__main__.py", "__pip-runner__.py"}:
         name = posixpath.basename(posixpath.dirname(word))
     return re.sub(r"[-\d.]+$", "", name) or name
+
+
+def program_of(invocation: Invocation) -> str:
+    """The base name of what runs: of the script for an interpreter, else of the executable. `cli.js` → `cli`."""
+    word, _ = program_words(invocation)
+    name = posixpath.basename(word)
+    if name in {"node", "nodejs", "bun", "deno", "sh", "bash", "dash"}:
+        name = posixpath.basename(next((word for word in invocation.argv[1:5] if not word.startswith("-")), name))
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and suffix in {"js", "mjs", "cjs", "py", "sh"} else name if "-" in name else program_name(name) or name
