@@ -47,7 +47,7 @@ def test_what_was_requested_is_listed_and_marked(trail: Path, name: str) -> None
     done = ask(trail, "log", "--package", name)
     assert done.returncode == 0
     assert "changes not recorded: requested six==1.16.0" in done.stdout
-    assert "1 operation whose changes are not recorded matches what was requested" in done.stderr
+    assert "1 operation whose changes are not recorded matches by request" in done.stderr
     found = documents(trail, "log", "--package", name)
     assert [(item["id"][:10], item["matched"], item["changes"], item["requested"]) for item in found] == [
         (ID, "requested", None, ["six==1.16.0"])
@@ -100,7 +100,7 @@ def test_impact_of_what_was_not_requested_says_what_it_lacks(trail: Path, spec: 
         (("top", "people", "--env", "w"), 1, "no environment named `w`"),
         (("top", "installs", "--env", "w"), 1, "no environment named `w`"),
         (("env", "show", "w"), 2, "no environment named `w`"),
-        (("env", "history", "v"), 2, "of `/opt/v` the trail knows operations alone"),
+        (("env", "history", "v"), 2, "the trail has only operations of `/opt/v`"),
         (("log", "--grep", "nothing like it"), 1, "no operations found"),
     ],
 )

@@ -22,7 +22,8 @@ from envtrail.environments.unused import find_duplicates, find_unused
 from envtrail.interpret.drift import operation_of_drift
 from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.model.operation import Operation
-from envtrail.service.server import Request, answer
+from envtrail.service.authorization import ServiceRequest
+from envtrail.service.server import answer
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.state import State
 from envtrail.state.store import Query, Viewer
@@ -182,7 +183,7 @@ class TestStore:
 
         def asked(uid: int, environment: str | None) -> list[str]:
             viewer = Viewer(uid=uid, sees_everything=False)
-            request = Request(method="operations", query=Query(environment=environment))
+            request = ServiceRequest(method="operations", query=Query(environment=environment))
             return [item.environment.prefix for item in answer(store, request, viewer)]
 
         assert asked(1001, "/home/alice/v") == ["/home/alice/v"]
@@ -202,16 +203,16 @@ class TestStore:
         def told(uid: int) -> str:
             viewer = Viewer(uid=uid, sees_everything=False)
             requests = [
-                Request(method="snapshot", text=prefix),
-                Request(method="snapshot", text=prefix, at_ms=NOW + 5),
-                Request(method="snapshots", text=prefix),
-                Request(method="holdings"),
-                Request(method="operations", query=Query(environment=prefix)),
+                ServiceRequest(method="snapshot", text=prefix),
+                ServiceRequest(method="snapshot", text=prefix, at_ms=NOW + 5),
+                ServiceRequest(method="snapshots", text=prefix),
+                ServiceRequest(method="holdings"),
+                ServiceRequest(method="operations", query=Query(environment=prefix)),
             ]
             return repr([list(answer(store, request, viewer)) for request in requests])
 
         assert "secret" in told(1001)
-        assert len(list(answer(store, Request(method="snapshots"), Viewer(uid=1002, sees_everything=False)))) == 1
+        assert len(list(answer(store, ServiceRequest(method="snapshots"), Viewer(uid=1002, sees_everything=False)))) == 1
         state.put_environment(Environment(prefix=prefix, kind="unknown"), seen_ms=NOW + 1, gone=True)
         state.put_snapshot(snapshot(prefix=prefix), time_ms=NOW + 2, reason="scheduled")
         state.put_environment(Environment(prefix=prefix, kind="venv", owner_uid=1002), seen_ms=NOW + 10)
@@ -222,7 +223,7 @@ class TestStore:
         assert "secret" not in told(1002)
         assert "six" in told(1002)
         root = Viewer(uid=0, sees_everything=True)
-        assert len(list(answer(store, Request(method="snapshots", text=prefix), root))) == 3
+        assert len(list(answer(store, ServiceRequest(method="snapshots", text=prefix), root))) == 3
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.operation import Actor, Confidence, EnvironmentRef, Outcome
 from envtrail.model.run import Run
 from envtrail.model.times import to_rfc3339
+from envtrail.service.authorization import ServiceRequest
 from envtrail.service.client import RemoteStore
-from envtrail.service.server import Request, StoreServer, answer
+from envtrail.service.server import StoreServer, answer
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.state import State
 from envtrail.state.store import Query, Viewer
@@ -156,7 +157,7 @@ class TestUses:
 
         def asked(uid: int, *, everything: bool = False) -> list[str | None]:
             viewer = Viewer(uid=uid, sees_everything=everything)
-            return [use.user for use in answer(store, Request(method="uses", text="/v"), viewer)]
+            return [use.user for use in answer(store, ServiceRequest(method="uses", text="/v"), viewer)]
 
         assert asked(1001) == ["alice"]
         assert asked(1003) == []

@@ -241,7 +241,7 @@ class TestCommand:
         state.close()
         good = tmp_path / "good.yaml"
         good.write_text("version: 1\nrules: [{name: not-eve, verdict: deny, who: {users: [eve]}, reason: she knows why}]\n")
-        assert self.ask(tmp_path, "check", "good.yaml").stdout == "1 rules and 0 tests in 1 files: sound\n"
+        assert self.ask(tmp_path, "check", "good.yaml").stdout == "1 rules and 0 tests in 1 files: valid\n"
         assert self.ask(tmp_path, "test", "good.yaml").returncode == 1
         replayed = self.ask(tmp_path, "replay", "--policy", "good.yaml", "--since", "2026-01-01", "--json")
         rows = [json.loads(line) for line in replayed.stdout.splitlines()]

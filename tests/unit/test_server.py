@@ -169,7 +169,7 @@ class TestFloods:
         "refused = 0\n"
         "for _ in range(int(sys.argv[3])):\n"
         "    with socket.socket(socket.AF_UNIX) as one:\n"
-        "        one.connect(sys.argv[1]); one.sendall(sys.argv[4].encode() + b'\\n'); refused += b'lately' in one.recv(999)\n"
+        "        one.connect(sys.argv[1]); one.sendall(sys.argv[4].encode() + b'\\n'); refused += b'in a short time' in one.recv(999)\n"
         "print(refused)\n"
     )
 

@@ -120,7 +120,7 @@ class TestShapes:
             ({"logsource": {"product": "windows", "category": "process_creation"}}, "its product is `windows`"),
             ({"logsource": {"product": "linux", "service": "sshd"}}, "`linux sshd`"),
             ({"logsource": {"product": "linux", "category": "network_connection"}}, "network_connection"),
-            ({"detection": {"sel": {"nonsense": 1}, "condition": "sel"}}, "`nonsense` is no field"),
+            ({"detection": {"sel": {"nonsense": 1}, "condition": "sel"}}, "`nonsense` is not a field"),
             ({"detection": {"sel": {"command|re": "(?=x)y"}, "condition": "sel"}}, "(?=x)y"),
             ({"detection": {"sel": {"command|re": r"(a)\1"}, "condition": "sel"}}, r"(a)\1"),
             ({"detection": {"sel": {"remote|cidr": "fe80::/10"}, "condition": "sel"}}, "fe80::/10"),

@@ -79,7 +79,7 @@ QUESTIONS: dict[str, Callable[[ClusterStore], Any]] = {
     "sessions": lambda it: list(it.sessions(Query())),
     "requests": lambda it: list(it.requests(Query())),
     "grants": lambda it: list(it.grants(Query())),
-    "looks": lambda it: list(it.access_log(Query())),
+    "access_log": lambda it: list(it.access_log(Query())),
     "suppressions": lambda it: list(it.suppressions()),
 }
 IN_PART = {

@@ -63,7 +63,7 @@ def count_requested(operations: Iterable[Operation], query: Query) -> Iterator[O
             if found == 1
             else "operations whose changes are not recorded match"
         )
-        click.echo(f"note: {found} {match} their request", err=True)
+        click.echo(f"note: {found} {match} by request", err=True)
 
 
 def find_missing(store: Store, query: Query, *, as_json: bool) -> Incomplete | None:

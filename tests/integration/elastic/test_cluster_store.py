@@ -55,7 +55,7 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     "a made package": {"text": "package-77"},
     "a package in capitals": {"package": "SIX"},
     "a package spelt otherwise": {"package": "odd-named_pkg"},
-    "their request": {"package": "wanted.thing"},
+    "by request": {"package": "wanted.thing"},
     "what is not recorded": {"unrecorded": True},
     "a name and its number": {"user": "nat"},
     "the number": {"user": "4001"},
