@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from envtrail.agent.scripts import MOST_BYTES, Scripts
+from envtrail.environments.reading import show
 from envtrail.interpret.emission import ScriptWanted
 from envtrail.model.observation import ScriptSeen
 
@@ -139,6 +140,14 @@ def test_nobody_learns_of_a_file_that_they_may_not_read(folder: Path) -> None:
     # The owner's own mode decides for the owner, as the kernel does it.
     secret.chmod(0o044)
     assert see(secret, uid=NOBODY).absent == "who ran it may not read it"
+
+
+def test_a_file_that_is_called_as_anothers_bytes_are_spelt_is_not_read_for_it(folder: Path) -> None:
+    (folder / "\\xff.py").write_text("pass\n")
+    (folder / "\udcff.py").write_text("import socket\n")
+    seen = see(show(str(folder / "\udcff.py")))
+    assert seen.path.endswith("\\xff.py")
+    assert (seen.sha256, "no UTF-8" in (seen.absent or "")) == (None, True)
 
 
 def test_another_file_system_is_noticed_by_what_was_executed(folder: Path) -> None:

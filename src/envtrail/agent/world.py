@@ -16,7 +16,7 @@ from envtrail.agent.scripts import Scripts
 from envtrail.core import ExecWatch, SeenProcess, redact_argv, redact_text
 from envtrail.environments.find import identify
 from envtrail.environments.inventory import read_snapshot
-from envtrail.environments.reading import show, tell
+from envtrail.environments.reading import on_disk, show, tell
 from envtrail.interpret.emission import EnvironmentOpened, NameWanted, ProcessWanted, ScriptWanted, SnapshotWanted, Wish
 from envtrail.interpret.origins import HUB_SERVERS, HUB_USER, cgroup_path, container_of
 from envtrail.model.environment import Environment, Snapshot
@@ -163,7 +163,7 @@ def _last_change_ms(prefix: str) -> float:
 
 def _changed_ms(folder: str) -> float:
     try:
-        return os.stat(folder).st_mtime_ns / 1e6
+        return os.stat(on_disk(folder)).st_mtime_ns / 1e6
     except OSError:
         return 0
 
