@@ -136,8 +136,10 @@ def test_evidence_that_was_removed_in_part_is_found(config: Config) -> None:
 def retain(config: Config, count: int) -> None:
     with open_trail(config.replaced("test", store__retention_days=1), world=ImportedWorld()) as opened:
         sizes = [read_seal(opened.writer.layout.segment(number)).sealed_ms for number in (1, 2, 3, 4)]
-        gaps = opened.writer.retain(sizes[count - 1] + 86_400_000 + 1)
-        note(opened, [GapFound(time_ms=PAST_MS + 9, gap=gap) for gap in gaps])
+        gaps = opened.writer.retain(
+            sizes[count - 1] + 86_400_000 + 1,
+            lambda gaps: opened.pipeline.observe([GapFound(time_ms=PAST_MS + 9, gap=gap) for gap in gaps], PAST_MS + 9),
+        )
         assert len(gaps) == count
 
 

@@ -85,7 +85,7 @@ def serve(
     Raises:
         CannotRunError: nothing can be captured here, or another agent writes this trail.
     """
-    dropped = await_room(config, on_fault)
+    await_room(config, on_fault)
     now_ms = _clock_ms()
     before = read_status(config.data_dir, now_ms, running_only=False)
     with ExitStack() as stack:
@@ -107,7 +107,6 @@ def serve(
             opened.pipeline.on_full = on_fault or (lambda _: None)
             opened.pipeline.on_result = agent.followed(on_result)
             agent.begin(environments, restarted_after_ms=(before.full_since_ms or before.updated_ms) if before else None)
-            agent.note_gaps(dropped, _clock_ms())
             if on_start is not None:
                 on_start(
                     Started(source=source.name, folder=str(config.data_dir), rules=rules.status(), environments=len(environments))
@@ -248,10 +247,10 @@ class Agent:
             found = [serial_gap(gap) for gap in self._pipeline.assembler.take_serial_gaps()]
             if self._source.name in {"netlink", "multicast"}:
                 gaps += found
-            self.note_gaps(gaps + self._file_gaps(now_ms), now_ms)
+            self._note_gaps(gaps + self._file_gaps(now_ms), now_ms)
             self._pipeline.look_for_room(now_ms)
         if self._is_due("retention", now_ms, _RETENTION_INTERVAL_MS):
-            self.note_gaps(writer.retain(now_ms), now_ms)
+            writer.retain(now_ms, lambda gaps: self._pipeline.observe(_found(gaps, now_ms), now_ms))
         self._survey.look(now_ms)
 
     def _oversee(self, now_ms: int, *, is_last: bool = False) -> None:
@@ -276,9 +275,9 @@ class Agent:
         self._survey.search_soon()
         return [overrun_gap(self._config.node, "changes of files", lost, now_ms - _KERNEL_INTERVAL_MS, now_ms)]
 
-    def note_gaps(self, gaps: list[Gap], now_ms: int) -> None:
+    def _note_gaps(self, gaps: list[Gap], now_ms: int) -> None:
         """Entries of the loss ledger."""
-        self._observe([GapFound(time_ms=now_ms, gap=gap) for gap in gaps], now_ms)
+        self._observe(_found(gaps, now_ms), now_ms)
 
     def _observe(self, observations: Sequence[Observation], now_ms: int) -> None:
         """Have it written; what finds no room on the disk waits."""
@@ -298,7 +297,7 @@ class Agent:
                 sources += open_sources([path], self._config.node)
             except InputError as fault:
                 now_ms = _clock_ms()
-                self.note_gaps([damaged_gap(self._config.node, str(path), fault.message, now_ms, now_ms)], now_ms)
+                self._note_gaps([damaged_gap(self._config.node, str(path), fault.message, now_ms, now_ms)], now_ms)
         for source in sources:
             log, goes_on = log_name(source.path), source is not sources[-1]
             carry(self._pipeline, source, self._config.node, log, goes_on=goes_on)
@@ -337,6 +336,10 @@ class Agent:
                 full_since_ms=self._pipeline.full_since_ms,
             ),
         )
+
+
+def _found(gaps: Sequence[Gap], now_ms: int) -> list[Observation]:
+    return [GapFound(time_ms=now_ms, gap=gap) for gap in gaps]
 
 
 def _read_boot_id() -> str | None:
