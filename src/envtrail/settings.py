@@ -299,7 +299,18 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("web.oidc_client_secret_file", "", "path", "Its secret there, in a file of its own; empty: a public client."),
     Setting("web.oidc_name_claim", "preferred_username", "name", "Claim of the ID token that is the name."),
     Setting("web.oidc_groups_claim", "", "name", "Claim that lists groups (`@group` in the roles); empty: none."),
-    Setting("web.proxy_from", [], "addresses", "From these a reverse proxy says who somebody is; empty: from nobody."),
+    Setting(
+        "web.proxy_from",
+        [],
+        "addresses",
+        "From these a reverse proxy says who somebody is, with the secret of `web.proxy_secret_file`; empty: from nobody.",
+    ),
+    Setting(
+        "web.proxy_secret_file",
+        "",
+        "path",
+        "What the proxy sends in `X-Envtrail-Proxy-Secret`, 32 characters or more: from its address any account there can connect.",
+    ),
     Setting("web.proxy_user_header", "X-Forwarded-User", "name", "Header with the name."),
     Setting("web.proxy_groups_header", "", "name", "Header with groups, separated by commas; empty: none."),
     Setting(

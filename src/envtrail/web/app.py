@@ -20,13 +20,13 @@ from envtrail.errors import EnvtrailError
 from envtrail.model.identity import Identity, Right
 from envtrail.state.office_hours import office_hours
 from envtrail.state.schema import WEEK_MS
-from envtrail.web.access import Doors, Gate, Proxy, Session
+from envtrail.web.access import Doors, Gate, Session
 from envtrail.web.access_log import Looks
 from envtrail.web.accounts import Accounts
 from envtrail.web.api import add_api
 from envtrail.web.decisions import Decide, Desk, in_turn
 from envtrail.web.downloads import add_downloads
-from envtrail.web.entrance import Check, Entrance, vouched_identity
+from envtrail.web.entrance import Check, Entrance, proxy_of
 from envtrail.web.feed import Feed
 from envtrail.web.figures import Figures
 from envtrail.web.fleet import Fleet
@@ -121,7 +121,7 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
     if Right.SEE_ALL in owner.rights(is_separated=is_separated):
         served.on_startup(partial(_warm, figures, own))
     ui.run_with(app, title="Envtrail", favicon="🧾", dark=None, show_welcome_message=False)
-    return Gate(app, doors, serving.hosts, proxy=_proxy_of(config)), doors
+    return Gate(app, doors, serving.hosts, proxy=proxy_of(config)), doors
 
 
 class Visit(NamedTuple):
@@ -181,18 +181,6 @@ def _add_pages(doors: Doors, reading_of: Callable[[Session], Reading], decide: D
     add("/trail", lambda v: system.trail(v.session, v.reading, v.given, _now_ms()))
     add("/health", lambda v: health.page(v.session, v.reading, looks.fault, _now_ms()))
     add("/settings", lambda v: system.settings(v.session, v.reading), needs=Right.SEE_SETTINGS)
-
-
-def _proxy_of(config: Config) -> Proxy | None:
-    addresses = frozenset(config.names("web.proxy_from"))
-    if not addresses:
-        return None
-    return Proxy(
-        addresses=addresses,
-        user_header=config.text("web.proxy_user_header"),
-        groups_header=config.text("web.proxy_groups_header"),
-        identify=lambda name, groups: vouched_identity(name, groups, "proxy", config),
-    )
 
 
 async def _warm(figures: Figures, own: Reading) -> None:

@@ -20,7 +20,7 @@ from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.identity import Identity
 from envtrail.model.text import safe
 from envtrail.model.tries import Tries, keys_of
-from envtrail.web.access import COOKIE, SESSION_S, Doors, Session
+from envtrail.web.access import COOKIE, PROXY_SECRET, SESSION_S, Doors, Proxy, Session
 from envtrail.web.accounts import Accounts
 from envtrail.web.oidc import Provider
 from envtrail.web.roles import role_of
@@ -31,6 +31,8 @@ _WRONG_S = 1.0
 _AT_ONCE = 2
 """Passwords that are checked at the same time: each needs 64 MiB (argon2id)."""
 _MOST_CHARACTERS = 1024
+_SHORTEST_SECRET = 32
+"""Of a proxy: wrong ones are not counted."""
 _PAGE = """<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>Envtrail</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">{more}
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:24rem;margin:4rem auto;padding:0 1rem}}
@@ -238,6 +240,50 @@ def vouched_identity(name: str, groups: frozenset[str], method: str, config: Con
     return Identity(name=name, role=role, uid=uid, method=method) if role is not None else None
 
 
+def proxy_of(config: Config) -> Proxy | None:
+    """The reverse proxy of the settings; null: none.
+
+    Raises:
+        CannotRunError: its secret is missing, can be read by others, or is too short.
+    """
+    addresses, name = frozenset(config.names("web.proxy_from")), "web.proxy_secret_file"
+    if not addresses:
+        return None
+    secret = _secret_of(config, name)
+    if secret is None:
+        raise CannotRunError(
+            "`web.proxy_from` alone names no proxy: any account of that machine could say to be anybody",
+            hint=f"`{name}`: a file with what the proxy sends in {PROXY_SECRET}",
+        )
+    path = Path(config.text(name))
+    if path.stat().st_mode & 0o007:
+        raise CannotRunError(f"`{path}` is open to every account of this machine", hint=f"chmod o= {path}")
+    if len(secret) < _SHORTEST_SECRET:
+        raise CannotRunError(
+            f"`{path}` holds fewer than {_SHORTEST_SECRET} characters", hint=f"(umask 077; openssl rand -hex 32 > {path})"
+        )
+    return Proxy(
+        addresses=addresses,
+        secret=secret,
+        user_header=config.text("web.proxy_user_header"),
+        groups_header=config.text("web.proxy_groups_header"),
+        identify=lambda name, groups: vouched_identity(name, groups, "proxy", config),
+    )
+
+
+def _secret_of(config: Config, name: str) -> str | None:
+    """What the file of a setting holds; null where none is named.
+
+    Raises:
+        CannotRunError: it cannot be read.
+    """
+    path = config.text(name)
+    try:
+        return Path(path).read_text().strip() if path else None
+    except OSError as fault:
+        raise CannotRunError(f"`{path}` cannot be read: {fault.strerror}", hint=f"`{name}`") from None
+
+
 def within(path: str) -> str:
     """A path of this page; an address of somebody else's is none."""
     return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
@@ -252,15 +298,10 @@ def provider_of(config: Config) -> Provider | None:
     issuer = config.text("web.oidc_issuer")
     if not issuer:
         return None
-    path = config.text("web.oidc_client_secret_file")
-    try:
-        secret = Path(path).read_text().strip() if path else None
-    except OSError as fault:
-        raise CannotRunError(f"`{path}` cannot be read: {fault.strerror}", hint="`web.oidc_client_secret_file`") from None
     return Provider(
         issuer=issuer,
         client_id=config.text("web.oidc_client_id"),
-        secret=secret,
+        secret=_secret_of(config, "web.oidc_client_secret_file"),
         name_claim=config.text("web.oidc_name_claim"),
         groups_claim=config.text("web.oidc_groups_claim"),
     )
