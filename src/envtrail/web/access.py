@@ -27,7 +27,7 @@ from envtrail.model.identity import Identity, Right
 
 COOKIE = "envtrail_session"
 SESSION_S = 12 * 3600
-PROXY_SECRET = "X-Envtrail-Proxy-Secret"
+PROXY_PROOF = "X-Envtrail-Proxy-Secret"
 _MOST_SESSIONS = 200
 _SOCKET = "/_nicegui_ws/"
 """The toolkit's socket: an open page uses it without anybody being there, so it does not keep a session alive."""
@@ -201,7 +201,7 @@ class Proxy(Struct, frozen=True, kw_only=True):
 
     def is_from(self, scope: Scope, headers: Headers) -> bool:
         """Whether a request comes from it."""
-        client, sent = scope.get("client"), headers.get(PROXY_SECRET, "")
+        client, sent = scope.get("client"), headers.get(PROXY_PROOF, "")
         return client is not None and client[0] in self.addresses and hmac.compare_digest(sent.encode(), self.secret.encode())
 
 

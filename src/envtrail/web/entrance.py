@@ -20,7 +20,7 @@ from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.identity import Identity
 from envtrail.model.text import safe
 from envtrail.model.tries import Tries, keys_of
-from envtrail.web.access import COOKIE, PROXY_SECRET, SESSION_S, Doors, Proxy, Session
+from envtrail.web.access import COOKIE, PROXY_PROOF, SESSION_S, Doors, Proxy, Session
 from envtrail.web.accounts import Accounts
 from envtrail.web.oidc import Provider
 from envtrail.web.roles import role_of
@@ -253,7 +253,7 @@ def proxy_of(config: Config) -> Proxy | None:
     if secret is None:
         raise CannotRunError(
             "`web.proxy_from` alone names no proxy: any account of that machine could say to be anybody",
-            hint=f"`{name}`: a file with what the proxy sends in {PROXY_SECRET}",
+            hint=f"`{name}`: a file with what the proxy sends in {PROXY_PROOF}",
         )
     path = Path(config.text(name))
     if path.stat().st_mode & 0o007:
