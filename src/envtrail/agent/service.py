@@ -16,25 +16,20 @@ from envtrail import __version__
 from envtrail.agent.asking import make_deciding
 from envtrail.agent.build import Opened, open_trail
 from envtrail.agent.children import Child
-from envtrail.agent.importing import carry
+from envtrail.agent.importing import import_earlier
 from envtrail.agent.inbox import Inbox
 from envtrail.agent.overseer import Overseer
 from envtrail.agent.pipeline import Result
 from envtrail.agent.starting import await_room, open_socket, variable_names, watch_execs
 from envtrail.agent.survey import Survey
 from envtrail.agent.upkeep import RuleKeeper
-from envtrail.agent.world import ImportedWorld, LiveWorld, read_processes
-from envtrail.capture.auditbeat import AuditbeatSource
-from envtrail.capture.auditd_log import log_files
+from envtrail.agent.world import LiveWorld, read_processes
 from envtrail.capture.choose import choose_source
-from envtrail.capture.lines import LinesSource
-from envtrail.capture.loss import LossWatch, damaged_gap, overrun_gap, restart_gap, serial_gap
-from envtrail.capture.recognise import open_sources
-from envtrail.capture.rotation import log_name
+from envtrail.capture.loss import LossWatch, overrun_gap, restart_gap, serial_gap
 from envtrail.capture.source import Source
 from envtrail.config import Config
 from envtrail.environments.find import find_environments
-from envtrail.errors import EnvtrailError, InputError, StoreFullError
+from envtrail.errors import EnvtrailError, StoreFullError
 from envtrail.model.environment import Environment
 from envtrail.model.gap import Gap
 from envtrail.model.observation import AgentStarted, GapFound, Observation, RulesApplied
@@ -174,8 +169,8 @@ class Agent:
             gap = restart_gap(self._config.node, restarted_after_ms, now_ms)
             observations.append(GapFound(time_ms=now_ms, gap=gap))
         self._observe(observations, now_ms)
-        if first_start:
-            self._import_earlier()
+        if first_start and self._source.name != "auditd_log":  # Which reads them by itself.
+            self._note_gaps(import_earlier(self._pipeline, self._config), now_ms)
         report = self._rules.apply()
         if report is not None and (report.added or report.removed):
             profile = self._config.text("rules.profile")
@@ -285,23 +280,6 @@ class Agent:
         while self._waiting and self._pipeline.full_since_ms is None:
             if self._pipeline.observe(self._waiting[:_MOST_AT_ONCE], now_ms):
                 del self._waiting[:_MOST_AT_ONCE]
-
-    def _import_earlier(self) -> None:
-        """Day one is not empty: what auditd's log and its rotated files still hold. `auditd_log` reads them by itself."""
-        if self._source.name == "auditd_log":
-            return
-        live, self._pipeline.world = self._pipeline.world, ImportedWorld()
-        sources: list[LinesSource | AuditbeatSource] = []
-        for path in log_files(Path(self._config.text("capture.audit_log"))):
-            try:
-                sources += open_sources([path], self._config.node)
-            except InputError as fault:
-                now_ms = _clock_ms()
-                self._note_gaps([damaged_gap(self._config.node, str(path), fault.message, now_ms, now_ms)], now_ms)
-        for source in sources:
-            log, goes_on = log_name(source.path), source is not sources[-1]
-            carry(self._pipeline, source, self._config.node, log, goes_on=goes_on)
-        self._pipeline.world = live
 
     def _is_due(self, name: str, now_ms: int, interval_ms: int) -> bool:
         if now_ms - self._due.get(name, 0) < interval_ms:

@@ -88,6 +88,11 @@ def open_logs(path: Path) -> list[ReplaySource]:
         InputError: it is missing, is a folder, or cannot be read; or there is no room to unpack it.
     """
     raw, size_bytes, modified_ms = _open(path)
+    return logs_in(path, raw, size_bytes=size_bytes, modified_ms=modified_ms)
+
+
+def logs_in(path: Path, raw: IO[bytes], *, size_bytes: int = 0, modified_ms: int | None = None) -> list[ReplaySource]:
+    """What is in a file that is open, as `open_logs`; it closes with them."""
 
     def close() -> None:
         if raw is not sys.stdin.buffer:
