@@ -78,6 +78,25 @@ class ReplaySource:
             self._close = None
 
 
+class TextSource:
+    """What reads one text, whatever it holds.
+
+    Args:
+        source: The text.
+        node: This machine's name: of a loss before the first record.
+    """
+
+    def __init__(self, source: ReplaySource, node: str) -> None:
+        self._source = source
+        self._node = node
+        self.path = source.path
+        self.size_bytes = source.size_bytes
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+
 def open_logs(path: Path) -> list[ReplaySource]:
     """What is in a file: one text, or those of an archive.
 
