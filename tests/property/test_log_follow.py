@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import lzma
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envtrail.capture.auditd_log import AuditdLogSource
+from envtrail.capture.rotation import log_files
 
 STEPS = st.lists(
-    st.sampled_from(["line", "line", "half", "read", "rename", "copytruncate", "gzip", "restart"]), min_size=1, max_size=40
+    st.sampled_from(
+        ["line", "line", "half", "read", "rename", "copytruncate", "gz", "zst", "xz", "bz2", "lz4", "zip", "restart"]
+    ),
+    min_size=1,
+    max_size=40,
 )
+
+
+def packed(kind: str, data: bytes) -> bytes:
+    """The content of a file of one kind."""
+    match kind:
+        case "gz":
+            return gzip.compress(data)
+        case "xz":
+            return lzma.compress(data)
+        case "bz2":
+            return bz2.compress(data)
+        case "zip":
+            out = io.BytesIO()
+            with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("audit.log", data)
+            return out.getvalue()
+        case _:
+            return bytes(pa.Codec({"zst": "zstd", "lz4": "lz4"}[kind]).compress(data, asbytes=True))
 
 
 class Log:
@@ -54,7 +82,7 @@ class Log:
     def shift(self) -> None:
         """What logrotate does first: every rotated file gets the next number."""
         for number in range(60, 0, -1):
-            for suffix in ("", ".gz"):
+            for suffix in ("", ".gz", ".zst", ".xz", ".bz2", ".lz4", ".zip"):
                 old = self.path.with_name(f"audit.log.{number}{suffix}")
                 if old.exists():
                     old.rename(self.path.with_name(f"audit.log.{number + 1}{suffix}"))
@@ -71,9 +99,8 @@ class Log:
             case "copytruncate":
                 shutil.copy(self.path, first)
                 self.path.write_bytes(b"")
-            case "gzip":
-                with gzip.open(first.with_name("audit.log.1.gz"), "wb") as packed:
-                    packed.write(self.path.read_bytes())
+            case _:
+                first.with_name(f"audit.log.1.{how}").write_bytes(packed(how, self.path.read_bytes()))
                 self.path.unlink()
                 self.path.touch()
 
@@ -124,10 +151,10 @@ def test_a_damaged_rotated_file_is_a_gap_and_the_rest_is_read(tmp_path: Path) ->
     log = Log(tmp_path)
     for _ in range(200):
         log.line()
-    log.rotate("gzip")
-    packed = tmp_path / "audit.log.1.gz"
-    whole = packed.read_bytes()
-    packed.write_bytes(whole[: len(whole) // 2])
+    log.rotate("gz")
+    rotated = tmp_path / "audit.log.1.gz"
+    whole = rotated.read_bytes()
+    rotated.write_bytes(whole[: len(whole) // 2])
     log.line()
     for _ in range(10):
         log.read()
@@ -143,3 +170,20 @@ def test_bytes_that_were_never_written_end_a_line(tmp_path: Path) -> None:
     read = log.source.read(0).records
     log.source.close()
     assert read.split(b"\n")[1:] == [b"type=EOE msg=audit(1.000:2", b"", b"", b"type=USER_CMD msg=audit(1.000:3): pid=1", b""]
+
+
+def test_the_files_of_a_log_are_known_by_their_names_whoever_rotated_and_packed_them(tmp_path: Path) -> None:
+    names = ["-20250930.zst", "-20251001.xz", "-20251001-2", ".12.lz4", ".3.bz2", ".2.tar.gz", ".1", ""]
+    for name in [*names, ".bak", ".1.swp", "-old.gz", "2"]:
+        (tmp_path / f"audit.log{name}").touch()
+    assert [path.name.removeprefix("audit.log") for path in log_files(tmp_path / "audit.log")] == names
+
+
+def test_a_log_with_dates_is_read_from_its_oldest_file_on(tmp_path: Path) -> None:
+    lines = [b"type=USER_CMD msg=audit(170000000%d.000:%d): pid=1\n" % (at, at) for at in range(4)]
+    for name, kind, line in zip(("-20231114.xz", "-20231115.bz2", ".1"), ("xz", "bz2", None), lines, strict=False):
+        (tmp_path / f"audit.log{name}").write_bytes(packed(kind, line) if kind else line)
+    (tmp_path / "audit.log").write_bytes(lines[3])
+    source = AuditdLogSource(tmp_path / "audit.log", node="n")
+    assert b"".join(source.read(0).records for _ in range(8)) == b"".join(lines)
+    source.close()

@@ -224,8 +224,10 @@ class TestDropped:
     def dropped(self, config: Config) -> Config:
         with open_trail(config.replaced("test", {"store.retention_days": 1}), world=ImportedWorld()) as opened:
             last_ms = read_seal(opened.writer.layout.segment(1)).last_ms or 0
-            gaps = opened.writer.retain(last_ms + DAY_MS + 1)
-            note(opened, [GapFound(time_ms=NOW_MS, gap=gap) for gap in gaps])
+            gaps = opened.writer.retain(
+                last_ms + DAY_MS + 1,
+                lambda gaps: opened.pipeline.observe([GapFound(time_ms=NOW_MS, gap=gap) for gap in gaps], NOW_MS),
+            )
         assert [gap.id for gap in gaps] == ["retention-1"]
         return config
 

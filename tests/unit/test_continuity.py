@@ -20,6 +20,7 @@ from envtrail.model.observation import GapFound
 from envtrail.tasks.verify import verify_trail
 from envtrail.trail.layout import Layout
 from envtrail.trail.seal import GENESIS, read_seal
+from envtrail.trail.tail import read_end
 from envtrail.trail.verify import verify
 
 PAST_MS = 1_700_000_000_000
@@ -136,8 +137,10 @@ def test_evidence_that_was_removed_in_part_is_found(config: Config) -> None:
 def retain(config: Config, count: int) -> None:
     with open_trail(config.replaced("test", {"store.retention_days": 1}), world=ImportedWorld()) as opened:
         sizes = [read_seal(opened.writer.layout.segment(number)).sealed_ms for number in (1, 2, 3, 4)]
-        gaps = opened.writer.retain(sizes[count - 1] + 86_400_000 + 1)
-        note(opened, [GapFound(time_ms=PAST_MS + 9, gap=gap) for gap in gaps])
+        gaps = opened.writer.retain(
+            sizes[count - 1] + 86_400_000 + 1,
+            lambda gaps: opened.pipeline.observe([GapFound(time_ms=PAST_MS + 9, gap=gap) for gap in gaps], PAST_MS + 9),
+        )
         assert len(gaps) == count
 
 
@@ -146,6 +149,13 @@ def test_evidence_that_retention_dropped_is_no_fault(config: Config) -> None:
     report = verify_trail(config, is_quick=False)
     assert (told(report), report.dropped) == ([], 2)
     assert "the evidence of 2 segments: dropped" in report.not_checked
+
+
+def test_evidence_that_retention_drops_while_it_is_verified_is_no_fault(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read_end(Layout(config.data_dir))
+    retain(config, 2)
+    monkeypatch.setattr("envtrail.trail.verify.read_end", lambda _: before)
+    assert faults(config) == []
 
 
 def test_evidence_removed_beside_what_retention_dropped_is_found(config: Config) -> None:

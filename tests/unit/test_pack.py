@@ -11,6 +11,7 @@ from envtrail.detect.detection import PACK
 from envtrail.detect.detector import Detector, table_of
 from envtrail.detect.load import load_detections
 from envtrail.detect.rows import Known, change_rows, gap_row, operation_row, similar_to
+from envtrail.detect.tables import in_segment
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
 
@@ -24,7 +25,7 @@ def notice(given: Given) -> list[Finding]:
         assembler = Assembler(node="host")
         assembler.push(given)
         assembler.flush()
-        return list(detector.evaluate("events", pa.Table.from_batches([pa.record_batch(assembler.drain().events())])))
+        return list(detector.evaluate("events", in_segment(pa.record_batch(assembler.drain().events()), 7)))
     if isinstance(given, Gap):
         return list(detector.evaluate("gaps", table_of("gaps", [gap_row(given)])))
     known = Known(sources={"https://known/simple"}, packages={"known"})
@@ -53,6 +54,7 @@ def test_it_fires(name: str) -> None:
         assert len(found) == 1, given
         assert found[0].title
         assert found[0].reason
+        assert all(item.segment == 7 for item in found[0].evidence)
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

@@ -24,7 +24,7 @@ from envtrail.state.store import Query
 from envtrail.trail.layout import Layout, no_space
 from envtrail.trail.reader import iterate_steps
 from envtrail.trail.verify import verify
-from envtrail.trail.writer import TrailWriter
+from envtrail.trail.writer import TrailWriter, retain_unopened
 
 
 def config_for(folder: Path, **flags: object) -> Config:
@@ -176,12 +176,38 @@ def test_retention_drops_whole_segments_and_leaves_the_seals(tmp_path: Path) -> 
     year_ms = 365 * 86_400_000
     newest_ms = (1764000000 + 29) * 1000
     writer = TrailWriter(config_for(tmp_path, **{"store.retention_days": 400}), [])
-    assert writer.retain(newest_ms + year_ms) == []
-    gaps = writer.retain(newest_ms + 2 * year_ms)
-    writer.append(b"", [GapFound(time_ms=1, gap=found) for found in gaps])
+    assert writer.retain(newest_ms + year_ms, lambda _: pytest.fail("nothing is due")) == []
+    assert writer.retain(newest_ms + 2 * year_ms, lambda _: False) == []
+    assert verify(Layout(tmp_path)).dropped == 0
+
+    def enter(gaps: list[Gap]) -> bool:
+        writer.append(b"", [GapFound(time_ms=1, gap=found) for found in gaps])
+        return True
+
+    gaps = writer.retain(newest_ms + 2 * year_ms, enter)
     writer.close()
     assert [found.cause for found in gaps] == [GapCause.RETENTION] * 3
     assert contents(tmp_path) == (b"", ["retention-1", "retention-2", "retention-3"])
+    report = verify(Layout(tmp_path))
+    assert (report.faults, report.dropped) == ([], 3)
+
+
+def test_retention_makes_room_where_nothing_else_may_be_written(tmp_path: Path) -> None:
+    """Also before the trail is opened: that needs more room than the entry does."""
+    sealed_trail(tmp_path)
+    full = {"store.min_free_bytes": 1 << 60, "store.retention_days": 1}
+    writer = TrailWriter(config_for(tmp_path, **full), [])
+    with pytest.raises(StoreFullError):
+        writer.append(records(99), [])
+
+    def enter(gaps: list[Gap]) -> bool:
+        writer.append(b"", [GapFound(time_ms=1, gap=found) for found in gaps])
+        return True
+
+    writer.retain((1764000000 + 10) * 1000 + 86_400_000, enter)
+    writer.close()
+    assert verify(Layout(tmp_path)).dropped == 1
+    assert len(retain_unopened(config_for(tmp_path, **full), (1764000000 + 60) * 1000 + 86_400_000)) == 2
     report = verify(Layout(tmp_path))
     assert (report.faults, report.dropped) == ([], 3)
 
@@ -293,7 +319,7 @@ def test_what_finds_no_space_when_it_is_sealed_is_sealed_later(tmp_path: Path) -
         with filled(tmp_path):
             with pytest.raises(StoreFullError):
                 writer.seal()
-            writer.retain(0)
+            writer.retain(0, lambda _: False)
             os.truncate(tmp_path / "filler", os.stat(tmp_path / "filler").st_size - 4 * 4096)
             writer.seal()
             with pytest.raises(StoreFullError):

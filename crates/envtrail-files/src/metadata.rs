@@ -38,6 +38,8 @@ pub struct DistInfo {
     pub content_sha256: Option<String>,
     /// The sum of RECORD's third column.
     pub size_bytes: Option<u64>,
+    /// METADATA, or the folder, is a symbolic link, which is not followed: name and version are those of the folder's own name.
+    pub linked: bool,
 }
 
 /// What a RECORD comes to.
@@ -94,12 +96,18 @@ struct Folder<'a> {
     held: Held,
     left: &'a AtomicU64,
     faults: Vec<String>,
+    /// Links are no faults of its files one by one.
+    linked: bool,
 }
 
 impl Folder<'_> {
     /// Its content; none where it is not there, or may not be read: that is a fault.
     fn read(&mut self, name: &str, read: impl Fn(&Held) -> io::Result<Vec<u8>>) -> Option<Vec<u8>> {
-        match self.hold(name)?.and_then(|held| {
+        let held = self.hold(name)?;
+        if self.linked && held.as_ref().is_ok_and(|held| held.status.is_symlink()) {
+            return None;
+        }
+        match held.and_then(|held| {
             self.spend(&held)?;
             read(&held)
         }) {
@@ -130,8 +138,8 @@ impl Folder<'_> {
     }
 }
 
-fn read_dist_info(root: &Held, folder: &Path, left: &AtomicU64) -> Read {
-    let held = match hold(root, folder, Links::Refused) {
+fn read_dist_info(root: &Held, path: &Path, left: &AtomicU64) -> Read {
+    let held = match hold(root, path, Links::Refused) {
         Ok(held) => held,
         Err(error) => {
             return Read {
@@ -141,29 +149,49 @@ fn read_dist_info(root: &Held, folder: &Path, left: &AtomicU64) -> Read {
         }
     };
     if held.status.is_symlink() {
-        return Read {
-            info: None,
-            faults: vec!["a symbolic link, which is not followed".into()],
-        };
+        let info = named_by(path);
+        let why = || "a symbolic link, which is not followed".to_owned();
+        let faults = info.is_none().then(why).into_iter().collect();
+        return Read { info, faults };
     }
     let mut folder = Folder {
         held,
         left,
         faults: Vec::new(),
+        linked: false,
     };
-    let info = read_files(&mut folder);
+    let info = read_files(&mut folder, path);
     Read {
         info,
         faults: folder.faults,
     }
 }
 
-fn read_files(folder: &mut Folder<'_>) -> Option<DistInfo> {
-    let head = |held: &Held| held.read_head(HEADER_BYTES);
-    let metadata = folder.read("METADATA", head)?;
+/// What the name of a folder tells: `NAME-VERSION.dist-info`.
+fn named_by(path: &Path) -> Option<DistInfo> {
+    let name = path.file_name()?.as_encoded_bytes();
+    let stem = name.strip_suffix(b".dist-info")?;
+    let at = stem.iter().rposition(|byte| *byte == b'-')?;
+    let info = DistInfo {
+        name: text(stem.get(..at)?),
+        version: text(stem.get(at + 1..)?),
+        linked: true,
+        ..DistInfo::default()
+    };
+    is_named(&info).then_some(info)
+}
+
+fn is_named(info: &DistInfo) -> bool {
+    [&info.name, &info.version]
+        .iter()
+        .all(|text| !text.is_empty() && text.len() <= NAME_BYTES)
+}
+
+/// What METADATA tells.
+fn described_by(metadata: &[u8]) -> Option<DistInfo> {
     let mut info = DistInfo::default();
     let mut expression = None;
-    for (key, value) in header(&metadata) {
+    for (key, value) in header(metadata) {
         match key.to_ascii_lowercase().as_slice() {
             b"name" if info.name.is_empty() => info.name = text(value),
             b"version" if info.version.is_empty() => info.version = text(value),
@@ -174,10 +202,18 @@ fn read_files(folder: &mut Folder<'_>) -> Option<DistInfo> {
         }
     }
     info.license = expression.or(info.license);
-    let is_named = |text: &str| !text.is_empty() && text.len() <= NAME_BYTES;
-    if !is_named(&info.name) || !is_named(&info.version) {
-        return None;
-    }
+    is_named(&info).then_some(info)
+}
+
+fn read_files(folder: &mut Folder<'_>, path: &Path) -> Option<DistInfo> {
+    let head = |held: &Held| held.read_head(HEADER_BYTES);
+    let is_link = |held: io::Result<Held>| held.is_ok_and(|held| held.status.is_symlink());
+    folder.linked = folder.hold("METADATA").is_some_and(is_link);
+    let mut info = if folder.linked {
+        named_by(path)?
+    } else {
+        described_by(&folder.read("METADATA", head)?)?
+    };
     if let Some(wheel) = folder.read("WHEEL", head) {
         let tags = header(&wheel).filter(|(key, _)| key.eq_ignore_ascii_case(b"tag"));
         info.tags = tags.map(|(_, value)| text(value)).collect();

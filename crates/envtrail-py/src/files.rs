@@ -21,6 +21,7 @@ pub struct DistInfo {
     record_sha256: Option<String>,
     content_sha256: Option<String>,
     size_bytes: Option<u64>,
+    linked: bool,
 }
 
 /// Metadata of each folder below `prefix`, and the faults of its files.
@@ -43,6 +44,7 @@ pub fn read_dist_infos(
         record_sha256: info.record_sha256,
         content_sha256: info.content_sha256,
         size_bytes: info.size_bytes,
+        linked: info.linked,
     };
     Ok(read
         .into_iter()

@@ -4,6 +4,7 @@
 mod arrow;
 mod documents;
 mod files;
+mod functions;
 mod lines;
 mod netlink;
 mod rows;
@@ -22,16 +23,18 @@ mod _core {
         content_digest, hold_below, read_dist_infos, CheckedFile, DistInfo, FileCheck,
     };
     #[pymodule_export]
+    use super::functions::{
+        architectures, event_schema, merkle_root, record_type_name, redact_argv, redact_text,
+        system_calls,
+    };
+    #[pymodule_export]
     use super::lines::{LineFault, LineFigures, LineReader};
     #[pymodule_export]
     use super::netlink::{AuditSocket, ProcessConnector};
     #[pymodule_export]
     use super::rows::{interesting_rows, rows_as_json};
     #[pymodule_export]
-    use super::values::{
-        architectures, event_schema, merkle_root, record_type_name, redact_argv, redact_text,
-        system_calls, Assembler, Batch, Counters, Fault, Process, ProcessEvent, SerialGap,
-    };
+    use super::values::{Assembler, Batch, Counters, Fault, Process, ProcessEvent, SerialGap};
     #[pymodule_export]
     use super::watch::{ExecWatch, FileGroup, FileWatch, RecordedFiles, SeenProcess};
     #[pymodule_export]

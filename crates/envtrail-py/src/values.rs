@@ -1,13 +1,12 @@
 //! The assembler and its values as Python objects.
 
-use crate::arrow::{failed, ArrowBatch, ArrowSchema};
+use crate::arrow::{failed, ArrowBatch};
+use crate::functions::by_kind;
 use crate::watch::FileGroup;
 use envtrail_core::assembler::{self, Options};
 use envtrail_core::coalesce::Limits;
 use envtrail_core::procevent::Frame;
-use envtrail_core::redact::{self, Counts, KINDS};
-use envtrail_core::rewrite::redact_arguments;
-use envtrail_core::{process, schema, seal, syscalls, text, types};
+use envtrail_core::{process, text};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -366,53 +365,4 @@ fn process_event(event: &process::ProcessEvent) -> ProcessEvent {
         signal: event.signal,
         image: event.image,
     }
-}
-
-fn by_kind(counts: &Counts) -> BTreeMap<&'static str, u32> {
-    KINDS
-        .into_iter()
-        .zip(*counts)
-        .filter(|(_, count)| *count > 0)
-        .collect()
-}
-
-#[pyfunction]
-pub fn redact_argv(argv: Vec<String>) -> (Vec<String>, BTreeMap<&'static str, u32>) {
-    let mut counts = Counts::default();
-    let clean = redact_arguments(&argv, &mut counts);
-    (clean, by_kind(&counts))
-}
-
-#[pyfunction]
-pub fn redact_text(text: String) -> (String, BTreeMap<&'static str, u32>) {
-    let mut counts = Counts::default();
-    let clean = redact::redact(text.as_bytes(), &mut counts)
-        .map(|bytes| text::printable(&bytes).into_owned());
-    (clean.unwrap_or(text), by_kind(&counts))
-}
-
-#[pyfunction]
-pub fn merkle_root<'py>(py: Python<'py>, block: &[u8], seed: &[u8]) -> (Bound<'py, PyBytes>, u64) {
-    let (root, lines) = py.detach(|| seal::merkle_root(block, seed));
-    (PyBytes::new(py, &root), lines)
-}
-
-#[pyfunction]
-pub fn event_schema() -> ArrowSchema {
-    ArrowSchema::new(schema::schema())
-}
-
-#[pyfunction]
-pub fn record_type_name(number: u16) -> String {
-    types::record_type_name(number)
-}
-
-#[pyfunction]
-pub fn architectures() -> BTreeMap<&'static str, u32> {
-    syscalls::architectures().collect()
-}
-
-#[pyfunction]
-pub fn system_calls(arch: u32) -> Vec<(u32, &'static str)> {
-    syscalls::all(arch).collect()
 }

@@ -17,6 +17,7 @@ from envtrail.config import Config
 from envtrail.detect.detection import LoadedDetections
 from envtrail.detect.detector import Detector, table_of
 from envtrail.detect.rows import Known, Row, change_rows, gap_row, operation_row, run_row
+from envtrail.detect.tables import in_segment
 from envtrail.errors import ExitCode
 from envtrail.model.finding import Finding, Level, make_finding_id
 from envtrail.model.gap import Gap
@@ -65,7 +66,7 @@ class Detecting:
         self._office_hours = read_office_hours(config)
         self._interval_ms = config.detect.interval_ms
         self._known = Known(sources=state.sources(), packages=state.package_names())
-        self._batches: list[pa.RecordBatch] = []
+        self._batches: list[pa.Table] = []
         self._held_rows = 0
         self._rows: dict[str, list[Row]] = {"operations": [], "changes": [], "runs": [], "gaps": []}
         self._looked_ms = self._named_ms = 0
@@ -169,10 +170,10 @@ class Detecting:
                     found.append((str(file), file.stat().st_mtime_ns))
         return tuple(found)
 
-    def hold_events(self, events: pa.RecordBatch) -> None:
-        """Take typed events."""
+    def hold_events(self, events: pa.RecordBatch, segment: int) -> None:
+        """Take typed events, whose records lie in a segment."""
         if self._detector is not None and events.num_rows and "events" in self._detector.tables:
-            self._batches.append(events)
+            self._batches.append(in_segment(events, segment))
             self._held_rows += events.num_rows
 
     def hold_operation(self, operation: Operation) -> None:
@@ -207,7 +208,7 @@ class Detecting:
             self._detector.set_names(self._state.names())
         batches, self._batches, self._held_rows = self._batches, [], 0
         if batches:
-            yield from self._detector.evaluate("events", pa.Table.from_batches(batches))
+            yield from self._detector.evaluate("events", pa.concat_tables(batches))
         for table, rows in self._rows.items():
             if rows:
                 self._rows[table] = []

@@ -18,11 +18,14 @@ from envtrail.agent.pipeline import Pipeline, Result
 from envtrail.agent.world import ImportedWorld
 from envtrail.capture.auditbeat import MOST_FAULTS, AuditbeatSource, DocumentFigures
 from envtrail.capture.lines import LinesSource, LogReport
+from envtrail.capture.loss import damaged_gap
 from envtrail.capture.recognise import open_sources
-from envtrail.capture.rotation import in_order
+from envtrail.capture.rotation import in_order, log_files, log_name
 from envtrail.capture.source import Block
 from envtrail.config import Config
 from envtrail.core import Assembler
+from envtrail.errors import InputError
+from envtrail.model.gap import Gap
 from envtrail.model.observation import ImportEnded, ImportStarted
 from envtrail.model.run import Session
 from envtrail.model.withdrawn import Withdrawn
@@ -147,6 +150,24 @@ def collecting_rarely() -> Iterator[None]:
     finally:
         gc.set_threshold(*thresholds)
         gc.unfreeze()
+
+
+def import_earlier(pipeline: Pipeline, config: Config) -> list[Gap]:
+    """Day one is not empty: carry what auditd's log and its rotated files still hold; gives what could not be opened of them."""
+    log, now_ms = config.capture.audit_log, int(time.time() * 1000)
+    sources: list[LinesSource | AuditbeatSource] = []
+    gaps = []
+    for path in log_files(log):
+        try:
+            sources += open_sources([path], config.node)
+        except InputError as fault:
+            gaps.append(damaged_gap(config.node, str(path), fault.message, now_ms, now_ms))
+    live, pipeline.world = pipeline.world, ImportedWorld()
+    ordered = in_order(sources)
+    for source, _ in ordered:
+        carry(pipeline, source, config.node, log_name(log), goes_on=source is not ordered[-1][0])
+    pipeline.world = live
+    return gaps
 
 
 class Held:

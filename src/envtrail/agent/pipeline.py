@@ -64,7 +64,7 @@ class Evidence(Protocol):
 class Listener(Protocol):
     """What detections are asked of."""
 
-    def hold_events(self, events: pa.RecordBatch) -> None: ...
+    def hold_events(self, events: pa.RecordBatch, segment: int) -> None: ...
     def hold_gaps(self, gaps: Sequence[Gap]) -> None: ...
 
 
@@ -248,7 +248,7 @@ class Pipeline:
             self._effects.decide(observations)
         if self.overseer is not None and self.world is not None and self.world.is_live:
             if isinstance(events, pa.RecordBatch):
-                self.overseer.detecting.hold_events(events)
+                self.overseer.detecting.hold_events(events, self._segment)
             self.overseer.detecting.hold_gaps([item.gap for item in observations if isinstance(item, GapFound)])
         if self.on_result is not None:
             for observation in observations:

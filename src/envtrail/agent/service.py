@@ -16,25 +16,20 @@ from envtrail import __version__
 from envtrail.agent.asking import make_deciding
 from envtrail.agent.build import Opened, open_trail
 from envtrail.agent.children import Child
-from envtrail.agent.importing import carry
+from envtrail.agent.importing import import_earlier
 from envtrail.agent.inbox import Inbox
 from envtrail.agent.overseer import Overseer
 from envtrail.agent.pipeline import Result
 from envtrail.agent.starting import await_room, open_socket, variable_names, watch_execs
 from envtrail.agent.survey import Survey
 from envtrail.agent.upkeep import RuleKeeper
-from envtrail.agent.world import ImportedWorld, LiveWorld, read_processes
-from envtrail.capture.auditbeat import AuditbeatSource
-from envtrail.capture.auditd_log import log_files
+from envtrail.agent.world import LiveWorld, read_processes
 from envtrail.capture.choose import choose_source
-from envtrail.capture.lines import LinesSource
-from envtrail.capture.loss import LossWatch, damaged_gap, overrun_gap, restart_gap, serial_gap
-from envtrail.capture.recognise import open_sources
-from envtrail.capture.rotation import log_name
+from envtrail.capture.loss import LossWatch, overrun_gap, restart_gap, serial_gap
 from envtrail.capture.source import Source
 from envtrail.config import Config
 from envtrail.environments.find import find_environments
-from envtrail.errors import EnvtrailError, InputError, StoreFullError
+from envtrail.errors import EnvtrailError, StoreFullError
 from envtrail.model.environment import Environment
 from envtrail.model.gap import Gap
 from envtrail.model.observation import AgentStarted, GapFound, Observation, RulesApplied
@@ -86,7 +81,7 @@ def serve(
     Raises:
         CannotRunError: nothing can be captured here, or another agent writes this trail.
     """
-    dropped = await_room(config, on_fault)
+    await_room(config, on_fault)
     now_ms = _clock_ms()
     before = read_status(config.data_dir, now_ms, running_only=False)
     with ExitStack() as stack:
@@ -108,7 +103,6 @@ def serve(
             opened.pipeline.on_full = on_fault or (lambda _: None)
             opened.pipeline.on_result = agent.followed(on_result)
             agent.begin(environments, restarted_after_ms=(before.full_since_ms or before.updated_ms) if before else None)
-            agent.note_gaps(dropped, _clock_ms())
             if on_start is not None:
                 on_start(
                     Started(source=source.name, folder=str(config.data_dir), rules=rules.status(), environments=len(environments))
@@ -179,8 +173,8 @@ class Agent:
         self._observe(observations, now_ms)
         if self._source.name == "auditd_log":
             self._pipeline.assembler.remember(records_after_cursor(self._opened.writer.layout))
-        if first_start:
-            self._import_earlier()
+        elif first_start:  # `auditd_log` reads the rotated files by itself.
+            self._note_gaps(import_earlier(self._pipeline, self._config), _clock_ms())
         report = self._rules.apply()
         if report is not None and (report.added or report.removed):
             profile = self._config.rules.profile
@@ -252,10 +246,10 @@ class Agent:
             found = [serial_gap(gap) for gap in self._pipeline.assembler.take_serial_gaps()]
             if self._source.name in {"netlink", "multicast"}:
                 gaps += found
-            self.note_gaps(gaps + self._file_gaps(now_ms), now_ms)
+            self._note_gaps(gaps + self._file_gaps(now_ms), now_ms)
             self._pipeline.look_for_room(now_ms)
         if self._is_due("retention", now_ms, _RETENTION_INTERVAL_MS):
-            self.note_gaps(writer.retain(now_ms), now_ms)
+            writer.retain(now_ms, lambda gaps: self._pipeline.observe(_found(gaps, now_ms), now_ms))
         self._survey.look(now_ms)
 
     def _oversee(self, now_ms: int, *, is_last: bool = False) -> None:
@@ -280,9 +274,9 @@ class Agent:
         self._survey.search_soon()
         return [overrun_gap(self._config.node, "changes of files", lost, now_ms - _KERNEL_INTERVAL_MS, now_ms)]
 
-    def note_gaps(self, gaps: list[Gap], now_ms: int) -> None:
+    def _note_gaps(self, gaps: list[Gap], now_ms: int) -> None:
         """Entries of the loss ledger."""
-        self._observe([GapFound(time_ms=now_ms, gap=gap) for gap in gaps], now_ms)
+        self._observe(_found(gaps, now_ms), now_ms)
 
     def _observe(self, observations: Sequence[Observation], now_ms: int) -> None:
         """Have it written; what finds no room on the disk waits."""
@@ -290,23 +284,6 @@ class Agent:
         while self._waiting and self._pipeline.full_since_ms is None:
             if self._pipeline.observe(self._waiting[:_MOST_AT_ONCE], now_ms):
                 del self._waiting[:_MOST_AT_ONCE]
-
-    def _import_earlier(self) -> None:
-        """Day one is not empty: what auditd's log and its rotated files still hold. `auditd_log` reads them by itself."""
-        if self._source.name == "auditd_log":
-            return
-        live, self._pipeline.world = self._pipeline.world, ImportedWorld()
-        sources: list[LinesSource | AuditbeatSource] = []
-        for path in log_files(self._config.capture.audit_log):
-            try:
-                sources += open_sources([path], self._config.node)
-            except InputError as fault:
-                now_ms = _clock_ms()
-                self.note_gaps([damaged_gap(self._config.node, str(path), fault.message, now_ms, now_ms)], now_ms)
-        for source in sources:
-            log, goes_on = log_name(source.path), source is not sources[-1]
-            carry(self._pipeline, source, self._config.node, log, goes_on=goes_on)
-        self._pipeline.world = live
 
     def _is_due(self, name: str, now_ms: int, interval_ms: int) -> bool:
         if now_ms - self._due.get(name, 0) < interval_ms:
@@ -341,6 +318,10 @@ class Agent:
                 full_since_ms=self._pipeline.full_since_ms,
             ),
         )
+
+
+def _found(gaps: Sequence[Gap], now_ms: int) -> list[Observation]:
+    return [GapFound(time_ms=now_ms, gap=gap) for gap in gaps]
 
 
 def _read_boot_id() -> str | None:

@@ -5,44 +5,36 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import closing
 
 from envtrail.agent.inbox import Inbox
 from envtrail.config import Config
 from envtrail.core import ExecWatch
 from envtrail.errors import EnvtrailError
 from envtrail.interpret.tools import hints
-from envtrail.model.gap import Gap
 from envtrail.service.opening import is_answered, socket_path
 from envtrail.service.pam import PamCheck
 from envtrail.service.server import StoreServer
-from envtrail.trail.layout import Layout, no_space, writer_lock
-from envtrail.trail.writer import retain
+from envtrail.trail.layout import Layout, no_space
+from envtrail.trail.writer import retain_unopened
 
 _ROOM_INTERVAL_S = 2
 
 
-def await_room(config: Config, on_fault: Callable[[EnvtrailError], None] | None) -> list[Gap]:
-    """Begin when there is room for what is to be recorded: nothing could be before. Gives what retention had to drop for it.
+def await_room(config: Config, on_fault: Callable[[EnvtrailError], None] | None) -> None:
+    """Begin when there is room for what is to be recorded: nothing could be before. Retention may have to make it.
 
     Raises:
         CannotRunError: another agent writes this trail.
     """
     layout = Layout(config.data_dir)
     folder = next(path for path in (layout.folder, *layout.folder.parents) if path.exists())
-    dropped: list[Gap] = []
     while shutil.disk_usage(folder).free < config.store.min_free_bytes:
-        if layout.exists():
-            with closing(writer_lock(layout.folder)):
-                gaps = retain(layout, config, int(time.time() * 1000))
-            dropped += gaps
-            if gaps:
-                continue
+        if layout.exists() and retain_unopened(config, int(time.time() * 1000)):
+            continue
         if on_fault is not None:
             on_fault(no_space(layout.folder))
             on_fault = None
         time.sleep(_ROOM_INTERVAL_S)
-    return dropped
 
 
 def watch_execs(config: Config) -> ExecWatch | None:

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from envtrail.capture.auditbeat_document import Translation, UnreadableDocumentError, translate
 from envtrail.capture.lines import LogReport, form_of, loss_of
-from envtrail.capture.replay import BLOCK_BYTES, ReplaySource
+from envtrail.capture.replay import BLOCK_BYTES, ReplaySource, TextSource
 from envtrail.capture.source import Block
 from envtrail.errors import InputError
 
@@ -77,21 +77,13 @@ _read_hits = msgspec.json.Decoder(_Hits).decode
 _read_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-class AuditbeatSource:
-    """The documents of one file, as records in order of time.
-
-    Args:
-        source: The file.
-        node: This machine's name: of a loss before the first document.
-    """
+class AuditbeatSource(TextSource):
+    """The documents of one file, as records in order of time, as `TextSource`."""
 
     name = "auditbeat"
 
     def __init__(self, source: ReplaySource, node: str) -> None:
-        self._source = source
-        self._node = node
-        self.path = source.path
-        self.size_bytes = source.size_bytes
+        super().__init__(source, node)
         self.figures = DocumentFigures()
         self._line = 0
         self._partial: list[bytes] = []
@@ -126,10 +118,6 @@ class AuditbeatSource:
     def first_ms(self) -> int | None:
         """Null: what it holds is in no order, and is put into one as it is read."""
         return None
-
-    def close(self) -> None:
-        """Close the file."""
-        self._source.close()
 
     def report(self) -> LogReport:
         """What was read so far."""

@@ -1,6 +1,6 @@
-"""auditd's log, followed through rotation: rename, copytruncate, a reused inode, gzip.
+"""auditd's log, followed through rotation: rename, copytruncate, a reused inode, compression of any kind.
 
-A file is known by its first line (time and serial make it unique), never by its inode alone: renaming keeps it, gzip keeps it,
+A file is known by its first line (time and serial make it unique), never by its inode alone: renaming keeps it, compression keeps it,
 copytruncate moves it to the copy, and a reused inode does not have it. So one search answers every kind of rotation: find
 the file that begins with the line we know, go on at our offset in it, then read every newer file.
 """
@@ -9,23 +9,55 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Union
 
-import pyarrow as pa
-
+from envtrail.capture.containers import Joined, fill
+from envtrail.capture.replay import ReplaySource, logs_in
+from envtrail.capture.rotation import log_files
 from envtrail.capture.source import Block
-from envtrail.errors import CannotRunError
+from envtrail.capture.tar_stream import HEAD_BYTES
+from envtrail.capture.unpacking import is_packed
+from envtrail.errors import CannotRunError, InputError
 from envtrail.model.gap import Gap, GapCause
 
 READ_BYTES = 1 << 20
 _HEAD_BYTES = 512
 _IDLE_CHECK_S = 0.1
-_ROTATED = re.compile(r"\.(\d+)(\.gz|\.zst)?$")
-_Opened = Union[IO[bytes], pa.CompressedInputStream]
+
+
+class _Packed:
+    """A rotated file, out of its containers."""
+
+    def __init__(self, source: ReplaySource) -> None:
+        self._source = source
+        self._content = source.part.content
+
+    def read(self, size: int) -> bytes:
+        """As `Bytes.read`."""
+        return self._content.read(size)
+
+    def head(self) -> bytes:
+        """Its beginning, which is read again; nothing of what is no text.
+
+        Raises:
+            OSError: it is damaged.
+        """
+        if self._source.part.foreign is not None:
+            return b""
+        ahead = fill(self._content, _HEAD_BYTES)
+        self._content = Joined(ahead, self._content)
+        return ahead
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+
+_Opened = Union[IO[bytes], _Packed]
 
 
 class AuditdLogSource:
@@ -125,7 +157,7 @@ class AuditdLogSource:
 
     def _is_same(self) -> bool:
         """Whether the file still begins as it did: after a copytruncate the bytes just read are another file's."""
-        if isinstance(self._handle, pa.CompressedInputStream) or self._handle is None:
+        if isinstance(self._handle, _Packed) or self._handle is None:
             return True
         return _digest(os.pread(self._handle.fileno(), _HEAD_BYTES, 0)) == self._head
 
@@ -137,7 +169,7 @@ class AuditdLogSource:
         self._checked_s = now_s
         try:
             with self._path.open("rb", buffering=0) as handle:
-                head, size = _head_of(handle), os.fstat(handle.fileno()).st_size
+                head, size = _digest(handle.read(_HEAD_BYTES)), os.fstat(handle.fileno()).st_size
         except FileNotFoundError:
             return False
         return (size < self._offset and not self._is_waiting) or head not in {None, self._head}
@@ -172,47 +204,39 @@ class AuditdLogSource:
         )
 
 
-def log_files(log: Path) -> Iterator[Path]:
-    """The rotated files of a log, oldest (highest number) first, then the log itself."""
-    numbered = []
-    for path in log.parent.glob(log.name + ".*"):
-        found = _ROTATED.fullmatch(path.name[len(log.name) :])
-        if found:
-            numbered.append((int(found[1]), path))
-    yield from (path for _, path in sorted(numbered, reverse=True))
-    if log.exists():
-        yield log
-
-
 def _open_with_head(path: Path) -> Iterator[tuple[Path, str, _Opened]]:
     """The file and its head from one descriptor: a rotation in between cannot mix two files."""
     try:
         raw = path.open("rb", buffering=0)
     except FileNotFoundError:
         return
-    with _unpack(path, os.fdopen(os.dup(raw.fileno()), "rb", buffering=0)) as start:
-        head = _head_of(start)
-    if head is None:
-        raw.close()
-        return
+    beginning = raw.read(HEAD_BYTES)
     raw.seek(0)
-    yield path, head, _unpack(path, raw)
-
-
-def _unpack(path: Path, raw: IO[bytes]) -> _Opened:
-    compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
-    return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), compression) if compression else raw
-
-
-def _head_of(start: _Opened) -> str | None:
-    """A digest of the first line; None while there is no whole line (of at most 512 bytes)."""
+    if not is_packed(beginning):
+        yield from _if_begun(path, beginning[:_HEAD_BYTES], raw)
+        return
     try:
-        return _digest(bytes(start.read(_HEAD_BYTES)))
-    except OSError:
-        return None
+        packed = [_Packed(source) for source in logs_in(path, raw)]
+    except InputError:
+        return
+    for one in packed:
+        try:
+            head = one.head()
+        except OSError:
+            head = b""
+        yield from _if_begun(path, head, one)
+
+
+def _if_begun(path: Path, first: bytes, handle: _Opened) -> Iterator[tuple[Path, str, _Opened]]:
+    head = _digest(first)
+    if head is None:
+        handle.close()
+    else:
+        yield path, head, handle
 
 
 def _digest(first: bytes) -> str | None:
+    """Of the first line; None while there is no whole line (of at most 512 bytes)."""
     line, newline, _ = first.partition(b"\n")
     if not newline and len(first) < _HEAD_BYTES:
         return None
@@ -220,13 +244,9 @@ def _digest(first: bytes) -> str | None:
 
 
 def _skip(handle: _Opened, offset: int) -> None:
-    if not offset:
-        return
-    if isinstance(handle, pa.CompressedInputStream):
-        while offset > 0:
-            got = len(handle.read(min(offset, READ_BYTES)))
-            if not got:
-                return
-            offset -= got
-    else:
+    if not isinstance(handle, _Packed):
         handle.seek(offset)
+        return
+    with suppress(OSError):  # The next `read` says so.
+        while offset > 0 and (passed := len(handle.read(min(offset, READ_BYTES)))):
+            offset -= passed

@@ -8,7 +8,7 @@ import time
 from msgspec import Struct
 
 from envtrail.capture.loss import damaged_gap
-from envtrail.capture.replay import ReplaySource
+from envtrail.capture.replay import ReplaySource, TextSource
 from envtrail.capture.source import Block
 from envtrail.capture.unpacking import hint_for
 from envtrail.core import LineFigures, LineReader
@@ -82,23 +82,15 @@ class LogReport(Struct, frozen=True, kw_only=True):
         return others + sum(number for kind, number in self.without.items() if kind not in known)
 
 
-class LinesSource:
-    """The records of one text.
-
-    Args:
-        source: The text.
-        node: This machine's name: of a loss before the first record.
-    """
+class LinesSource(TextSource):
+    """The records of one text, as `TextSource`."""
 
     name = "replay"
 
     def __init__(self, source: ReplaySource, node: str) -> None:
-        self._source = source
-        self._node = node
+        super().__init__(source, node)
         self._reader = LineReader()
         self._ahead: list[bytes] = []
-        self.path = source.path
-        self.size_bytes = source.size_bytes
 
     @property
     def position_bytes(self) -> int:
@@ -128,10 +120,6 @@ class LinesSource:
         figures = self._reader.figures()
         gaps = loss_of(self._source, figures.last_ms, figures.node or self._node)
         return Block(records=records, gaps=gaps, ended=True)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._source.close()
 
     def report(self) -> LogReport:
         """What was read so far."""

@@ -78,6 +78,25 @@ class ReplaySource:
             self._close = None
 
 
+class TextSource:
+    """What reads one text, whatever it holds.
+
+    Args:
+        source: The text.
+        node: This machine's name: of a loss before the first record.
+    """
+
+    def __init__(self, source: ReplaySource, node: str) -> None:
+        self._source = source
+        self._node = node
+        self.path = source.path
+        self.size_bytes = source.size_bytes
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+
 def open_logs(path: Path) -> list[ReplaySource]:
     """What is in a file: one text, or those of an archive.
 
@@ -88,6 +107,11 @@ def open_logs(path: Path) -> list[ReplaySource]:
         InputError: it is missing, is a folder, or cannot be read; or there is no room to unpack it.
     """
     raw, size_bytes, modified_ms = _open(path)
+    return logs_in(path, raw, size_bytes=size_bytes, modified_ms=modified_ms)
+
+
+def logs_in(path: Path, raw: IO[bytes], *, size_bytes: int = 0, modified_ms: int | None = None) -> list[ReplaySource]:
+    """What is in a file that is open, as `open_logs`; it closes with them."""
 
     def close() -> None:
         if raw is not sys.stdin.buffer:

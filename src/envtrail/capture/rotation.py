@@ -7,12 +7,13 @@ References:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-_COMPRESSED = re.compile(r"\.(gz|xz|bz2|zst|lzma|Z)$")
+_COMPRESSED = re.compile(r"(\.(gz|xz|bz2|zst|lzma|lz4|Z|zip|tar|tgz))+$")
 _ROTATED = re.compile(r"([.-]\d+)+$")
+_FIRST_DATE = 10_000_000
 
 
 class LogFile(Protocol):
@@ -38,6 +39,24 @@ Source = TypeVar("Source", bound=LogFile)
 def log_name(path: Path) -> str:
     """What the rotated files of one log have in common: the path without number, date and compression."""
     return _ROTATED.sub("", _COMPRESSED.sub("", str(path.absolute())))
+
+
+def log_files(log: Path) -> Iterator[Path]:
+    """The rotated files of a log, oldest first as their names say, then the log itself."""
+    beside = (
+        [path for path in log.parent.iterdir() if path != log and path.name.startswith(log.name)] if log.parent.exists() else []
+    )
+    yield from sorted((path for path in beside if log_name(path) == log_name(log)), key=_age_of)
+    if log.exists():
+        yield log
+
+
+def _age_of(path: Path) -> tuple[bool, list[int], str]:
+    """Dates grow, numbers fall; who has both has changed from dates to numbers."""
+    rotated = _ROTATED.search(_COMPRESSED.sub("", path.name))
+    numbers = [int(number) for number in re.findall(r"\d+", rotated[0])] if rotated else []
+    is_dated = bool(numbers) and numbers[0] >= _FIRST_DATE
+    return not is_dated, numbers if is_dated else [-number for number in numbers], path.name
 
 
 def part_of(source: LogFile) -> Part:

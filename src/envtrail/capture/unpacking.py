@@ -71,6 +71,11 @@ def hint_for(foreign: str, path: str) -> str | None:
     return found.format(path=path) if found else None
 
 
+def is_packed(head: bytes) -> bool:
+    """Whether a file that begins so is a container."""
+    return compression_of(head) is not None or head.startswith(_ZIP) or is_tar(head)
+
+
 def unpack(name: str, content: Bytes, **about: Any) -> Iterator[Part]:
     """What is in a stream, one or many; each is read before the next is asked for.
 

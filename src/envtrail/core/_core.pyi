@@ -433,6 +433,9 @@ class DistInfo:
         """Over path and hash of the wheel's own files: the same in the wheel and wherever it is installed."""
     @property
     def size_bytes(self) -> int | None: ...
+    @property
+    def linked(self) -> bool:
+        """METADATA, or the folder, is a symbolic link, which is not followed: name and version are those of the folder's own name."""
 
 def read_dist_infos(prefix: str, folders: Sequence[str]) -> list[tuple[DistInfo | None, list[str]]]:
     """What distributions below a folder (its canonical path) say of themselves, in the order given, and which files were not read and why.

@@ -39,7 +39,7 @@ def finding_of(hit: Hit, detection: Detection) -> Finding:
         argv=list(row.get("argv") or ()),
         verdict=row.get("verdict"),
         operation=OperationId(row["id"]) if is_operation else None,
-        evidence=[Evidence(segment=0, serial=row["serial"], time_ms=hit.time_ms)] if is_event else [],
+        evidence=[Evidence(segment=row["segment"], serial=row["serial"], time_ms=hit.time_ms)] if is_event else [],
         values=shown,
         tags=detection.tags,
     )

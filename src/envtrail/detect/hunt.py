@@ -13,7 +13,7 @@ from envtrail.detect.detection import Detection
 from envtrail.detect.detector import table_of
 from envtrail.detect.findings import finding_of
 from envtrail.detect.rows import Known, Row, change_rows, gap_row, operation_row, run_row
-from envtrail.detect.tables import make_tables
+from envtrail.detect.tables import SEGMENT, make_tables
 from envtrail.detect.watch import Hit, Watch, hits_of, statement
 from envtrail.errors import CannotRunError
 from envtrail.model.finding import Finding
@@ -92,10 +92,12 @@ def _event_hits(store: Store, detection: Detection, since_ms: int, until_ms: int
     database.execute("SET TimeZone = 'UTC'")
     make_tables(database, is_history=True)
     query = Query(since_ms=since_ms, until_ms=until_ms)
-    relations = [relation for _, relation in event_relations(store.layout, query, database)]
+    relations = list(event_relations(store.layout, query, database))
     if not relations:
         return
-    everything = " UNION ALL BY NAME ".join(f"SELECT * FROM {relation}" for relation in relations)
+    everything = " UNION ALL BY NAME ".join(
+        f"SELECT {segment} AS {SEGMENT}, * FROM {relation}" for segment, relation in relations
+    )
     span = f"time >= epoch_ms({int(since_ms)}) AND time <= epoch_ms({int(until_ms)})"
     database.execute(f"CREATE TEMP VIEW events AS SELECT * FROM ({everything}) WHERE {span}")
     database.execute(

@@ -28,13 +28,21 @@ _ARROW = {
     "map<string, string>": "MAP(VARCHAR, VARCHAR)",
 }
 _PATHS = "STRUCT(name VARCHAR, nametype VARCHAR, inode UBIGINT, mode UINTEGER, ouid UINTEGER)[]"
+SEGMENT = "segment"
+"""Beside the columns of an event: where its records lie."""
 OWN_TIME = "time_ms"
 """Of our own rows: the start time."""
 
 
 def event_columns() -> dict[str, str]:
     """Name → type in DuckDB."""
-    return {column.name: _ARROW.get(column.arrow, _PATHS) for column in EVENT_COLUMNS}
+    return {column.name: _ARROW.get(column.arrow, _PATHS) for column in EVENT_COLUMNS} | {SEGMENT: "UINTEGER"}
+
+
+def in_segment(events: pa.RecordBatch, segment: int) -> pa.Table:
+    """Typed events, with the segment of their records."""
+    column = pa.repeat(pa.scalar(segment, pa.uint32()), events.num_rows)
+    return pa.Table.from_batches([events]).append_column(SEGMENT, column)
 
 
 def make_tables(database: duckdb.DuckDBPyConnection, *, is_history: bool = False) -> None:

@@ -31,6 +31,7 @@ EVENT_IDENTITY = {
     "node": "CAST(e.node AS VARCHAR)",
     "time_ms": "epoch_ms(e.time)",
     "serial": "e.serial",
+    "segment": "e.segment",
     "image": "e.image",
     "uid": "coalesce(e.auid, e.uid)",
     "argv": "e.argv",

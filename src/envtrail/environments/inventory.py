@@ -37,6 +37,7 @@ _MOST_FAULTS = 1000
 _TOLD_BYTES = 16 * 1024 * 1024
 """What all packages may tell of themselves: each snapshot keeps it."""
 _NAME_LETTERS = 250
+_KNOWN = "their names and versions are those of their folders"
 _MOST_SIZE = 2**48
 """Of a package, in bytes: all of an environment's together are still a number that databases have."""
 
@@ -196,12 +197,18 @@ def _read_site(files: Files, site: str, faults: list[str]) -> list[Package]:
             packages.append(_read_egg(files, path))
         except OSError as fault:
             faults.append(f"{os.path.basename(path)}: {tell(fault)}")
+    linked = 0
     for path, (info, wrong) in zip(dist_infos, read_dist_infos(files.prefix, dist_infos), strict=True):
+        linked += info is not None and info.linked
         faults += [f"{os.path.basename(path)}: {fault}" for fault in wrong]
         if info is not None:
             packages.append(_package_of(info, show(path)))
         elif not wrong:
             faults.append(f"{os.path.basename(path)}: no METADATA with a name and a version")
+    if linked:
+        faults.append(
+            f"{site}: METADATA of {linked} of its packages is a symbolic link (`uv --link-mode symlink`), which is not followed: {_KNOWN}"
+        )
     return [msgspec.structs.replace(package, editable=True) if package.name in editable else package for package in packages]
 
 

@@ -23,13 +23,18 @@ _SUBMISSION_RING, _ENTRIES = 0, 0x10000000
 _GET_EVENTS = 1
 
 
+def has_32() -> bool:
+    """Whether a 32-bit call can be made here."""
+    return os.uname().machine == "x86_64"
+
+
 def call_32(number: int, *arguments: int | bytes | Sequence[bytes]) -> int:
     """Make a 32-bit system call; texts and lists of texts become pointers.
 
     Raises:
         OSError: the call failed, or this machine is no x86-64 (ENOSYS).
     """
-    if os.uname().machine != "x86_64":
+    if not has_32():
         raise OSError(errno.ENOSYS, "32-bit calls need an x86-64 kernel")
     page = mmap.mmap(
         -1,

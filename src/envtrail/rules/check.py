@@ -10,7 +10,7 @@ import errno
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,14 +20,13 @@ from envtrail.core import Assembler, AuditSocket
 from envtrail.errors import CannotRunError
 from envtrail.model.proof import Proof
 from envtrail.rules import calls
+from envtrail.rules.machine import HERE
 from envtrail.rules.plan import Plan
 from envtrail.rules.rule import Rule
 
 _WAIT_S = 2.0
 _UNSET = 4294967295
 _NOBODY = 65534
-_ARCHES = {"b64": 0xC000003E, "b32": 0x40000003}
-_EXECVE_32, _MKDIR_32, _EXIT_GROUP_32 = 11, 39, 252
 
 
 class _Canary(Struct, frozen=True):
@@ -79,7 +78,7 @@ def _prove_one(rule: Rule, socket: AuditSocket) -> Proof:
 
 
 def _is_told(assembler: Assembler, rule: Rule, pid: int) -> bool:
-    arch = _ARCHES.get(_value(rule, "arch") or "")
+    arch = HERE.arches.get(_value(rule, "arch") or "")
     is_exec = "execve" in rule.syscalls or _value(rule, "perm") == "x"
     kind = "exit" if "exit_group" in rule.syscalls else "exec" if is_exec else "file"
     for event in pa.record_batch(assembler.drain().events()).to_pylist():
@@ -96,7 +95,9 @@ def _is_told(assembler: Assembler, rule: Rule, pid: int) -> bool:
 def _canary_of(rule: Rule) -> _Canary | None:
     path, folder = _value(rule, "path"), _value(rule, "dir")
     exe = _value(rule, "exe")
-    is_32 = _value(rule, "arch") == "b32"
+    is_32 = _value(rule, "arch") not in {None, HERE.own}
+    if is_32 and not calls.has_32():
+        return None
     if rule.filter == "io_uring":
         return _in_folder(folder, calls.mkdir_through_io_uring, "through io_uring") if folder else None
     if exe is not None:
@@ -105,19 +106,23 @@ def _canary_of(rule: Rule) -> _Canary | None:
         return _run([path, "--version"], is_32=is_32)
     if folder or path:
         if is_32:
-            return _in_folder(folder or path, lambda name: calls.call_32(_MKDIR_32, os.fsencode(name), 0o700), "by a 32-bit call")
+            return _in_folder(folder or path, lambda name: _call_32("mkdir", os.fsencode(name), 0o700), "by a 32-bit call")
         return _in_folder(folder or path, os.mkdir, "")
     if "exit_group" in rule.syscalls:
-        end: Callable[[], object] = (lambda: calls.call_32(_EXIT_GROUP_32, 0)) if is_32 else (lambda: os._exit(0))
+        end: Callable[[], object] = (lambda: _call_32("exit_group", 0)) if is_32 else (lambda: os._exit(0))
         return _Canary("ended" + (" by a 32-bit call" if is_32 else ""), end)
     return _run(["/bin/true"], is_32=is_32)
+
+
+def _call_32(name: str, *arguments: int | bytes | Sequence[bytes]) -> int:
+    return calls.call_32(HERE.calls("b32")[name], *arguments)
 
 
 def _run(argv: list[str], *, is_32: bool) -> _Canary:
     if not is_32:
         return _Canary(f"ran {' '.join(argv)}", lambda: os.execv(argv[0], argv))  # noqa: S606
     words = [os.fsencode(word) for word in argv]
-    return _Canary(f"ran {' '.join(argv)} by a 32-bit call", lambda: calls.call_32(_EXECVE_32, words[0], words, []))
+    return _Canary(f"ran {' '.join(argv)} by a 32-bit call", lambda: _call_32("execve", words[0], words, []))
 
 
 def _end_of(exe: str, *, is_32: bool) -> _Canary | None:

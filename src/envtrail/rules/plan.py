@@ -15,6 +15,7 @@ from msgspec import Struct
 from envtrail.config import Config
 from envtrail.errors import ConfigError
 from envtrail.rules.landscape import Landscape
+from envtrail.rules.machine import HERE, Machine
 from envtrail.rules.rule import Field, Rule
 
 PIP, CONDA, PYTHON, JUPYTER, ENVIRONMENT, TRACE = (
@@ -26,7 +27,6 @@ PIP, CONDA, PYTHON, JUPYTER, ENVIRONMENT, TRACE = (
     "user_command_trace",
 )
 KEYS = frozenset({PIP, CONDA, PYTHON, JUPYTER, ENVIRONMENT, TRACE})
-_ARCHES = ("b64", "b32")
 
 
 class PlannedRule(Struct, frozen=True, kw_only=True):
@@ -47,15 +47,15 @@ class Plan(Struct, frozen=True, kw_only=True):
     rules: list[PlannedRule]
 
 
-def plan_rules(landscape: Landscape, config: Config) -> Plan:
-    """Generate the rules of the configured profile.
+def plan_rules(landscape: Landscape, config: Config, machine: Machine = HERE) -> Plan:
+    """Generate the rules of the configured profile, as a machine's kernel has them.
 
     Raises:
         ConfigError: an excluded account does not exist.
     """
     profile = config.rules.profile
     generate = _PROFILES.get(profile)
-    planned = list(generate(landscape, config)) if generate else []
+    planned = list(generate(landscape, config, machine)) if generate else []
     bounds = [Field("auid", "=", str(number)) for number in config.rules.only_auids]
     if bounds:
         planned = [_bounded(item, bound) for bound in bounds for item in planned]
@@ -68,22 +68,22 @@ def _bounded(item: PlannedRule, bound: Field) -> PlannedRule:
     return PlannedRule(rule=rule, reason=item.reason, volume=item.volume, persistable=item.persistable)
 
 
-def _lean(landscape: Landscape, config: Config) -> Iterator[PlannedRule]:
+def _lean(landscape: Landscape, config: Config, machine: Machine) -> Iterator[PlannedRule]:
     yield from _exclusions(config)
     only_people = _not_root(config)
     for path in landscape.managers:
-        yield from _watch_program(path, PIP, "a native package manager, for everybody", only_people)
+        yield from _watch_program(path, PIP, "a native package manager, for everybody", only_people, machine)
     for path in landscape.interpreters:
-        yield from _watch_program(path, PYTHON, "a Python, for everybody, root and services included", only_people)
+        yield from _watch_program(path, PYTHON, "a Python, for everybody, root and services included", only_people, machine)
     for folder in landscape.site_packages:
-        yield _top_level(folder, "packages appear and go directly in this folder")
+        yield _top_level(folder, "packages appear and go directly in this folder", machine)
     for folder in landscape.conda_meta:
-        yield _top_level(folder, "conda's records appear and go here")
+        yield _top_level(folder, "conda's records appear and go here", machine)
     for root in landscape.environment_roots:
-        for arch in _ARCHES:
+        for arch in machine.arches:
             yield PlannedRule(
                 rule=_rule(
-                    ("mkdir", "mkdirat"),
+                    machine.present(arch, ("mkdir", "mkdirat")),
                     Field("arch", "=", arch),
                     Field("dir", "=", root),
                     Field("success", "=", "1"),
@@ -95,13 +95,13 @@ def _lean(landscape: Landscape, config: Config) -> Iterator[PlannedRule]:
             )
         yield _through_io_uring(root)
     if config.rules.people:
-        yield from _people()
+        yield from _people(machine)
 
 
-def _full(landscape: Landscape, config: Config) -> Iterator[PlannedRule]:
-    yield from _lean(landscape, config)
+def _full(landscape: Landscape, config: Config, machine: Machine) -> Iterator[PlannedRule]:
+    yield from _lean(landscape, config, machine)
     for root in landscape.environment_roots:
-        for arch in _ARCHES:
+        for arch in machine.arches:
             yield PlannedRule(
                 rule=_rule((), Field("arch", "=", arch), Field("dir", "=", root), Field("perm", "=", "wa"), key=ENVIRONMENT),
                 reason="every write below it",
@@ -110,7 +110,11 @@ def _full(landscape: Landscape, config: Config) -> Iterator[PlannedRule]:
             )
 
 
-def _classic(landscape: Landscape, config: Config) -> Iterator[PlannedRule]:  # noqa: ARG001 - the published rules name fixed paths
+def _classic(
+    landscape: Landscape,  # noqa: ARG001 - the published rules name fixed paths
+    config: Config,  # noqa: ARG001
+    machine: Machine,
+) -> Iterator[PlannedRule]:
     """The eight rules that people copy, in their modern spelling; for comparison and migration."""
     watches = (
         ("/usr/bin/pip", "x", PIP),
@@ -134,14 +138,14 @@ def _classic(landscape: Landscape, config: Config) -> Iterator[PlannedRule]:  # 
         persistable=False,
     )
     yield PlannedRule(
-        rule=_rule(("execve",), Field("arch", "=", "b64"), key=TRACE),
+        rule=_rule(("execve",), Field("arch", "=", machine.own), key=TRACE),
         reason="published rule: every execution of everybody",
         volume="one event for every program that starts on this machine",
         persistable=True,
     )
 
 
-def _people() -> Iterator[PlannedRule]:
+def _people(machine: Machine) -> Iterator[PlannedRule]:
     """Executions and ends of people's processes: those with a login, and those of people's uids without one (JupyterHub, cron)."""
     logged_in = (Field("auid", ">=", "1000"), Field("auid", "!=", "unset"))
     without_login = (Field("auid", "=", "unset"), Field("uid", ">=", "1000"))
@@ -149,7 +153,7 @@ def _people() -> Iterator[PlannedRule]:
         ("people who logged in", logged_in),
         ("people's uids without a login (JupyterHub, cron, containers)", without_login),
     ):
-        for arch in _ARCHES:
+        for arch in machine.arches:
             for syscalls, extra, what in (
                 (("execve", "execveat"), (Field("success", "=", "1"),), "what they run"),
                 (("exit_group",), (), "how it ended"),
@@ -162,8 +166,8 @@ def _people() -> Iterator[PlannedRule]:
                 )
 
 
-def _watch_program(path: str, key: str, reason: str, only_people: tuple[Field, ...]) -> Iterator[PlannedRule]:
-    for arch in _ARCHES:
+def _watch_program(path: str, key: str, reason: str, only_people: tuple[Field, ...], machine: Machine) -> Iterator[PlannedRule]:
+    for arch in machine.arches:
         yield PlannedRule(
             rule=_rule(
                 (),
@@ -186,11 +190,11 @@ def _watch_program(path: str, key: str, reason: str, only_people: tuple[Field, .
         )
 
 
-def _top_level(folder: str, reason: str) -> PlannedRule:
+def _top_level(folder: str, reason: str, machine: Machine) -> PlannedRule:
     return PlannedRule(
         rule=_rule(
             (),
-            Field("arch", "=", "b64"),
+            Field("arch", "=", machine.own),
             Field("path", "=", folder),
             Field("perm", "=", "wa"),
             Field("success", "=", "1"),
@@ -247,4 +251,8 @@ def _rule(syscalls: tuple[str, ...], *fields: Field, key: str) -> Rule:
     return Rule(filter="exit", action="always", syscalls=syscalls, fields=fields, key=key)
 
 
-_PROFILES: dict[str, Callable[[Landscape, Config], Iterator[PlannedRule]]] = {"lean": _lean, "full": _full, "classic": _classic}
+_PROFILES: dict[str, Callable[[Landscape, Config, Machine], Iterator[PlannedRule]]] = {
+    "lean": _lean,
+    "full": _full,
+    "classic": _classic,
+}

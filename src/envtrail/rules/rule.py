@@ -10,11 +10,13 @@ import os
 import pwd
 import shlex
 import struct
+from collections.abc import Sequence
 from functools import lru_cache
 
 from msgspec import Struct
 
 from envtrail.errors import UsageError
+from envtrail.rules.machine import HERE, IO_URING, MASK_BITS, Machine
 
 MAX_KEY_BYTES = 31
 MAX_FIELDS = 64
@@ -38,13 +40,7 @@ _FIELDS = {
     "exe": 112, "a0": 200, "a1": 201, "a2": 202, "a3": 203, "key": 210,
 }  # fmt: skip
 _TEXT_FIELDS = frozenset({"path", "dir", "exe", "key"})
-_ARCHES = {"b64": 0xC000003E, "b32": 0x40000003}
 _PERMISSIONS = {"x": 1, "w": 2, "r": 4, "a": 8}
-_SYSCALLS = {
-    "b64": {"execve": 59, "exit": 60, "rename": 82, "mkdir": 83, "creat": 85, "link": 86, "unlink": 87, "symlink": 88, "exit_group": 231, "openat": 257, "mkdirat": 258, "unlinkat": 263, "renameat": 264, "linkat": 265, "symlinkat": 266, "renameat2": 316, "execveat": 322},
-    "b32": {"exit": 1, "link": 9, "unlink": 10, "execve": 11, "rename": 38, "mkdir": 39, "symlink": 83, "exit_group": 252, "openat": 295, "mkdirat": 296, "unlinkat": 301, "renameat": 302, "linkat": 303, "symlinkat": 304, "renameat2": 353, "execveat": 358},
-    "io_uring": {"mkdirat": 37, "renameat": 35, "unlinkat": 36, "symlinkat": 38, "linkat": 39, "openat": 18, "openat2": 28},
-}  # fmt: skip
 _HEADER = struct.Struct("=3I64I64I64I64II")
 
 
@@ -94,12 +90,12 @@ class Rule(Struct, frozen=True, kw_only=True):
             words += ["-F", f"key={self.key}"]
         return words
 
-    def to_bytes(self) -> bytes:
-        """The rule as `struct audit_rule_data`."""
+    def to_bytes(self, machine: Machine = HERE) -> bytes:
+        """The rule as `struct audit_rule_data` of a machine."""
         self.check()
         mask = [0] * 64
         if self.syscalls:
-            for number in self._numbers():
+            for number in self._numbers(machine):
                 mask[number // 32] |= 1 << number % 32
         elif self.filter in {"exit", "io_uring"}:
             mask = [0xFFFFFFFF] * 64
@@ -113,7 +109,7 @@ class Rule(Struct, frozen=True, kw_only=True):
                 values[at] = len(text)
                 texts += text
             else:
-                values[at] = _value(field)
+                values[at] = machine.number_of(field.value) if field.name == "arch" else _value(field)
         head = _HEADER.pack(_LISTS[self.filter], _ACTIONS[self.action], len(fields), *mask, *numbers, *values, *flags, len(texts))
         return head + texts
 
@@ -133,11 +129,11 @@ class Rule(Struct, frozen=True, kw_only=True):
         if sum(field.name == "exe" for field in self.fields) > 1:
             raise UsageError("a rule names at most one exe")
 
-    def _numbers(self) -> list[int]:
-        arch = next(
-            (field.value for field in self.fields if field.name == "arch"), "io_uring" if self.filter == "io_uring" else "b64"
-        )
-        table = _SYSCALLS[arch]
+    def _numbers(self, machine: Machine) -> list[int]:
+        table = _calls_of(machine, self.filter, self.fields)
+        unknown = [name for name in self.syscalls if name not in table and not (name.isdecimal() and int(name) < MASK_BITS)]
+        if unknown:
+            raise UsageError(f"`-S {','.join(unknown)}`: this machine has no such system call")
         return [table[name] if name in table else int(name) for name in self.syscalls]
 
 
@@ -179,9 +175,15 @@ def parse_rule(line: str) -> Rule:
     return Rule(filter=rule_filter, action=action, syscalls=tuple(syscalls), fields=tuple(fields), key=key)
 
 
+def _calls_of(machine: Machine, rule_filter: str, fields: Sequence[Field]) -> dict[str, int]:
+    if rule_filter == "io_uring":
+        return IO_URING
+    return machine.calls(next((field.value for field in fields if field.name == "arch"), None))
+
+
 @lru_cache(maxsize=4096)
-def rule_from_bytes(data: bytes) -> Rule:
-    """The kernel's bytes as a rule; what has no name here stays a number."""
+def rule_from_bytes(data: bytes, machine: Machine = HERE) -> Rule:
+    """A kernel's bytes as a rule; what has no name here stays a number."""
     words = _HEADER.unpack_from(data)
     count = words[2]
     mask, numbers, values, flags = words[3:67], words[67:131], words[131:195], words[195:259]
@@ -198,15 +200,11 @@ def rule_from_bytes(data: bytes) -> Rule:
                 key = text
                 continue
         else:
-            text = _value_text(name, value)
+            text = machine.text_of(value) if name == "arch" else _value_text(name, value)
         fields.append(Field(name, operators.get(flag, "="), text))
-    arch = next((field.value for field in fields if field.name == "arch"), "b64")
     rule_filter = next((name for name, number in _LISTS.items() if number == words[0] & 0x0F), str(words[0]))
-    table = {
-        number: name
-        for name, number in _SYSCALLS["io_uring" if rule_filter == "io_uring" else arch if arch in _SYSCALLS else "b64"].items()
-    }
-    set_bits = [bit for bit in range(2048) if mask[bit // 32] >> bit % 32 & 1]
+    table = {number: name for name, number in _calls_of(machine, rule_filter, fields).items()}
+    set_bits = [bit for bit in range(MASK_BITS) if mask[bit // 32] >> bit % 32 & 1]
     syscalls = () if len(set_bits) > 1024 else tuple(table.get(bit, str(bit)) for bit in set_bits)
     action = next((name for name, number in _ACTIONS.items() if number == words[1]), str(words[1]))
     return Rule(filter=rule_filter, action=action, syscalls=syscalls, fields=tuple(fields), key=key)
@@ -221,8 +219,6 @@ def _parse_field(text: str) -> Field:
 
 
 def _value(field: Field) -> int:
-    if field.name == "arch":
-        return _ARCHES[field.value]
     if field.name == "perm":
         return sum(_PERMISSIONS[letter] for letter in field.value)
     if field.value in {"unset", "-1"}:
@@ -236,8 +232,6 @@ def _value(field: Field) -> int:
 
 
 def _value_text(name: str, value: int) -> str:
-    if name == "arch":
-        return next((text for text, number in _ARCHES.items() if number == value), hex(value))
     if name == "perm":
         return "".join(letter for letter in "rwxa" if value & _PERMISSIONS[letter])
     if value == _UNSET and name in {"auid", "sessionid"}:

@@ -206,7 +206,8 @@ class WebSettings(SettingsSection, frozen=True, kw_only=True):
     oidc_client_secret_file: Annotated[Path | None, _MAYBE_PATH, "Its secret there, in a file of its own; empty: a public client."] = None
     oidc_name_claim: Annotated[str, _TEXT, "Claim of the ID token that is the name."] = "preferred_username"
     oidc_groups_claim: Annotated[str | None, Maybe(_TEXT), "Claim that lists groups (`@group` in the roles); empty: none."] = None
-    proxy_from: Annotated[tuple[str, ...], Many(Word(words.ip_address, "an IP address", "address"), "addresses", ","), "From these a reverse proxy says who somebody is; empty: from nobody."] = ()
+    proxy_from: Annotated[tuple[str, ...], Many(Word(words.ip_address, "an IP address", "address"), "addresses", ","), "From these a reverse proxy says who somebody is, with the secret of `web.proxy_secret_file`; empty: from nobody."] = ()
+    proxy_secret_file: Annotated[Path | None, _MAYBE_PATH, "What the proxy sends in `X-Envtrail-Proxy-Secret`, 32 characters or more: from its address any account there can connect."] = None
     proxy_user_header: Annotated[str, Word(words.header, "the name of a header", "name"), "Header with the name."] = "X-Forwarded-User"
     proxy_groups_header: Annotated[str | None, Maybe(Word(words.header, "the name of a header", "name")), "Header with groups, separated by commas; empty: none."] = None
     separate_administrators: Annotated[bool, _FLAG, "The page's administrators have parts of the rights each: `admin` sees settings and health, `security` decides, `auditor` reads."] = False

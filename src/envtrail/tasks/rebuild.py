@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from msgspec import Struct
 
 from envtrail.agent.build import make_pipeline
 from envtrail.config import Config
-from envtrail.errors import InputError
+from envtrail.errors import EnvtrailError, InputError
 from envtrail.interpret.tools import hints
 from envtrail.state.state import State
-from envtrail.trail.layout import Layout, writer_lock
+from envtrail.trail.layout import Layout, sync_folder, writer_lock
 from envtrail.trail.reader import in_portions, iterate_steps
 from envtrail.trail.typed import repair_events
 
@@ -62,15 +62,24 @@ def rebuild_state(config: Config, *, on_progress: Callable[[int], None] | None =
                 if new and on_progress is not None:
                     on_progress(len(segments))
             state.fold()
+        _fold(layout.state)
         for suffix in ("-wal", "-shm"):
             layout.folder.joinpath("state.sqlite" + suffix).unlink(missing_ok=True)
         fresh.replace(layout.state)
+        sync_folder(layout.folder)
         names = hints(config.interpret.ai_agents)
         repaired = sum(repair_events(layout, number, names) for number in layout.numbers())
     finally:
         _remove(fresh)
         lock.close()
     return RebuildReport(segments=len(segments), results=results, repaired=repaired)
+
+
+def _fold(database: Path) -> None:
+    """Have a state whole without its log, which goes first: killed in between, the old state is still what it was."""
+    if database.exists():
+        with suppress(EnvtrailError), closing(State(database)):
+            pass
 
 
 def _remove(database: Path) -> None:

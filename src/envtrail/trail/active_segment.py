@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -82,6 +82,15 @@ class HotSegment:
     def has_room(self) -> bool:
         """Whether more than `min_free_bytes` are free."""
         return not self._min_free_bytes or shutil.disk_usage(self.folder).free >= self._min_free_bytes
+
+    @contextmanager
+    def without_reserve(self) -> Iterator[None]:
+        """Let what makes room use what is kept free."""
+        kept, self._min_free_bytes = self._min_free_bytes, 0
+        try:
+            yield
+        finally:
+            self._min_free_bytes = kept
 
     def begin(self, carried: Sequence[Observation]) -> None:
         """Write what the segment before hands on.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, Struct
 
-from envtrail.model.gap import GapCause
 from envtrail.model.observation import Carried, GapFound, decode_entry
+from envtrail.trail.retention import retained_number
 from envtrail.trail.seal import GENESIS, Seal
 from envtrail.trail.tail import End, OpenPart
 
@@ -32,7 +32,7 @@ class Entries(Struct, frozen=True, kw_only=True):
 
     count: int
     retained: set[int]
-    """Segments whose evidence retention dropped, as the loss ledger says here."""
+    """Segments whose evidence retention drops, as the loss ledger says here."""
     is_carried: bool
     """It begins with what the segment before hands on."""
     faults: list[VerifyFault]
@@ -58,8 +58,8 @@ def read_entries(number: int, lines: bytes, *, first: int, records_bytes: int) -
         expected, offset = entry.number + 1, entry.offset
         found = entry.observation
         is_carried = is_carried or (count == 1 and isinstance(found, Carried))
-        if isinstance(found, GapFound) and found.gap.cause is GapCause.RETENTION:
-            retained |= {before for before in [_retained(found.gap.id)] if 0 < before < number}
+        if isinstance(found, GapFound):
+            retained |= {before for before in [retained_number(found.gap)] if 0 < before < number}
     return Entries(count=count, retained=retained, is_carried=is_carried, faults=faults)
 
 
@@ -113,12 +113,6 @@ def check_dropped(dropped: list[int], kept: list[int], retained: set[int]) -> li
                 VerifyFault(segment=number, what=f"its evidence is missing, while that of segment {oldest} before it is kept")
             )
     return faults
-
-
-def _retained(gap: str) -> int:
-    """The segment of an entry of retention; 0 where it names none."""
-    name, _, number = gap.partition("-")
-    return int(number) if name == "retention" and number.isdecimal() and len(number) < 10 else 0
 
 
 def _entries_of(part: OpenPart) -> Entries:

@@ -35,10 +35,12 @@ def seal_folder(layout: Layout, source: Path) -> Seal:
         except OSError:
             shutil.rmtree(part, ignore_errors=True)
             raise
+        sync_folder(part)
         part.rename(target)
         sync_folder(layout.segments)
     seal = read_seal(target)
-    _link(layout.hot, seal)
+    for following in (layout.hot, layout.next_hot):  # The latter, where its writer was killed as it put `source` aside.
+        _link(following, seal)
     # Renamed before it is taken apart: a crash in between leaves nothing that looks like a segment.
     source.rename(layout.sealed)
     shutil.rmtree(layout.sealed)

@@ -64,6 +64,8 @@ def read_end(layout: Layout) -> End:
             if not is_between and (hot.header if hot else None) == read_header(layout.hot):
                 break
             time.sleep(_PAUSE_S)
+        if hot is None:
+            hot = _read_next(layout, sealed, sealing)
     except msgspec.DecodeError as fault:
         raise DamagedStoreError(f"the open segment's `{HEADER}` cannot be read: {fault}", hint="restore it") from None
     return End(sealed=sealed, sealing=sealing, hot=hot)
@@ -109,6 +111,13 @@ def _seal_of(layout: Layout, number: int) -> Seal | None:
         return read_seal(layout.segment(number))
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def _read_next(layout: Layout, sealed: list[int], sealing: OpenPart | None) -> OpenPart | None:
+    """The segment that was about to follow when its writer was killed; the next one takes it up."""
+    following = _read_part(layout.next_hot)
+    newest = sealing.header.number if sealing is not None else max(sealed, default=0)
+    return following if following is not None and following.header.number == newest + 1 else None
 
 
 def _read_part(folder: Path) -> OpenPart | None:

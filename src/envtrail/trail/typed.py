@@ -79,11 +79,14 @@ def read_events(layout: Layout, number: int) -> pa.Table:
 def repair_events(layout: Layout, number: int, hints: Hints) -> bool:
     """Make the typed events of a segment again where they are missing or of another format; whether they were."""
     folder = layout.segment(number)
-    if is_current(folder / EVENTS) or not (folder / (RECORDS + ZST)).exists():
-        return False
-    write_events(folder / EVENTS, make_events(layout, number, hints), hints)
     seal = read_seal(folder)
-    write_seal(folder, msgspec.structs.replace(seal, files={**seal.files, EVENTS: file_digest(folder / EVENTS)}))
+    if (is_current(folder / EVENTS) and EVENTS in seal.files) or not (folder / (RECORDS + ZST)).exists():
+        return False
+    # Between the two the seal says nothing of the file, rather than something that a kill would leave untrue.
+    files = {name: digest for name, digest in seal.files.items() if name != EVENTS}
+    write_seal(folder, msgspec.structs.replace(seal, files=files))
+    write_events(folder / EVENTS, make_events(layout, number, hints), hints)
+    write_seal(folder, msgspec.structs.replace(seal, files={**files, EVENTS: file_digest(folder / EVENTS)}))
     return True
 
 

@@ -17,10 +17,11 @@ from msgspec import Struct
 from envtrail.core import merkle_root
 from envtrail.errors import DamagedStoreError
 from envtrail.trail.continuity import VerifyFault, check_dropped, check_tail, read_entries
-from envtrail.trail.layout import EVENTS, OBSERVATIONS, RECORDS, SEAL, Layout
-from envtrail.trail.reader import read_file
+from envtrail.trail.layout import EVENTS, OBSERVATIONS, RECORDS, Layout
+from envtrail.trail.reader import read_file, unsealed
+from envtrail.trail.retention import has_evidence, retained_in
 from envtrail.trail.seal import GENESIS, Part, Seal, file_digest, read_seal
-from envtrail.trail.tail import End, read_end
+from envtrail.trail.tail import End, is_kept, read_end
 from envtrail.trail.typed import hints_of, is_current, make_events
 
 CANNOT_PROVE = (
@@ -57,6 +58,7 @@ def verify(layout: Layout, *, on_progress: Callable[[int, int], None] | None = N
         end = End(sealed=layout.numbers(), sealing=None, hot=None)
     dropped: list[int] = []
     kept: list[int] = []
+    partial: dict[int, list[VerifyFault]] = {}
     retained: set[int] = set()
     records = 0
     previous: Seal | None = None
@@ -71,19 +73,31 @@ def verify(layout: Layout, *, on_progress: Callable[[int, int], None] | None = N
             faults.append(VerifyFault(segment=number, what=f"seal.json cannot be read: {fault}"))
             continue
         faults += _check_link(number, seal, previous)
-        if _has_evidence(folder):
+        if has_evidence(folder):
             found, entries = _check_evidence(folder, seal)
-            faults += [*found, *_check_events(layout, number)]
+            found += _check_events(layout, number)
             retained |= entries
-            kept.append(number)
-            records += seal.records.lines
+            if found and not is_kept(layout, number):
+                partial[number] = found
+            else:
+                faults += found
+                kept.append(number)
+                records += seal.records.lines
         else:
             dropped.append(number)
         previous = seal
         if on_progress:
             on_progress(done + 1, len(end.sealed))
     tail = check_tail(end, previous)
-    faults += [*tail.faults, *check_dropped(dropped, kept, retained | tail.retained)]
+    retained |= tail.retained
+    if partial or dropped:
+        retained |= _entered_since(layout, end)
+    for number, found in partial.items():
+        if number in retained:  # Its writer is at it, or was killed over it.
+            dropped.append(number)
+        else:
+            faults += found
+    faults += [*tail.faults, *check_dropped(sorted(dropped), kept, retained)]
     return VerifyReport(
         segments=len(end.sealed),
         dropped=len(dropped),
@@ -104,9 +118,11 @@ def _checked(kept: int, dropped: int, unsealed: int) -> list[str]:
     ]
 
 
-def _has_evidence(folder: Path) -> bool:
-    """Whether any of it is there: what is there in part was not dropped."""
-    return any(path.name != SEAL for path in folder.iterdir())
+def _entered_since(layout: Layout, end: End) -> set[int]:
+    """The segments that are dropped while the others are checked: their entries were written before they began to go."""
+    new = [number for number in layout.numbers() if number > max(end.sealed, default=0)]
+    folders = [*(layout.segment(number) for number in new), *(folder for folder, _ in unsealed(layout))]
+    return {number for folder in folders for number in retained_in(read_file(folder, OBSERVATIONS))}
 
 
 def _check_link(number: int, seal: Seal, previous: Seal | None) -> list[VerifyFault]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -13,10 +13,11 @@ from msgspec import UNSET, UnsetType
 
 from envtrail.config import Config
 from envtrail.errors import StoreError, StoreFullError
-from envtrail.model.gap import Gap, GapCause
-from envtrail.model.observation import Observation
+from envtrail.model.gap import Gap
+from envtrail.model.observation import GapFound, Observation
 from envtrail.trail.active_segment import HotSegment, new_header, read_header
-from envtrail.trail.layout import RECORDS, Layout, translate, writer_lock
+from envtrail.trail.layout import Layout, translate, writer_lock
+from envtrail.trail.retention import Enter, finish_retention, retain
 from envtrail.trail.seal import GENESIS, Seal, read_seal
 from envtrail.trail.sealing import seal_folder
 
@@ -42,6 +43,7 @@ class TrailWriter:
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seal")
         self._pending: Future[Seal] | None = None
         shutil.rmtree(self.layout.sealed, ignore_errors=True)
+        finish_retention(self.layout)
         if self.layout.sealing.exists():
             self._seal_folder()
         number, first_entry, previous = self._following()
@@ -96,11 +98,19 @@ class TrailWriter:
         if wait:
             self._join()
 
-    def retain(self, now_ms: int) -> list[Gap]:
-        """Drop the evidence of sealed segments that are too old or too much; the seals stay."""
+    def retain(self, now_ms: int, enter: Enter) -> list[Gap]:
+        """Drop the evidence of sealed segments that are too old or too much, once `enter` has written so; the seals stay."""
         with suppress(StoreFullError):  # What is dropped makes room.
             self._join()
-        return retain(self.layout, self._config, now_ms)
+
+        def enter_for_good(gaps: list[Gap]) -> bool:
+            with self._hot.without_reserve():
+                is_entered = enter(gaps)
+            if is_entered:
+                self._hot.sync()
+            return is_entered
+
+        return retain(self.layout, self._config, now_ms, enter_for_good)
 
     def close(self) -> None:
         """Finish sealing, sync, give back the lock."""
@@ -162,39 +172,26 @@ class TrailWriter:
         return seal.number + 1, seal.first_entry + seal.entries, seal.hash
 
 
-def retain(layout: Layout, config: Config, now_ms: int) -> list[Gap]:
-    """Drop the evidence of sealed segments that are too old or too much, as who holds the lock may; gives what is missing then."""
-    oldest_ms = now_ms - config.store.retention_days * 86_400_000
-    budget = config.store.retention_bytes
-    kept = [number for number in layout.numbers() if (layout.segment(number) / (RECORDS + ".zst")).exists()]
-    sizes = {number: folder_bytes(layout, number) for number in kept}
-    gaps = []
-    for number in kept:
-        seal = read_seal(layout.segment(number))
-        too_old = (seal.last_ms or seal.sealed_ms) < oldest_ms
-        too_much = budget and sum(sizes.values()) > budget
-        if not too_old and not too_much:
-            break
-        del sizes[number]
-        gaps.append(_drop(layout, seal))
-    return gaps
+def retain_unopened(config: Config, now_ms: int) -> list[Gap]:
+    """Retention before the trail is opened, which needs room; gives what was dropped.
 
+    Raises:
+        CannotRunError: another process is writing.
+        StoreError: the open segment cannot be written.
+    """
+    layout = Layout(config.data_dir)
+    with closing(writer_lock(layout.folder)):
+        header = read_header(layout.hot)
+        if header is None:
+            return []
+        finish_retention(layout)
+        with closing(HotSegment(layout.hot, header)) as hot:
 
-def _drop(layout: Layout, seal: Seal) -> Gap:
-    for path in layout.segment(seal.number).iterdir():
-        if path.name != "seal.json":
-            path.unlink()
-    return Gap(
-        id=f"retention-{seal.number}",
-        cause=GapCause.RETENTION,
-        host=seal.node,
-        since_ms=seal.first_ms or seal.created_ms,
-        until_ms=seal.last_ms or seal.sealed_ms,
-        records=seal.records.lines,
-        detail=f"evidence of segment {seal.number} dropped as configured; its seal stays",
-    )
+            def enter(gaps: list[Gap]) -> bool:
+                hot.append(b"", [GapFound(time_ms=now_ms, gap=gap) for gap in gaps])
+                hot.sync()
+                return True
 
-
-def folder_bytes(layout: Layout, number: int) -> int:
-    """Bytes on disk of a sealed segment."""
-    return sum(path.stat().st_size for path in layout.segment(number).iterdir())
+            with suppress(StoreFullError):
+                return retain(layout, config, now_ms, enter)
+    return []

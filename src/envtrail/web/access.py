@@ -27,6 +27,7 @@ from envtrail.model.identity import Identity, Right
 
 COOKIE = "envtrail_session"
 SESSION_S = 12 * 3600
+PROXY_PROOF = "X-Envtrail-Proxy-Secret"
 _MOST_SESSIONS = 200
 _SOCKET = "/_nicegui_ws/"
 """The toolkit's socket: an open page uses it without a person, so it does not keep a session alive."""
@@ -183,6 +184,8 @@ class Proxy(Struct, frozen=True, kw_only=True):
 
     addresses: frozenset[str]
     """Addresses that are trusted; headers from any other address are ignored."""
+    secret: str
+    """Which it sends too: on its machine, perhaps this one, any account can connect from its address."""
     user_header: str
     groups_header: str | None
     """Names separated by commas; None: groups are ignored."""
@@ -191,15 +194,15 @@ class Proxy(Struct, frozen=True, kw_only=True):
     def identity(self, scope: Scope, headers: Headers) -> Identity | None:
         """The identity for its headers; None: nobody who may sign in."""
         name = headers.get(self.user_header, "")
-        if not self.is_from(scope) or not name or len(name) > _LONGEST_NAME or not name.isprintable():
+        if not self.is_from(scope, headers) or not name or len(name) > _LONGEST_NAME or not name.isprintable():
             return None
         groups = headers.get(self.groups_header, "") if self.groups_header else ""
         return self.identify(name, frozenset(word.strip() for word in groups.split(",") if word.strip()))
 
-    def is_from(self, scope: Scope) -> bool:
+    def is_from(self, scope: Scope, headers: Headers) -> bool:
         """Whether a request comes from it."""
-        client = scope.get("client")
-        return client is not None and client[0] in self.addresses
+        client, sent = scope.get("client"), headers.get(PROXY_PROOF, "")
+        return client is not None and client[0] in self.addresses and hmac.compare_digest(sent.encode(), self.secret.encode())
 
 
 class Gate:
@@ -268,9 +271,11 @@ class Gate:
 
     def _through_proxy(self, scope: Scope) -> WebSession | None:
         """A new session when the proxy names another user than the session does; the request then belongs to it."""
-        if self._proxy is None or not self._proxy.is_from(scope):
-            return None
         headers = MutableHeaders(scope=scope)
+        if self._proxy is None or not self._proxy.is_from(scope, headers):
+            return None
+        if self._proxy is None or not self._proxy.is_from(scope, headers):
+            return None
         session, named = self._doors.find(headers), self._proxy.identity(scope, headers)
         if session is not None and (session.identity.method != "proxy" or session.identity == named):
             return None

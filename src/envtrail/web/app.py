@@ -19,13 +19,13 @@ from envtrail.errors import EnvtrailError
 from envtrail.model.identity import Identity, Right
 from envtrail.state.office_hours import read_office_hours
 from envtrail.state.schema import WEEK_MS
-from envtrail.web.access import Doors, Gate, Proxy, WebSession
+from envtrail.web.access import Doors, Gate, WebSession
 from envtrail.web.access_log import AccessLog
 from envtrail.web.accounts import Accounts
 from envtrail.web.api import add_api
 from envtrail.web.decisions import Decide, WebDecisions, in_turn
 from envtrail.web.downloads import add_downloads
-from envtrail.web.entrance import Check, Entrance, vouched_identity
+from envtrail.web.entrance import Check, Entrance, proxy_of
 from envtrail.web.feed import WebFeed
 from envtrail.web.figures import CachedCounts
 from envtrail.web.fleet import Fleet
@@ -126,7 +126,7 @@ def make_app(config: Config, serving: Serving, *, decide: Decide, on_used: Calla
     if Right.SEE_ALL in owner.rights(is_separated=is_separated):
         served.on_startup(partial(_warm, figures, own))
     ui.run_with(app, title="Envtrail", favicon="🧾", dark=None, show_welcome_message=False)
-    return Gate(app, doors, serving.hosts, proxy=_proxy_of(config)), doors
+    return Gate(app, doors, serving.hosts, proxy=proxy_of(config)), doors
 
 
 class Visit(NamedTuple):
@@ -188,18 +188,6 @@ def _add_pages(
     add("/trail", lambda v: system.trail(v.session, v.reading, v.given, _now_ms()))
     add("/health", lambda v: health.page(v.session, v.reading, accesses.fault, _now_ms()))
     add("/settings", lambda v: system.settings(v.session, v.reading), needs=Right.SEE_SETTINGS)
-
-
-def _proxy_of(config: Config) -> Proxy | None:
-    addresses = frozenset(config.web.proxy_from)
-    if not addresses:
-        return None
-    return Proxy(
-        addresses=addresses,
-        user_header=config.web.proxy_user_header,
-        groups_header=config.web.proxy_groups_header,
-        identify=lambda name, groups: vouched_identity(name, groups, "proxy", config),
-    )
 
 
 async def _warm(figures: CachedCounts, own: Reading) -> None:

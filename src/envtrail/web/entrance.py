@@ -6,6 +6,7 @@ import asyncio
 import html
 import time
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
@@ -19,7 +20,7 @@ from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.identity import Identity
 from envtrail.model.text import safe
 from envtrail.model.tries import Tries, keys_of
-from envtrail.web.access import COOKIE, SESSION_S, Doors, WebSession
+from envtrail.web.access import COOKIE, PROXY_PROOF, SESSION_S, Doors, Proxy, WebSession
 from envtrail.web.accounts import Accounts
 from envtrail.web.oidc import Provider
 from envtrail.web.roles import role_of
@@ -30,6 +31,8 @@ _WRONG_S = 1.0
 _AT_ONCE = 2
 """Passwords that are checked at the same time: each needs 64 MiB (argon2id)."""
 _MOST_CHARACTERS = 1024
+_SHORTEST_SECRET = 32
+"""Of a proxy: wrong ones are not counted."""
 _PAGE = """<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>Envtrail</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">{more}
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:24rem;margin:4rem auto;padding:0 1rem}}
@@ -237,6 +240,48 @@ def vouched_identity(name: str, groups: frozenset[str], method: str, config: Con
     return Identity(name=name, role=role, uid=uid, method=method) if role is not None else None
 
 
+def proxy_of(config: Config) -> Proxy | None:
+    """The reverse proxy of the settings; None: none.
+
+    Raises:
+        CannotRunError: its secret is missing, can be read by others, or is too short.
+    """
+    addresses, path = frozenset(config.web.proxy_from), config.web.proxy_secret_file
+    if not addresses:
+        return None
+    secret = _read_secret(path, "web.proxy_secret_file")
+    if path is None or secret is None:
+        raise CannotRunError(
+            "`web.proxy_from` alone names no proxy: any account of that machine could say to be anybody",
+            hint=f"`web.proxy_secret_file`: a file with what the proxy sends in {PROXY_PROOF}",
+        )
+    if path.stat().st_mode & 0o007:
+        raise CannotRunError(f"`{path}` is open to every account of this machine", hint=f"chmod o= {path}")
+    if len(secret) < _SHORTEST_SECRET:
+        raise CannotRunError(
+            f"`{path}` holds fewer than {_SHORTEST_SECRET} characters", hint=f"(umask 077; openssl rand -hex 32 > {path})"
+        )
+    return Proxy(
+        addresses=addresses,
+        secret=secret,
+        user_header=config.web.proxy_user_header,
+        groups_header=config.web.proxy_groups_header,
+        identify=lambda name, groups: vouched_identity(name, groups, "proxy", config),
+    )
+
+
+def _read_secret(path: Path | None, setting: str) -> str | None:
+    """What the file of a setting holds; None where none is named.
+
+    Raises:
+        CannotRunError: it cannot be read.
+    """
+    try:
+        return path.read_text().strip() if path is not None else None
+    except OSError as fault:
+        raise CannotRunError(f"`{path}` cannot be read: {fault.strerror}", hint=f"`{setting}`") from None
+
+
 def within(path: str) -> str:
     """A path of this site; None for another site's address."""
     return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
@@ -251,15 +296,10 @@ def provider_of(config: Config) -> Provider | None:
     issuer = config.web.oidc_issuer
     if issuer is None:
         return None
-    path = config.web.oidc_client_secret_file
-    try:
-        secret = path.read_text().strip() if path is not None else None
-    except OSError as fault:
-        raise CannotRunError(f"`{path}` cannot be read: {fault.strerror}", hint="`web.oidc_client_secret_file`") from None
     return Provider(
         issuer=issuer,
         client_id=config.web.oidc_client_id,
-        secret=secret,
+        secret=_read_secret(config.web.oidc_client_secret_file, "web.oidc_client_secret_file"),
         name_claim=config.web.oidc_name_claim,
         groups_claim=config.web.oidc_groups_claim,
     )

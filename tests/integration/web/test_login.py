@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -194,10 +195,42 @@ class TestPam:
         assert pam.process.poll() is None
 
 
+class _Proxied(Page):
+    """As it is reached through a proxy."""
+
+    def ask(self, path: str, method: str = "GET", body: str | None = None, **headers: str) -> tuple[int, dict[str, str], str]:
+        return super().ask(path, method, body, X_Envtrail_Proxy_Secret=TestProxy.SECRET, **headers)
+
+
+_FORGE = """
+import http.client, sys
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=30)
+connection.request("GET", "/operations", headers={"X-Forwarded-User": "audrey", **dict(word.split("=") for word in sys.argv[3:])})
+try:
+    open(sys.argv[2])
+    print("the secret can be read")
+except PermissionError:
+    print(connection.getresponse().status)
+"""
+
+
 class TestProxy:
-    def test_its_word_opens_and_another_word_ends_the_session(self, trail: Path) -> None:
-        with serve_page(trail, ENVTRAIL_WEB_PROXY_FROM="127.0.0.1", ENVTRAIL_WEB_AUDITORS="audrey") as page:
-            visitor = Page(page.process, page.port, page.link, page.token)
+    SECRET = "s" * 32
+
+    @pytest.fixture
+    def secret(self, tmp_path: Path) -> Path:
+        path = tmp_path / "proxy-secret"
+        path.write_text(self.SECRET + "\n")
+        path.chmod(0o600)
+        return path
+
+    def settings(self, secret: Path) -> dict[str, str]:
+        known = {"FROM": "127.0.0.1", "SECRET_FILE": str(secret)}
+        return {"ENVTRAIL_WEB_AUDITORS": "audrey"} | {f"ENVTRAIL_WEB_PROXY_{name}": value for name, value in known.items()}
+
+    def test_its_word_opens_and_another_word_ends_the_session(self, trail: Path, secret: Path) -> None:
+        with serve_page(trail, **self.settings(secret)) as page:
+            visitor = _Proxied(page.process, page.port, page.link, page.token)
             status, headers, _ = visitor.ask("/operations", X_Forwarded_User="audrey")
             assert status == 200
             visitor.cookie = headers["set-cookie"].partition(";")[0]
@@ -207,7 +240,33 @@ class TestProxy:
             assert visitor.ask("/operations", X_Forwarded_User="root")[0] == 401
             assert visitor.ask("/operations")[0] == 401
 
-    def test_from_anywhere_else_the_header_means_nothing(self, trail: Path) -> None:
-        with serve_page(trail, ENVTRAIL_WEB_PROXY_FROM="192.0.2.7") as page:
-            visitor = Page(page.process, page.port, page.link, page.token)
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+    @pytest.mark.parametrize("sent", [[], ["X-Envtrail-Proxy-Secret="], [f"X-Envtrail-Proxy-Secret={'t' * 32}"]])
+    def test_another_account_of_the_machine_cannot_say_to_be_somebody(self, trail: Path, secret: Path, sent: list[str]) -> None:
+        with serve_page(trail, **self.settings(secret)) as page:
+            words = ["/usr/bin/python3", "-c", _FORGE, str(page.port), str(secret), *sent]
+            done = subprocess.run(words, user=65534, group=65534, extra_groups=[], capture_output=True, text=True, check=True)
+            assert done.stdout == "401\n"
+
+    @pytest.mark.parametrize(
+        ("mode", "text", "what"),
+        [(None, "", "names no proxy"), (0o604, "s" * 32, "open to every account"), (0o600, "s" * 31, "fewer than 32")],
+    )
+    def test_without_a_secret_of_its_own_the_page_does_not_start(
+        self, trail: Path, secret: Path, mode: int | None, text: str, what: str
+    ) -> None:
+        secret.write_text(text)
+        secret.chmod(mode or 0o600)
+        known = self.settings(secret)
+        if mode is None:
+            del known["ENVTRAIL_WEB_PROXY_SECRET_FILE"]
+        words = [sys.executable, "-m", "envtrail", "--data-dir", str(trail), "web", "--port", "0"]
+        done = subprocess.run(words, env={**os.environ, **known}, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 3
+        assert what in done.stderr
+        assert text not in done.stderr or not text
+
+    def test_from_anywhere_else_the_header_means_nothing(self, trail: Path, secret: Path) -> None:
+        with serve_page(trail, **self.settings(secret) | {"ENVTRAIL_WEB_PROXY_FROM": "192.0.2.7"}) as page:
+            visitor = _Proxied(page.process, page.port, page.link, page.token)
             assert visitor.ask("/operations", X_Forwarded_User="audrey", X_Forwarded_For="192.0.2.7")[0] == 401

@@ -1,8 +1,15 @@
 //! The head of a line: priority, time, host and tag.
+//!
+//! References: https://fedoraproject.org/wiki/Anaconda/Logging ("H:M:S,ms LOGLEVEL facility:message").
 
 use super::{is_begun, trim};
 use crate::parse::digits;
 use memchr::{memchr, memmem};
+
+/// Of rsyslog's `syslogseverity-text`, in capitals.
+const LEVELS: [&[u8]; 8] = [
+    b"EMERG", b"ALERT", b"CRIT", b"ERR", b"WARNING", b"NOTICE", b"INFO", b"DEBUG",
+];
 
 /// What a head says, and what follows it.
 pub struct Head<'a> {
@@ -23,6 +30,9 @@ pub fn split_head(line: &[u8]) -> Option<Head<'_>> {
         if let Some(head) = split_5424(rest) {
             return Some(head);
         }
+    }
+    if let Some(head) = split_installer(rest) {
+        return Some(head);
     }
     let rest = strip_facility(rest);
     if rest.starts_with(b"[") {
@@ -94,6 +104,18 @@ fn strip_priority(line: &[u8]) -> &[u8] {
         Some((number, rest)) if number < 192 => rest.strip_prefix(b">").unwrap_or(line),
         _ => line,
     }
+}
+
+/// `09:56:43,208 NOTICE kernel:`, as the installer of Fedora and its like writes its log, with nothing between tag and message.
+fn split_installer(text: &[u8]) -> Option<Head<'_>> {
+    let (time, rest) = word(text);
+    let (level, rest) = word(rest);
+    let colon = memchr(b':', rest)?;
+    let tag = rest.get(..=colon)?;
+    (is_clock(time) && LEVELS.contains(&level) && !tag.contains(&b' ') && is_tag(tag))
+        .then_some(())?;
+    let message = trim(rest.get(colon + 1..)?);
+    Some(Head { host: b"", message })
 }
 
 /// `TIME HOST APP PROCID MSGID DATA MESSAGE`.

@@ -11,10 +11,8 @@ from envtrail.interpret.tools.options import Words, conda_specs, sort_words, sou
 from envtrail.interpret.tools.paths import (
     absolute,
     conda_root,
-    is_python,
+    known_program,
     prefix_of_invocation,
-    program_name,
-    program_words,
 )
 from envtrail.model.operation import OperationKind
 
@@ -50,13 +48,10 @@ class Conda:
 
     def read(self, invocation: Invocation) -> Intention | None:
         """Say what this conda wants."""
-        program, arguments = program_words(invocation)
-        tool = program_name(program)
-        if tool not in self.programs and not is_python(invocation.exe):
-            # The file decides what a native program is, whatever it was called.
-            tool = program_name(invocation.exe)
-        if tool not in self.programs:
+        found = known_program(invocation, self.programs)
+        if found is None:
             return None
+        tool, arguments = found
         if tool == "conda-env":
             arguments = ["env", *arguments]
         tool = _NAMES.get(tool, tool)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from envtrail.interpret.tool import Intention, Invocation
 from envtrail.interpret.tools.options import sort_words, values
-from envtrail.interpret.tools.paths import is_python, program_name, program_words
+from envtrail.interpret.tools.paths import known_program
 from envtrail.model.operation import OperationKind
 
 _TAKES_VALUE = values(
@@ -88,13 +88,10 @@ class Distribution:
 
     def read(self, invocation: Invocation) -> Intention | None:
         """Say what is to be installed or removed."""
-        program, arguments = program_words(invocation)
-        tool = program_name(program)
-        if tool not in self.programs and not is_python(invocation.exe):
-            # The file decides what a native program is, whatever it was called.
-            tool = program_name(invocation.exe)
-        if tool not in self.programs:
+        found = known_program(invocation, self.programs)
+        if found is None:
             return None
+        tool, arguments = found
         words = sort_words(arguments, _TAKES_VALUE)
         if words.has(*_ASKING.get(tool, ())):
             return None

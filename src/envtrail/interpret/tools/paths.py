@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from envtrail.interpret.tool import Invocation
@@ -132,6 +132,16 @@ def program_words(invocation: Invocation) -> tuple[str, list[str]]:
     """The program as typed and its arguments, without the interpreter."""
     _, word, arguments = read_program(invocation)
     return word, arguments
+
+
+def known_program(invocation: Invocation, known: Collection[str]) -> tuple[str, list[str]] | None:
+    """The name of a program that is one of these, and its arguments; None for another one."""
+    word, arguments = program_words(invocation)
+    name = program_name(word)
+    if name not in known and not is_python(invocation.exe):
+        # The file decides what a native program is, whatever it was called.
+        name = program_name(invocation.exe)
+    return (name, arguments) if name in known else None
 
 
 def program_name(word: str) -> str:
