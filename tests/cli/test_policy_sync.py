@@ -145,9 +145,9 @@ def test_without_the_repository_the_policy_stays(fleet: Fleet) -> None:
     ("url", "said"),
     [
         ("", "no repository is named"),
-        ("http://git.example/policy.git", "is no address"),
-        ("ext::sh -c touch% /tmp/owned", "is no address"),
-        ("--upload-pack=touch", "is no address"),
+        ("http://git.example/policy.git", "must be an address of git"),
+        ("ext::sh -c touch% /tmp/owned", "must be an address of git"),
+        ("--upload-pack=touch", "must be an address of git"),
         ("https://token@git.example/policy.git", "holds a secret"),
     ],
 )
