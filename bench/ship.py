@@ -43,7 +43,7 @@ def measure(work: Path, *, quick: bool) -> Table:
     with search_server("elasticsearch") as server:
         for at in range(rounds + 1):
             for name, run in ((HELPER, _by_helper), (SENDING, _by_sender), (WHOLE, _whole)):
-                namespace = f"r{at}-{list(seconds).index(name)}"
+                namespace = f"r{at}_{list(seconds).index(name)}"
                 measured = run(server, work, trail, bulk_items, namespace)
                 if at:  # the first round warms the server
                     seconds[name].append(measured)

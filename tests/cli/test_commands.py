@@ -321,6 +321,14 @@ def _ask(path: Path, uid: int, out: Path) -> int:
     return 0
 
 
+def test_a_service_that_would_refuse_its_settings_is_not_started(cli: Cli) -> None:
+    bad = cli.folder / "refused.toml"
+    bad.write_text('[rules]\nprofile = "leanx"\n')
+    for verb, code in (("install", 2), ("upgrade", 2), ("uninstall", 0)):
+        out = cli("--config", str(bad), "service", verb, "--dry-run")
+        assert (out.returncode, "did you mean `lean`" in out.stderr) == (code, code == 2)
+
+
 def test_the_service_is_installed_and_uninstalled_without_a_trace(cli: Cli) -> None:
     root = cli.folder / "root"
     assert cli("service", "install", "--root", str(root)).returncode == 0

@@ -145,10 +145,10 @@ def test_without_the_repository_the_policy_stays(fleet: Fleet) -> None:
     ("url", "said"),
     [
         ("", "no repository is named"),
-        ("http://git.example/policy.git", "is not an address"),
-        ("ext::sh -c touch% /tmp/owned", "is not an address"),
-        ("--upload-pack=touch", "is not an address"),
-        ("https://token@git.example/policy.git", "contains a secret"),
+        ("http://git.example/policy.git", "must be an address of git"),
+        ("ext::sh -c touch% /tmp/owned", "must be an address of git"),
+        ("--upload-pack=touch", "must be an address of git"),
+        ("https://token@git.example/policy.git", "holds a secret"),
     ],
 )
 def test_an_address_that_is_none_is_refused(fleet: Fleet, url: str, said: str) -> None:

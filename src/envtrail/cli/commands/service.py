@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from envtrail.cli.context import Context
 from envtrail.cli.render import emit_text
 from envtrail.tasks.install import InstallStep, carry_out, plan_install, plan_uninstall, plan_upgrade
 
@@ -25,7 +26,10 @@ def _verb(name: str, plan: Callable[[Path], list[InstallStep]], doc: str) -> Non
         help="Another root: files are written there, no command is run.",
     )
     @click.option("--dry-run", is_flag=True, help="Print what would be done.")
-    def run(root: Path, dry_run: bool) -> None:
+    @click.pass_obj
+    def run(context: Context, root: Path, dry_run: bool) -> None:
+        if plan is not plan_uninstall and root == Path("/"):
+            context.config  # noqa: B018 - a service that would refuse its settings is not started in place of one that runs
         steps = plan(root)
         if not dry_run:
             carry_out(steps, root=root)
