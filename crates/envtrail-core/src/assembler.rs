@@ -23,7 +23,7 @@ use crate::hints::Hints;
 use crate::log_files::LogFiles;
 use crate::parse::is_daemon_line;
 use crate::process::ProcessEvent;
-use crate::redact::Counts;
+use crate::redact::{Counts, Search};
 use crate::rewrite::redact_event;
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
@@ -78,6 +78,7 @@ pub struct Assembler {
     process_events: Vec<ProcessEvent>,
     waiting: Waiting,
     faults: Vec<Fault>,
+    search: Search,
     redactions: Counts,
     complete: u64,
     repeated: u64,
@@ -111,6 +112,7 @@ impl Assembler {
             process_events: Vec::new(),
             waiting: Waiting::default(),
             faults: Vec::new(),
+            search: Search::default(),
             redactions: Counts::default(),
             complete: 0,
             repeated: 0,
@@ -171,6 +173,9 @@ impl Assembler {
 
     /// Let so many of the frames that wait take effect.
     fn apply(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
         let told = self.waiting.apply(count, self.tables.own());
         self.process_events.extend(told);
     }
@@ -371,7 +376,7 @@ impl Assembler {
     /// Take the secrets out of the event that was read; how many there were.
     fn redact(&mut self, gathered: &mut Gathered) -> u32 {
         let event = &mut self.event;
-        if !self.options.redact || !event.may_hold_secret() {
+        if !self.options.redact || !event.may_hold_secret(&mut self.search) {
             return 0;
         }
         let redactions = redact_event(

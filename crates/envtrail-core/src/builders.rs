@@ -47,7 +47,7 @@ impl Bits {
         BooleanBuffer::new(Buffer::from_vec(packed), 0, bits.len())
     }
 
-    /// None where all are there.
+    /// None where all are there, or nothing was said of any.
     pub(crate) fn finish_nulls(&mut self) -> Option<NullBuffer> {
         let nulls = NullBuffer::new(self.finish());
         (nulls.null_count() > 0).then_some(nulls)
@@ -74,6 +74,11 @@ impl Flags {
     pub(crate) fn push(&mut self, flag: Option<bool>) {
         self.bits.push(flag == Some(true));
         self.valid.push(flag.is_some());
+    }
+
+    /// The same, of a column that has one in every row.
+    pub(crate) fn add(&mut self, flag: bool) {
+        self.bits.push(flag);
     }
 
     pub(crate) fn finish(&mut self) -> ArrayRef {
@@ -104,6 +109,12 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
         self.valid.push(number.is_some());
     }
 
+    /// The same, of a column that has one in every row.
+    #[inline]
+    pub(crate) fn add(&mut self, number: T::Native) {
+        self.values.push(number);
+    }
+
     pub(crate) fn finish(&mut self) -> PrimitiveArray<T> {
         let values = ScalarBuffer::from(take(&mut self.values));
         PrimitiveArray::new(values, self.valid.finish_nulls())
@@ -118,29 +129,61 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
 #[derive(Default)]
 pub(crate) struct Dictionary {
     known: Vec<u32>,
+    /// Places among them, one more, by number; 0 for none.
+    places: Vec<u16>,
     texts: Vec<String>,
     last: usize,
     keys: Numbers<Int32Type>,
 }
 
+/// Numbers above it are looked for one by one.
+const MOST_PLACES: usize = 4096;
+
 impl Dictionary {
     pub(crate) fn push(&mut self, word: Option<Word<'_>>) {
-        let Some(word) = word else {
-            return self.keys.push(None);
-        };
+        let place = word.map(|word| self.place_of(word));
+        self.keys.push(place);
+    }
+
+    /// The same, of a column that has one in every row.
+    pub(crate) fn add(&mut self, word: Word<'_>) {
+        let place = self.place_of(word);
+        self.keys.add(place);
+    }
+
+    #[inline]
+    fn place_of(&mut self, word: Word<'_>) -> i32 {
         if self.known.get(self.last) != Some(&word.number) {
-            let found = self.known.iter().position(|known| *known == word.number);
-            self.last = found.unwrap_or_else(|| {
-                self.known.push(word.number);
-                self.texts.push(word.text.to_owned());
-                self.known.len() - 1
-            });
+            let place = self.places.get(word.number as usize).copied().unwrap_or(0);
+            self.last = match usize::from(place).checked_sub(1) {
+                Some(at) => at,
+                None => self.find(word),
+            };
         }
-        self.keys.push(Some(self.last as i32));
+        self.last as i32
+    }
+
+    #[cold]
+    fn find(&mut self, word: Word<'_>) -> usize {
+        let found = self.known.iter().position(|known| *known == word.number);
+        found.unwrap_or_else(|| {
+            let at = self.known.len();
+            self.known.push(word.number);
+            self.texts.push(word.text.to_owned());
+            let number = word.number as usize;
+            if let (true, Ok(place)) = (number < MOST_PLACES, u16::try_from(at + 1)) {
+                self.places.resize(self.places.len().max(number + 1), 0);
+                if let Some(known) = self.places.get_mut(number) {
+                    *known = place;
+                }
+            }
+            at
+        })
     }
 
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         self.known.clear();
+        self.places.clear();
         let values = StringArray::from_iter_values(self.texts.drain(..));
         Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(
             self.keys.finish(),

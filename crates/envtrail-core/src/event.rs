@@ -8,13 +8,15 @@ mod kind;
 mod opened;
 mod places;
 mod records;
+mod repeated;
 mod user;
 
 pub use kind::{Kind, MISSING};
 
-use crate::redact::may_hold_secret;
+use crate::redact::Search;
 use crate::types;
 use kind::is_companion;
+use repeated::Repeated;
 use std::mem::take;
 
 /// Identity of an event; `node` is a number of the coalescer's table.
@@ -100,6 +102,27 @@ pub struct PathItem {
 
 type Range = Option<(usize, usize)>;
 
+/// A field that has no place of its own: ranges in `Event::text`.
+#[derive(Debug, Clone, Copy)]
+pub struct ExtraField {
+    /// `pack` of the key.
+    name: u64,
+    pub key: (usize, usize),
+    pub value: (usize, usize),
+}
+
+impl ExtraField {
+    /// The same, where the text lies so many bytes further on (modulo 2⁶⁴: or back).
+    fn moved(self, by: usize) -> Self {
+        let place = |(start, end): (usize, usize)| (start.wrapping_add(by), end.wrapping_add(by));
+        ExtraField {
+            key: place(self.key),
+            value: place(self.value),
+            ..self
+        }
+    }
+}
+
 /// The event under the lens.
 #[derive(Default, Debug)]
 pub struct Event {
@@ -124,7 +147,7 @@ pub struct Event {
     pub argv: Strings,
     pub keys: Strings,
     pub paths: Vec<PathItem>,
-    pub fields: Vec<((usize, usize), (usize, usize))>,
+    pub fields: Vec<ExtraField>,
     /// Decoded strings; the ranges point here.
     pub text: Vec<u8>,
     pub tty: Range,
@@ -139,6 +162,7 @@ pub struct Event {
     argc_end: Option<usize>,
     left_out: Vec<u32>,
     is_cwd_deleted: bool,
+    repeated: Option<Box<Repeated>>,
 }
 
 impl Event {
@@ -151,6 +175,7 @@ impl Event {
             fields: take(&mut self.fields),
             text: take(&mut self.text),
             arguments: take(&mut self.arguments),
+            repeated: take(&mut self.repeated),
             ..Event::default()
         };
         self.argv.clear();
@@ -176,18 +201,13 @@ impl Event {
     }
 
     /// Whether a closer look for secrets is worth it. A title that repeats the arguments is passed over: they are looked at.
-    pub fn may_hold_secret(&self) -> bool {
-        let repeated = self.proctitle.filter(|_| {
-            self.slice(self.proctitle)
-                .is_some_and(|title| self.repeats_arguments(title))
-        });
-        let (before, after) = match repeated {
-            Some((start, end)) => (self.text.get(..start), self.text.get(end..)),
-            None => (Some(self.text.as_slice()), None),
-        };
-        may_hold_secret(&self.argv.bytes)
-            || before.is_some_and(may_hold_secret)
-            || after.is_some_and(may_hold_secret)
+    pub fn may_hold_secret(&self, search: &mut Search) -> bool {
+        let title = self.slice(self.proctitle);
+        let is_repeated = title.is_some_and(|title| self.repeats_arguments(title));
+        let (start, end) = self.proctitle.filter(|_| is_repeated).unwrap_or_default();
+        let before = self.text.get(..start).unwrap_or_default();
+        let after = self.text.get(end..).unwrap_or_default();
+        search.may_hold_secret(&[&self.argv.bytes, before, after])
     }
 
     /// Whether a title is the beginning of the arguments joined by NUL. The title of an exec may be that of the image before it.

@@ -1,6 +1,6 @@
 //! File events of the audit log as changes below watched folders.
 
-use crate::event::{Event, PathItem, Record};
+use crate::event::{Event, ExtraField, PathItem, Record};
 use crate::files::{is_bytecode, Change, EventPlace, FileGroups, Roots, What, Who};
 
 /// The kernel records so many bytes of a title (MAX_PROCTITLE_AUDIT_LEN), and leaves out zeros at its end.
@@ -93,9 +93,7 @@ pub(crate) fn who_of(event: &Event) -> Who {
     let title = if is_own(event, title) { title } else { b"" };
     let words = title.split(|byte| *byte == 0);
     let argv = words.map(|word| crate::text::printable(word).into_owned());
-    let name = |field: &&((usize, usize), (usize, usize))| {
-        matches!(event.slice(Some(field.0)), Some(b"AUID" | b"UID"))
-    };
+    let name = |field: &&ExtraField| matches!(event.slice(Some(field.key)), Some(b"AUID" | b"UID"));
     Who {
         exe: text(event.exe),
         comm: text(event.comm),
@@ -110,7 +108,7 @@ pub(crate) fn who_of(event: &Event) -> Who {
             .fields
             .iter()
             .filter(name)
-            .filter_map(|(key, value)| Some((text(Some(*key))?, text(Some(*value))?)))
+            .filter_map(|field| Some((text(Some(field.key))?, text(Some(field.value))?)))
             .collect(),
     }
 }

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 /// Process tables by machine.
 #[derive(Default)]
 pub(super) struct Tables {
-    tables: FxHashMap<usize, ProcessTable>,
+    own: Option<ProcessTable>,
+    /// That of imported logs that name no machine.
+    imported: Option<ProcessTable>,
+    named: FxHashMap<usize, ProcessTable>,
     /// When those of machines that records name were used last, by count.
     used: FxHashMap<usize, u64>,
     turn: u64,
@@ -22,10 +25,6 @@ struct Node {
     is_own: bool,
     salt: u64,
 }
-
-/// This machine's table, and that of imported logs that name no machine.
-const OWN: usize = 0;
-const IMPORTED: usize = 1;
 
 /// Machines that records name whose tables are kept, and images in all of these together: anybody may write names into a log.
 const MOST_NAMED: usize = 4096;
@@ -45,11 +44,11 @@ struct Carried<T> {
 impl Tables {
     /// This machine's.
     pub(super) fn own(&mut self) -> &mut ProcessTable {
-        self.at(OWN)
+        self.own.get_or_insert_default()
     }
 
     pub(super) fn own_ref(&self) -> Option<&ProcessTable> {
-        self.tables.get(&OWN)
+        self.own.as_ref()
     }
 
     /// That of an event's machine, and what tells its images from those of others.
@@ -74,9 +73,9 @@ impl Tables {
             *place = Some(node);
         }
         match (node.is_own, self.is_import) {
-            (true, false) => (self.at(OWN), 0),
-            (true, true) => (self.at(IMPORTED), 0),
-            (false, _) => (self.at_named(IMPORTED + at), node.salt),
+            (true, false) => (self.own(), 0),
+            (true, true) => (self.imported.get_or_insert_default(), 0),
+            (false, _) => (self.at_named(at), node.salt),
         }
     }
 
@@ -88,7 +87,9 @@ impl Tables {
 
     /// The table that holds an image.
     pub(super) fn holder(&self, image: u64) -> Option<&ProcessTable> {
-        self.tables.values().find(|table| table.holds(image))
+        let all = self.own.iter().chain(&self.imported);
+        let mut all = all.chain(self.named.values());
+        all.find(|table| table.holds(image))
     }
 
     /// This machine has another name from now on.
@@ -104,7 +105,7 @@ impl Tables {
     pub(super) fn set_import(&mut self, is_import: bool, continues: bool) {
         self.is_import = is_import;
         if is_import && !continues {
-            self.at(IMPORTED).forget();
+            self.imported.get_or_insert_default().forget();
         }
     }
 
@@ -121,10 +122,10 @@ impl Tables {
         serde_json::to_string(&Carried {
             hints,
             is_import: self.is_import,
-            own: self.tables.get(&OWN),
-            imported: self.tables.get(&IMPORTED),
+            own: self.own.as_ref(),
+            imported: self.imported.as_ref(),
             named: named
-                .filter_map(|at| Some((name_of((at - IMPORTED) as u32), self.tables.get(&at)?)))
+                .filter_map(|at| Some((name_of(at as u32), self.named.get(&at)?)))
                 .collect(),
         })
     }
@@ -141,19 +142,17 @@ impl Tables {
     ) -> Result<(), serde_json::Error> {
         let carried: Carried<ProcessTable> = serde_json::from_str(text)?;
         self.is_import = carried.is_import;
-        (self.tables, self.used) = Default::default();
+        (self.named, self.used) = Default::default();
         for (name, table) in carried.named {
             if let Some(number) = number_of(&name) {
-                let at = IMPORTED + number as usize;
-                *self.at_named(at) = table;
+                *self.at_named(number as usize) = table;
             }
         }
         self.set_shares();
-        self.tables.extend(carried.own.map(|table| (OWN, table)));
-        self.tables
-            .extend(carried.imported.map(|table| (IMPORTED, table)));
+        (self.own, self.imported) = (carried.own, carried.imported);
         let labels = carried.hints;
-        for table in self.tables.values_mut() {
+        let all = self.own.iter_mut().chain(&mut self.imported);
+        for table in all.chain(self.named.values_mut()) {
             table.renumber_hints(|hint| hint_of(labels.get(hint as usize)?));
         }
         Ok(())
@@ -165,9 +164,9 @@ impl Tables {
         if self.used.insert(at, self.turn).is_none() {
             self.make_room();
             let share = self.share();
-            self.at(at).set_most(share);
+            self.named.entry(at).or_default().set_most(share);
         }
-        self.at(at)
+        self.named.entry(at).or_default()
     }
 
     /// One machine more was heard of. Past the bound, those that were heard of longest ago are forgotten.
@@ -175,7 +174,7 @@ impl Tables {
         if self.used.len() > MOST_NAMED {
             for at in self.in_order().into_iter().take(MOST_NAMED / 2) {
                 self.used.remove(&at);
-                self.tables.remove(&at);
+                self.named.remove(&at);
             }
         }
         if (self.used.len() - 1).is_power_of_two() {
@@ -186,7 +185,7 @@ impl Tables {
     fn set_shares(&mut self) {
         let share = self.share();
         for at in self.used.keys() {
-            self.tables.entry(*at).or_default().set_most(share);
+            self.named.entry(*at).or_default().set_most(share);
         }
     }
 
@@ -200,10 +199,6 @@ impl Tables {
         let mut all: Vec<(u64, usize)> = self.used.iter().map(|(at, turn)| (*turn, *at)).collect();
         all.sort_unstable();
         all.into_iter().map(|(_, at)| at).collect()
-    }
-
-    fn at(&mut self, at: usize) -> &mut ProcessTable {
-        self.tables.entry(at).or_default()
     }
 }
 
@@ -240,7 +235,7 @@ mod tests {
                 table.exec(&exec(u64::from(number) * 100 + u64::from(pid), pid));
             }
         }
-        assert!(tables.tables.len() <= MOST_NAMED);
+        assert!(tables.named.len() <= MOST_NAMED);
         let text = tables.save(Vec::new(), |number| number.to_string());
         let images = text.unwrap().matches("\"comm\"").count();
         assert!(

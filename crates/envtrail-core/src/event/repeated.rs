@@ -1,0 +1,61 @@
+//! Words that one record after another says again, byte for byte: who did it, in a session, and the names that auditd adds.
+
+use super::ExtraField;
+use std::fmt;
+
+/// Longest words that are kept.
+const LONGEST: usize = 512;
+
+/// Words of a record, the byte that ends them, and what they say.
+#[derive(Default)]
+pub(super) struct Words<T> {
+    bytes: Vec<u8>,
+    said: T,
+}
+
+impl<T> Words<T> {
+    /// What the words at the beginning of `text` say, and how many bytes they are, if they are those read last.
+    pub(super) fn find(&self, text: &[u8]) -> Option<(&T, usize)> {
+        let (_, length) = (self.bytes.last()?, self.bytes.len() - 1);
+        text.starts_with(&self.bytes)
+            .then_some((&self.said, length))
+    }
+
+    /// Keep what so many bytes at the beginning of `text` say; those that nothing ends could go on.
+    pub(super) fn keep(&mut self, text: &[u8], length: usize, said: impl FnOnce() -> T) {
+        self.bytes.clear();
+        if let Some(words) = text.get(..=length).filter(|words| words.len() <= LONGEST) {
+            self.bytes.extend_from_slice(words);
+            self.said = said();
+        }
+    }
+}
+
+/// Who did it: `auid=` to `ses=` of a system call.
+#[derive(Clone, Default)]
+pub(super) struct Who {
+    pub(super) ids: [Option<u32>; 5],
+    pub(super) tty: Option<Vec<u8>>,
+}
+
+/// Names that auditd added: what they are as text, where that began in the event's, and the fields in it.
+#[derive(Default)]
+pub(super) struct Names {
+    pub(super) text: Vec<u8>,
+    pub(super) start: usize,
+    pub(super) fields: Vec<ExtraField>,
+}
+
+/// What was read last.
+#[derive(Default)]
+pub(super) struct Repeated {
+    pub(super) who: Words<Who>,
+    pub(super) names: Words<Names>,
+}
+
+/// It is no part of what an event says.
+impl fmt::Debug for Repeated {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
+}
