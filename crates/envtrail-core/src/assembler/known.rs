@@ -2,10 +2,11 @@
 
 use super::{name_of, Assembler};
 use crate::coalesce::{Coalescer, Gathered, ARRIVES_WITHIN_LINES};
-use crate::event::Key;
+use crate::event::{Key, Record};
 use crate::parse::ENRICHMENT;
 use crate::types;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::hash_map::Entry;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 
@@ -13,11 +14,18 @@ use std::hash::{BuildHasher, RandomState};
 #[derive(Default)]
 pub(super) struct Known {
     key: RandomState,
-    hashes: FxHashSet<u64>,
+    /// Where in `records` those of an event lie, or `APART`.
+    events: FxHashMap<u64, usize>,
+    /// Of each event how many there are, then they: most events never come again, and nobody looks for their records.
+    records: Vec<u64>,
+    /// Those of the events that came again.
+    apart: FxHashSet<u64>,
     /// The newest events, as many as can still have been in the making when the log ended.
     newest: VecDeque<Gathered>,
     newest_lines: usize,
 }
+
+const APART: usize = usize::MAX;
 
 impl Known {
     /// Whether something of an event is new; it is remembered then. What a copy of the log leaves out (EOE) is nothing new.
@@ -26,18 +34,30 @@ impl Known {
             time_ms, serial, ..
         } = gathered.key;
         let event = self.key.hash_one((node, time_ms, serial));
-        let is_known = !self.hashes.insert(event);
-        let mut is_new = !is_known;
-        for record in &gathered.records {
+        let hash_of = |record: &Record| {
             let line = gathered
                 .bytes
                 .get(record.start as usize..record.end as usize);
-            let hash = self
-                .key
-                .hash_one((event, of_kernel(line.unwrap_or_default())));
-            is_new |= self.hashes.insert(hash) && record.record_type != types::EOE;
+            self.key
+                .hash_one((event, of_kernel(line.unwrap_or_default())))
+        };
+        let start = match self.events.entry(event) {
+            Entry::Occupied(mut place) => place.insert(APART),
+            Entry::Vacant(place) => {
+                place.insert(self.records.len());
+                self.records.push(gathered.records.len() as u64);
+                self.records.extend(gathered.records.iter().map(hash_of));
+                return true;
+            }
+        };
+        let count = self.records.get(start).map_or(0, |count| *count as usize);
+        let before = self.records.iter().skip(start).skip(1).take(count);
+        self.apart.extend(before);
+        let mut is_new = false;
+        for record in &gathered.records {
+            is_new |= self.apart.insert(hash_of(record)) && record.record_type != types::EOE;
         }
-        gathered.is_late |= is_known;
+        gathered.is_late = true;
         is_new
     }
 
