@@ -214,10 +214,7 @@ impl Assembler {
         }
         Ok(Batch {
             events: self.columns.finish()?,
-            records: {
-                let next = Vec::with_capacity(self.records.len());
-                std::mem::replace(&mut self.records, next)
-            },
+            records: crate::builders::take(&mut self.records),
             processes: std::mem::take(&mut self.process_events),
             faults: std::mem::take(&mut self.faults),
             redactions: std::mem::take(&mut self.redactions),

@@ -19,9 +19,9 @@ pub struct Word<'a> {
     pub text: &'a str,
 }
 
-/// What was built; the next one gets as much room as this one took, and need not grow step by step.
-fn take<T>(built: &mut Vec<T>) -> Vec<T> {
-    let next = Vec::with_capacity(built.len());
+/// What was built; the next one gets as much room as this one took and a little more, and need not grow step by step.
+pub(crate) fn take<T>(built: &mut Vec<T>) -> Vec<T> {
+    let next = Vec::with_capacity(built.len() + built.len() / 4);
     replace(built, next)
 }
 

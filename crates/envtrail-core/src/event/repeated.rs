@@ -5,6 +5,7 @@ use std::fmt;
 
 /// Longest words that are kept.
 const LONGEST: usize = 512;
+const FILES: usize = 16;
 
 /// Words of a record, the byte that ends them, and what they say.
 #[derive(Default)]
@@ -46,11 +47,39 @@ pub(super) struct Names {
     pub(super) fields: Vec<ExtraField>,
 }
 
+/// What a PATH record says after the inode.
+#[derive(Default)]
+pub(super) struct FileFacts {
+    pub(super) mode: Option<u32>,
+    pub(super) ouid: Option<u32>,
+    pub(super) nametype: Vec<u8>,
+}
+
 /// What was read last.
 #[derive(Default)]
 pub(super) struct Repeated {
     pub(super) who: Words<Who>,
     pub(super) names: Words<Names>,
+    /// By what the call is and which of its files: a new file lies in a folder, a program has its loader beside it.
+    files: [Words<FileFacts>; FILES],
+}
+
+impl Repeated {
+    pub(super) fn file(&self, call: Option<u32>, item: u32) -> Option<&Words<FileFacts>> {
+        self.files.get(place_of(call, item))
+    }
+
+    pub(super) fn file_mut(
+        &mut self,
+        call: Option<u32>,
+        item: u32,
+    ) -> Option<&mut Words<FileFacts>> {
+        self.files.get_mut(place_of(call, item))
+    }
+}
+
+fn place_of(call: Option<u32>, item: u32) -> usize {
+    call.unwrap_or(0).wrapping_add(item) as usize % FILES
 }
 
 /// It is no part of what an event says.
