@@ -95,7 +95,7 @@ impl Columns {
             text: event.kind.as_str(),
         });
         self.type_name.add(facts.type_name);
-        event.keys.iter().for_each(|key| self.keys.add(key));
+        self.keys.add(&event.keys);
         self.keys.close(!event.keys.is_empty());
         self.hint.push(facts.hint);
         self.arch.push(event.arch);
@@ -126,10 +126,8 @@ impl Columns {
             .push(self.path_name.len(), !event.paths.is_empty());
         self.proctitle.push_words(event.slice(event.proctitle));
         self.address.push(event.slice(event.address));
-        for field in &event.fields {
-            self.field_keys.push(event.slice(Some(field.key)));
-            self.field_values.push(event.slice(Some(field.value)));
-        }
+        self.field_keys.extend(&event.fields.keys);
+        self.field_values.extend(&event.fields.values);
         self.field_ends
             .push(self.field_keys.len(), !event.fields.is_empty());
         self.image.push(facts.image);
@@ -139,7 +137,7 @@ impl Columns {
         self.complete.add(facts.missing == 0);
         for (bit, name) in MISSING {
             if facts.missing & bit != 0 {
-                self.missing.add(name.as_bytes());
+                self.missing.add_one(name.as_bytes());
             }
         }
         self.missing.close(facts.missing != 0);
@@ -150,10 +148,7 @@ impl Columns {
     }
 
     fn push_argv(&mut self, event: &Event) {
-        event
-            .argv
-            .iter()
-            .for_each(|argument| self.argv.add(argument));
+        self.argv.add(&event.argv);
         self.argv
             .close(event.argc.is_some() || !event.argv.is_empty());
         let is_text = event.argv.bytes.is_ascii()

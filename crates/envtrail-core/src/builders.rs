@@ -1,6 +1,7 @@
 //! Columns while they are built. Arrow's own builders look closer at each value than its few bytes are worth: here a value is appended
 //! as it is, and a column is looked at once, as a whole, when it is done.
 
+use crate::event::Strings;
 use crate::parse::gather;
 use crate::text::printable;
 use arrow_array::types::{ArrowPrimitiveType, Int32Type};
@@ -252,6 +253,14 @@ impl Text {
         self.ends.push(self.bytes.len(), words.is_some());
     }
 
+    /// Append texts that are all there: of a column of which none is not.
+    pub(crate) fn extend(&mut self, texts: &Strings) {
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(&texts.bytes);
+        let ends = texts.ends.iter().map(|end| (before + end) as i32);
+        self.ends.offsets.extend(ends);
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
@@ -288,7 +297,11 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
-    pub(crate) fn add(&mut self, text: &[u8]) {
+    pub(crate) fn add(&mut self, texts: &Strings) {
+        self.values.extend(texts);
+    }
+
+    pub(crate) fn add_one(&mut self, text: &[u8]) {
         self.values.push(Some(text));
     }
 

@@ -3,6 +3,7 @@
 mod added;
 mod address;
 mod arguments;
+mod extra;
 mod fast;
 mod kind;
 mod opened;
@@ -11,6 +12,7 @@ mod records;
 mod repeated;
 mod user;
 
+pub use extra::ExtraFields;
 pub use kind::{Kind, MISSING};
 
 use crate::redact::Search;
@@ -86,6 +88,17 @@ impl Strings {
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).filter_map(|at| self.get(at))
     }
+
+    fn append(&mut self, more: &Strings) {
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(&more.bytes);
+        self.ends.extend(more.ends.iter().map(|end| before + end));
+    }
+
+    fn truncate(&mut self, count: usize) {
+        self.ends.truncate(count);
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+    }
 }
 
 /// One PATH record.
@@ -101,27 +114,6 @@ pub struct PathItem {
 }
 
 type Range = Option<(usize, usize)>;
-
-/// A field that has no place of its own: ranges in `Event::text`.
-#[derive(Debug, Clone, Copy)]
-pub struct ExtraField {
-    /// `pack` of the key.
-    name: u64,
-    pub key: (usize, usize),
-    pub value: (usize, usize),
-}
-
-impl ExtraField {
-    /// The same, where the text lies so many bytes further on (modulo 2⁶⁴: or back).
-    fn moved(self, by: usize) -> Self {
-        let place = |(start, end): (usize, usize)| (start.wrapping_add(by), end.wrapping_add(by));
-        ExtraField {
-            key: place(self.key),
-            value: place(self.value),
-            ..self
-        }
-    }
-}
 
 /// The event under the lens.
 #[derive(Default, Debug)]
@@ -147,7 +139,7 @@ pub struct Event {
     pub argv: Strings,
     pub keys: Strings,
     pub paths: Vec<PathItem>,
-    pub fields: Vec<ExtraField>,
+    pub fields: ExtraFields,
     /// Decoded strings; the ranges point here.
     pub text: Vec<u8>,
     pub tty: Range,
@@ -207,7 +199,8 @@ impl Event {
         let (start, end) = self.proctitle.filter(|_| is_repeated).unwrap_or_default();
         let before = self.text.get(..start).unwrap_or_default();
         let after = self.text.get(end..).unwrap_or_default();
-        search.may_hold_secret(&[&self.argv.bytes, before, after])
+        let ExtraFields { keys, values, .. } = &self.fields;
+        search.may_hold_secret(&[&self.argv.bytes, before, after, &keys.bytes, &values.bytes])
     }
 
     /// Whether a title is the beginning of the arguments joined by NUL. The title of an exec may be that of the image before it.

@@ -1,6 +1,6 @@
 //! File events of the audit log as changes below watched folders.
 
-use crate::event::{Event, ExtraField, PathItem, Record};
+use crate::event::{Event, PathItem, Record};
 use crate::files::{is_bytecode, Change, EventPlace, FileGroups, Roots, What, Who};
 
 /// The kernel records so many bytes of a title (MAX_PROCTITLE_AUDIT_LEN), and leaves out zeros at its end.
@@ -93,7 +93,10 @@ pub(crate) fn who_of(event: &Event) -> Who {
     let title = if is_own(event, title) { title } else { b"" };
     let words = title.split(|byte| *byte == 0);
     let argv = words.map(|word| crate::text::printable(word).into_owned());
-    let name = |field: &&ExtraField| matches!(event.slice(Some(field.key)), Some(b"AUID" | b"UID"));
+    let name = |(key, value): (&[u8], &[u8])| {
+        let shown = |bytes| crate::text::printable(bytes).into_owned();
+        matches!(key, b"AUID" | b"UID").then(|| (shown(key), shown(value)))
+    };
     Who {
         exe: text(event.exe),
         comm: text(event.comm),
@@ -104,12 +107,7 @@ pub(crate) fn who_of(event: &Event) -> Who {
         auid: event.auid,
         ses: event.ses,
         started_ms: None,
-        names: event
-            .fields
-            .iter()
-            .filter(name)
-            .filter_map(|field| Some((text(Some(field.key))?, text(Some(field.value))?)))
-            .collect(),
+        names: event.fields.iter().filter_map(name).collect(),
     }
 }
 

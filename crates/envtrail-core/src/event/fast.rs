@@ -4,8 +4,8 @@
 //! Reference: `audit_log_exit()`, `audit_log_task_info()` and `audit_log_name()` in kernel/auditsc.c and kernel/audit.c.
 
 use super::records::{keep, octal, yes_or_no, UNSET};
-use super::repeated::{FileFacts, Names, Who};
-use super::{Event, PathItem};
+use super::repeated::{FileFacts, Who};
+use super::{Event, ExtraFields, PathItem};
 use crate::parse::{digits, hexadecimal, take_bare, take_quoted, take_value, Value};
 
 /// What is left of a record; it moves on only over fields that were read.
@@ -181,13 +181,9 @@ impl Event {
         if !self.fields.is_empty() || self.known_call().is_none() {
             return None;
         }
-        let start = self.text.len();
         let repeated = self.repeated.as_deref();
         if let Some((names, _)) = repeated.and_then(|repeated| repeated.names.find(ahead.0)) {
-            self.text.extend_from_slice(&names.text);
-            let by = start.wrapping_sub(names.start);
-            let fields = names.fields.iter().map(|field| field.moved(by));
-            self.fields.extend(fields);
+            self.fields.append(names);
             return Some(());
         }
         let words = ahead.0;
@@ -200,12 +196,9 @@ impl Event {
         self.add_field(b"EUID", euid);
         let mut repeated = self.repeated.take().unwrap_or_default();
         repeated.names.keep(words, words.len() - ahead.0.len(), || {
-            let text = self.text.get(start..).unwrap_or_default();
-            Names {
-                text: text.to_vec(),
-                start,
-                fields: self.fields.clone(),
-            }
+            let mut names = ExtraFields::default();
+            names.append(&self.fields);
+            names
         });
         self.repeated = Some(repeated);
         Some(())

@@ -3,9 +3,10 @@
 use super::added::{glued_at, is_added};
 use super::address::socket_address;
 use super::kind::{HAS_CWD, HAS_PATH, HAS_SYSCALL};
-use super::{Event, ExtraField, PathItem, Range, Record};
+use super::{Event, PathItem, Range, Record};
 use crate::parse::{pack, take_value, Field, Fields, Value};
 use crate::syscalls::{self, Role};
+use crate::text::without_deleted;
 use crate::types;
 
 /// Field names as numbers (`pack`).
@@ -255,34 +256,26 @@ impl Event {
 
     /// The same, where `pack` of the key is known.
     pub(super) fn add_named(&mut self, key: &[u8], name: u64, value: Value<'_>) {
-        if self.find_field(key, name).is_some() {
+        if self.fields.get(key, name).is_some() {
             return;
         }
-        let key = self.keep_text(key);
-        let start = self.text.len();
-        if is_untrusted(name) {
-            value.decode_into(&mut self.text);
-        } else {
-            self.text.extend_from_slice(value.raw);
-        }
-        let mut value = (start, self.text.len());
-        if matches!(name, name::EXE | name::CWD) {
-            value = self.without_deleted(Some(value)).unwrap_or(value);
-        }
-        self.fields.push(ExtraField { name, key, value });
+        self.fields.push(key, name, |out| {
+            let start = out.len();
+            if is_untrusted(name) {
+                value.decode_into(out);
+            } else {
+                out.extend_from_slice(value.raw);
+            }
+            if matches!(name, name::EXE | name::CWD) {
+                let path = out.get(start..).unwrap_or_default();
+                out.truncate(start + without_deleted(path).len());
+            }
+        });
     }
 
     /// The value of a field by its name.
     pub(super) fn field(&self, key: &[u8]) -> Option<&[u8]> {
-        self.slice(Some(self.find_field(key, pack(key))?.value))
-    }
-
-    /// A key of more than eight bytes has no name.
-    fn find_field(&self, key: &[u8], name: u64) -> Option<&ExtraField> {
-        let is_it = |known: &&ExtraField| {
-            known.name == name && (name != 0 || self.slice(Some(known.key)) == Some(key))
-        };
-        self.fields.iter().find(is_it)
+        self.fields.get(key, pack(key))
     }
 
     fn has_field(&self, key: &[u8]) -> bool {

@@ -1,6 +1,6 @@
 //! Words that one record after another says again, byte for byte: who did it, in a session, and the names that auditd adds.
 
-use super::ExtraField;
+use super::ExtraFields;
 use std::fmt;
 
 /// Longest words that are kept.
@@ -33,18 +33,10 @@ impl<T> Words<T> {
 }
 
 /// Who did it: `auid=` to `ses=` of a system call.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Who {
     pub(super) ids: [Option<u32>; 5],
     pub(super) tty: Option<Vec<u8>>,
-}
-
-/// Names that auditd added: what they are as text, where that began in the event's, and the fields in it.
-#[derive(Default)]
-pub(super) struct Names {
-    pub(super) text: Vec<u8>,
-    pub(super) start: usize,
-    pub(super) fields: Vec<ExtraField>,
 }
 
 /// What a PATH record says after the inode.
@@ -59,7 +51,8 @@ pub(super) struct FileFacts {
 #[derive(Default)]
 pub(super) struct Repeated {
     pub(super) who: Words<Who>,
-    pub(super) names: Words<Names>,
+    /// Names that auditd added.
+    pub(super) names: Words<ExtraFields>,
     /// By what the call is and which of its files: a new file lies in a folder, a program has its loader beside it.
     files: [Words<FileFacts>; FILES],
 }
