@@ -86,7 +86,7 @@ fn short_hexadecimal(word: u64) -> (u64, usize) {
     // Of seven bits, so that no sum goes over into the next byte.
     let seven = |word: u64| word & !HIGHEST;
     let digits = seven(word) ^ (ONES * b'0' as u64);
-    let letters = seven(word | ONES * 0x20) ^ (ONES * 0x60);
+    let letters = seven(word | (ONES * 0x20)) ^ (ONES * 0x60);
     let is_digit = !(digits + ONES * 0x76);
     let is_letter = !(letters + ONES * 0x79) & (letters + ONES * 0x7f);
     let others = !((is_digit | is_letter) & !word) & HIGHEST;
@@ -94,8 +94,8 @@ fn short_hexadecimal(word: u64) -> (u64, usize) {
     if length == 0 {
         return (0, 0);
     }
-    let nibbles = (word & ONES * 0x0f) + (word >> 6 & ONES) * 9;
-    let nibbles = (nibbles & ONES * 0x0f).swap_bytes() >> (64 - 8 * length);
+    let nibbles = (word & (ONES * 0x0f)) + (word >> 6 & ONES) * 9;
+    let nibbles = (nibbles & (ONES * 0x0f)).swap_bytes() >> (64 - 8 * length);
     let pairs = (nibbles | nibbles >> 4) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
     ((fours | fours >> 16) & 0xffff_ffff, length as usize)
