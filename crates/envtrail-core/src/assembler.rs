@@ -1,5 +1,6 @@
 //! The whole way: bytes in, batches out.
 
+mod blocks;
 mod known;
 mod log_files;
 mod options;
@@ -24,7 +25,7 @@ use crate::hints::Hints;
 use crate::log_files::LogFiles;
 use crate::parse::is_daemon_line;
 use crate::process::ProcessEvent;
-use crate::redact::Counts;
+use crate::redact::{Counts, Search};
 use crate::rewrite::redact_event;
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
@@ -81,6 +82,7 @@ pub struct Assembler {
     process_events: Vec<ProcessEvent>,
     waiting: Waiting,
     faults: Vec<Fault>,
+    search: Search,
     redactions: Counts,
     complete: u64,
     repeated: u64,
@@ -115,53 +117,12 @@ impl Assembler {
             process_events: Vec::new(),
             waiting: Waiting::default(),
             faults: Vec::new(),
+            search: Search::default(),
             redactions: Counts::default(),
             complete: 0,
             repeated: 0,
             fault_count: 0,
         }
-    }
-
-    /// Take a block of lines; it may end inside one.
-    pub fn push(&mut self, mut block: &[u8]) {
-        if !self.partial.is_empty() {
-            let Some(end) = memchr::memchr(b'\n', block) else {
-                return self.hold(block);
-            };
-            self.hold(block.get(..end).unwrap_or_default());
-            self.take_partial();
-            block = block.get(end + 1..).unwrap_or_default();
-        }
-        let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', block) {
-            self.take_line(block.get(start..end).unwrap_or_default());
-            start = end + 1;
-        }
-        self.partial
-            .extend_from_slice(block.get(start..).unwrap_or_default());
-    }
-
-    /// Keep more of a line that has not ended. Nothing is joined to a line of which something was left out.
-    fn hold(&mut self, piece: &[u8]) {
-        let fits = self.partial.len() + piece.len() <= self.options.limits.max_event_bytes;
-        if fits && self.cut == 0 {
-            self.partial.extend_from_slice(piece);
-        } else {
-            self.cut += piece.len() as u64;
-        }
-    }
-
-    fn take_partial(&mut self) {
-        let mut line = std::mem::take(&mut self.partial);
-        let cut = std::mem::take(&mut self.cut);
-        if cut == 0 {
-            self.take_line(&line);
-        } else {
-            self.consumed += line.len() as u64 + cut + 1;
-            self.fault(FaultKind::EventTooLong, &line);
-        }
-        line.clear();
-        self.partial = line;
     }
 
     /// Take records that were given out before (those of a segment), whole lines: an event ends where the next one begins, or with
@@ -175,6 +136,9 @@ impl Assembler {
 
     /// Let so many of the frames that wait take effect.
     fn apply(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
         let told = self.waiting.apply(count, self.tables.own());
         self.process_events.extend(told);
     }
@@ -213,10 +177,7 @@ impl Assembler {
         }
         Ok(Batch {
             events: self.columns.finish()?,
-            records: {
-                let next = Vec::with_capacity(self.records.len());
-                std::mem::replace(&mut self.records, next)
-            },
+            records: crate::builders::take(&mut self.records),
             processes: std::mem::take(&mut self.process_events),
             faults: std::mem::take(&mut self.faults),
             redactions: std::mem::take(&mut self.redactions),
@@ -391,7 +352,7 @@ impl Assembler {
     /// Take the secrets out of the event that was read; how many there were.
     fn redact(&mut self, gathered: &mut Gathered) -> u32 {
         let event = &mut self.event;
-        if !self.options.redact || !event.may_hold_secret() {
+        if !self.options.redact || !event.may_hold_secret(&mut self.search) {
             return 0;
         }
         let redactions = redact_event(

@@ -87,15 +87,15 @@ impl Columns {
 
     pub fn push(&mut self, event: &Event, facts: &Facts<'_>) {
         self.rows += 1;
-        self.node.push(Some(facts.node));
-        self.time.push(Some(event.time_ms as i64));
-        self.serial.push(Some(event.serial));
-        self.kind.push(Some(Word {
+        self.node.add(facts.node);
+        self.time.add(event.time_ms as i64);
+        self.serial.add(event.serial);
+        self.kind.add(Word {
             number: event.kind as u32,
             text: event.kind.as_str(),
-        }));
-        self.type_name.push(Some(facts.type_name));
-        event.keys.iter().for_each(|key| self.keys.add(key));
+        });
+        self.type_name.add(facts.type_name);
+        self.keys.add(&event.keys);
         self.keys.close(!event.keys.is_empty());
         self.hint.push(facts.hint);
         self.arch.push(event.arch);
@@ -126,34 +126,29 @@ impl Columns {
             .push(self.path_name.len(), !event.paths.is_empty());
         self.proctitle.push_words(event.slice(event.proctitle));
         self.address.push(event.slice(event.address));
-        for (key, value) in &event.fields {
-            self.field_keys.push(event.slice(Some(*key)));
-            self.field_values.push(event.slice(Some(*value)));
-        }
+        self.field_keys.extend(&event.fields.keys);
+        self.field_values.extend(&event.fields.values);
         self.field_ends
             .push(self.field_keys.len(), !event.fields.is_empty());
         self.image.push(facts.image);
         self.parent_image.push(facts.parent_image);
         self.tracked_image.push(facts.tracked_image);
-        self.redactions.push(Some(short(facts.redactions)));
-        self.complete.push(Some(facts.missing == 0));
+        self.redactions.add(short(facts.redactions));
+        self.complete.add(facts.missing == 0);
         for (bit, name) in MISSING {
             if facts.missing & bit != 0 {
-                self.missing.add(name.as_bytes());
+                self.missing.add_one(name.as_bytes());
             }
         }
         self.missing.close(facts.missing != 0);
-        self.ended_by.push(Some(facts.ended_by));
-        self.records.push(Some(short(facts.records)));
-        self.offset.push(Some(facts.offset));
-        self.length.push(Some(facts.length));
+        self.ended_by.add(facts.ended_by);
+        self.records.add(short(facts.records));
+        self.offset.add(facts.offset);
+        self.length.add(facts.length);
     }
 
     fn push_argv(&mut self, event: &Event) {
-        event
-            .argv
-            .iter()
-            .for_each(|argument| self.argv.add(argument));
+        self.argv.add(&event.argv);
         self.argv
             .close(event.argc.is_some() || !event.argv.is_empty());
         let is_text = event.argv.bytes.is_ascii()

@@ -1,6 +1,7 @@
 //! Columns while they are built. Arrow's own builders look closer at each value than its few bytes are worth: here a value is appended
 //! as it is, and a column is looked at once, as a whole, when it is done.
 
+use crate::event::Strings;
 use crate::parse::gather;
 use crate::text::printable;
 use arrow_array::types::{ArrowPrimitiveType, Int32Type};
@@ -19,9 +20,9 @@ pub struct Word<'a> {
     pub text: &'a str,
 }
 
-/// What was built; the next one gets as much room as this one took, and need not grow step by step.
-fn take<T>(built: &mut Vec<T>) -> Vec<T> {
-    let next = Vec::with_capacity(built.len());
+/// What was built; the next one gets as much room as this one took and a little more, and need not grow step by step.
+pub(crate) fn take<T>(built: &mut Vec<T>) -> Vec<T> {
+    let next = Vec::with_capacity(built.len() + built.len() / 4);
     replace(built, next)
 }
 
@@ -47,7 +48,7 @@ impl Bits {
         BooleanBuffer::new(Buffer::from_vec(packed), 0, bits.len())
     }
 
-    /// None where all are there.
+    /// None where all are there, or nothing was said of any.
     pub(crate) fn finish_nulls(&mut self) -> Option<NullBuffer> {
         let nulls = NullBuffer::new(self.finish());
         (nulls.null_count() > 0).then_some(nulls)
@@ -74,6 +75,11 @@ impl Flags {
     pub(crate) fn push(&mut self, flag: Option<bool>) {
         self.bits.push(flag == Some(true));
         self.valid.push(flag.is_some());
+    }
+
+    /// The same, of a column that has one in every row.
+    pub(crate) fn add(&mut self, flag: bool) {
+        self.bits.push(flag);
     }
 
     pub(crate) fn finish(&mut self) -> ArrayRef {
@@ -104,6 +110,12 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
         self.valid.push(number.is_some());
     }
 
+    /// The same, of a column that has one in every row.
+    #[inline]
+    pub(crate) fn add(&mut self, number: T::Native) {
+        self.values.push(number);
+    }
+
     pub(crate) fn finish(&mut self) -> PrimitiveArray<T> {
         let values = ScalarBuffer::from(take(&mut self.values));
         PrimitiveArray::new(values, self.valid.finish_nulls())
@@ -118,29 +130,61 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
 #[derive(Default)]
 pub(crate) struct Dictionary {
     known: Vec<u32>,
+    /// Places among them, one more, by number; 0 for none.
+    places: Vec<u16>,
     texts: Vec<String>,
     last: usize,
     keys: Numbers<Int32Type>,
 }
 
+/// Numbers above it are looked for one by one.
+const MOST_PLACES: usize = 4096;
+
 impl Dictionary {
     pub(crate) fn push(&mut self, word: Option<Word<'_>>) {
-        let Some(word) = word else {
-            return self.keys.push(None);
-        };
+        let place = word.map(|word| self.place_of(word));
+        self.keys.push(place);
+    }
+
+    /// The same, of a column that has one in every row.
+    pub(crate) fn add(&mut self, word: Word<'_>) {
+        let place = self.place_of(word);
+        self.keys.add(place);
+    }
+
+    #[inline]
+    fn place_of(&mut self, word: Word<'_>) -> i32 {
         if self.known.get(self.last) != Some(&word.number) {
-            let found = self.known.iter().position(|known| *known == word.number);
-            self.last = found.unwrap_or_else(|| {
-                self.known.push(word.number);
-                self.texts.push(word.text.to_owned());
-                self.known.len() - 1
-            });
+            let place = self.places.get(word.number as usize).copied().unwrap_or(0);
+            self.last = match usize::from(place).checked_sub(1) {
+                Some(at) => at,
+                None => self.find(word),
+            };
         }
-        self.keys.push(Some(self.last as i32));
+        self.last as i32
+    }
+
+    #[cold]
+    fn find(&mut self, word: Word<'_>) -> usize {
+        let found = self.known.iter().position(|known| *known == word.number);
+        found.unwrap_or_else(|| {
+            let at = self.known.len();
+            self.known.push(word.number);
+            self.texts.push(word.text.to_owned());
+            let number = word.number as usize;
+            if let (true, Ok(place)) = (number < MOST_PLACES, u16::try_from(at + 1)) {
+                self.places.resize(self.places.len().max(number + 1), 0);
+                if let Some(known) = self.places.get_mut(number) {
+                    *known = place;
+                }
+            }
+            at
+        })
     }
 
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         self.known.clear();
+        self.places.clear();
         let values = StringArray::from_iter_values(self.texts.drain(..));
         Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(
             self.keys.finish(),
@@ -209,6 +253,14 @@ impl Text {
         self.ends.push(self.bytes.len(), words.is_some());
     }
 
+    /// Append texts that are all there: of a column of which none is not.
+    pub(crate) fn extend(&mut self, texts: &Strings) {
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(&texts.bytes);
+        let ends = texts.ends.iter().map(|end| (before + end) as i32);
+        self.ends.offsets.extend(ends);
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
@@ -245,7 +297,11 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
-    pub(crate) fn add(&mut self, text: &[u8]) {
+    pub(crate) fn add(&mut self, texts: &Strings) {
+        self.values.extend(texts);
+    }
+
+    pub(crate) fn add_one(&mut self, text: &[u8]) {
         self.values.push(Some(text));
     }
 

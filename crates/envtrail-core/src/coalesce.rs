@@ -53,6 +53,23 @@ impl Queue {
         self.first += 1;
         Some(front)
     }
+
+    /// Whether what is at the front is complete.
+    #[inline]
+    fn is_due(&self, limits: &Limits, now_ms: u64) -> bool {
+        let Some(front) = self.events.front() else {
+            return false;
+        };
+        let is_awaited = front.has_call && !front.has_proctitle;
+        let (lines, wait_ms) = if is_awaited {
+            (ARRIVES_WITHIN_LINES, limits.timeout_ms)
+        } else {
+            (ENDS_WITHIN_LINES, ENDS_WITHIN_MS)
+        };
+        front.is_ended
+            || front.read_line + lines < self.lines
+            || (front.read_ms > 0 && front.read_ms + wait_ms <= now_ms)
+    }
 }
 
 /// Events in the making.
@@ -165,10 +182,16 @@ impl Coalescer {
         if stamp.record_type == types::EOE || is_alone {
             gathered.is_ended = true;
         }
-        if gathered.is_ended && !self.is_reread {
-            self.close(&key);
+        let is_ended = gathered.is_ended;
+        if !self.is_reread {
+            let is_due = queue.is_due(&self.limits, self.now_ms);
+            if is_ended {
+                self.close(&key);
+            }
+            if is_due {
+                self.release(key.node as usize, out);
+            }
         }
-        self.release(key.node as usize, out);
         fault.map_or(Ok(known.is_none().then_some(key)), Err)
     }
 
@@ -222,6 +245,7 @@ impl Coalescer {
         }
     }
 
+    #[inline]
     fn find(&mut self, key: &Key) -> Option<u64> {
         if let Some((last, number)) = self.last {
             if last == *key {
@@ -271,27 +295,13 @@ impl Coalescer {
 
     /// Give out what is complete at the front of a node's queue.
     fn release(&mut self, node: usize, out: &mut Vec<Gathered>) {
-        while self.is_due(node) {
+        let is_due = |coalescer: &Self| {
+            let queue = coalescer.queues.get(node);
+            queue.is_some_and(|queue| queue.is_due(&coalescer.limits, coalescer.now_ms))
+        };
+        while !self.is_reread && is_due(self) {
             self.give_out(node, out);
         }
-    }
-
-    fn is_due(&self, node: usize) -> bool {
-        let Some(queue) = self.queues.get(node) else {
-            return false;
-        };
-        let Some(front) = queue.events.front().filter(|_| !self.is_reread) else {
-            return false;
-        };
-        let is_awaited = front.has_call && !front.has_proctitle;
-        let (lines, wait_ms) = if is_awaited {
-            (ARRIVES_WITHIN_LINES, self.limits.timeout_ms)
-        } else {
-            (ENDS_WITHIN_LINES, ENDS_WITHIN_MS)
-        };
-        front.is_ended
-            || front.read_line + lines < queue.lines
-            || (front.read_ms > 0 && front.read_ms + wait_ms <= self.now_ms)
     }
 
     fn give_out(&mut self, node: usize, out: &mut Vec<Gathered>) -> bool {
@@ -323,6 +333,7 @@ impl Coalescer {
     }
 
     /// Number of a node's name, a new one for a new name.
+    #[inline]
     pub fn number_of_node(&mut self, node: &[u8]) -> Result<u32, FaultKind> {
         if node.is_empty() {
             return Ok(0);

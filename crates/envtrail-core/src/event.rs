@@ -3,18 +3,22 @@
 mod added;
 mod address;
 mod arguments;
+mod extra;
 mod fast;
 mod kind;
 mod opened;
 mod places;
 mod records;
+mod repeated;
 mod user;
 
+pub use extra::ExtraFields;
 pub use kind::{Kind, MISSING};
 
-use crate::redact::may_hold_secret;
+use crate::redact::Search;
 use crate::types;
 use kind::is_companion;
+use repeated::Repeated;
 use std::mem::take;
 
 /// Identity of an event; `node` is a number of the coalescer's table.
@@ -84,6 +88,17 @@ impl Strings {
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).filter_map(|at| self.get(at))
     }
+
+    fn append(&mut self, more: &Strings) {
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(&more.bytes);
+        self.ends.extend(more.ends.iter().map(|end| before + end));
+    }
+
+    fn truncate(&mut self, count: usize) {
+        self.ends.truncate(count);
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+    }
 }
 
 /// One PATH record.
@@ -124,7 +139,7 @@ pub struct Event {
     pub argv: Strings,
     pub keys: Strings,
     pub paths: Vec<PathItem>,
-    pub fields: Vec<((usize, usize), (usize, usize))>,
+    pub fields: ExtraFields,
     /// Decoded strings; the ranges point here.
     pub text: Vec<u8>,
     pub tty: Range,
@@ -139,6 +154,7 @@ pub struct Event {
     argc_end: Option<usize>,
     left_out: Vec<u32>,
     is_cwd_deleted: bool,
+    repeated: Option<Box<Repeated>>,
 }
 
 impl Event {
@@ -151,6 +167,7 @@ impl Event {
             fields: take(&mut self.fields),
             text: take(&mut self.text),
             arguments: take(&mut self.arguments),
+            repeated: take(&mut self.repeated),
             ..Event::default()
         };
         self.argv.clear();
@@ -176,18 +193,14 @@ impl Event {
     }
 
     /// Whether a closer look for secrets is worth it. A title that repeats the arguments is passed over: they are looked at.
-    pub fn may_hold_secret(&self) -> bool {
-        let repeated = self.proctitle.filter(|_| {
-            self.slice(self.proctitle)
-                .is_some_and(|title| self.repeats_arguments(title))
-        });
-        let (before, after) = match repeated {
-            Some((start, end)) => (self.text.get(..start), self.text.get(end..)),
-            None => (Some(self.text.as_slice()), None),
-        };
-        may_hold_secret(&self.argv.bytes)
-            || before.is_some_and(may_hold_secret)
-            || after.is_some_and(may_hold_secret)
+    pub fn may_hold_secret(&self, search: &mut Search) -> bool {
+        let title = self.slice(self.proctitle);
+        let is_repeated = title.is_some_and(|title| self.repeats_arguments(title));
+        let (start, end) = self.proctitle.filter(|_| is_repeated).unwrap_or_default();
+        let before = self.text.get(..start).unwrap_or_default();
+        let after = self.text.get(end..).unwrap_or_default();
+        let ExtraFields { keys, values, .. } = &self.fields;
+        search.may_hold_secret(&[&self.argv.bytes, before, after, &keys.bytes, &values.bytes])
     }
 
     /// Whether a title is the beginning of the arguments joined by NUL. The title of an exec may be that of the image before it.

@@ -93,8 +93,9 @@ pub(crate) fn who_of(event: &Event) -> Who {
     let title = if is_own(event, title) { title } else { b"" };
     let words = title.split(|byte| *byte == 0);
     let argv = words.map(|word| crate::text::printable(word).into_owned());
-    let name = |field: &&((usize, usize), (usize, usize))| {
-        matches!(event.slice(Some(field.0)), Some(b"AUID" | b"UID"))
+    let name = |(key, value): (&[u8], &[u8])| {
+        let shown = |bytes| crate::text::printable(bytes).into_owned();
+        matches!(key, b"AUID" | b"UID").then(|| (shown(key), shown(value)))
     };
     Who {
         exe: text(event.exe),
@@ -106,12 +107,7 @@ pub(crate) fn who_of(event: &Event) -> Who {
         auid: event.auid,
         ses: event.ses,
         started_ms: None,
-        names: event
-            .fields
-            .iter()
-            .filter(name)
-            .filter_map(|(key, value)| Some((text(Some(*key))?, text(Some(*value))?)))
-            .collect(),
+        names: event.fields.iter().filter_map(name).collect(),
     }
 }
 

@@ -3,10 +3,13 @@
 //! References: `audit_log_format()` and `audit_log_n_untrustedstring()` in kernel/audit.c; auditd.conf(5)
 //! `log_format = ENRICHED` (0x1d separates what auditd added).
 
+mod number;
 mod value;
 
+pub use number::digits;
+pub(crate) use number::hexadecimal;
 pub use value::{decode_hex, take_value, Value};
-pub(crate) use value::{gather, nibble, take_bare, take_quoted};
+pub(crate) use value::{gather, take_bare, take_quoted};
 
 use crate::fault::FaultKind;
 use crate::types;
@@ -46,8 +49,7 @@ pub fn parse_stamp<'a>(line: &'a [u8], last: &mut LastStamp) -> Result<Stamp<'a>
         None => (b"".as_slice(), line),
     };
     let rest = rest.strip_prefix(b"type=").ok_or(FaultKind::NotARecord)?;
-    let (name, rest) = split(rest, memchr(b' ', rest).ok_or(FaultKind::NotARecord)?);
-    let record_type = types::record_type_number(name).ok_or(FaultKind::NotARecord)?;
+    let (record_type, rest) = take_type(rest).ok_or(FaultKind::NotARecord)?;
     let rest = match rest.strip_prefix(last.text.as_slice()) {
         Some(rest) if !last.text.is_empty() => rest,
         _ => parse_moment(rest, last).ok_or(FaultKind::BadStamp)?,
@@ -61,6 +63,30 @@ pub fn parse_stamp<'a>(line: &'a [u8], last: &mut LastStamp) -> Result<Stamp<'a>
         serial: last.serial,
         body,
     })
+}
+
+/// The record type at the beginning, and what follows the blank behind it. Of the most frequent ones the first eight bytes tell.
+#[inline(always)]
+fn take_type(text: &[u8]) -> Option<(u16, &[u8])> {
+    const SYSCALL: u64 = pack(b"SYSCALL ");
+    const PATH: u64 = pack(b"PATH msg");
+    const PROCTITLE: u64 = pack(b"PROCTITL");
+    const CWD: u64 = pack(b"CWD msg=");
+    const EXECVE: u64 = pack(b"EXECVE m");
+    const EOE: u64 = pack(b"EOE msg=");
+    let (record_type, length) = match first_eight(text).unwrap_or_default() {
+        SYSCALL => (types::SYSCALL, 8),
+        PATH => (types::PATH, 5),
+        PROCTITLE if text.get(8..10) == Some(b"E ") => (types::PROCTITLE, 10),
+        CWD => (types::CWD, 4),
+        EXECVE => (types::EXECVE, 7),
+        EOE => (types::EOE, 4),
+        _ => {
+            let (name, rest) = split(text, memchr(b' ', text)?);
+            return Some((types::record_type_number(name)?, rest));
+        }
+    };
+    Some((record_type, text.get(length..)?))
 }
 
 /// `msg=audit(seconds.milliseconds:serial)`; gives what follows.
@@ -100,54 +126,6 @@ fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
         bytes.get(..at).unwrap_or_default(),
         bytes.get(at + 1..).unwrap_or_default(),
     )
-}
-
-/// The whole number at the beginning, and what follows it; None without one or past 64 bits.
-#[inline(always)]
-pub fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    match first_eight(bytes).map(short_number) {
-        Some((number, length @ 1..=7)) => Some((number, bytes.get(length..)?)),
-        Some((_, 0)) => None,
-        _ => long_digits(bytes),
-    }
-}
-
-/// The same, of any length.
-fn long_digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let (mut rest, mut number) = (bytes, 0u64);
-    while let [digit @ b'0'..=b'9', after @ ..] = rest {
-        number = number
-            .wrapping_mul(10)
-            .wrapping_add(u64::from(digit - b'0'));
-        rest = after;
-    }
-    match bytes.len() - rest.len() {
-        0 => None,
-        1..=19 => Some((number, rest)),
-        length => {
-            let text = bytes.get(..length)?;
-            Some((std::str::from_utf8(text).ok()?.parse().ok()?, rest))
-        }
-    }
-}
-
-/// The number that the digits at the beginning of a word make, and how many they are; of eight, the number is not given.
-///
-/// Reference: D. Lemire, "Faster integer parsing" (2018): neighbours are joined to pairs, pairs to fours, fours to eight.
-#[inline(always)]
-fn short_number(word: u64) -> (u64, usize) {
-    const ONES: u64 = u64::MAX / 255;
-    let values = word ^ (ONES * b'0' as u64);
-    let others = (values.wrapping_add(ONES * 0x76) | values) & (ONES << 7);
-    let length = others.trailing_zeros() / 8;
-    if length == 0 || length == 8 {
-        return (0, length as usize);
-    }
-    let aligned = values << (64 - 8 * length);
-    let pairs = aligned.wrapping_mul(10).wrapping_add(aligned >> 8);
-    let high = (pairs & 0xff_0000_00ff).wrapping_mul(100 + (1_000_000 << 32));
-    let low = (pairs >> 16 & 0xff_0000_00ff).wrapping_mul(1 + (10_000 << 32));
-    (high.wrapping_add(low) >> 32, length as usize)
 }
 
 /// A field: key, value, and whether auditd added it.

@@ -9,6 +9,9 @@ mod table;
 use table::{ARCHITECTURES, ARM_PRIVATE_CELL, BASES, CALLS, COLUMNS, NONE, WIDTH, X32};
 
 const X86_64: u32 = 0xc000_003e;
+const AARCH64: u32 = 0xc000_00b7;
+const X86_64_COLUMN: usize = find_column(X86_64);
+const AARCH64_COLUMN: usize = find_column(AARCH64);
 const X32_BIT: u32 = 0x4000_0000;
 const ARM: [u32; 2] = [0x4000_0028, 0x28];
 const ARM_OLD_BASE: u32 = 0x90_0000;
@@ -95,8 +98,15 @@ pub fn all(arch: u32) -> impl Iterator<Item = (u32, &'static str)> {
 }
 
 fn column_of(arch: u32) -> Option<usize> {
-    let at = ARCHITECTURES.binary_search_by_key(&arch, |(number, ..)| *number);
-    ARCHITECTURES.get(at.ok()?).map(|(_, _, column)| *column)
+    // Most logs are of one of these.
+    match arch {
+        X86_64 => Some(X86_64_COLUMN),
+        AARCH64 => Some(AARCH64_COLUMN),
+        _ => {
+            let at = ARCHITECTURES.binary_search_by_key(&arch, |(number, ..)| *number);
+            ARCHITECTURES.get(at.ok()?).map(|(_, _, column)| *column)
+        }
+    }
 }
 
 /// The column, and the number as it stands in the table.
@@ -168,6 +178,16 @@ const fn cells() -> [[u16; WIDTH]; COLUMNS] {
         at += 1;
     }
     out
+}
+
+/// The column of an architecture that the table must have.
+#[allow(clippy::indexing_slicing)]
+const fn find_column(arch: u32) -> usize {
+    let mut at = 0;
+    while ARCHITECTURES[at].0 != arch {
+        at += 1;
+    }
+    ARCHITECTURES[at].2
 }
 
 /// The numbers of a call that the table must have.

@@ -2,18 +2,26 @@
 
 use super::{name_of, Assembler};
 use crate::coalesce::{Coalescer, Gathered};
-use crate::event::Key;
+use crate::event::{Key, Record};
 use crate::parse::ENRICHMENT;
 use crate::types;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 
 /// Events, and records by event, as hashes whose key nobody knows: no record can be made that is taken for another.
 #[derive(Default)]
 pub(super) struct Known {
     key: RandomState,
-    hashes: FxHashSet<u64>,
+    /// Where in `records` those of an event lie, or `APART`.
+    events: FxHashMap<u64, usize>,
+    /// Of each event how many there are, then they: most events never come again, and nobody looks for their records.
+    records: Vec<u64>,
+    /// Those of the events that came again.
+    apart: FxHashSet<u64>,
 }
+
+const APART: usize = usize::MAX;
 
 impl Known {
     /// Whether something of an event is new; `learns`: it is remembered then. What a copy of the log leaves out (EOE) is nothing new.
@@ -22,26 +30,37 @@ impl Known {
             time_ms, serial, ..
         } = gathered.key;
         let event = self.key.hash_one((node, time_ms, serial));
-        let is_known = !self.is_new(event, learns);
-        let mut is_new = !is_known;
-        for record in &gathered.records {
+        let hash_of = |record: &Record| {
             let line = gathered
                 .bytes
                 .get(record.start as usize..record.end as usize);
-            let hash = self
-                .key
-                .hash_one((event, of_kernel(line.unwrap_or_default())));
-            is_new |= self.is_new(hash, learns) && record.record_type != types::EOE;
+            self.key
+                .hash_one((event, of_kernel(line.unwrap_or_default())))
+        };
+        let start = match self.events.entry(event) {
+            Entry::Occupied(mut place) => place.insert(APART),
+            Entry::Vacant(_) if !learns => return true,
+            Entry::Vacant(place) => {
+                place.insert(self.records.len());
+                self.records.push(gathered.records.len() as u64);
+                self.records.extend(gathered.records.iter().map(hash_of));
+                return true;
+            }
+        };
+        let count = self.records.get(start).map_or(0, |count| *count as usize);
+        let before = self.records.iter().skip(start).skip(1).take(count);
+        self.apart.extend(before);
+        let mut is_new = false;
+        for record in &gathered.records {
+            let hash = hash_of(record);
+            let is_first = match learns {
+                true => self.apart.insert(hash),
+                false => !self.apart.contains(&hash),
+            };
+            is_new |= is_first && record.record_type != types::EOE;
         }
-        gathered.is_late |= is_known;
+        gathered.is_late = true;
         is_new
-    }
-
-    fn is_new(&mut self, hash: u64, learns: bool) -> bool {
-        match learns {
-            true => self.hashes.insert(hash),
-            false => !self.hashes.contains(&hash),
-        }
     }
 }
 

@@ -125,7 +125,9 @@ impl Gathered {
                 .unwrap_or_default()
         };
         if self.records.len() < FEW {
-            return self.records.iter().any(|record| known(record) == line);
+            let is_as_long = |record: &Record| (record.end - record.start) as usize == line.len();
+            let mut as_long = self.records.iter().filter(|record| is_as_long(record));
+            return as_long.any(|record| known(record) == line);
         }
         let all = || {
             let mut seen = Seen::default();

@@ -96,7 +96,12 @@ pub(super) fn glued_at(value: Value<'_>) -> Option<usize> {
     if value.quoted {
         return None;
     }
-    let key = value.raw.get(..memchr(b'=', value.raw)?)?;
+    let at = match value.raw.len() {
+        // A search by vectors costs more than that.
+        ..16 => value.raw.iter().position(|byte| *byte == b'=')?,
+        _ => memchr(b'=', value.raw)?,
+    };
+    let key = value.raw.get(..at)?;
     let name = NAMES.iter().find(|name| key.ends_with(name))?;
     Some(key.len() - name.len()).filter(|at| *at > 0)
 }

@@ -4,8 +4,9 @@ use super::added::{glued_at, is_added};
 use super::address::socket_address;
 use super::kind::{HAS_CWD, HAS_PATH, HAS_SYSCALL};
 use super::{Event, PathItem, Range, Record};
-use crate::parse::{pack, Field, Fields, Value};
+use crate::parse::{pack, take_value, Field, Fields, Value};
 use crate::syscalls::{self, Role};
+use crate::text::without_deleted;
 use crate::types;
 
 /// Field names as numbers (`pack`).
@@ -72,6 +73,7 @@ impl Event {
         self.has |= HAS_SYSCALL;
         let kept = self.fields.len();
         let rest = self.begin_syscall(body);
+        let rest = self.begin_names(rest);
         self.read_syscall_fields(rest, kept);
     }
 
@@ -167,6 +169,12 @@ impl Event {
     }
 
     pub(super) fn read_keys(&mut self, value: Value<'_>) {
+        if value.is_none() {
+            return;
+        }
+        if value.quoted {
+            return self.keys.push(value.raw);
+        }
         let raw = glued_at(value).and_then(|at| value.raw.get(..at));
         let value = Value {
             raw: raw.unwrap_or(value.raw),
@@ -174,9 +182,6 @@ impl Event {
         };
         if value.is_none() {
             return;
-        }
-        if value.quoted {
-            return self.keys.push(value.raw);
         }
         // Several keys are joined by 0x01, which makes the kernel write them in hexadecimal.
         let mut joined = Vec::new();
@@ -246,29 +251,31 @@ impl Event {
 
     /// The first field of a name wins: a map has no two.
     pub(super) fn add_field(&mut self, key: &[u8], value: Value<'_>) {
-        if self.has_field(key) {
+        self.add_named(key, pack(key), value);
+    }
+
+    /// The same, where `pack` of the key is known.
+    pub(super) fn add_named(&mut self, key: &[u8], name: u64, value: Value<'_>) {
+        if self.fields.get(key, name).is_some() {
             return;
         }
-        let name = pack(key);
-        let key = self.keep_text(key);
-        let start = self.text.len();
-        if is_untrusted(name) {
-            value.decode_into(&mut self.text);
-        } else {
-            self.text.extend_from_slice(value.raw);
-        }
-        let mut value = (start, self.text.len());
-        if matches!(self.slice(Some(key)), Some(b"exe" | b"cwd")) {
-            value = self.without_deleted(Some(value)).unwrap_or(value);
-        }
-        self.fields.push((key, value));
+        self.fields.push(key, name, |out| {
+            let start = out.len();
+            if is_untrusted(name) {
+                value.decode_into(out);
+            } else {
+                out.extend_from_slice(value.raw);
+            }
+            if matches!(name, name::EXE | name::CWD) {
+                let path = out.get(start..).unwrap_or_default();
+                out.truncate(start + without_deleted(path).len());
+            }
+        });
     }
 
     /// The value of a field by its name.
     pub(super) fn field(&self, key: &[u8]) -> Option<&[u8]> {
-        let mut known = self.fields.iter();
-        let found = known.find(|(known, _)| self.slice(Some(*known)) == Some(key));
-        self.slice(found.map(|(_, value)| *value))
+        self.fields.get(key, pack(key))
     }
 
     fn has_field(&self, key: &[u8]) -> bool {
@@ -296,6 +303,10 @@ impl Event {
 }
 
 pub(super) fn find_value<'a>(body: &'a [u8], wanted: &[u8]) -> Option<Value<'a>> {
+    // Most records of one field begin with it.
+    if let Some([b'=', rest @ ..]) = body.strip_prefix(wanted) {
+        return Some(take_value(rest).0);
+    }
     let mut fields = Fields::new(body);
     Some(fields.find(|field| field.key == wanted)?.value)
 }
@@ -345,5 +356,9 @@ pub(super) fn yes_or_no(raw: &[u8]) -> Option<bool> {
 }
 
 pub(super) fn octal(raw: &[u8]) -> Option<u32> {
+    if raw.len() <= 8 && !raw.is_empty() && raw.iter().all(|digit| matches!(digit, b'0'..=b'7')) {
+        let digits = raw.iter().map(|digit| u32::from(digit - b'0'));
+        return Some(digits.fold(0, |number, digit| number << 3 | digit));
+    }
     u32::from_str_radix(std::str::from_utf8(raw).ok()?, 8).ok()
 }

@@ -25,9 +25,12 @@ impl Event {
             }
             None => self.read_fields(body),
         }
-        for Field { key, value, .. } in Fields::new(added) {
+        for Field {
+            key, name, value, ..
+        } in Fields::new(added)
+        {
             if is_added(key) {
-                self.add_field(key, value);
+                self.add_named(key, name, value);
             }
         }
     }
@@ -52,7 +55,7 @@ impl Event {
             b"res" | b"success" => keep(&mut self.success, yes_or_no(value.raw)),
             _ => {}
         }
-        self.add_field(key, value);
+        self.add_named(key, name, value);
     }
 
     /// What a program says. It may quote what a user chose: never who did it, which the kernel wrote before it, nor auditd's names.
@@ -71,7 +74,7 @@ impl Event {
                 name::UID => self.add_field(b"id", value),
                 name::TTY | name::TERMINAL | name::COMM | name::EXE | name::ADDR => {
                     self.read_subject(name, value);
-                    self.add_field(key, value);
+                    self.add_named(key, name, value);
                 }
                 name::KEY => {
                     self.read_keys(value);
@@ -82,7 +85,7 @@ impl Event {
                     // It ends with the result: what a host's name says of one comes before.
                     b"res" | b"result" | b"success" => result = Some(value),
                     b"user" => self.add_field(b"acct", value),
-                    _ => self.add_field(key, value),
+                    _ => self.add_named(key, name, value),
                 },
             }
         }

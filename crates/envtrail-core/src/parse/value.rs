@@ -184,7 +184,7 @@ const NO_NIBBLE: u8 = 0x80;
 
 /// Value of a hexadecimal digit.
 #[inline(always)]
-pub(crate) fn nibble(byte: u8) -> Option<u8> {
+fn nibble(byte: u8) -> Option<u8> {
     let nibble = NIBBLES.get(usize::from(byte)).copied();
     nibble.filter(|nibble| nibble & NO_NIBBLE == 0)
 }

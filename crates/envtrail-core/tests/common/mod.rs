@@ -50,8 +50,8 @@ pub fn text(event: &Event, range: Option<(usize, usize)>) -> Option<String> {
 
 pub fn field(event: &Event, name: &str) -> Option<String> {
     let mut known = event.fields.iter();
-    let found = known.find(|(key, _)| event.slice(Some(*key)) == Some(name.as_bytes()))?;
-    text(event, Some(found.1))
+    let (_, value) = known.find(|(key, _)| *key == name.as_bytes())?;
+    Some(String::from_utf8_lossy(value).into_owned())
 }
 
 pub fn argv(event: &Event) -> Vec<String> {
