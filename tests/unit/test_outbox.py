@@ -12,6 +12,7 @@ from notify_lab import START, NotifierLab
 from envtrail.errors import StoreError
 from envtrail.notify.outbox import DAY_MS, KEPT_MS, Outbox, read_states
 from envtrail.notify.services import Answer
+from envtrail.ship.ship_state import read_refused, read_shipping
 
 MINUTE = 60_000
 
@@ -66,3 +67,9 @@ class TestOutbox:
         lab.now = START
         made = lab.notice(user="y")
         assert made.id in lab.settle()
+
+
+def test_a_file_that_its_writer_is_just_making_holds_nothing_yet(tmp_path: Path) -> None:
+    for path in (tmp_path / "notify.sqlite", tmp_path / "elastic.sqlite"):
+        path.touch()
+        assert (read_states(path), read_shipping(path), read_refused(path, 1)) == ([], None, [])

@@ -310,9 +310,9 @@ def read_states(path: Path) -> list[ChannelState]:
     Raises:
         StoreError: the file cannot be read.
     """
-    if not path.exists():
-        return []
     with reading_ledger(path, hint=_HINT) as database:
+        if database is None:
+            return []
         counts: dict[str, dict[str, int]] = {}
         for channel, state, count in database.execute(
             "SELECT channel, state, count(*) FROM letters WHERE kind != 'digest' GROUP BY 1, 2"

@@ -258,9 +258,9 @@ def read_shipping(path: Path) -> Shipping | None:
     Raises:
         StoreError: the file cannot be read.
     """
-    if not path.exists():
-        return None
     with reading_ledger(path, hint=_HINT) as database:
+        if database is None:
+            return None
         facts = dict(database.execute("SELECT name, value FROM facts").fetchall())
         counts = database.execute("SELECT stream, sent, there FROM counts ORDER BY stream").fetchall()
         sizes = [database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("changed", "outbox", "refused")]
@@ -288,9 +288,9 @@ def read_refused(path: Path, limit: int) -> list[RefusedDocument]:
     Raises:
         StoreError: the file cannot be read.
     """
-    if not path.exists():
-        return []
     with reading_ledger(path, hint=_HINT) as database:
+        if database is None:
+            return []
         rows = database.execute(
             "SELECT stream, id, time_ms, reason, body FROM refused ORDER BY number DESC LIMIT ?", (limit,)
         ).fetchall()

@@ -44,16 +44,19 @@ def open_ledger(path: Path, *, tables: str, version: int, synchronous: str, hint
 
 
 @contextmanager
-def reading_ledger(path: Path, *, hint: str) -> Iterator[sqlite3.Connection]:
-    """Look into one, while its writer writes.
+def reading_ledger(path: Path, *, hint: str) -> Iterator[sqlite3.Connection | None]:
+    """Look into one, while its writer writes; None: there is none yet, or its writer is just making it.
 
     Raises:
         StoreError: it cannot be read.
     """
+    if not path.exists():
+        yield None
+        return
     try:
         database = _connect(path, "ro")
         try:
-            yield database
+            yield database if database.execute("PRAGMA user_version").fetchone()[0] else None
         finally:
             database.close()
     except sqlite3.Error as fault:
