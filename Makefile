@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH_DEBIAN := libclang-dev libacl1-dev
 DEBIAN := auditd audispd-plugins python3-venv build-essential systemd zstd chromium
+PACKAGES := kernel or auditd or conda
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test lint bench opensearch elasticsearch docs wheel fuzz clean debian rust
+.PHONY: help setup run test lane-kernel lane-servers lint bench opensearch elasticsearch docs wheel fuzz clean debian rust
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -45,7 +46,14 @@ run: setup ## Watch this machine, with a live feed; where it cannot, say why and
 test: setup ## Pass the whole test suite, Rust and Python
 	cargo test -q --profile light --workspace
 	$(BIN)/python -m pytest -q -n 2 -m "not kernel and not auditd and not conda and not browser and not search"
-	$(BIN)/python -m pytest -q -p no:randomly -m "kernel or auditd or conda or browser or search"
+	+$(MAKE) -s -j 2 --output-sync=target lane-kernel lane-servers
+
+# Side by side: both wait more than they compute. What changes packages on this machine stays in one lane: fanotify sees all of it.
+lane-kernel:
+	$(BIN)/python -m pytest -q -p no:randomly -m "$(PACKAGES)"
+
+lane-servers:
+	$(BIN)/python -m pytest -q -p no:randomly -m "(browser or search) and not ($(PACKAGES))"
 
 lint: setup ## ruff, mypy, stubtest, import-linter, rustfmt, clippy
 	$(BIN)/ruff check .

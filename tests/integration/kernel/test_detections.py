@@ -138,8 +138,8 @@ FIRED: dict[str, Callable[[Lab], object]] = {
     "gap_in_the_trail": lambda lab: None,
 }
 NOT_LIVE = {
-    "root_changes_shared_environment": "root's change of a conda or system environment: tests/unit/test_pack.py",
-    "gap_in_the_trail": "a full disk, live: tests/integration/auditd; the rule: tests/unit/test_pack.py",
+    "root_changes_shared_environment": "root's change of a conda or system environment: tests/unit/detect/test_pack.py",
+    "gap_in_the_trail": "a full disk, live: tests/integration/auditd; the rule: tests/unit/detect/test_pack.py",
 }
 LIKE: list[Callable[[Lab], object]] = [
     lambda lab: lab.run("/usr/bin/python3", "-c", "pass", "jupyter", "--ip=127.0.0.1"),

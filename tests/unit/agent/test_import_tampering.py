@@ -19,7 +19,7 @@ from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.store import Query
 from envtrail.tasks.rebuild import rebuild_state
 
-GOLDEN = Path(__file__).parents[1] / "golden/tampering"
+GOLDEN = Path(__file__).parents[2] / "golden/tampering"
 BASE_MS = 1_764_000_000_000
 SITE = "/opt/conda/envs/ml/lib/python3.11/site-packages"
 WRITES, READS, CREATES = "241", "80000", "c1"

@@ -20,7 +20,7 @@ from envtrail.trail.layout import EVENTS, RECORDS, ZST, Layout
 from envtrail.trail.seal import file_digest, read_seal, write_seal
 from envtrail.trail.writer import TrailWriter
 
-LOG = Path(__file__).parents[1] / "golden" / "pip" / "input.log"
+LOG = Path(__file__).parents[2] / "golden" / "pip" / "input.log"
 
 
 def three_segments(folder: Path) -> Path:

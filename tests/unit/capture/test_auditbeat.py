@@ -20,7 +20,7 @@ from envtrail.capture.recognise import open_sources
 from envtrail.core import Assembler
 from envtrail.errors import InputError
 
-DATA = Path(__file__).parents[1] / "data" / "auditbeat"
+DATA = Path(__file__).parents[2] / "data" / "auditbeat"
 Row = Mapping[str, Any]
 
 

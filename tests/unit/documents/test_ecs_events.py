@@ -12,7 +12,7 @@ from envtrail.documents.ecs_events import batch_of, documents_of_rows, event_doc
 from envtrail.state.store import EventRow
 
 SITE = Site(namespace="golden")
-GOLDEN = [json.loads(line) for line in (Path(__file__).parents[1] / "data/event_documents.jsonl").read_bytes().splitlines()]
+GOLDEN = [json.loads(line) for line in (Path(__file__).parents[2] / "data/event_documents.jsonl").read_bytes().splitlines()]
 """Rows with their ids and documents, the version left out: programs, exits, files, logins, settings, and one of odd values."""
 
 

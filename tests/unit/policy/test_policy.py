@@ -269,7 +269,7 @@ class TestCommand:
 
 
 def test_every_policy_in_the_documentation_is_sound_and_passes_its_own_tests() -> None:
-    docs = Path(__file__).parents[2] / "docs"
+    docs = Path(__file__).parents[3] / "docs"
     seen = 0
     for name in ("policy.md", "approval.md"):
         for at, text in enumerate((docs / name).read_text().split("```yaml\n")[1:]):

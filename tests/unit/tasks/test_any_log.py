@@ -26,7 +26,7 @@ from envtrail.state.store import Query
 from envtrail.trail.layout import Layout
 from envtrail.trail.verify import verify
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 CASES = sorted((TESTS / "golden_logs").iterdir())
 LOGS = sorted([*TESTS.glob("golden/*/input.log"), *TESTS.glob("data/logs/logins/*.log"), *TESTS.glob("golden_logs/*/input.log")])
 """Every recorded log of one file."""

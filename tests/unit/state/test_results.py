@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from envtrail.store import reader
+from envtrail.trail import reader
 from log_lab import Trail
 
 from envtrail.agent.build import open_trail
@@ -22,7 +22,7 @@ from envtrail.state.comparing import TABLES
 from envtrail.state.state import State
 from envtrail.trail.reader import Step, in_portions
 
-LOG = Path(__file__).parents[1] / "golden/pip/input.log"
+LOG = Path(__file__).parents[2] / "golden/pip/input.log"
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, is_end: Callable[[bytes, Sequence
 def test_an_import_that_was_killed_before_it_had_its_answers_gives_the_same_when_it_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = Path(__file__).parents[1] / "golden" / "pip" / "input.log"
+    log = Path(__file__).parents[2] / "golden" / "pip" / "input.log"
     whole, killed = Trail(tmp_path / "whole"), Trail(tmp_path / "killed")
     whole.take(log)
     with monkeypatch.context() as patched:
@@ -144,7 +144,7 @@ def lines_written(text: bytes) -> list[int]:
 def test_an_event_that_was_half_written_when_its_writer_was_killed_is_there_once(
     cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = Path(__file__).parents[1] / "golden" / "pip" / "input.log"
+    log = Path(__file__).parents[2] / "golden" / "pip" / "input.log"
     whole, killed = Trail(tmp_path / "whole"), Trail(tmp_path / "killed")
     whole.take(log)
     with monkeypatch.context() as patched:

@@ -24,7 +24,7 @@ from envtrail.trail.tail import read_end
 from envtrail.trail.verify import verify
 
 PAST_MS = 1_700_000_000_000
-SUPPORT = Path(__file__).parents[1] / "support"
+SUPPORT = Path(__file__).parents[2] / "support"
 
 
 @pytest.fixture(scope="module")

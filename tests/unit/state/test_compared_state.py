@@ -26,7 +26,7 @@ from envtrail.trail.layout import Layout
 from envtrail.trail.reader import iterate_steps
 from envtrail.trail.seal import read_seal
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 LOGS = sorted([*TESTS.glob("golden/*/input.log"), *TESTS.glob("data/logs/logins/*.log"), *TESTS.glob("data/logs/*/input.log")])
 
 

@@ -26,7 +26,7 @@ from envtrail.model.naming import (
     requested_version,
 )
 
-SOURCES = Path(__file__).parents[2] / "src" / "envtrail"
+SOURCES = Path(__file__).parents[3] / "src" / "envtrail"
 NAMES = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", fullmatch=True)
 
 

@@ -246,7 +246,7 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Environment:
         '[build-system]\nrequires=[]\nbuild-backend="back"\nbackend-path=["."]\n[project]\nname="mine"\nversion="0.1"\n',
     )
     code = f"""import shutil, sys
-sys.path.insert(0, {str(Path(__file__).parents[1] / "support")!r})
+sys.path.insert(0, {str(Path(__file__).parents[2] / "support")!r})
 from pathlib import Path
 from wheels import make_wheel
 def build_editable(folder, config_settings=None, metadata_directory=None):
