@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from envtrail.agent.build import open_trail
+from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config, load_config
 from envtrail.model.observation import GapFound
 from envtrail.tasks.rebuild import rebuild_state
@@ -28,9 +30,8 @@ def config_for(folder: Path) -> Config:
 
 
 def seal(folder: Path) -> None:
-    writer = TrailWriter(config_for(folder), [])
-    writer.seal(wait=True)
-    writer.close()
+    with open_trail(config_for(folder), world=ImportedWorld(), on_result=lambda _: None) as opened:
+        opened.writer.seal(wait=True)
 
 
 def retain(folder: Path) -> None:

@@ -20,7 +20,7 @@ _MOST_LETTERS = 2048
 _Words = tuple[tuple[str, ...], str | None, str | None, str | None, str | None, int | None, str | None]
 
 
-class Reading(Struct, frozen=True, kw_only=True):
+class ExecReading(Struct, frozen=True, kw_only=True):
     """What an exec says by itself. Nothing else goes into it, so that it can be shared."""
 
     invocation: Invocation
@@ -42,9 +42,9 @@ class Readings:
 
     def __init__(self, tools: Mapping[str, Tool]) -> None:
         self._tools = tools
-        self._kept: dict[_Words, Reading] = {}
+        self._kept: dict[_Words, ExecReading] = {}
 
-    def of(self, row: Exec) -> Reading:
+    def of(self, row: Exec) -> ExecReading:
         """What an exec says."""
         argv = tuple(row.argv or ())
         if sum(map(len, argv)) > _MOST_LETTERS:
@@ -58,10 +58,10 @@ class Readings:
             known = self._kept[words] = self._read(row)
         return known
 
-    def _read(self, row: Exec) -> Reading:
+    def _read(self, row: Exec) -> ExecReading:
         invocation = invocation_of(row)
         tool = self._tools.get(row.hint or "")
-        return Reading(
+        return ExecReading(
             invocation=invocation,
             program=program_of(invocation),
             tool=tool,

@@ -27,7 +27,7 @@ from envtrail.state.environment_queries import find_holdings, find_snapshots, fi
 from envtrail.state.findings_and_grants import find_access_entries, find_findings, find_grants, find_requests, find_suppressions
 from envtrail.state.known_names import known_names, known_numbers, unshared_numbers
 from envtrail.state.schema import connect
-from envtrail.state.state import find_snapshot
+from envtrail.state.snapshots import find_snapshot
 from envtrail.state.store import EventRow, Query, StoreStatus
 from envtrail.trail.layout import RECORDS, ZST, Layout
 

@@ -7,7 +7,6 @@ References:
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -28,13 +27,11 @@ from envtrail.state.findings_and_grants import Decisions
 from envtrail.state.numbers import PeopleNumbers, Weeks
 from envtrail.state.preallocation import Reserve
 from envtrail.state.schema import LOGGED, WITHDRAWN, connect, in_transaction, telling_disk_faults
+from envtrail.state.snapshots import find_snapshot, members_of, read_packages
 from envtrail.trail.layout import translate
 
 Stored = Union[Operation, Run, Session, Withdrawn]
-_MOST_BOUND = 500
-"""Variables in one statement (SQLITE_LIMIT_VARIABLE_NUMBER was 999 before 3.32)."""
 _encode = msgspec.json.encode
-_decode_package = msgspec.json.Decoder(Package).decode
 
 
 class State:
@@ -372,34 +369,3 @@ def _on_snapshot(run: Run, digest: str | None) -> Run:
         return run
     absent = {name: why for name, why in run.absent.items() if name != "snapshot"}
     return msgspec.structs.replace(run, snapshot=digest, absent=absent)
-
-
-def find_snapshot(database: sqlite3.Connection, prefix: str, at_ms: int | None) -> Snapshot | None:
-    """The last snapshot of an environment, at or before a moment."""
-    row = database.execute(
-        "SELECT kind, faults, digest FROM snapshots WHERE prefix = ? AND time_ms <= ? ORDER BY time_ms DESC LIMIT 1",
-        (prefix, at_ms if at_ms is not None else 1 << 62),
-    ).fetchone()
-    if row is None:
-        return None
-    return Snapshot(
-        prefix=prefix, kind=row[0], packages=read_packages(database, row[2]) or [], faults=msgspec.json.decode(row[1])
-    )
-
-
-def members_of(database: sqlite3.Connection, digest: str) -> array[int]:
-    """The ids of the packages under a digest; empty where there is none."""
-    row = database.execute("SELECT members FROM contents WHERE digest = ?", (digest,)).fetchone()
-    return array("q", row[0] if row else b"")
-
-
-def read_packages(database: sqlite3.Connection, digest: str) -> list[Package] | None:
-    """The packages under a digest, sorted as they were in the snapshot."""
-    if not database.execute("SELECT 1 FROM contents WHERE digest = ?", (digest,)).fetchone():
-        return None
-    members = members_of(database, digest)
-    docs: dict[int, bytes] = {}
-    for start in range(0, len(members), _MOST_BOUND):
-        part = members[start : start + _MOST_BOUND].tolist()
-        docs.update(database.execute(f"SELECT id, doc FROM packages WHERE id IN ({','.join('?' * len(part))})", part))
-    return [_decode_package(docs[member]) for member in members]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from big_trail import fill
 from cluster_lab import Cluster
+from line_lab import Writing
 from search_lab import SERVERS, SearchServer, search_server
 from two_stores import Both, amend, notice
 
@@ -61,3 +62,8 @@ def both(
     yield both
     both.held.close()
     both.fleet.close()
+
+
+@pytest.fixture
+def writing(recorded: Path, tmp_path: Path) -> Writing:
+    return Writing(Path(shutil.copytree(recorded, tmp_path / "trail")), tmp_path / "log" / "envtrail.ndjson")

@@ -10,7 +10,6 @@ import shutil
 import sqlite3
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,7 +19,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from audit_lab import open_folders, run_as, running_agent, wait_until
+from audit_lab import wait_until
 from big_trail import fill, fill_events
 from line_lab import Writing, files_of, lines_of
 
@@ -35,13 +34,7 @@ from envtrail.state.store import Query
 from envtrail.trail.layout import Layout
 
 pytestmark = pytest.mark.timeout(300)
-AUID = 61118
 ALL = {"file_count": 0, "file_bytes": 400_000}
-
-
-@pytest.fixture
-def writing(recorded: Path, tmp_path: Path) -> Writing:
-    return Writing(Path(shutil.copytree(recorded, tmp_path / "trail")), tmp_path / "log" / "envtrail.ndjson")
 
 
 @pytest.fixture
@@ -383,45 +376,3 @@ def test_the_settings_are_checked(writing: Writing) -> None:
         with pytest.raises(ConfigError, match=word):
             line_file_of(writing.config(**settings))
     assert line_file_of(writing.config(file_group="root")).group == grp.getgrnam("root").gr_gid
-
-
-def test_the_command_needs_no_network_library(writing: Writing, tmp_path: Path) -> None:
-    blocked = tmp_path / "blocked"
-    blocked.mkdir()
-    (blocked / "httpx.py").write_text("raise ImportError('not here')\n")
-    command = [sys.executable, "-m", "envtrail", "--data-dir", str(writing.trail), "elastic"]
-    variables = {**os.environ, "PYTHONPATH": f"{blocked}:{os.environ.get('PYTHONPATH', '')}"}
-    done = subprocess.run(
-        [*command, "write", str(writing.path), "--once"], env=variables, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    shown = subprocess.run([*command, "status", "--json"], env=variables, capture_output=True, text=True, check=True)
-    (status,) = (json.loads(line) for line in shown.stdout.splitlines())
-    lines = lines_of(writing.path, beats=True)
-    assert sum(count["sent"] for count in status["counts"]) == len(lines)
-    assert (status["outbox"], status["fault"]) == (0, None)
-
-
-@pytest.mark.kernel
-def test_a_watched_machine_writes_what_is_done(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The agent starts the writer; what somebody does is a line in seconds, and so is that the machine is watched."""
-    folder = tmp_path_factory.mktemp("live")
-    open_folders(folder)
-    home, path = folder / "home", folder / "log" / "envtrail.ndjson"
-    home.mkdir()
-    os.chown(home, AUID, AUID)
-
-    def creations() -> list[dict[str, Any]]:
-        found = [json.loads(line) for line in lines_of(path)] if path.exists() else []
-        return [document for document in found if document["event"]["action"] == "create"]
-
-    def watched() -> bool:
-        return any(json.loads(line)["envtrail"].get("heartbeat", {}).get("watching") for line in lines_of(path, beats=True))
-
-    with running_agent(folder, AUID, roots=[home], ENVTRAIL_ELASTIC_FILE=str(path)):
-        run_as(AUID, ["/usr/bin/python3", "-m", "venv", "--without-pip", str(home / "env")], cwd=home)
-        wait_until(lambda: bool(creations()), "a line of it", timeout_s=30)
-        (document,) = creations()
-        assert document["envtrail"]["environment"]["prefix"] == str(home / "env")
-        assert document["user"]["audit"]["id"] == str(AUID)
-        wait_until(watched, "a heartbeat of a watched machine", timeout_s=30)

@@ -112,7 +112,7 @@ def test_addresses_of_the_services_people_use_are_taken_and_shown_without_their_
     [
         ("slak://a/b/c", "no service `slak`"),
         ("ops@example.org", "not an Apprise address"),
-        ("slack://t0k3n-value", "does not take what follows `slack://`"),
+        ("slack://t0k3n-value", "does not accept what follows `slack://`"),
         ("https://hook.example/s3cr3t-path", "`jsons://…`"),
     ],
 )

@@ -35,7 +35,7 @@ def test_evidence_names_the_segment_that_holds_its_event(tmp_path: Path) -> None
     (rule,) = loaded.detections
     with closing(EmbeddedStore(trail.config.data_dir)) as store:
         held = {(event.segment, event.values["time"], event.values["serial"]) for event in store.events(ALL)}
-        found = list(hunt(store, loaded.detections, rule, since_ms=0, until_ms=1 << 50, office=When()))
+        found = list(hunt(store, loaded.detections, rule, since_ms=0, until_ms=1 << 50, office_hours=When()))
     named = [(item.segment, item.time_ms, item.serial) for finding in found for item in finding.evidence]
     assert len(named) == len(found) > 3
     assert {segment for segment, _, _ in named} == {1, 2, 3}

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from envtrail.trail import reader
 from log_lab import Trail
 
 from envtrail.agent.build import open_trail
@@ -20,6 +19,7 @@ from envtrail.policy.cases import operation_of
 from envtrail.policy.language import Case
 from envtrail.state.comparing import TABLES
 from envtrail.state.state import State
+from envtrail.trail import reader
 from envtrail.trail.reader import Step, in_portions
 
 LOG = Path(__file__).parents[2] / "golden/pip/input.log"
