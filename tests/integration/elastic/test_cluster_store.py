@@ -267,7 +267,7 @@ def test_two_machines_are_one_fleet(both: Both, tmp_path: Path) -> None:
                 )
             )
     state.close()
-    other = Cluster(both.cluster.server, state_folder, f"{both.cluster.namespace}-two")
+    other = Cluster(both.cluster.server, state_folder, f"{both.cluster.namespace}_two")
     other.setup()
     other.ship()
     other.documents("operation")

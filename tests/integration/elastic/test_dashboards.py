@@ -66,7 +66,7 @@ def shown(
         folder = tmp_path_factory.mktemp("panels") / "trail"
         trail = Path(shutil.copytree(recorded, folder)) if name == "recorded" else fill(folder, 3_000, 3_000)
         add_what_is_rare(trail)
-        cluster = Cluster(server, trail, f"panels-{name}")
+        cluster = Cluster(server, trail, f"panels_{name}")
         cluster.setup()
         cluster.ship()
         add_machines(cluster)

@@ -131,7 +131,7 @@ def test_another_place_gets_everything(cluster: Cluster) -> None:
     cluster.setup()
     cluster.ship()
     before = cluster.counts()
-    elsewhere = Cluster(cluster.server, cluster.trail, f"{cluster.namespace}-else")
+    elsewhere = Cluster(cluster.server, cluster.trail, f"{cluster.namespace}_else")
     elsewhere.ship()
     assert elsewhere.counts() == before
     assert cluster.counts() == before

@@ -118,7 +118,14 @@ def test_an_unapproved_install_is_noticed_and_an_approved_one_is_not(lab: Lab) -
     assert (noticed["status"], noticed["level"], noticed["prefix"], noticed["uid"]) == ("open", "medium", prefix, AUID)
     assert noticed["reason"] == "changes of prod are asked for first"
 
-    asked = lab.ask(prefix=prefix, action="install", packages=["model>=2"], until_ms=1 << 47, why="the new model")
+    asked = lab.ask(
+        prefix=prefix,
+        action="install",
+        packages=["model>=2"],
+        sources=[str(lab.home / "wheels")],
+        until_ms=1 << 47,
+        why="the new model",
+    )
     own = [item for item in map(json.loads, lab.agent.ask("requests", "--json").stdout.splitlines()) if item["id"] == asked.id]
     assert [(item["terms"]["uid"], item["status"]) for item in own] == [(AUID, "pending")]
     approved = lab.agent.ask("approve", asked.id[:14], "--why", "go ahead", "--json")
@@ -159,7 +166,9 @@ def test_what_is_denied_elsewhere_is_told_and_what_is_allowed_is_not(lab: Lab) -
 
 def test_two_people_must_say_yes_and_nobody_may_to_what_they_asked_for(lab: Lab) -> None:
     prefix = str(lab.home / "prod-two")
-    asked = lab.ask(prefix=prefix, action="install", packages=["leaf"], until_ms=1 << 47, why="try")
+    asked = lab.ask(
+        prefix=prefix, action="install", packages=["leaf"], sources=[str(lab.home / "wheels")], until_ms=1 << 47, why="try"
+    )
     approve = json.dumps({"method": "decide", "decision": {"do": "approve", "request": asked.id}}).encode() + b"\n"
 
     def say(uid: int) -> dict[str, object]:
