@@ -48,12 +48,13 @@ test: setup ## Pass the whole test suite, Rust and Python
 	$(BIN)/python -m pytest -q -n 2 -m "not kernel and not auditd and not conda and not browser and not search"
 	+$(MAKE) -s -j 2 --output-sync=target lane-kernel lane-servers
 
-# Side by side: both wait more than they compute. What changes packages on this machine stays in one lane: fanotify sees all of it.
+# Side by side: both wait more than they compute. What changes packages on this machine stays in one lane: fanotify sees all of it. Each
+# has folders of its own: a pytest that starts closes those of the others to other users.
 lane-kernel:
 	$(BIN)/python -m pytest -q -p no:randomly -m "$(PACKAGES)"
 
 lane-servers:
-	$(BIN)/python -m pytest -q -p no:randomly -m "(browser or search) and not ($(PACKAGES))"
+	$(BIN)/python -m pytest -q -p no:randomly --basetemp=/tmp/envtrail-lane-servers -m "(browser or search) and not ($(PACKAGES))"
 
 lint: setup ## ruff, mypy, stubtest, import-linter, rustfmt, clippy
 	$(BIN)/ruff check .

@@ -140,6 +140,7 @@ def test_an_approval_given_on_the_page_is_in_the_trail_with_who_gave_it(lab: Lab
         "prefix": str(lab.home / "env"),
         "action": "install",
         "packages": ["leaf"],
+        "sources": [str(lab.home / "wheels")],
         "until_ms": 1 << 47,
         "why": "the new model",
     }
