@@ -339,13 +339,3 @@ def test_the_service_is_installed_and_uninstalled_without_a_trace(cli: Cli) -> N
     assert subprocess.run([*program, "--help"], capture_output=True, check=False).returncode == 0
     assert cli("service", "uninstall", "--root", str(root)).returncode == 0
     assert [path for path in root.rglob("*") if path.is_file()] == []
-
-
-def test_a_command_that_ends_does_not_look_through_its_memory_again() -> None:
-    code = (
-        "import atexit, gc, sys; atexit.register(lambda: print(gc.get_freeze_count(), len(gc.get_objects()), file=sys.stderr)); "
-    )
-    code += "from envtrail.cli.main import main; main(['--version'])"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    passed_over, left = map(int, shown.stderr.split())
-    assert passed_over > 100 * left

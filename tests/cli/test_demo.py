@@ -35,6 +35,8 @@ def test_the_recorded_trail_is_a_whole_product(tmp_path: Path) -> None:
     assert {"127.0.0.11", "127.0.0.12", "127.0.0.13"} <= {session["remote"] for session in sessions}
     assert _ask(trail, "runs", "--json").returncode == 0
     assert _ask(trail, "verify").returncode == 0
+    for command in (played, _ask(trail, "hunt", "download_piped")):
+        assert "leaked" not in command.stderr, "nanobind reports what is not freed before a process ends"
     before = _ask(trail, "log", "--json").stdout
     assert _ask(trail, "rebuild").returncode == 0
     assert _ask(trail, "log", "--json").stdout == before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import traceback
@@ -125,10 +124,7 @@ def cli(ctx: click.Context, data_dir: Path | None, config_file: Path | None, sto
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and exit with one of the six codes."""
-    code = run(arguments)
-    # Python looks for rings in all that was loaded once more as it ends, though the process takes everything with it.
-    gc.freeze()
-    sys.exit(code)
+    sys.exit(run(arguments))
 
 
 def run(arguments: list[str] | None = None) -> int:
