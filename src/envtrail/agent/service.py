@@ -42,7 +42,6 @@ _STATUS_INTERVAL_MS = 2_000
 _KERNEL_INTERVAL_MS = 5_000
 _SEAL_INTERVAL_MS = 10_000
 _MOST_AT_ONCE = 1_000
-_READING_S = 0.1
 _RETENTION_INTERVAL_MS = 3_600_000
 _MOVING = frozenset({OperationKind.CREATE, OperationKind.DELETE})
 _COUNTERS = ("lines", "records", "events", "complete", "late", "lost", "duplicate", "faults", "in_flight")

@@ -32,7 +32,6 @@ NO_ENVIRONMENT = "no environment at this prefix"
 BEFORE = "before"
 """Reason of a snapshot taken while a tool begins on an environment that was not known."""
 _TICKS = os.sysconf("SC_CLK_TCK")
-_MOST_SCRIPT_BYTES = 10_000_000
 _WHOLE_MAP = ["0", "0", "4294967295"]
 
 

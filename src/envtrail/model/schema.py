@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-EVENT_FORMAT = 1
-"""Version of this table; a change needs a migration step in `store.migrate`."""
-
 
 class Column(NamedTuple):
     """One column: name, Arrow type as `str(pyarrow.DataType)` prints it, and one sentence."""

@@ -44,7 +44,6 @@ TITLE = marked("Overview")
 _FEED_S = 1.0
 _MOST_FED = 30
 _YEAR_DAYS = 364
-_DAY_MS = 86_400_000
 
 
 class OverviewData(NamedTuple):
