@@ -1,4 +1,4 @@
-//! Parse, coalesce and build Arrow batches from a file: `throughput FILE [redact]`. Prints events and CPU seconds.
+//! Parse, coalesce and build Arrow batches from a file: `throughput FILE [unredacted]`. Prints events and bytes.
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::indexing_slicing)]
 
 use envtrail_core::assembler::{Assembler, Options};
@@ -13,6 +13,7 @@ fn main() {
     ];
     let mut assembler = Assembler::new(Options {
         hints,
+        redact: std::env::args().nth(2).as_deref() != Some("unredacted"),
         ..Options::default()
     });
     let mut block = vec![0; 1 << 17];

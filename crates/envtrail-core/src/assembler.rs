@@ -7,10 +7,10 @@ mod options;
 mod places;
 mod processes;
 mod tables;
-mod torn;
 mod type_names;
 mod waiting;
 
+pub use known::ReadHeld;
 pub use options::Options;
 pub use places::image_id;
 
@@ -23,17 +23,15 @@ use crate::files::{FileGroup, FileGroups, Roots};
 use crate::gaps::{SerialGap, SerialWatch};
 use crate::hints::Hints;
 use crate::log_files::LogFiles;
-use crate::parse::is_daemon_line;
-use crate::process::ProcessEvent;
+use crate::process::{Place, ProcessEvent};
 use crate::redact::{Counts, Search};
-use crate::rewrite::redact_event;
+use crate::rewrite::{hold_keystrokes, redact_event};
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use known::Known;
+use known::{Known, Novelty};
 use places::{exit_code_of, place_of};
 use std::borrow::Cow;
 use tables::Tables;
-use torn::Newest;
 use type_names::TypeNames;
 use waiting::Waiting;
 
@@ -43,11 +41,13 @@ const MAX_FAULTS: usize = 256;
 /// What one drain hands out.
 pub struct Batch {
     pub events: RecordBatch,
+    /// The latest moment of the events.
+    pub newest_ms: Option<i64>,
     pub records: Vec<u8>,
     pub processes: Vec<ProcessEvent>,
     pub faults: Vec<Fault>,
     pub redactions: Counts,
-    /// Changes of environments, as the records told them.
+    /// Changes of environments, as the records report them.
     pub files: Vec<FileGroup>,
 }
 
@@ -59,16 +59,17 @@ pub struct Assembler {
     serials: SerialWatch,
     tables: Tables,
     known: Option<Known>,
-    newest_imported: Newest,
     /// The event whose records were given out last.
     newest: Key,
     columns: Columns,
     roots: Roots,
     files: FileGroups,
     log_files: LogFiles,
-    told_files: Vec<FileGroup>,
+    reported_files: Vec<FileGroup>,
     /// In which the records that are given out next will lie.
     segment: u64,
+    /// Bytes of its records that were given out before.
+    segment_bytes: u64,
     type_names: TypeNames,
     renames: u32,
     event: Event,
@@ -81,11 +82,14 @@ pub struct Assembler {
     records: Vec<u8>,
     process_events: Vec<ProcessEvent>,
     waiting: Waiting,
+    /// What the wall clock said since the last drain; None while the records are not of now.
+    ticked_ms: Option<u64>,
     faults: Vec<Fault>,
     search: Search,
     redactions: Counts,
     complete: u64,
     repeated: u64,
+    supplemented: u64,
     fault_count: u64,
 }
 
@@ -98,14 +102,14 @@ impl Assembler {
             serials: SerialWatch::default(),
             tables: Tables::default(),
             known: None,
-            newest_imported: Newest::default(),
             newest: Key::default(),
             columns: Columns::default(),
             roots: Roots::default(),
             files: FileGroups::default(),
             log_files: LogFiles::default(),
-            told_files: Vec::new(),
+            reported_files: Vec::new(),
             segment: 0,
+            segment_bytes: 0,
             type_names: TypeNames::default(),
             renames: 0,
             event: Event::default(),
@@ -116,11 +120,13 @@ impl Assembler {
             records: Vec::new(),
             process_events: Vec::new(),
             waiting: Waiting::default(),
+            ticked_ms: None,
             faults: Vec::new(),
             search: Search::default(),
             redactions: Counts::default(),
             complete: 0,
             repeated: 0,
+            supplemented: 0,
             fault_count: 0,
         }
     }
@@ -139,8 +145,8 @@ impl Assembler {
         if count == 0 {
             return;
         }
-        let told = self.waiting.apply(count, self.tables.own());
-        self.process_events.extend(told);
+        let reported = self.waiting.apply(count, self.tables.own());
+        self.process_events.extend(reported);
     }
 
     /// The records of the next `push` are read at this moment of the wall clock.
@@ -150,6 +156,7 @@ impl Assembler {
 
     /// The wall clock says `now_ms`, and what had arrived by then was pushed.
     pub fn tick(&mut self, now_ms: u64) {
+        self.ticked_ms = Some(now_ms);
         let mut ended = std::mem::take(&mut self.ended);
         self.coalescer.tick(now_ms, &mut ended);
         self.serials.tick(now_ms, self.options.limits.timeout_ms);
@@ -171,18 +178,20 @@ impl Assembler {
 
     /// Hand out what has ended since the last drain.
     pub fn drain(&mut self) -> Result<Batch, ArrowError> {
+        let ticked_ms = self.ticked_ms.take();
         if self.coalescer.in_flight() == 0 {
-            // An event that is still read comes before what its process did later.
-            self.apply(self.waiting.len());
+            // An event that is still read, or about to be, comes before what its process did later.
+            self.apply(ticked_ms.map_or(self.waiting.len(), |now_ms| self.waiting.settled(now_ms)));
         }
         Ok(Batch {
+            newest_ms: self.columns.newest_ms(),
             events: self.columns.finish()?,
             records: crate::builders::take(&mut self.records),
             processes: std::mem::take(&mut self.process_events),
             faults: std::mem::take(&mut self.faults),
             redactions: std::mem::take(&mut self.redactions),
             files: {
-                let mut files = std::mem::take(&mut self.told_files);
+                let mut files = std::mem::take(&mut self.reported_files);
                 files.extend(self.files.take());
                 files
             },
@@ -200,7 +209,7 @@ impl Assembler {
         self.tables.forget_names();
     }
 
-    /// Group what records tell of changes below these folders (rules of the profile `full` make them).
+    /// Group what records report of changes below these folders (rules of the profile `full` make them).
     pub fn set_roots(&mut self, roots: Vec<String>) {
         self.roots = Roots::new(roots);
     }
@@ -222,6 +231,7 @@ impl Assembler {
             faults: self.fault_count + self.coalescer.counters.faults,
             in_flight: self.coalescer.in_flight() as u64,
             repeated: self.repeated,
+            supplemented: self.supplemented,
             ..self.coalescer.counters
         }
     }
@@ -230,24 +240,7 @@ impl Assembler {
         self.hints.label(hint?)
     }
 
-    fn take_line(&mut self, line: &[u8]) {
-        self.coalescer.set_position(self.consumed);
-        self.consumed += line.len() as u64 + 1;
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            let mut ended = std::mem::take(&mut self.ended);
-            self.coalescer.end_current(&mut ended);
-            return self.emit(ended);
-        }
-        match self.coalescer.take_line(line, &mut self.ended) {
-            // Of a log that was written before it is not known whether it had all.
-            Ok(Some(key)) if !is_daemon_line(line) && !self.tables.is_import() => {
-                self.serials
-                    .see(key.node, key.time_ms, key.serial, self.coalescer.now_ms());
-            }
-            Ok(_) => {}
-            Err(kind) => self.fault(kind, line),
-        }
+    fn emit_ended(&mut self) {
         if !self.ended.is_empty() {
             let ended = std::mem::take(&mut self.ended);
             self.emit(ended);
@@ -255,43 +248,41 @@ impl Assembler {
     }
 
     fn emit(&mut self, mut ended: Vec<Gathered>) {
-        for gathered in ended.drain(..) {
+        for gathered in &mut ended {
             self.emit_one(gathered);
+            self.coalescer.recycle(gathered);
         }
+        ended.clear();
         self.ended = ended;
     }
 
-    fn emit_one(&mut self, mut gathered: Gathered) {
+    fn emit_one(&mut self, gathered: &mut Gathered) {
         self.event
             .read(gathered.key, &gathered.bytes, &gathered.records);
         self.apply(self.waiting.due(gathered.key.time_ms, self.event.pid));
-        let redactions = self.redact(&mut gathered);
-        if let Some(known) = &mut self.known {
-            let node = name_of(gathered.key.node, &self.coalescer, &self.options);
-            if !known.take(&mut gathered, &node, self.tables.is_import()) {
+        let mut redactions = self.redact(gathered);
+        match self.compare_with_known(gathered) {
+            Novelty::First => {}
+            Novelty::Nothing => {
                 self.repeated += 1;
-                return self.let_go(gathered);
+                return;
+            }
+            Novelty::More => {
+                self.event
+                    .read(gathered.key, &gathered.bytes, &gathered.records);
+                redactions += self.redact(gathered);
             }
         }
-        let offset = self.keep_records(&gathered);
+        let offset = self.keep_records(gathered);
         self.release_ripe(gathered.key);
-        let event = &self.event;
-        let hint = self.hints.of(event);
-        let name = self.coalescer.node(gathered.key.node);
-        let node = gathered.key.node;
-        let id = match event.kind {
-            Kind::Exec => self.tables.image_for(node, event, name, &self.options.node),
-            _ => 0,
-        };
-        let (table, _) = self
-            .tables
-            .of_node(gathered.key.node, name, &self.options.node);
-        let (place, told) = place_of(table, event, id, self.segment, hint);
-        self.process_events.extend(told);
-        self.note_files(&gathered, place.image);
+        let hint = self.hints.of(&self.event);
+        let place = self.find_place(gathered.key, hint);
+        self.note_files(gathered, place.image);
         let event = &self.event;
         let missing = event.missing | if gathered.truncated { 2 } else { 0 };
-        if missing == 0 {
+        if gathered.is_supplemented {
+            self.supplemented += 1;
+        } else if missing == 0 {
             self.complete += 1;
         }
         let node = name_of(gathered.key.node, &self.coalescer, &self.options);
@@ -301,7 +292,7 @@ impl Assembler {
                 number: self.renames << 16 | gathered.key.node,
                 text: &node,
             },
-            type_name: self.type_names.word_of(event.lead_type, &gathered),
+            type_name: self.type_names.word_of(event.lead_type, gathered),
             hint: hint.map(|hint| Word {
                 number: u32::from(hint),
                 text: self.hints.label(hint).unwrap_or_default(),
@@ -321,18 +312,21 @@ impl Assembler {
             exit_code: exit_code_of(event),
         };
         self.columns.push(event, &facts);
-        self.let_go(gathered);
     }
 
-    /// The event that was read is done with; of a log that was written before it may miss what the next part tells.
-    fn let_go(&mut self, gathered: Gathered) {
-        let done = match self.tables.is_import() {
-            true => self.newest_imported.keep(gathered, self.event.missing != 0),
-            false => Some(gathered),
+    /// Where the event that was read stands in the process table of its machine.
+    fn find_place(&mut self, key: Key, hint: Option<u16>) -> Place {
+        let (node, event) = (key.node, &self.event);
+        let name = self.coalescer.node(node);
+        let id = match event.kind {
+            Kind::Exec => self.tables.image_for(node, event, name, &self.options.node),
+            _ => 0,
         };
-        if let Some(done) = done {
-            self.coalescer.recycle(done);
-        }
+        let (table, _) = self.tables.of_node(node, name, &self.options.node);
+        table.note_serial(key.serial);
+        let (place, reported) = place_of(table, event, id, self.segment, hint);
+        self.process_events.extend(reported);
+        place
     }
 
     /// Where an event's records lie: among those given out by this drain, or among those read again since the beginning.
@@ -340,19 +334,24 @@ impl Assembler {
         if self.coalescer.is_reread() {
             return gathered.position;
         }
-        if std::mem::replace(&mut self.newest, gathered.key) == gathered.key {
-            // An empty line ends the event before: what is late follows it at once.
+        let follows = std::mem::replace(&mut self.newest, gathered.key) == gathered.key;
+        if gathered.is_supplemented {
+            self.records.extend_from_slice(b"\n\n");
+        } else if gathered.is_late || follows {
             self.records.push(b'\n');
         }
         let offset = self.records.len() as u64;
         self.records.extend_from_slice(&gathered.bytes);
+        self.note_place(gathered, self.segment_bytes + offset);
         offset
     }
 
     /// Take the secrets out of the event that was read; how many there were.
     fn redact(&mut self, gathered: &mut Gathered) -> u32 {
         let event = &mut self.event;
-        if !self.options.redact || !event.may_hold_secret(&mut self.search) {
+        if !self.options.redact
+            || !(event.may_hold_secret(&mut self.search) || hold_keystrokes(&gathered.records))
+        {
             return 0;
         }
         let redactions = redact_event(

@@ -1,9 +1,8 @@
-//! Columns while they are built. Arrow's own builders look closer at each value than its few bytes are worth: here a value is appended
-//! as it is, and a column is looked at once, as a whole, when it is done.
+//! Columns made of rows. A row is appended as a whole and its columns are made at once when the batch is done: Arrow's own builders
+//! look closer at each value than its few bytes are worth.
 
-use crate::event::Strings;
-use crate::parse::gather;
-use crate::text::printable;
+use crate::event::{Range, Strings};
+use crate::text::{append_piece, printable};
 use arrow_array::types::{ArrowPrimitiveType, Int32Type};
 use arrow_array::{
     ArrayRef, BooleanArray, DictionaryArray, ListArray, PrimitiveArray, StringArray,
@@ -20,113 +19,88 @@ pub struct Word<'a> {
     pub text: &'a str,
 }
 
+/// Where a row's text ends among the bytes of its column, or its list among the items; whether the row has one.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct End {
+    at: i32,
+    pub(crate) is_valid: bool,
+}
+
+impl End {
+    #[inline]
+    pub(crate) fn new(at: usize, is_valid: bool) -> Self {
+        End {
+            at: at as i32,
+            is_valid,
+        }
+    }
+}
+
 /// What was built; the next one gets as much room as this one took and a little more, and need not grow step by step.
 pub(crate) fn take<T>(built: &mut Vec<T>) -> Vec<T> {
     let next = Vec::with_capacity(built.len() + built.len() / 4);
     replace(built, next)
 }
 
-/// Yes or no, row by row.
-#[derive(Default)]
-pub(crate) struct Bits(Vec<bool>);
-
-impl Bits {
-    pub(crate) fn push(&mut self, bit: bool) {
-        self.0.push(bit);
-    }
-
-    fn finish(&mut self) -> BooleanBuffer {
-        let bits = take(&mut self.0);
-        let mut packed = Vec::with_capacity(bits.len().div_ceil(8));
-        let mut eights = bits.chunks_exact(8);
-        packed.extend(eights.by_ref().map(pack_eight));
-        let mut last = [false; 8];
-        for (to, from) in last.iter_mut().zip(eights.remainder()) {
-            *to = *from;
-        }
-        packed.push(pack_eight(&last));
-        BooleanBuffer::new(Buffer::from_vec(packed), 0, bits.len())
-    }
-
-    /// None where all are there, or nothing was said of any.
-    pub(crate) fn finish_nulls(&mut self) -> Option<NullBuffer> {
-        let nulls = NullBuffer::new(self.finish());
-        (nulls.null_count() > 0).then_some(nulls)
-    }
+/// A column of numbers, one in every row.
+pub(crate) fn whole<T: ArrowPrimitiveType, R>(
+    rows: &[R],
+    of: impl Fn(&R) -> T::Native,
+) -> PrimitiveArray<T> {
+    PrimitiveArray::new(rows.iter().map(of).collect(), None)
 }
 
-/// Eight of them, the first one lowest.
-fn pack_eight(bits: &[bool]) -> u8 {
-    let Some(bits) = bits.first_chunk::<8>() else {
-        return 0;
-    };
-    let bytes = bits.map(u8::from);
-    gather(u64::from_le_bytes(bytes) << 7)
+/// A column of numbers that some rows have.
+pub(crate) fn numbers<T: ArrowPrimitiveType, R>(
+    rows: &[R],
+    of: impl Fn(&R) -> Option<T::Native>,
+) -> ArrayRef {
+    let values = rows.iter().map(|row| of(row).unwrap_or_default());
+    let nulls = nulls(rows, |row| of(row).is_some());
+    Arc::new(PrimitiveArray::<T>::new(values.collect(), nulls))
 }
 
 /// A column of yes and no.
-#[derive(Default)]
-pub(crate) struct Flags {
-    bits: Bits,
-    valid: Bits,
+pub(crate) fn flags<R>(rows: &[R], of: impl Fn(&R) -> Option<bool>) -> ArrayRef {
+    let bits = bits(rows, |row| of(row) == Some(true));
+    Arc::new(BooleanArray::new(
+        bits,
+        nulls(rows, |row| of(row).is_some()),
+    ))
 }
 
-impl Flags {
-    pub(crate) fn push(&mut self, flag: Option<bool>) {
-        self.bits.push(flag == Some(true));
-        self.valid.push(flag.is_some());
-    }
-
-    /// The same, of a column that has one in every row.
-    pub(crate) fn add(&mut self, flag: bool) {
-        self.bits.push(flag);
-    }
-
-    pub(crate) fn finish(&mut self) -> ArrayRef {
-        let nulls = self.valid.finish_nulls();
-        Arc::new(BooleanArray::new(self.bits.finish(), nulls))
-    }
+/// None where all are there.
+pub(crate) fn nulls<R>(rows: &[R], is_valid: impl Fn(&R) -> bool) -> Option<NullBuffer> {
+    let nulls = NullBuffer::new(bits(rows, is_valid));
+    (nulls.null_count() > 0).then_some(nulls)
 }
 
-/// A column of numbers.
-pub(crate) struct Numbers<T: ArrowPrimitiveType> {
-    values: Vec<T::Native>,
-    valid: Bits,
+fn bits<R>(rows: &[R], of: impl Fn(&R) -> bool) -> BooleanBuffer {
+    let pack = |eight: &[R]| {
+        let bits = eight.iter().rev();
+        bits.fold(0, |byte, row| byte << 1 | u8::from(of(row)))
+    };
+    let mut packed = Vec::with_capacity(rows.len().div_ceil(8));
+    let mut eights = rows.chunks_exact(8);
+    // Of a fixed length: the compiler makes no loop of it.
+    packed.extend(
+        eights
+            .by_ref()
+            .map(|eight| eight.first_chunk::<8>().map_or(0, |eight| pack(eight))),
+    );
+    packed.extend((!eights.remainder().is_empty()).then(|| pack(eights.remainder())));
+    BooleanBuffer::new(Buffer::from_vec(packed), 0, rows.len())
 }
 
-impl<T: ArrowPrimitiveType> Default for Numbers<T> {
-    fn default() -> Self {
-        Numbers {
-            values: Vec::new(),
-            valid: Bits::default(),
-        }
-    }
+/// Where lists, or texts, end.
+pub(crate) fn offsets<R>(rows: &[R], of: impl Fn(&R) -> End) -> OffsetBuffer<i32> {
+    let mut offsets = Vec::with_capacity(rows.len() + 1);
+    offsets.push(0);
+    offsets.extend(rows.iter().map(|row| of(row).at));
+    OffsetBuffer::new(ScalarBuffer::from(offsets))
 }
 
-impl<T: ArrowPrimitiveType> Numbers<T> {
-    #[inline]
-    pub(crate) fn push(&mut self, number: Option<T::Native>) {
-        self.values.push(number.unwrap_or_default());
-        self.valid.push(number.is_some());
-    }
-
-    /// The same, of a column that has one in every row.
-    #[inline]
-    pub(crate) fn add(&mut self, number: T::Native) {
-        self.values.push(number);
-    }
-
-    pub(crate) fn finish(&mut self) -> PrimitiveArray<T> {
-        let values = ScalarBuffer::from(take(&mut self.values));
-        PrimitiveArray::new(values, self.valid.finish_nulls())
-    }
-
-    pub(crate) fn done(&mut self) -> ArrayRef {
-        Arc::new(self.finish())
-    }
-}
-
-/// A column of few distinct texts, told apart by their numbers.
+/// A column of few distinct texts, identified by their numbers.
 #[derive(Default)]
 pub(crate) struct Dictionary {
     known: Vec<u32>,
@@ -134,26 +108,15 @@ pub(crate) struct Dictionary {
     places: Vec<u16>,
     texts: Vec<String>,
     last: usize,
-    keys: Numbers<Int32Type>,
 }
 
 /// Numbers above it are looked for one by one.
 const MOST_PLACES: usize = 4096;
 
 impl Dictionary {
-    pub(crate) fn push(&mut self, word: Option<Word<'_>>) {
-        let place = word.map(|word| self.place_of(word));
-        self.keys.push(place);
-    }
-
-    /// The same, of a column that has one in every row.
-    pub(crate) fn add(&mut self, word: Word<'_>) {
-        let place = self.place_of(word);
-        self.keys.add(place);
-    }
-
+    /// The key that a word has in this batch.
     #[inline]
-    fn place_of(&mut self, word: Word<'_>) -> i32 {
+    pub(crate) fn key_of(&mut self, word: Word<'_>) -> i32 {
         if self.known.get(self.last) != Some(&word.number) {
             let place = self.places.get(word.number as usize).copied().unwrap_or(0);
             self.last = match usize::from(place).checked_sub(1) {
@@ -182,50 +145,21 @@ impl Dictionary {
         })
     }
 
-    pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+    /// `of`: the key of a row.
+    pub(crate) fn finish<R>(
+        &mut self,
+        rows: &[R],
+        of: impl Fn(&R) -> Option<i32>,
+    ) -> Result<ArrayRef, ArrowError> {
         self.known.clear();
         self.places.clear();
         let values = StringArray::from_iter_values(self.texts.drain(..));
+        let keys = rows.iter().map(|row| of(row).unwrap_or_default());
+        let nulls = nulls(rows, |row| of(row).is_some());
         Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(
-            self.keys.finish(),
+            PrimitiveArray::new(keys.collect(), nulls),
             Arc::new(values),
         )?))
-    }
-}
-
-/// Where the lists, or the texts, of a column end.
-pub(crate) struct Ends {
-    offsets: Vec<i32>,
-    valid: Bits,
-}
-
-impl Default for Ends {
-    fn default() -> Self {
-        Ends {
-            offsets: vec![0],
-            valid: Bits::default(),
-        }
-    }
-}
-
-impl Ends {
-    #[inline]
-    pub(crate) fn push(&mut self, end: usize, is_valid: bool) {
-        self.offsets.push(end as i32);
-        self.valid.push(is_valid);
-    }
-
-    fn len(&self) -> usize {
-        self.offsets.len() - 1
-    }
-
-    pub(crate) fn take(&mut self) -> (OffsetBuffer<i32>, Option<NullBuffer>) {
-        let offsets = take(&mut self.offsets);
-        self.offsets.push(0);
-        (
-            OffsetBuffer::new(ScalarBuffer::from(offsets)),
-            self.valid.finish_nulls(),
-        )
     }
 }
 
@@ -233,49 +167,39 @@ impl Ends {
 #[derive(Default)]
 pub(crate) struct Text {
     bytes: Vec<u8>,
-    ends: Ends,
 }
 
 impl Text {
+    /// Append a row's text: this range of a text.
     #[inline]
-    pub(crate) fn push(&mut self, text: Option<&[u8]>) {
-        if let Some(text) = text {
-            self.bytes.extend_from_slice(text);
+    pub(crate) fn push(&mut self, text: &[u8], range: Range) -> End {
+        if let Some(range) = range {
+            append_piece(text, range, &mut self.bytes);
         }
-        self.ends.push(self.bytes.len(), text.is_some());
+        End::new(self.bytes.len(), range.is_some())
     }
 
     /// A text in which NUL stands between words: there a blank is shown.
-    pub(crate) fn push_words(&mut self, words: Option<&[u8]>) {
+    pub(crate) fn push_words(&mut self, words: Option<&[u8]>) -> End {
         let blanked = |byte: &u8| if *byte == 0 { b' ' } else { *byte };
         self.bytes
             .extend(words.unwrap_or_default().iter().map(blanked));
-        self.ends.push(self.bytes.len(), words.is_some());
+        End::new(self.bytes.len(), words.is_some())
     }
 
-    /// Append texts that are all there: of a column of which none is not.
-    pub(crate) fn extend(&mut self, texts: &Strings) {
-        let before = self.bytes.len();
-        self.bytes.extend_from_slice(&texts.bytes);
-        let ends = texts.ends.iter().map(|end| (before + end) as i32);
-        self.ends.offsets.extend(ends);
-    }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
+    pub(crate) fn finish<R>(&mut self, rows: &[R], of: impl Fn(&R) -> End) -> ArrayRef {
+        if self.bytes.is_empty() && !rows.iter().any(|row| of(row).is_valid) {
+            return Arc::new(StringArray::new_null(rows.len()));
+        }
+        let nulls = nulls(rows, |row| of(row).is_valid);
+        self.finish_with(offsets(rows, of), nulls)
     }
 
     /// What is not UTF-8 is shown as `printable` shows it: nearly always the whole column is UTF-8, and is checked as a whole.
-    pub(crate) fn finish(&mut self) -> StringArray {
-        let (offsets, nulls) = self.ends.take();
+    fn finish_with(&mut self, offsets: OffsetBuffer<i32>, nulls: Option<NullBuffer>) -> ArrayRef {
         let bytes = Buffer::from_vec(take(&mut self.bytes));
-        StringArray::try_new(offsets.clone(), bytes.clone(), nulls.clone())
-            .unwrap_or_else(|_| shown(&offsets, &bytes, nulls.as_ref()))
-    }
-
-    pub(crate) fn done(&mut self) -> ArrayRef {
-        Arc::new(self.finish())
+        let made = StringArray::try_new(offsets.clone(), bytes.clone(), nulls.clone());
+        Arc::new(made.unwrap_or_else(|_| shown(&offsets, &bytes, nulls.as_ref())))
     }
 }
 
@@ -289,34 +213,64 @@ fn shown(offsets: &OffsetBuffer<i32>, bytes: &[u8], nulls: Option<&NullBuffer>) 
     .collect()
 }
 
-/// A column of lists of texts.
-#[derive(Default)]
+/// What the lists of a column hold.
 pub(crate) struct Texts {
-    values: Text,
-    ends: Ends,
+    text: Text,
+    /// Where each begins and ends among the bytes.
+    offsets: Vec<i32>,
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Texts {
+            text: Text::default(),
+            offsets: first_offset(0),
+        }
+    }
+}
+
+/// The offsets of no text, with room for those of so many.
+fn first_offset(count: usize) -> Vec<i32> {
+    let mut offsets = Vec::with_capacity(count + count / 4);
+    offsets.push(0);
+    offsets
 }
 
 impl Texts {
-    pub(crate) fn add(&mut self, texts: &Strings) {
-        self.values.extend(texts);
+    /// Append a row's list.
+    #[inline]
+    pub(crate) fn push(&mut self, texts: &Strings, is_valid: bool) -> End {
+        if !texts.is_empty() {
+            let before = self.text.bytes.len();
+            self.text.bytes.extend_from_slice(&texts.bytes);
+            // They are few: not worth the beginning and end of a loop over vectors.
+            for end in &texts.ends {
+                self.offsets.push((before + end) as i32);
+            }
+        }
+        End::new(self.offsets.len() - 1, is_valid)
     }
 
-    pub(crate) fn add_one(&mut self, text: &[u8]) {
-        self.values.push(Some(text));
+    /// The items of all rows, one after another.
+    pub(crate) fn finish_items(&mut self) -> ArrayRef {
+        let next = first_offset(self.offsets.len());
+        let offsets = replace(&mut self.offsets, next);
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+        self.text.finish_with(offsets, None)
     }
 
-    /// End a row's list.
-    pub(crate) fn close(&mut self, is_valid: bool) {
-        self.ends.push(self.values.len(), is_valid);
-    }
-
-    pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let (offsets, nulls) = self.ends.take();
+    pub(crate) fn finish<R>(
+        &mut self,
+        rows: &[R],
+        of: impl Fn(&R) -> End,
+    ) -> Result<ArrayRef, ArrowError> {
         let item = Arc::new(Field::new("item", DataType::Utf8, true));
+        let nulls = nulls(rows, |row| of(row).is_valid);
+        let items = self.finish_items();
         Ok(Arc::new(ListArray::try_new(
             item,
-            offsets,
-            self.values.done(),
+            offsets(rows, of),
+            items,
             nulls,
         )?))
     }
@@ -326,6 +280,11 @@ impl Texts {
 mod tests {
     use super::*;
     use arrow_array::Array;
+
+    fn push(column: &mut Text, text: Option<&[u8]>) -> End {
+        let range = text.map(|text| (0, text.len()));
+        column.push(text.unwrap_or_default(), range)
+    }
 
     #[test]
     fn texts_are_shown_whatever_their_bytes_are() {
@@ -339,10 +298,7 @@ mod tests {
             Some("é\\".as_bytes()),
             Some(b"\xff\\"),
         ];
-        for text in texts {
-            column.push(text);
-        }
-        let shown = column.finish();
+        let rows = texts.map(|text| push(&mut column, text));
         let expected = StringArray::from(vec![
             Some("plain"),
             None,
@@ -352,23 +308,25 @@ mod tests {
             Some("é\\"),
             Some("\\xff\\\\"),
         ]);
-        assert_eq!(shown, expected);
-        column.push(Some(b"next"));
-        assert_eq!(column.finish(), StringArray::from(vec!["next"]));
+        assert_eq!(
+            &column.finish(&rows, |end| *end),
+            &(Arc::new(expected) as ArrayRef)
+        );
+        let rows = [push(&mut column, Some(b"next"))];
+        let expected: ArrayRef = Arc::new(StringArray::from(vec!["next"]));
+        assert_eq!(&column.finish(&rows, |end| *end), &expected);
     }
 
     #[test]
     fn every_row_keeps_its_bit() {
         for count in [0usize, 1, 7, 8, 9, 64, 1001] {
-            let mut column = Numbers::<Int32Type>::default();
-            let of = |row: usize| (row % 3 != 1 && row % 7 != 2).then_some(row as i32);
-            (0..count).for_each(|row| column.push(of(row)));
-            let numbers = column.finish();
-            assert_eq!(numbers, (0..count).map(of).collect());
-            assert_eq!(
-                numbers.null_count(),
-                (0..count).filter(|row| of(*row).is_none()).count()
-            );
+            let of = |row: &usize| (row % 3 != 1 && row % 7 != 2).then_some(*row as i32);
+            let rows: Vec<usize> = (0..count).collect();
+            let column = numbers::<Int32Type, _>(&rows, of);
+            let expected: PrimitiveArray<Int32Type> = rows.iter().map(of).collect();
+            assert_eq!(&column, &(Arc::new(expected) as ArrayRef));
+            let empty = rows.iter().filter(|row| of(row).is_none()).count();
+            assert_eq!(column.null_count(), empty);
         }
     }
 }

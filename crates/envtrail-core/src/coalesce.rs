@@ -6,85 +6,45 @@
 //! the kernel stamps at the entry of a system call and writes at its exit, clocks are set, and older files are read after newer ones.
 //!
 //! Events of a node are given out in the order of their first records, whatever completes them: the order is the same with and without
-//! EOE. What arrives after an event was given out is *late*: an event of its own with the same identity.
+//! EOE. What arrives after an event was given out is *late*: a separate event with the same identity.
 //!
-//! What was given out before (a segment) is read again in that order: there an event ends where the next one begins.
+//! What was given out before (a segment) is read again in that order: there an event ends where the next one begins. Empty lines before
+//! an event say what it is: one, that it is late; two, that it is there again, with records that it lacked.
 
 mod gathered;
+mod nodes;
+mod open;
+mod queue;
 
-pub use gathered::{Counters, EndedBy, Gathered, Limits};
+pub use gathered::{Counters, EndedBy, Gathered, Limits, SUPPLEMENTED};
+pub use queue::ARRIVES_WITHIN_LINES;
 
 use crate::event::{Key, Record};
 use crate::fault::FaultKind;
-use crate::parse::{parse_stamp, LastStamp};
+use crate::parse::{parse_stamp, split, LastStamp};
 use crate::types;
-use rustc_hash::FxHashMap;
-use std::collections::VecDeque;
+use memchr::memchr;
+use nodes::Nodes;
+use open::Open;
+use queue::Queue;
+use std::mem::take;
 
-/// Lines of its node that an event waits for its EOE after its PROCTITLE, and a record that may come alone (LOGIN, CONFIG_CHANGE, AVC)
-/// for its system call.
-const ENDS_WITHIN_LINES: u64 = 64;
-/// Wall time that they wait.
-const ENDS_WITHIN_MS: u64 = 50;
-/// Lines of its node after which a system call without an end is given out: the cores of a large machine mix their records far less.
-pub const ARRIVES_WITHIN_LINES: u64 = 1024;
 /// Size of the memory of what is done; late records of older events are taken for new ones.
 const DONE: usize = 1 << 16;
-/// Names of machines that are told apart.
-const MOST_NODES: usize = 1 << 16;
-
-/// Events of one node that were not given out yet, in the order of their first records.
-#[derive(Default)]
-struct Queue {
-    events: VecDeque<Gathered>,
-    /// Number of the front; those behind it count on.
-    first: u64,
-    lines: u64,
-}
-
-impl Queue {
-    fn get_mut(&mut self, number: u64) -> Option<&mut Gathered> {
-        let at = number.checked_sub(self.first)?;
-        self.events.get_mut(usize::try_from(at).ok()?)
-    }
-
-    fn pop(&mut self) -> Option<Gathered> {
-        let front = self.events.pop_front()?;
-        self.first += 1;
-        Some(front)
-    }
-
-    /// Whether what is at the front is complete.
-    #[inline]
-    fn is_due(&self, limits: &Limits, now_ms: u64) -> bool {
-        let Some(front) = self.events.front() else {
-            return false;
-        };
-        let is_awaited = front.has_call && !front.has_proctitle;
-        let (lines, wait_ms) = if is_awaited {
-            (ARRIVES_WITHIN_LINES, limits.timeout_ms)
-        } else {
-            (ENDS_WITHIN_LINES, ENDS_WITHIN_MS)
-        };
-        front.is_ended
-            || front.read_line + lines < self.lines
-            || (front.read_ms > 0 && front.read_ms + wait_ms <= now_ms)
-    }
-}
 
 /// Events in the making.
 pub struct Coalescer {
     limits: Limits,
     /// What is read was given out before, event by event.
     is_reread: bool,
-    nodes: Vec<Vec<u8>>,
-    numbers: FxHashMap<Vec<u8>, u32>,
-    last_node: u32,
+    /// Empty lines before what is read again.
+    marks: u8,
+    nodes: Nodes,
     queues: Vec<Queue>,
     in_flight: usize,
     bytes: usize,
     spare: Vec<(Vec<u8>, Vec<Record>)>,
-    open: FxHashMap<Key, u64>,
+    open: Open,
     last: Option<(Key, u64)>,
     last_stamp: LastStamp,
     done: Vec<Key>,
@@ -98,14 +58,13 @@ impl Coalescer {
         Coalescer {
             limits,
             is_reread: false,
-            nodes: vec![Vec::new()],
-            numbers: FxHashMap::default(),
-            last_node: 0,
+            marks: 0,
+            nodes: Nodes::default(),
             queues: vec![Queue::default()],
             in_flight: 0,
             bytes: 0,
             spare: Vec::new(),
-            open: FxHashMap::default(),
+            open: Open::default(),
             last: None,
             last_stamp: LastStamp::default(),
             done: vec![Key::default(); DONE],
@@ -117,10 +76,7 @@ impl Coalescer {
 
     /// Name of a node; empty for records without `node=`.
     pub fn node(&self, number: u32) -> &[u8] {
-        self.nodes
-            .get(number as usize)
-            .map(Vec::as_slice)
-            .unwrap_or_default()
+        self.nodes.name(number)
     }
 
     pub fn is_reread(&self) -> bool {
@@ -130,6 +86,7 @@ impl Coalescer {
     /// The lines that follow were given out before; nothing is in flight.
     pub fn set_reread(&mut self, is_reread: bool) {
         self.is_reread = is_reread;
+        self.marks = 0;
     }
 
     pub fn in_flight(&self) -> usize {
@@ -138,6 +95,56 @@ impl Coalescer {
 
     pub fn now_ms(&self) -> u64 {
         self.now_ms
+    }
+
+    /// Take what more there is of the event of the line before: the whole lines at the beginning of `block` that `take_line` would add to it,
+    /// all at once. Gives how many bytes they are; what ends an event, or may be something else, is left.
+    pub fn take_more(&mut self, block: &[u8], out: &mut Vec<Gathered>) -> usize {
+        let Some((key, number)) = self.last.filter(|(key, _)| key.node == 0) else {
+            return 0;
+        };
+        if (key.time_ms, key.serial) != self.last_stamp.identity() {
+            return 0;
+        }
+        let Some(queue) = self.queues.first_mut() else {
+            return 0;
+        };
+        let mut lines = queue.lines;
+        let Some(gathered) = queue.get_mut(number) else {
+            return 0;
+        };
+        let before = gathered.bytes.len();
+        let mut rest = block;
+        while let Some((record_type, body)) = self.last_stamp.repeated(rest) {
+            let Some(end) = memchr(b'\n', body) else {
+                break;
+            };
+            let (line, after) = split(rest, rest.len() - body.len() + end);
+            let body = body.get(..end).unwrap_or_default();
+            let is_too_long = gathered.bytes.len() + line.len() >= self.limits.max_event_bytes;
+            let may_end = record_type == types::EOE || types::is_single(record_type);
+            if is_too_long || may_end || body.ends_with(b"\r") {
+                break;
+            }
+            if gathered.is_repeated(line, record_type) {
+                self.counters.duplicate += 1;
+            } else {
+                gathered.append(line, record_type, body);
+            }
+            lines += 1;
+            gathered.note_read(record_type, lines, self.now_ms);
+            rest = after;
+        }
+        self.bytes += gathered.bytes.len() - before;
+        let count = lines - queue.lines;
+        queue.lines = lines;
+        self.counters.lines += count;
+        self.counters.records += count;
+        self.counters.unnamed += count;
+        if count > 0 && !self.is_reread && queue.is_due(&self.limits, self.now_ms) {
+            self.release(0, out);
+        }
+        block.len() - rest.len()
     }
 
     /// Take one line without its newline. Ended events go to `out`; hand each back with `recycle`.
@@ -150,19 +157,21 @@ impl Coalescer {
         self.counters.lines += 1;
         let stamp = parse_stamp(line, &mut self.last_stamp)?;
         self.counters.records += 1;
+        self.counters.unnamed += u64::from(stamp.node.is_empty());
         let key = Key {
             node: self.number_of_node(stamp.node)?,
             time_ms: stamp.time_ms,
             serial: stamp.serial,
         };
         let known = self.find(&key);
+        let known = known.filter(|number| self.takes(&key, *number, stamp.record_type));
         if known.is_none() && self.is_reread {
             self.end_current(out);
         }
         let number = match known {
             Some(number) => number,
             None if stamp.record_type == types::EOE && self.is_done(&key) => return Ok(None),
-            None => self.open(key, out),
+            None => self.open(key, stamp.record_type, out),
         };
         let Some(queue) = self.queues.get_mut(key.node as usize) else {
             return Ok(None);
@@ -175,10 +184,8 @@ impl Coalescer {
         let before = gathered.bytes.len();
         let fault = gathered.add(line, &stamp, &self.limits, &mut self.counters);
         self.bytes += gathered.bytes.len() - before;
-        (gathered.read_line, gathered.read_ms) = (read_line, self.now_ms);
-        gathered.has_proctitle |= stamp.record_type == types::PROCTITLE;
-        gathered.has_call |= types::is_of_call(stamp.record_type);
-        let is_alone = known.is_none() && types::is_single(stamp.record_type);
+        gathered.note_read(stamp.record_type, read_line, self.now_ms);
+        let is_alone = known.is_none() && types::is_without_call(stamp.record_type);
         if stamp.record_type == types::EOE || is_alone {
             gathered.is_ended = true;
         }
@@ -222,26 +229,39 @@ impl Coalescer {
         }
     }
 
-    /// Nothing more will come: let everything go.
+    /// Nothing more will come: let everything go, in the order of first records.
     pub fn flush(&mut self, out: &mut Vec<Gathered>) {
-        for node in 0..self.queues.len() {
-            while self.give_out(node, out) {}
+        let queues = self.queues.iter().enumerate();
+        let waiting = queues.flat_map(|(node, queue)| {
+            let events = queue.events.iter();
+            events.map(move |event| (event.position, node))
+        });
+        let mut waiting: Vec<(u64, usize)> = waiting.collect();
+        waiting.sort_unstable();
+        for (_, node) in waiting {
+            self.give_out(node, out);
         }
     }
 
-    /// The event that is read again ends here, whatever follows.
-    pub fn end_current(&mut self, out: &mut Vec<Gathered>) {
+    /// Take an empty line: the event that is read again ends here, whatever follows.
+    pub fn take_empty(&mut self, out: &mut Vec<Gathered>) {
+        self.end_current(out);
+        self.marks = self.marks.saturating_add(u8::from(self.is_reread));
+    }
+
+    fn end_current(&mut self, out: &mut Vec<Gathered>) {
         if let Some((key, _)) = self.last.filter(|_| self.is_reread) {
             self.give_out(key.node as usize, out);
         }
     }
 
     /// Give back an event's allocations.
-    pub fn recycle(&mut self, mut gathered: Gathered) {
+    pub fn recycle(&mut self, gathered: &mut Gathered) {
         if self.spare.len() < 64 && gathered.bytes.capacity() <= 1 << 16 {
-            gathered.bytes.clear();
-            gathered.records.clear();
-            self.spare.push((gathered.bytes, gathered.records));
+            let (mut bytes, mut records) = (take(&mut gathered.bytes), take(&mut gathered.records));
+            bytes.clear();
+            records.clear();
+            self.spare.push((bytes, records));
         }
     }
 
@@ -252,12 +272,28 @@ impl Coalescer {
                 return Some(number);
             }
         }
-        let number = *self.open.get(key)?;
+        let number = self.open.get(key)?;
         self.last = Some((*key, number));
         Some(number)
     }
 
-    fn open(&mut self, key: Key, out: &mut Vec<Gathered>) -> u64 {
+    /// Whether an event takes one more record of this type: what two messages of programs say is never mixed.
+    fn takes(&mut self, key: &Key, number: u64, record_type: u16) -> bool {
+        let queue = self.queues.get_mut(key.node as usize);
+        let Some(gathered) = queue.and_then(|queue| queue.get_mut(number)) else {
+            return true;
+        };
+        let is_message = types::is_single(record_type);
+        if is_message && gathered.has_message {
+            gathered.is_ended = true;
+            self.close(key);
+            return false;
+        }
+        gathered.has_message |= is_message;
+        true
+    }
+
+    fn open(&mut self, key: Key, record_type: u16, out: &mut Vec<Gathered>) -> u64 {
         let mut is_crowded = false;
         while self.in_flight >= self.limits.max_in_flight
             || self.bytes > self.limits.max_event_bytes.saturating_mul(2)
@@ -279,12 +315,15 @@ impl Coalescer {
             bytes,
             records,
             position: self.position,
-            is_late: self.is_done(&key),
+            has_message: types::is_single(record_type),
+            is_late: self.marks == 1 || (self.marks == 0 && self.is_done(&key)),
+            is_supplemented: self.marks > 1,
             ..Gathered::default()
         };
         let Some(queue) = self.queues.get_mut(key.node as usize) else {
             return 0;
         };
+        self.marks = 0;
         let number = queue.first + queue.events.len() as u64;
         queue.events.push_back(gathered);
         self.in_flight += 1;
@@ -335,24 +374,10 @@ impl Coalescer {
     /// Number of a node's name, a new one for a new name.
     #[inline]
     pub fn number_of_node(&mut self, node: &[u8]) -> Result<u32, FaultKind> {
-        if node.is_empty() {
-            return Ok(0);
+        let number = self.nodes.number_of(node)?;
+        if number as usize == self.queues.len() {
+            self.queues.push(Queue::default());
         }
-        if self.node(self.last_node) == node {
-            return Ok(self.last_node);
-        }
-        let number = match self.numbers.get(node) {
-            Some(number) => *number,
-            None if self.nodes.len() < MOST_NODES => {
-                let number = self.nodes.len() as u32;
-                self.nodes.push(node.to_vec());
-                self.numbers.insert(node.to_vec(), number);
-                self.queues.push(Queue::default());
-                number
-            }
-            None => return Err(FaultKind::TooManyNodes),
-        };
-        self.last_node = number;
         Ok(number)
     }
 }

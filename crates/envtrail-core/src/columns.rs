@@ -226,8 +226,21 @@ impl Column {
         }
     }
 
+    /// The values of a row's map.
+    pub fn values(&self, row: usize) -> impl Iterator<Item = Option<&str>> {
+        let values = match self {
+            Column::Map(entries) => Some(&entries.values),
+            _ => None,
+        };
+        let texts = values.map(|values| {
+            self.span(row)
+                .map(|at| values.is_valid(at).then(|| values.value(at)))
+        });
+        texts.into_iter().flatten()
+    }
+
     /// What a row's map has under a name.
-    pub fn told(&self, row: usize, name: &str) -> Option<&str> {
+    pub fn value_of(&self, row: usize, name: &str) -> Option<&str> {
         match self {
             Column::Map(entries) => {
                 let Entries { keys, values, .. } = entries.as_ref();

@@ -1,8 +1,9 @@
 //! Events as ECS documents, and what a server is to call them.
 //!
-//! What of it is said elsewhere too comes in as `Tables`; this is the one place that knows the rest.
+//! What is defined elsewhere too is passed in as `Tables`; this is the one place that knows the rest.
 //! Reference: <https://www.elastic.co/docs/reference/ecs/ecs-allowed-values-event-category>
 
+use crate::coalesce::SUPPLEMENTED;
 use crate::columns::{close, Column, Columns};
 use crate::json::{push_escaped, push_moment, push_number, push_text};
 use crate::ulid::make_ulid;
@@ -20,7 +21,7 @@ pub struct Tables {
     pub fields: Vec<(String, String)>,
     /// Columns whose numbers ECS has as keywords.
     pub numbers_as_text: Vec<String>,
-    /// Fields of records that are no system calls, told as `auditd.data.<name>`.
+    /// Fields of records that are no system calls, written as `auditd.data.<name>`.
     pub record_fields: Vec<String>,
 }
 
@@ -42,14 +43,14 @@ const CATEGORIES: [(&str, &str, &str); 6] = [
     ("config", r#"["configuration"]"#, r#"["change"]"#),
     ("daemon", r#"["configuration"]"#, r#"["info"]"#),
 ];
-/// Columns that stand elsewhere under names of their own.
+/// Columns that stand elsewhere under other names.
 const ELSEWHERE: [&str; 3] = ["time", "node", "kind"];
 const TYPICAL_BYTES: usize = 1_536;
 
 /// A document for each row of a batch with the columns of `schema::schema`, or a slice of one.
 ///
 /// # Errors
-/// An event has no node, no time or no serial: nothing tells it from another one.
+/// An event has no node, no time or no serial: nothing distinguishes it from another one.
 pub fn event_documents(
     batch: &RecordBatch,
     segment: u64,
@@ -75,13 +76,18 @@ fn id_of(columns: &Columns, row: usize) -> Option<String> {
     let node = columns.get("node").text(row)?;
     let time_ms = columns.get("time").number(row)?;
     let serial = columns.get("serial").number(row)?;
+    let serial = serial.to_string();
+    // What was sent of it without its later part stays another document.
+    let is_supplemented = columns.get("ended_by").text(row) == Some(SUPPLEMENTED);
+    let parts = ["event", node, &serial, SUPPLEMENTED];
+    let named = parts.len() - usize::from(!is_supplemented);
     Some(make_ulid(
         i64::try_from(time_ms).ok()?,
-        &["event", node, &serial.to_string()],
+        parts.get(..named).unwrap_or_default(),
     ))
 }
 
-type IsTold = fn(&Column, usize) -> bool;
+type HasValue = fn(&Column, usize) -> bool;
 
 /// What stands under a name.
 enum Part<'a> {
@@ -103,12 +109,12 @@ enum Part<'a> {
         paths: &'a Column,
         is_created: bool,
     },
-    /// Types of records: the leading one's, and those of which a column tells that they were there.
+    /// Types of records: the leading one's, and those of which a column shows that they were there.
     RecordTypes {
         leading: &'a Column,
-        others: [(&'static str, &'a Column, IsTold); 6],
+        others: [(&'static str, &'a Column, HasValue); 6],
     },
-    Told(&'a Column, &'a str),
+    RecordField(&'a Column, &'a str),
     Address(&'a Column),
 }
 
@@ -170,7 +176,7 @@ fn plan<'a>(columns: &'a Columns, segment: u64, tables: &'a Tables) -> Vec<Membe
     put("process.command_line", Part::Joined(column("argv")));
     let names = |is_created| Part::Names { paths, is_created };
     put("file.path", names(false));
-    let others: [(&str, &Column, IsTold); 6] = [
+    let others: [(&str, &Column, HasValue); 6] = [
         ("SYSCALL", column("syscall"), Column::is_valid),
         ("EXECVE", column("argv"), Column::is_valid),
         ("PATH", paths, Column::is_there),
@@ -181,9 +187,9 @@ fn plan<'a>(columns: &'a Columns, segment: u64, tables: &'a Tables) -> Vec<Membe
     let leading = column("type");
     put("auditd.record_types", Part::RecordTypes { leading, others });
     let fields = column("fields");
-    let told = tables.record_fields.iter();
-    let told = told.map(|name| Member::new(name, Part::Told(fields, name)));
-    put("auditd.data", Part::Object(told.collect()));
+    let members = tables.record_fields.iter();
+    let members = members.map(|name| Member::new(name, Part::RecordField(fields, name)));
+    put("auditd.data", Part::Object(members.collect()));
     put("envtrail.kind", Part::Constant("\"event\"".into()));
     let is_elsewhere = |name: &str| {
         ELSEWHERE.contains(&name) || tables.fields.iter().any(|(column, _)| column == name)
@@ -300,15 +306,17 @@ impl Part<'_> {
             }
             Part::RecordTypes { leading, others } => {
                 let leading = leading.text(row);
-                let told = others
+                let present = others
                     .iter()
-                    .filter(|(name, column, is_told)| {
-                        is_told(column, row) && Some(*name) != leading
+                    .filter(|(name, column, has_value)| {
+                        has_value(column, row) && Some(*name) != leading
                     })
                     .map(|(name, ..)| *name);
-                push_list(out, leading.into_iter().chain(told))
+                push_list(out, leading.into_iter().chain(present))
             }
-            Part::Told(fields, name) => on(fields.told(row, name), |text| push_text(out, text)),
+            Part::RecordField(fields, name) => {
+                on(fields.value_of(row, name), |text| push_text(out, text))
+            }
             Part::Address(column) => on(column.text(row).and_then(address_of), |address| {
                 push_text(out, &address.to_string());
             }),

@@ -3,9 +3,11 @@
 mod added;
 mod address;
 mod arguments;
+mod capabilities;
 mod extra;
 mod fast;
 mod kind;
+mod nametypes;
 mod opened;
 mod places;
 mod records;
@@ -15,11 +17,20 @@ mod user;
 pub use extra::ExtraFields;
 pub use kind::{Kind, MISSING};
 
-use crate::redact::Search;
+use crate::parse::pack;
+use crate::redact::{self, Form, Search};
 use crate::types;
-use kind::is_companion;
+use kind::{Leading, HAS_EXECVE};
 use repeated::Repeated;
-use std::mem::take;
+
+/// Fields that quote commands.
+const QUOTES: [(&[u8], Form); 3] = [
+    (b"cmd", Form::Text),
+    (b"data", Form::Text),
+    (b"proctitle", Form::Title),
+];
+/// Their names as numbers.
+const QUOTES_PACKED: [u64; 3] = [pack(b"cmd"), pack(b"data"), pack(b"proctitle")];
 
 /// Identity of an event; `node` is a number of the coalescer's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,7 +96,7 @@ impl Strings {
         self.bytes.get(start..end)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
         (0..self.len()).filter_map(|at| self.get(at))
     }
 
@@ -113,7 +124,8 @@ pub struct PathItem {
     pub ouid: Option<u32>,
 }
 
-type Range = Option<(usize, usize)>;
+/// Where a text is in `Event::text`; None when there is none.
+pub(crate) type Range = Option<(usize, usize)>;
 
 /// The event under the lens.
 #[derive(Default, Debug)]
@@ -158,24 +170,62 @@ pub struct Event {
 }
 
 impl Event {
-    /// Forget the last event, keep the allocations.
+    /// Forget the last event, keep the allocations and what is repeated.
     fn clear(&mut self) {
-        *self = Event {
-            argv: take(&mut self.argv),
-            keys: take(&mut self.keys),
-            paths: take(&mut self.paths),
-            fields: take(&mut self.fields),
-            text: take(&mut self.text),
-            arguments: take(&mut self.arguments),
-            repeated: take(&mut self.repeated),
-            ..Event::default()
-        };
-        self.argv.clear();
-        self.keys.clear();
-        self.paths.clear();
-        self.fields.clear();
-        self.text.clear();
-        self.arguments.clear();
+        let Event {
+            argv,
+            keys,
+            paths,
+            fields,
+            text,
+            arguments,
+            left_out,
+            ..
+        } = self;
+        argv.clear();
+        keys.clear();
+        paths.clear();
+        fields.clear();
+        text.clear();
+        arguments.clear();
+        left_out.clear();
+        let Event {
+            arch,
+            syscall,
+            success,
+            exit,
+            a0,
+            pid,
+            ppid,
+            auid,
+            uid,
+            euid,
+            gid,
+            ses,
+            items,
+            argc,
+            argc_end,
+            ..
+        } = self;
+        for number in [
+            arch, syscall, pid, ppid, auid, uid, euid, gid, ses, items, argc,
+        ] {
+            *number = None;
+        }
+        (*success, *exit, *a0, *argc_end) = (None, None, None, None);
+        let Event {
+            tty,
+            comm,
+            exe,
+            cwd,
+            proctitle,
+            address,
+            ..
+        } = self;
+        for range in [tty, comm, exe, cwd, proctitle, address] {
+            *range = None;
+        }
+        (self.missing, self.has, self.is_cwd_deleted) = (0, 0, false);
     }
 
     pub fn slice(&self, range: Range) -> Option<&[u8]> {
@@ -183,8 +233,8 @@ impl Event {
         self.text.get(start..end)
     }
 
-    /// Whether it tells of files. A system call that removes a watched folder also says so of the rule, and SELinux may have a word
-    /// on one: such an event is of another kind, and tells of files as well.
+    /// Whether it reports files. A system call that removes a watched folder also says so of the rule, and SELinux may have a word
+    /// on one: such an event is of another kind, and reports files as well.
     pub fn is_of_files(&self) -> bool {
         self.kind == Kind::File
             || (self.syscall.is_some()
@@ -194,19 +244,39 @@ impl Event {
 
     /// Whether a closer look for secrets is worth it. A title that repeats the arguments is passed over: they are looked at.
     pub fn may_hold_secret(&self, search: &mut Search) -> bool {
-        let title = self.slice(self.proctitle);
-        let is_repeated = title.is_some_and(|title| self.repeats_arguments(title));
-        let (start, end) = self.proctitle.filter(|_| is_repeated).unwrap_or_default();
+        let title = self.slice(self.proctitle).unwrap_or_default();
+        let repeats = self.repeats_arguments(title);
+        let is_whole = repeats && title.len() + 1 == self.argv.bytes.len() + self.argv.len();
+        let in_command = if is_whole && title.len() + 1 < redact::LONGEST_TITLE {
+            search.may_hold_in_title(title)
+        } else {
+            (!self.argv.is_empty() && search.may_hold_in_arguments(self.argv.iter()))
+                || (!repeats && search.may_hold_in_title(title))
+        };
+        let (start, end) = self.proctitle.unwrap_or_default();
         let before = self.text.get(..start).unwrap_or_default();
         let after = self.text.get(end..).unwrap_or_default();
-        let ExtraFields { keys, values, .. } = &self.fields;
-        search.may_hold_secret(&[&self.argv.bytes, before, after, &keys.bytes, &values.bytes])
+        // The programs of a machine come again and again, the files that they write do not.
+        let is_kept = self.kind != Kind::File;
+        let names = &self.fields.values.bytes;
+        let quotes = |(key, form): (&[u8], Form)| {
+            let text = self.field(key);
+            text.is_some_and(|text| redact::may_hold_secret(text, form))
+        };
+        let is_known = search.knows_names(names);
+        let unknown = (!is_known).then_some(names.as_slice());
+        in_command
+            || search.may_hold_in_words([before, after], unknown, is_kept)
+            || (!is_known && self.fields.may_have(QUOTES_PACKED) && QUOTES.into_iter().any(quotes))
     }
 
     /// Whether a title is the beginning of the arguments joined by NUL. The title of an exec may be that of the image before it.
     fn repeats_arguments(&self, title: &[u8]) -> bool {
         let mut rest = title;
-        for argument in self.argv.iter() {
+        let mut start = 0;
+        for end in &self.argv.ends {
+            let argument = self.argv.bytes.get(start..*end).unwrap_or_default();
+            start = *end;
             if rest.len() <= argument.len() {
                 return argument.starts_with(rest);
             }
@@ -224,13 +294,6 @@ impl Event {
         self.clear();
         self.time_ms = key.time_ms;
         self.serial = key.serial;
-        self.lead_type = records
-            .iter()
-            .map(|record| record.record_type)
-            .filter(|kind| !is_companion(*kind))
-            .min()
-            .or_else(|| records.iter().map(|record| record.record_type).min())
-            .unwrap_or(types::UNNAMED);
         let call = position_of_call(records);
         if let Some(record) = records.get(call) {
             self.read_record(bytes, record);
@@ -240,18 +303,28 @@ impl Event {
                 self.read_record(bytes, record);
             }
         }
-        self.order_arguments(bytes);
-        self.mark_left_out();
-        if self
-            .paths
-            .windows(2)
-            .any(|pair| matches!(pair, [a, b] if a.item > b.item))
-        {
+        if self.has & HAS_EXECVE != 0 {
+            self.order_arguments(bytes);
+            self.mark_left_out();
+        }
+        if !self.paths.is_empty() {
+            self.order_paths();
+            self.fill_nametypes();
+            self.resolve_paths(bytes, records);
+        }
+        let leading = Leading::of(bytes, records);
+        self.lead_type = leading.least;
+        self.kind = self.decide_kind(&leading);
+        self.missing = self.find_missing(records);
+    }
+}
+
+impl Event {
+    fn order_paths(&mut self) {
+        let is_later = |pair: &[PathItem]| matches!(pair, [a, b] if a.item > b.item);
+        if self.paths.windows(2).any(is_later) {
             self.paths.sort_by_key(|path| path.item);
         }
-        self.resolve_paths(bytes, records);
-        self.kind = self.decide_kind(records);
-        self.missing = self.find_missing();
     }
 }
 

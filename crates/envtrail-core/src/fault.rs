@@ -11,7 +11,7 @@ pub enum FaultKind {
     EventTooLong,
     /// More events were in flight than allowed; the oldest left incomplete.
     TooManyInFlight,
-    /// The log names more machines than are told apart.
+    /// The log names more machines than are kept apart.
     TooManyNodes,
     /// A frame of the process connector is malformed.
     BadFrame,

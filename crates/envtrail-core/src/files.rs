@@ -51,7 +51,7 @@ pub struct EventPlace {
     pub serial: u64,
 }
 
-/// What a log says by itself of a group: nothing can be asked, as it is of another time or of another machine.
+/// What a log says by itself of a group: nothing can be looked up, as it is of another time or of another machine.
 #[derive(Clone, Debug, Default)]
 pub struct Recorded {
     pub node: String,
@@ -79,13 +79,15 @@ pub struct FileGroup {
     /// Absolute paths in the order of their first change.
     pub files: Vec<(String, What)>,
     pub total: u64,
-    /// The process had ended before it could be asked.
+    /// The process had ended before it could be queried.
     pub gone: bool,
     pub who: Who,
-    /// The first of the events that told of it; none where fanotify did.
+    /// The first of the events that recorded it; none where fanotify did.
     pub events: Vec<EventPlace>,
     /// Metadata was moved to its place as pip does it.
     pub is_marked: bool,
+    /// Package metadata that was made and removed, each time with its moment, in order: also what came and went.
+    pub metadata: Vec<(String, What, u64)>,
     /// Null: of this machine, now.
     pub recorded: Option<Recorded>,
 }
@@ -121,13 +123,16 @@ impl Roots {
     }
 }
 
-/// Whether this is what an import leaves behind: bytecode, and the folder and temporary names it passes through.
+/// Whether this is what an import leaves behind: bytecode, its folder, and the name it has while it is written. What else lies in such
+/// a folder counts: anybody may call a folder so.
 pub fn is_bytecode(path: &[u8]) -> bool {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit());
+    let (whole, number) = name.split_at(name.len() - digits.count());
     name == b"__pycache__"
         || name.ends_with(b".pyc")
         || name.ends_with(b".pyo")
-        || path.windows(13).any(|part| part == b"/__pycache__/")
+        || (!number.is_empty() && whole.ends_with(b".pyc."))
 }
 
 #[cfg(test)]
@@ -206,6 +211,35 @@ mod tests {
     }
 
     #[test]
+    fn metadata_is_kept_in_order_also_where_it_came_and_went() {
+        use What::*;
+        let mut groups = FileGroups::default();
+        for (at, what) in [Created, Written, Deleted, Created].into_iter().enumerate() {
+            let time_ms = 100 + at as u64;
+            note(&mut groups, 7, "/e", "/e/x-1.dist-info", what, time_ms);
+        }
+        note(&mut groups, 8, "/e", "/e/y-1.dist-info", Created, 200);
+        note(&mut groups, 8, "/e", "/e/y-1.dist-info", Deleted, 201);
+        note(&mut groups, 9, "/e", "/e/notes.txt", Created, 300);
+        let taken: Vec<_> = groups.take().into_iter().map(|g| g.metadata).collect();
+        let event = |path: &str, what, time_ms| (path.to_owned(), what, time_ms);
+        let x = "/e/x-1.dist-info";
+        let y = "/e/y-1.dist-info";
+        assert_eq!(
+            taken,
+            [
+                vec![
+                    event(x, Created, 100),
+                    event(x, Deleted, 102),
+                    event(x, Created, 103)
+                ],
+                vec![event(y, Created, 200), event(y, Deleted, 201)],
+                vec![]
+            ]
+        );
+    }
+
+    #[test]
     fn past_the_bound_changes_are_counted() {
         let mut groups = FileGroups::default();
         for number in 0..3 * MAX_FILES {
@@ -230,7 +264,14 @@ mod tests {
         ] {
             assert!(is_bytecode(path.as_bytes()), "{path}");
         }
-        for path in ["/e/x.py", "/e/pycache/x", "/e/__pycache__x/y"] {
+        for path in [
+            "/e/x.py",
+            "/e/pycache/x",
+            "/e/__pycache__/x.py",
+            "/e/__pycache__/x.pyc.py",
+            "/e/__pycache__/1402",
+            "/home/__pycache__/venv/bin/pip",
+        ] {
             assert!(!is_bytecode(path.as_bytes()), "{path}");
         }
     }

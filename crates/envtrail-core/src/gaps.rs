@@ -1,11 +1,11 @@
-//! Serials that never came.
+//! Serials that never arrived.
 //!
 //! The kernel numbers every event of a boot, also those that no rule lets out, so a hole means a loss only to a source that gets all.
 //! A late record fills its hole; a serial that falls far back with the clock going on is another boot, not a loss.
 
 use std::collections::VecDeque;
 
-/// Serials `first..=last` never came between two moments.
+/// Serials `first..=last` never arrived between two moments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SerialGap {
     pub node: u32,
@@ -85,9 +85,14 @@ impl SerialWatch {
         }
     }
 
-    /// The wall clock says `now_ms`: holes that were found `timeout_ms` ago stay such.
+    /// The wall clock says `now_ms`: holes that were found `timeout_ms` ago stay such. Those that were found without a clock, as what was
+    /// recorded before was read again, are found now.
     pub fn tick(&mut self, now_ms: u64, timeout_ms: u64) {
-        let is_lost = |gap: &SerialGap| gap.found_ms > 0 && gap.found_ms + timeout_ms < now_ms;
+        let open = self.nodes.iter_mut().flat_map(|node| &mut node.open);
+        for gap in open.filter(|gap| gap.found_ms == 0) {
+            gap.found_ms = now_ms;
+        }
+        let is_lost = |gap: &SerialGap| gap.found_ms + timeout_ms < now_ms;
         for at in 0..self.nodes.len() {
             while self
                 .nodes
@@ -178,6 +183,23 @@ mod tests {
         }
         watch.flush();
         watch.lost
+    }
+
+    #[test]
+    fn a_hole_after_one_that_was_found_without_a_clock_is_found() {
+        let mut watch = SerialWatch::default();
+        watch.see(0, 1000, 10, 0);
+        watch.see(0, 1100, 20, 0);
+        watch.see(0, 49_000, 40, 50_000);
+        watch.tick(50_000, 2_000);
+        assert_eq!(watch.take(), []);
+        watch.tick(53_000, 2_000);
+        let found: Vec<_> = watch
+            .take()
+            .iter()
+            .map(|gap| (gap.first, gap.last))
+            .collect();
+        assert_eq!(found, [(11, 19), (21, 39)]);
     }
 
     #[test]

@@ -72,9 +72,11 @@ pub enum NoRecord {
     TooLong,
     /// It begins as JSON does, and is none.
     BadJson,
+    /// Another record follows behind a CR: its end of line was lost.
+    Joined,
 }
 
-pub const REASONS: [NoRecord; 9] = [
+pub const REASONS: [NoRecord; 10] = [
     NoRecord::Foreign,
     NoRecord::Separator,
     NoRecord::BadStamp,
@@ -84,6 +86,7 @@ pub const REASONS: [NoRecord; 9] = [
     NoRecord::OtherWriter,
     NoRecord::TooLong,
     NoRecord::BadJson,
+    NoRecord::Joined,
 ];
 
 impl NoRecord {
@@ -99,6 +102,7 @@ impl NoRecord {
             NoRecord::OtherWriter => "other_writer",
             NoRecord::TooLong => "too_long",
             NoRecord::BadJson => "bad_json",
+            NoRecord::Joined => "joined",
         }
     }
 }

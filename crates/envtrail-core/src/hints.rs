@@ -11,6 +11,8 @@ pub const METADATA: &str = "metadata";
 pub struct Hints {
     labels: Vec<String>,
     by_name: FxHashMap<Vec<u8>, u16>,
+    /// How the names in it begin, with and without their version.
+    begins: Beginnings,
     beginnings: Vec<(Vec<u8>, u16)>,
     endings: Vec<(Vec<u8>, u16)>,
     metadata: u16,
@@ -28,6 +30,8 @@ impl Hints {
                     [beginning @ .., b'*'] => hints.beginnings.push((beginning.to_vec(), number)),
                     [b'*', ending @ ..] => hints.endings.push((ending.to_vec(), number)),
                     whole => {
+                        hints.begins.add(whole);
+                        hints.begins.add(without_version(whole));
                         hints.by_name.entry(whole.to_vec()).or_insert(number);
                     }
                 }
@@ -131,19 +135,43 @@ impl Hints {
         if word.is_empty() {
             return None;
         }
-        self.by_name
-            .get(word)
-            .or_else(|| self.by_name.get(without_version(word)))
-            .copied()
-            .or_else(|| {
-                let begins = self
-                    .beginnings
-                    .iter()
-                    .find(|(part, _)| word.starts_with(part));
-                begins
-                    .or_else(|| self.endings.iter().find(|(part, _)| word.ends_with(part)))
-                    .map(|(_, number)| *number)
-            })
+        let stem = without_version(word);
+        let by_name = |word: &[u8]| self.by_name.get(word).copied();
+        let is_possible = self.begins.may_have(stem);
+        let named = is_possible.then(|| by_name(word).or_else(|| by_name(stem)));
+        named.flatten().or_else(|| {
+            let begins = self
+                .beginnings
+                .iter()
+                .find(|(part, _)| word.starts_with(part));
+            begins
+                .or_else(|| self.endings.iter().find(|(part, _)| word.ends_with(part)))
+                .map(|(_, number)| *number)
+        })
+    }
+}
+
+/// Two first bytes of each of some words, as bits: most programs are none of them, and need not be looked for.
+#[derive(Default)]
+struct Beginnings([u64; 16]);
+
+impl Beginnings {
+    fn add(&mut self, word: &[u8]) {
+        let (at, bit) = Self::place_of(word);
+        if let Some(bits) = self.0.get_mut(at) {
+            *bits |= bit;
+        }
+    }
+
+    fn may_have(&self, word: &[u8]) -> bool {
+        let (at, bit) = Self::place_of(word);
+        self.0.get(at).is_some_and(|bits| bits & bit != 0)
+    }
+
+    fn place_of(word: &[u8]) -> (usize, u64) {
+        let byte = |at: usize| usize::from(word.get(at).copied().unwrap_or(0));
+        let mixed = byte(0) * 37 + byte(1);
+        (mixed / 64 % 16, 1 << (mixed % 64))
     }
 }
 

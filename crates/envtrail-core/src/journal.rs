@@ -99,7 +99,7 @@ impl Entry {
             )
             .as_bytes(),
         );
-        // A line break inside a message must not begin a record of its own.
+        // A line break inside a message must not begin another record.
         out.extend(text.iter().map(|byte| match byte {
             b'\n' | b'\r' | 0 => b' ',
             other => *other,

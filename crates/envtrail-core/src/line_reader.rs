@@ -2,6 +2,8 @@
 //!
 //! A block of nothing but records is handed on as it is.
 
+mod joined;
+
 use crate::heads::{is_journal_text, push_record, trim, Form, NoRecord, FORMS, REASONS};
 use crate::journal::{Entry, ExportReader};
 use crate::json_line::push_json;
@@ -56,6 +58,10 @@ pub struct LineReader {
     skipping: bool,
     has_begun: bool,
     export: Option<ExportReader>,
+    /// What may be the beginning of a record behind a CR, at the end of a block.
+    tail: Vec<u8>,
+    /// Within what is joined to a line by a CR.
+    leaving_out: bool,
 }
 
 impl LineReader {
@@ -67,8 +73,7 @@ impl LineReader {
         }
     }
 
-    /// Take a block, which may end inside a line. The blocks given back may too.
-    pub fn read<'a>(&mut self, block: &'a [u8]) -> Cow<'a, [u8]> {
+    fn read_lines<'a>(&mut self, block: &'a [u8]) -> Cow<'a, [u8]> {
         let mut at = self.pass(block);
         if at == block.len() {
             return Cow::Borrowed(block);
@@ -86,7 +91,8 @@ impl LineReader {
 
     /// Nothing more will come.
     pub fn finish(&mut self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let tail = std::mem::take(&mut self.tail);
+        let mut out = self.read_lines(&tail).into_owned();
         if self.passing || self.skipping || !self.partial.is_empty() {
             self.end_line(&mut out);
             self.figures.lines += u64::from(self.export.is_none());
@@ -124,8 +130,9 @@ impl LineReader {
                     self.figures.lines += 1;
                     at += line.len() + 1;
                 }
-                // A byte that was never written ends the line, and is not handed on.
-                Some(_) => break at + line.len(),
+                // A byte that was never written ends the line, and is not handed on; nor is a CR before it.
+                Some(_) if self.passing => break at + line.len(),
+                Some(_) => break at,
                 None if self.passing || line.is_empty() => break block.len(),
                 None => break at,
             }
@@ -288,36 +295,7 @@ fn json_of(text: &[u8]) -> Option<&[u8]> {
     first.starts_with(b"{").then_some(text)
 }
 
-/// Whether a line, or what there is of it, begins with a record. `parse_stamp` says so; most lines are told without it.
+/// Whether a line, or what there is of it, begins with a record: most have the stamp of the line before.
 fn is_record(line: &[u8], last: &mut LastStamp) -> bool {
-    is_usual(line) || parse_stamp(line, last).is_ok()
-}
-
-/// `type=NAME msg=audit(SSSSSSSSSS.MMM:N)`, with a name that needs no table.
-fn is_usual(line: &[u8]) -> bool {
-    let Some(rest) = line.strip_prefix(b"type=") else {
-        return false;
-    };
-    let is_letter = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_');
-    let name = rest.iter().take_while(|byte| is_letter(byte)).count();
-    let stamp = rest
-        .get(name..)
-        .and_then(|rest| rest.strip_prefix(b" msg=audit("));
-    let Some((seconds, rest)) = stamp.and_then(|stamp| stamp.split_first_chunk::<10>()) else {
-        return false;
-    };
-    let Some((&[b'.', a, b, c, b':'], serial)) = rest.split_first_chunk::<5>() else {
-        return false;
-    };
-    let digits = serial
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
-    // Of later years it is for `parse_stamp` to say.
-    name > 0
-        && seconds.iter().all(u8::is_ascii_digit)
-        && seconds.first().is_some_and(|first| *first < b'8')
-        && [a, b, c].iter().all(u8::is_ascii_digit)
-        && (1..20).contains(&digits)
-        && serial.get(digits) == Some(&b')')
+    last.repeated(line).is_some() || parse_stamp(line, last).is_ok()
 }

@@ -1,4 +1,4 @@
-//! Changes of files as a log tells them, of machines that cannot be asked: where environments are is read from the paths, what ran in a
+//! Changes of files as a log records them, of machines that cannot be queried: where environments are is read from the paths, what ran in a
 //! process is known at once, and time is that of the events.
 
 use crate::event::Event;
@@ -37,6 +37,8 @@ pub struct LogFiles {
     others: FxHashMap<usize, NodeFiles>,
     /// The log that is read.
     log: Option<usize>,
+    /// Of this machine, where a process may end before it can be queried.
+    own_words: Words,
 }
 
 impl LogFiles {
@@ -72,6 +74,17 @@ impl LogFiles {
         let places = &mut self.at(node).places;
         let names = event.paths.iter().filter_map(|path| event.slice(path.name));
         names.for_each(|name| places.learn(name));
+    }
+
+    /// Learn where environments are from the programs that were started on a machine: by the name that was executed, and by the first
+    /// word, which the interpreter's own name is where a script was executed.
+    pub fn learn_exec(&mut self, node: u32, event: &Event) {
+        let places = &mut self.at(node).places;
+        let names = event.paths.iter().filter_map(|path| event.slice(path.name));
+        names.for_each(|name| places.learn_program(name));
+        if let Some(word) = event.argv.iter().next() {
+            places.learn_program(word);
+        }
     }
 
     /// Note what an event of a machine changed, by the image that ran in its process.
@@ -123,6 +136,18 @@ impl LogFiles {
         let words = event.argv.iter().map(crate::text::printable);
         let words = words.map(|word| word.into_owned()).collect();
         self.at(node).words.add(image, words);
+    }
+
+    /// As `note_exec`, for this machine, now.
+    pub fn note_own_exec(&mut self, image: u64, event: &Event) {
+        let words = event.argv.iter().map(crate::text::printable);
+        self.own_words
+            .add(image, words.map(|word| word.into_owned()).collect());
+    }
+
+    /// What an image of this machine was started with, where that was not long ago.
+    pub fn own_words_of(&self, image: u64) -> Option<&Vec<String>> {
+        self.own_words.get(image)
     }
 
     /// What an image of a machine was started with, where that was not long ago.

@@ -56,6 +56,23 @@ impl LogPlaces {
         }
     }
 
+    /// Learn from the path of a program that was started: `PREFIX/bin/python3` shows the prefix, and nothing of what lies below it.
+    pub fn learn_program(&mut self, path: &[u8]) {
+        let Some(at) = memchr::memmem::rfind(path, b"/bin/py") else {
+            return;
+        };
+        let (prefix, program) = path.split_at_checked(at).unwrap_or_default();
+        let name = program.strip_prefix(b"/bin/").unwrap_or_default();
+        let is_python = name.starts_with(b"python") || name.starts_with(b"pypy");
+        if path.first() != Some(&b'/') || !is_python || name.contains(&b'/') {
+            return;
+        }
+        self.learn(path);
+        if kind_by_name(prefix) == PlaceKind::Unknown && self.kind_of(prefix).is_none() {
+            self.add(prefix, PlaceKind::Unknown);
+        }
+    }
+
     /// An environment was moved as a whole.
     pub fn learn_move(&mut self, from: &[u8], to: &[u8]) {
         if let Some(kind) = self.known.get(from).copied() {
@@ -81,7 +98,7 @@ impl LogPlaces {
             (Some(shown), Some((prefix, kind)))
                 if !shown.is_part || shown.kind == PlaceKind::Unknown =>
             {
-                // What looks like one of its own inside an environment is part of it.
+                // What looks like another one inside an environment is part of it.
                 let is_inner =
                     prefix.len() > shown.prefix.len() || shown.kind == PlaceKind::Unknown;
                 Some(if is_inner {
@@ -92,7 +109,9 @@ impl LogPlaces {
             }
             (Some(shown), _) => Some((
                 shown.prefix,
-                self.kind_of(shown.prefix).unwrap_or(shown.kind),
+                self.kind_of(shown.prefix)
+                    .filter(|kind| *kind != PlaceKind::Unknown)
+                    .unwrap_or(shown.kind),
             )),
             (None, known) => known,
         }
@@ -108,6 +127,7 @@ impl LogPlaces {
         loop {
             if let Some(kind) = self.kind_of(prefix) {
                 let is_of_it = kind.is_whole()
+                    || (kind == PlaceKind::Unknown && prefix.len() == path.len())
                     || (kind == PlaceKind::User && below(path, prefix).starts_with(b"bin/"));
                 if is_of_it {
                     return Some((prefix, kind));
@@ -333,6 +353,57 @@ mod tests {
         ] {
             assert_eq!(place(&places, path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn a_program_shows_the_prefix_it_was_started_from_and_nothing_below_it() {
+        let mut places = LogPlaces::default();
+        for path in [
+            "/data/v/bin/python3.11",
+            "/data/w/bin/pypy3",
+            "/usr/bin/python3",
+            "/usr/local/bin/python3",
+            "/home/a/.local/bin/python3",
+            "/data/x/bin/pytest",
+            "/data/y/bin/python3/z",
+            "v/bin/python3",
+            "/bin/python3",
+            "/home/a/miniforge3/envs/ml/bin/python",
+            "/home/a/.cache/z/bin/python",
+        ] {
+            places.learn_program(path.as_bytes());
+        }
+        for (path, expected) in [
+            ("/data/v", Some("/data/v unknown")),
+            ("/data/v/", Some("/data/v unknown")),
+            ("/data/w", Some("/data/w unknown")),
+            ("/data/v/bin/python3.11", None),
+            ("/data/v/notes", None),
+            ("/usr/", None),
+            ("/usr/local/", None),
+            ("/home/a/.local/", None),
+            ("/data/x/", None),
+            ("/data/y/", None),
+            ("/home/a/.cache/z/", None),
+            (
+                "/home/a/miniforge3/envs/ml",
+                Some("/home/a/miniforge3/envs/ml conda"),
+            ),
+            ("/home/a/miniforge3", None),
+        ] {
+            assert_eq!(place(&places, path).as_deref(), expected, "{path}");
+        }
+        places.learn(b"/data/v/pyvenv.cfg");
+        places.learn_program(b"/data/v/bin/python3.11");
+        assert_eq!(
+            place(&places, "/data/v/notes").as_deref(),
+            Some("/data/v venv")
+        );
+        places.learn_program(b"/srv/c/bin/python3");
+        assert_eq!(
+            place(&places, "/srv/c/conda-meta/history").as_deref(),
+            Some("/srv/c conda")
+        );
     }
 
     #[test]

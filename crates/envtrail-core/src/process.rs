@@ -1,19 +1,23 @@
 //! The process table: who was forked by whom, which image runs, what has ended.
 //!
 //! A process is (pid, generation); an image is one exec in it. A pid that is known to have ended is a new generation, and one whose
-//! parent is another than was known, unless the connector would have told its end: a stale entry never becomes anybody's parent.
+//! parent is another than was known, unless the connector would have reported its end: a stale entry never becomes anybody's parent.
 
 mod ends;
 mod entries;
 mod forks;
 mod near;
+mod order;
 #[cfg(test)]
 mod tests;
 
 pub use entries::{Exec, Image, Place, ProcessEvent};
 
+pub use order::{LateEnd, Moment};
+
 use entries::{short, Process};
 use near::NearMap;
+use order::{FoundEnd, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -38,20 +42,34 @@ pub struct ProcessTable {
     doubted_ms: Option<(u64, u64)>,
     newest_ms: u64,
     changes: usize,
+    /// In which the records are read now.
+    #[serde(default)]
+    reading: u32,
+    /// Serials of logs that were read.
+    #[serde(default)]
+    spans: Vec<Span>,
+    /// Ends in logs of processes of which nothing was known.
+    #[serde(default)]
+    found_ends: VecDeque<FoundEnd>,
     /// By how many `MAX_IMAGES` is too much.
     #[serde(skip)]
     fewer: usize,
 }
 
 impl ProcessTable {
-    /// A program was executed. Gives its place, and what is to be told of processes only now that it is known.
+    /// A program was executed. Gives its place, and what is to be reported of processes only now that it is known.
     pub fn exec(&mut self, exec: &Exec<'_>) -> (Place, Vec<ProcessEvent>) {
         self.note(exec.time_ms);
-        let mut told = Vec::new();
+        let at = Moment {
+            time_ms: exec.time_ms,
+            serial: exec.serial,
+        };
+        let mut reported = Vec::new();
         // Read again: what was missing of its event has arrived.
         let known = self.images.get(&exec.id);
         let known = known.filter(|image| image.pid == exec.pid).cloned();
-        let same_process = known.is_some() || self.is_current(exec.pid, exec.ppid, exec.time_ms);
+        let same_process = known.is_some()
+            || (self.is_current(exec.pid, exec.ppid, at) && !self.is_reused(exec.pid, at));
         let forked_ms = self
             .processes
             .get(&exec.pid)
@@ -63,27 +81,28 @@ impl ProcessTable {
                 .get(&exec.pid)
                 .and_then(|process| process.image.or(process.parent))
         } else {
-            self.image_at(exec.ppid, exec.time_ms)
+            self.image_at(exec.ppid, at)
         };
         let inherited = parent.and_then(|id| self.images.get(&id)?.tracked);
         let tracked = inherited.or(exec.hint.map(|_| exec.id));
         if same_process && inherited.is_none() && tracked.is_some() {
-            self.tell_origin(exec.pid, &mut told);
+            self.report_origin(exec.pid, &mut reported);
         }
         if known.is_some() {
             // Its process may run another image by now, or have ended.
         } else if same_process {
             if let Some(process) = self.processes.get_mut(&exec.pid) {
                 process.image = Some(exec.id);
+                (process.reading, process.serial) = (self.reading, exec.serial);
                 if process.ended_ms.is_none() {
                     process.end = (None, None);
                 }
-                if !process.is_told {
+                if !process.is_reported {
                     process.ppid = exec.ppid;
                 }
             }
         } else {
-            self.begin(exec.pid, exec.ppid, exec.time_ms, Some(exec.id), parent);
+            self.begin(exec.pid, exec.ppid, at, Some(exec.id), parent);
             self.count_process(parent);
         }
         self.images.insert(
@@ -98,6 +117,7 @@ impl ProcessTable {
                 time_ms: exec.time_ms,
                 serial: exec.serial,
                 segment: exec.segment,
+                reading: self.reading,
                 uid: exec.uid,
                 auid: exec.auid,
                 ses: exec.ses,
@@ -120,14 +140,21 @@ impl ProcessTable {
             exit.image = Some(exec.id);
             exit.ppid = exec.ppid;
             self.early_exits.remove(&exec.pid);
-            told.push(exit);
+            reported.push(exit);
             self.end(exec.pid, exec.time_ms);
         }
+        let ended = self.processes.get(&exec.pid);
+        let ended = ended.filter(|process| process.image == Some(exec.id));
+        if let Some((time_ms, end)) =
+            ended.and_then(|process| Some((process.ended_ms?, process.end)))
+        {
+            self.end_images(exec.pid, exec.id, time_ms, end);
+        }
         if forked_ms.is_none_or(|newest| newest >= exec.time_ms) {
-            self.correct_forks(exec.time_ms, &mut told);
+            self.correct_forks(exec.time_ms, &mut reported);
         }
         self.collect();
-        (place, told)
+        (place, reported)
     }
 
     /// A process that was there before the trail began (from /proc).
@@ -158,12 +185,12 @@ impl ProcessTable {
     }
 
     /// An event by a process: its place, when the table's entry is of the same generation.
-    pub fn place_at(&self, pid: u32, ppid: u32, time_ms: u64) -> Place {
-        if self.is_current(pid, ppid, time_ms)
+    pub fn place_at(&self, pid: u32, ppid: u32, at: Moment) -> Place {
+        if self.is_current(pid, ppid, at)
             || self
                 .processes
                 .get(&pid)
-                .is_some_and(|p| p.ppid == ppid && p.born_ms <= time_ms + CLOCK_SLACK_MS)
+                .is_some_and(|p| p.ppid == ppid && self.begins_before(p, at))
         {
             self.place_of(pid)
         } else {
@@ -245,27 +272,25 @@ impl ProcessTable {
     fn end(&mut self, pid: u32, time_ms: u64) {
         if let Some(process) = self.processes.get_mut(&pid) {
             process.ended_ms.get_or_insert(time_ms);
-            if let Some(image) = process.image.and_then(|id| self.images.get_mut(&id)) {
-                image.ended_ms.get_or_insert(time_ms);
-            }
         }
     }
 
-    /// Whether the entry of `pid` is the process that an event of (`pid`, `ppid`, time) speaks of.
-    fn is_current(&self, pid: u32, ppid: u32, time_ms: u64) -> bool {
+    /// Whether the entry of `pid` is the process that an event of (`pid`, `ppid`, time, serial) is about.
+    fn is_current(&self, pid: u32, ppid: u32, at: Moment) -> bool {
         let Some(process) = self.processes.get(&pid) else {
             return false;
         };
-        if process.born_ms > time_ms + CLOCK_SLACK_MS
-            || process.ended_ms.is_some_and(|ended| ended < time_ms)
+        if !self.begins_before(process, at)
+            || process.ended_ms.is_some_and(|ended| ended < at.time_ms)
+            || self.is_over(process, at)
         {
             return false;
         }
         // A parent that has ended leaves its children to init or a subreaper. An event has the time at which its system call was
-        // entered and the parent at which it was left: the parent's end, in between, may be told after it.
+        // entered and the parent at which it was left: the parent's end, in between, may be reported after it.
         process.ppid == ppid
             || ppid == 1
-            || (process.is_told && !self.is_doubtful(process, time_ms))
+            || (process.is_reported && !self.is_doubtful(process, at.time_ms))
             || self
                 .processes
                 .get(&process.ppid)
@@ -285,7 +310,11 @@ impl ProcessTable {
             return None;
         }
         let moment = process.ended_ms.unwrap_or(until_ms).min(until_ms);
-        self.image_at(pid, moment)
+        let at = Moment {
+            time_ms: moment,
+            serial: 0,
+        };
+        self.image_at(pid, at)
     }
 
     /// A new process under this pid; when the holder before it was last known to be there is kept.
@@ -293,7 +322,7 @@ impl ProcessTable {
         &mut self,
         pid: u32,
         ppid: u32,
-        born_ms: u64,
+        at: Moment,
         image: Option<u64>,
         parent: Option<u64>,
     ) -> &mut Process {
@@ -301,16 +330,19 @@ impl ProcessTable {
         let before_ms = before.map(|process| process.ended_ms.unwrap_or(process.born_ms));
         let process = Process {
             ppid,
-            born_ms,
+            born_ms: at.time_ms,
             image,
             parent,
             ended_ms: None,
             end: (None, None),
             before_ms,
-            is_told: false,
+            is_reported: false,
             is_kept: false,
             threads: 0,
             forked_ms: 0,
+            reading: self.reading,
+            serial: at.serial,
+            ended_serial: 0,
         };
         self.processes.entry(pid).insert_entry(process).into_mut()
     }

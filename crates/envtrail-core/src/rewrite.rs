@@ -2,7 +2,7 @@
 
 use crate::event::{Record, Strings};
 use crate::parse::{Field, Fields, Value};
-use crate::redact::{redact, Counts};
+use crate::redact::{redact, Counts, Form};
 use crate::types;
 
 /// Fields that the kernel or a program may have hex-encoded.
@@ -21,7 +21,7 @@ const UNTRUSTED: [&[u8]; 12] = [
     b"unit",
 ];
 
-/// Redact a list of arguments that did not come in a record.
+/// Redact a list of arguments that was not in a record.
 pub fn redact_arguments(argv: &[String], counts: &mut Counts) -> Vec<String> {
     let mut strings = Strings::default();
     for argument in argv {
@@ -47,7 +47,7 @@ pub fn redact_event(
     let clean = if argv.is_empty() {
         None
     } else {
-        redact(&title, counts)
+        redact(&title, Form::Arguments, counts)
     };
     let mut repeated = Counts::default();
     let mut out = Vec::with_capacity(bytes.len());
@@ -73,10 +73,8 @@ pub fn redact_event(
             (Some(clean_argv), types::PROCTITLE) => {
                 rewrite_title(body, &title, &joined(clean_argv), counts, &mut out)
             }
-            (_, types::EXECVE | types::SYSCALL) if clean_argv.is_none() => {
-                out.extend_from_slice(body)
-            }
-            _ => rewrite_fields(body, &mut repeated, &mut out),
+            (_, types::EXECVE) if clean_argv.is_none() => out.extend_from_slice(body),
+            (_, record_type) => rewrite_fields(body, record_type, &mut repeated, &mut out),
         }
         record.start = start as u32;
         record.body = body_start as u32;
@@ -209,22 +207,33 @@ fn argument_of(key: &[u8]) -> Option<(usize, Part)> {
 }
 
 /// A title that is the beginning of the arguments becomes the beginning of the redacted ones: also where it is cut inside a secret.
-/// Any other is the title of the image before an exec, with secrets of its own.
+/// Any other is the title of the image before an exec, with its own secrets.
 fn rewrite_title(body: &[u8], title: &[u8], clean: &[u8], counts: &mut Counts, out: &mut Vec<u8>) {
     let Some(field) = Fields::new(body).find(|field| field.key == b"proctitle") else {
-        return rewrite_fields(body, counts, out);
+        return rewrite_fields(body, types::PROCTITLE, counts, out);
     };
     let mut decoded = Vec::new();
     field.value.decode_into(&mut decoded);
-    if !title.starts_with(decoded.strip_suffix(b"\0").unwrap_or(&decoded)) {
-        return rewrite_fields(body, counts, out);
+    let shown = decoded.strip_suffix(b"\0").unwrap_or(&decoded);
+    // Auditbeat joins the arguments by spaces.
+    let spaced = |text: &[u8]| {
+        text.iter()
+            .map(|byte| if *byte == 0 { b' ' } else { *byte })
+            .collect()
+    };
+    let (title, clean): (Vec<u8>, Vec<u8>) = match title.starts_with(shown) {
+        true => (title.to_vec(), clean.to_vec()),
+        false => (spaced(title), spaced(clean)),
+    };
+    if !title.starts_with(shown) {
+        return rewrite_fields(body, types::PROCTITLE, counts, out);
     }
     let cut = if decoded.len() < title.len() {
         clean
             .get(..decoded.len().min(clean.len()))
             .unwrap_or_default()
     } else {
-        clean
+        &clean
     };
     if decoded.starts_with(cut) {
         return out.extend_from_slice(body);
@@ -236,7 +245,7 @@ fn rewrite_title(body: &[u8], title: &[u8], clean: &[u8], counts: &mut Counts, o
 }
 
 /// Redact the values of a record, decoded where they are hex; untouched when nothing is found.
-fn rewrite_fields(body: &[u8], counts: &mut Counts, out: &mut Vec<u8>) {
+fn rewrite_fields(body: &[u8], record_type: u16, counts: &mut Counts, out: &mut Vec<u8>) {
     let start = out.len();
     let mut copied = 0;
     let base = body.as_ptr() as usize;
@@ -244,18 +253,24 @@ fn rewrite_fields(body: &[u8], counts: &mut Counts, out: &mut Vec<u8>) {
         let untrusted = UNTRUSTED.contains(&key);
         let mut decoded = Vec::new();
         if key == b"msg" && value.quoted {
-            rewrite_fields(value.raw, counts, &mut decoded);
+            rewrite_fields(value.raw, record_type, counts, &mut decoded);
             if decoded == value.raw {
                 continue;
             }
         } else {
+            let form = form_of(key, record_type);
+            let is_number = || value.raw.iter().all(|byte| byte.is_ascii_hexdigit());
+            let is_short = || value.raw.len() < 4 && form != Form::Keystrokes;
+            if is_short() || (!untrusted && is_number()) {
+                continue;
+            }
             let mut plain = Vec::new();
             if untrusted {
                 value.decode_into(&mut plain);
             } else {
                 plain.extend_from_slice(value.raw);
             }
-            let Some(clean) = redact(&plain, counts) else {
+            let Some(clean) = redact(&plain, form, counts) else {
                 continue;
             };
             decoded = clean;
@@ -277,6 +292,24 @@ fn rewrite_fields(body: &[u8], counts: &mut Counts, out: &mut Vec<u8>) {
         out.extend_from_slice(body);
     } else {
         out.extend_from_slice(body.get(copied..).unwrap_or_default());
+    }
+}
+
+/// Whether any of an event's records says what somebody typed.
+pub fn hold_keystrokes(records: &[Record]) -> bool {
+    records.iter().any(|record| is_typed(record.record_type))
+}
+
+fn is_typed(record_type: u16) -> bool {
+    matches!(record_type, types::TTY | types::USER_TTY)
+}
+
+fn form_of(key: &[u8], record_type: u16) -> Form {
+    match key {
+        b"data" if is_typed(record_type) => Form::Keystrokes,
+        b"proctitle" => Form::Title,
+        b"cmd" | b"data" => Form::Text,
+        _ => Form::Path,
     }
 }
 

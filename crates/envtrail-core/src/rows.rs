@@ -1,20 +1,50 @@
-//! Rows of a batch as JSON, for whoever looks at a few of them one by one.
+//! The rows of a batch that are looked at one by one, as JSON: a moment as its milliseconds, a map as an object.
 
-use crate::columns::{close, Columns};
-use crate::json::push_text;
+use crate::columns::{close, Column, Columns};
+use crate::json::{push_number, push_text};
 use arrow_array::RecordBatch;
+use std::collections::{HashMap, HashSet};
 
-/// An array of objects, one for each row, with all columns: a moment as its milliseconds, a map as an object.
-pub fn rows_as_json(batch: &RecordBatch) -> Vec<u8> {
-    let columns = Columns::of(batch);
+/// What is read of the rows.
+pub struct Wanted {
+    /// By kind; of every other kind those of the empty one. `NAME[0]`: of a list the first item.
+    pub columns: HashMap<String, Vec<String>>,
+    /// Of a map, or of each item of a list: all where it is not named.
+    pub members: HashMap<String, Vec<String>>,
+}
+
+/// Rows with a hint, and ends in tracked trees: those of the processes that are waited for (None: of all), and of those that begin
+/// here. An array of objects: the row's place as `at`, and the columns that are read of its kind, without what is null.
+pub fn select(batch: &RecordBatch, wanted: &Wanted, mut waited: Option<HashSet<i128>>) -> Vec<u8> {
+    let all = Columns::of(batch);
+    let plans: HashMap<&str, Vec<Part>> = wanted
+        .columns
+        .iter()
+        .map(|(kind, names)| (kind.as_str(), parts_of(&all, names, &wanted.members)))
+        .collect();
+    let others = plans.get("").map(Vec::as_slice).unwrap_or_default();
+    let (kind, pid) = (all.get("kind"), all.get("pid"));
+    let (hint, tracked) = (all.get("hint"), all.get("tracked_image"));
+    if let Some(waited) = &mut waited {
+        let hinted = (0..batch.num_rows()).filter(|row| hint.is_valid(*row));
+        waited.extend(hinted.filter_map(|row| pid.number(row)));
+    }
+    let is_waited = |row| match (&waited, pid.number(row)) {
+        (None, _) => true,
+        (Some(waited), pid) => pid.is_some_and(|pid| waited.contains(&pid)),
+    };
+    let is_wanted = |row: &usize| {
+        hint.is_valid(*row)
+            || (kind.text(*row) == Some("exit") && tracked.is_valid(*row) && is_waited(*row))
+    };
     let mut out = vec![b'['];
-    for row in 0..batch.num_rows() {
-        out.push(b'{');
-        for (name, column) in columns.iter() {
-            push_text(&mut out, name);
-            out.push(b':');
-            column.push(&mut out, row);
-            out.push(b',');
+    for row in (0..batch.num_rows()).filter(is_wanted) {
+        let of_kind = kind.text(row).and_then(|kind| plans.get(kind));
+        out.extend_from_slice(b"{\"at\":");
+        push_number(&mut out, row as i128);
+        out.push(b',');
+        for part in of_kind.map_or(others, Vec::as_slice) {
+            part.push(&mut out, row);
         }
         close(&mut out, b'{', b'}');
         out.push(b',');
@@ -23,21 +53,82 @@ pub fn rows_as_json(batch: &RecordBatch) -> Vec<u8> {
     out
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use arrow_array::{ArrayRef, Int64Array, StringArray};
-    use std::sync::Arc;
+/// A column that is read, with its name as JSON has it.
+struct Part<'a> {
+    begin: Vec<u8>,
+    column: &'a Column,
+    members: Option<Vec<(Vec<u8>, &'a str)>>,
+    /// Of a list.
+    most: usize,
+}
 
-    #[test]
-    fn rows_are_objects_in_their_order() {
-        let exe: ArrayRef = Arc::new(StringArray::from(vec![Some("/bin/\"a\""), None]));
-        let exit: ArrayRef = Arc::new(Int64Array::from(vec![None, Some(-2)]));
-        let batch =
-            RecordBatch::try_from_iter_with_nullable([("exe", exe, true), ("exit", exit, true)]);
-        let batch = batch.unwrap();
-        let expected = r#"[{"exe":"/bin/\"a\"","exit":null},{"exe":null,"exit":-2}]"#;
-        assert_eq!(rows_as_json(&batch), expected.as_bytes());
-        assert_eq!(rows_as_json(&batch.slice(0, 0)), b"[]");
+fn parts_of<'a>(
+    all: &'a Columns,
+    names: &'a [String],
+    members: &'a HashMap<String, Vec<String>>,
+) -> Vec<Part<'a>> {
+    let one = |name: &'a String| {
+        let first = name.strip_suffix("[0]");
+        let name = first.unwrap_or(name);
+        Part {
+            begin: begin_of(name),
+            column: all.get(name),
+            members: members.get(name).map(|named| {
+                named
+                    .iter()
+                    .map(|one| (begin_of(one), one.as_str()))
+                    .collect()
+            }),
+            most: first.map_or(usize::MAX, |_| 1),
+        }
+    };
+    names.iter().map(one).collect()
+}
+
+fn begin_of(name: &str) -> Vec<u8> {
+    let mut begin = Vec::new();
+    push_text(&mut begin, name);
+    begin.push(b':');
+    begin
+}
+
+impl Part<'_> {
+    fn push(&self, out: &mut Vec<u8>, row: usize) {
+        if !self.column.is_there(row) {
+            return;
+        }
+        out.extend_from_slice(&self.begin);
+        match (self.column, &self.members) {
+            (Column::Map(_), Some(members)) => {
+                out.push(b'{');
+                for (begin, name) in members {
+                    if let Some(text) = self.column.value_of(row, name) {
+                        out.extend_from_slice(begin);
+                        push_text(out, text);
+                        out.push(b',');
+                    }
+                }
+                close(out, b'{', b'}');
+            }
+            (Column::List(_, items), Some(members)) => {
+                out.push(b'[');
+                for at in self.column.span(row).take(self.most) {
+                    out.push(b'{');
+                    for (begin, name) in members {
+                        let member = items.member(name);
+                        if member.is_valid(at) {
+                            out.extend_from_slice(begin);
+                            member.push(out, at);
+                            out.push(b',');
+                        }
+                    }
+                    close(out, b'{', b'}');
+                    out.push(b',');
+                }
+                close(out, b'[', b']');
+            }
+            (column, _) => column.push(out, row),
+        }
+        out.push(b',');
     }
 }

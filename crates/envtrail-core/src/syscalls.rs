@@ -8,7 +8,7 @@ mod table;
 
 use table::{ARCHITECTURES, ARM_PRIVATE_CELL, BASES, CALLS, COLUMNS, NONE, WIDTH, X32};
 
-const X86_64: u32 = 0xc000_003e;
+pub const X86_64: u32 = 0xc000_003e;
 const AARCH64: u32 = 0xc000_00b7;
 const X86_64_COLUMN: usize = find_column(X86_64);
 const AARCH64_COLUMN: usize = find_column(AARCH64);
@@ -131,7 +131,7 @@ fn place_of(arch: u32, number: u32) -> Option<(usize, u16)> {
     Some((column, cell))
 }
 
-/// x32 has all calls of x86-64 that it has none of its own for; older kernels took the others with its bit, too.
+/// x32 has all calls of x86-64 that it has no own number for; older kernels took the others with its bit, too.
 fn shared_with(column: usize) -> Option<usize> {
     if column == X32 {
         column_of(X86_64)

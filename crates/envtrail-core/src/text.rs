@@ -20,6 +20,21 @@ pub fn printable(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// Append a part of a text. A short one is copied with what follows it, which is left out again: a copy of a fixed length is no call.
+#[inline(always)]
+pub(crate) fn append_piece(text: &[u8], (start, end): (usize, usize), out: &mut Vec<u8>) {
+    const SHORT: usize = 64;
+    let rest = text.get(start..).unwrap_or_default();
+    let length = end.saturating_sub(start);
+    match rest.first_chunk::<SHORT>() {
+        Some(chunk) if length <= SHORT => {
+            out.extend_from_slice(chunk);
+            out.truncate(out.len() - SHORT + length);
+        }
+        _ => out.extend_from_slice(rest.get(..length).unwrap_or_default()),
+    }
+}
+
 /// A path of the kernel's without its mark of a file that was removed or replaced since (`d_path()`).
 pub fn without_deleted(path: &[u8]) -> &[u8] {
     path.strip_suffix(b" (deleted)").unwrap_or(path)

@@ -101,13 +101,16 @@ record_types! {
 /// A type whose name this build does not know; the name itself is kept from the line.
 pub const UNNAMED: u16 = 0;
 pub const LOGIN: u16 = 1006;
+pub const USER_TTY: u16 = 1124;
 pub const SYSCALL: u16 = 1300;
 pub const PATH: u16 = 1302;
 pub const CONFIG_CHANGE: u16 = 1305;
 pub const SOCKADDR: u16 = 1306;
 pub const CWD: u16 = 1307;
 pub const EXECVE: u16 = 1309;
+pub const TTY: u16 = 1319;
 pub const EOE: u16 = 1320;
+pub const BPRM_FCAPS: u16 = 1321;
 pub const PROCTITLE: u16 = 1327;
 pub const URINGOP: u16 = 1336;
 pub const OPENAT2: u16 = 1337;
@@ -149,9 +152,31 @@ pub fn is_single(number: u16) -> bool {
     matches!(number, 1005 | 1100..=1299 | 2000..)
 }
 
+/// Records that no system call has: auditd's own, and the kernel's at its start. What a program sends comes alone as well unless
+/// sending it is audited: then the system call follows it under the same serial (`audit_log_start()` in kernel/audit.c).
+pub fn is_without_call(number: u16) -> bool {
+    is_daemon(number) || number == 2000
+}
+
 /// Records that are written as a system call ends, all of its event together (`audit_log_exit()` in kernel/auditsc.c).
 pub fn is_of_call(number: u16) -> bool {
     matches!(number, SYSCALL | PATH | SOCKADDR | CWD | EXECVE | PROCTITLE)
+}
+
+/// Records that the kernel writes after the SYSCALL record of their event, and under no serial without one. An operation of io_uring
+/// has URINGOP in its place. A denied link (ANOM_LINK) names its PATH in kernel threads as well, which make no system calls.
+///
+/// Reference: `audit_log_exit()`, `show_special()` and `audit_log_uring()` in kernel/auditsc.c
+pub fn follows_call(number: u16) -> bool {
+    matches!(
+        number,
+        PATH | 1303 | 1304 | SOCKADDR | CWD | EXECVE | 1311..=1315 | 1317 | 1318 | 1321..=1323 | PROCTITLE | 1332 | 1333 | OPENAT2
+    )
+}
+
+/// Anomalies that the kernel reports of a file.
+pub fn is_denied_file(number: u16) -> bool {
+    matches!(number, 1702 | 1703)
 }
 
 /// Numbers of auditd's own records: their serials are not the kernel's.

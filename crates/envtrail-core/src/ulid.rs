@@ -1,4 +1,4 @@
-//! Ids of documents: spelt as a ULID, 48 bits of a moment and 80 bits of a hash, as `envtrail.model.ids` makes them.
+//! Ids of documents: written as a ULID, 48 bits of a moment and 80 bits of a hash, as `envtrail.model.ids` makes them.
 //!
 //! Reference: <https://github.com/ulid/spec>
 

@@ -204,7 +204,7 @@ proptest! {
 }
 
 #[test]
-fn of_a_name_that_is_told_twice_the_last_value_counts() {
+fn of_a_name_that_is_reported_twice_the_last_value_counts() {
     let mut built = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
     for value in ["first", "last"] {
         built.keys().append_value("op");

@@ -10,6 +10,8 @@
 mod common;
 
 use common::{event, field, text};
+use envtrail_core::assembler::{Assembler, Options};
+use envtrail_core::event::Kind;
 
 /// `pid uid auid ses success | acct exe hostname addr terminal`, `-` for what is not there.
 fn said(line: &str) -> String {
@@ -93,10 +95,10 @@ fn a_login_is_of_the_person_who_is_logged_in_from_then_on() {
     }
     let line = "type=LOGIN msg=audit(1350000000.123:70): login pid=1 uid=0 old auid=4294967295 new auid=500 old ses=4294967295 new ses=3";
     let event = event(line);
-    let told: Vec<_> = ["auid", "old-auid", "ses", "old-ses"]
+    let reported: Vec<_> = ["auid", "old-auid", "ses", "old-ses"]
         .map(|name| field(&event, name).unwrap())
         .into();
-    assert_eq!(told, ["500", "4294967295", "3", "4294967295"]);
+    assert_eq!(reported, ["500", "4294967295", "3", "4294967295"]);
 }
 
 #[test]
@@ -132,4 +134,44 @@ fn the_call_says_who_did_it_and_not_the_denial_before_it() {
             .replace("auid=1000", "auid=0")
     ));
     assert_eq!((event.auid, event.ses), (Some(1000), Some(3)));
+}
+
+#[test]
+fn what_a_program_sends_and_the_call_that_sent_it_are_one_event() {
+    let stamp = "msg=audit(1700000000.000:100):";
+    let user = format!("type=USER_START {stamp} pid=9 uid=0 auid=1000 ses=3 msg='op=PAM:session_open acct=\"alice\" res=success'");
+    let call = format!("type=SYSCALL {stamp} arch=c000003e syscall=44 success=yes exit=9 a0=1 items=0 ppid=1 pid=9 auid=1000 uid=0 comm=\"sshd\" exe=\"/usr/sbin/sshd\" key=(null)");
+    let title = format!("type=PROCTITLE {stamp} proctitle=\"sshd\"");
+    for lines in [[&user, &call, &title], [&call, &user, &title]] {
+        let log = lines.map(String::as_str).join("\n");
+        let mut assembler = Assembler::new(Options::default());
+        assembler.push(log.as_bytes());
+        assembler.flush();
+        assert_eq!(assembler.drain().unwrap().events.num_rows(), 1, "{lines:?}");
+        let event = event(&log);
+        assert_eq!(event.kind, Kind::User);
+        assert_eq!(field(&event, "acct").as_deref(), Some("alice"));
+    }
+}
+
+#[test]
+fn contexts_of_security_modules_say_more_of_a_call() {
+    let stamp = "msg=audit(1700000000.000:100):";
+    let call = format!("type=SYSCALL {stamp} arch=c000003e syscall=2 success=yes exit=3 a0=1 items=1 ppid=1 pid=9 auid=1000 uid=0 comm=\"vim\" exe=\"/bin/vim\" subj=? key=\"k\"");
+    let path = format!("type=PATH {stamp} item=0 name=\"/e/x\" inode=1 dev=08:01 mode=0100644 ouid=0 ogid=0 rdev=00:00 nametype=CREATE");
+    for (record, kind, lead) in [
+        ("UNKNOWN[1420]|subj_apparmor=unconfined", Kind::File, 1300),
+        ("UNKNOWN[1421]|obj_selinux=a", Kind::File, 1300),
+        (
+            "MAC_TASK_CONTEXTS|subj_apparmor=unconfined",
+            Kind::File,
+            1300,
+        ),
+        ("IPE_ACCESS|ipe_op=EXECUTE ipe_hook=MMAP", Kind::Mac, 1420),
+    ] {
+        let (name, body) = record.split_once('|').unwrap();
+        let more = format!("type={name} {stamp} {body}");
+        let event = event(&[call.as_str(), &more, &path].join("\n"));
+        assert_eq!((event.kind, event.lead_type), (kind, lead), "{record}");
+    }
 }

@@ -47,8 +47,8 @@ fn names_are_read_in_every_form_and_the_field_before_keeps_its_own_value() {
             let line = syscall("\"pip\"", "\"/usr/bin/pip\"", &format!(" key={key}{between}ARCH=x86_64 SYSCALL=execve AUID=\"alice\" UID=\"alice\" EUID=\"root\""));
             let event = event(&line);
             assert_eq!(keys(&event), rules, "{line}");
-            let told = ["AUID", "UID", "EUID"].map(|name| field(&event, name).unwrap());
-            assert_eq!(told, ["alice", "alice", "root"], "{line}");
+            let reported = ["AUID", "UID", "EUID"].map(|name| field(&event, name).unwrap());
+            assert_eq!(reported, ["alice", "alice", "root"], "{line}");
         }
         let user = event(&format!("type=USER_START {STAMP} pid=1 uid=0 auid=1000 ses=3 msg='op=PAM:session_open acct=\"alice\" exe=\"/bin/login\" hostname=? addr=? terminal=tty1 res=success'{between}UID=\"root\" AUID=\"alice\""));
         assert_eq!(user.success, Some(true));
@@ -189,4 +189,16 @@ proptest! {
     fn no_body_makes_it_panic(body in "[ -~\u{1d}]{0,200}", kind in "(SYSCALL|EXECVE|PATH|CWD|LOGIN|USER_AUTH|SOCKADDR|PROCTITLE|CONFIG_CHANGE)", more in "( a[0-9]{1,10}(\\[[0-9]{1,10}\\])?=(\"[a-z]*\"|[0-9A-F]{0,8})){0,4}") {
         event(&format!("type={kind} {STAMP} {body}\ntype={kind} {STAMP} argc=4294967295{more}\ntype=CWD {STAMP} cwd=\"/\""));
     }
+}
+
+#[test]
+fn what_auditd_says_of_no_account_is_no_name() {
+    for between in ["\u{1d}", " "] {
+        let line = syscall("\"pip\"", "\"/usr/bin/pip\"", &format!(" key=(null){between}ARCH=x86_64 SYSCALL=execve AUID=\"unknown(1000)\" UID=\"root\" GID=\"root\" EUID=\"unknown(7)\" SUID=\"root\""));
+        let event = event(&line);
+        let names = ["AUID", "UID", "EUID"].map(|name| field(&event, name));
+        assert_eq!(names, [None, Some("root".to_owned()), None]);
+    }
+    let user = event(&format!("type=USER_START {STAMP} pid=1 uid=0 auid=1000 ses=3 msg='op=PAM:session_open acct=\"alice\" res=success'\u{1d}UID=\"root\" AUID=\"unknown(1000)\""));
+    assert_eq!(field(&user, "AUID"), None);
 }

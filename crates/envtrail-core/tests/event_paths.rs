@@ -104,13 +104,28 @@ fn only_what_lacks_inside_one_record_was_empty() {
             None,
             false,
         ),
+        // Unless the title shows that nothing but empty ones followed.
+        (
+            vec!["argc=4 a0=\"x\" a1=\"y\"", "proctitle=780079"],
+            vec!["x", "y", "", ""],
+            Some("a2 a3"),
+            true,
+        ),
+        (
+            vec!["argc=4 a0=\"x\" a1=\"y\"", "proctitle=78007900007A"],
+            vec!["x", "y"],
+            None,
+            false,
+        ),
+        (vec!["argc=2", "proctitle=78"], vec![], None, false),
     ] {
         let mut text = call(59, "a0=1", "\"/\"", &[]);
-        text.extend(
-            lines
-                .iter()
-                .map(|body| format!("type=EXECVE {STAMP} {body}")),
-        );
+        let kind = |body: &str| match body.starts_with("proctitle") {
+            true => "PROCTITLE",
+            false => "EXECVE",
+        };
+        let records = lines.iter();
+        text.extend(records.map(|body| format!("type={} {STAMP} {body}", kind(body))));
         let event = event(&text.join("\n"));
         assert_eq!(argv(&event), expected, "{lines:?}");
         assert_eq!(field(&event, "left_out").as_deref(), left_out, "{lines:?}");
@@ -165,14 +180,14 @@ fn the_suffix_of_what_is_gone_is_in_no_path_that_the_kernel_made() {
 fn names_are_seen_from_the_working_directory() {
     for (name, expected) in [
         ("\"x\"", "/home/u/x"),
-        ("\"./x/../y\"", "/home/u/x/../y"),
+        ("\"./x/../y\"", "/home/u/y"),
         ("\"../v/x\"", "/home/v/x"),
         ("\"../../../x\"", "/x"),
         ("\"..\"", "/home"),
         ("\".\"", "/home/u"),
         ("\".//x/\"", "/home/u/x/"),
         ("\"..x\"", "/home/u/..x"),
-        ("\"/etc//x\"", "/etc//x"),
+        ("\"/etc//x\"", "/etc/x"),
     ] {
         assert_eq!(
             names(&call(83, "a0=1", "\"/home/u\"", &[("CREATE", name)])),
@@ -249,7 +264,7 @@ fn names_from_a_folder_that_no_record_names_stay_relative() {
 
 #[test]
 fn the_parent_of_a_name_from_another_folder_is_not_the_working_directory() {
-    // The kernel writes the working directory where a name has no folder of its own, whatever the descriptor is.
+    // The kernel writes the working directory where a name has no own folder, whatever the descriptor is.
     let paths = [("PARENT", "\"/home/u\""), ("DELETE", "\"x\"")];
     assert_eq!(
         names(&call(263, "a0=4 a1=1", "\"/home/u\"", &paths)),
@@ -292,4 +307,44 @@ fn addresses_of_machines_of_both_byte_orders_are_read() {
         let read = event(&format!("type=SOCKADDR {STAMP} saddr={saddr}"));
         assert_eq!(text(&read, read.address).as_deref(), Some("10.1.2.3"));
     }
+}
+
+#[test]
+fn a_path_has_no_empty_component_and_no_dot() {
+    for (name, expected) in [
+        ("\"/e/dev/../prod/x.py\"", "/e/prod/x.py"),
+        ("\"/e/./prod//x/\"", "/e/prod/x/"),
+        ("\"//e/prod/.\"", "/e/prod"),
+        ("\"/../../e\"", "/e"),
+        ("\"/..\"", "/"),
+        ("\"../b/./x/../y.py\"", "/home/b/y.py"),
+        ("\"/e/.hidden/..x/a..b\"", "/e/.hidden/..x/a..b"),
+    ] {
+        let lines = call(2, "a0=1", "\"/home/u\"", &[("NORMAL", name)]);
+        assert_eq!(names(&lines), some(&[expected]), "{name}");
+    }
+}
+
+#[test]
+fn what_a_file_is_to_a_call_is_known_where_the_kernel_does_not_write_it() {
+    let nametypes = |number: u32, names: &[&str], field: &str| {
+        let paths: Vec<(&str, &str)> = names.iter().map(|name| ("X", *name)).collect();
+        let lines = call(number, "a0=1", "\"/\"", &paths).join("\n");
+        let event = event(&lines.replace(" nametype=X", field));
+        let paths = event.paths.iter();
+        paths
+            .map(|path| text(&event, path.nametype).unwrap_or_default())
+            .collect::<Vec<_>>()
+    };
+    let two = ["\"/e/\"", "\"/e/a\""];
+    // RHEL 7 has another name for the field.
+    assert_eq!(nametypes(2, &two, " objtype=PARENT"), ["PARENT", "PARENT"]);
+    assert_eq!(nametypes(2, &two, ""), ["PARENT", "CREATE"]);
+    assert_eq!(nametypes(83, &two, ""), ["PARENT", "CREATE"]);
+    assert_eq!(nametypes(87, &two, ""), ["PARENT", "DELETE"]);
+    assert_eq!(nametypes(2, &two[1..], ""), [""]);
+    assert_eq!(nametypes(59, &two, ""), ["", ""]);
+    let four = ["\"/e/\"", "\"/f/\"", "\"/e/a\"", "\"/f/b\""];
+    let moved = ["PARENT", "PARENT", "DELETE", "CREATE"];
+    assert_eq!(nametypes(82, &four, ""), moved);
 }

@@ -9,7 +9,7 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMillisecondType, UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, BooleanArray, RecordBatch, UInt64Array};
-use envtrail_core::assembler::{Assembler, Batch, Options};
+use envtrail_core::assembler::{Assembler, Batch, Options, ReadHeld};
 use proptest::prelude::*;
 
 /// One event of a generated log.
@@ -226,6 +226,14 @@ fn log() -> impl Strategy<Value = Vec<Made>> {
     proptest::collection::vec(made(), 1..60)
 }
 
+fn reader_of(records: &[u8]) -> ReadHeld {
+    let held = records.to_vec();
+    Box::new(move |_, offset, length| {
+        let held = held.get(offset as usize..)?;
+        Some(held[..held.len().min(length as usize)].to_vec())
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -281,13 +289,16 @@ proptest! {
     }
 
     #[test]
-    fn what_the_trail_holds_adds_nothing(log in log(), seed in any::<u64>(), from in any::<prop::sample::Index>(), enriched in any::<bool>()) {
+    fn what_the_trail_holds_adds_nothing(log in log(), seed in any::<u64>(), from in any::<prop::sample::Index>(), enriched in any::<bool>(), reads in any::<bool>()) {
         let first = read(&interleaved(&lines_of(&log, Form { has_eoe: true, is_enriched: false }), seed, 4));
         let copy = straight(&lines_of(&log, Form { has_eoe: false, is_enriched: enriched }));
         let lines: Vec<&str> = copy.lines().collect();
         let copy = lines[from.index(lines.len())..].join("\n") + "\n";
         let mut assembler = assembler();
-        assembler.remember(&first.records);
+        if reads {
+            assembler.read_held_with(reader_of(&first.records));
+        }
+        assembler.remember(1, &first.records);
         assembler.push(copy.as_bytes());
         assembler.flush();
         let again = assembler.drain().unwrap();
@@ -307,7 +318,9 @@ proptest! {
         let before = begun.drain().unwrap();
         let mut later = assembler();
         later.restore_processes(&begun.save_processes().unwrap(), None).unwrap();
-        later.remember(&before.records);
+        later.read_held_with(reader_of(&before.records));
+        later.remember(1, &before.records);
+        later.set_segment(2, 0);
         later.set_log(Some("a"));
         later.push(two.concat().as_bytes());
         later.flush();

@@ -1,4 +1,4 @@
-//! Mutations of real lines for as long as `ENVTRAIL_FUZZ_SECONDS` says (2 by default): never a panic, never more out than came in,
+//! Mutations of real lines for as long as `ENVTRAIL_FUZZ_SECONDS` says (2 by default): never a panic, never more output than input,
 //! each event becomes a document; what was given out is read again, remembered and carried on; and logs of any form are read.
 #![allow(
     clippy::unwrap_used,
@@ -88,7 +88,7 @@ fn read_again(records: &[u8], events: usize, tables: &str, next: &mut impl FnMut
         .restore_processes(tables, None)
         .expect("its own tables");
     assert_eq!(later.save_processes().expect("the tables"), tables);
-    later.remember(records);
+    later.remember(1, records);
     later.set_log(Some("a"));
     later.push(records);
     later.flush();
@@ -106,7 +106,7 @@ fn read_again(records: &[u8], events: usize, tables: &str, next: &mut impl FnMut
     later.drain().expect("a batch");
 }
 
-/// The records of a log that comes in two pieces.
+/// The records of a log that is read in two pieces.
 fn read_lines(bytes: &[u8], cut: usize) -> Vec<u8> {
     let mut reader = LineReader::default();
     let (one, two) = bytes.split_at(cut);

@@ -40,12 +40,12 @@ fn one_serial_for_ever_takes_time_for_each_record_and_no_more() {
         );
     }
     let mut assembler = assembler();
-    assembler.remember(b"");
+    assembler.remember(1, b"");
     assembler.push(log.as_bytes());
     assembler.flush();
     assert_eq!(assembler.counters().duplicate, 1);
     assert_eq!(assembler.drain().unwrap().events.num_rows(), 200_001);
-    // With a look through all that came before: minutes.
+    // With a search through all that precedes: minutes.
     assert!(began.elapsed().as_secs() < 30);
 }
 

@@ -27,7 +27,7 @@ fn read(bytes: &[u8], cuts: &[usize]) -> (String, Figures) {
     let lines = String::from_utf8_lossy(&out);
     let lines = lines
         .split('\n')
-        .map(|line| line.strip_suffix('\r').unwrap_or(line))
+        .map(|line| line.trim_end_matches('\r'))
         .filter(|line| !line.is_empty());
     (
         lines.map(|line| format!("{line}\n")).collect(),
@@ -352,6 +352,8 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         "node=n ",
         "\n",
         "\r\n",
+        "\r",
+        "\rnode=n ",
         "\0",
         "\0\0\0\n",
         "\u{feff}",
@@ -370,6 +372,19 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     .map(|text| text.as_bytes().to_vec())
     .collect();
     prop_oneof![4 => prop::sample::select(texts), 1 => prop::collection::vec(any::<u8>(), 0..40)]
+}
+
+#[test]
+fn records_that_cr_alone_joins_are_not_one_record() {
+    let joined = format!("{CWD}\r{CWD}\rnode=n {CWD}\n{CWD}\r\n");
+    let (out, figures) = read(joined.as_bytes(), &[]);
+    assert_eq!(out, format!("{CWD}\n{CWD}\n"));
+    assert_eq!(figures.without[NoRecord::Joined as usize], 1);
+    assert_eq!((figures.faults[0].line, figures.lines), (1, 2));
+    for message in ["a\rb", "a\rtyp", "\rnode\r"] {
+        let line = format!("type=USER_CMD msg=audit(1700000000.123:45): pid=1 msg='x={message}'\n");
+        assert_eq!(read(line.as_bytes(), &[]).0, line);
+    }
 }
 
 proptest! {

@@ -1,4 +1,4 @@
-//! The parents that the core tells, against a machine whose pids are few: who forked whom is known for certain there.
+//! The parents that the core reports, against a machine whose pids are few: who forked whom is known for certain there.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,12 +28,12 @@ enum Act {
     Fork,
     /// Another thread.
     Thread,
-    /// A system call is entered, at a coarse time; it is left, and told of with the parent it has then, at `EndExec`.
+    /// A system call is entered, at a coarse time; it is left, and reported with the parent it has then, at `EndExec`.
     BeginExec,
     EndExec,
-    /// Its children are given away at once; the connector tells of it at `TellExit`.
+    /// Its children are given away at once; the connector reports it at `ReportExit`.
     Exit,
-    TellExit,
+    ReportExit,
     /// The agent reads both sockets, the connector's after the records'.
     Read,
 }
@@ -45,7 +45,7 @@ fn acts() -> impl Strategy<Value = Vec<(Act, usize, u64)>> {
         4 => Just(Act::BeginExec),
         4 => Just(Act::EndExec),
         3 => Just(Act::Exit),
-        3 => Just(Act::TellExit),
+        3 => Just(Act::ReportExit),
         1 => Just(Act::Read),
     ];
     prop::collection::vec((act, 0_usize..64, 0_u64..12), 1..300)
@@ -71,19 +71,19 @@ struct Machine {
     tasks: BTreeMap<u32, Task>,
     resting: BTreeMap<u32, u64>,
     ending: Vec<(u32, Task)>,
-    /// Exit codes of those of tracked trees; the first that the core told of each pid.
+    /// Exit codes of those of tracked trees; the first that the core reported of each pid.
     ended: BTreeMap<u32, Option<i32>>,
-    ends_told: BTreeMap<u32, Option<i32>>,
+    ends_reported: BTreeMap<u32, Option<i32>>,
     /// With the moment at which each was written.
     records: Vec<(u64, String)>,
     frames: Vec<Frame>,
     /// Of each image.
     parents: BTreeMap<u64, Option<u64>>,
-    told: BTreeMap<u64, Option<u64>>,
-    /// Of each image of a tracked tree: itself and its ancestors, as known when its exec was told.
+    reported: BTreeMap<u64, Option<u64>>,
+    /// Of each image of a tracked tree: itself and its ancestors, as known when its exec was reported.
     tracked: BTreeMap<u64, Vec<u64>>,
     assembler: Assembler,
-    /// From the records, and what the first one told on of processes.
+    /// From the records, and what the first one passed on of processes.
     rebuilt: BTreeMap<u64, Vec<u64>>,
     rebuild: Assembler,
 }
@@ -172,11 +172,11 @@ impl Machine {
             resting: BTreeMap::new(),
             ending: Vec::new(),
             ended: BTreeMap::new(),
-            ends_told: BTreeMap::new(),
+            ends_reported: BTreeMap::new(),
             records: Vec::new(),
             frames: Vec::new(),
             parents: BTreeMap::new(),
-            told: BTreeMap::new(),
+            reported: BTreeMap::new(),
             tracked: BTreeMap::new(),
             assembler: assembler(),
             rebuilt: BTreeMap::new(),
@@ -221,7 +221,7 @@ impl Machine {
             }
             Act::EndExec => self.end_exec(pick),
             Act::Exit => self.exit(pick),
-            Act::TellExit => {
+            Act::ReportExit => {
                 if !self.ending.is_empty() {
                     let (pid, task) = self.ending.remove(pick % self.ending.len());
                     let rest_ms = if self.pids == FEW {
@@ -234,7 +234,7 @@ impl Machine {
                     if task.is_tracked {
                         self.ended.insert(pid, Some(code));
                     }
-                    // The first thread may be told before the others.
+                    // The first thread may be reported before the others.
                     let first = pick % (task.threads + 1);
                     for thread in 0..=task.threads {
                         self.end_thread(pid, thread == first, code);
@@ -361,30 +361,35 @@ impl Machine {
         for (_, record) in self.records.drain(..read) {
             self.assembler.push(record.as_bytes());
         }
+        if !is_all {
+            self.assembler.tick(self.now_ms);
+        }
         let batch = self.assembler.drain().unwrap();
         for (image, parent, is_tracked) in places(&batch.events) {
-            self.told.insert(image, parent);
+            self.reported.insert(image, parent);
             if is_tracked {
                 self.tracked.insert(image, lineage(&self.assembler, image));
             }
         }
-        for told in &batch.processes {
-            if told.is_exit {
-                self.ends_told.entry(told.pid).or_insert(told.exit_code);
+        for reported in &batch.processes {
+            if reported.is_exit {
+                self.ends_reported
+                    .entry(reported.pid)
+                    .or_insert(reported.exit_code);
             }
-            self.rebuild.replay_process(if told.is_exit {
+            self.rebuild.replay_process(if reported.is_exit {
                 Frame::Exit {
-                    time_ms: told.time_ms,
-                    pid: told.pid,
+                    time_ms: reported.time_ms,
+                    pid: reported.pid,
                     is_first: true,
-                    exit_code: told.exit_code,
-                    signal: told.signal,
+                    exit_code: reported.exit_code,
+                    signal: reported.signal,
                 }
             } else {
                 Frame::Fork {
-                    time_ms: told.time_ms,
-                    pid: told.pid,
-                    ppid: told.ppid,
+                    time_ms: reported.time_ms,
+                    pid: reported.pid,
+                    ppid: reported.ppid,
                 }
             });
         }
@@ -403,17 +408,17 @@ proptest! {
     #[test]
     fn every_exec_has_the_parent_that_it_was_forked_from(acts in acts()) {
         let machine = Machine::after(FEW, acts);
-        prop_assert_eq!(machine.told, machine.parents);
+        prop_assert_eq!(machine.reported, machine.parents);
     }
 
     #[test]
     fn a_process_ends_when_its_last_thread_does_and_as_it_did(acts in acts()) {
         let machine = Machine::after(MANY, acts);
         for pid in machine.tasks.keys() {
-            prop_assert!(!machine.ends_told.contains_key(pid));
+            prop_assert!(!machine.ends_reported.contains_key(pid));
         }
         for (pid, code) in &machine.ended {
-            prop_assert_eq!(machine.ends_told.get(pid), Some(code));
+            prop_assert_eq!(machine.ends_reported.get(pid), Some(code));
         }
     }
 
@@ -421,8 +426,47 @@ proptest! {
     #[test]
     fn a_rebuild_tells_the_same_ancestors_of_what_is_tracked(acts in acts()) {
         let mut machine = Machine::after(MANY, acts);
-        // Forks before the first exec of a tracked tree are told where it descends from them, not where they ran beside it.
+        // Forks before the first exec of a tracked tree are reported where it descends from them, not where they ran beside it.
         machine.rebuilt.retain(|image, _| machine.tracked.contains_key(image));
         prop_assert_eq!(machine.rebuilt, machine.tracked);
     }
+}
+
+/// Both sockets are read, that of the records first, while a shell starts a program and ends, and its pid is given away.
+#[test]
+fn what_the_connector_reports_waits_for_the_records_of_what_was_before() {
+    let at = |after_ms: u64| BOOT_MS + 1_000 + after_ms;
+    let record = |after_ms: u64, serial: u64, pid: u32, ppid: u32| {
+        let (s, ms) = (at(after_ms) / 1000, at(after_ms) % 1000);
+        let stamp = format!("msg=audit({s}.{ms:03}:{serial}):");
+        format!(
+            "type=SYSCALL {stamp} arch=c000003e syscall=59 success=yes exit=0 items=0 ppid={ppid} pid={pid} auid=1001 uid=1001 ses=3 comm=\"sh\" exe=\"/bin/sh\"\n\
+             type=EXECVE {stamp} argc=1 a0=\"sh\"\n\
+             type=EOE {stamp} \n"
+        )
+    };
+    let fork = |after_ms: u64, pid: u32, ppid: u32| {
+        let time_ms = at(after_ms);
+        Frame::Fork { time_ms, pid, ppid }
+    };
+    let end = Frame::Exit {
+        time_ms: at(30),
+        pid: 20,
+        is_first: true,
+        exit_code: Some(0),
+        signal: None,
+    };
+    let mut assembler = assembler();
+    for frame in [fork(0, 20, 1), fork(20, 21, 20), end, fork(40, 20, 1)] {
+        assembler.push_process_events(&framed(&frame));
+    }
+    assembler.tick(at(41));
+    assert_eq!(assembler.drain().unwrap().events.num_rows(), 0);
+    for record in [record(10, 1, 20, 1), record(44, 2, 21, 1)] {
+        assembler.push(record.as_bytes());
+    }
+    assembler.tick(at(60));
+    let shell = image_id(at(10), 1);
+    let reported = places(&assembler.drain().unwrap().events);
+    assert_eq!(reported[1], (image_id(at(44), 2), Some(shell), false));
 }

@@ -20,7 +20,7 @@ const FILE_BYTES: u64 = 64 << 30;
 pub struct Expected {
     /// Relative to the environment.
     pub below: PathBuf,
-    /// Null: only that it is there (and its size) is asked.
+    /// None: only its presence (and its size) is checked.
     pub sha256: Option<[u8; 32]>,
     pub size: Option<u64>,
 }
@@ -40,7 +40,7 @@ pub enum Verdict {
 pub struct Found {
     pub verdict: Verdict,
     pub size: Option<u64>,
-    /// Null where its content was not read: its size had already told, or nothing asked.
+    /// None where its content was not read: its size had already decided, or nothing was requested.
     pub sha256: Option<[u8; 32]>,
     /// When its content or its name was changed last (ctime): no user can set it back.
     pub changed_ms: Option<u64>,
@@ -60,7 +60,7 @@ struct Work {
     found: Mutex<Vec<Option<Found>>>,
 }
 
-/// A check that runs in threads of its own. Dropping it stops them.
+/// A check that runs in separate threads. Dropping it stops them.
 pub struct FileCheck {
     work: Arc<Work>,
     threads: Vec<JoinHandle<()>>,
@@ -117,7 +117,7 @@ impl FileCheck {
         )
     }
 
-    /// What was found, in the order asked; what was not looked at (stopped) is missing from no one's list: it is null.
+    /// What was found, in the order of the request; what was not checked (stopped) has an entry too: None.
     pub fn finish(mut self) -> Vec<Option<Found>> {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -179,7 +179,7 @@ fn look(expected: &Expected, work: &Work, buffer: &mut [u8]) -> Option<Found> {
 fn look_at(expected: &Expected, work: &Work, buffer: &mut [u8]) -> io::Result<Option<Found>> {
     let held = match hold(&work.root, &expected.below, Links::Below) {
         Ok(held) => held,
-        // Of a link that nothing is asked of, it is enough that it is there, wherever it leads.
+        // Of a link without a requested digest, it is enough that it is there, wherever it leads.
         Err(error) => match hold(&work.root, &expected.below, Links::Refused) {
             Ok(link)
                 if link.status.is_symlink()

@@ -12,9 +12,11 @@
 )]
 
 mod check;
+mod confine;
 mod metadata;
 mod open;
 
 pub use check::{Expected, FileCheck, Found, Verdict};
+pub use confine::{confine, end_with_parent, hold_capabilities, keep_capabilities, Confinement};
 pub use metadata::{read_dist_infos, sum_record, DistInfo, Read, RecordSums};
 pub use open::{hold, hold_folder, Held, Links};

@@ -50,7 +50,7 @@ pub struct RecordSums {
     pub size_bytes: u64,
 }
 
-/// What came of one folder.
+/// The result for one folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Read {
     /// Null where METADATA has no name and version.
@@ -167,7 +167,7 @@ fn read_dist_info(root: &Held, path: &Path, left: &AtomicU64) -> Read {
     }
 }
 
-/// What the name of a folder tells: `NAME-VERSION.dist-info`.
+/// What the name of a folder says: `NAME-VERSION.dist-info`.
 fn named_by(path: &Path) -> Option<DistInfo> {
     let name = path.file_name()?.as_encoded_bytes();
     let stem = name.strip_suffix(b".dist-info")?;
@@ -187,7 +187,7 @@ fn is_named(info: &DistInfo) -> bool {
         .all(|text| !text.is_empty() && text.len() <= NAME_BYTES)
 }
 
-/// What METADATA tells.
+/// What METADATA says.
 fn described_by(metadata: &[u8]) -> Option<DistInfo> {
     let mut info = DistInfo::default();
     let mut expression = None;
@@ -251,7 +251,7 @@ fn header(content: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         })
 }
 
-/// The digests and the size that a RECORD tells; lines in any order, ended in any way.
+/// The digests and the size that a RECORD lists; lines in any order, ended in any way.
 pub fn sum_record(record: &[u8]) -> RecordSums {
     let mut size = 0u64;
     let mut own: Vec<&[u8]> = Vec::new();

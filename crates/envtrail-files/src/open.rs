@@ -19,7 +19,7 @@ const TRIES: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
     Refused,
-    /// Followed as far as they stay below. Kernels before 5.6 cannot tell, so that they are refused there.
+    /// Followed as far as they stay below. Kernels before 5.6 cannot check this, so that they are refused there.
     Below,
 }
 
@@ -72,7 +72,7 @@ impl Held {
         Ok(content)
     }
 
-    /// As a descriptor of its own, opened by `O_PATH`.
+    /// As a separate descriptor, opened by `O_PATH`.
     pub fn into_handle(self) -> OwnedFd {
         self.handle.into()
     }
@@ -192,10 +192,10 @@ mod tests {
 
         fn read(&self, below: &str, links: Links) -> Result<String, String> {
             let root = hold_folder(&self.0.join("env")).unwrap();
-            let told = |error: io::Error| error.to_string();
+            let message = |error: io::Error| error.to_string();
             let content = hold(&root, Path::new(below), links)
                 .and_then(|held| held.read(100))
-                .map_err(told)?;
+                .map_err(message)?;
             Ok(String::from_utf8(content).unwrap())
         }
     }

@@ -80,7 +80,7 @@ impl AuditSocket {
         self.socket.descriptor()
     }
 
-    /// `AUDIT_SET` of pid and enabled on this very socket: the kernel sends to the port that asked.
+    /// `AUDIT_SET` of pid and enabled on this very socket: the kernel sends to the requesting port.
     fn become_daemon(&mut self) -> io::Result<()> {
         self.socket
             .send(&message(AUDIT_GET, REQUEST_WITH_ACK, &[]))?;
@@ -111,7 +111,7 @@ impl AuditSocket {
         self.answer(AUDIT_SET).map(|_| ())
     }
 
-    /// Wait for the acknowledgement of a request; gives the payload of the answer that came with it.
+    /// Wait for the acknowledgement of a request; gives the payload of the answer that arrived with it.
     fn answer(&mut self, request: u16) -> io::Result<Vec<u8>> {
         let mut payload_of_answer = Vec::new();
         for _ in 0..64 {
@@ -139,7 +139,7 @@ impl AuditSocket {
     }
 }
 
-/// `type=NAME msg=` and the payload. A line break in a user-space message must not begin a record of its own.
+/// `type=NAME msg=` and the payload. A line break in a user-space message must not begin another record.
 fn render(kind: u16, payload: &[u8], out: &mut Vec<u8>) {
     let end = payload
         .iter()

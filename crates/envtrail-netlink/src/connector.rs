@@ -27,7 +27,7 @@ impl ProcessConnector {
         Self::of_events(EVENT_FORK | EVENT_EXIT, receive_buffer_bytes)
     }
 
-    /// Subscribe to these events alone, where the kernel can tell them apart.
+    /// Subscribe to these events alone, where the kernel can separate them.
     pub fn of_events(events: u32, receive_buffer_bytes: usize) -> io::Result<Self> {
         let socket = NetlinkSocket::open(NETLINK_CONNECTOR, CN_IDX_PROC, receive_buffer_bytes)?;
         // struct proc_input (6.6 and later): the kernel then sends these only. Older kernels take the first word.
@@ -90,7 +90,7 @@ impl ProcessConnector {
         Ok(count)
     }
 
-    /// The processes that have exec'ed, as far as is told now; never waits.
+    /// The processes that have exec'ed, as far as is reported now; never waits.
     pub fn read_execs(&mut self) -> io::Result<Vec<u32>> {
         let mut pids = Vec::new();
         while let Some(datagram) = self.socket.receive()? {

@@ -1,10 +1,10 @@
-//! What a program was given at its start, read the moment the kernel tells of its exec: a tool may live for 50 ms only.
+//! What a program was given at its start, read the moment the kernel reports its exec: a tool may live for 50 ms only.
 
-use crate::clock::realtime_ns;
 use crate::connector::{ProcessConnector, EVENT_EXEC};
-use crate::proc::{read_file, read_link, read_who, split_zero};
+use crate::deadline::within_deadline;
+use crate::proc::{read_file, read_link};
+use crate::seen::{now_ms, seen_with, Memory, Seen};
 use crate::signal::{hurry, wait_for, Signal};
-use envtrail_core::files::Who;
 use envtrail_core::hints::{is_interpreter_of_any, without_version};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -13,25 +13,16 @@ use std::thread::JoinHandle;
 
 /// Execs remembered.
 const KEPT: usize = 4096;
-/// An exec of this pid this far from the moment that is asked for is another one.
+/// Of all that is remembered.
+const KEPT_BYTES: usize = 8 << 20;
+/// An exec of this pid this far from the requested moment is another one.
 const SAME_EXEC_MS: u64 = 1000;
-
-/// A process as it was at its exec.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    pub time_ms: u64,
-    pub pid: u32,
-    pub who: Who,
-    pub cwd: Option<String>,
-    pub cgroup: Option<String>,
-    pub uid_map: Option<String>,
-    pub variables: Vec<(String, String)>,
-}
 
 #[derive(Default)]
 struct Execs {
     by_pid: HashMap<u32, Vec<Seen>>,
     order: VecDeque<u32>,
+    bytes: usize,
 }
 
 struct Shared {
@@ -60,11 +51,13 @@ impl ExecWatch {
             stop: Signal::new()?,
         });
         let theirs = shared.clone();
-        let programs: HashSet<Vec<u8>> = programs.into_iter().map(String::into_bytes).collect();
-        let variables: HashSet<String> = variables.into_iter().collect();
+        let wanted = Arc::new(Wanted {
+            programs: programs.into_iter().map(String::into_bytes).collect(),
+            variables: variables.into_iter().collect(),
+        });
         let thread = std::thread::Builder::new()
             .name("exec-watch".into())
-            .spawn(move || listen(&theirs, connector, &programs, &variables))?;
+            .spawn(move || listen(&theirs, connector, &wanted))?;
         Ok(ExecWatch {
             shared,
             thread: Some(thread),
@@ -90,19 +83,27 @@ impl Drop for ExecWatch {
     }
 }
 
-fn listen(
-    shared: &Shared,
-    mut connector: ProcessConnector,
-    programs: &HashSet<Vec<u8>>,
-    variables: &HashSet<String>,
-) {
+/// The programs whose execs are remembered, and the variables that are kept of them.
+struct Wanted {
+    programs: HashSet<Vec<u8>>,
+    variables: HashSet<String>,
+}
+
+impl Wanted {
+    fn has(&self, word: &[u8]) -> bool {
+        let name = word.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        self.programs.contains(name) || self.programs.contains(without_version(name))
+    }
+}
+
+fn listen(shared: &Shared, mut connector: ProcessConnector, wanted: &Arc<Wanted>) {
     hurry();
     while wait_for(connector.descriptor(), shared.stop.descriptor()) {
         let Ok(pids) = connector.read_execs() else {
             return;
         };
         for pid in pids {
-            if let Some(seen) = read_seen(pid, programs, variables) {
+            if let Some(seen) = look(pid, wanted) {
                 shared.execs().keep(seen);
             }
         }
@@ -111,14 +112,15 @@ fn listen(
 
 impl Execs {
     fn keep(&mut self, seen: Seen) {
+        self.bytes += seen.size();
         self.order.push_back(seen.pid);
         self.by_pid.entry(seen.pid).or_default().push(seen);
-        while self.order.len() > KEPT {
+        while self.order.len() > KEPT || self.bytes > KEPT_BYTES {
             let Some(pid) = self.order.pop_front() else {
                 return;
             };
             if let Some(execs) = self.by_pid.get_mut(&pid) {
-                execs.remove(0);
+                self.bytes -= execs.remove(0).size();
                 if execs.is_empty() {
                     self.by_pid.remove(&pid);
                 }
@@ -127,39 +129,57 @@ impl Execs {
     }
 }
 
-fn read_seen(pid: u32, programs: &HashSet<Vec<u8>>, variables: &HashSet<String>) -> Option<Seen> {
-    let time_ms = realtime_ns() / 1_000_000;
-    let is_wanted = |word: &[u8]| {
-        let name = word.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        programs.contains(name) || programs.contains(without_version(name))
-    };
+fn look(pid: u32, wanted: &Arc<Wanted>) -> Option<Seen> {
+    let time_ms = now_ms();
     // One look at the program is all that most execs cost; only an interpreter's words say what it runs.
     let exe = read_link(pid, "exe")?;
-    if !is_wanted(exe.as_bytes()) {
-        let name = exe.rsplit('/').next().unwrap_or_default();
-        let line = is_interpreter_of_any(name.as_bytes())
-            .then(|| read_file(pid, "cmdline"))
-            .flatten()?;
-        if !line.split(|byte| *byte == 0).take(2).any(is_wanted) {
-            return None;
-        }
+    let is_wanted = wanted.has(exe.as_bytes());
+    let name = exe.rsplit('/').next().unwrap_or_default();
+    if !is_wanted && !is_interpreter_of_any(name.as_bytes()) {
+        return None;
     }
-    // The environment first: it is what is gone with the process.
-    let environ = read_file(pid, "environ").unwrap_or_default();
-    let text =
-        |name| read_file(pid, name).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    Some(Seen {
-        time_ms,
-        pid,
-        who: read_who(pid).unwrap_or_default(),
-        cwd: read_link(pid, "cwd"),
-        cgroup: text("cgroup"),
-        uid_map: text("uid_map"),
-        variables: split_zero(&environ, usize::MAX)
-            .iter()
-            .filter_map(|item| item.split_once('='))
-            .filter(|(name, _)| variables.contains(*name))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect(),
-    })
+    let theirs = wanted.clone();
+    let memory = within_deadline(pid, move || {
+        let line = read_file(pid, "cmdline")?;
+        let words = || line.split(|byte| *byte == 0).take(2);
+        (is_wanted || words().any(|word| theirs.has(word))).then(|| Memory {
+            environ: read_file(pid, "environ").unwrap_or_default(),
+            line: Some(line.clone()),
+        })
+    });
+    (is_wanted || memory.is_some())
+        .then(|| seen_with(pid, time_ms, memory.unwrap_or_default(), &wanted.variables))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use envtrail_core::files::Who;
+
+    #[test]
+    fn what_is_remembered_is_bounded_by_its_bytes() {
+        let mut execs = Execs::default();
+        for pid in 0..2000 {
+            execs.keep(Seen {
+                time_ms: 1,
+                pid: pid % 1500,
+                who: Who {
+                    argv: Some(vec!["x".repeat(30_000)]),
+                    ..Who::default()
+                },
+                cwd: None,
+                cgroup: None,
+                uid_map: None,
+                variables: Vec::new(),
+            });
+        }
+        let kept: Vec<_> = execs.by_pid.values().flatten().collect();
+        assert!(kept.len() > 200, "{}", kept.len());
+        assert_eq!(kept.len(), execs.order.len());
+        assert_eq!(
+            kept.iter().map(|one| one.size()).sum::<usize>(),
+            execs.bytes
+        );
+        assert!(execs.bytes <= KEPT_BYTES);
+    }
 }

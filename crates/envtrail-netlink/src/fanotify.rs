@@ -3,12 +3,12 @@
 //! References: fanotify(7), fanotify_init(2), fanotify_mark(2), open_by_handle_at(2); FAN_REPORT_DFID_NAME Linux 5.9,
 //! FAN_REPORT_PIDFD 5.15.
 
-use std::ffi::CString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::OpenOptionsExt;
 
 pub const CREATE: u64 = 0x100;
 pub const DELETE: u64 = 0x200;
@@ -26,7 +26,7 @@ const MAX_HANDLE_BYTES: usize = 128;
 /// A file system, as its events name it.
 pub type FsId = [u8; 8];
 
-/// One change, as the kernel told it.
+/// One change, as the kernel reported it.
 #[derive(Debug, Default)]
 pub struct Event {
     pub mask: u64,
@@ -73,17 +73,16 @@ impl Fanotify {
         self.descriptor.as_raw_fd()
     }
 
-    /// Watch the whole file system that holds `path`; `EXDEV`, `EOPNOTSUPP` or `ENODEV` where it cannot be watched.
-    pub fn mark(&self, path: &str) -> io::Result<()> {
-        let path = CString::new(path)?;
-        // SAFETY: `path` lives through the call.
+    /// Watch the whole file system that holds `folder`; `EXDEV`, `EOPNOTSUPP` or `ENODEV` where it cannot be watched.
+    pub fn mark(&self, folder: &File) -> io::Result<()> {
+        // SAFETY: the descriptor and the name outlive the call.
         let done = unsafe {
             libc::fanotify_mark(
                 self.descriptor(),
                 libc::FAN_MARK_ADD | libc::FAN_MARK_FILESYSTEM,
                 WATCHED,
-                libc::AT_FDCWD,
-                path.as_ptr(),
+                folder.as_raw_fd(),
+                c".".as_ptr(),
             )
         };
         if done != 0 {
@@ -184,6 +183,30 @@ pub fn fs_of(folder: &File) -> io::Result<FsId> {
     }
 }
 
+/// A folder, as a place only: whoever owns it may have put a pipe, a device or a link there, and none of them is opened or followed.
+pub fn place_of_folder(path: &str) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// The same folder, opened; what it is has been seen.
+pub fn open_folder(place: &File) -> io::Result<File> {
+    // SAFETY: the descriptor and the name outlive the call; the new descriptor is owned from here on.
+    unsafe {
+        let raw = libc::openat(
+            place.as_raw_fd(),
+            c".".as_ptr(),
+            libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NONBLOCK | libc::O_CLOEXEC,
+        );
+        if raw < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(File::from(OwnedFd::from_raw_fd(raw)))
+    }
+}
+
 /// The number of the mount through which a folder was opened (proc_pid_fdinfo(5)).
 pub fn mount_of(folder: &File) -> io::Result<u64> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", folder.as_raw_fd()))?;
@@ -202,7 +225,7 @@ pub fn path_of(mount: &File, handle: &[u8]) -> Option<Vec<u8>> {
         whole.get_mut(..bytes.len())?.copy_from_slice(bytes);
         *word = u64::from_ne_bytes(whole);
     }
-    // SAFETY: the handle lives through the call and says its own length, which `read_folder` has bounded by what was there.
+    // SAFETY: the handle outlives the call and says its own length, which `read_folder` has bounded by what was there.
     let folder = unsafe {
         let raw = libc::open_by_handle_at(
             mount.as_raw_fd(),

@@ -1,23 +1,28 @@
-//! Changes of files below watched folders, as fanotify tells them, by a thread that asks at once who it was.
+//! Changes of files below watched folders, as fanotify reports them, by a thread that looks up at once who it was.
 
 use crate::clock::realtime_ns;
+use crate::deadline::within_deadline;
 use crate::fanotify::{
-    fs_of, mount_of, path_of, Event, Fanotify, FsId, CLOSE_WRITE, CREATE, DELETE, MOVED_FROM,
-    MOVED_TO, ON_DIRECTORY, OVERFLOW,
+    fs_of, mount_of, open_folder, path_of, place_of_folder, Event, Fanotify, FsId, CLOSE_WRITE,
+    CREATE, DELETE, MOVED_FROM, MOVED_TO, ON_DIRECTORY, OVERFLOW,
 };
-use crate::proc::read_who;
+use crate::proc::{read_facts, read_file, split_line};
 use crate::signal::{hurry, wait_for, Signal};
 use envtrail_core::files::{is_bytecode, Change, FileGroup, FileGroups, Roots, What, Who};
 use envtrail_core::hints::is_metadata;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// What appears outside of the watched folders may still be moved to its place.
 const SETTLE_MS: u64 = 300;
+/// Environments that were seen to appear, or to be moved, and are watched like those that were given.
+const MAX_FOUND: usize = 256;
 /// Folders whose path is remembered.
 const MAX_FOLDERS: usize = 65_536;
 
@@ -26,7 +31,11 @@ type Mounts = HashMap<FsId, Vec<(u64, Arc<File>)>>;
 
 #[derive(Default)]
 struct State {
+    /// Both of the following.
     roots: Roots,
+    given: Vec<String>,
+    /// Newest last.
+    found: Vec<String>,
     mounts: Mounts,
     groups: FileGroups,
     overflows: u64,
@@ -39,6 +48,26 @@ struct Shared {
     state: Mutex<State>,
     ready: Signal,
     stop: Signal,
+}
+
+impl State {
+    fn watch(&mut self) {
+        self.roots = Roots::new(self.given.iter().chain(&self.found).cloned().collect());
+        self.generation += 1;
+    }
+
+    /// An environment is here now.
+    fn find(&mut self, path: &[u8]) {
+        let path = envtrail_core::text::printable(path).into_owned();
+        if self.roots.iter().any(|root| root == path) {
+            return;
+        }
+        if self.found.len() >= MAX_FOUND {
+            self.found.remove(0);
+        }
+        self.found.push(path);
+        self.watch();
+    }
 }
 
 impl Shared {
@@ -79,33 +108,32 @@ impl FileWatch {
         Ok(watch)
     }
 
-    /// Watch these folders from now on; those that cannot be watched are told by `unwatched`.
+    /// Watch these folders from now on; those that cannot be watched are listed by `unwatched`.
     pub fn set_roots(&mut self, roots: Vec<String>) {
-        let roots = Roots::new(roots);
         let mut mounts = HashMap::new();
         let mut unwatched = Vec::new();
-        for root in roots.iter() {
+        for root in &roots {
             if let Err(error) = self.watch_one(root, &mut mounts) {
                 unwatched.push(format!("{root}: {error}"));
             }
         }
         let mut state = self.shared.state();
-        state.roots = roots;
+        state.given = roots;
         state.mounts = mounts;
         state.unwatched = unwatched;
-        state.generation += 1;
+        state.watch();
     }
 
     fn watch_one(&self, root: &str, mounts: &mut Mounts) -> io::Result<()> {
-        let folder = File::open(root)?;
-        let mount = mount_of(&folder)?;
-        let known = mounts.entry(fs_of(&folder)?).or_default();
+        let place = place_of_folder(root)?;
+        let mount = mount_of(&place)?;
+        let known = mounts.entry(fs_of(&place)?).or_default();
         if known.is_empty() {
             let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-            marks.mark(root)?;
+            marks.mark(&place)?;
         }
         if !known.iter().any(|(number, _)| *number == mount) {
-            known.push((mount, Arc::new(folder)));
+            known.push((mount, Arc::new(open_folder(&place)?)));
         }
         Ok(())
     }
@@ -159,15 +187,15 @@ fn listen(shared: &Shared, marks: &Mutex<Fanotify>) {
                 continue;
             }
         };
-        let mut told = false;
+        let mut reported = false;
         for event in events {
             if event.mask & OVERFLOW != 0 {
                 shared.state().overflows += 1;
             } else if event.pid != own_pid {
-                told |= take_event(shared, &mut folders, &event);
+                reported |= take_event(shared, &mut folders, &event);
             }
         }
-        if told {
+        if reported {
             shared.ready.set();
         }
     }
@@ -207,6 +235,21 @@ fn take_event(shared: &Shared, folders: &mut Folders, event: &Event) -> bool {
             let Some(found) = folder_of(shared, event) else {
                 return false;
             };
+            let is_mark = event.name == b"pyvenv.cfg" || event.name == b"conda-meta";
+            if is_mark && !is_temporary(&found.path) {
+                shared.state().find(&found.path);
+            }
+            elsewhere = found;
+            &elsewhere
+        }
+        // So it does when one goes again, soon after.
+        None if event.mask & (DELETE | MOVED_FROM) != 0 && is_metadata(&event.name) => {
+            let Some(found) = folder_of(shared, event) else {
+                return false;
+            };
+            if !is_package_folder(&found.path) {
+                return false;
+            }
             elsewhere = found;
             &elsewhere
         }
@@ -225,35 +268,77 @@ fn take_event(shared: &Shared, folders: &mut Folders, event: &Event) -> bool {
     path.push(b'/');
     path.extend_from_slice(&event.name);
     let time_ms = realtime_ns() / 1_000_000;
-    let mut state = shared.state();
-    // The reading of /proc waits for nobody: it is done before the next event is looked at, while the process may still be there.
-    let who = state.groups.is_new(event.pid, root).then(|| who_of(event));
-    for (bit, what) in [
+    // /proc is read before the next event is looked at, while the process may still be there; and with nothing held that others wait for.
+    let mut who = None;
+    let mut state = loop {
+        let state = shared.state();
+        if who.is_some() || !state.groups.is_new(event.pid, root) {
+            break state;
+        }
+        drop(state);
+        who = Some(who_of(event));
+    };
+    for what in order_of(event.mask, &path) {
+        let change = Change {
+            pid: event.pid,
+            image: None,
+            root,
+            path: &path,
+            what,
+            time_ms,
+            event: None,
+        };
+        state.groups.note(&change, || who.clone().flatten());
+    }
+    true
+}
+
+/// What happened to a name. The kernel merges what one process did to it while nobody read (`fanotify_merge()` in
+/// fs/notify/fanotify/fanotify.c): of metadata that was both made and removed, what is there now says what came last.
+fn order_of(mask: u64, path: &[u8]) -> Vec<What> {
+    let mut order: Vec<_> = [
         (MOVED_FROM, What::MovedFrom),
         (DELETE, What::Deleted),
         (CREATE, What::Created),
         (MOVED_TO, What::MovedTo),
         (CLOSE_WRITE, What::Written),
-    ] {
-        if event.mask & bit != 0 {
-            let change = Change {
-                pid: event.pid,
-                image: None,
-                root,
-                path: &path,
-                what,
-                time_ms,
-                event: None,
-            };
-            state.groups.note(&change, || who.clone().flatten());
-        }
+    ]
+    .into_iter()
+    .filter(|(bit, _)| mask & bit != 0)
+    .map(|(_, what)| what)
+    .collect();
+    let is_both = mask & (MOVED_FROM | DELETE) != 0 && mask & (CREATE | MOVED_TO) != 0;
+    let place = std::path::Path::new(OsStr::from_bytes(path));
+    if is_both && is_metadata(path) && place.symlink_metadata().is_err() {
+        order.push(What::Deleted);
     }
-    true
+    order
 }
 
-/// A folder in which metadata appeared is moved to its place (uv builds environments beside it): the group moves along.
+/// Whether a folder will be moved to its place: uv builds what it caches in `.tmpXXXXXX`.
+fn is_temporary(path: &[u8]) -> bool {
+    path.windows(5).any(|part| part == b"/.tmp")
+}
+
+/// Whether a folder is one that holds the metadata of packages.
+fn is_package_folder(path: &[u8]) -> bool {
+    [&b"/site-packages"[..], b"/dist-packages", b"/conda-meta"]
+        .iter()
+        .any(|ending| path.ends_with(ending))
+}
+
+/// A folder in which metadata appeared is moved to its place (uv builds environments beside it): the group moves along. A watched
+/// folder is watched in its new place too.
 fn follow_move(shared: &Shared, folders: &mut Folders, event: &Event) {
-    if !shared.state().groups.holds(event.pid) {
+    let ending = [b"/", event.name.as_slice()].concat();
+    let may_be_root = {
+        let state = shared.state();
+        let mut roots = state.roots.iter();
+        state.groups.holds(event.pid)
+            || folders.moving.is_some()
+            || roots.any(|root| root.as_bytes().ends_with(&ending))
+    };
+    if !may_be_root {
         return;
     }
     let Some(folder) = folder_of(shared, event) else {
@@ -265,7 +350,13 @@ fn follow_move(shared: &Shared, folders: &mut Folders, event: &Event) {
         folders.moving = Some((event.pid, path));
     } else if let Some((pid, from)) = folders.moving.take() {
         if pid == event.pid {
-            shared.state().groups.rename(pid, &from, &path);
+            let mut state = shared.state();
+            if state.roots.iter().any(|root| *root == from) {
+                // What was done to it lies where it was done.
+                state.find(path.as_bytes());
+            } else {
+                state.groups.rename(pid, &from, &path);
+            }
         }
     }
 }
@@ -324,9 +415,6 @@ fn find_folder<'a>(shared: &Shared, folders: &'a mut Folders, event: &Event) -> 
         .entry(key)
         .or_insert_with(|| {
             let path = place_of(shared, &mounts?, event)?;
-            if is_bytecode(&path) {
-                return None;
-            }
             let root = shared.state().roots.of(&path)?.to_owned();
             Some(Folder { root, path })
         })
@@ -335,7 +423,11 @@ fn find_folder<'a>(shared: &Shared, folders: &'a mut Folders, event: &Event) -> 
 
 /// Who a process is, when it is certain that what /proc said was said of it.
 fn who_of(event: &Event) -> Option<Who> {
-    let who = read_who(event.pid)?;
+    let pid = event.pid;
+    let who = Who {
+        argv: within_deadline(pid, move || split_line(&read_file(pid, "cmdline")?)),
+        ..read_facts(pid)?
+    };
     match &event.process {
         Some(process) if has_ended(process) => None,
         _ => Some(who),

@@ -1,4 +1,4 @@
-//! What the kernel tells of processes and files as it happens: audit records and process events over netlink, file changes by fanotify.
+//! What the kernel reports of processes and files as it happens: audit records and process events over netlink, file changes by fanotify.
 //!
 //! References: include/uapi/linux/audit.h, include/uapi/linux/cn_proc.h, netlink(7), fanotify(7).
 
@@ -15,14 +15,17 @@
 mod audit;
 mod clock;
 mod connector;
+mod deadline;
 mod exec_watch;
 mod fanotify;
 mod file_watch;
 mod proc;
+mod seen;
 mod signal;
 mod socket;
 
 pub use audit::{AuditSocket, Mode};
 pub use connector::ProcessConnector;
-pub use exec_watch::{ExecWatch, Seen};
+pub use exec_watch::ExecWatch;
 pub use file_watch::FileWatch;
+pub use seen::{see, Seen};

@@ -9,12 +9,14 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
 const UNSET: u32 = u32::MAX;
-/// Most bytes read of a file: arguments and environments may be long.
+/// Most bytes read of a file. A process can make its arguments and its environment as long as its address space (PR_SET_MM_MAP).
 const MAX_BYTES: u64 = 256 << 10;
+/// Most bytes read of its arguments.
+const MAX_LINE_BYTES: u64 = 32 << 10;
 const MAX_ARGUMENTS: usize = 256;
 
-/// Who a process is; None when it is gone or cannot be read.
-pub fn read_who(pid: u32) -> Option<Who> {
+/// Who a process is, but for its arguments, which lie in its own memory; None when it is gone or cannot be read.
+pub fn read_facts(pid: u32) -> Option<Who> {
     let stat = read_file(pid, "stat")?;
     // The name in parentheses may hold anything.
     let after = stat.iter().rposition(|byte| *byte == b')')?;
@@ -23,18 +25,10 @@ pub fn read_who(pid: u32) -> Option<Who> {
         .iter()
         .position(|byte| *byte == b'(')
         .and_then(|start| stat.get(start + 1..after));
-    let status = read_file(pid, "status")?;
-    let uid = status
-        .split(|byte| *byte == b'\n')
-        .find_map(|line| line.strip_prefix(b"Uid:"))
-        .and_then(|rest| rest.split(u8::is_ascii_whitespace).find(|w| !w.is_empty()))
-        .and_then(number);
+    let uid = read_uid(pid);
     Some(Who {
         exe: read_link(pid, "exe"),
         comm: comm.map(|name| printable(name).into_owned()),
-        argv: read_file(pid, "cmdline")
-            .filter(|line| !line.is_empty())
-            .map(|line| split_zero(&line, MAX_ARGUMENTS)),
         ppid: fields.get(1).and_then(|field| number(field)),
         uid,
         auid: read_number(pid, "loginuid").filter(|auid| *auid != UNSET),
@@ -47,12 +41,32 @@ pub fn read_who(pid: u32) -> Option<Who> {
     })
 }
 
-/// The whole of `/proc/PID/NAME`, at most 256 KiB.
+/// Whose a process is: its login uid is kept where its uid is not (a user namespace has many).
+pub fn owner_of(pid: u32) -> Option<u32> {
+    read_number(pid, "loginuid")
+        .filter(|auid| *auid != UNSET)
+        .or_else(|| read_uid(pid))
+}
+
+fn read_uid(pid: u32) -> Option<u32> {
+    read_file(pid, "status")?
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"Uid:"))
+        .and_then(|rest| rest.split(u8::is_ascii_whitespace).find(|w| !w.is_empty()))
+        .and_then(number)
+}
+
+/// The whole of `/proc/PID/NAME`, up to a bound. `cmdline` and `environ` may keep the reader waiting for ever (`deadline`).
 pub fn read_file(pid: u32, name: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
+    let most = if name == "cmdline" {
+        MAX_LINE_BYTES
+    } else {
+        MAX_BYTES
+    };
     fs::File::open(format!("/proc/{pid}/{name}"))
         .ok()?
-        .take(MAX_BYTES)
+        .take(most)
         .read_to_end(&mut bytes)
         .ok()?;
     Some(bytes)
@@ -62,6 +76,11 @@ pub fn read_file(pid: u32, name: &str) -> Option<Vec<u8>> {
 pub fn read_link(pid: u32, name: &str) -> Option<String> {
     let path = fs::read_link(format!("/proc/{pid}/{name}")).ok()?;
     Some(printable(without_deleted(path.as_os_str().as_bytes())).into_owned())
+}
+
+/// The arguments in `cmdline`; None where there are none.
+pub fn split_line(line: &[u8]) -> Option<Vec<String>> {
+    (!line.is_empty()).then(|| split_zero(line, MAX_ARGUMENTS))
 }
 
 /// Texts that end in NUL.

@@ -33,7 +33,7 @@ impl Signal {
     }
 }
 
-/// Let this thread be served before the programs it watches: it looks at a process that may end in a moment, and is done in another.
+/// Let this thread be served before the programs it watches: it reads a process that may end in a moment, and is done soon after.
 /// Not by a real-time class, which in a storm of events would keep others from running. Without the right it stays as it is.
 pub fn hurry() {
     const NICE: i32 = -15;

@@ -30,7 +30,7 @@ impl NetlinkSocket {
         };
         let size = i32::try_from(receive_buffer_bytes).unwrap_or(i32::MAX);
         for option in [libc::SO_RCVBUFFORCE, libc::SO_RCVBUF] {
-            // SAFETY: `size` lives through the call and its length is given.
+            // SAFETY: `size` outlives the call and its length is given.
             let done = unsafe {
                 libc::setsockopt(
                     descriptor.as_raw_fd(),

@@ -32,7 +32,7 @@ pub fn read_dist_infos(
     folders: Vec<PathBuf>,
 ) -> PyResult<Vec<(Option<DistInfo>, Vec<String>)>> {
     let read = py.detach(|| envtrail_files::read_dist_infos(&prefix, &folders))?;
-    let told = |info: envtrail_files::DistInfo| DistInfo {
+    let converted = |info: envtrail_files::DistInfo| DistInfo {
         name: info.name,
         version: info.version,
         license: info.license,
@@ -48,7 +48,7 @@ pub fn read_dist_infos(
     };
     Ok(read
         .into_iter()
-        .map(|one| (one.info.map(told), one.faults))
+        .map(|one| (one.info.map(converted), one.faults))
         .collect())
 }
 
@@ -57,6 +57,35 @@ pub fn read_dist_infos(
 pub fn hold_below(py: Python<'_>, folder: PathBuf, below: PathBuf) -> PyResult<i32> {
     let held = py.detach(|| hold(&hold_folder(&folder)?, &below, Links::Refused))?;
     Ok(held.into_handle().into_raw_fd())
+}
+
+/// Reading at these places and the names below those folders are left, and nothing else; whether Landlock and seccomp hold.
+#[pyfunction]
+pub fn confine(
+    py: Python<'_>,
+    places: Vec<PathBuf>,
+    listed: Vec<PathBuf>,
+) -> PyResult<(bool, bool)> {
+    let held = py.detach(|| envtrail_files::confine(&places, &listed))?;
+    Ok((held.landlock, held.seccomp))
+}
+
+/// Keep these capabilities, as bits, and no others.
+#[pyfunction]
+pub fn keep_capabilities(bits: u64) -> PyResult<()> {
+    Ok(envtrail_files::keep_capabilities(bits)?)
+}
+
+/// Whether permitted capabilities survive a change of the uid.
+#[pyfunction]
+pub fn hold_capabilities(held: bool) -> PyResult<()> {
+    Ok(envtrail_files::hold_capabilities(held)?)
+}
+
+/// End with the process that started this one.
+#[pyfunction]
+pub fn end_with_parent() -> PyResult<()> {
+    Ok(envtrail_files::end_with_parent()?)
 }
 
 /// The content digest of a RECORD, in hexadecimal.
@@ -74,7 +103,7 @@ pub struct CheckedFile {
     error: Option<String>,
 }
 
-/// A check of many files, in threads of its own.
+/// A check of many files, in separate threads.
 #[pyclass(module = "envtrail.core._core")]
 pub struct FileCheck {
     inner: Option<envtrail_files::FileCheck>,

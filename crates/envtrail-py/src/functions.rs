@@ -1,7 +1,7 @@
 //! What needs no state: redaction of text, seals, the schema and the tables.
 
 use crate::arrow::ArrowSchema;
-use envtrail_core::redact::{self, Counts, KINDS};
+use envtrail_core::redact::{self, Counts, Form, KINDS};
 use envtrail_core::rewrite::redact_arguments;
 use envtrail_core::{schema, seal, syscalls, text, types};
 use pyo3::prelude::*;
@@ -26,10 +26,25 @@ pub fn redact_argv(argv: Vec<String>) -> (Vec<String>, BTreeMap<&'static str, u3
 
 #[pyfunction]
 pub fn redact_text(text: String) -> (String, BTreeMap<&'static str, u32>) {
+    redacted(text, Form::Text)
+}
+
+#[pyfunction]
+pub fn redact_path(path: String) -> (String, BTreeMap<&'static str, u32>) {
+    redacted(path, Form::Path)
+}
+
+fn redacted(text: String, form: Form) -> (String, BTreeMap<&'static str, u32>) {
     let mut counts = Counts::default();
-    let clean = redact::redact(text.as_bytes(), &mut counts)
+    let clean = redact::redact(text.as_bytes(), form, &mut counts)
         .map(|bytes| text::printable(&bytes).into_owned());
     (clean.unwrap_or(text), by_kind(&counts))
+}
+
+/// What is redacted: sections, and the lines of each.
+#[pyfunction]
+pub fn redaction_tables() -> Vec<(&'static str, Vec<String>)> {
+    redact::describe()
 }
 
 #[pyfunction]

@@ -4,7 +4,7 @@ use envtrail_core::files;
 use envtrail_netlink::Seen;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 #[pyclass(frozen, get_all, module = "envtrail.core._core")]
 pub struct FileGroup {
@@ -27,6 +27,7 @@ pub struct FileGroup {
     names: BTreeMap<String, String>,
     events: Vec<(u64, u64, u64)>,
     marked: bool,
+    metadata: Vec<(String, &'static str, u64)>,
     recorded: Option<Py<RecordedFiles>>,
 }
 
@@ -75,6 +76,7 @@ impl From<files::FileGroup> for FileGroup {
     fn from(group: files::FileGroup) -> Self {
         let who = group.who;
         let named = |(path, what): (String, files::What)| (path, what.as_str());
+        let timed = |(path, what, at): (String, files::What, u64)| (path, what.as_str(), at);
         FileGroup {
             time_ms: group.time_ms,
             until_ms: group.until_ms,
@@ -95,12 +97,13 @@ impl From<files::FileGroup> for FileGroup {
             names: who.names.into_iter().collect(),
             events: group.events.into_iter().map(place_of).collect(),
             marked: group.is_marked,
+            metadata: group.metadata.into_iter().map(timed).collect(),
             recorded: None,
         }
     }
 }
 
-/// Changes of files below watched folders, by fanotify; a thread asks at once who it was.
+/// Changes of files below watched folders, by fanotify; a thread looks up at once who it was.
 #[pyclass(module = "envtrail.core._core")]
 pub struct FileWatch {
     inner: Option<envtrail_netlink::FileWatch>,
@@ -188,7 +191,14 @@ impl From<Seen> for SeenProcess {
     }
 }
 
-/// What programs were given at their start; a thread reads it the moment the kernel tells of the exec.
+/// A process as it is now; None when it is gone.
+#[pyfunction]
+pub fn see_process(py: Python<'_>, pid: u32, variables: HashSet<String>) -> Option<SeenProcess> {
+    py.detach(|| envtrail_netlink::see(pid, &variables))
+        .map(Into::into)
+}
+
+/// What programs were given at their start; a thread reads it the moment the kernel reports the exec.
 #[pyclass(module = "envtrail.core._core")]
 pub struct ExecWatch {
     inner: Option<envtrail_netlink::ExecWatch>,

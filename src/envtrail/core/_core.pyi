@@ -1,6 +1,6 @@
 """The compiled core, as `envtrail.core` sees it. `make lint` checks this stub against the module (stubtest)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, final
 
@@ -20,6 +20,8 @@ __all__ = [
     "LineFault",
     "LineFigures",
     "LineReader",
+    "Logins",
+    "Prefilter",
     "Process",
     "ProcessConnector",
     "ProcessEvent",
@@ -28,17 +30,25 @@ __all__ = [
     "SerialGap",
     "__version__",
     "architectures",
+    "confine",
     "content_digest",
+    "end_with_parent",
     "event_schema",
     "hold_below",
+    "hold_capabilities",
     "interesting_rows",
+    "keep_capabilities",
     "merkle_root",
     "read_dist_infos",
     "record_type_name",
     "redact_argv",
+    "redact_path",
     "redact_text",
-    "rows_as_json",
+    "redaction_tables",
+    "see_process",
+    "service_of",
     "system_calls",
+    "texts_of_expression",
 ]
 
 __version__: str
@@ -115,6 +125,8 @@ class Batch:
     def __len__(self) -> int: ...
     def events(self) -> Any: ...  # object with __arrow_c_array__ (one RecordBatch of EVENT_COLUMNS)
     @property
+    def newest_ms(self) -> int | None: ...  # the latest moment of the events
+    @property
     def records(self) -> bytes: ...
     @property
     def processes(self) -> list[ProcessEvent]: ...
@@ -123,7 +135,7 @@ class Batch:
     @property
     def redactions(self) -> dict[str, int]: ...
     @property
-    def files(self) -> list[FileGroup]: ...  # told by records, below the assembler's roots
+    def files(self) -> list[FileGroup]: ...  # reported by records, below the assembler's roots
 
 @final
 class LineFault:
@@ -165,6 +177,23 @@ class LineReader:
     def figures(self) -> LineFigures: ...
 
 @final
+class Logins:
+    """What the records of logins say, and which sessions they make; at most so many (node, `ses`, login uid) are known."""
+
+    def __new__(cls, most: int = 4096) -> Logins: ...
+    def begin(self, batch: Any, node: str, segment: int) -> None: ...  # its rows are taken by what follows
+    def take_until(self, row: int) -> None: ...  # those before it
+    def take_rest(self) -> None: ...
+    def turn(self) -> None: ...  # what is read next is of another log
+    def unplaced(self) -> int: ...  # records of opened sessions that name none, and whose LOGIN was not read
+    def take_given(self) -> bytes: ...  # an array of sessions of which more is known
+    def find(
+        self, node: str, number: int, auid: int | None, time_ms: int
+    ) -> tuple[int | None, str | None, str | None] | None: ...  # login uid, user, remote
+    def save(self) -> str: ...  # JSON
+    def restore(self, text: str) -> None: ...  # ValueError: it is nothing that `save` gives
+
+@final
 class Counters:
     """Since the assembler was made."""
 
@@ -172,6 +201,8 @@ class Counters:
     def lines(self) -> int: ...
     @property
     def records(self) -> int: ...
+    @property
+    def unnamed(self) -> int: ...
     @property
     def events(self) -> int: ...
     @property
@@ -185,13 +216,15 @@ class Counters:
     @property
     def repeated(self) -> int: ...
     @property
+    def supplemented(self) -> int: ...
+    @property
     def faults(self) -> int: ...
     @property
     def in_flight(self) -> int: ...
 
 @final
 class SerialGap:
-    """Serials that never came, seen between two events of one node."""
+    """Serials that never arrived, seen between two events of one node."""
 
     @property
     def node(self) -> str: ...
@@ -237,17 +270,30 @@ class Assembler:
     def forget_processes(self) -> None: ...
     def set_node(self, node: str) -> None: ...
     def set_log(self, log: str | None) -> None: ...  # that the records which follow are of, written before; None: live again
-    def remember(self, records: bytes) -> None: ...  # whole lines; events that repeat them add nothing from now on
+    def late_ends(
+        self,
+    ) -> list[tuple[int, int, int | None, int, int]]: ...  # image, ms, exit code, and serial and segment of the exit
+    def remember(
+        self, records: bytes, segment: int = 0
+    ) -> None: ...  # those of a segment, whole lines; events that repeat them add nothing from now on
+    def read_held_with(
+        self, read: Callable[[int, int, int], bytes | None]
+    ) -> None: ...  # (segment, offset, length) → records, for events of which the trail has a part
     def save_processes(self) -> str: ...  # JSON
     def restore_processes(self, text: str, log: str | None) -> None: ...  # ValueError: it is nothing that `save_processes` gives
-    def set_segment(self, number: int) -> None: ...  # that the records of the next `push` will lie in
+    def set_segment(self, number: int, records_bytes: int = 0) -> None: ...  # that the records of the next `push` will lie in
     def set_clock(self, now_ms: int) -> None: ...  # when the lines of the next `push` are read
     def tick(self, now_ms: int) -> None: ...
     def flush(self) -> None: ...
     def drain(self) -> Batch: ...
     def lineage(self, image: int) -> list[Process]: ...
+    def first_above(self, image: int, among: dict[int, Any]) -> int | None: ...  # the nearest image of its line that is a key
+    def uids_above(
+        self, image: int, ses: int | None, hint: str
+    ) -> tuple[list[int], bool]: ...  # of a session, itself first; `hint` is there
     def set_roots(self, roots: Sequence[str]) -> None: ...
     def holder_of(self, pid: int, until_ms: int, within_ms: int) -> int | None: ...  # image; None where the pid was reused
+    def words_of(self, image: int) -> list[str] | None: ...  # not redacted; None where its exec was not recorded, or long ago
     def image_of(self, pid: int) -> int | None: ...
     def descendants(self, image: int) -> int: ...
     def counters(self) -> Counters: ...
@@ -294,7 +340,7 @@ class FileGroup:
     @property
     def total(self) -> int: ...
     @property
-    def gone(self) -> bool: ...  # the process had ended before it could be asked; what follows is then None
+    def gone(self) -> bool: ...  # the process had ended before it could be queried; what follows is then None
     @property
     def exe(self) -> str | None: ...
     @property
@@ -320,6 +366,12 @@ class FileGroup:
     @property
     def marked(self) -> bool: ...  # metadata was moved as pip alone does it
     @property
+    def metadata(
+        self,
+    ) -> list[
+        tuple[str, str, int]
+    ]: ...  # (path, as in `files`, time in ms) of package metadata that was made and removed, in order
+    @property
     def recorded(self) -> RecordedFiles | None: ...  # None: of this machine, now
 
 @final
@@ -343,7 +395,7 @@ class RecordedFiles:
 class FileWatch:
     """Changes of files below watched folders, by fanotify notification; times are those of reading.
 
-    Package metadata that appears anywhere else on a watched file system is told too, under the folder it appears in.
+    Package metadata that appears anywhere else on a watched file system is reported too, under the folder it appears in.
     """
 
     def __new__(cls, roots: Sequence[str]) -> FileWatch: ...
@@ -356,7 +408,7 @@ class FileWatch:
 
 @final
 class SeenProcess:
-    """A process as it was at its exec."""
+    """A process as it was at its exec, or later."""
 
     @property
     def time_ms(self) -> int: ...
@@ -383,22 +435,30 @@ class SeenProcess:
     @property
     def uid_map(self) -> str | None: ...
     @property
-    def variables(self) -> dict[str, str]: ...  # those asked for; not redacted
+    def variables(self) -> dict[str, str]: ...  # those requested; not redacted
 
 @final
 class ExecWatch:
-    """What programs were given at their start, read the moment the kernel tells of the exec."""
+    """What programs were given at their start, read the moment the kernel reports the exec."""
 
     def __new__(cls, programs: Sequence[str], variables: Sequence[str]) -> ExecWatch: ...
     def find(self, pid: int, time_ms: int) -> SeenProcess | None: ...  # the exec nearest to that moment
     def close(self) -> None: ...
 
+def see_process(pid: int, variables: AbstractSet[str]) -> SeenProcess | None: ...  # as it is now; None: gone
 def redact_argv(argv: Sequence[str]) -> tuple[list[str], dict[str, int]]: ...
+def redact_path(path: str) -> tuple[str, dict[str, int]]: ...
 def redact_text(text: str) -> tuple[str, dict[str, int]]: ...
-def rows_as_json(batch: Any) -> bytes: ...  # an array of objects; a moment is its milliseconds, a map an object
+def redaction_tables() -> list[tuple[str, list[str]]]: ...
 def interesting_rows(
-    batch: Any, columns: Sequence[str], types: AbstractSet[str], waited: AbstractSet[int] | None
-) -> bytes: ...  # as `rows_as_json`: with a hint, users' of these types, and tracked ends of what is waited for or begins here
+    batch: Any,
+    columns: Mapping[str, Sequence[str]],  # by kind; "": of every other kind
+    members: Mapping[str, Sequence[str]],  # of a map, or of each item of a list; of a column that is not named: all
+    waited: AbstractSet[int] | None,
+) -> bytes:  # JSON of the rows with a hint, and of tracked ends of what is waited for or begins here; `at` is the row
+    ...
+def texts_of_expression(expression: str) -> list[str] | None: ...  # RE2; each match holds one of them; None: nothing is known
+def service_of(exe: str) -> str | None: ...  # that a program opens logins for; None for what runs in them
 def merkle_root(block: bytes, seed: bytes) -> tuple[bytes, int]: ...  # lines -> (root, number of lines)
 def event_schema() -> Any: ...  # object with __arrow_c_schema__
 def record_type_name(number: int) -> str: ...
@@ -440,7 +500,7 @@ class DistInfo:
 def read_dist_infos(prefix: str, folders: Sequence[str]) -> list[tuple[DistInfo | None, list[str]]]:
     """What distributions below a folder (its canonical path) say of themselves, in the order given, and which files were not read and why.
 
-    Null where METADATA has no name and version.
+    None where METADATA has no name and version.
 
     Raises:
         OSError: the folder is not there.
@@ -451,6 +511,38 @@ def hold_below(folder: str, below: str) -> int:
 
     Raises:
         OSError: it is not there, lies behind a link, or leads out of the folder.
+    """
+
+def confine(places: Sequence[str], listed: Sequence[str]) -> tuple[bool, bool]:
+    """Leave this thread, and those that it starts, no more than reading at these places; whether Landlock and seccomp hold.
+
+    Of what lies below the folders of the second list, only the names can be read.
+
+    It cannot be undone. What the kernel lacks is left out.
+
+    Raises:
+        OSError: the kernel refuses what it has.
+    """
+
+def keep_capabilities(bits: int) -> None:
+    """Keep these capabilities of this thread (bits, as in /proc/PID/status) and no others.
+
+    Raises:
+        OSError: it has not got them.
+    """
+
+def hold_capabilities(held: bool) -> None:
+    """Let permitted capabilities survive a change of the uid, or not (PR_SET_KEEPCAPS).
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+
+def end_with_parent() -> None:
+    """Let the kernel end this process when the thread that started it ends (PR_SET_PDEATHSIG).
+
+    Raises:
+        OSError: the kernel refuses.
     """
 
 def content_digest(record: bytes) -> str:
@@ -467,7 +559,7 @@ class CheckedFile:
     def size(self) -> int | None: ...
     @property
     def sha256(self) -> bytes | None:
-        """Null where the content was not read: the size had already told, or nothing asked."""
+        """None where the content was not read: the size had already decided, or nothing was requested."""
     @property
     def changed_ms(self) -> int | None:
         """ctime: no user can set it back."""
@@ -476,7 +568,7 @@ class CheckedFile:
 
 @final
 class FileCheck:
-    """A check of many files, in threads of its own; dropping it stops them."""
+    """A check of many files, in separate threads; dropping it stops them."""
 
     def __new__(cls, prefix: str, files: Sequence[tuple[str, bytes | None, int | None]], *, threads: int = 0) -> FileCheck:
         """Begin: (path below `prefix`, SHA-256, size) each; 0 threads are as many as there are cores. No link leads out of it.
@@ -489,7 +581,7 @@ class FileCheck:
     def progress(self) -> tuple[int, int]:
         """Files and bytes done so far."""
     def finish(self) -> list[CheckedFile | None]:
-        """What was found, in the order asked."""
+        """What was found, in the order of the request."""
     def stop(self) -> None:
         """End it."""
 
@@ -511,7 +603,7 @@ class EventDocuments:
             constants: (field, JSON) that each has; a field is named with dots.
             fields: (column, field); what is not named stands below `envtrail.event`.
             numbers_as_text: Columns whose numbers ECS has as keywords.
-            record_fields: Fields of records that are no system calls, told as `auditd.data.<name>`.
+            record_fields: Fields of records that are no system calls, written as `auditd.data.<name>`.
         """
     def make(self, batch: Any, segment: int) -> list[tuple[str, bytes]]:
         """(`_id`, JSON) of each row of a batch with the columns of `model.schema`, or of a slice of one (`__arrow_c_array__`).
@@ -519,3 +611,10 @@ class EventDocuments:
         Raises:
             ValueError: an event has no node, no time or no serial.
         """
+
+@final
+class Prefilter:
+    """Finds the rows that hold a needed text; one that holds text beyond ASCII counts as such."""
+
+    def __new__(cls, needed: Mapping[str, Sequence[str]]) -> Prefilter: ...  # column -> ASCII texts, whatever their case
+    def rows(self, batch: Any) -> list[int]: ...

@@ -1,11 +1,11 @@
-//! Changes of files that a log tells of: who made them, as the process table knows it when they have come to rest.
+//! Changes of files that a log records: who made them, by the process table of the time when the files no longer change.
 
 use super::{name_of, Assembler};
 use crate::coalesce::Gathered;
 use crate::event::{Key, Kind};
 use crate::file_events::{note_files, Source};
 use crate::files::{EventPlace, FileGroup, Recorded};
-use crate::process::{Image, ProcessTable};
+use crate::process::{Image, Moment, ProcessTable};
 
 impl Assembler {
     /// What an event changed: below the roots where it is of here and now, else wherever its paths show an environment.
@@ -17,10 +17,14 @@ impl Assembler {
             segment: self.segment,
         };
         match image.filter(|_| self.event.kind == Kind::Exec) {
-            Some(image) if !is_here && !self.coalescer.is_reread() => {
-                self.log_files
-                    .note_exec(gathered.key.node, image, &self.event);
+            Some(image) if !is_here => {
+                self.log_files.learn_exec(gathered.key.node, &self.event);
+                if !self.coalescer.is_reread() {
+                    self.log_files
+                        .note_exec(gathered.key.node, image, &self.event);
+                }
             }
+            Some(image) => self.log_files.note_own_exec(image, &self.event),
             _ if !self.event.is_of_files() => {}
             _ if !is_here => self.note_log_files(gathered.key, &source, image),
             _ if self.roots.is_empty() => {}
@@ -39,7 +43,11 @@ impl Assembler {
         let name = self.coalescer.node(key.node);
         let (table, _) = self.tables.of_node(key.node, name, &self.options.node);
         let parent = self.event.ppid.filter(|ppid| *ppid > 1);
-        let image = image.or_else(|| table.image_at(parent?, key.time_ms));
+        let at = Moment {
+            time_ms: key.time_ms,
+            serial: key.serial,
+        };
+        let image = image.or_else(|| table.image_at(parent?, at));
         let now_ms = self.coalescer.now_ms();
         self.log_files
             .note(key.node, &self.event, source, image, now_ms);
@@ -48,18 +56,20 @@ impl Assembler {
     /// Hand out what an event finds at rest: what comes after it can no longer change what is said of it.
     pub(super) fn release_ripe(&mut self, key: Key) {
         for group in self.log_files.take_ripe(key.node, key.time_ms) {
-            self.tell(key.node, group);
+            self.report(key.node, group);
         }
     }
 
     /// Hand out what has been quiet until now (wall clock), or all of it.
     pub(super) fn release_quiet(&mut self, now_ms: Option<u64>) {
         for (node, groups) in self.log_files.take_quiet(now_ms) {
-            groups.into_iter().for_each(|group| self.tell(node, group));
+            groups
+                .into_iter()
+                .for_each(|group| self.report(node, group));
         }
     }
 
-    fn tell(&mut self, node: u32, mut group: FileGroup) {
+    fn report(&mut self, node: u32, mut group: FileGroup) {
         let name = self.coalescer.node(node);
         let (table, _) = self.tables.of_node(node, name, &self.options.node);
         let images = lineage_of(table, &group);
@@ -85,7 +95,7 @@ impl Assembler {
             end: first.and_then(|image| Some((image.ended_ms?, image.end.0, image.end.1))),
             images: images.iter().map(|image| image.id).collect(),
         });
-        self.told_files.push(group);
+        self.reported_files.push(group);
     }
 }
 

@@ -1,9 +1,9 @@
 //! Where events stand in the process table.
 
 use crate::event::{Event, Kind};
-use crate::process::{Exec, Place, ProcessEvent, ProcessTable};
+use crate::process::{Exec, Moment, Place, ProcessEvent, ProcessTable};
 
-/// Where an event stands in the process table, and what is to be told of processes now that it is known. `id`: of the image that an exec
+/// Where an event stands in the process table, and what is to be reported of processes now that it is known. `id`: of the image that an exec
 /// begins.
 pub(super) fn place_of(
     processes: &mut ProcessTable,
@@ -14,6 +14,10 @@ pub(super) fn place_of(
 ) -> (Place, Vec<ProcessEvent>) {
     let (Some(pid), Some(ppid)) = (event.pid, event.ppid) else {
         return (Place::default(), Vec::new());
+    };
+    let at = Moment {
+        time_ms: event.time_ms,
+        serial: event.serial,
     };
     match event.kind {
         Kind::Exec if event.success != Some(false) => processes.exec(&Exec {
@@ -32,11 +36,11 @@ pub(super) fn place_of(
         Kind::Exit => {
             let code = exit_code_of(event);
             (
-                processes.exit_record(event.time_ms, pid, ppid, code),
+                processes.exit_record(at, pid, ppid, code, segment),
                 Vec::new(),
             )
         }
-        _ => (processes.place_at(pid, ppid, event.time_ms), Vec::new()),
+        _ => (processes.place_at(pid, ppid, at), Vec::new()),
     }
 }
 

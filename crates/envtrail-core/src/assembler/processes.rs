@@ -1,9 +1,9 @@
-//! What an assembler is told and asked of processes.
+//! What an assembler receives and answers about processes.
 
 use super::places::image_id;
 use super::Assembler;
 use crate::fault::FaultKind;
-use crate::process::{Exec, Image};
+use crate::process::{Exec, Image, LateEnd};
 use crate::procevent::{frames, Frame};
 
 impl Assembler {
@@ -18,7 +18,7 @@ impl Assembler {
         }
     }
 
-    /// A fork or exit that was observed before (rebuild); not told again. Some were told late.
+    /// A fork or exit that was observed before (rebuild); not reported again. Some were reported late.
     pub fn replay_process(&mut self, frame: Frame) {
         self.waiting.replay(frame);
     }
@@ -66,29 +66,17 @@ impl Assembler {
     }
 
     /// The records that follow are of this log, which was written before (its processes are none of this machine's now); None: live again.
-    /// What went on in a log goes on in its next part, whatever was read in between. A log without a name has no next part.
+    /// What was running in a log continues in its next part, whatever was read in between. A log without a name has no next part.
     pub fn set_log(&mut self, log: Option<&str>) {
-        let before = self.tables.log();
         let entered = self.tables.set_log(log);
-        if self.tables.log() != before || entered.is_new {
-            if let Some(left) = before {
-                let torn = self.newest_imported.torn(self.tables.torn(left));
-                self.tables.keep_torn(left, torn);
-            }
-            self.newest_imported.clear();
+        if let Some(at) = self.tables.log() {
+            self.log_files.turn_to(at, entered.is_new);
         }
-        let Some(at) = self.tables.log() else {
-            return;
-        };
-        self.log_files.turn_to(at, entered.is_new);
-        if entered.is_new {
-            self.tables.keep_torn(at, Vec::new());
-        }
-        if self.known.is_some() {
-            for lines in self.tables.take_torn(at) {
-                self.push(&lines);
-            }
-        }
+    }
+
+    /// Ends that stand in a log after what was read of it since; each is given once.
+    pub fn late_ends(&mut self) -> Vec<LateEnd> {
+        self.tables.take_late_ends()
     }
 
     /// The process tables as text, for a segment that begins now.
@@ -97,8 +85,7 @@ impl Assembler {
     /// They cannot be written: none is known.
     pub fn save_processes(&self) -> Result<String, serde_json::Error> {
         let (coalescer, hints) = (&self.coalescer, self.hints.labels());
-        let torn = |at: usize| self.newest_imported.torn(self.tables.torn(at));
-        self.tables.save(hints, torn, |number| {
+        self.tables.save(hints, |number| {
             // A letter a byte: names need not be text.
             coalescer
                 .node(number)
@@ -130,9 +117,10 @@ impl Assembler {
         )
     }
 
-    /// The records of the next `push` will lie in this segment.
-    pub fn set_segment(&mut self, number: u64) {
+    /// The records of the next `push` will lie in this segment, behind so many bytes of others.
+    pub fn set_segment(&mut self, number: u64, records_bytes: u64) {
         self.segment = number;
+        self.segment_bytes = records_bytes;
     }
 
     pub fn lineage(&self, image: u64) -> Vec<&Image> {
@@ -144,6 +132,11 @@ impl Assembler {
     pub fn holder_of(&self, pid: u32, until_ms: u64, within_ms: u64) -> Option<u64> {
         let table = self.tables.own_ref()?;
         table.holder_of(pid, until_ms, within_ms)
+    }
+
+    /// What an image of this machine was started with, as its exec recorded it, where that was not long ago.
+    pub fn words_of(&self, image: u64) -> Option<&Vec<String>> {
+        self.log_files.own_words_of(image)
     }
 
     pub fn image_of(&self, pid: u32) -> Option<u64> {

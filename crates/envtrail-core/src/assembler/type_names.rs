@@ -4,7 +4,7 @@ use crate::builders::Word;
 use crate::coalesce::Gathered;
 use crate::types;
 
-/// Names of record types that this build does not know, as they came.
+/// Names of record types that this build does not know, as they were read.
 #[derive(Default)]
 pub(super) struct TypeNames {
     unnamed: Vec<String>,

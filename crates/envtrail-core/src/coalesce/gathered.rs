@@ -10,6 +10,9 @@ use std::hash::{BuildHasher, RandomState};
 /// Records that are compared one by one with a new one.
 const FEW: usize = 64;
 
+/// In the order of the alphabet it is the last word of its column: a reader that looks for it alone passes over blocks without it.
+pub const SUPPLEMENTED: &str = "supplemented";
+
 /// How an event ended, as its records say: reading them again says the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
@@ -18,6 +21,7 @@ pub enum EndedBy {
     Single,
     Arrival,
     Late,
+    Supplemented,
 }
 
 impl EndedBy {
@@ -28,6 +32,7 @@ impl EndedBy {
             EndedBy::Single => "single",
             EndedBy::Arrival => "arrival",
             EndedBy::Late => "late",
+            EndedBy::Supplemented => SUPPLEMENTED,
         }
     }
 }
@@ -43,9 +48,12 @@ pub struct Gathered {
     pub position: u64,
     /// Something of this identity was given out before.
     pub is_late: bool,
+    /// It is given out again, with records that were not there before.
+    pub is_supplemented: bool,
     /// Nothing more of it is awaited.
     pub(super) is_ended: bool,
     pub(super) has_proctitle: bool,
+    pub(super) has_message: bool,
     /// Some of its records are of a system call, which ends with PROCTITLE or EOE.
     pub(super) has_call: bool,
     /// When its last record was read: line of its node, wall clock (0: not known).
@@ -70,16 +78,19 @@ impl Seen {
 
 impl Gathered {
     pub fn ended_by(&self) -> EndedBy {
-        let has = |wanted: u16| {
-            let mut newest_first = self.records.iter().rev();
-            newest_first.any(|record| record.record_type == wanted)
-        };
+        let (mut has_end, mut has_title) = (false, false);
+        for record in &self.records {
+            has_end |= record.record_type == types::EOE;
+            has_title |= record.record_type == types::PROCTITLE;
+        }
         let first = self.records.first().map(|record| record.record_type);
-        if self.is_late {
+        if self.is_supplemented {
+            EndedBy::Supplemented
+        } else if self.is_late {
             EndedBy::Late
-        } else if has(types::EOE) {
+        } else if has_end {
             EndedBy::Eoe
-        } else if has(types::PROCTITLE) {
+        } else if has_title {
             EndedBy::Proctitle
         } else if first.is_some_and(types::is_single) {
             EndedBy::Single
@@ -96,7 +107,7 @@ impl Gathered {
         limits: &Limits,
         counters: &mut Counters,
     ) -> Option<FaultKind> {
-        if self.is_repeated(line) {
+        if self.is_repeated(line, stamp.record_type) {
             counters.duplicate += 1;
             return None;
         }
@@ -104,40 +115,62 @@ impl Gathered {
             self.truncated = true;
             return Some(FaultKind::EventTooLong);
         }
+        self.append(line, stamp.record_type, stamp.body);
+        None
+    }
+
+    #[inline(always)]
+    pub(super) fn append(&mut self, line: &[u8], record_type: u16, body: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(line);
         let end = self.bytes.len();
         self.bytes.push(b'\n');
         self.records.push(Record {
-            record_type: stamp.record_type,
+            record_type,
             start: start as u32,
-            body: (end - stamp.body.len()) as u32,
+            body: (end - body.len()) as u32,
             end: end as u32,
         });
-        None
+    }
+
+    /// A record of this type was read: it was this line of its node, at this moment of the wall clock.
+    #[inline(always)]
+    pub(super) fn note_read(&mut self, record_type: u16, line: u64, now_ms: u64) {
+        (self.read_line, self.read_ms) = (line, now_ms);
+        self.has_proctitle |= record_type == types::PROCTITLE;
+        self.has_call |= types::is_of_call(record_type);
     }
 
     /// Whether the event has this line. Of many the time must not grow with their number.
-    fn is_repeated(&mut self, line: &[u8]) -> bool {
-        let known = |record: &Record| {
-            self.bytes
-                .get(record.start as usize..record.end as usize)
-                .unwrap_or_default()
-        };
-        if self.records.len() < FEW {
-            let is_as_long = |record: &Record| (record.end - record.start) as usize == line.len();
-            let mut as_long = self.records.iter().filter(|record| is_as_long(record));
-            return as_long.any(|record| known(record) == line);
+    #[inline(always)]
+    pub(super) fn is_repeated(&mut self, line: &[u8], record_type: u16) -> bool {
+        if self.records.len() >= FEW {
+            return !self.is_unseen(line);
         }
+        let is_it = |record: &Record| {
+            (record.end - record.start) as usize == line.len()
+                && record.record_type == record_type
+                && line_of(&self.bytes, record) == line
+        };
+        self.records.iter().any(is_it)
+    }
+
+    #[cold]
+    fn is_unseen(&mut self, line: &[u8]) -> bool {
         let all = || {
             let mut seen = Seen::default();
             for record in &self.records {
-                seen.insert(known(record));
+                seen.insert(line_of(&self.bytes, record));
             }
             Box::new(seen)
         };
-        !self.seen.get_or_insert_with(all).insert(line)
+        self.seen.get_or_insert_with(all).insert(line)
     }
+}
+
+fn line_of<'a>(bytes: &'a [u8], record: &Record) -> &'a [u8] {
+    let line = bytes.get(record.start as usize..record.end as usize);
+    line.unwrap_or_default()
 }
 
 /// Bounds and times.
@@ -153,6 +186,8 @@ pub struct Limits {
 pub struct Counters {
     pub lines: u64,
     pub records: u64,
+    /// Records that name no machine.
+    pub unnamed: u64,
     pub events: u64,
     pub complete: u64,
     pub late: u64,
@@ -160,6 +195,8 @@ pub struct Counters {
     pub duplicate: u64,
     /// Events that were in the trail before, and added nothing.
     pub repeated: u64,
+    /// Events of which a part was in the trail before, and that have more records now.
+    pub supplemented: u64,
     pub faults: u64,
     pub in_flight: u64,
 }

@@ -7,7 +7,7 @@
 //! References: auditd.conf(5); `enrich_syscall()` and `add_simple_field()` in audit-userspace's src/auditd-event.c, auparse/auparse.c
 
 use crate::parse::{Fields, Value, ENRICHMENT};
-use memchr::{memchr, memmem, memrchr};
+use memchr::{memchr, memchr_iter, memrchr};
 
 /// Names that auditd writes, the longer before those they end with.
 const NAMES: [&[u8]; 24] = [
@@ -45,7 +45,15 @@ pub(super) fn is_added(key: &[u8]) -> bool {
 
 /// Whether a field that a program wrote is named as one that auditd adds.
 pub(super) fn is_named_as_added(key: &[u8]) -> bool {
-    NAMES.contains(&key)
+    is_added(key) && NAMES.contains(&key)
+}
+
+/// Whether auditd found no account of a number: `unknown(1000)` is nobody's name.
+///
+/// Reference: `print_uid()` in audit-userspace's auparse/interpret.c
+pub(super) fn is_unknown(value: Value<'_>) -> bool {
+    let inner = value.raw.strip_prefix(b"unknown(");
+    inner.is_some_and(|inner| inner.ends_with(b")"))
 }
 
 /// A record's body without what was added, and that.
@@ -69,9 +77,19 @@ pub(super) fn split_added(body: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Where `msg='` ends.
+pub(super) fn find_message(body: &[u8]) -> Option<usize> {
+    let mut quotes = memchr_iter(b'\'', body);
+    let is_begin = |quote: &usize| {
+        body.get(..*quote)
+            .is_some_and(|before| before.ends_with(b"msg="))
+    };
+    quotes.find(is_begin).map(|quote| quote + 1)
+}
+
 /// How long a body is up to the end of its `msg='…'` (0 without one), and what follows.
 fn split_message(body: &[u8]) -> (usize, &[u8]) {
-    let has_message = memmem::find(body, b"msg='").is_some();
+    let has_message = find_message(body).is_some();
     let end = memrchr(b'\'', body).filter(|_| has_message);
     let head = end.map_or(0, |at| at + 1);
     (head, body.get(head..).unwrap_or_default())
@@ -79,6 +97,11 @@ fn split_message(body: &[u8]) -> (usize, &[u8]) {
 
 /// Where the fields in upper case begin with which a text ends.
 fn trailing_added(text: &[u8]) -> Option<usize> {
+    // Without a way out of the loop, the compiler makes vectors of it.
+    let is_upper = |found, byte: &u8| found | byte.is_ascii_uppercase();
+    if !text.iter().fold(false, is_upper) {
+        return None;
+    }
     let mut start = None;
     for field in Fields::new(text) {
         if is_added(field.key) {

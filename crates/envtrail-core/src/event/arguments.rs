@@ -6,6 +6,9 @@ use super::Event;
 use crate::parse::{digits, Field, Fields, Value};
 use memchr::memchr;
 
+/// From here on a title may be cut.
+const MOST_TITLE: usize = 127;
+
 /// Empty arguments that are put back in one event; more were never left out, they are lost.
 const MOST_LEFT_OUT: usize = 1024;
 
@@ -72,11 +75,13 @@ impl Event {
                 expected = (index.saturating_add(1), 0);
             }
         }
-        if self.has & HAS_EXECVE != 0
-            && self
-                .argc
-                .is_some_and(|argc| argc as usize != self.argv.len())
-        {
+        let said = self.argc.map_or(self.argv.len(), |argc| argc as usize);
+        if said > self.argv.len() && self.is_title_of_arguments() {
+            // Nothing but NULs, which the kernel cuts off, follows these in the title.
+            let first = u32::try_from(self.argv.len()).unwrap_or(u32::MAX);
+            self.put_back(first, u32::try_from(said).unwrap_or(u32::MAX));
+        }
+        if said != self.argv.len() {
             self.missing |= HAS_EXECVE;
         }
         self.arguments = arguments;
@@ -93,6 +98,20 @@ impl Event {
         self.left_out.extend(first..end);
         (first..end).for_each(|_| self.argv.close());
         true
+    }
+
+    /// Whether the title is whole, and is these arguments joined by NUL.
+    ///
+    /// References: MAX_PROCTITLE_AUDIT_LEN and `audit_proctitle_rtrim()` in kernel/auditsc.c
+    fn is_title_of_arguments(&self) -> bool {
+        let Some(title) = self.slice(self.proctitle) else {
+            return false;
+        };
+        let joined = self.argv.bytes.len() + self.argv.len().saturating_sub(1);
+        !title.is_empty()
+            && title.len() < MOST_TITLE
+            && title.len() == joined
+            && self.repeats_arguments(title)
     }
 
     /// Say which arguments were put back.
@@ -116,6 +135,9 @@ fn is_one_record(bytes: &[u8], before: usize, after: usize) -> bool {
 
 /// `a12` → (12, 0), `a12[3]` → (12, 3); None for `a12_len` and anything else.
 fn argument_position(key: &[u8]) -> Option<(u32, u32)> {
+    if let [b'a', digit @ b'0'..=b'9'] = key {
+        return Some((u32::from(digit - b'0'), 0));
+    }
     let (index, rest) = digits(key.strip_prefix(b"a")?)?;
     let part = match rest {
         [] => 0,

@@ -3,10 +3,14 @@
 //!
 //! Reference: `audit_log_exit()`, `audit_log_task_info()` and `audit_log_name()` in kernel/auditsc.c and kernel/audit.c.
 
+#[cfg(test)]
+mod tests;
+
 use super::records::{keep, octal, yes_or_no, UNSET};
-use super::repeated::{FileFacts, Who};
-use super::{Event, ExtraFields, PathItem};
-use crate::parse::{digits, hexadecimal, take_bare, take_quoted, take_value, Value};
+use super::{Event, PathItem, Range};
+use crate::parse::{digits, hexadecimal, split, take_bare, take_quoted, take_value, Value};
+use crate::syscalls;
+use memchr::memchr;
 
 /// What is left of a record; it moves on only over fields that were read.
 struct Ahead<'a>(&'a [u8]);
@@ -35,6 +39,18 @@ impl<'a> Ahead<'a> {
         let (value, rest) = take_quoted(text).unwrap_or_else(|| take_value(text));
         self.0 = rest;
         Some(value)
+    }
+
+    /// The same, where it is a path: longer than is worth a look at the next bytes.
+    #[inline(always)]
+    fn path<const N: usize>(&mut self, key: &[u8; N]) -> Option<Value<'a>> {
+        let text = self.after(key)?;
+        let [b'"', inner @ ..] = text else {
+            return self.name(key);
+        };
+        let (raw, rest) = split(inner, memchr(b'"', inner)?);
+        self.0 = rest;
+        Some(Value { raw, quoted: true })
     }
 
     /// The same, only in quotes.
@@ -86,10 +102,17 @@ impl Event {
 
     /// None where a field was another one.
     fn read_syscall_in_order(&mut self, ahead: &mut Ahead<'_>) -> Option<()> {
-        self.arch = Some(ahead.hexadecimal(b"arch=")? as u32);
-        self.syscall = Some(ahead.decimal(b" syscall=")? as u32);
+        // The usual words are compared as one.
+        if let Some(number) = ahead.decimal(b"arch=c000003e syscall=") {
+            (self.arch, self.syscall) = (Some(syscalls::X86_64), Some(number as u32));
+        } else {
+            self.arch = Some(ahead.hexadecimal(b"arch=")? as u32);
+            self.syscall = Some(ahead.decimal(b" syscall=")? as u32);
+        }
         // A call that never returns has none of the two.
-        if let Some(success) = ahead.value(b" success=") {
+        if let Some(exit) = ahead.decimal(b" success=yes exit=") {
+            (self.success, self.exit) = (Some(true), Some(exit as i64));
+        } else if let Some(success) = ahead.value(b" success=") {
             self.success = yes_or_no(success.raw);
             let exit = ahead.value(b" exit=")?.decimal();
             self.exit = exit.map(|number| number as i64);
@@ -101,19 +124,66 @@ impl Event {
         self.items = Some(ahead.decimal(b" items=")? as u32);
         keep(&mut self.ppid, narrow(ahead.decimal(b" ppid=")?));
         keep(&mut self.pid, narrow(ahead.decimal(b" pid=")?));
-        self.read_subject_in_order(ahead)?;
-        self.comm = self.string(ahead.name(b" comm=")?);
-        let exe = ahead.name(b" exe=")?;
-        self.exe = self.executable(exe);
+        self.read_task_in_order(ahead)?;
         // Of a security module; without one there is none.
         let _ = ahead.skip(b" subj=");
         self.read_keys(ahead.name(b" key=")?);
         Some(())
     }
 
-    fn read_subject_in_order(&mut self, ahead: &mut Ahead<'_>) -> Option<()> {
+    fn read_task_in_order(&mut self, ahead: &mut Ahead<'_>) -> Option<()> {
         let words = ahead.0;
         let is_first = !self.has_subject();
+        if is_first && self.repeat_task(ahead) {
+            return Some(());
+        }
+        let start = self.text.len();
+        self.read_subject_in_order(ahead, is_first)?;
+        self.comm = self.string(ahead.name(b" comm=")?);
+        let exe = ahead.name(b" exe=")?;
+        self.exe = self.executable(exe);
+        if is_first {
+            self.keep_task(words, words.len() - ahead.0.len(), start);
+        }
+        Some(())
+    }
+
+    /// Keep what so many bytes say; its texts begin at `start`.
+    fn keep_task(&mut self, words: &[u8], length: usize, start: usize) {
+        let mut repeated = self.repeated.take().unwrap_or_default();
+        if let Some(process) = repeated.process_mut(self.pid) {
+            process.task.keep(words, length, |task| {
+                task.ids = [self.auid, self.uid, self.gid, self.euid, self.ses];
+                let texts = [self.tty, self.comm, self.exe];
+                task.ranges = texts.map(|range| Some((range?.0 - start, range?.1 - start)));
+                task.text.clear();
+                let text = self.text.get(start..).unwrap_or_default();
+                task.text.extend_from_slice(text);
+            });
+        }
+        self.repeated = Some(repeated);
+    }
+
+    /// False where it is another one than that of the process's record before.
+    fn repeat_task(&mut self, ahead: &mut Ahead<'_>) -> bool {
+        let process = self
+            .repeated
+            .as_deref()
+            .and_then(|repeated| repeated.process(self.pid));
+        let Some((task, length)) = process.and_then(|process| process.task.find(ahead.0)) else {
+            return false;
+        };
+        let start = self.text.len();
+        [self.auid, self.uid, self.gid, self.euid, self.ses] = task.ids;
+        let place = |range: Range| Some((range?.0 + start, range?.1 + start));
+        [self.tty, self.comm, self.exe] = task.ranges.map(place);
+        self.text.extend_from_slice(&task.text);
+        ahead.0 = ahead.0.get(length..).unwrap_or_default();
+        true
+    }
+
+    fn read_subject_in_order(&mut self, ahead: &mut Ahead<'_>, is_first: bool) -> Option<()> {
+        let words = ahead.0;
         if is_first && self.repeat_subject(ahead) {
             return Some(());
         }
@@ -134,16 +204,16 @@ impl Event {
         if is_first {
             let mut repeated = self.repeated.take().unwrap_or_default();
             let length = words.len() - ahead.0.len();
-            repeated.who.keep(words, length, || Who {
-                ids: [self.auid, self.uid, self.gid, self.euid, self.ses],
-                tty: self.slice(self.tty).map(<[u8]>::to_vec),
+            repeated.who.keep(words, length, |who| {
+                who.ids = [self.auid, self.uid, self.gid, self.euid, self.ses];
+                who.tty = self.slice(self.tty).map(<[u8]>::to_vec);
             });
             self.repeated = Some(repeated);
         }
         Some(())
     }
 
-    fn has_subject(&self) -> bool {
+    pub(super) fn has_subject(&self) -> bool {
         let ids = [self.auid, self.uid, self.gid, self.euid, self.ses];
         let texts = [self.tty, self.comm, self.exe];
         ids.iter().any(Option::is_some) || texts.iter().any(Option::is_some)
@@ -176,30 +246,34 @@ impl Event {
     }
 
     fn read_names_in_order(&mut self, ahead: &mut Ahead<'_>) -> Option<()> {
-        ahead.skip(b"\x1dARCH=")?;
-        ahead.skip(b" SYSCALL=")?;
-        if !self.fields.is_empty() || self.known_call().is_none() {
+        if !self.fields.is_empty() {
             return None;
         }
+        let (words, call) = (ahead.0, (self.arch, self.syscall));
         let repeated = self.repeated.as_deref();
-        if let Some((names, _)) = repeated.and_then(|repeated| repeated.names.find(ahead.0)) {
-            self.fields.append(names);
+        let names = repeated.and_then(|repeated| repeated.names(self.syscall)?.find(words));
+        if let Some((names, _)) = names.filter(|(names, _)| names.call == call) {
+            self.fields.append(&names.fields);
             return Some(());
         }
-        let words = ahead.0;
+        ahead.skip(b"\x1dARCH=")?;
+        ahead.skip(b" SYSCALL=")?;
+        self.known_call()?;
         let auid = ahead.quoted(b" AUID=")?;
         let uid = ahead.quoted(b" UID=")?;
         ahead.quoted(b" GID=")?;
         let euid = ahead.quoted(b" EUID=")?;
-        self.add_field(b"AUID", auid);
-        self.add_field(b"UID", uid);
-        self.add_field(b"EUID", euid);
+        for (key, value) in [(b"AUID".as_slice(), auid), (b"UID", uid), (b"EUID", euid)] {
+            self.read_added(key, value);
+        }
         let mut repeated = self.repeated.take().unwrap_or_default();
-        repeated.names.keep(words, words.len() - ahead.0.len(), || {
-            let mut names = ExtraFields::default();
-            names.append(&self.fields);
-            names
-        });
+        if let Some(names) = repeated.names_mut(self.syscall) {
+            names.keep(words, words.len() - ahead.0.len(), |names| {
+                names.call = call;
+                names.fields.clear();
+                names.fields.append(&self.fields);
+            });
+        }
         self.repeated = Some(repeated);
         Some(())
     }
@@ -215,7 +289,7 @@ impl Event {
 
     fn read_path_in_order(&mut self, path: &mut PathItem, ahead: &mut Ahead<'_>) -> Option<()> {
         path.item = ahead.decimal(b"item=")? as u32;
-        path.name = self.string(ahead.name(b" name=")?);
+        path.name = self.string(ahead.path(b" name=")?);
         path.inode = Some(ahead.decimal(b" inode=")?);
         let words = ahead.0;
         let repeated = self.repeated.as_deref();
@@ -236,10 +310,10 @@ impl Event {
         let mut repeated = self.repeated.take().unwrap_or_default();
         if let Some(file) = repeated.file_mut(self.syscall, path.item) {
             let nametype = self.slice(path.nametype).unwrap_or_default();
-            file.keep(words, words.len() - ahead.0.len(), || FileFacts {
-                mode: path.mode,
-                ouid: path.ouid,
-                nametype: nametype.to_vec(),
+            file.keep(words, words.len() - ahead.0.len(), |file| {
+                (file.mode, file.ouid) = (path.mode, path.ouid);
+                file.nametype.clear();
+                file.nametype.extend_from_slice(nametype);
             });
         }
         self.repeated = Some(repeated);
@@ -253,121 +327,4 @@ fn narrow(number: u64) -> Option<u32> {
 
 fn narrow_set(number: u64) -> Option<u32> {
     narrow(number).filter(|_| number != UNSET)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const SYSCALLS: [&str; 4] = [
-        "arch=c000003e syscall=59 success=yes exit=0 a0=55d0c8a0f2a0 a1=0 a2=7ffe a3=8 items=2 ppid=7 pid=19 auid=1001 uid=0 gid=0 euid=0 \
-         suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=pts0 ses=4294967295 comm=\"pip\" exe=\"/usr/bin/python3.11\" key=\"k\"\u{1d}ARCH=x86_64 \
-         SYSCALL=execve AUID=\"alice\" UID=\"root\" GID=\"root\" EUID=\"root\" SUID=\"root\"",
-        "arch=c000003e syscall=231 a0=ff a1=e7 a2=3c a3=0 items=0 ppid=6359 pid=4294967296 auid=4294967295 uid=0 gid=0 euid=0 suid=0 fsuid=0 \
-         egid=0 sgid=0 fsgid=0 tty=(none) ses=3 comm=6120622E exe=(null) subj=unconfined key=(null)",
-        "arch=40000003 syscall=5 per=400000 success=no exit=-13 a0=1 a1=2 a2=3 a3=4 items=1 ppid=1 pid=2 auid=3 uid=4 gid=5 euid=6 suid=7 \
-         fsuid=8 egid=9 sgid=1 fsgid=2 tty=ttyS0 ses=1 comm=\"a\" exe=\"/a b\" subj=a:b:c key=6101620A\u{1d}",
-        "arch=c00000b7 syscall=221 success=yes exit=18446744073709551615 a0=0 a1=\"x\" a2='y' a3={z} items=1 ppid=99999999999999999999 pid= \
-         auid=-1 uid=00000000000000000001001 gid=0x1",
-    ];
-    const PATHS: [&str; 3] = [
-        "item=0 name=\"/bin/sh\" inode=247072 dev=fe:00 mode=0100755 ouid=0 ogid=0 rdev=00:00 nametype=NORMAL cap_fp=0 cap_fe=0\u{1d}OUID=\"root\"",
-        "item=12 name=2F612062 inode=1 dev=fe:00 mode=040755 ouid=4294967295 ogid=0 rdev=00:00 obj=a:b nametype=CREATE name=\"/x\"",
-        "item=1 name=(null) inode=18446744073709551616 dev=fe:00 mode=9 ouid=1 ogid=0 rdev=00:00 nametype=",
-    ];
-
-    /// A line, cut, with bytes of it changed or left out.
-    fn mutated(lines: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
-        let place = any::<prop::sample::Index>();
-        let byte = prop_oneof![
-            any::<u8>(),
-            prop::sample::select(b" =\"'{0919afAF(\x1d-".to_vec())
-        ];
-        let changes = prop::collection::vec((place, 0..4u8, byte), 0..4);
-        (prop::sample::select(lines.to_vec()), changes).prop_map(|(line, changes)| {
-            let mut bytes = line.as_bytes().to_vec();
-            for (place, what, byte) in changes {
-                let at = place.index(bytes.len().max(1));
-                match what {
-                    _ if bytes.is_empty() => {}
-                    0 => bytes[at] = byte,
-                    1 => bytes.insert(at, byte),
-                    2 => drop(bytes.remove(at)),
-                    _ => bytes.truncate(at),
-                }
-            }
-            bytes
-        })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
-
-        #[test]
-        fn a_system_call_reads_the_same_by_order_and_by_name(first in mutated(&SYSCALLS), second in mutated(&SYSCALLS)) {
-            let (mut by_order, mut by_name) = (Event::default(), Event::default());
-            // The second one finds what the first left.
-            for body in [first, second] {
-                let kept = by_order.fields.len();
-                let rest = by_order.begin_syscall(&body);
-                let rest = by_order.begin_names(rest);
-                by_order.read_syscall_fields(rest, kept);
-                by_name.read_syscall_fields(&body, kept);
-                let shown = format!("{by_order:?}").replace("repeated: Some()", "repeated: None");
-                prop_assert_eq!(shown, format!("{by_name:?}"));
-            }
-        }
-
-        #[test]
-        fn a_system_call_reads_the_same_whatever_was_read_before(bodies in prop::collection::vec(mutated(&SYSCALLS[..1]), 1..5)) {
-            let mut event = Event::default();
-            // Most are of the one session, byte for byte.
-            let usual = [SYSCALLS[0].as_bytes().to_vec(), SYSCALLS[0].as_bytes().to_vec()];
-            for body in usual.into_iter().chain(bodies) {
-                let mut by_name = Event::default();
-                by_name.read_syscall_fields(&body, 0);
-                event.clear();
-                let rest = event.begin_syscall(&body);
-                let rest = event.begin_names(rest);
-                event.read_syscall_fields(rest, 0);
-                let shown = format!("{event:?}").replace("repeated: Some()", "repeated: None");
-                prop_assert_eq!(shown, format!("{by_name:?}"));
-            }
-        }
-
-        #[test]
-        fn a_path_reads_the_same_by_order_and_by_name(body in mutated(&PATHS)) {
-            let (mut by_order, mut by_name) = (Event::default(), Event::default());
-            for body in [PATHS[0].as_bytes(), &body, &body, PATHS[0].as_bytes(), &body] {
-                let (mut one, mut other) = (PathItem::default(), PathItem::default());
-                let rest = by_order.begin_path(&mut one, body);
-                by_order.read_path_fields(&mut one, rest);
-                by_name.read_path_fields(&mut other, body);
-                let shown = format!("{by_order:?} {one:?}").replace("repeated: Some()", "repeated: None");
-                prop_assert_eq!(shown, format!("{by_name:?} {other:?}"));
-            }
-        }
-    }
-
-    #[test]
-    fn what_the_kernel_writes_is_read_by_order_to_its_end() {
-        for (line, rest) in [
-            (SYSCALLS[0], "\u{1d}ARCH=x86_64"),
-            (SYSCALLS[2], " per=400000"),
-        ] {
-            let left = Event::default().begin_syscall(line.as_bytes()).to_vec();
-            assert!(
-                left.starts_with(rest.as_bytes()),
-                "{}",
-                String::from_utf8_lossy(&left)
-            );
-        }
-        assert_eq!(Event::default().begin_syscall(SYSCALLS[1].as_bytes()), b"");
-        let path = PATHS[0].as_bytes();
-        assert_eq!(
-            Event::default().begin_path(&mut PathItem::default(), path),
-            b""
-        );
-    }
 }

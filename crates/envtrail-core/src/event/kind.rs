@@ -48,10 +48,47 @@ pub const MISSING: [(u8, &str); 4] = [
     (HAS_PATH, "PATH"),
 ];
 
+/// The records that may say what an event is: those that are no companions of a system call.
+pub(super) struct Leading {
+    /// The type of the first one.
+    first: Option<u16>,
+    /// The least of their types; where there is none, of all.
+    pub(super) least: u16,
+    /// One of the records is LOGIN.
+    is_login: bool,
+}
+
+impl Leading {
+    pub(super) fn of(bytes: &[u8], records: &[Record]) -> Self {
+        let mut first = None;
+        let (mut least, mut least_companion) = (u16::MAX, u16::MAX);
+        let mut is_login = false;
+        for record in records {
+            let record_type = record.record_type;
+            if is_companion(bytes, record) {
+                least_companion = least_companion.min(record_type);
+            } else {
+                first = first.or(Some(record_type));
+                least = least.min(record_type);
+                is_login |= record_type == types::LOGIN;
+            }
+        }
+        let least = match (first, records.is_empty()) {
+            (Some(_), _) => least,
+            (None, false) => least_companion,
+            (None, true) => types::UNNAMED,
+        };
+        Leading {
+            first,
+            least,
+            is_login,
+        }
+    }
+}
+
 impl Event {
-    pub(super) fn decide_kind(&self, records: &[Record]) -> Kind {
-        let has = |wanted: fn(u16) -> bool| records.iter().any(|record| wanted(record.record_type));
-        if has(|kind| kind == types::LOGIN) {
+    pub(super) fn decide_kind(&self, leading: &Leading) -> Kind {
+        if leading.is_login {
             return Kind::User;
         }
         if self.has & HAS_EXECVE != 0 {
@@ -62,11 +99,7 @@ impl Event {
             Role::Exit => return Kind::Exit,
             Role::Other => {}
         }
-        match records
-            .iter()
-            .map(|record| record.record_type)
-            .find(|kind| !matches!(*kind, 1300 | 1302 | 1306 | 1307 | 1320 | 1327))
-        {
+        match leading.first {
             Some(1305 | 1328 | 1111) => Kind::Config,
             Some(1005 | 1006 | 1100..=1199 | 2300..=2499) => Kind::User,
             Some(1200..=1299) => Kind::Daemon,
@@ -82,40 +115,56 @@ impl Event {
         }
     }
 
-    pub(super) fn find_missing(&self) -> u8 {
+    pub(super) fn find_missing(&self, records: &[Record]) -> u8 {
+        let call = match self.has & HAS_SYSCALL {
+            0 if lacks_call(records) => HAS_SYSCALL,
+            _ => 0,
+        };
         let needed = match self.kind {
             Kind::Exec if self.success != Some(false) => {
                 HAS_SYSCALL | HAS_EXECVE | HAS_CWD | HAS_PATH
             }
             Kind::Exec | Kind::Exit => HAS_SYSCALL,
-            Kind::File
-                if self
-                    .items
-                    .is_some_and(|items| items as usize > self.paths.len()) =>
-            {
-                HAS_SYSCALL | HAS_PATH
-            }
-            Kind::File => HAS_SYSCALL,
             _ => 0,
         };
         let lacks_paths = self
             .items
             .is_some_and(|items| items as usize > self.paths.len());
-        (needed & !self.has) | self.missing | if lacks_paths { HAS_PATH } else { 0 }
+        call | (needed & !self.has) | self.missing | if lacks_paths { HAS_PATH } else { 0 }
     }
 }
 
-/// Types that say more of a system call, and never lead where another type is there.
-pub(super) fn is_companion(kind: u16) -> bool {
+/// Whether records without SYSCALL are only a part of their event.
+fn lacks_call(records: &[Record]) -> bool {
+    let has = |wanted: fn(u16) -> bool| records.iter().any(|record| wanted(record.record_type));
+    let is_end_alone = records
+        .iter()
+        .all(|record| record.record_type == types::EOE);
+    let is_other = has(|kind| kind == types::URINGOP || types::is_denied_file(kind));
+    (has(types::follows_call) || is_end_alone) && !is_other
+}
+
+/// Records that say more of a system call, and never lead where another one is there. Ubuntu's kernels number the contexts of several
+/// security modules as others number IPE's records.
+///
+/// Reference: `audit_log_subj_ctx()` and `audit_log_obj_ctx()` in kernel/audit.c
+pub(super) fn is_companion(bytes: &[u8], record: &Record) -> bool {
+    let begins = |with: &[u8]| {
+        let body = bytes.get(record.body as usize..record.end as usize);
+        body.is_some_and(|body| body.starts_with(with))
+    };
     matches!(
-        kind,
+        record.record_type,
         types::SYSCALL
             | types::PATH
             | types::SOCKADDR
             | types::CWD
             | types::EXECVE
             | types::EOE
+            | types::BPRM_FCAPS
             | types::PROCTITLE
-            | 1321
-    )
+            | 1425
+            | 1426
+    ) || (record.record_type == 1420 && begins(b"subj_"))
+        || (record.record_type == 1421 && begins(b"obj_"))
 }

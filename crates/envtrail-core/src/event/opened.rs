@@ -1,4 +1,4 @@
-//! Whether a file was opened to be changed: a rule may ask for reading too (`-p rwxa`).
+//! Whether a file was opened to be changed: a rule may select reading too (`-p rwxa`).
 
 use super::records::find_value;
 use super::{Event, Record};
@@ -7,7 +7,7 @@ use crate::types;
 const ACCESS_MODE: u64 = 3;
 
 impl Event {
-    /// Whether this is a call that changes the content of the file it names. What the records do not tell is no change.
+    /// Whether this is a call that changes the content of the file it names. What the records do not show is no change.
     ///
     /// References: open(2) (`O_ACCMODE`), openat2(2); `audit_openat2_how()` in kernel/auditsc.c (`oflag=` is octal)
     pub fn writes_content(&self, bytes: &[u8], records: &[Record]) -> bool {

@@ -29,8 +29,10 @@ impl Event {
             let first = event.slice(name).and_then(<[u8]>::first);
             first.is_some_and(|first| *first != b'/')
         };
+        let has_dots = |event: &Event, name: Range| has_dots(event.slice(name).unwrap_or_default());
         let has_relative = self.paths.iter().any(|path| is_relative(self, path.name));
-        if !has_relative && !self.is_cwd_deleted {
+        let is_plain = !has_relative && !self.is_cwd_deleted;
+        if is_plain && !has_dots(self, self.span_of_names()) {
             return;
         }
         let is_from_cwd = has_relative && self.is_from_cwd(bytes, records);
@@ -42,7 +44,7 @@ impl Event {
             // The target of a new link begins at the link.
             let is_target = is_symlink && nametype == Some(b"UNKNOWN");
             if !is_relative(self, path.name) {
-                // For a parent without a name of its own the kernel writes the working directory.
+                // For a parent without its own name the kernel writes the working directory.
                 let stripped = self.without_deleted(path.name);
                 let is_cwd = self.cwd.is_some() && self.slice(stripped) == self.slice(self.cwd);
                 if is_cwd && self.is_cwd_deleted {
@@ -54,8 +56,21 @@ impl Event {
             } else if is_from_cwd && !is_target {
                 path.name = self.join_cwd(path.name).or(path.name);
             }
+            if has_dots(self, path.name) {
+                path.name = self.without_dots(path.name);
+            }
         }
         self.paths = paths;
+    }
+
+    /// Where the names of all paths are, with what is between them.
+    fn span_of_names(&self) -> Range {
+        let mut names = self.paths.iter().filter_map(|path| path.name);
+        let first = names.next()?;
+        let join = |(start, end): (usize, usize), name: (usize, usize)| {
+            (start.min(name.0), end.max(name.1))
+        };
+        Some(names.fold(first, join))
     }
 
     /// Whether relative names of this call begin at the working directory; false where it is not known.
@@ -88,6 +103,30 @@ impl Event {
         })
     }
 
+    /// A path as it is without `.`, `..` and empty components, which whoever made the call can put there at will. A relative name is
+    /// left as it is. Links are not known: what precedes `..` is taken for a folder.
+    fn without_dots(&mut self, name: Range) -> Range {
+        let path = self.slice(name).filter(|path| path.starts_with(b"/"));
+        let Some(path) = path else {
+            return name;
+        };
+        let mut whole = Vec::with_capacity(path.len());
+        for component in path.split(|byte| *byte == b'/') {
+            match component {
+                b"" | b"." => {}
+                b".." => whole.truncate(memchr::memrchr(b'/', &whole).unwrap_or(0)),
+                _ => {
+                    whole.push(b'/');
+                    whole.extend_from_slice(component);
+                }
+            }
+        }
+        if whole.is_empty() || path.ends_with(b"/") {
+            whole.push(b'/');
+        }
+        Some(self.keep_text(&whole))
+    }
+
     /// A name seen from the working directory. That one has no links: `.` and `..` at the beginning of a name are known.
     fn join_cwd(&mut self, name: Range) -> Range {
         let mut folder = self.slice(self.cwd).filter(|cwd| cwd.starts_with(b"/"))?;
@@ -113,4 +152,14 @@ impl Event {
         }
         Some(self.keep_text(&whole))
     }
+}
+
+/// Whether a component of a path may be empty or begin with a dot.
+fn has_dots(path: &[u8]) -> bool {
+    let next = path.get(1..).unwrap_or_default();
+    let pairs = path.iter().zip(next);
+    // Without a way out of the loop, the compiler makes vectors of it.
+    pairs.fold(false, |found, (byte, next)| {
+        found | ((*byte == b'/') & ((*next == b'/') | (*next == b'.')))
+    })
 }

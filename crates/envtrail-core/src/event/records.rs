@@ -1,9 +1,9 @@
 //! What each type of record says: its fields, decoded into the event.
 
-use super::added::{glued_at, is_added};
+use super::added::{glued_at, is_added, is_unknown};
 use super::address::socket_address;
 use super::kind::{HAS_CWD, HAS_PATH, HAS_SYSCALL};
-use super::{Event, PathItem, Range, Record};
+use super::{repeated, Event, PathItem, Range, Record};
 use crate::parse::{pack, take_value, Field, Fields, Value};
 use crate::syscalls::{self, Role};
 use crate::text::without_deleted;
@@ -37,6 +37,8 @@ pub(super) mod name {
     pub const MODE: u64 = pack(b"mode");
     pub const OUID: u64 = pack(b"ouid");
     pub const NAMETYPE: u64 = pack(b"nametype");
+    /// Its name in kernels of RHEL 7.
+    pub const OBJTYPE: u64 = pack(b"objtype");
     pub const ACCT: u64 = pack(b"acct");
     pub const CMD: u64 = pack(b"cmd");
     pub const CWD: u64 = pack(b"cwd");
@@ -59,12 +61,16 @@ impl Event {
             types::PATH => self.read_path(body),
             types::CWD => {
                 self.has |= HAS_CWD;
-                self.cwd = self.find_string(body, b"cwd");
+                self.cwd = self.read_repeated(body, b"cwd", |process| &mut process.cwd);
                 self.strip_deleted_cwd();
             }
-            types::PROCTITLE => self.proctitle = self.find_string(body, b"proctitle"),
+            types::PROCTITLE => {
+                let title = self.read_repeated(body, b"proctitle", |process| &mut process.title);
+                self.proctitle = title;
+            }
             types::EOE => {}
             types::SOCKADDR => self.read_sockaddr(body),
+            types::BPRM_FCAPS => self.read_capabilities(body),
             other => self.read_other(other, body),
         }
     }
@@ -118,9 +124,9 @@ impl Event {
     }
 
     /// What auditd added to a system call: names of who did it, and of the call where its number is not known.
-    fn read_added(&mut self, key: &[u8], value: Value<'_>) {
+    pub(super) fn read_added(&mut self, key: &[u8], value: Value<'_>) {
         match key {
-            b"AUID" | b"UID" | b"EUID" => self.add_field(key, value),
+            b"AUID" | b"UID" | b"EUID" if !is_unknown(value) => self.add_field(key, value),
             b"SYSCALL" if self.known_call().is_none() => self.add_field(key, value),
             _ => {}
         }
@@ -216,7 +222,7 @@ impl Event {
                 name::INODE => path.inode = value.decimal(),
                 name::MODE => path.mode = octal(value.raw),
                 name::OUID => path.ouid = number(value),
-                name::NAMETYPE => {
+                name::NAMETYPE | name::OBJTYPE => {
                     path.nametype = self.nametype(value);
                     // What follows are capabilities and names that auditd added.
                     break;
@@ -282,8 +288,24 @@ impl Event {
         self.field(key).is_some()
     }
 
-    fn find_string(&mut self, body: &[u8], wanted: &[u8]) -> Range {
-        self.string(find_value(body, wanted)?)
+    /// The text of the field that is wanted of a record, which is often the same as that of the process's record before.
+    fn read_repeated(
+        &mut self,
+        body: &[u8],
+        wanted: &[u8],
+        part: fn(&mut repeated::Process) -> &mut repeated::Body,
+    ) -> Range {
+        let repeated = self.repeated.get_or_insert_default();
+        let kept = part(repeated.process_mut(self.pid)?);
+        let start = self.text.len();
+        if let Some(text) = kept.find(body) {
+            self.text.extend_from_slice(text);
+            return Some((start, self.text.len()));
+        }
+        let value = find_value(body, wanted).filter(|value| !value.is_none())?;
+        value.decode_into(&mut self.text);
+        kept.keep(body, self.text.get(start..).unwrap_or_default());
+        Some((start, self.text.len()))
     }
 
     pub(super) fn string(&mut self, value: Value<'_>) -> Range {

@@ -4,22 +4,21 @@
 //! `msg='PAM: session open acct="x" : exe="…" (hostname=…, addr=…, terminal=… res=success)'`) and today; `audit_log_set_loginuid()`
 //! in kernel/auditsc.c (before 3.13: `login pid=… uid=… old auid=… new auid=…`)
 
-use super::added::{is_added, is_named_as_added, offset_in, split_added};
+use super::added::{find_message, is_added, is_named_as_added, is_unknown, offset_in, split_added};
 use super::records::{keep, name, set_number, yes_or_no};
 use super::Event;
 use crate::parse::{Field, Fields, Value};
 use crate::types;
-use memchr::{memmem, memrchr};
+use memchr::memrchr;
 
 impl Event {
     pub(super) fn read_other(&mut self, record_type: u16, body: &[u8]) {
         let (body, added) = split_added(body);
-        match memmem::find(body, b"msg='") {
+        match find_message(body) {
             _ if record_type == types::LOGIN => self.read_login(body),
             Some(at) => {
                 let (head, message) = body.split_at(at);
-                self.read_fields(head);
-                let message = message.get(5..).unwrap_or_default();
+                self.read_fields(head.strip_suffix(b"msg='").unwrap_or(head));
                 let end = memrchr(b'\'', message).unwrap_or(message.len());
                 self.read_message(message.get(..end).unwrap_or_default());
             }
@@ -29,7 +28,7 @@ impl Event {
             key, name, value, ..
         } in Fields::new(added)
         {
-            if is_added(key) {
+            if is_added(key) && !is_unknown(value) {
                 self.add_named(key, name, value);
             }
         }
@@ -143,7 +142,7 @@ fn without_brackets<'a>(key: &[u8], value: Value<'a>) -> Value<'a> {
         return value;
     }
     let mut raw = value.raw.strip_suffix(b",").unwrap_or(value.raw);
-    if !raw.contains(&b'(') {
+    if raw.ends_with(b")") && !raw.contains(&b'(') {
         raw = raw.strip_suffix(b")").unwrap_or(raw);
     }
     if matches!(key, b"uid" | b"id" | b"acct" | b"user") {

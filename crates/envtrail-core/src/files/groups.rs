@@ -9,8 +9,10 @@ pub const MAX_FILES: usize = 1000;
 const MAX_GROUPS: usize = 4096;
 /// Events named in a group.
 const MAX_EVENTS: usize = 100;
+/// Events of package metadata in a group; what comes after is left out.
+const MAX_METADATA: usize = 4096;
 
-/// A change of one file, as it was told.
+/// A change of one file, as it was reported.
 pub struct Change<'a> {
     pub pid: u32,
     /// What ran in the process, where that is known at once.
@@ -19,7 +21,7 @@ pub struct Change<'a> {
     pub path: &'a [u8],
     pub what: What,
     pub time_ms: u64,
-    /// That told it; None: fanotify did.
+    /// That recorded it; None: fanotify reported it.
     pub event: Option<EventPlace>,
 }
 
@@ -37,7 +39,7 @@ type Key = (u32, Option<u64>, String);
 pub struct FileGroups {
     groups: Vec<Gathering>,
     by_process: FxHashMap<Key, usize>,
-    /// Changes of processes that had no room.
+    /// Changes of processes for which there was no space.
     pub lost: u64,
 }
 
@@ -47,7 +49,7 @@ impl FileGroups {
         !self.by_process.contains_key(&(pid, None, root.to_owned()))
     }
 
-    /// Note a change. `who` is asked only for the first one of a group.
+    /// Note a change. `who` is called only for the first one of a group.
     pub fn note(&mut self, change: &Change<'_>, who: impl FnOnce() -> Option<Who>) {
         let key = (change.pid, change.image, change.root.to_owned());
         let at = match self.by_process.get(&key) {
@@ -85,7 +87,9 @@ impl FileGroups {
                 continue;
             }
             let old = std::mem::replace(&mut one.group.root, format!("{to}{rest}"));
-            for (path, _) in &mut one.group.files {
+            let names = one.group.files.iter_mut().map(|(path, _)| path);
+            let metadata = one.group.metadata.iter_mut().map(|(path, ..)| path);
+            for path in names.chain(metadata) {
                 if let Some(below) = path.strip_prefix(from) {
                     *path = format!("{to}{below}");
                 }
@@ -98,7 +102,7 @@ impl FileGroups {
         }
     }
 
-    /// Hand out what was gathered. A file that came and went in between is nothing.
+    /// Hand out what was gathered. A file that was added and removed in between is ignored.
     pub fn take(&mut self) -> Vec<FileGroup> {
         self.take_if(|_| true)
     }
@@ -123,7 +127,7 @@ impl FileGroups {
     }
 }
 
-/// Marks a file that came and went.
+/// Marks a file that was added and removed.
 const NOTHING: &str = "";
 
 impl Gathering {
@@ -141,6 +145,7 @@ impl Gathering {
                 who: who.unwrap_or_default(),
                 events: Vec::new(),
                 is_marked: false,
+                metadata: Vec::new(),
                 recorded: None,
             },
             places: FxHashMap::default(),
@@ -155,6 +160,12 @@ impl Gathering {
         group.until_ms = group.until_ms.max(time_ms);
         group.time_ms = group.time_ms.min(time_ms);
         group.is_marked |= what == What::MovedTo && is_mark(&path);
+        if what != What::Written
+            && group.metadata.len() < MAX_METADATA
+            && crate::hints::is_metadata(path.as_bytes())
+        {
+            group.metadata.push((path.clone(), what, time_ms));
+        }
         if let Some(event) = change.event {
             if group.events.len() < MAX_EVENTS && group.events.last() != Some(&event) {
                 group.events.push(event);
@@ -194,7 +205,7 @@ impl Gathering {
     fn finish(self) -> Option<FileGroup> {
         let mut group = self.group;
         group.files.retain(|(path, _)| path != NOTHING);
-        (group.total > 0).then_some(group)
+        (group.total > 0 || !group.metadata.is_empty()).then_some(group)
     }
 }
 

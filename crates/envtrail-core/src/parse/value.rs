@@ -79,12 +79,6 @@ fn find_near<const WORDS: usize>(rest: &[u8], ends: impl Fn(u64) -> u64) -> Opti
     None
 }
 
-/// The highest bits of the bytes of a word in which no other bit is set, the first byte's lowest (Hacker's Delight, 7-3).
-#[inline(always)]
-pub(crate) fn gather(marks: u64) -> u8 {
-    ((marks >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
-}
-
 impl<'a> Value<'a> {
     /// A whole number in decimal; None for anything else.
     #[inline]

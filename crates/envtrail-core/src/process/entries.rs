@@ -1,6 +1,9 @@
-//! What the process table holds and is told.
+//! What the process table holds and receives.
 
 use serde::{Deserialize, Serialize};
+
+/// How a process ended: exit code, signal.
+pub type End = (Option<i32>, Option<i32>);
 
 /// One exec in a process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,14 +19,17 @@ pub struct Image {
     /// In which the records of its exec lie.
     #[serde(default)]
     pub segment: u64,
+    /// In which its exec was read.
+    #[serde(default)]
+    pub reading: u32,
     pub uid: Option<u32>,
     pub auid: Option<u32>,
     pub ses: Option<u32>,
     /// Processes seen at or below it.
     pub processes: u32,
+    /// When its process ended.
     pub ended_ms: Option<u64>,
-    /// How its process ended: exit code, signal.
-    pub end: (Option<i32>, Option<i32>),
+    pub end: End,
     /// `comm` of the task (TASK_COMM_LEN).
     pub comm: [u8; 16],
 }
@@ -38,22 +44,30 @@ pub(super) struct Process {
     /// Image that it was forked from.
     pub(super) parent: Option<u64>,
     pub(super) ended_ms: Option<u64>,
-    /// How: exit code, signal.
-    pub(super) end: (Option<i32>, Option<i32>),
+    pub(super) end: End,
     /// When the pid's holder before it was last known to be there.
     pub(super) before_ms: Option<u64>,
-    /// The process connector told of its fork; it tells of its end as well.
-    pub(super) is_told: bool,
-    /// Its fork was told on: its end is as well.
+    /// The process connector reported its fork; it reports its end as well.
+    #[serde(rename = "is_told")]
+    pub(super) is_reported: bool,
+    /// Its fork was passed on: its end is as well.
     pub(super) is_kept: bool,
     /// That live; 0 where it is not known. Only the agent that counted them knows.
     #[serde(skip)]
     pub(super) threads: u32,
     /// Its newest fork.
     pub(super) forked_ms: u64,
+    /// In which its newest record was read, and the serial of that; 0: of none.
+    #[serde(default)]
+    pub(super) reading: u32,
+    #[serde(default)]
+    pub(super) serial: u64,
+    /// Of its exit's record; 0: of none.
+    #[serde(default)]
+    pub(super) ended_serial: u64,
 }
 
-/// What is told of a process of a tracked tree.
+/// What is reported of a process of a tracked tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessEvent {
     pub is_exit: bool,
@@ -88,7 +102,7 @@ pub struct Exec<'a> {
     pub ses: Option<u32>,
 }
 
-/// What is told of its fork.
+/// What is reported of its fork.
 pub(super) fn fork_of(pid: u32, process: &Process) -> ProcessEvent {
     ProcessEvent {
         is_exit: false,
@@ -101,7 +115,7 @@ pub(super) fn fork_of(pid: u32, process: &Process) -> ProcessEvent {
     }
 }
 
-/// What is told of its end where that was before its fork was told.
+/// What is reported of its end where that was before its fork was reported.
 pub(super) fn end_of(pid: u32, process: &Process) -> Option<ProcessEvent> {
     Some(ProcessEvent {
         is_exit: true,

@@ -1,15 +1,20 @@
-//! Who was forked from which image: two sockets tell of it, each in its own time.
+//! Who was forked from which image: two sockets report it, each in its own time.
 
-use super::entries::{end_of, fork_of, Process, ProcessEvent};
-use super::{ProcessTable, CLOCK_SLACK_MS};
+use super::entries::{end_of, fork_of, Image, Process, ProcessEvent};
+use super::{Moment, ProcessTable, CLOCK_SLACK_MS};
 
-/// A fork may be told this long before the exec that it followed: two sockets.
+/// A fork may be reported this long before the exec that it followed: two sockets.
 const KEEP_FORK_MS: u64 = 2_000;
-/// Forks without an exec between them that are told with the exec that follows.
+/// Forks without an exec between them that are reported with the exec that follows.
 const MAX_ORIGIN: usize = 16;
 
+/// A moment of the process connector.
+fn unnumbered(time_ms: u64) -> Moment {
+    Moment { time_ms, serial: 0 }
+}
+
 impl ProcessTable {
-    /// A process was forked (process connector); of one that was forked live, every thread is told of from now on.
+    /// A process was forked (process connector); of one that was forked live, every thread is reported from now on.
     pub fn fork(
         &mut self,
         time_ms: u64,
@@ -18,14 +23,14 @@ impl ProcessTable {
         is_live: bool,
     ) -> Option<ProcessEvent> {
         self.note(time_ms);
-        let parent = self.image_at(ppid, time_ms);
+        let parent = self.image_at(ppid, unnumbered(time_ms));
         if let Some(forker) = self.processes.get_mut(&ppid) {
             forker.forked_ms = forker.forked_ms.max(time_ms);
         }
         self.early_exits.remove(&pid);
         // Two sockets: the exec's record may have come before the fork's event. Then it is the same process, born now.
         let is_known = self.processes.get(&pid).is_some_and(|process| {
-            (process.ppid == ppid || !process.is_told || process.born_ms == time_ms)
+            (process.ppid == ppid || !process.is_reported || process.born_ms == time_ms)
                 && process.born_ms + CLOCK_SLACK_MS >= time_ms
                 && process
                     .ended_ms
@@ -35,10 +40,10 @@ impl ProcessTable {
             self.complete(pid, ppid, time_ms, parent, is_live);
             return None;
         }
-        let process = self.begin(pid, ppid, time_ms, None, parent);
-        process.is_told = true;
+        let process = self.begin(pid, ppid, unnumbered(time_ms), None, parent);
+        process.is_reported = true;
         process.threads = u32::from(is_live);
-        // By time: a rebuild is told of some late.
+        // By time: a rebuild receives some late.
         let later = self
             .forks
             .iter()
@@ -50,7 +55,7 @@ impl ProcessTable {
         while self.forks.front().is_some_and(is_old) {
             self.forks.pop_front();
         }
-        self.tell_fork(pid)
+        self.report_fork(pid)
     }
 
     /// The fork of a process that was known by an exec before.
@@ -59,7 +64,7 @@ impl ProcessTable {
             return;
         };
         process.born_ms = born_ms;
-        if std::mem::replace(&mut process.is_told, true) {
+        if std::mem::replace(&mut process.is_reported, true) {
             return;
         }
         process.threads = u32::from(is_live);
@@ -80,8 +85,8 @@ impl ProcessTable {
         }
     }
 
-    /// A process that was forked and has exec'ed nothing yet; told on, once, when it is of a tracked tree.
-    fn tell_fork(&mut self, pid: u32) -> Option<ProcessEvent> {
+    /// A process that was forked and has exec'ed nothing yet; passed on, once, when it is of a tracked tree.
+    fn report_fork(&mut self, pid: u32) -> Option<ProcessEvent> {
         let process = self.processes.get_mut(&pid)?;
         self.images.get(&process.parent?)?.tracked?;
         if std::mem::replace(&mut process.is_kept, true) {
@@ -92,33 +97,33 @@ impl ProcessTable {
         Some(event)
     }
 
-    /// The first exec of a tracked tree: its fork, and those before it, were of an untracked tree and have not been told. The exec's
+    /// The first exec of a tracked tree: its fork, and those before it, were of an untracked tree and have not been passed on. The exec's
     /// own record says who has taken it in, not whose child it is.
-    pub(super) fn tell_origin(&mut self, pid: u32, told: &mut Vec<ProcessEvent>) {
+    pub(super) fn report_origin(&mut self, pid: u32, reported: &mut Vec<ProcessEvent>) {
         let mut next = self.processes.get(&pid).map(|process| (pid, process));
-        while let Some((pid, process)) = next.filter(|_| told.len() < MAX_ORIGIN) {
-            if !process.is_told || process.is_kept {
+        while let Some((pid, process)) = next.filter(|_| reported.len() < MAX_ORIGIN) {
+            if !process.is_reported || process.is_kept {
                 break;
             }
-            told.push(fork_of(pid, process));
+            reported.push(fork_of(pid, process));
             next = self
-                .holder_at(process.ppid, process.born_ms)
+                .holder_at(process.ppid, unnumbered(process.born_ms))
                 .filter(|holder| holder.born_ms <= process.born_ms)
                 .map(|holder| (process.ppid, holder));
         }
-        told.reverse();
+        reported.reverse();
         let mut ends = Vec::new();
-        for fork in told.iter() {
+        for fork in reported.iter() {
             if let Some(process) = self.processes.get_mut(&fork.pid) {
                 process.is_kept = true;
                 ends.extend(end_of(fork.pid, process).filter(|_| fork.pid != pid));
             }
         }
-        told.extend(ends);
+        reported.extend(ends);
     }
 
-    /// Forks that were told before the exec that they followed, and their own, have its image as parent.
-    pub(super) fn correct_forks(&mut self, time_ms: u64, told: &mut Vec<ProcessEvent>) {
+    /// Forks that were reported before the exec that they followed, and their own, have its image as parent.
+    pub(super) fn correct_forks(&mut self, time_ms: u64, reported: &mut Vec<ProcessEvent>) {
         let first = self
             .forks
             .iter()
@@ -135,16 +140,16 @@ impl ProcessTable {
             else {
                 continue;
             };
-            let parent = self.image_at(process.ppid, forked_ms);
+            let parent = self.image_at(process.ppid, unnumbered(forked_ms));
             if parent.is_none() || parent == process.parent {
                 continue;
             }
             if let Some(process) = self.processes.get_mut(&pid) {
                 process.parent = parent;
             }
-            if let Some(fork) = self.tell_fork(pid) {
-                told.push(fork);
-                told.extend(
+            if let Some(fork) = self.report_fork(pid) {
+                reported.push(fork);
+                reported.extend(
                     self.processes
                         .get(&pid)
                         .and_then(|process| end_of(pid, process)),
@@ -154,31 +159,41 @@ impl ProcessTable {
     }
 
     /// The image that ran in a process at a moment; None when the process had ended before.
-    pub fn image_at(&self, pid: u32, time_ms: u64) -> Option<u64> {
-        let process = self.holder_at(pid, time_ms)?;
+    pub fn image_at(&self, pid: u32, at: Moment) -> Option<u64> {
+        let process = self.holder_at(pid, at)?;
         match process.image {
-            Some(newest) => self.image_before(newest, pid, time_ms),
+            Some(newest) => self.image_before(newest, pid, at),
             None => process.parent,
         }
     }
 
     /// The process that had this pid at a moment, as far as the newest is it.
-    fn holder_at(&self, pid: u32, time_ms: u64) -> Option<&Process> {
+    fn holder_at(&self, pid: u32, at: Moment) -> Option<&Process> {
         self.processes.get(&pid).filter(|process| {
-            process.born_ms <= time_ms + CLOCK_SLACK_MS
+            self.begins_before(process, at)
                 && process
                     .ended_ms
-                    .is_none_or(|ended| ended + CLOCK_SLACK_MS >= time_ms)
+                    .is_none_or(|ended| ended + CLOCK_SLACK_MS >= at.time_ms)
+                && !self.is_over(process, at)
         })
     }
 
     /// What a process ran at a moment: its newest image or one before it. An exec's record may have come before the event of a fork
     /// that was earlier.
-    fn image_before(&self, newest: u64, pid: u32, time_ms: u64) -> Option<u64> {
-        let mut found = self.images.get(&newest);
-        while let Some(image) = found.filter(|image| image.pid == pid && image.time_ms > time_ms) {
+    fn image_before(&self, newest: u64, pid: u32, at: Moment) -> Option<u64> {
+        let newest = self.images.get(&newest);
+        let mut found = newest;
+        let mut is_later = |image: &&Image| image.pid == pid && image.time_ms > at.time_ms;
+        while let Some(image) = found.filter(&mut is_later) {
             found = image.parent.and_then(|id| self.images.get(&id));
         }
-        found.map(|image| image.id)
+        // All that it ran is stamped later: the clock was set back.
+        let is_its = |image: &&Image| image.pid == pid;
+        let after = || newest.filter(|image| self.image_follows(image, at));
+        found
+            .filter(is_its)
+            .or_else(after)
+            .or(found)
+            .map(|image| image.id)
     }
 }

@@ -1,12 +1,12 @@
-//! Maps whose keys are numbers that come in order.
+//! Maps whose keys are numbers in ascending order.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A map of numbers that come in order (process ids, images): neighbours lie side by side, so that one is in the cache with the other.
+/// A map of numbers in ascending order (process ids, images): neighbours lie side by side, so that one is in the cache with the other.
 pub(super) type NearMap<K, V> = HashMap<K, V, BuildHasherDefault<Near>>;
 
-/// A number is its own place in the table; the seven bits that tell entries apart are mixed.
+/// A number is its own place in the table; the seven bits that distinguish entries are mixed.
 #[derive(Default)]
 pub(super) struct Near(u64);
 

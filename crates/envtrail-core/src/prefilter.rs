@@ -1,0 +1,120 @@
+//! Which rows a rule can match at all, by the texts that it needs: most rows hold none, and need no look.
+
+use crate::columns::{Column, Columns};
+use aho_corasick::{AhoCorasick, BuildError};
+use arrow_array::RecordBatch;
+use regex_syntax::hir::{Hir, HirKind};
+use std::collections::{BTreeSet, HashMap};
+
+/// Texts by the column in which one of them is needed.
+pub struct Prefilter {
+    columns: Vec<(String, AhoCorasick)>,
+}
+
+impl Prefilter {
+    /// ASCII texts, whatever their case.
+    ///
+    /// # Errors
+    /// They are too many for one automaton.
+    pub fn new(needed: &HashMap<String, Vec<String>>) -> Result<Self, BuildError> {
+        let search = |texts: &Vec<String>| {
+            AhoCorasick::builder()
+                .ascii_case_insensitive(true)
+                .build(texts)
+        };
+        let columns = needed
+            .iter()
+            .map(|(name, texts)| Ok((name.clone(), search(texts)?)));
+        Ok(Prefilter {
+            columns: columns.collect::<Result<_, BuildError>>()?,
+        })
+    }
+
+    /// The rows that hold one. Text beyond ASCII counts as holding one: a letter may fold to any other.
+    pub fn rows(&self, batch: &RecordBatch) -> Vec<usize> {
+        let all = Columns::of(batch);
+        let searched: Vec<_> = self
+            .columns
+            .iter()
+            .map(|(name, search)| (all.get(name), search))
+            .collect();
+        let holds = |row: &usize| {
+            searched
+                .iter()
+                .any(|(column, search)| holds(column, *row, search))
+        };
+        (0..batch.num_rows()).filter(holds).collect()
+    }
+}
+
+fn holds(column: &Column, row: usize, search: &AhoCorasick) -> bool {
+    let is_one =
+        |text: Option<&str>| text.is_some_and(|text| !text.is_ascii() || search.is_match(text));
+    match column {
+        Column::List(_, items) => {
+            let names = match items.as_ref() {
+                Column::Struct(..) => items.member("name"),
+                texts => texts,
+            };
+            column.span(row).any(|at| is_one(names.text(at)))
+        }
+        Column::Map(_) => column.values(row).any(is_one),
+        _ => is_one(column.text(row)),
+    }
+}
+
+/// Texts of which each match of an expression holds one; null where none are known.
+///
+/// The expression is RE2's. What this reader takes otherwise, it takes as less of a text: of classes with operators nothing is said.
+pub fn texts_of(expression: &str) -> Option<Vec<String>> {
+    const OPERATORS: [&str; 3] = ["&&", "--", "~~"];
+    if expression.contains('[') && OPERATORS.iter().any(|sign| expression.contains(sign)) {
+        return None;
+    }
+    let read = regex_syntax::Parser::new().parse(expression).ok()?;
+    texts_in(&read).map(|texts| texts.into_iter().collect())
+}
+
+fn texts_in(part: &Hir) -> Option<BTreeSet<String>> {
+    match part.kind() {
+        HirKind::Literal(literal) => {
+            let text = std::str::from_utf8(&literal.0).ok()?;
+            Some(BTreeSet::from([text.to_owned()]))
+        }
+        HirKind::Capture(capture) => texts_in(&capture.sub),
+        HirKind::Repetition(repeated) if repeated.min > 0 => texts_in(&repeated.sub),
+        HirKind::Concat(parts) => parts
+            .iter()
+            .filter_map(texts_in)
+            .max_by_key(|texts| texts.iter().map(String::len).min()),
+        HirKind::Alternation(parts) => {
+            let all: Option<Vec<_>> = parts.iter().map(texts_in).collect();
+            Some(all?.into_iter().flatten().collect())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::texts_of;
+
+    fn texts(expression: &str) -> Vec<String> {
+        texts_of(expression).unwrap_or_default()
+    }
+
+    #[test]
+    fn texts_of_which_each_match_holds_one() {
+        assert_eq!(texts(r"(curl|wget)\s[^|]*x"), ["curl", "wget"]);
+        assert_eq!(
+            texts(r"^(\S*/)?(python[0-9.]*|dash)( -s?)?$"),
+            ["dash", "python"]
+        );
+        assert_eq!(texts(r"a+bcd?"), ["bc"]);
+        assert_eq!(texts_of(r"(curl)?x*"), None);
+        assert_eq!(texts_of(r"curl|\d+"), None);
+        assert_eq!(texts_of(r"[a&&b]x"), None);
+        assert_eq!(texts_of(r"(?=x)y"), None);
+        assert_eq!(texts_of(r"(?i)curl"), None);
+    }
+}
