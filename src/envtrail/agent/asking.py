@@ -29,7 +29,7 @@ def ask_agent(config: Config, decision: Decision, *, on_behalf: Identity | None 
     Args:
         config: Where the trail is.
         decision: What is decided.
-        on_behalf: Who decides, where the page asks for somebody; null: whoever runs this process.
+        on_behalf: Who decides, where the web UI makes the request for somebody; None: whoever runs this process.
 
     Raises:
         CannotRunError: no agent answers, and this user may not write the trail.
@@ -39,7 +39,7 @@ def ask_agent(config: Config, decision: Decision, *, on_behalf: Identity | None 
     if is_answered(path):
         return RemoteStore(str(path), on_behalf=on_behalf).decide(decision)
     if not Layout(config.data_dir).exists() or not os.access(config.data_dir, os.W_OK):
-        raise CannotRunError(f"no agent answers on `{path}`", hint="`envtrail up`, or `systemctl start envtrail`")
+        raise CannotRunError(f"no agent answers on `{path}`", hint="`envtrail up`, or `systemctl start envtrail-agent`")
     now_ms = int(time.time() * 1000)
     with open_trail(config, world=ImportedWorld()) as opened:
         overseer = Overseer(config, opened.state)
@@ -60,7 +60,7 @@ def make_deciding(config: Config, state: State) -> Deciding:
     return Deciding(
         state,
         node=config.node,
-        key=ServiceKey(config.data_dir, config.node),
+        key=ServiceKey(Layout(config.data_dir).derived, config.node),
         allowed_signers=config.policy.allowed_signers,
         uid_of=uid_of_name,
         owner_of=lambda prefix: name_of_uid(state.owner_uid(prefix)),

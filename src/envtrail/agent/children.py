@@ -1,4 +1,4 @@
-"""What runs beside the loop in processes of its own: who tells people, who ships documents, and the page. The loop never waits for them."""
+"""What runs beside the loop in separate processes: the notifier, the shipper of documents and the web UI. The loop never waits for them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Child:
 
     Args:
         config: For the trail's folder.
-        words: Of the command, after `envtrail`; it is told of its parent by `--parent`.
+        words: Of the command, after `envtrail`; `--parent` names its parent.
         variables: For its environment.
         is_wanted: Whether it should run now.
-        account: As whom it runs, and asks the trail over the service's socket; null: as this process.
+        account: As whom it runs, and queries the trail over the service's socket; None: as this process.
     """
 
     def __init__(
@@ -72,18 +72,24 @@ class Child:
 
     def close(self) -> None:
         """End it; it is given a moment to end what it does."""
-        if self._process is None or self._process.poll() is not None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if self._process is not None:
+            end_process(self._process, _STOP_S)
+
+
+def end_process(process: subprocess.Popen[bytes], stop_s: float) -> None:
+    """End a process; it is given so long to end by itself."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(stop_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def notifier(config: Config) -> Child:
-    """Tells people, while there is a file of channels."""
+    """Notifies people, while there is a file of channels."""
     path = config.notify.path
     return Child(config, ["notify", "run"], {"ENVTRAIL_NOTIFY_PATH": str(path)}, path.exists)
 

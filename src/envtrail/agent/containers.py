@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from envtrail.model.bounds import UNDECODABLE
 from envtrail.model.operation import Container
 
 _DOCKER = Path("/var/lib/docker/containers")
@@ -41,6 +42,6 @@ def read_container_image(container: Container, *, docker: Path = _DOCKER, podman
                 for known in msgspec.json.decode(path.read_bytes(), type=list[_Podman]):
                     if known.id == container.id:
                         return msgspec.json.decode(known.metadata, type=_PodmanMetadata).image_name
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNDECODABLE):
         pass
     return None

@@ -1,4 +1,4 @@
-"""The detections beside the loop: what came since the last look, asked at once."""
+"""The detections beside the loop: what was added since the last look, evaluated in one batch."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Detecting:
         return []
 
     def await_rules(self) -> list[Finding]:
-        """The rules that are being read: at the start, everything is asked of them."""
+        """The rules that are being read: at the start, they are evaluated on everything."""
         findings = self.reload()
         if self._reader is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -136,7 +136,7 @@ class Detecting:
             return []
         if code != 0:
             how = f"ended with {code}" if code is not None else f"took more than {_LONGEST_READ_S} s"
-            why = f"{self._config.detect.path}: reading the rules {how}; those read before go on being asked"
+            why = f"{self._config.detect.path}: reading the rules {how}; those read before stay in force"
             return [self._refused(f"{why} (hint: envtrail detections check)")]
         loaded = msgspec.json.decode(text, type=LoadedDetections)
         self._detector = Detector(loaded, is_alive=self._is_alive)
@@ -154,7 +154,7 @@ class Detecting:
             id=make_finding_id(REFUSED, reason, at_ms),
             detection=REFUSED,
             source="trail",
-            title="A detection is at fault, and is not asked",
+            title="A detection is at fault, and is not evaluated",
             level=Level.MEDIUM,
             time_ms=at_ms,
             host=self._config.node,
@@ -197,7 +197,7 @@ class Detecting:
         """What was noticed since the last look, where it is time for one."""
         is_due = now_ms - self._looked_ms >= self._interval_ms or self._held_rows > _MOST_HELD_ROWS or is_last
         if self._detector is None and self._reader is None:
-            # There is nobody to ask them, without the extra, or on a Python older than pySigma's.
+            # Nothing can evaluate the rules without the extra, or on a Python older than pySigma's.
             for held in self._rows.values():
                 held.clear()
         if self._detector is None or not is_due:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from envtrail.agent.world import BEFORE, NO_ENVIRONMENT
 from envtrail.core import Assembler
 from envtrail.environments.changes import diff_snapshots
+from envtrail.interpret.answer import SnapshotAnswer
 from envtrail.interpret.baseline import operation_of_baseline
-from envtrail.interpret.drift import operation_of_drift
 from envtrail.interpret.emission import Emission
 from envtrail.interpret.interpreter import Interpreter
+from envtrail.model.decided import DecisionObservation
 from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.model.gap import Gap
 from envtrail.model.observation import (
@@ -29,16 +29,18 @@ from envtrail.model.observation import (
     RecordsRedacted,
     SnapshotTaken,
 )
-from envtrail.state.findings_and_grants import DECIDED, Decisions
-from envtrail.state.state import Stored
+from envtrail.state.findings_and_grants import DECIDED
 
 
-class State(Protocol):
-    """What can be rebuilt, as the loop needs it."""
+class DecisionSink(Protocol):
+    """Where what was noticed and decided goes."""
 
-    def transaction(self) -> AbstractContextManager[Any]: ...
-    def room(self, size_bytes: int) -> AbstractContextManager[Any]: ...
-    def put_results(self, results: Sequence[Stored]) -> None: ...
+    def put(self, observation: DecisionObservation) -> None: ...
+
+
+class DerivedState(Protocol):
+    """What can be rebuilt, as far as observations change it."""
+
     def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None: ...
     def put_snapshot(
         self, snapshot: Snapshot, *, time_ms: int, reason: str, image: int | None = None, digest: str | None = None
@@ -52,13 +54,13 @@ class State(Protocol):
     def packages(self, digest: str) -> list[Package] | None: ...
     def environment_made_ms(self, prefix: str) -> int | None: ...
     @property
-    def decisions(self) -> Decisions: ...
+    def decisions(self) -> DecisionSink: ...
 
 
 class Effects:
     """The one way from observations into the state, live and in a rebuild."""
 
-    def __init__(self, *, assembler: Assembler, interpreter: Interpreter, state: State) -> None:
+    def __init__(self, *, assembler: Assembler, interpreter: Interpreter, state: DerivedState) -> None:
         self._assembler = assembler
         self._interpreter = interpreter
         self._state = state
@@ -106,36 +108,38 @@ class Effects:
             if taken.image is None:
                 return []
             is_gone = taken.absent == NO_ENVIRONMENT
-            return self._interpreter.settle(taken.image, taken.prefix, changes=None, absent=taken.absent, is_gone=is_gone)
+            return self._interpreter.settle(
+                SnapshotAnswer(image=taken.image, prefix=taken.prefix, changes=None, absent=taken.absent, is_gone=is_gone)
+            )
         packages = taken.packages if taken.packages is not None else self._state.packages(taken.digest)
         after = Snapshot(prefix=taken.prefix, kind=taken.kind, packages=packages or [], faults=taken.faults)
         # Strictly before: in a resume the state already holds this one.
         before = self._state.snapshot(taken.prefix, taken.time_ms - 1)
+        since_ms = self._state.snapshot_ms(taken.prefix, taken.time_ms - 1)
         self._state.put_snapshot(after, time_ms=taken.time_ms, reason=taken.reason, image=taken.image, digest=taken.digest)
-        if taken.image is None:
-            return self._drift(taken, before, after)
-        is_made = before is None and self._is_younger(taken.prefix, taken.image)
-        return self._interpreter.settle(
-            taken.image,
-            taken.prefix,
+        began_ms = min(taken.time_ms - 1, taken.image >> 20) if taken.image is not None else taken.time_ms - 1
+        began = self._state.snapshot(taken.prefix, began_ms)
+        is_made = before is None and taken.image is not None and self._is_younger(taken.prefix, taken.image)
+        answer = SnapshotAnswer(
+            image=taken.image or 0,
+            prefix=taken.prefix,
             changes=diff_snapshots(before, after),
             is_before_known=before is not None or is_made,
-            installed={package.name: package.version for package in after.packages},
+            began=began.packages if began is not None else None,
+            began_ms=self._state.snapshot_ms(taken.prefix, began_ms),
+            before=before.packages if before is not None else None,
+            after=after.packages,
+            since_ms=since_ms,
             is_gone=is_gone,
             is_made=is_made,
+            taken_ms=taken.time_ms,
         )
+        if taken.image is not None:
+            return self._interpreter.settle(answer)
+        return self._interpreter.compare(answer, kind=taken.kind) if before is not None else []
 
     def _was_there(self, taken: SnapshotTaken) -> bool:
         return taken.reason == BEFORE or self._state.snapshot_ms(taken.prefix) is not None
-
-    def _drift(self, taken: SnapshotTaken, before: Snapshot | None, after: Snapshot) -> list[Emission]:
-        """A snapshot that no operation asked for shows what none explains."""
-        changes = diff_snapshots(before, after) if before is not None else []
-        since_ms = self._state.snapshot_ms(taken.prefix, taken.time_ms - 1)
-        if not changes or since_ms is None:
-            return []
-        node = self._interpreter.node
-        return [operation_of_drift(taken.prefix, taken.kind, changes, since_ms=since_ms, until_ms=taken.time_ms, node=node)]
 
     def _is_younger(self, prefix: str, image: int) -> bool:
         """Whether an environment was made after an image began: there was nothing in it before."""

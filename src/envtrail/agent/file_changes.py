@@ -6,14 +6,17 @@ import contextlib
 import os
 import pwd
 import re
+import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Union
 
 from msgspec import Struct
 
+from envtrail.agent.relevance import is_nothing, parts_of
 from envtrail.config import Config
-from envtrail.core import Assembler, FileGroup, RecordedFiles, redact_argv
+from envtrail.core import Assembler, FileGroup, RecordedFiles, redact_argv, redact_path
 from envtrail.environments.find import identify
 from envtrail.interpret.emission import SnapshotWanted
 from envtrail.interpret.interpreter import Interpreter
@@ -21,19 +24,26 @@ from envtrail.interpret.open_operations import UNKNOWN_PREFIX
 from envtrail.interpret.operations import OpenOperation
 from envtrail.interpret.tools import TOOLS
 from envtrail.model.environment import Environment
-from envtrail.model.observation import FilesChanged, ProcessExited
-from envtrail.model.operation import Evidence, FileChange
+from envtrail.model.observation import FilesChanged, MetadataChanged, Observation, ProcessExited
+from envtrail.model.operation import Evidence, FileChange, MetadataEvent
+from envtrail.record.file_queue import SeenFiles
 
+ChangedFiles = Union[FileGroup, SeenFiles]
+"""Seen by this process, or by the recorder."""
 _SITE = re.compile(r"^(?P<prefix>.*?)/(?:local/)?lib(?:64)?/python3[^/]*/(?:site|dist)-packages$")
 _NO_TARGETS = frozenset({".cache", "archive-v0", "pkgs", "site-packages", "dist-packages"})
 """Unpacked wheels and vendored packages lie here: nobody's `--target`."""
 _TOOLS = frozenset(tool.name for tool in TOOLS)
-HOLD_MS = 1000
-"""fanotify is quicker than the audit records: an exec is known this much later at the latest."""
-REST_MS = 2000
-"""A write has ended when nothing more was changed for this long."""
 _MOST_REST_MS = 600_000
-_TOLD_WITHIN_MS = 2000
+_TOOL_REST_MS = 20_000
+"""A tool that still runs may go on writing; one that now runs somebody's server (`uv run`) is not waited for longer."""
+_MOST_APPENDED = 10_000
+_LATE_RECORDS = 8
+"""Times as long as changes are held, the record of an exec is waited for: on a busy machine audit is seconds behind."""
+_MOST_COMM = 15
+_RELEASING_S = 0.5
+"""At a time: each folder that was not known costs a reading, and anybody can create thousands."""
+_REPORTED_WITHIN_MS = 2000
 """fanotify's events have the time of their reading: the process may have ended since."""
 
 
@@ -50,6 +60,23 @@ def roots_of(environments: Iterable[Environment]) -> dict[str, Environment]:
     return roots
 
 
+class HoldingTimes(Struct, frozen=True, kw_only=True):
+    """How long changes of files are held (`interpret.files_*`)."""
+
+    hold_ms: int
+    rest_ms: int
+
+    @property
+    def settle_ms(self) -> int:
+        """How long a change of nobody must be read again: files are seen before the records and the events of who changed them."""
+        return 2 * self.hold_ms + self.rest_ms
+
+
+def holding_of(config: Config) -> HoldingTimes:
+    """Read it from the settings."""
+    return HoldingTimes(hold_ms=config.interpret.files_hold_ms, rest_ms=config.interpret.files_rest_ms)
+
+
 class Scope(Struct, frozen=True, kw_only=True):
     """The settings that bound the audit rules (`rules.only_auids`, `rules.exclude_*`), for what comes without one."""
 
@@ -58,7 +85,7 @@ class Scope(Struct, frozen=True, kw_only=True):
     excluded_programs: frozenset[str] = frozenset()
 
     def holds(self, *, uid: int | None, auid: int | None, exe: str | None) -> bool:
-        """Whether changes of such a process are told."""
+        """Whether changes of such a process are reported."""
         if self.only_auids and auid not in self.only_auids:
             return False
         return exe not in self.excluded_programs and not self.excluded_uids.intersection({uid, auid})
@@ -83,71 +110,130 @@ class FileChanges:
     Args:
         assembler: Knows which image ran in a process at a moment.
         interpreter: Knows what explains a change.
-        scope: Whose changes are told.
+        scope: Whose changes are reported.
+        holding: How long they are held.
     """
 
-    def __init__(self, assembler: Assembler, interpreter: Interpreter, scope: Scope) -> None:
+    def __init__(self, assembler: Assembler, interpreter: Interpreter, scope: Scope, holding: HoldingTimes) -> None:
         self._assembler = assembler
         self._interpreter = interpreter
         self._scope = scope
+        self.holding = holding
         self._roots: dict[str, Environment] = {}
-        self._groups: deque[tuple[int, FileGroup]] = deque()
-        self._wishes: list[tuple[int, int, SnapshotWanted]] = []
+        self._groups: deque[tuple[int, ChangedFiles]] = deque()
+        self._appended: dict[tuple[int, int, int, int], None] = {}
+        self._lookups: list[tuple[int, int, SnapshotWanted]] = []
+        self.identify: Callable[[str], Environment | None] = lambda prefix: identify(Path(prefix))
+        """Says what kind of environment a folder is; the agent queries the inspector."""
+        self.find_same: Callable[[str, list[str]], str | None] = lambda _path, _others: None
+        """Says which of some paths leads to the folder of a path too; the agent queries the inspector."""
 
     def watch(self, roots: Mapping[str, Environment]) -> None:
         """Say which environment a folder belongs to; those that are gone are remembered, so that their end has a place."""
         self._roots = {**self._roots, **roots}
 
-    def hold(self, groups: Iterable[FileGroup], now_ms: int) -> None:
+    @property
+    def held(self) -> int:
+        """How many groups are held."""
+        return len(self._groups)
+
+    def hold(self, groups: Iterable[ChangedFiles], now_ms: int) -> None:
         """Keep groups until what is known of their processes is complete."""
-        self._groups.extend((now_ms + HOLD_MS, group) for group in groups)
+        self._groups.extend((now_ms + self.holding.hold_ms, group) for group in groups)
+
+    def remember(self, observations: Iterable[Observation]) -> None:
+        """What the agent before this one had appended: the recorder gives again what it does not know to be done with."""
+        self._appended |= {_key(item): None for item in observations if isinstance(item, (FilesChanged, MetadataChanged))}
+        while len(self._appended) > _MOST_APPENDED:
+            del self._appended[next(iter(self._appended))]
 
     def tell_recorded(self, groups: Iterable[FileGroup]) -> list[FilesChanged]:
-        """What a log tells, explained by no operation: its groups are at rest, and nothing of them can be asked."""
-        told = [(group, group.recorded) for group in groups]
+        """What a log reports, explained by no operation: its groups are at rest, and nothing about them can be queried."""
+        reported = [(group, group.recorded) for group in groups]
         changed = [
             _observe_recorded(group, recorded)
-            for group, recorded in told
+            for group, recorded in reported
             if recorded is not None and self._interpreter.owner_of(recorded.images, group.time_ms) is None
         ]
-        return [one for one in changed if not _is_nothing(one.files)]
+        return [one for one in changed if not is_nothing(one.files, exe=one.exe, tool=one.tool)]
 
     def is_busy(self, prefix: str) -> bool:
         """Whether changes of this environment are held: what is read there now has no author yet."""
-        return any(f"{group.root}/".startswith(f"{prefix}/") for _, group in self._groups)
+        return any(True for _ in self._held_below(prefix))
 
-    def release(self, now_ms: int) -> list[FilesChanged]:
-        """What is due and explained by no operation."""
+    def is_reported(self, prefix: str, until_ms: int) -> bool:
+        """Whether all that is held of an environment was changed after a moment."""
+        return all(group.time_ms > until_ms for group in self._held_below(prefix))
+
+    def _held_below(self, prefix: str) -> Iterator[ChangedFiles]:
+        return (group for _, group in self._groups if f"{group.root}/".startswith(f"{prefix}/"))
+
+    def release(self, now_ms: int) -> list[FilesChanged | MetadataChanged]:
+        """What is due: what no operation explains, and of the rest what was done to metadata of packages."""
         released = []
-        while self._groups and self._groups[0][0] <= now_ms:
-            changed = self._observe(self._groups.popleft()[1])
+        until_s = time.monotonic() + _RELEASING_S
+        while self._groups and self._groups[0][0] <= now_ms and time.monotonic() < until_s:
+            _, group = self._groups.popleft()
+            if self._is_early(group, now_ms):
+                self._groups.append((now_ms + self.holding.hold_ms, group))
+                continue
+            changed = self._observe(group) if _key(group) not in self._appended else None
             if changed is not None:
                 released.append(changed)
         return released
 
-    def defer(self, wish: SnapshotWanted, now_ms: int) -> bool:
-        """Keep a wish that must wait: for files to come to rest, or for what tells the environment. False when it must not."""
-        if not wish.is_write and wish.prefix != UNKNOWN_PREFIX:
+    def _images_of(self, group: ChangedFiles) -> tuple[int | None, int | None]:
+        """What ran in a process; and the same, or in a shell's own redirection, whose fork was not reported, what ran in its parent."""
+        own = self._assembler.holder_of(group.pid, group.time_ms, _REPORTED_WITHIN_MS)
+        if own is not None or group.ppid is None:
+            return own, own
+        return None, self._assembler.holder_of(group.ppid, group.time_ms, _REPORTED_WITHIN_MS)
+
+    def _is_early(self, group: ChangedFiles, now_ms: int) -> bool:
+        """Whether the exec of its process was not read yet: what is known to run in it is another program."""
+        _, image = self._images_of(group)
+        known = self._assembler.lineage(image)[:1] if image is not None else []
+        if not known or group.comm is None or now_ms - group.until_ms > _LATE_RECORDS * self.holding.hold_ms:
             return False
-        self._wishes.append((now_ms + (REST_MS if wish.is_write else HOLD_MS + REST_MS), now_ms, wish))
+        return known[0].comm not in {group.comm, os.path.basename(group.exe or "")[:_MOST_COMM]}
+
+    def defer(self, lookup: SnapshotWanted, now_ms: int) -> bool:
+        """Keep a lookup that must wait: for files to come to rest, or for what identifies the environment. False when it must not."""
+        if not lookup.is_write and lookup.prefix != UNKNOWN_PREFIX:
+            return False
+        waits_ms = self.holding.rest_ms + (0 if lookup.is_write else self.holding.hold_ms)
+        self._lookups.append((now_ms + waits_ms, now_ms, lookup))
         return True
 
     def take_due(self, now_ms: int) -> list[SnapshotWanted]:
-        """Wishes that have waited long enough."""
+        """Lookups that have waited long enough."""
         due, waiting = [], []
-        for at_ms, since_ms, wish in self._wishes:
-            until_ms = self._interpreter.written_until_ms(wish.image, wish.prefix) or 0
-            is_restless = wish.is_write and now_ms - until_ms < REST_MS + HOLD_MS and now_ms - since_ms < _MOST_REST_MS
-            if at_ms <= now_ms and not is_restless:
-                due.append(wish)
+        for at_ms, since_ms, lookup in self._lookups:
+            may_wait = lookup.is_write and now_ms - since_ms < _MOST_REST_MS
+            if at_ms <= now_ms and not (may_wait and self._is_restless(lookup, now_ms)):
+                due.append(lookup)
             else:
-                waiting.append((at_ms, since_ms, wish))
-        self._wishes = waiting
+                waiting.append((at_ms, since_ms, lookup))
+        self._lookups = waiting
         return due
+
+    def _is_restless(self, lookup: SnapshotWanted, now_ms: int) -> bool:
+        """Whether more changes of a process are to be expected in an environment."""
+        until_ms = self._interpreter.written_until_ms(lookup.image, lookup.prefix) or 0
+        rest_ms = self.holding.rest_ms + self.holding.hold_ms
+        return now_ms - until_ms < (_TOOL_REST_MS if self._is_tool_at_work(lookup.image, now_ms) else rest_ms)
+
+    def _is_tool_at_work(self, image: int, now_ms: int) -> bool:
+        """Whether an image is a tool's, and what its process runs now."""
+        known = self._assembler.lineage(image)[:1]
+        return any(
+            one.alive and one.hint in _TOOLS and self._assembler.holder_of(one.pid, now_ms, _REPORTED_WITHIN_MS) == image
+            for one in known
+        )
 
     def ends_of(self, due: Iterable[SnapshotWanted]) -> list[ProcessExited]:
         """How the processes of writes that are due have ended, where they have."""
-        images = [process for wish in due if wish.is_write for process in self._assembler.lineage(wish.image)[:1]]
+        images = [process for lookup in due if lookup.is_write for process in self._assembler.lineage(lookup.image)[:1]]
         return [
             ProcessExited(time_ms=image.ended_ms, pid=image.pid, exit_code=image.exit_code, signal=image.signal)
             for image in images
@@ -159,36 +245,45 @@ class FileChanges:
         if root in self._roots:
             return self._roots[root]
         found = _SITE.match(root)
-        environment = identify(Path(found["prefix"] if found else root))
+        prefix = found["prefix"] if found else root
+        environment = self.identify(prefix)
+        if environment is None and prefix in self._interpreter.prefixes():
+            # It has gone again, in the time that its changes were held.
+            return Environment(prefix=prefix, kind=self._interpreter.kind_of(prefix))
         if environment is None or (environment.kind == "target" and _NO_TARGETS.intersection(root.split("/"))):
             return None
         return self._as_it_is_called(environment)
 
     def _as_it_is_called(self, environment: Environment) -> Environment:
-        """Through a bind mount one folder has several paths: the one that a tool was told, or that is watched, names it."""
+        """Through a bind mount one folder has several paths: the one that a tool was given, or that is watched, names it."""
         named = {*self._interpreter.prefixes(), *(known.prefix for known in self._roots.values())}
         if environment.prefix in named:
             return environment
         name = os.path.basename(environment.prefix)
-        for prefix in sorted(named):
-            if os.path.basename(prefix) == name and _is_same_folder(prefix, environment.prefix):
-                return identify(Path(prefix)) or environment
-        return environment
+        same = self.find_same(environment.prefix, [prefix for prefix in sorted(named) if os.path.basename(prefix) == name])
+        return (self.identify(same) if same is not None else None) or environment
 
-    def _observe(self, group: FileGroup) -> FilesChanged | None:
+    def _observe(self, group: ChangedFiles) -> FilesChanged | MetadataChanged | None:
         environment = self._environment_of(group.root)
-        files = [FileChange(path=path, what=what) for path, what in group.files]
-        if environment is None or _is_nothing(files):
+        if environment is None:
             return None
-        image = self._assembler.holder_of(group.pid, group.time_ms, _TOLD_WITHIN_MS)
-        is_gone = group.gone and image is None
-        if image is None and group.ppid is not None:
-            # A shell's own redirection: its fork was not told, its parent's image is what runs in it.
-            image = self._assembler.holder_of(group.ppid, group.time_ms, _TOLD_WITHIN_MS)
+        named = [FileChange(path=redact_path(path)[0], what=what) for path, what in group.files]
+        files = parts_of(named, environment.prefix, environment.kind)
+        if is_nothing(files) and not group.metadata:
+            return None
+        own, image = self._images_of(group)
+        argv = group.argv or (self._assembler.words_of(own) if own is not None else None)
+        is_gone = group.gone and own is None
         if image is not None and self._is_explained(image, group, environment.prefix):
-            return None
+            return _observe_metadata(group, image, environment.prefix) if group.metadata else None
         known = self._assembler.lineage(image)[:1] if image is not None else []
         label = known[0].hint if known else None
+        is_new = group.root not in self._roots and environment.prefix not in {one.prefix for one in self._roots.values()}
+        if is_new and environment.kind == "target" and label not in _TOOLS and not group.marked:
+            # Somebody has put a package somewhere, or a build backend what it says of one: no environment for that.
+            return None
+        if is_nothing(files, exe=group.exe, tool=label):
+            return None
         uid, auid = (known[0].uid, known[0].auid) if known and group.gone else (group.uid, group.auid)
         if not self._scope.holds(uid=uid, auid=auid, exe=group.exe):
             return None
@@ -199,12 +294,12 @@ class FileChanges:
             prefix=environment.prefix,
             kind=environment.kind,
             files=files,
-            total=group.total,
+            total=group.total - len(named) + len(files),
             gone=is_gone,
             image=image,
             comm=known[0].comm if known and group.gone else group.comm,
-            exe=group.exe,
-            argv=redact_argv(group.argv)[0] if group.argv else None,
+            exe=redact_path(group.exe)[0] if group.exe else None,
+            argv=redact_argv(argv)[0] if argv else None,
             uid=uid,
             auid=auid,
             session=known[0].ses if known and group.gone else group.ses,
@@ -216,11 +311,15 @@ class FileChanges:
             names=group.names,
             argv_cut=group.argv_cut,
             marked=group.marked,
-            is_new=group.root not in self._roots and environment.prefix not in {known.prefix for known in self._roots.values()},
+            may_be_passed=not group.events
+            and environment.owner_uid not in {None, uid}
+            and all(what == "written" for _, what in group.files),
+            metadata=_metadata_of(group),
+            is_new=is_new,
         )
 
-    def _is_explained(self, image: int, group: FileGroup, prefix: str) -> bool:
-        """A tool explains what it does to the environment it works in; what it does elsewhere may be what it was asked for."""
+    def _is_explained(self, image: int, group: ChangedFiles, prefix: str) -> bool:
+        """A tool explains what it does to the environment it works in; what it does elsewhere may have been requested."""
         images = [process.image for process in self._assembler.lineage(image)]
         owner = self._interpreter.owner_of(images, group.time_ms)
         if isinstance(owner, OpenOperation):
@@ -230,7 +329,8 @@ class FileChanges:
 
 def _observe_recorded(group: FileGroup, recorded: RecordedFiles) -> FilesChanged:
     ended_ms, exit_code, signal = recorded.end or (None, None, None)
-    files = [FileChange(path=path, what=what) for path, what in group.files]
+    named = [FileChange(path=redact_path(path)[0], what=what) for path, what in group.files]
+    files = parts_of(named, group.root, recorded.kind)
     marks = {group.root, f"{group.root}/pyvenv.cfg", f"{group.root}/conda-meta"}
     return FilesChanged(
         time_ms=group.time_ms,
@@ -239,10 +339,10 @@ def _observe_recorded(group: FileGroup, recorded: RecordedFiles) -> FilesChanged
         prefix=group.root,
         kind=recorded.kind,
         files=files,
-        total=group.total,
+        total=group.total - len(named) + len(files),
         image=recorded.images[0] if recorded.images else None,
         comm=group.comm,
-        exe=group.exe,
+        exe=redact_path(group.exe)[0] if group.exe else None,
         argv=redact_argv(group.argv)[0] if group.argv else None,
         uid=group.uid,
         auid=group.auid,
@@ -255,24 +355,33 @@ def _observe_recorded(group: FileGroup, recorded: RecordedFiles) -> FilesChanged
         names=group.names,
         argv_cut=group.argv_cut,
         marked=group.marked,
+        metadata=_metadata_of(group),
         ended_ms=ended_ms,
         exit_code=exit_code,
         signal=signal,
     )
 
 
+def _observe_metadata(group: ChangedFiles, image: int, prefix: str) -> MetadataChanged:
+    return MetadataChanged(
+        time_ms=group.time_ms,
+        until_ms=group.until_ms,
+        pid=group.pid,
+        image=image,
+        prefix=prefix,
+        events=_metadata_of(group),
+        total=group.total,
+    )
+
+
+def _metadata_of(group: ChangedFiles) -> list[MetadataEvent]:
+    return [MetadataEvent(redact_path(path)[0], what, time_ms) for path, what, time_ms in group.metadata]
+
+
+def _key(changed: ChangedFiles | FilesChanged | MetadataChanged) -> tuple[int, int, int, int]:
+    return changed.pid, changed.time_ms, changed.until_ms, changed.total
+
+
 def _evidence(place: tuple[int, int, int]) -> Evidence:
     segment, time_ms, serial = place
     return Evidence(segment=segment, serial=serial, time_ms=time_ms)
-
-
-def _is_same_folder(one: str, other: str) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False
-
-
-def _is_nothing(files: list[FileChange]) -> bool:
-    """Opening is not changing: `conda run`, `activate` and `list` open the history to append nothing, uv locks what it only reads."""
-    return all(file.path.endswith(("/conda-meta/history", "/.lock")) and file.what in {"written", "created"} for file in files)

@@ -13,12 +13,13 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from envtrail.agent.build import open_trail
-from envtrail.agent.pipeline import Pipeline, Result
+from envtrail.agent.build import Opened, open_trail
+from envtrail.agent.pipeline import Result
 from envtrail.agent.world import ImportedWorld
 from envtrail.capture.auditbeat import MOST_FAULTS, AuditbeatSource, DocumentFigures
 from envtrail.capture.lines import LinesSource, LogReport
 from envtrail.capture.loss import damaged_gap
+from envtrail.capture.machine_names import MachineNames
 from envtrail.capture.recognise import open_sources
 from envtrail.capture.rotation import in_order, log_files, log_name
 from envtrail.capture.source import Block
@@ -29,11 +30,12 @@ from envtrail.model.gap import Gap
 from envtrail.model.observation import ImportEnded, ImportStarted
 from envtrail.model.run import Session
 from envtrail.model.withdrawn import Withdrawn
+from envtrail.trail.files import open_regular
 from envtrail.trail.layout import RECORDS, Layout
 from envtrail.trail.reader import read_file, unsealed, whole_lines
 from envtrail.trail.seal import read_seal
 
-_COLLECT_EACH = 100_000
+_COLLECT_EACH = 1_000_000
 """Objects that are there more than at the last collection (gc(3): 700)."""
 
 Progress = Callable[[Path, int, int], None]
@@ -72,31 +74,44 @@ class ImportReport(Struct, frozen=True, kw_only=True):
     """That were new."""
     repeated: int
     """Events that the trail held already, from an earlier import or another copy of the log: they add nothing."""
+    supplemented: int
+    """Events of which the trail held a part, and holds more now."""
     incomplete: int
     faults: int
     """Lines that should hold a record and hold none."""
     operations: int
     runs: int
     sessions: int
+    without_session: int
+    """Sessions that were opened, of which no record has a number and no LOGIN was read: no session is made of them."""
     documents: DocumentReport | None
     """Null where no file was of Auditbeat."""
     logs: list[LogReport]
     """What each file was taken for; those of an archive one by one."""
+    host: str
+    """The machine that records without a name of one were filed under."""
+    unnamed: int
+    """Records without a name of a machine."""
 
 
-def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress | None = None) -> ImportReport:
+def import_files(
+    config: Config, paths: Sequence[Path], *, host: str | None = None, on_progress: Progress | None = None
+) -> ImportReport:
     """Append logs to the trail; what the trail holds already adds nothing.
 
     Args:
         config: Where the trail is.
         paths: Logs that hold audit records, or documents of Auditbeat, in any container; `-` is standard input.
-        on_progress: Told (file, bytes read, bytes in all) after each block.
+        host: The machine of records that name none, as `node=` holds it. None: this machine.
+        on_progress: Called with (file, bytes read, bytes in all) after each block.
 
     Raises:
         InputError: a file is missing, is a folder, or cannot be read; nothing was imported.
         CannotRunError: another process is writing this trail.
     """
-    sources = in_order(open_sources(paths, config.node))
+    node = host or config.node
+    sources = in_order(open_sources(paths, node))
+    unnamed = 0
     seen: dict[str, set[str]] = {"operation": set(), "run": set(), "session": set()}
 
     def note(result: Result) -> None:
@@ -113,29 +128,37 @@ def import_files(config: Config, paths: Sequence[Path], *, on_progress: Progress
         for source, _ in sources:
             stack.callback(source.close)
         opened = stack.enter_context(open_trail(config, world=ImportedWorld(), on_result=note))
-        held = Held(opened.pipeline.assembler, opened.writer.layout)
+        held = Held(opened.recorder.assembler, opened.writer.layout)
         before = opened.pipeline.assembler.counters()
         logs = [part.log for _, part in sources]
         for (source, part), following in zip(sources, [*logs[1:], None], strict=True):
-            carry(opened.pipeline, source, config.node, part.log, on_progress, goes_on=part.log == following, held=held)
+            names = MachineNames(host) if host else None
+            carry(opened, source, node, part.log, on_progress, goes_on=part.log == following, held=held, names=names)
+            unnamed += names.unnamed if names is not None else 0
             if isinstance(source, AuditbeatSource):
                 documents[str(source.path)] = source.figures
         after = opened.pipeline.assembler.counters()
+        without_session = opened.pipeline.interpreter.sessions.unplaced()
     repeated = after.repeated - before.repeated
-    events = after.events - before.events - repeated
+    supplemented = after.supplemented - before.supplemented
+    events = after.events - before.events - repeated - supplemented
     reports = [source.report() for source, _ in sources]
     return ImportReport(
         files=len(paths),
         records=after.records - before.records,
         events=events,
         repeated=repeated,
+        supplemented=supplemented,
         incomplete=events - (after.complete - before.complete),
         faults=after.faults - before.faults + sum(report.faults for report in reports),
         operations=len(seen["operation"]),
         runs=len(seen["run"]),
         sessions=len(seen["session"]),
+        without_session=without_session,
         documents=_sum(documents) if documents else None,
         logs=reports,
+        host=node,
+        unnamed=unnamed + after.unnamed - before.unnamed,
     )
 
 
@@ -152,7 +175,7 @@ def collecting_rarely() -> Iterator[None]:
         gc.unfreeze()
 
 
-def import_earlier(pipeline: Pipeline, config: Config) -> list[Gap]:
+def import_earlier(opened: Opened, config: Config) -> list[Gap]:
     """Day one is not empty: carry what auditd's log and its rotated files still hold; gives what could not be opened of them."""
     log, now_ms = config.capture.audit_log, int(time.time() * 1000)
     sources: list[LinesSource | AuditbeatSource] = []
@@ -162,19 +185,20 @@ def import_earlier(pipeline: Pipeline, config: Config) -> list[Gap]:
             sources += open_sources([path], config.node)
         except InputError as fault:
             gaps.append(damaged_gap(config.node, str(path), fault.message, now_ms, now_ms))
+    pipeline = opened.pipeline
     live, pipeline.world = pipeline.world, ImportedWorld()
     ordered = in_order(sources)
     for source, _ in ordered:
-        carry(pipeline, source, config.node, log_name(log), goes_on=source is not ordered[-1][0])
+        carry(opened, source, config.node, log_name(log), goes_on=source is not ordered[-1][0])
     pipeline.world = live
     return gaps
 
 
 class Held:
-    """What the trail holds already, as far as records that are read may repeat it: they add nothing.
+    """What the trail holds already, as far as records that are read may repeat it: they add nothing, or complete an event of it.
 
     Args:
-        assembler: Is told of it.
+        assembler: Receives it.
         layout: Of the trail. Dropped evidence is not held.
     """
 
@@ -184,9 +208,10 @@ class Held:
         seals = [read_seal(layout.segment(number)) for number in layout.numbers()]
         self._unread = {seal.number: seal.last_ms for seal in seals if seal.last_ms is not None}
         """Segment → time of its newest event."""
-        assembler.remember(b"")
-        for folder, _ in unsealed(layout):
-            assembler.remember(whole_lines(read_file(folder, RECORDS)))
+        self._opened: tuple[int, bytes] = (0, b"")
+        assembler.read_held_with(self._read)
+        for folder, header in unsealed(layout):
+            assembler.remember(whole_lines(read_file(folder, RECORDS)), header.number)
 
     def reach(self, records: bytes) -> None:
         """These are read next: have the core know every segment that may hold one of them. A log need not begin with its oldest record."""
@@ -195,7 +220,18 @@ class Held:
         since_ms = 1000 * min(map(int, _SECONDS.findall(records)), default=1 << 62)
         for number in [number for number, last_ms in self._unread.items() if last_ms >= since_ms]:
             del self._unread[number]
-            self._assembler.remember(read_file(self._layout.segment(number), RECORDS))
+            self._assembler.remember(read_file(self._layout.segment(number), RECORDS), number)
+
+    def _read(self, segment: int, offset: int, length: int) -> bytes | None:
+        """Records of an event."""
+        for folder, header in unsealed(self._layout):
+            if header.number == segment:
+                with open(open_regular(folder / RECORDS), "rb") as file:
+                    file.seek(offset)
+                    return file.read(length)
+        if self._opened[0] != segment:
+            self._opened = segment, read_file(self._layout.segment(segment), RECORDS)
+        return self._opened[1][offset : offset + length] or None
 
 
 def _sum(documents: Mapping[str, DocumentFigures]) -> DocumentReport:
@@ -218,7 +254,7 @@ def _sum(documents: Mapping[str, DocumentFigures]) -> DocumentReport:
 
 
 def carry(
-    pipeline: Pipeline,
+    opened: Opened,
     source: LinesSource | AuditbeatSource,
     node: str,
     log: str,
@@ -226,17 +262,19 @@ def carry(
     *,
     goes_on: bool = False,
     held: Held | None = None,
+    names: MachineNames | None = None,
 ) -> None:
     """Carry one file through the pipeline, between an `ImportStarted` and an `ImportEnded`.
 
     Args:
-        pipeline: Of the trail.
+        opened: The trail.
         source: What the file holds.
         node: Name of the machine of records that name none.
         log: What the rotated files of one log have in common (`capture.rotation.log_name`).
-        on_progress: Told (file, bytes read, bytes in all) after each block.
+        on_progress: Called with (file, bytes read, bytes in all) after each block.
         goes_on: The next file is the next part of the same log: what is going on at the end of this one goes on in it.
         held: What the trail holds already. None: nothing.
+        names: Gives records the name of their machine. None: they are left as they are.
     """
     now_ms, path = int(time.time() * 1000), source.path
     translated = source.name if isinstance(source, AuditbeatSource) else None
@@ -249,13 +287,15 @@ def carry(
         log=log,
         is_stepwise=True,
     )
-    pipeline.observe([started], now_ms)
+    opened.pipeline.observe([started], now_ms)
     try:
         while True:
             block = source.read(0)
+            if names is not None:
+                block = msgspec.structs.replace(block, records=names.take(block.records, ended=block.ended))
             if held is not None:
                 held.reach(block.records)
-            pipeline.take(msgspec.structs.replace(block, ended=False), None)
+            opened.take(msgspec.structs.replace(block, ended=False), None)
             if on_progress is not None:
                 on_progress(path, source.position_bytes, source.size_bytes)
             if block.ended:
@@ -263,6 +303,6 @@ def carry(
     finally:
         source.close()
         if not goes_on:
-            pipeline.take(Block(records=b"", ended=True), None)
+            opened.take(Block(records=b"", ended=True), None)
         now_ms = int(time.time() * 1000)
-        pipeline.observe([ImportEnded(time_ms=now_ms, path=str(path), goes_on=goes_on)], now_ms)
+        opened.pipeline.observe([ImportEnded(time_ms=now_ms, path=str(path), goes_on=goes_on)], now_ms)

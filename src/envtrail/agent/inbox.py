@@ -8,18 +8,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Optional
 
 import msgspec
 
+from envtrail.agent.processes import read_login_uid
 from envtrail.agent.world import name_of
 from envtrail.errors import CannotRunError, EnvtrailError, StateBehindError
 from envtrail.host_directory import groups_of
 from envtrail.model.decision import Decided, Decision, Person
 from envtrail.model.identity import Right
-from envtrail.model.ids import UNSET
 from envtrail.state.store import Viewer
 
+LoginUid = Callable[[int, int], Optional[int]]
 _WAIT_S = 20
 _MOST_A_TURN = 32
 """Decisions that the loop makes before it reads records again."""
@@ -52,11 +53,17 @@ class Letter:
 
 
 class Inbox:
-    """Between the socket's threads and the loop."""
+    """Between the socket's threads and the loop.
 
-    def __init__(self) -> None:
+    Args:
+        login_uid: The login uid of a process (pid, its uid), None where it has none, ProcessLookupError where it has gone; called
+            by the socket's threads.
+    """
+
+    def __init__(self, login_uid: LoginUid = read_login_uid) -> None:
+        self._login_uid = login_uid
         self.may_decide: Callable[[Person, str], bool] = lambda *_: False
-        """Whether somebody may decide about an environment; set by the loop, asked by the socket's threads."""
+        """Whether somebody may decide about an environment; set by the loop, called by the socket's threads."""
         self._letters: queue.SimpleQueue[Letter] = queue.SimpleQueue()
         self._is_closed = False
 
@@ -67,7 +74,7 @@ class Inbox:
             EnvtrailError: what the loop says.
             CannotRunError: the agent does not answer.
         """
-        letter = Letter(decision, person_behind(viewer, pid))
+        letter = Letter(decision, person_behind(viewer, pid, self._login_uid))
         if self._is_closed:
             raise CannotRunError("the agent is ending", hint="try again when it runs")
         self._letters.put(letter)
@@ -82,7 +89,7 @@ class Inbox:
 
     def asks_about(self, viewer: Viewer, pid: int, prefix: str) -> bool:
         """Whether whoever runs a process may decide about an environment."""
-        return self.may_decide(person_behind(viewer, pid), prefix)
+        return self.may_decide(person_behind(viewer, pid, self._login_uid), prefix)
 
     def take(self, most: int = _MOST_A_TURN) -> Iterator[Letter]:
         """What has come since the last call and is still waited for; the rest of many waits for the next call."""
@@ -101,12 +108,23 @@ class Inbox:
             letter.answer.set_exception(CannotRunError("the agent is ending", hint="try again when it runs"))
 
 
-def person_behind(viewer: Viewer, pid: int) -> Person:
-    """Who decides: somebody whom the page knows, else whoever runs the process at the other end."""
+def person_behind(viewer: Viewer, pid: int, login_uid: LoginUid = read_login_uid) -> Person:
+    """Who decides: somebody whom the page knows, else whoever runs the process at the other end.
+
+    Raises:
+        CannotRunError: who that is cannot be determined, or may not decide.
+    """
     identity = viewer.identity
     if identity is None:
-        person = person_of(viewer.uid, pid, is_admin=viewer.sees_everything)
-        return msgspec.structs.replace(person, is_page=viewer.may_speak)
+        try:
+            login = login_uid(pid, viewer.uid)
+        except ProcessLookupError:
+            raise CannotRunError(
+                "the process that sent this has ended: it is not known whose login it was",
+                hint="let it run until it has its answer",
+            ) from None
+        person = person_of(viewer.uid, login, is_admin=viewer.sees_everything)
+        return msgspec.structs.replace(person, is_web_ui=viewer.may_speak)
     if identity.name == "root" and identity.uid != 0:
         raise CannotRunError("an account of the page that is called `root` decides nothing", hint="another name for it")
     # Where the policy says nothing, the service's group approves: who may triage on the page stands for it.
@@ -122,26 +140,19 @@ def person_behind(viewer: Viewer, pid: int) -> Person:
     )
 
 
-def person_of(uid: int, pid: int, *, is_admin: bool) -> Person:
+def person_of(uid: int, login: int | None, *, is_admin: bool) -> Person:
     """Who a process acts for: the login that it keeps through su and sudo, and what it has become."""
-    login = _login_uid(pid, uid)
     number = login if login is not None else uid
     name = name_of(number) or str(number)
     groups = groups_of(name) | groups_of(name_of(uid) or str(uid))
     return Person(uid=uid, login_uid=login, name=name, groups=groups, is_admin=is_admin)
 
 
-def _login_uid(pid: int, uid: int) -> int | None:
-    """The login uid of a process; null when unset, or when the process has gone (another user's has its number then)."""
-    try:
-        folder = Path(f"/proc/{pid}")
-        number = int((folder / "loginuid").read_text())
-        return None if number == UNSET or folder.stat().st_uid != uid else number
-    except (OSError, ValueError):
-        return None
-
-
 def myself() -> Person:
     """Who runs this process, and writes the trail by itself."""
     uid = os.geteuid()
-    return msgspec.structs.replace(person_of(uid, os.getpid(), is_admin=uid == 0), is_page=True)
+    try:
+        login = read_login_uid(os.getpid(), uid)
+    except ProcessLookupError:  # /proc is not there, or hides it
+        login = None
+    return msgspec.structs.replace(person_of(uid, login, is_admin=uid == 0), is_web_ui=True)

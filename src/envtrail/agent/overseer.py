@@ -12,9 +12,10 @@ from envtrail.config import Config
 from envtrail.environments.advisories import Advisories, read_advisories
 from envtrail.errors import InputError
 from envtrail.host_directory import forget_people, name_of_uid
+from envtrail.model.decided import FindingMade, OperationJudged
 from envtrail.model.finding import Finding, Level, Status, Suppression, make_finding_id
 from envtrail.model.naming import normalise_name
-from envtrail.model.observation import FindingMade, Observation, OperationJudged
+from envtrail.model.observation import Observation
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run
 from envtrail.model.times import to_ms
@@ -28,7 +29,7 @@ from envtrail.state.state import State
 
 _LEVELS = {Verdict.NOTIFY: Level.LOW, Verdict.REQUIRE_APPROVAL: Level.MEDIUM, Verdict.DENY: Level.HIGH}
 _TITLES = {
-    Verdict.NOTIFY: "A change that is to be told",
+    Verdict.NOTIFY: "A change that requires a notification",
     Verdict.REQUIRE_APPROVAL: "A change without approval",
     Verdict.DENY: "A change that the policy denies",
 }
@@ -80,7 +81,7 @@ class Overseer:
                     self._ages.request(_projects_of(operation))
 
     def begin(self, now_ms: int) -> list[Observation]:
-        """The policy and the detections, before anything is asked of them; what an agent that was killed had not judged is taken up."""
+        """The policy and the detections, before either is evaluated; what an agent that was killed had not judged is taken up."""
         observations = [*self.look(now_ms), *(FindingMade(time_ms=now_ms, finding=item) for item in self.detecting.await_rules())]
         last = self._state.decisions.last_policy()
         if last is not None:
@@ -186,7 +187,7 @@ class Overseer:
         )
 
     def _known_advisories(self) -> Advisories | None:
-        """Read anew when the export has changed; only where a rule asks for malware."""
+        """Read again when the export has changed; only where a rule is about malware."""
         path = self._config.advisories.path
         if path is None or not any(rule.what.malicious is not None for rule in self.policy.rules):
             return None

@@ -1,47 +1,42 @@
-"""THE loop: what every block of bytes goes through, live, imported, resumed and rebuilt.
+"""The interpreting half: it follows what was appended, interprets it and stores what it derives; live, imported, resumed and rebuilt.
 
-Live, the wishes of interpretation are granted by a `World` and the answers sealed as observations. In a rebuild the
-answers come from the segments and wishes are ignored. Everything else is the same code, so the state is the same.
+Live, the lookups of interpretation are resolved by a `World`; the answers are appended as observations and take effect when they are
+read back. In a rebuild they lie in the segments already, and lookups are ignored. Everything else is the same code, so the state is the same.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
+from itertools import pairwise
 from typing import Protocol, Union
 
 import msgspec
 import pyarrow as pa
 
-from envtrail.agent.effects import Effects, State
-from envtrail.agent.file_changes import FileChanges, Scope
+from envtrail.agent.effects import Effects
+from envtrail.agent.file_changes import ChangedFiles, FileChanges
+from envtrail.agent.held_snapshots import HeldSnapshots
+from envtrail.agent.held_state import HeldState
+from envtrail.agent.unmet import Unmet
 from envtrail.agent.world import World
-from envtrail.capture.loss import disk_full_gap, unread_gap
-from envtrail.capture.source import Block
-from envtrail.core import Assembler, Batch
-from envtrail.errors import StateBehindError, StoreError, StoreFullError
-from envtrail.interpret.emission import Emission, EnvironmentOpened, SnapshotWanted, Wish
+from envtrail.capture.loss import unread_gap
+from envtrail.core import Assembler
+from envtrail.errors import StateBehindError, StoreError
+from envtrail.interpret.emission import Emission, EnvironmentOpened, Lookup, SnapshotWanted
 from envtrail.interpret.interpreter import Interpreter
+from envtrail.model.decided import FindingMade
 from envtrail.model.finding import Finding
 from envtrail.model.gap import Gap
-from envtrail.model.observation import (
-    CARRIED_VERSION,
-    Carried,
-    CursorMoved,
-    FindingMade,
-    GapFound,
-    Observation,
-    ProcessExited,
-    ProcessForked,
-    RecordsRedacted,
-    SnapshotTaken,
-)
+from envtrail.model.observation import WHOLE_VERSION, Carried, GapFound, InterpretationSaved, Observation, SnapshotTaken
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.model.withdrawn import Withdrawn
-from envtrail.state.state import Stored
-from envtrail.trail.parse import Origin, doubt_forks, push_step, seed_processes
+from envtrail.record.appended import Appended, Appender, parsed
+from envtrail.state.state import State, Stored
+from envtrail.trail.parse import Origin, push_step
+from envtrail.trail.reader import Step
 
 Result = Union[Stored, Finding]
 _RESULTS = (Operation, Run, Session, Withdrawn)
@@ -50,19 +45,12 @@ _RESULTS = (Operation, Run, Session, Withdrawn)
 _STEP_BYTES = 2 * 1024 * 1024
 _RECORD_FACTOR = 4
 _PACKAGE_BYTES = 8 * 1024
-
-
-class Evidence(Protocol):
-    """The open segment, as the loop needs it."""
-
-    @property
-    def number(self) -> int: ...
-
-    def append(self, records: bytes, observations: Sequence[Observation]) -> None: ...
+_MOST_BEHIND_MS = 2000
+"""What was recorded since a turn began has times that are after the beginning; those that are later still are of another clock."""
 
 
 class Listener(Protocol):
-    """What detections are asked of."""
+    """Receives what the detections are evaluated on."""
 
     def hold_events(self, events: pa.RecordBatch, segment: int) -> None: ...
     def hold_gaps(self, gaps: Sequence[Gap]) -> None: ...
@@ -77,17 +65,17 @@ class Oversight(Protocol):
 
 
 class Pipeline:
-    """Blocks in, operations out.
+    """Appended steps in, operations out.
 
     Args:
-        assembler: Coalesces records; holds the process table.
+        assembler: Coalesces records; holds the process table. The recorder's, where there is one.
         interpreter: Says what somebody did.
         state: Where results go.
-        evidence: The open segment; null in a rebuild, where the evidence is what is read.
-        world: Grants wishes; null in a rebuild.
-        scope: Whose changes of files are told.
-        on_result: Told of each result after it is stored.
-        on_full: Told when the disk is full; what comes until there is room again is an entry of the loss ledger. Null: it is raised.
+        recorder: Appends observations, and hands out what was appended; None in a rebuild, where the trail is what is read.
+        world: Resolves lookups; None in a rebuild.
+        origin: Where the records come from; the recorder's, where there is one.
+        files: Holds changes of files.
+        on_result: Called with each result after it is stored.
     """
 
     def __init__(
@@ -96,104 +84,75 @@ class Pipeline:
         assembler: Assembler,
         interpreter: Interpreter,
         state: State,
-        evidence: Evidence | None,
+        recorder: Appender | None,
         world: World | None,
-        scope: Scope,
+        origin: Origin,
+        files: FileChanges,
         on_result: Callable[[Result], None] | None = None,
-        on_full: Callable[[StoreFullError], None] | None = None,
     ) -> None:
         self.assembler = assembler
         self.interpreter = interpreter
         self._state = state
-        self._evidence = evidence
+        self._recorder = recorder
         self._effects = Effects(assembler=assembler, interpreter=interpreter, state=state)
+        self._recalled = Effects(assembler=assembler, interpreter=interpreter, state=HeldState(state))
         self.world = world
-        self.files = FileChanges(assembler, interpreter, scope)
+        self.files = files
         self.on_result = on_result
         self.overseer: Oversight | None = None
-        """Told, live, of what comes."""
-        self.on_full = on_full
+        """Receives, live, what is derived and recorded."""
         self.lag_ms = 0
-        self.full_since_ms: int | None = None
-        """Null: there is room on the disk."""
-        self._not_kept = 0
-        self._has_ungranted = False
+        self._has_unresolved = False
         self._moment = 0
+        self._newest_ms: int | None = None
+        """Latest moment of the last step that had events, until a snapshot is taken."""
+        self._origin = origin
         self._segment = 0
-        self._origin = Origin()
-        self._digests_in_segment: set[str] = set()
+        self._unmet = Unmet()
+        self._snapshots = HeldSnapshots(files, files.holding.hold_ms, lambda: int(time.time() * 1000))
+        self._to_save: dict[int, InterpretationSaved] = {}
+        """By the segment that begins with it."""
 
-    def take(self, block: Block, wall_ms: int | None) -> None:
-        """Carry one block of a source from bytes to results; `wall_ms` is null where the records are not of now."""
-        now_ms = wall_ms if wall_ms is not None else int(time.time() * 1000)
-        lost: list[Observation] = [GapFound(time_ms=now_ms, gap=gap) for gap in block.gaps]
-        doubt_forks(self.assembler, lost)
-        self._note_segment(self._evidence.number if self._evidence is not None else self._segment)
-        if block.processes:
-            self.assembler.push_process_events(block.processes)
-        if wall_ms is not None:
-            self.assembler.set_clock(wall_ms)
-        if block.records:
-            self.assembler.push(block.records)
-        if wall_ms is not None:
-            self.assembler.tick(wall_ms)
-        if block.ended:
-            self.assembler.flush()
-        batch = self.assembler.drain()
-        observations = lost + _process_observations(batch)
-        if batch.redactions:
-            observations.append(RecordsRedacted(time_ms=now_ms, counts=batch.redactions))
-        if block.position is not None and (batch.records or block.gaps) and not self.assembler.counters().in_flight:
-            # While an event is in flight its records are not written yet: the older position is the safe one.
-            source = str(block.position.get("source", ""))
-            observations.append(CursorMoved(time_ms=now_ms, source=source, position=block.position))
-        if batch.records and not observations and (wall_ms is None or block.position is not None):
-            # What is read again after a kill: a step that was not written whole is known by its missing end.
-            observations.append(RecordsRedacted(time_ms=now_ms, counts={}))
-        events: object | None = batch.events() if len(batch) else None
-        if wall_ms is not None:
-            events = self._note_lag(pa.record_batch(events), now_ms) if events is not None else None
-            self.files.hold([*block.files, *(group for group in batch.files if group.recorded is None)], now_ms)
-        if batch.records or observations or events is not None:
-            self._advance(batch.records, events, observations, now_ms)
-        self._tell_recorded(batch, now_ms)
-        if wall_ms is not None:
-            self._release_files(now_ms)
+    @property
+    def full_since_ms(self) -> int | None:
+        """Since when nothing is recorded because the disk is full; None: there is room."""
+        return self._recorder.full_since_ms if self._recorder is not None else None
 
-    def _note_lag(self, events: pa.RecordBatch, now_ms: int) -> pa.RecordBatch:
-        last = events.num_rows - 1
-        if events.column("ended_by")[last].as_py() != "arrival":
-            self.lag_ms = max(0, now_ms - events.column("time")[last].cast(pa.int64()).as_py())
-        return events
+    def follow(self, now_ms: int) -> None:
+        """Let what was appended since the last call take effect."""
+        self._follow(now_ms)
 
-    def _tell_recorded(self, batch: Batch, now_ms: int) -> None:
-        """Let changes of files that a log tells of take effect, after the events that may explain them."""
-        self.observe(self.files.tell_recorded(batch.files), now_ms)
+    def turn(self, files: Iterable[ChangedFiles], now_ms: int, *, is_last: bool = False) -> None:
+        """Let what was appended since the last turn take effect, and changes of files that were held for it.
 
-    def _release_files(self, now_ms: int) -> None:
-        """Let held changes of files, and wishes that waited for them, take their course."""
-        self.observe(self.files.release(now_ms), now_ms)
-        due = self.files.take_due(now_ms)
-        if due:
-            self.observe(self.files.ends_of(due), now_ms)
-            with self._in_step():
-                self._settle(due, now_ms, may_wait=False)
+        Args:
+            files: Changes of files since then, by process.
+            now_ms: By the wall clock.
+            is_last: No more changes of files will come.
+        """
+        self.files.hold(files, now_ms)
+        self._follow(now_ms)
+        self._release_files(now_ms, is_last=is_last)
+        if self._has_unresolved and self.full_since_ms is None:
+            self._has_unresolved = False
+            self.take_up(now_ms)
 
-    def take_up(self, now_ms: int) -> None:
-        """Wish again for what an agent that was killed had not been answered."""
-        self._deliver(self.interpreter.unanswered(), now_ms)
+    def note(self, observations: Sequence[Observation], now_ms: int) -> None:
+        """Have what was observed appended, and let it take effect; what finds no room on the disk waits."""
+        if self._recorder is not None:
+            self._recorder.note(observations, now_ms)
+        self._follow(now_ms)
 
     def observe(self, observations: Sequence[Observation], now_ms: int) -> bool:
-        """Seal what was observed outside the stream of records, and let it take effect; false where the disk is full: it did not."""
-        return not observations or self._advance(b"", None, observations, now_ms)
+        """Have what was observed appended, and let it take effect; False where the disk is full: it did not."""
+        if self._recorder is None or not self._recorder.append(observations, now_ms):
+            return False
+        self._follow(now_ms)
+        return True
 
-    def look_for_room(self, now_ms: int) -> None:
-        """Where the disk was full: write the entry of the loss ledger as soon as there is room for it, and grant what was wished for."""
-        if self.full_since_ms is not None:
-            self._advance(b"", None, [], now_ms)
-        if self._has_ungranted and self.full_since_ms is None:
-            self._has_ungranted = False
-            self.take_up(now_ms)
+    def take_up(self, now_ms: int) -> None:
+        """Resolve what was looked up and not answered: the agent was killed, or did not run when it was appended."""
+        self._follow(now_ms, [*self._unmet.take(), *self.interpreter.unanswered()])
 
     def carried(self) -> list[Observation]:
         """What a segment that begins now begins with."""
@@ -202,129 +161,195 @@ class Pipeline:
                 time_ms=int(time.time() * 1000),
                 processes=msgspec.Raw(self.assembler.save_processes().encode()),
                 interpretation=msgspec.Raw(self.interpreter.save()),
-                version=CARRIED_VERSION,
+                version=WHOLE_VERSION,
             )
         ]
 
-    def replay(self, segment: int, records: bytes, observations: Sequence[Observation], *, counted: bool = False) -> None:
-        """Go again through one step of a segment: nothing is written to the evidence.
+    def room(self, records: bytes, observations: Sequence[Observation]) -> AbstractContextManager[None]:
+        """Have room in the state for what a step may derive, while it is appended."""
+        packages = sum(len(item.packages or ()) for item in observations if isinstance(item, SnapshotTaken))
+        return self._state.reserve(_STEP_BYTES + _RECORD_FACTOR * len(records) + _PACKAGE_BYTES * packages)
 
-        Args:
-            segment: Its number.
-            records: Of this step.
-            observations: Made after them.
-            counted: The state has counted this step before (resume); what is counted is not counted twice.
-        """
-        self._note_segment(segment)
-        push_step(self.assembler, records, observations, self._origin)
-        batch = self.assembler.drain()
-        now_ms = observations[-1].time_ms if observations else 0
-        if counted:
-            observations = [item for item in observations if not isinstance(item, RecordsRedacted)]
-        self._digests_in_segment.update(o.digest for o in observations if isinstance(o, SnapshotTaken) and o.digest)
+    def replay(self, step: Step) -> None:
+        """Let one step of a segment take effect that the state does not hold: nothing is appended."""
         with self._state.transaction():
-            events = batch.events() if len(batch) else None
-            emissions = self.interpreter.step(events, observations, now_ms=now_ms, segment=self._segment)
-            emissions += self._effects.apply(observations)
-            if self._origin.unread is not None:
-                self._state.put_gap(unread_gap(self.interpreter.node, segment, self._origin.unread))
-                self._origin.unread = None
-            self._store(_results(emissions))
-            self._effects.decide(observations)
+            output = _StepOutput(self._lookups, self._store)
+            self._apply(self._parse(step), self._effects, output)
+            output.store()
+            self._effects.decide(step.observations)
+            self._unmet.note(output.lookups, step.observations)
+            self.files.remember(step.observations)
+            self._state.put_position(step.end)
 
-    def _advance(self, records: bytes, events: object | None, observations: Sequence[Observation], now_ms: int) -> bool:
-        observations = [*self._owed(now_ms), *observations]
-        try:
-            self._append(records, observations)
-        except StoreFullError as fault:
-            self._leave_out(records, fault, now_ms)
-            return False
-        self.full_since_ms = None
-        seed_processes(self.assembler, observations, self._origin)
+    def recall(self, step: Step) -> None:
+        """Go through one step that the state holds: what is going on is known then, and nothing is stored again."""
+        self._apply(self._parse(step), self._recalled, _StepOutput(self._lookups, lambda _: None))
+        self.files.remember(step.observations)
+
+    def _parse(self, step: Step) -> Appended:
+        """A step that another process appended, or that was read of the trail."""
+        self.assembler.set_segment(step.segment)
+        push_step(self.assembler, step.records, step.observations, self._origin)
+        return parsed(step, self.assembler.drain())
+
+    def _apply(self, appended: Appended, effects: Effects, output: _StepOutput) -> None:
+        """Let one step take effect. What it gave is stored before each snapshot, and else by the caller.
+
+        So a result finds the same snapshots in the state in whatever steps it came.
+        """
+        step, events = appended.step, appended.events
+        self._note_beginning(step)
+        self._newest_ms = appended.newest_ms if events is not None else self._newest_ms
+        now_ms = step.observations[-1].time_ms if step.observations else 0
+        starts = [at for at, item in enumerate(step.observations) if isinstance(item, SnapshotTaken)]
+        for part, (begin, end) in enumerate(pairwise([0, *starts, len(step.observations)])):
+            if part:
+                output.store()
+            output.take(
+                self.interpreter.step(
+                    events,
+                    step.observations[begin:end],
+                    now_ms=now_ms,
+                    segment=step.segment,
+                    apply=lambda observation: effects.apply([observation]),
+                )
+            )
+            events = None
+        if self._origin.unread is not None:
+            self._state.put_gap(unread_gap(self.interpreter.node, step.segment, self._origin.unread))
+            self._origin.unread = None
+
+    def _note_beginning(self, step: Step) -> None:
+        """Where a segment begins that does not say what is going on, because it was begun elsewhere: that is to be added to it."""
+        for observation in step.observations:
+            if isinstance(observation, Carried) and not observation.is_whole and self._segment:
+                saved = msgspec.Raw(self.interpreter.save())
+                self._to_save[step.segment] = InterpretationSaved(
+                    time_ms=observation.time_ms, segment=step.segment, interpretation=saved
+                )
+            elif isinstance(observation, InterpretationSaved):
+                self._to_save.pop(observation.segment, None)
+        self._segment = step.segment
+
+    def _follow(self, now_ms: int, emissions: Sequence[Emission] = (), *, may_wait: bool = True) -> None:
+        """Let what was appended take effect, and resolve its lookups, until nothing more is added."""
+        recorder = self._recorder
+        appended = recorder.take() if recorder is not None else []
+        if recorder is None or not (appended or emissions):
+            return
+        done: list[Appended] = []
+        observations: list[Observation] = []
+        output = _StepOutput(self._lookups, lambda results: self._store(results, now_ms))
+        output.take(emissions)
         with self._in_step():
-            emissions = self.interpreter.step(events, observations, now_ms=now_ms, segment=self._segment)
-            emissions += self._effects.apply(observations)
-            self._settle(emissions, now_ms)
+            while appended or output.lookups:
+                for item in appended:
+                    if done and (done[-1].step.end.offset, done[-1].step.segment) != (item.step.end.offset, item.step.segment):
+                        # What lies at one place is stored together, as in a rebuild.
+                        output.store()
+                        self._effects.decide(observations)
+                        observations.clear()
+                    if not item.is_parsed:
+                        item = self._parse(item.step)  # noqa: PLW2901 - the same step
+                    self._hold_files(item, now_ms)
+                    self._apply(item, self._effects, output)
+                    observations += item.step.observations
+                    done.append(item)
+                lookups, output.lookups = output.lookups, []
+                self._answer(recorder, lookups, now_ms, may_wait=may_wait)
+                recorder.append(list(self._to_save.values()), now_ms)
+                appended = recorder.take()
+            output.store()
             self._effects.decide(observations)
-        if self.overseer is not None and self.world is not None and self.world.is_live:
-            if isinstance(events, pa.RecordBatch):
-                self.overseer.detecting.hold_events(events, self._segment)
-            self.overseer.detecting.hold_gaps([item.gap for item in observations if isinstance(item, GapFound)])
+            if done:
+                self._state.put_position(done[-1].step.end)
+        for item in done:
+            self._report(item, now_ms)
+
+    def _hold_files(self, appended: Appended, now_ms: int) -> None:
+        """Hold the changes of files that records of now report, before the records are applied that may explain them."""
+        if self.world is not None and self.world.is_live:
+            self.files.hold([group for group in appended.files if group.recorded is None], now_ms)
+
+    def _report(self, appended: Appended, now_ms: int) -> None:
+        """Pass on what has been stored; changes of files that a log reports take effect after the events that may explain them."""
+        if self.world is not None and self.world.is_live:
+            events = pa.record_batch(appended.events) if appended.events is not None else None
+            if events is not None and events.column("ended_by")[events.num_rows - 1].as_py() != "arrival":
+                self.lag_ms = max(0, now_ms - events.column("time")[events.num_rows - 1].cast(pa.int64()).as_py())
+            if self.overseer is not None:
+                if events is not None:
+                    self.overseer.detecting.hold_events(events, appended.step.segment)
+                self.overseer.detecting.hold_gaps([it.gap for it in appended.step.observations if isinstance(it, GapFound)])
         if self.on_result is not None:
-            for observation in observations:
+            for observation in appended.step.observations:
                 if isinstance(observation, FindingMade):
                     self.on_result(observation.finding)
-        return True
+        self.observe(self.files.tell_recorded(appended.files), now_ms)
 
-    def _leave_out(self, records: bytes, fault: StoreFullError, now_ms: int) -> None:
-        """A step without evidence must not reach the state: a rebuild could not make it again."""
-        if self.on_full is None:
-            raise fault
-        if self.full_since_ms is None:
-            self.full_since_ms, self._not_kept = now_ms, 0
-            with suppress(OSError):  # What it is told to may lie on the same disk.
-                self.on_full(fault)
-        self._not_kept += records.count(b"\n")
+    def _release_files(self, now_ms: int, *, is_last: bool) -> None:
+        """Let held changes of files, and lookups that waited for them, take their course."""
+        self.observe(self.files.release(now_ms), now_ms)
+        due = self.files.take_due(now_ms)
+        if due:
+            self.observe(self.files.ends_of(due), now_ms)
+            self._follow(now_ms, due, may_wait=False)
+        taken = self._snapshots.take_due(now_ms, is_last=is_last)
+        self._has_unresolved |= bool(taken) and not self.observe(taken, now_ms)
 
-    def _owed(self, now_ms: int) -> list[Observation]:
-        """The entry of the loss ledger for what a full disk did not take."""
-        if self.full_since_ms is None:
-            return []
-        gap = disk_full_gap(self.interpreter.node, self.full_since_ms, now_ms, self._not_kept)
-        return [GapFound(time_ms=now_ms, gap=gap)]
+    def _answer(self, recorder: Appender, lookups: Iterable[Lookup], now_ms: int, *, may_wait: bool) -> None:
+        """Have the answers to lookups appended; some wait."""
+        if self.world is None:
+            return
+        unmet = [lookup for lookup in lookups if not self._is_known(lookup) and not (may_wait and self._waits(lookup, now_ms))]
+        answers: list[Observation] = []
+        for lookup in unmet:
+            found = self.world.grant(self._with_known(lookup), self._next_moment(now_ms))
+            answers += self._snapshots.hold(found) if self.world.is_live else found
+        if not recorder.append(answers, now_ms):
+            self._has_unresolved = True
 
-    def _settle(self, emissions: Sequence[Emission], now_ms: int, *, may_wait: bool = True) -> None:
-        """Store results and grant wishes until nothing is wished for; some wait."""
-        results = _results(emissions)
-        wishes = self._wishes(emissions)
-        while wishes and self.world is not None:
-            unmet = [wish for wish in wishes if not self._is_known(wish) and not (may_wait and self._waits(wish, now_ms))]
-            answers = [answer for wish in unmet for answer in self.world.grant(self._told(wish), self._next_moment(now_ms))]
-            if not answers:
-                break
-            try:
-                self._append(b"", answers)
-            except StoreFullError as fault:
-                self._leave_out(b"", fault, now_ms)
-                self._has_ungranted = True
-                break
-            emissions = self.interpreter.step(None, answers, now_ms=now_ms)
-            emissions += self._effects.apply(answers)
-            results += _results(emissions)
-            wishes = self._wishes(emissions)
-        self._store(results)
+    def _lookups(self, emissions: Iterable[Emission]) -> list[Lookup]:
+        """Those that are resolved here."""
+        kinds = self.world.grants if self.world is not None else ()
+        return [emission for emission in emissions if isinstance(emission, kinds)]
+
+    def _store(self, results: Sequence[Stored], now_ms: int = 0) -> None:
+        """Store results, and pass them on."""
+        self._state.put_results(results)
+        if self.on_result is not None:
+            for result in results:
+                self.on_result(result)
         if results and self.overseer is not None and self.world is not None and self.world.is_live:
             self.overseer.hold([result for result in results if isinstance(result, (Operation, Run))], now_ms)
 
-    def _wishes(self, emissions: Iterable[Emission]) -> list[Wish]:
-        granted = self.world.grants if self.world is not None else ()
-        return [emission for emission in emissions if isinstance(emission, granted)]
-
-    def _waits(self, wish: Wish, now_ms: int) -> bool:
+    def _waits(self, lookup: Lookup, now_ms: int) -> bool:
         return (
-            isinstance(wish, SnapshotWanted) and self.world is not None and self.world.is_live and self.files.defer(wish, now_ms)
+            isinstance(lookup, SnapshotWanted)
+            and self.world is not None
+            and self.world.is_live
+            and self.files.defer(lookup, now_ms)
         )
 
-    def _is_known(self, wish: Wish) -> bool:
+    def _is_known(self, lookup: Lookup) -> bool:
         """Whether what was changed before a tool began has, or will have, an author: then it is not read now."""
-        if not isinstance(wish, EnvironmentOpened) or self._state.snapshot_ms(wish.prefix) is None:
+        if not isinstance(lookup, EnvironmentOpened) or self._state.snapshot_ms(lookup.prefix) is None:
             return False
-        return self.files.is_busy(wish.prefix) or self.interpreter.is_written(wish.prefix)
+        return self.files.is_busy(lookup.prefix) or self.interpreter.is_written(lookup.prefix)
 
-    def _told(self, wish: Wish) -> Wish:
-        """A wish with what the state knows already."""
-        if isinstance(wish, EnvironmentOpened):
-            return msgspec.structs.replace(wish, known_ms=self._state.snapshot_ms(wish.prefix))
-        return wish
+    def _with_known(self, lookup: Lookup) -> Lookup:
+        """A lookup with what the state knows already."""
+        if isinstance(lookup, EnvironmentOpened):
+            return msgspec.structs.replace(lookup, known_ms=self._state.snapshot_ms(lookup.prefix))
+        return lookup
 
     def _next_moment(self, now_ms: int) -> int:
-        """Two snapshots of one environment never have the same moment."""
+        """Two snapshots of one environment never have the same moment, and none has one before what had been recorded when it was taken."""
+        if self._newest_ms is not None:
+            self._moment = max(self._moment, min(self._newest_ms, now_ms + _MOST_BEHIND_MS))
+            self._newest_ms = None
         self._moment = max(now_ms, self._moment + 1)
         return self._moment
-
-    def _deliver(self, emissions: Sequence[Emission], now_ms: int) -> None:
-        with self._in_step():
-            self._settle(emissions, now_ms)
 
     @contextmanager
     def _in_step(self) -> Iterator[None]:
@@ -339,51 +364,23 @@ class Pipeline:
         except StoreError as fault:
             raise StateBehindError(fault.message, hint=f"{fault.hint}; what happened is taken up at the next start") from None
 
-    def _append(self, records: bytes, observations: Sequence[Observation]) -> None:
-        if self._evidence is None:
-            return
-        packages = sum(len(item.packages or ()) for item in observations if isinstance(item, SnapshotTaken))
-        self._note_segment(self._evidence.number)
-        kept, digests = self._without_repeats(observations)
-        with self._state.room(_STEP_BYTES + _RECORD_FACTOR * len(records) + _PACKAGE_BYTES * packages):
-            self._evidence.append(records, kept)
-        self._digests_in_segment |= digests
 
-    def _without_repeats(self, observations: Sequence[Observation]) -> tuple[list[Observation], set[str]]:
-        """Leave out the packages of a snapshot that this segment already holds under the same digest; and the digests it will hold."""
-        out: list[Observation] = []
-        digests: set[str] = set()
-        for observation in observations:
-            if isinstance(observation, SnapshotTaken) and observation.digest is not None:
-                is_repeated = observation.digest in self._digests_in_segment or observation.digest in digests
-                out.append(msgspec.structs.replace(observation, packages=None) if is_repeated else observation)
-                digests.add(observation.digest)
-            else:
-                out.append(observation)
-        return out, digests
+class _StepOutput:
+    """What steps gave, until it is stored or resolved."""
 
-    def _note_segment(self, number: int) -> None:
-        """What is read now lies, or will lie, in this segment."""
-        if number != self._segment:
-            self._segment = number
-            self._digests_in_segment.clear()
-            self.assembler.set_segment(number)
+    def __init__(self, lookups_of: Callable[[Iterable[Emission]], list[Lookup]], store: Callable[[list[Stored]], None]) -> None:
+        self._lookups_of = lookups_of
+        self._store = store
+        self._results: list[Stored] = []
+        self.lookups: list[Lookup] = []
 
-    def _store(self, results: Sequence[Stored]) -> None:
-        self._state.put_results(results)
-        if self.on_result is not None:
-            for result in results:
-                self.on_result(result)
+    def take(self, emissions: Sequence[Emission]) -> None:
+        """Take what a step gave."""
+        self._results += [emission for emission in emissions if isinstance(emission, _RESULTS)]
+        self.lookups += self._lookups_of(emissions)
 
-
-def _results(emissions: Iterable[Emission]) -> list[Stored]:
-    return [emission for emission in emissions if isinstance(emission, _RESULTS)]
-
-
-def _process_observations(batch: Batch) -> list[Observation]:
-    return [
-        ProcessForked(time_ms=event.time_ms, pid=event.pid, ppid=event.ppid)
-        if event.kind == "fork"
-        else ProcessExited(time_ms=event.time_ms, pid=event.pid, exit_code=event.exit_code, signal=event.signal)
-        for event in batch.processes
-    ]
+    def store(self) -> None:
+        """Store the results."""
+        results, self._results = self._results, []
+        if results:
+            self._store(results)

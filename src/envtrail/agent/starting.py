@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 
+from envtrail.agent.access import ReadablePaths
 from envtrail.agent.inbox import Inbox
 from envtrail.config import Config
 from envtrail.core import ExecWatch
 from envtrail.errors import EnvtrailError
+from envtrail.inspect.client import Inspector, check_account
 from envtrail.interpret.tools import hints
 from envtrail.service.opening import is_answered, socket_path
 from envtrail.service.pam import PamCheck
@@ -51,7 +54,7 @@ def variable_names(config: Config) -> list[str]:
     return [*config.interpret.variables, *config.interpret.person_variables]
 
 
-def open_socket(config: Config, inbox: Inbox) -> StoreServer | None:
+def open_socket(config: Config, inbox: Inbox, inspector: Inspector) -> StoreServer | None:
     """The socket over which others ask; none where its folder cannot be made (a service of one user), or another agent answers there."""
     path = socket_path(config)
     if is_answered(path):
@@ -61,11 +64,12 @@ def open_socket(config: Config, inbox: Inbox) -> StoreServer | None:
             path,
             config.data_dir,
             group=config.service.group,
-            page_account=config.web.account,
+            web_account=config.web.account,
             is_separated=config.web.separate_administrators,
             decide=inbox.submit,
-            check=PamCheck(config.web.pam_service).check if config.web.pam else None,
+            check=PamCheck(partial(check_account, inspector, config.web.pam_service)).check if config.web.pam else None,
             may_decide=inbox.asks_about,
+            find=ReadablePaths(inspector),
         )
     except OSError:
         return None

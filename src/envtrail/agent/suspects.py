@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from envtrail.agent.file_changes import HOLD_MS, REST_MS
-
-SETTLE_MS = 2 * HOLD_MS + REST_MS
-"""The files are seen before the records and the events of who changed them have come: these have this long."""
-
 
 class Suspects:
-    """Prefix → what was read in it, and since when it is so."""
+    """Prefix → what was read in it, and since when it is so.
 
-    def __init__(self) -> None:
+    Args:
+        settle_ms: How long the same must be read.
+    """
+
+    def __init__(self, settle_ms: int) -> None:
+        self._settle_ms = settle_ms
         self._known: dict[str, tuple[str, int]] = {}
 
     def is_settled(self, prefix: str, digest: str, now_ms: int) -> bool:
@@ -20,7 +20,7 @@ class Suspects:
         if first != digest:
             self._known[prefix] = (digest, now_ms)
             return False
-        return now_ms - since_ms >= SETTLE_MS
+        return now_ms - since_ms >= self._settle_ms
 
     def clear(self, prefix: str) -> None:
         """It is as it is known to be, or is no more."""
@@ -28,4 +28,4 @@ class Suspects:
 
     def due(self, now_ms: int) -> list[str]:
         """Those to look at again."""
-        return [prefix for prefix, (_, since_ms) in self._known.items() if now_ms - since_ms >= SETTLE_MS]
+        return [prefix for prefix, (_, since_ms) in self._known.items() if now_ms - since_ms >= self._settle_ms]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from threading import Lock
+from typing import Protocol
 
 from envtrail.config import Config
 from envtrail.core.control import AuditControl
@@ -15,8 +17,15 @@ from envtrail.rules.plan import Plan, plan_rules
 from envtrail.state.agent_status import RulesStatus, read_proofs
 
 
+class Rules(Protocol):
+    """The rules, as whoever looks for environments knows them."""
+
+    def landscape_changed(self, environments: Sequence[Environment]) -> list[str]: ...
+    def is_outdated(self) -> bool: ...
+
+
 class RuleKeeper:
-    """Applies the plan, follows environments, and puts back what somebody took out.
+    """Applies the plan, follows environments, and puts back what somebody took out. Several threads may call it.
 
     Args:
         config: `rules.*` and the data folder.
@@ -26,6 +35,7 @@ class RuleKeeper:
     def __init__(self, config: Config, environments: Sequence[Environment]) -> None:
         self._config = config
         self._ledger = Ledger(config.data_dir / "rules.json")
+        self._lock = Lock()
         self._landscape = survey(environments, config)
         self._plan: Plan = plan_rules(self._landscape, config)
         self.report: ApplyReport | None = None
@@ -36,23 +46,21 @@ class RuleKeeper:
         Raises:
             OSError: the kernel does not answer.
         """
-        if self._plan.profile == "none":
-            return None
-        with AuditControl() as control:
-            self._raise_backlog(control)
-            self.report = apply_rules(self._plan, control, self._ledger)
-        return self.report
+        with self._lock:
+            return self._apply()
 
     def landscape_changed(self, environments: Sequence[Environment]) -> list[str]:
         """Plan again; gives the rules that were added."""
         if not self._config.rules.follow:
             return []
-        self._landscape = survey(environments, self._config)
-        plan = plan_rules(self._landscape, self._config)
-        if plan == self._plan:
-            return []
-        self._plan = plan
-        report = self.apply()
+        landscape = survey(environments, self._config)
+        plan = plan_rules(landscape, self._config)
+        with self._lock:
+            self._landscape = landscape
+            if plan == self._plan:
+                return []
+            self._plan = plan
+            report = self._apply_if_answered()
         return report.added if report else []
 
     def is_outdated(self) -> bool:
@@ -63,7 +71,8 @@ class RuleKeeper:
         """Look whether our rules are still there; what was missing is put back and is an entry of the loss ledger."""
         if self._plan.profile == "none":
             return []
-        report = self.apply()
+        with self._lock:
+            report = self._apply_if_answered()
         if report is None or not report.added:
             return []
         return [
@@ -95,6 +104,21 @@ class RuleKeeper:
             faults=self.report.faults[:20],
             proofs=read_proofs(self._config.data_dir),
         )
+
+    def _apply(self) -> ApplyReport | None:
+        if self._plan.profile == "none":
+            return None
+        with AuditControl() as control:
+            self._raise_backlog(control)
+            self.report = apply_rules(self._plan, control, self._ledger)
+        return self.report
+
+    def _apply_if_answered(self) -> ApplyReport | None:
+        """As `apply`; where the kernel does not answer now (netlink is out of buffers under load), the next call does it."""
+        try:
+            return self._apply()
+        except OSError:
+            return None
 
     def _raise_backlog(self, control: AuditControl) -> None:
         wanted = self._config.capture.backlog_limit

@@ -59,7 +59,7 @@ class _Affected(Struct):
 
 
 class Record(Struct):
-    """One document of an export, as far as it is asked."""
+    """One document of an export, as far as it is used."""
 
     id: str
     aliases: list[str] = []
@@ -137,7 +137,7 @@ class Advisory(Struct, kw_only=True):
             for item in record.affected_of(name)
             for span in item.ranges
             if span.type == "ECOSYSTEM"
-            for kind, text in _told(span)
+            for kind, text in _listed_events(span)
             if make_event(kind, text) is None
         ]
 
@@ -176,8 +176,8 @@ def read_advisories(path: Path, on_progress: Callable[[int, int], None] | None =
         except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as fault:
             faults.append(f"{name}: {fault}")
     if not records:
-        told = f": {faults[0]}" if faults else ""
-        raise InputError(f"`{path}` holds no advisory of OSV{told}", hint="point to an export: `PyPI/all.zip` of osv.dev")
+        detail = f": {faults[0]}" if faults else ""
+        raise InputError(f"`{path}` holds no advisory of OSV{detail}", hint="point to an export: `PyPI/all.zip` of osv.dev")
     by_id = group_records(records)
     by_name: dict[str, list[Advisory]] = {}
     for advisory in {id(one): one for one in by_id.values()}.values():
@@ -236,11 +236,11 @@ def _is_listed(item: _Affected, version: Version) -> bool:
 
 def _events(span: _Range) -> list[Event]:
     """Empty for another kind of range, and where one of the versions is none: then nothing is known of the order."""
-    events = [make_event(kind, text) for kind, text in _told(span)] if span.type == "ECOSYSTEM" else []
+    events = [make_event(kind, text) for kind, text in _listed_events(span)] if span.type == "ECOSYSTEM" else []
     return [event for event in events if event is not None] if None not in events else []
 
 
-def _told(span: _Range) -> Iterator[tuple[int, str]]:
+def _listed_events(span: _Range) -> Iterator[tuple[int, str]]:
     for event in span.events:
         for kind, text in ((INTRODUCED, event.introduced), (FIXED, event.fixed), (LAST_AFFECTED, event.last_affected)):
             if text is not None:

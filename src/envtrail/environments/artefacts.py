@@ -16,7 +16,7 @@ from envtrail.environments.wheels import WheelFacts, find_cached, find_wheels, i
 from envtrail.model.environment import Package
 
 Report = Callable[[int, int], None]
-"""Told (done, of)."""
+"""Called with (done, of)."""
 
 
 class Artefact(Struct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ Found = Artefact | Miss
 
 
 class Index(Protocol):
-    """A tool that asks an index, with the user's own settings."""
+    """A tool that queries an index, with the user's own settings."""
 
     name: str
 
@@ -69,9 +69,9 @@ def find_artefacts(packages: Sequence[Package], places: Places, indexes: Sequenc
 
     Args:
         packages: Of pip and its kind.
-        places: Of this machine; asked after the indexes, since what an index has can be had again.
-        indexes: In order; those after the first are asked for what the ones before did not have.
-        report: Told of the progress.
+        places: Of this machine; searched after the indexes, since what an index has can be fetched again.
+        indexes: In order; those after the first are queried for what the ones before did not have.
+        report: Called with the progress.
     """
     found: dict[Package, Found] = {}
     misses: dict[Package, list[str]] = {package: [] for package in packages}
@@ -136,5 +136,5 @@ def _of_local(package: Package, local: Sequence[tuple[str, WheelFacts]], reasons
                 origin=origin,
                 proof="files",
             )
-    told = "; ".join(dict.fromkeys(reasons))
-    return Miss(reason=f"{told}; no cache holds it" if told else "no cache holds it, and no index was asked")
+    why = "; ".join(dict.fromkeys(reasons))
+    return Miss(reason=f"{why}; no cache holds it" if why else "no cache holds it, and no index was queried")

@@ -1,4 +1,4 @@
-"""What an environment itself tells of its past: weak evidence for the time before the trail.
+"""What an environment itself shows of its past: weak evidence for the time before the trail.
 
 References:
     conda/history.py (`conda-meta/history`: `==> time <==`, `# cmd:`, `+`/`-` lines; local time without a zone, no user)
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from envtrail.core import redact_argv
+from envtrail.core import redact_text
 from envtrail.environments.reading import Files
 from envtrail.model.environment import Environment, Snapshot
 from envtrail.model.observation import BaselineChange
@@ -28,14 +28,14 @@ def read_baseline(environment: Environment, snapshot: Snapshot, now_ms: int) -> 
     What has no time between the epoch and now is left out: owners set times, and write histories, as they like.
     """
     past = read_conda_history(environment, now_ms) if environment.kind == "conda" else []
-    told = past + _by_time(environment, snapshot, now_ms)
-    return sorted((change for change in told if 0 <= change.when_ms <= now_ms), key=lambda change: change.when_ms)[
+    found = past + _by_time(environment, snapshot, now_ms)
+    return sorted((change for change in found if 0 <= change.when_ms <= now_ms), key=lambda change: change.when_ms)[
         -_MOST_CHANGES:
     ]
 
 
 def read_conda_history(environment: Environment, now_ms: int) -> list[BaselineChange]:
-    """What conda's own history tells, in its order; empty where it cannot be read. Its owner can write what they like into it."""
+    """What conda's own history reports, in its order; empty where it cannot be read. Its owner can write what they like into it."""
     try:
         text = Files(environment.prefix).read("conda-meta/history", _HISTORY_BYTES).decode("utf-8", "backslashreplace")
     except OSError:
@@ -58,8 +58,9 @@ def read_conda_history(environment: Environment, now_ms: int) -> list[BaselineCh
             argv = None
             when_ms = _local_ms(begin[1])
         elif line.startswith("# cmd:"):
-            words = line.removeprefix("# cmd:").split()
-            argv = redact_argv([words[0].rpartition("/")[2], *words[1:]])[0] if words else None
+            # Its words are joined by spaces: before they are parted again, a header is still seen as one.
+            words = redact_text(line.removeprefix("# cmd:").strip())[0].split()
+            argv = [words[0].rpartition("/")[2], *words[1:]] if words else None
         elif line[:1] in "+-" and "-" in line[1:]:
             (added if line[0] == "+" else removed).append(_name_and_version(line[1:]))
     close()
@@ -75,8 +76,8 @@ def _local_ms(text: str) -> int | None:
 
 
 def _name_and_version(dist: str) -> str:
-    name, version, _ = dist.rpartition("::")[2].rsplit("-", 2) if dist.count("-") >= 2 else (dist, "", "")
-    return f"{name} {version}".strip()
+    parts = dist.rpartition("::")[2].rsplit("-", 2)
+    return " ".join(parts[:2]) if len(parts) == 3 and all(parts) else dist
 
 
 def _by_time(environment: Environment, snapshot: Snapshot, now_ms: int) -> list[BaselineChange]:

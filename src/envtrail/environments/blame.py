@@ -18,9 +18,9 @@ class Blame(Struct, frozen=True, kw_only=True):
 
     package: Package
     requested: bool | None
-    """Asked for by name; false: a dependency brought it in; null: the metadata does not tell."""
+    """Requested by name; False: a dependency brought it in; None: the metadata does not say."""
     needed_by: list[str]
-    """The packages that were asked for and need it, the nearest first."""
+    """The packages that were requested and need it, the nearest first."""
     operation: Operation | None
     """Null where the trail has seen none that brought this version in."""
 
@@ -40,7 +40,7 @@ def blame_packages(snapshot: Snapshot, newest_first: Iterable[Operation], *, pyt
     for operation in newest_first if waiting else ():
         for change in operation.changes or ():
             name = normalise_name(change.name)
-            if name not in waiting or name in brought:
+            if name not in waiting or name in brought or change.before == change.after:
                 continue
             # The newest change of a name decides: when it is not what is there, nobody was seen to bring that in.
             is_this = change.after is not None and any(_is_state_of(change.after, package) for package in waiting[name])
@@ -75,5 +75,5 @@ def settled_by(operations: Iterable[Operation], taken: Iterable[SnapshotRef], at
 def _is_state_of(state: PackageState, package: Package) -> bool:
     if state.version != package.version:
         return False
-    # A baseline tells name and version alone.
+    # A baseline holds name and version alone.
     return state.digest is None or package.digest is None or state.digest == package.digest

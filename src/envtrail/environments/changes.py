@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from envtrail.model.environment import Package, Snapshot
+from envtrail.model.environment import Package, Snapshot, state_of
 from envtrail.model.naming import normalise_name
-from envtrail.model.operation import Change, PackageState
+from envtrail.model.operation import Change
 
 _ASPECTS = ("ecosystem", "version", "build", "digest", "source")
 
@@ -18,7 +18,7 @@ def diff_snapshots(before: Snapshot | None, after: Snapshot) -> list[Change]:
     """
     old = _by_name(before.packages if before else [])
     new = _by_name(after.packages)
-    # In another environment the same package lies elsewhere; in one, the place tells two of a name apart.
+    # In another environment the same package lies elsewhere; in one, the place distinguishes two of one name.
     aspects = _ASPECTS if before is None or before.prefix != after.prefix else (*_ASPECTS, "location")
     changes = []
     for name in sorted(old.keys() | new.keys()):
@@ -53,18 +53,6 @@ def _change(before: Package | None, after: Package | None) -> Change:
         ecosystem=shown.ecosystem,
         name=shown.name,
         requested=shown.requested,
-        before=_state(before),
-        after=_state(after),
-    )
-
-
-def _state(package: Package | None) -> PackageState | None:
-    if package is None:
-        return None
-    return PackageState(
-        version=package.version,
-        build=package.build,
-        source=package.source,
-        installer=package.installer,
-        digest=package.digest,
+        before=state_of(before) if before else None,
+        after=state_of(after) if after else None,
     )

@@ -24,7 +24,7 @@ _CONDA_NAME = re.compile(r"^(?:[^:\s]+::)?([A-Za-z0-9_.-]+)")
 def read_dependencies(snapshot: Snapshot, python: str | None) -> dict[str, tuple[str, ...]]:
     """Normalised name → normalised names of the installed packages that it needs, both sorted.
 
-    An extra counts where some package (or the person, who is not asked) wants it: `foo[bar]` brings what `foo` needs for `bar`.
+    An extra counts where some package requires it (which ones the person requested is not looked up): `foo[bar]` brings what `foo` needs for `bar`.
 
     Args:
         snapshot: Of the environment.
@@ -63,7 +63,7 @@ def find_python(snapshot: Snapshot, environment: Environment) -> str | None:
 
 
 def find_roots(name: str, needs: Mapping[str, Iterable[str]], requested: Iterable[str]) -> list[str]:
-    """The packages that were asked for and need `name`, directly or not; the nearest first, then by name."""
+    """The packages that were requested and need `name`, directly or not; the nearest first, then by name."""
     needed_by: dict[str, list[str]] = {}
     for package, others in needs.items():
         for other in others:

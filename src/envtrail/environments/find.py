@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import glob
 import os
-import pwd
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from envtrail.config import Config
 from envtrail.environments.reading import Files, on_disk, show, tell
 from envtrail.model.environment import Environment
 
@@ -32,38 +31,77 @@ _TARGETS = ("*.dist-info", "lib/python3*/site-packages/*.dist-info", "local/lib/
 """What `--target` and `--prefix` (or `--root`) leave behind."""
 _VERSION = re.compile(r"^(\d+\.\d+(?:\.\d+)?)")
 _DEFINED = re.compile(rb'PY_VERSION\s+"([^"]{1,40})"')
+_REGISTER = ".conda/environments.txt"
+_USER_ID = re.compile(r"(?:^|,)user_id=([0-9]{1,10})(?:,|$)")
+_OCTAL = re.compile(r"\\([0-7]{3})")
 _CONFIGURATION_BYTES = 64 * 1024
 _REGISTERED_BYTES = 1024 * 1024
 _LATEST_MS = 253_402_300_799_000
 """The end of the year 9999: no calendar goes further, and owners set times as they like."""
 
 
-def find_environments(config: Config) -> list[Environment]:
-    """Every environment below the configured places, each once, sorted by prefix.
+def expand_roots(patterns: Iterable[str], skipped: Collection[str] = ()) -> Iterator[str]:
+    """The paths that patterns of file names match, sorted; nothing at or below a skipped folder is looked at.
 
-    Folders that cannot be read are passed over: another user's closed home is not an error.
+    Each `*` is of one component, and does not match a leading dot (glob(7)).
     """
-    prefixes: dict[str, None] = {}
-    for root in _expand(config.rules.roots):
-        for prefix in (root, *_children(root / "envs"), *_children(root)):
-            prefixes[os.path.realpath(prefix)] = None
-    for noted in _registered():
-        prefixes[os.path.realpath(noted)] = None
-    for interpreter in _expand(config.rules.pythons):
-        prefixes[str(Path(os.path.realpath(interpreter)).parent.parent)] = None
-    for root in _expand(config.rules.venv_roots):
-        for prefix in _search(root, config.rules.search_depth):
-            prefixes[os.path.realpath(prefix)] = None
-        prefixes[os.path.realpath(root / ".local")] = None
+    for pattern in patterns:
+        yield from sorted(_expand("/", [part for part in pattern.split("/") if part], skipped))
+
+
+def expand_pythons(patterns: Iterable[str], skipped: Collection[str] = ()) -> Iterator[str]:
+    """The prefixes of the interpreters that patterns match."""
+    for interpreter in expand_roots(patterns, skipped):
+        yield str(Path(os.path.realpath(interpreter)).parent.parent)
+
+
+def has_register(home: str) -> bool:
+    """Whether conda has noted prefixes for a user."""
+    return os.path.lexists(os.path.join(home, _REGISTER))
+
+
+def user_mounts(mountinfo: str) -> dict[str, int]:
+    """Where users have mounted their own file systems, whose programs may never answer, and their uids.
+
+    References:
+        proc_pid_mountinfo(5); Documentation/filesystems/fuse.rst (`user_id=`)
+    """
+    found = {}
+    for line in mountinfo.splitlines() if "user_id=" in mountinfo else ():
+        place, _, kind = line.partition(" - ")
+        fields, kinds = place.split(" "), kind.split(" ")
+        if len(fields) > 4 and kinds[0].startswith("fuse") and (user := _USER_ID.search(kinds[-1])) and user[1] != "0":
+            found[_OCTAL.sub(lambda code: chr(int(code[1], 8)), fields[4])] = int(user[1])
+    return found
+
+
+def search_folders(
+    roots: Iterable[str], venv_roots: Iterable[str], registers: Iterable[str], depth: int, skipped: Collection[str] = ()
+) -> list[str]:
+    """Folders that may be environments, each once, sorted; what cannot be read is passed over.
+
+    Args:
+        roots: That may be roots of conda.
+        venv_roots: To be searched.
+        registers: Homes with a file in which conda has noted prefixes.
+        depth: How many levels below `venv_roots`.
+        skipped: Folders that are not looked at.
+    """
+    prefixes: set[str] = set()
+    for root in map(Path, roots):
+        prefixes.update(map(str, (root, *_children(root / "envs"), *_children(root))))
+    for home in registers:
+        prefixes.update(_registered(home))
+    for root in map(Path, venv_roots):
+        prefixes.update(map(str, _search(root, depth, skipped)))
+        prefixes.add(str(root / ".local"))
         for place in _PLACES:
-            for prefix in _search(root / place, _PLACES_DEPTH):
-                prefixes[os.path.realpath(prefix)] = None
-    found = (identify(Path(prefix)) for prefix in sorted(prefixes))
-    return [environment for environment in found if environment is not None]
+            prefixes.update(map(str, _search(root / place, _PLACES_DEPTH, skipped)))
+    return sorted(prefixes)
 
 
 def identify(prefix: Path) -> Environment | None:
-    """Say what kind of environment a folder is; None when it is none. What of it cannot be read is told in its `faults`."""
+    """Say what kind of environment a folder is; None when it is none. What cannot be read of it is reported in its `faults`."""
     try:
         path = on_disk(str(prefix))
     except OSError as fault:
@@ -96,11 +134,17 @@ def _identify(files: Files, owner_uid: int) -> Environment | None:
         base=configuration.get("home") or _conda_root(files.prefix, kind),
         site_packages=[show(os.path.join(files.prefix, below)) for below in _sites_of(files, kind, faults)],
         faults=[show(fault) for fault in faults],
+        sees_system=_sees_system(configuration) if configuration else None,
     )
 
 
+def _sees_system(configuration: dict[str, str]) -> bool:
+    """Whether packages of the interpreter that it was made with are packages of it too (`site.venv()`)."""
+    return configuration.get("include-system-site-packages", "true").lower() == "true"
+
+
 def _sites_of(files: Files, kind: str, faults: list[str]) -> list[str]:
-    """The folders in which an environment's Python packages lie; a link to one of them is none of its own."""
+    """The folders in which an environment's Python packages lie; a link to one of them does not count."""
     if kind == "target" and files.match("*.dist-info"):
         return [""]
     patterns = ["lib/python3*/site-packages", "lib64/python3*/site-packages"]
@@ -125,9 +169,14 @@ def _kind_of(files: Files) -> str | None:
         return "user" if files.match("lib/python3*/site-packages") else None
     if files.match("bin/python3*") and (files.match("lib/python3*/os.py") or files.match("lib/python3/dist-packages")):
         return "system"
-    if any(files.match(pattern) for pattern in _TARGETS):
+    if any(files.match(pattern) for pattern in _TARGETS) and not _is_metadata_alone(files):
         return "target"
     return None
+
+
+def _is_metadata_alone(files: Files) -> bool:
+    """What a build backend says of a package that is not built yet (PEP 517, `prepare_metadata_for_build_wheel`): nothing is installed."""
+    return all(name.endswith((".dist-info", ".egg-info")) for name in files.match("*")) and not files.match("*.dist-info/RECORD")
 
 
 def _has(files: Files, name: str, *, is_folder: bool) -> bool:
@@ -137,10 +186,25 @@ def _has(files: Files, name: str, *, is_folder: bool) -> bool:
         return False
 
 
-def _expand(patterns: Iterable[str]) -> Iterator[Path]:
-    for pattern in patterns:
-        for path in sorted(glob.glob(pattern)):
-            yield Path(path)
+def _expand(folder: str, parts: list[str], skipped: Collection[str]) -> Iterator[str]:
+    if folder in skipped:
+        return
+    if not parts:
+        yield folder
+        return
+    name, rest = parts[0], parts[1:]
+    if not glob.has_magic(name):
+        path = os.path.join(folder, name)
+        if rest or os.path.lexists(path):
+            yield from _expand(path, rest, skipped)
+        return
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for found in names:
+        if fnmatchcase(found, name) and (name.startswith(".") or not found.startswith(".")):
+            yield from _expand(os.path.join(folder, found), rest, skipped)
 
 
 def _children(folder: Path) -> Iterator[Path]:
@@ -153,17 +217,16 @@ def _children(folder: Path) -> Iterator[Path]:
         return
 
 
-def _registered() -> Iterator[str]:
-    """Prefixes that conda has noted for each user (`~/.conda/environments.txt`)."""
-    for home in sorted({os.path.realpath(entry.pw_dir) for entry in pwd.getpwall()}):
-        try:
-            lines = os.fsdecode(Files(home).read(".conda/environments.txt", _REGISTERED_BYTES)).splitlines()
-        except OSError:
-            continue
-        yield from (line for line in lines if line.startswith("/") and "\0" not in line)
+def _registered(home: str) -> Iterator[str]:
+    """Prefixes that conda has noted for a user."""
+    try:
+        lines = os.fsdecode(Files(home).read(_REGISTER, _REGISTERED_BYTES)).splitlines()
+    except OSError:
+        return
+    yield from (line for line in lines if line.startswith("/") and "\0" not in line)
 
 
-def _search(root: Path, depth: int) -> Iterator[Path]:
+def _search(root: Path, depth: int, skipped: Collection[str]) -> Iterator[Path]:
     """Virtual environments and conda prefixes at most `depth` levels down; links and other file systems are not followed."""
     try:
         device = root.stat().st_dev
@@ -188,6 +251,7 @@ def _search(root: Path, depth: int) -> Iterator[Path]:
                 if (
                     entry.is_dir(follow_symlinks=False)
                     and entry.name not in _SKIPPED
+                    and entry.path not in skipped
                     and entry.stat(follow_symlinks=False).st_dev == device
                 ):
                     folders.append((Path(entry.path), level + 1))
@@ -205,8 +269,8 @@ def _read_pyvenv(files: Files, faults: list[str]) -> dict[str, str]:
 
 
 def _python_version(files: Files, configuration: dict[str, str], faults: list[str]) -> str | None:
-    told = configuration.get("version") or configuration.get("version_info")
-    if told and (found := _VERSION.match(told)):
+    version = configuration.get("version") or configuration.get("version_info")
+    if version and (found := _VERSION.match(version)):
         return found[1]
     for document in files.match("conda-meta/python-3*.json"):
         return show(os.path.basename(document).split("-")[1])
@@ -227,7 +291,7 @@ def _as_numbers(version: str) -> tuple[int, ...]:
 
 
 def _created_ms(files: Files, kind: str) -> int | None:
-    """When it was made, as its oldest mark tells; a target was made with its first package."""
+    """When it was made, by its oldest mark; a target was made with its first package."""
     patterns = {"venv": ("pyvenv.cfg",), "conda": ("conda-meta/*.json",), "target": _TARGETS}.get(kind, ())
     marks = [path for pattern in patterns for path in files.match(pattern)]
     try:

@@ -16,11 +16,11 @@ _TOOLS = frozenset({"conda", "mamba", "micromamba"})
 
 
 def check_history(path: str, blocks: Sequence[BaselineChange], operations: Iterable[Operation]) -> list[FileFinding]:
-    """What the history tells that nothing recorded, and what it does not tell.
+    """What the history reports that nothing recorded, and what it does not report.
 
     Args:
         path: Of the history.
-        blocks: What it tells.
+        blocks: What it reports.
         operations: All that were recorded on the environment; what was before the first of them is not judged.
     """
     recorded = [one for one in operations if one.actor.method != "owner"]
@@ -35,9 +35,9 @@ def check_history(path: str, blocks: Sequence[BaselineChange], operations: Itera
     for one in recorded:
         names = _names(one)
         if one.tool in _TOOLS and one.outcome is Outcome.SUCCESS and not one.shared and names:
-            told = {name for block in blocks if _covers(one, block) for name in _names_of(block.added + block.removed)}
-            if names - told:
-                why = f"it does not tell of {', '.join(sorted(names - told))}, which operation {one.id[:10]} changed"
+            listed = {name for block in blocks if _covers(one, block) for name in _names_of(block.added + block.removed)}
+            if names - listed:
+                why = f"it does not tell of {', '.join(sorted(names - listed))}, which operation {one.id[:10]} changed"
                 found.append(_finding(path, to_ms(one.started), why))
     return found
 

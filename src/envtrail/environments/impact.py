@@ -16,7 +16,7 @@ from envtrail.environments.ranges import is_within, parse_vers, read_version
 from envtrail.errors import UsageError
 from envtrail.model.environment import Holding, Package
 from envtrail.model.naming import is_package, normalise_name, requested_name, requested_version
-from envtrail.model.operation import Confidence, Operation, OperationKind
+from envtrail.model.operation import Change, Confidence, Operation, OperationKind
 from envtrail.model.run import Use
 from envtrail.model.times import to_ms
 
@@ -44,10 +44,10 @@ class Exposure(Struct, frozen=True, kw_only=True):
 
     holding: Holding
     basis: str = "held"
-    """`held`: the environment was seen to hold it. `requested`: a command asked for it, and what that changed is not recorded; then
+    """`held`: the environment was seen to hold it. `requested`: a command requested it, and what that changed is not recorded; then
     the version is empty where the command named none, and how long it was there is not known."""
     requested: str | None = None
-    """What the command asked for, as typed; None where it was seen."""
+    """What the command requested, as typed; None where it was seen."""
     advisory: str | None = None
     """The id of the advisory that names it."""
     aliases: list[str] = []
@@ -129,7 +129,7 @@ def merge_spans(holdings: Iterable[Holding]) -> Iterator[Holding]:
 
 
 def requested_by(operation: Operation, target: Target) -> str | None:
-    """What an operation whose changes are not recorded asked for, where that may be what is looked for; else None.
+    """What an operation whose changes are not recorded requested, where that may be what is looked for; else None.
 
     A specification that allows several versions may have brought any of them.
     """
@@ -146,7 +146,7 @@ def requested_by(operation: Operation, target: Target) -> str | None:
 
 
 class Used(TypedDict):
-    """The part of an exposure that tells of runs."""
+    """The part of an exposure that describes runs."""
 
     runs: int
     users: list[str]
@@ -163,7 +163,7 @@ def used_by(uses: Sequence[Use]) -> Used:
 
 
 def expose_requested(operation: Operation, spec: str, target: Target, uses: Sequence[Use]) -> Exposure:
-    """What is known of a package that was asked for, where nobody saw what came of it."""
+    """What is known of a package that was requested, where the result was not seen."""
     probe = Package(ecosystem="pypi", name=target.name, version=requested_version(spec) or "")
     return Exposure(
         holding=Holding(
@@ -201,18 +201,35 @@ def find_ends(holding: Holding, operations: Iterable[Operation]) -> tuple[Operat
         holding: The span.
         operations: On this package in this environment, the newest first.
     """
-    brought = removed = None
-    for operation in operations:
-        for change in operation.changes or ():
-            if not is_package(change.name, holding.package.name):
-                continue
-            after = change.after is not None and change.after.version == holding.package.version
-            before = change.before is not None and change.before.version == holding.package.version
-            if brought is None and after and _is_at(operation, holding.since_image, holding.since_ms, is_begin=True):
-                brought = operation
-            elif removed is None and before and holding.until_ms is not None:
-                removed = operation if _is_at(operation, holding.until_image, holding.until_ms, is_begin=False) else None
-    return brought, removed
+    name, version = holding.package.name, holding.package.version
+    newest_first = [
+        (operation, change)
+        for operation in operations
+        for change in operation.changes or ()
+        if is_package(change.name, name) and change.before != change.after
+    ]
+    brought = _nearest(newest_first, holding.since_image, holding.since_ms)
+    removed = _nearest(newest_first, holding.until_image, holding.until_ms) if holding.until_ms is not None else None
+    return (
+        brought[0] if brought and brought[1].after and brought[1].after.version == version else None,
+        removed[0] if removed and removed[1].before and removed[1].before.version == version else None,
+    )
+
+
+def _nearest(
+    newest_first: Sequence[tuple[Operation, Change]], image: int | None, time_ms: int
+) -> tuple[Operation, Change] | None:
+    """What changed a package last before a snapshot: as a rule whoever had it taken, else somebody who was at work then."""
+    begun = [(operation, change) for operation, change in newest_first if _has_begun(operation, time_ms)]
+    own = [one for one in begun if image is not None and one[0].image == image]
+    return next(iter([*own, *begun]), None)
+
+
+def _has_begun(operation: Operation, time_ms: int) -> bool:
+    """Whether a snapshot may show it; what nobody was seen to do ends with the snapshot that showed it."""
+    if operation.image is None and operation.ended is not None:
+        return to_ms(operation.ended) == time_ms
+    return to_ms(operation.started) <= time_ms
 
 
 def person_of(operation: Operation | None) -> str | None:
@@ -221,14 +238,6 @@ def person_of(operation: Operation | None) -> str | None:
         return None
     actor = operation.actor
     return actor.name or (f"uid {actor.uid}" if actor.uid is not None else None)
-
-
-def _is_at(operation: Operation, image: int | None, time_ms: int, *, is_begin: bool) -> bool:
-    if image is not None:
-        return operation.image == image
-    if operation.ended is None:
-        return is_begin and operation.image is None and to_ms(operation.started) <= time_ms
-    return operation.image is None and to_ms(operation.ended) == time_ms
 
 
 def _of_purl(spec: str) -> Target:

@@ -217,12 +217,12 @@ class _Install(Struct):
 
     def artefact(self, origin: str) -> Artefact | None:
         """As an artefact; None without a hash."""
-        told = self.download_info
-        sha256 = told.archive_info.hashes.get("sha256") if told.archive_info else None
-        filename = unquote(urlsplit(told.url).path.rpartition("/")[2])
+        download = self.download_info
+        sha256 = download.archive_info.hashes.get("sha256") if download.archive_info else None
+        filename = unquote(urlsplit(download.url).path.rpartition("/")[2])
         if sha256 is None or not filename.endswith(".whl"):
             return None
-        return Artefact(filename=filename, sha256=sha256, url=told.url, path=_local(told.url, None), origin=origin)
+        return Artefact(filename=filename, sha256=sha256, url=download.url, path=_local(download.url, None), origin=origin)
 
 
 class _Report(Struct):

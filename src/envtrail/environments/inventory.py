@@ -18,7 +18,7 @@ import zlib
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from envtrail.core import DistInfo, read_dist_infos, redact_text
 from envtrail.environments.reading import Files, on_disk, show, tell
@@ -37,13 +37,18 @@ _MOST_FAULTS = 1000
 _TOLD_BYTES = 16 * 1024 * 1024
 """What all packages may tell of themselves: each snapshot keeps it."""
 _NAME_LETTERS = 250
+_MOST_LINKS = 200
 _KNOWN = "their names and versions are those of their folders"
+_NOT_REQUESTED = frozenset({None, "", "None"})
+"""conda 24.7.1 writes the text of a Python value for what nobody requested."""
+_METADATA = re.compile(r"^lib/python[^/]+/site-packages/[^/]+\.(?:dist-info|egg-info)/(?:METADATA|PKG-INFO)$")
 _MOST_SIZE = 2**48
 """Of a package, in bytes: all of an environment's together are still a number that databases have."""
 
 
 class _CondaPath(Struct):
     size_in_bytes: int | None = None
+    path: str = field(name="_path", default="")
 
 
 class _CondaPaths(Struct):
@@ -124,6 +129,29 @@ def read_snapshot(environment: Environment) -> Snapshot:
     )
 
 
+def find_linked_projects(prefix: str) -> list[str]:
+    """The metadata outside an environment to which its egg-links lead; what cannot be read leads nowhere."""
+    found: list[str] = []
+    try:
+        files = Files(prefix)
+        for site in files.match("lib*/python3*/site-packages"):
+            links = [entry.name for entry in files.entries(site) if entry.name.endswith(".egg-link")]
+            found += [path for name in links[:_MOST_LINKS] if (path := _linked(files, os.path.join(site, name)))]
+    except OSError:
+        pass
+    return found
+
+
+def _linked(files: Files, path: str) -> str | None:
+    """The PKG-INFO of the project that an egg-link names."""
+    try:
+        project = os.fsdecode(files.read(path, _HEADER_BYTES).partition(b"\n")[0].strip())
+    except OSError:
+        return None
+    name = os.path.basename(path)[: -len(".egg-link")].replace("-", "_")
+    return None if "\0" in project else f"{project}/{name}.egg-info/PKG-INFO"
+
+
 def _bounded(faults: list[str]) -> list[str]:
     more = len(faults) - _MOST_FAULTS
     return faults if more <= 0 else [*faults[:_MOST_FAULTS], f"… and {more} more"]
@@ -142,6 +170,9 @@ def _read_conda(files: Files, faults: list[str]) -> dict[str, Package]:
         if not _is_named(record.name, record.version):
             faults.append(f"conda-meta/{name}: no name and version of a package")
             continue
+        if record.paths_data and _is_emptied(files, record.paths_data):
+            # pip has uninstalled it: conda removes such a document itself, the next time that it lists.
+            continue
         digest = f"sha256:{record.sha256}" if record.sha256 else f"md5:{record.md5}" if record.md5 else None
         source = record.channel if isinstance(record.channel, str) else record.url
         packages[normalise_name(record.name)] = Package(
@@ -152,7 +183,7 @@ def _read_conda(files: Files, faults: list[str]) -> dict[str, Package]:
             source=redact_text(source)[0] if source else None,
             installer="conda",
             digest=digest,
-            requested=bool(record.requested_specs or record.requested_spec),
+            requested=bool(record.requested_specs) or record.requested_spec not in _NOT_REQUESTED,
             location=show(f"conda-meta/{name}"),
             url=redact_text(record.url)[0] if record.url else None,
             archive=digest,
@@ -164,8 +195,24 @@ def _read_conda(files: Files, faults: list[str]) -> dict[str, Package]:
     return packages
 
 
-def _sum(told: _CondaPaths) -> int:
-    return min(sum(max(path.size_in_bytes or 0, 0) for path in told.paths), _MOST_SIZE)
+def _is_emptied(files: Files, data: _CondaPaths) -> bool:
+    """Whether the package's metadata of pip's form, which conda had put there, is there no more."""
+    own = [path.path for path in data.paths if _METADATA.match(path.path)]
+    return bool(own) and not any(_is_there(files, path) for path in own[:_MOST_LINKS])
+
+
+def _is_there(files: Files, path: str) -> bool:
+    try:
+        files.status(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _sum(data: _CondaPaths) -> int:
+    return min(sum(max(path.size_in_bytes or 0, 0) for path in data.paths), _MOST_SIZE)
 
 
 def _is_named(name: str, version: str) -> bool:
@@ -213,8 +260,8 @@ def _read_site(files: Files, site: str, faults: list[str]) -> list[Package]:
 
 
 def _package_of(info: DistInfo, location: str) -> Package:
-    told = _direct_url(info.direct_url) if info.direct_url is not None else None
-    url = _located(told)
+    direct_url = _direct_url(info.direct_url) if info.direct_url is not None else None
+    url = _located(direct_url)
     return Package(
         ecosystem="pypi",
         name=normalise_name(info.name),
@@ -224,10 +271,10 @@ def _package_of(info: DistInfo, location: str) -> Package:
         digest=f"sha256:{info.record_sha256}" if info.record_sha256 else None,
         content=f"sha256:{info.content_sha256}" if info.content_sha256 else None,
         requested=info.requested,
-        editable=bool(told and told.dir_info and told.dir_info.editable),
+        editable=bool(direct_url and direct_url.dir_info and direct_url.dir_info.editable),
         location=location,
         url=url,
-        archive=_archive_hash(told),
+        archive=_archive_hash(direct_url),
         requires=tuple(info.requires),
         tags=tuple(info.tags),
         license=info.license,
@@ -255,7 +302,7 @@ def _read_egg_metadata(files: Files, path: str) -> bytes:
 
 
 class _Bounded(io.FileIO):
-    """A file of which nobody reads more than a little at once: a zip tells itself how long its table of contents is."""
+    """A file of which nobody reads more than a little at once: a zip itself states how long its table of contents is."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
@@ -295,17 +342,17 @@ def _direct_url(raw: bytes) -> _DirectUrl | None:
         return None
 
 
-def _located(told: _DirectUrl | None) -> str | None:
-    if told is None:
+def _located(direct_url: _DirectUrl | None) -> str | None:
+    if direct_url is None:
         return None
-    revision = f"@{told.vcs_info.commit_id}" if told.vcs_info and told.vcs_info.commit_id else ""
-    folder = f"#subdirectory={told.subdirectory}" if told.subdirectory else ""
-    return redact_text(told.url + revision + folder)[0]
+    revision = f"@{direct_url.vcs_info.commit_id}" if direct_url.vcs_info and direct_url.vcs_info.commit_id else ""
+    folder = f"#subdirectory={direct_url.subdirectory}" if direct_url.subdirectory else ""
+    return redact_text(direct_url.url + revision + folder)[0]
 
 
-def _archive_hash(told: _DirectUrl | None) -> str | None:
-    if told is None or told.archive_info is None:
+def _archive_hash(direct_url: _DirectUrl | None) -> str | None:
+    if direct_url is None or direct_url.archive_info is None:
         return None
-    if sha256 := told.archive_info.hashes.get("sha256"):
+    if sha256 := direct_url.archive_info.hashes.get("sha256"):
         return f"sha256:{sha256}"
-    return told.archive_info.hash.replace("=", ":", 1) if told.archive_info.hash else None
+    return direct_url.archive_info.hash.replace("=", ":", 1) if direct_url.archive_info.hash else None

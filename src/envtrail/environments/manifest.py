@@ -172,8 +172,8 @@ def read_record(text: str, site: str, package: str, faults: list[str]) -> Iterat
             if row:
                 faults.append(f"{package}: RECORD line {rows.line_num}: no path")
             continue
-        told, size = (row[1] if len(row) > 1 else ""), (row[2] if len(row) > 2 else "")
-        sha256, fault = _decode_hash(told)
+        listed_hash, size = (row[1] if len(row) > 1 else ""), (row[2] if len(row) > 2 else "")
+        sha256, fault = _decode_hash(listed_hash)
         if fault:
             faults.append(f"{package}: RECORD line {rows.line_num}: {fault}")
         yield ExpectedFile(
@@ -184,9 +184,9 @@ def read_record(text: str, site: str, package: str, faults: list[str]) -> Iterat
         )
 
 
-def _decode_hash(told: str) -> tuple[bytes | None, str | None]:
+def _decode_hash(text: str) -> tuple[bytes | None, str | None]:
     """`sha256=…` in URL-safe base64 without padding; other algorithms are not compared."""
-    algorithm, _, value = told.partition("=")
+    algorithm, _, value = text.partition("=")
     if algorithm != "sha256":
         return None, None
     try:
@@ -219,17 +219,17 @@ def _read_dist_info(reading: _Reading, folder: str, site: str) -> None:
 def _read_conda(reading: _Reading, document: str) -> None:
     prefix = reading.store.prefix
     try:
-        told = _decode_conda(reading.store.read(f"conda-meta/{document}", _DOCUMENT_BYTES))
+        record = _decode_conda(reading.store.read(f"conda-meta/{document}", _DOCUMENT_BYTES))
     except (OSError, ValueError, RecursionError) as fault:
         reading.faults.append(f"conda-meta/{document}: {tell(fault)}")
         return
-    if normalise_name(told.name) in reading.by_pip:
+    if normalise_name(record.name) in reading.by_pip:
         # pip has put its own over conda's: what the document says is no longer so.
         return
-    package = f"{told.name} {told.version}"
+    package = f"{record.name} {record.version}"
     sites = reading.environment.site_packages
-    site = on_disk(sites[0]) if sites and told.noarch == "python" else None
-    for entry in told.paths_data.paths if told.paths_data else ():
+    site = on_disk(sites[0]) if sites and record.noarch == "python" else None
+    for entry in record.paths_data.paths if record.paths_data else ():
         digest = entry.sha256_in_prefix or (entry.sha256 if not entry.prefix_placeholder else None)
         is_link = entry.path_type == "softlink"
         sha256 = _decode_hex(digest) if digest and not is_link else None
@@ -242,7 +242,7 @@ def _read_conda(reading: _Reading, document: str) -> None:
             path = _placed(entry.path, prefix, site)
             expected = ExpectedFile(path=path, package=package, sha256=sha256, size=size)
             reading.expect(expected, f"conda-meta/{document}", replace=False)
-    for listed in told.files:
+    for listed in record.files:
         # Scripts and bytecode that were made while it was linked stand here alone.
         expected = ExpectedFile(path=posixpath.normpath(f"{prefix}/{listed}"), package=package, sha256=None, size=None)
         reading.expect(expected, f"conda-meta/{document}", replace=False)

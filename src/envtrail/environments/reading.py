@@ -205,10 +205,10 @@ def is_of_kernel(place: str) -> bool:
 
 
 def show(name: str) -> str:
-    r"""A name as it is shown and kept: what is no UTF-8 is spelt `\xNN`, as everywhere in the trail."""
+    r"""A name as it is shown and kept: what is no UTF-8 is written as `\xNN`, as everywhere in the trail."""
     try:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # A surrogate that stands for no byte: a document has told it.
+    except UnicodeEncodeError:  # A surrogate that stands for no byte: it comes from a document.
         return name.encode("utf-8", "backslashreplace").decode()
 
 
@@ -221,7 +221,7 @@ def on_disk(shown: str) -> str:
     """The path that is shown so.
 
     Raises:
-        OSError: there are two: one of bytes that are no text, and one that is called as those are spelt.
+        OSError: there are two: one of bytes that are no text, and one whose name is their escaped form.
     """
     if not is_escaped(shown):
         return shown

@@ -46,7 +46,7 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 def needs_index(package: Package) -> bool:
     """Whether only an index, or a cache, can say which archive it came from."""
-    return package.ecosystem == "pypi" and _unsound(package) is None and _told(package) is None
+    return package.ecosystem == "pypi" and _unsound(package) is None and _by_metadata(package) is None
 
 
 def plan_restoration(environment: Environment, snapshot: Snapshot, found: Mapping[Package, Found], *, at: str) -> Restoration:
@@ -56,13 +56,13 @@ def plan_restoration(environment: Environment, snapshot: Snapshot, found: Mappin
         environment: Whose state it is.
         snapshot: The state.
         found: The artefacts of those that `needs_index`.
-        at: The moment, as it was asked for.
+        at: The moment, as requested.
     """
     pins: list[Pin] = []
     lost: list[Lost] = []
     for package in snapshot.packages:
-        told = _unsound(package) or _told(package)
-        verdict = told if told is not None else _of_artefact(package, found.get(package, Miss(reason="no index was asked")))
+        known = _unsound(package) or _by_metadata(package)
+        verdict = known if known is not None else _of_artefact(package, found.get(package, Miss(reason="no index was queried")))
         if isinstance(verdict, Pin):
             pins.append(verdict)
         else:
@@ -181,10 +181,10 @@ def _is_address(text: str) -> bool:
     return text.isprintable() and " " not in text
 
 
-def _told(package: Package) -> Pin | str | None:
-    """What the package's own metadata is enough to say: a pin, or why there can be none; null where an index must be asked."""
+def _by_metadata(package: Package) -> Pin | str | None:
+    """What the package's own metadata is enough to say: a pin, or why there can be none; None where an index must be queried."""
     if package.ecosystem == "conda":
-        return _told_by_conda(package)
+        return _by_conda_metadata(package)
     if f"/{package.location or ''}".rpartition("/")[0].endswith(OF_DISTRIBUTION):
         return "it belongs to the distribution: its package manager brings it back"
     if package.editable:
@@ -203,7 +203,7 @@ def _told(package: Package) -> Pin | str | None:
     return _pin(package, hash=package.archive, url=url, origin="direct_url.json", proof="archive", direct=True)
 
 
-def _told_by_conda(package: Package) -> Pin | str:
+def _by_conda_metadata(package: Package) -> Pin | str:
     if package.url and package.archive:
         return _pin(package, hash=package.archive, url=package.url, origin="conda-meta", proof="archive")
     return "its document in conda-meta has no address, or no hash"
@@ -225,8 +225,8 @@ def _of_artefact(package: Package, found: Found) -> Pin | str:
     return f"not restorable by hash: {found.reason}"
 
 
-def _pin(package: Package, *, how: str = "hash", direct: bool = False, **told: object) -> Pin:
-    url = str(told["url"])
+def _pin(package: Package, *, how: str = "hash", direct: bool = False, **fields: object) -> Pin:
+    url = str(fields["url"])
     return Pin(
         ecosystem=package.ecosystem,
         name=package.name,
@@ -234,8 +234,8 @@ def _pin(package: Package, *, how: str = "hash", direct: bool = False, **told: o
         how=how,
         md5=package.md5,
         direct=direct,
-        filename=str(told.pop("filename", unquote(urlsplit(url).path.rpartition("/")[2]) if how == "hash" else "")),
-        **told,  # type: ignore[arg-type]
+        filename=str(fields.pop("filename", unquote(urlsplit(url).path.rpartition("/")[2]) if how == "hash" else "")),
+        **fields,  # type: ignore[arg-type]
     )
 
 

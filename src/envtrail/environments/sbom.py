@@ -68,7 +68,7 @@ def make_bom(
         operation: That left it so, where the bill is of one.
     """
     seed = f"envtrail:{host}:{environment.prefix}:{snapshot.digest}:{operation.id if operation else ''}"
-    told = {_reference(row.package): row.operation for row in blames}
+    brought_by = {_reference(row.package): row.operation for row in blames}
     python = find_python(snapshot, environment)
     root = Component(
         name=_clean(environment.prefix),
@@ -87,7 +87,7 @@ def make_bom(
         tools=ToolRepository(components=[tool]),
     )
     bom = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_URL, seed.encode("utf-8", "backslashreplace").decode()), metadata=metadata)
-    components = {_reference(item): _component(item, told.get(_reference(item))) for item in snapshot.packages}
+    components = {_reference(item): _component(item, brought_by.get(_reference(item))) for item in snapshot.packages}
     by_name: dict[str, list[Component]] = {}
     for package in snapshot.packages:
         by_name.setdefault(normalise_name(package.name), []).append(components[_reference(package)])
@@ -98,7 +98,7 @@ def make_bom(
     for package in snapshot.packages:
         needed = [one for name in needs[normalise_name(package.name)] for one in by_name[name]]
         bom.register_dependency(components[_reference(package)], needed)
-    # What nobody asked for and nobody needs hangs on the environment too: the graph reaches everything.
+    # What nobody requested and nobody needs hangs on the environment too: the graph reaches everything.
     tops = [
         package
         for package in snapshot.packages
@@ -125,7 +125,7 @@ def bill_of(
         taken: Its history up to then, oldest first.
         seen: The operations on it up to then, newest first.
         host: Where it is.
-        operation: After which it was read, where it is asked for by that.
+        operation: After which it was read, where the bill is requested by operation.
     """
     until_ms = taken[-1].time_ms
     blames = blame_packages(snapshot, settled_by(seen, taken, until_ms), python=find_python(snapshot, environment))
@@ -138,7 +138,7 @@ def render_bom(bom: Bom, form: str) -> str:
 
 
 def validate_bom(text: str, form: str) -> str | None:
-    """What the official schema has against it, in one line; null when nothing."""
+    """What the official schema has against it, in one line; None when nothing."""
     fault = make_schemabased_validator(FORMATS[form], SCHEMA).validate_str(text)
     return None if fault is None else str(fault).strip().partition("\n")[0]
 
@@ -148,7 +148,7 @@ def _component(package: Package, operation: Operation | None) -> Component:
     hashes = _hashes(package)
     is_url = package.url is not None and _URL.fullmatch(package.url) is not None
     distribution = ExternalReference(type=ExternalReferenceType.DISTRIBUTION, url=XsUri(package.url or "")) if is_url else None
-    told = {
+    values = {
         "requested": None if package.requested is None else str(package.requested).lower(),
         "installer": package.installer,
         "editable": "true" if package.editable else None,
@@ -166,24 +166,24 @@ def _component(package: Package, operation: Operation | None) -> Component:
         hashes=hashes,
         licenses=[_licences.make_from_string(package.license)] if package.license else [],
         external_references=[distribution] if distribution else [],
-        properties=[*_properties(told), *(_operation_properties(operation) if operation else ())],
+        properties=[*_properties(values), *(_operation_properties(operation) if operation else ())],
     )
 
 
 def _operation_properties(operation: Operation) -> Iterator[Property]:
     actor = operation.actor
-    told = {
+    values = {
         "operation": operation.id,
         "actor": actor.name or (f"uid {actor.uid}" if actor.uid is not None else "unknown"),
         "actor-confidence": actor.confidence.value,
         "installed": operation.started,
         "command": " ".join(operation.argv) or None,
     }
-    return _properties(told)
+    return _properties(values)
 
 
-def _properties(told: dict[str, str | None]) -> Iterator[Property]:
-    yield from (Property(name=f"envtrail:{name}", value=_clean(value)) for name, value in told.items() if value is not None)
+def _properties(values: dict[str, str | None]) -> Iterator[Property]:
+    yield from (Property(name=f"envtrail:{name}", value=_clean(value)) for name, value in values.items() if value is not None)
 
 
 def _hashes(package: Package) -> list[HashType]:
@@ -196,12 +196,12 @@ def _hashes(package: Package) -> list[HashType]:
 
 def _cleaned(package: Package) -> Package:
     names = ("name", "version", "build", "installer", "location", "url", "source", "license", "digest", "archive")
-    told = {name: getattr(package, name) for name in names}
-    return msgspec.structs.replace(package, **{name: _clean(text) for name, text in told.items() if text is not None})
+    texts = {name: getattr(package, name) for name in names}
+    return msgspec.structs.replace(package, **{name: _clean(text) for name, text in texts.items() if text is not None})
 
 
 def _clean(text: str) -> str:
-    """Text of one line that XML can hold, without space at the ends; what it cannot is spelt with its number, as `safe` does on a terminal."""
+    """Text of one line that XML can hold, without space at the ends; what it cannot is written as its number, as `safe` does on a terminal."""
     return _UNWRITABLE.sub(
         lambda found: f"\\x{ord(found[0]):02x}" if ord(found[0]) < 256 else f"\\u{ord(found[0]):04x}", text
     ).strip()

@@ -46,7 +46,7 @@ def parse_bom(content: bytes, name: str) -> Bom:
 def diff_boms(before: Bom, after: Bom) -> list[ComponentChange]:
     """Component by component, sorted by name; of one name, what is on both sides is no change and the rest is paired in order.
 
-    A new version has another hash: that is told once. Another licence is told also beside a new version.
+    A new version has another hash: that is reported once. Another licence is reported also beside a new version.
     """
     old, new = _by_identity(before), _by_identity(after)
     changes: list[ComponentChange] = []

@@ -78,7 +78,7 @@ def _is_since(moment: str | None, since_ms: int) -> bool:
 
 
 def _place(prefix: str, package: Package) -> tuple[int, int] | str:
-    """The inode of the package's METADATA (uv links files from its cache), else the prefix: a copy of its own."""
+    """The inode of the package's METADATA (uv links files from its cache), else the prefix: its own copy."""
     try:
         status = Files(prefix).status(os.path.join(package.location or "", "METADATA"))
     except OSError:

@@ -68,7 +68,7 @@ def verify_environment(
         environment: Where; with `site_packages`.
         package: Only this one (normalised name); what is added is then not looked for.
         only_sizes: Presence and sizes, without reading the content.
-        on_progress: Told (bytes done, bytes in all) while it runs.
+        on_progress: Called with (bytes done, bytes in all) while it runs.
 
     Raises:
         OSError: it is no longer there, or lists more than any environment has.
@@ -159,7 +159,7 @@ def _judge(expected: ExpectedFile, found: CheckedFile) -> FileFinding:
     )
 
 
-def _hidden(manifest: Manifest, wanted: Sequence[ExpectedFile], told: Collection[str]) -> Iterator[FileFinding]:
+def _hidden(manifest: Manifest, wanted: Sequence[ExpectedFile], reported: Collection[str]) -> Iterator[FileFinding]:
     files = Files(manifest.prefix)
     listed = [item.path for item in wanted if item.path.endswith(".pyc") and item.sha256 is None]
     copied = {item.path: item.package for item in wanted if item.is_copied}
@@ -167,7 +167,7 @@ def _hidden(manifest: Manifest, wanted: Sequence[ExpectedFile], told: Collection
         *find_bytecode(files, [*listed, *manifest.bytecode], manifest.files),
         *find_links(files, copied),
     ):
-        if show(found.path) not in told:
+        if show(found.path) not in reported:
             owner = manifest.files.get(found.path)
             yield FileFinding(
                 path=show(found.path),

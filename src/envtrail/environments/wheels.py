@@ -21,6 +21,7 @@ from msgspec import Struct
 from packaging.utils import InvalidWheelFilename, canonicalize_version, parse_wheel_filename
 
 from envtrail.core import content_digest
+from envtrail.model.bounds import UNDECODABLE
 from envtrail.model.environment import Package
 from envtrail.model.naming import normalise_name
 
@@ -133,7 +134,7 @@ def _read_old(path: Path) -> WheelFacts | None:
 def _old_body(raw: bytes) -> bytes:
     try:
         body = msgspec.msgpack.decode(raw[len(_OLD_MARK) :])["response"]["body"]
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (KeyError, TypeError, *UNDECODABLE):
         return b""
     return body if isinstance(body, bytes) else b""
 

@@ -29,14 +29,14 @@ class HubServer(Struct, frozen=True, kw_only=True):
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """What is known of the process whose person is asked for."""
+    """What is known of the process whose person is wanted."""
 
     auid: int | None = None
-    """Login uid; null when unset."""
+    """Login uid; None when unset."""
     uid: int | None = None
     session: int | None = None
     remote: str | None = None
-    """Address the session came from."""
+    """Address the session was opened from."""
     recorded: Mapping[str, str] = {}
     """Names in the record itself (`AUID`, `UID` of the enriched form): those of that moment."""
     names: Mapping[int, str | None] = {}
@@ -52,13 +52,13 @@ class Facts(Struct, frozen=True, kw_only=True):
     agent: str | None = None
     """The AI agent's program above it."""
     runner: Mapping[str, str] | None = None
-    """What the first process of the CI job below a runner holds of the job's variables; null without a runner above."""
+    """What the first process of the CI job below a runner holds of the job's variables; None without a runner above."""
     uids: tuple[int, ...] = ()
     """Real uids along its line of images in this session, oldest first."""
 
 
 class Named(Struct, frozen=True, kw_only=True):
-    """An actor, why what is null in it is null, and how it was reached."""
+    """An actor, why what is None in it is None, and how it was reached."""
 
     actor: Actor
     absent: dict[str, str]
@@ -162,6 +162,8 @@ def _by_account(facts: Facts) -> Named:
 def _with_doubts(named: Named, facts: Facts, job: Job | None) -> Named:
     """What speaks against the method that was taken: a hub's server, a CI job or a container that the same account could have set up."""
     actor, doubts, claimed = named.actor, list[str](), None
+    if facts.hub is None and facts.runner is None and job is None and not facts.cgroup:
+        return named
     if facts.hub is not None and actor.method != "jupyterhub" and facts.hub.user != actor.name:
         claimed = facts.hub.user
         doubts.append(f"a hub's server above is for {claimed}, but the same account could have said so itself")
@@ -181,7 +183,7 @@ def _with_doubts(named: Named, facts: Facts, job: Job | None) -> Named:
 
 
 def _by_number(facts: Facts, number: int, method: str, confidence: Confidence, why: str) -> Named:
-    # The record names its own numbers, not those that a cgroup tells.
+    # The record names its own numbers, not those that a cgroup names.
     recorded = facts.recorded.get("AUID") if method == "auid" else facts.recorded.get("UID") if number == facts.uid else None
     name = recorded if recorded not in {None, "unset", "unknown"} else facts.names.get(number)
     named = _person(facts, name=name, method=method, confidence=confidence, why=why)
@@ -205,8 +207,8 @@ def _person(facts: Facts, *, name: str | None, method: str, confidence: Confiden
 
 
 def _nobody(facts: Facts) -> Named:
-    named = _person(facts, name=None, method="none", confidence=Confidence.NONE, why="nothing tells who it was")
-    return msgspec.structs.replace(named, absent={"actor.name": "neither a record nor /proc told a uid"})
+    named = _person(facts, name=None, method="none", confidence=Confidence.NONE, why="nothing shows who it was")
+    return msgspec.structs.replace(named, absent={"actor.name": "neither a record nor /proc named a uid"})
 
 
 def _class_of(facts: Facts, *, is_by_hub: bool) -> str | None:

@@ -1,4 +1,4 @@
-"""What an environment tells of the time before the trail: operations of confidence `weak`."""
+"""What an environment shows of the time before the trail: operations of confidence `weak`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from envtrail.model.times import to_rfc3339
 
 
 def operation_of_baseline(change: BaselineChange, *, node: str) -> Operation:
-    """Spell a baseline change as an operation; what no kernel recorded is null with its reason.
+    """Spell a baseline change as an operation; what no kernel recorded is None with its reason.
 
     The actor is the owner of the files, which names who could have done it, not who did: weak.
     """
@@ -37,7 +37,7 @@ def operation_of_baseline(change: BaselineChange, *, node: str) -> Operation:
         started=to_rfc3339(change.when_ms),
         ended=None,
         outcome=Outcome.UNKNOWN,
-        reason="told by the environment itself, not by the kernel",
+        reason="recorded by the environment itself, not by the kernel",
         exit_code=None,
         signal=None,
         changes=[_change(item, change.tool, added=True) for item in change.added]

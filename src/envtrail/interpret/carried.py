@@ -1,4 +1,4 @@
-"""What interpretation hands from one segment to the next: operations, runs, loops and logins that are going on, the kinds of environments."""
+"""What interpretation hands from one segment to the next: operations, runs, loops and logins that are going on, the kinds of environments, people."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.errors import DamagedStoreError
-from envtrail.interpret.logins import Login
 from envtrail.interpret.loops import Alike
+from envtrail.interpret.open_operations import KnownDone
 from envtrail.interpret.operations import OpenOperation
+from envtrail.interpret.people import KnownPeople
+from envtrail.interpret.writes import OpenWrite
+from envtrail.model.bounds import UNDECODABLE
 from envtrail.model.observation import FilesChanged
 from envtrail.model.run import Run
 
@@ -23,15 +26,18 @@ class Going(Struct, frozen=True, kw_only=True):
     operations: list[OpenOperation] = []
     kinds: dict[str, str] = {}
     """Prefix → kind of the environments that are known."""
-    logins: list[Login]
-    boots: dict[str, list[int]]
-    """Node → times of its boots (ms), oldest first."""
+    logins: msgspec.Raw
+    boots: msgspec.Raw
+    """Both are of `sessions.Saved`."""
     imported: list[int] = []
     """Version 1: images of the log that was imported last whose end was not read."""
     logs: dict[str, list[int]] = {}
     """Of each log that was imported."""
     rested: list[FilesChanged] = []
-    """The newest that logs told; their next part may go on in them."""
+    """The newest that logs recorded; their next part may go on in them."""
+    people: KnownPeople = KnownPeople()
+    writes: list[OpenWrite] = []
+    done: KnownDone = KnownDone()
     boot_id: str | None
 
 
@@ -47,7 +53,7 @@ def decode_going(text: bytes | msgspec.Raw) -> Going:
     """
     try:
         return _decode(text)
-    except msgspec.DecodeError as fault:
+    except UNDECODABLE as fault:
         raise DamagedStoreError(
             f"what a segment took over from the one before cannot be read: {fault}",
             hint="`envtrail verify` names all that is damaged",

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from envtrail.model.ids import EventId, make_operation_id
+from envtrail.model.ids import EventId, OperationId, make_operation_id
 from envtrail.model.operation import Actor, Change, Confidence, EnvironmentRef, Operation, OperationKind, Outcome
 from envtrail.model.times import to_rfc3339
 
-UNSEEN = "nobody was seen to do it: the agent was not running, was told nothing (another mount, a container), or was overrun"
+UNSEEN = "nobody was seen to do it: the agent was not running, was not notified (another mount, a container), or was overrun"
 
 
 def operation_of_drift(
-    prefix: str, kind: str, changes: Sequence[Change], *, since_ms: int, until_ms: int, node: str
+    prefix: str,
+    kind: str,
+    changes: Sequence[Change],
+    *,
+    since_ms: int,
+    until_ms: int,
+    node: str,
+    at_work: Sequence[OperationId] = (),
 ) -> Operation:
     """Changes between two snapshots that no operation explains, as one tamper operation of an unknown actor.
 
@@ -23,6 +30,7 @@ def operation_of_drift(
         since_ms: When the earlier snapshot was taken.
         until_ms: When the later one was.
         node: This machine.
+        at_work: Operations that worked there meanwhile, any of which may have done it.
     """
     absent = dict.fromkeys(("actor.name", "actor.uid", "actor.auid", "argv", "exit_code", "signal", "evidence"), UNSEEN)
     return Operation(
@@ -47,5 +55,11 @@ def operation_of_drift(
         complete=False,
         absent=absent,
         evidence=[],
-        why={"changes": "snapshots before and after were compared", "kind": "no operation was at work between the two snapshots"},
+        shared=list(at_work),
+        why={
+            "changes": "snapshots before and after were compared",
+            "kind": "several were at work between the two snapshots, and none of them was seen to do it"
+            if at_work
+            else "nobody was seen to do it between the two snapshots",
+        },
     )

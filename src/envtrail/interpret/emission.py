@@ -1,4 +1,4 @@
-"""What interpretation gives: results, and wishes that only the world can grant."""
+"""What interpretation gives: results, and lookups that only the world can answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SnapshotWanted(Struct, frozen=True, kw_only=True):
 
     image: int
     prefix: str
-    """Empty where only what is seen to change can tell it: the answer waits for that."""
+    """Empty where only what is seen to change can show it: the answer waits for that."""
     environment_kind: str | None
     is_write: bool = False
     """It is no tool's work: it has ended when its files have come to rest."""
@@ -59,5 +59,5 @@ class EnvironmentOpened(Struct, frozen=True, kw_only=True):
     """When its last snapshot was taken: only what was changed after it is news."""
 
 
-Wish = Union[SnapshotWanted, ProcessWanted, ScriptWanted, NameWanted, EnvironmentOpened]
-Emission = Union[Operation, Run, Session, Withdrawn, Wish]
+Lookup = Union[SnapshotWanted, ProcessWanted, ScriptWanted, NameWanted, EnvironmentOpened]
+Emission = Union[Operation, Run, Session, Withdrawn, Lookup]

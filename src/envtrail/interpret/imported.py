@@ -10,7 +10,7 @@ _MOST_OF_LOG = 4096
 
 
 class Imported:
-    """Images by the log that tells of them, the log that was read last at the end."""
+    """Images by the log that records them, the log that was read last at the end."""
 
     def __init__(self) -> None:
         self._logs: dict[str, dict[int, None]] = {}
@@ -22,7 +22,7 @@ class Imported:
         return image in self._log_of
 
     def begin(self, log: str) -> list[int]:
-        """The records that follow are of this log; gives what is forgotten for it, whose end will not be told."""
+        """The records that follow are of this log; gives what is forgotten for it, whose end will not be recorded."""
         self.log = log
         known = self._logs.pop(log, {})
         forgotten = list(known) if not log else []  # A log without a name has no next part.
@@ -61,12 +61,12 @@ class Imported:
             self._logs[log].pop(image, None)
 
     def machine(self, node: str, *, is_here: bool, image: int | None = None) -> str:
-        """What tells the processes of one machine from another's: a log that names none is of one that nobody knows.
+        """What separates the processes of one machine from another's: a log that names none is of one that nobody knows.
 
         Args:
             node: The machine's name.
             is_here: It is the name of this one, or the log names none.
-            image: Of which it is asked; None: of what is read now.
+            image: Of which the machine is wanted; None: of what is read now.
         """
         log = self.log if image is None else self._log_of.get(image)
         return node if log is None or not is_here else f"{log}\0{node}"

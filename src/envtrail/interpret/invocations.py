@@ -39,13 +39,14 @@ def _home_of(row: Row) -> str | None:
 def place_of_metadata(row: Row) -> tuple[str, str | None] | None:
     """The environment in which a row's package metadata lies: its prefix, and its kind as far as the path shows it."""
     for path in row.paths or ():
-        if (place := _place_of(path.name or "")) is not None:
+        if (place := place_of(path.name or "")) is not None:
             return place
     return None
 
 
 @lru_cache(_MOST_KEPT)
-def _place_of(path: str) -> tuple[str, str | None] | None:
+def place_of(path: str) -> tuple[str, str | None] | None:
+    """The environment in which metadata of a package lies, as far as its path shows it: its prefix and kind."""
     name = absolute(path, None) or ""
     found = _PLACE.match(name)
     if found is None or is_unpacked(name):

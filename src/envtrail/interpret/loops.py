@@ -58,7 +58,7 @@ class Loops:
         return [*(msgspec.structs.replace(one, part_of=first.id) for one in others), first]
 
     def learn(self, run: Run) -> None:
-        """More was told of a run after its end."""
+        """More was reported of a run after its end."""
         known = self._alike.get(_key(run))
         if known is None:
             return

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 from msgspec import Struct
 
 from envtrail.interpret.actors import Named
-from envtrail.interpret.invocations import is_unpacked
-from envtrail.interpret.metadata_names import changes_by_names, read_metadata_name
 from envtrail.interpret.people import Subject
 from envtrail.interpret.rows import Row, evidence_of
 from envtrail.interpret.tool import Intention, Invocation
 from envtrail.model.ids import EventId, OperationId, make_operation_id
-from envtrail.model.naming import normalise_name, package_key
+from envtrail.model.naming import normalise_name, requested_name
 from envtrail.model.operation import (
     Change,
     EnvironmentRef,
@@ -46,27 +45,28 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
     signal: int | None = None
     evidence: list[Evidence] = []
     added: dict[str, PackageState] = {}
-    """`package_key` → state, by the metadata whose creation was recorded."""
+    """In what segments of version 2 took over: `package_key` → state, by the metadata whose creation was recorded."""
     removed: dict[str, PackageState] = {}
     saw_metadata: bool = False
     saw_place: bool = False
     """Some of the metadata lies where it was thought to work."""
     from_others: list[Change] = []
-    """Its own changes that the snapshot of another operation showed first."""
-    shared: list[OperationId] = []
-    """Operations that a change could belong to as well."""
+    """What an earlier snapshot showed while it was the only one at work, and no event explains."""
     why: dict[str, str] = {}
     elsewhere: dict[str, str | None] = {}
-    """Prefix → kind (null: the environment itself says) of other environments that its processes were seen to change."""
+    """Prefix → kind (None: the environment itself says) of other environments that its processes were seen to change."""
     is_seen: bool = False
     """Its environment is one that its processes were seen to change."""
     first_thought: Intention | None = None
     """What it was taken for until that environment showed nothing of it."""
+    is_missing: bool = False
+    """Nothing of what was requested was there, and nowhere else could it have been."""
+    is_without_effect: bool = False
     given: OperationId | None = None
     """As its row has it that was given while its end was not read."""
 
     def take_inner(self, intention: Intention) -> None:
-        """A manager below it states an intention of its own."""
+        """A manager below it states its own intention."""
         if intention.tool not in self.via:
             self.via.append(intention.tool)
         self.inner_sources += [place for place in intention.sources if place not in self.inner_sources]
@@ -84,19 +84,48 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
         self.invocation, self.intention, self.complete = fresh.invocation, fresh.intention, fresh.complete
         self.subject, self.named = fresh.subject, fresh.named
 
-    def misses(self, changes: Sequence[Change] | None, installed: Mapping[str, str] | None) -> bool:
-        """Whether its tool says that it did what was asked, and the environment shows nothing of it, for the first time."""
-        if self.first_thought is not None or self.exit_code != 0 or installed is None or changes or self.from_others:
-            return False
-        return bool(self.elsewhere) or not self.has_effect(installed)
+    def misses(self, changes: Sequence[Change] | None, installed: AbstractSet[str] | None, *, is_there: bool) -> bool:
+        """Whether its tool says that it did what was requested, and the environment shows nothing of it, for the first time.
 
-    def look_elsewhere(self) -> None:
-        """A configuration file may have sent it to another environment: what it was, or will be, seen to change tells."""
-        self.first_thought = self.intention
+        Args:
+            changes: Its own.
+            installed: Normalised names of what is there; None: not known, or somebody else has begun to change it.
+            is_there: The environment is.
+        """
+        if self.first_thought is not None or self.exit_code != 0 or changes or self.from_others:
+            return False
+        if installed is None:
+            return not is_there and bool(self.elsewhere) and self.intention.kind is not OperationKind.DELETE
+        return bool(self.elsewhere) or not self._has_effect(installed)
+
+    def look_elsewhere(self, *, is_certain: bool) -> None:
+        """A configuration file may have sent it to another environment: what it was, or will be, seen to change decides.
+
+        Args:
+            is_certain: Nothing but the environment that it was thought to work in can hold what it requested.
+        """
+        self.first_thought, self.is_missing = self.intention, is_certain
         if self.elsewhere:
             self.go_elsewhere()
         else:
             self.intention = msgspec.structs.replace(self.intention, prefix=None)
+
+    def is_left_undone(self, changes: Sequence[Change] | None, installed: AbstractSet[str]) -> bool:
+        """Whether what it was to remove is still there, untouched: of a package of two managers one half may stay."""
+        removed = {normalise_name(change.name) for change in changes or () if change.after is None}
+        return self.intention.kind is OperationKind.REMOVE and not self._has_effect(installed - removed)
+
+    def _has_effect(self, installed: AbstractSet[str]) -> bool:
+        """Whether the environment is as requested: what was named is there, or is not."""
+        match self.intention.kind:
+            case OperationKind.INSTALL:
+                # A marker (`; python_version < "3"`) may exclude what is named.
+                wanted = [name for spec in self.intention.requested if ";" not in spec and (name := requested_name(spec))]
+                return all(name in installed for name in wanted)
+            case OperationKind.REMOVE:
+                return not any(name in installed for name in self.intention.names)
+            case _:
+                return True
 
     def see_elsewhere(self, prefix: str, kind: str | None) -> None:
         """Its processes were seen to change this environment, which it was not thought to work in."""
@@ -109,11 +138,11 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
     @property
     def is_only_elsewhere(self) -> bool:
         """Whether records show it at work in another environment, and nothing where it was thought to (`--target` is taken at its word)."""
-        is_told = self.intention.environment_kind == "target"
-        return self.saw_metadata and bool(self.elsewhere) and not self.saw_place and not is_told
+        is_named = self.intention.environment_kind == "target"
+        return self.saw_metadata and bool(self.elsewhere) and not self.saw_place and not is_named
 
     def may_work_in(self, prefix: str) -> bool:
-        """Whether it was seen to change an environment that it was not thought to work in, or has ended and nothing tells where it worked."""
+        """Whether it was seen to change an environment that it was not thought to work in, or has ended and nothing shows where it worked."""
         return prefix in self.elsewhere or (self.is_ended and self.intention.prefix is None)
 
     def retarget(self, prefix: str, kind: str | None) -> None:
@@ -126,14 +155,14 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
             why="what its processes were seen to change",
         )
 
-    def has_metadata_of(self, change: Change) -> bool:
-        """Whether its own processes were seen to make or remove the change's metadata."""
-        key = package_key(change.ecosystem, change.name)
-        return key in self.added or key in self.removed
+    def works_in(self, prefix: str) -> bool:
+        """Whether it changes this environment, as far as that is known."""
+        return self.intention.prefix == prefix or prefix in self.elsewhere
 
-    def claims(self, change: Change) -> bool:
-        """Whether a change is likely its own: its processes made it, or it was asked for by name."""
-        return self.has_metadata_of(change) or normalise_name(change.name) in self.intention.names
+    @property
+    def is_new_place(self) -> bool:
+        """Whether its environment is one that was not there before, or that it was looked for in."""
+        return self.intention.kind is OperationKind.CREATE or self.first_thought is not None
 
     @property
     def is_ended(self) -> bool:
@@ -149,26 +178,12 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
             self.saw_place = True
         elif place is not None:
             self.see_elsewhere(*place)
-            if place[0] != next(iter(self.elsewhere)):
-                # An operation tells of one environment: `conda rename` fills the new one, then empties the old one.
-                return
-        for path in row.paths or ():
-            name = path.name or ""
-            found = read_metadata_name(name)
-            if found is None or is_unpacked(name):
-                continue
-            key, state = found
-            if path.nametype == "CREATE":
-                self.added[key] = state
-            elif path.nametype == "DELETE":
-                self.removed[key] = state
 
     def settle(
         self,
         *,
         environment_kind: str | None,
         changes: list[Change] | None,
-        installed: Mapping[str, str] | None,
         absent: str | None,
         processes: int,
     ) -> Operation:
@@ -176,29 +191,25 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
 
         Args:
             environment_kind: As the environment itself says.
-            changes: By comparison of snapshots; null when there is none, then recorded metadata speaks.
-            installed: Normalised name → version afterwards; null when not known.
-            absent: Why `changes` is null.
+            changes: Its own; None where nothing is known of them.
+            absent: Why `changes` is None.
             processes: How many were seen in its tree.
         """
         reasons = dict(self.named.absent)
         why = self.why | {"actor": self.named.why}
-        why["changes"] = "snapshots before and after were compared"
+        why.setdefault("changes", "the metadata that its processes made and removed; snapshots complete it")
         if changes is not None:
             changes = sorted([*self.from_others, *changes], key=lambda change: change.name)
             if self.intention.tool == "uv" and self.intention.names:
-                # uv writes REQUESTED for every package, whoever asked for it.
+                # uv writes REQUESTED for every package, whether it was named or not.
                 changes = [
                     msgspec.structs.replace(change, requested=normalise_name(change.name) in self.intention.names)
                     for change in changes
                 ]
-        elif self.saw_metadata:
-            changes = changes_by_names(self.added, self.removed, self.intention.names)
-            why["changes"] = "the names of the metadata that its processes were seen to make and remove"
         if changes is None:
             reasons["changes"] = absent or "not recorded"
             del why["changes"]
-        outcome, reason = self._judge(installed)
+        outcome, reason = self._judge()
         for name, value in (("exit_code", self.exit_code), ("signal", self.signal)):
             if value is None:
                 reasons[name] = "not applicable" if self.exit_code is not None or self.signal is not None else "not recorded"
@@ -211,7 +222,7 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
             reasons["reason"] = "not applicable"
         prefix = self.intention.prefix
         if prefix is None:
-            reasons["environment.prefix"] = "the command does not tell, and nothing was seen to change"
+            reasons["environment.prefix"] = "the command does not name it, and nothing was seen to change"
         return Operation(
             id=self.id,
             kind=self.intention.kind,
@@ -241,27 +252,19 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
             image=self.image,
             requested=self.intention.requested,
             sources=list(dict.fromkeys([*self.intention.sources, *self.inner_sources])),
-            shared=self.shared,
             why=why
-            | {"outcome": reason or "exit code 0, and the environment is as was asked", "environment": self.intention.why},
+            | {
+                "outcome": reason or "exit code 0, and nothing shows that the environment is not as requested",
+                "environment": self.intention.why,
+            },
         )
 
-    def _judge(self, installed: Mapping[str, str] | None) -> tuple[Outcome, str | None]:
+    def _judge(self) -> tuple[Outcome, str | None]:
+        """How it ended. What the tool says is believed, unless it is certain that nothing of it is so."""
         outcome, reason = judge_end(self.exit_code, self.signal)
-        if outcome is Outcome.SUCCESS and installed is not None and not self.has_effect(installed):
+        if outcome is Outcome.SUCCESS and self.is_without_effect:
             return Outcome.FAILURE, "no effect"
         return outcome, reason
-
-    def has_effect(self, installed: Mapping[str, str]) -> bool:
-        """Whether the environment is as was asked: what was named is there, or is not."""
-        names = self.intention.names
-        match self.intention.kind:
-            case OperationKind.INSTALL:
-                return all(name in installed for name in names)
-            case OperationKind.REMOVE:
-                return not any(name in installed for name in names)
-            case _:
-                return True
 
 
 def judge_end(exit_code: int | None, signal: int | None) -> tuple[Outcome, str | None]:

@@ -26,7 +26,7 @@ _MAP_LINE = re.compile(r"^\s*(\d+)\s+(\d+)\s+(\d+)\s*$", re.MULTILINE)
 
 
 class _Runner(Struct, frozen=True):
-    """The variables by which a CI system tells a job of itself."""
+    """The variables by which a CI system describes itself to a job."""
 
     system: str
     mark: str
@@ -59,7 +59,9 @@ def container_of(cgroup: str | None, *, uid: int | None, uid_map: str | None, im
         uid_map: `/proc/PID/uid_map`: lines of inside, outside, length.
         image: The engine's name for what it runs, where it could be read.
     """
-    for line in (cgroup or "").splitlines():
+    if not cgroup:
+        return None
+    for line in cgroup.splitlines():
         path = _LINE.sub("", line)
         above, below = _split(path)
         if found := _engine_and_id(above):
@@ -99,7 +101,9 @@ def inner_uid(uid: int | None, uid_map: str | None) -> int | None:
 
 def unit_of(cgroup: str | None) -> str | None:
     """The systemd unit or scope that the machine's own manager made: of a user's manager, `user@1001.service`."""
-    name = _split(cgroup or "")[0].rpartition("/")[2]
+    if not cgroup:
+        return None
+    name = _split(cgroup)[0].rpartition("/")[2]
     return name if name.endswith(_UNIT_SUFFIXES) else None
 
 
@@ -130,8 +134,8 @@ def cgroup_path(text: str) -> str | None:
     lines = [line.split(":", 2) for line in text.splitlines() if line.count(":") >= 2]
     paths = {controllers: path for _, controllers, path in lines}
     contained = (path for path in paths.values() if _engine_and_id(_split(path)[0]))
-    told = (path for path in (paths.get(""), paths.get("name=systemd"), *paths.values()) if path not in {None, "", "/"})
-    return next(contained, None) or next(told, None) or ("/" if lines else None)
+    candidates = (path for path in (paths.get(""), paths.get("name=systemd"), *paths.values()) if path not in {None, "", "/"})
+    return next(contained, None) or next(candidates, None) or ("/" if lines else None)
 
 
 def owner_of(cgroup: str | None) -> int | None:
@@ -139,14 +143,16 @@ def owner_of(cgroup: str | None) -> int | None:
 
     Nobody but root and systemd can put a process there; su and sudo leave it where it was.
     """
-    found = _OWNED.match(cgroup or "")
+    found = _OWNED.match(cgroup) if cgroup else None
     return int(found[1]) if found else None
 
 
 def job_of(variables: Mapping[str, str]) -> Job | None:
     """The CI job that a process's variables speak of."""
+    if not variables:
+        return None
     for runner in _RUNNERS:
         if variables.get(runner.mark):
-            told = [variables.get(name) or None for name in (runner.id, runner.pipeline, runner.person)]
-            return Job(system=runner.system, id=told[0], pipeline=told[1], person=told[2])
+            values = [variables.get(name) or None for name in (runner.id, runner.pipeline, runner.person)]
+            return Job(system=runner.system, id=values[0], pipeline=values[1], person=values[2])
     return None

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from envtrail.core import Process
 from envtrail.interpret.actors import Facts, HubServer, Named, name_actor
 from envtrail.interpret.emission import Emission, NameWanted, ProcessWanted
-from envtrail.interpret.logins import Login
 from envtrail.interpret.origins import HUB, HUB_SERVERS, HUB_USER, container_of, owner_of
 from envtrail.interpret.rows import Exec
-from envtrail.interpret.sessions import Sessions
+from envtrail.interpret.sessions import Login, Sessions
 from envtrail.interpret.tool import Invocation
 from envtrail.interpret.tools import AGENT, RUNNER
 from envtrail.interpret.tools.paths import program_of
 from envtrail.model.observation import NameResolved, ProcessSeen
 
 _MOST = 16_384
+_MOST_NAMED = 1024
+
+K = TypeVar("K")
+T = TypeVar("T")
+_encode = msgspec.json.encode
 
 
 class Lineage(Protocol):
     """The process table, as `core.Assembler` answers it."""
 
     def lineage(self, image: int) -> list[Process]: ...
+    def first_above(self, image: int, among: dict[int, Any]) -> int | None: ...
+    def uids_above(self, image: int, ses: int | None, hint: str) -> tuple[list[int], bool]: ...
     def image_of(self, pid: int) -> int | None: ...
     def descendants(self, image: int) -> int: ...
+    def late_ends(self) -> list[tuple[int, int, int | None, int, int]]: ...
 
 
 class Server(Struct, frozen=True, kw_only=True):
@@ -40,13 +48,24 @@ class Server(Struct, frozen=True, kw_only=True):
     """In a container, or nothing says that it is not: root there is not root here."""
 
 
+class KnownPeople(Struct, frozen=True, kw_only=True):
+    """What is known of people when a segment begins; images of processes that are remembered no more are left out."""
+
+    names: dict[int, tuple[str | None, int]] = {}
+    agents: dict[int, str] = {}
+    servers: dict[int, Server] = {}
+    hubs: list[int] = []
+    hub_users: dict[int, list[str]] = {}
+    jobs: dict[int, dict[str, str]] = {}
+
+
 class Subject(Struct, frozen=True, kw_only=True):
-    """A process whose person is asked for."""
+    """A process whose person is wanted."""
 
     time_ms: int
     node: str
     is_here: bool
-    """It runs on this machine: what is asked of /proc and the directory of names is of it."""
+    """It runs on this machine: /proc and the directory of names can be queried for it."""
     image: int | None
     """Itself, or the nearest image known above it."""
     auid: int | None
@@ -76,8 +95,8 @@ class People:
 
     Args:
         lineage: Answers who descends from whom.
-        sessions: Knows where a session came from, and whose it is.
-        names_hold_ms: A name that was learnt longer ago is asked for again: accounts are renamed, uids are used again.
+        sessions: Knows where a session was opened from, and whose it is.
+        names_hold_ms: A name that was learnt longer ago is looked up again: accounts are renamed, uids are used again.
     """
 
     def __init__(self, lineage: Lineage, sessions: Sessions, *, names_hold_ms: int) -> None:
@@ -92,13 +111,38 @@ class People:
         self._hubs: dict[int, None] = {}
         self._hub_users: dict[int, frozenset[str]] = {}
         """Account of servers of this machine → people whom a hub of root started them for; two are enough to know that it is shared."""
+        self._named: dict[bytes, Named] = {}
+        """By the facts: those that were named last."""
         self._jobs: dict[int, Mapping[str, str]] = {}
-        """Image of the first process of a CI job → what its runner gave it; empty while it was only asked for."""
+        """Image of the first process of a CI job → what its runner gave it; empty while it was only requested."""
+
+    def save(self) -> KnownPeople:
+        """For a segment that begins now."""
+        return KnownPeople(
+            names=self._names,
+            agents=self._still_remembered(self._agents),
+            servers=self._still_remembered(self._servers),
+            hubs=list(self._still_remembered(self._hubs)),
+            hub_users={uid: sorted(users) for uid, users in self._hub_users.items()},
+            jobs={image: dict(given) for image, given in self._still_remembered(self._jobs).items()},
+        )
+
+    def restore(self, known: KnownPeople) -> None:
+        """Take up what was known when the segment began."""
+        self._names.update(known.names)
+        self._agents.update(known.agents)
+        self._servers.update(known.servers)
+        self._hubs.update(dict.fromkeys(known.hubs))
+        self._hub_users.update((uid, frozenset(users)) for uid, users in known.hub_users.items())
+        self._jobs.update(known.jobs)
+
+    def _still_remembered(self, table: dict[int, T]) -> dict[int, T]:
+        return {image: value for image, value in table.items() if self._lineage.lineage(image)}
 
     def take_exec(self, row: Exec, name: str, *, is_here: bool) -> list[Emission]:
         """Remember what begins, by the name of its program.
 
-        The environment of a server on this machine is asked for at once, as its spawner gave it.
+        The environment of a server on this machine is requested at once, as its spawner gave it.
         """
         image, hint = row.image, row.hint
         if hint == AGENT:
@@ -110,7 +154,7 @@ class People:
         return []
 
     def take_seen(self, seen: ProcessSeen) -> None:
-        """Learn from /proc: a server's spawner told it whom it is for; what ran before the agent is known by its words."""
+        """Learn from /proc: a server's spawner said whom it is for; what ran before the agent is known by its words."""
         image = seen.image if seen.image is not None else (seen.started_ms or seen.time_ms) << 20 | seen.pid & 0xFFFFF
         name = program_of(Invocation(exe=seen.exe or "", argv=seen.argv, path=None, cwd=seen.cwd, uid=seen.uid))
         above = self._lineage.lineage(image)
@@ -142,40 +186,52 @@ class People:
 
     def actor_of(self, subject: Subject) -> Named:
         """The person of a process."""
-        above = self._lineage.lineage(subject.image) if subject.image is not None else []
+        image, is_here = subject.image, subject.is_here
+        uids, is_in_job = self._lineage.uids_above(image, subject.session, RUNNER) if image is not None else ([], False)
+        # Most have nothing above them that speaks for another.
+        above = self._lineage.lineage(image) if image is not None and (is_in_job or self._agents or self._servers) else []
         seen = subject.seen
         login = self._sessions.find(subject.node, subject.session, subject.auid, subject.time_ms)
-        return name_actor(
-            Facts(
-                auid=subject.auid,
-                uid=subject.uid,
-                session=subject.session,
-                remote=login.remote if login is not None else None,
-                recorded=subject.recorded,
-                names=self._names_for(subject, login),
-                node=None if subject.is_here else subject.node,
-                cgroup=seen.cgroup if seen else None,
-                uid_map=seen.uid_map if seen else None,
-                container_image=seen.container_image if seen else None,
-                variables=seen.variables if seen else {},
-                hub=self._hub_above(above, is_here=subject.is_here),
-                agent=self._agent_above(above),
-                runner=self._runner_above(above),
-                uids=_uids_of(above, subject),
-            )
+        facts = Facts(
+            auid=subject.auid,
+            uid=subject.uid,
+            session=subject.session,
+            remote=login.remote if login is not None else None,
+            recorded=subject.recorded,
+            names=self._names_for(subject, login),
+            node=None if is_here else subject.node,
+            cgroup=seen.cgroup if seen else None,
+            uid_map=seen.uid_map if seen else None,
+            container_image=seen.container_image if seen else None,
+            variables=seen.variables if seen else {},
+            hub=self._hub_above(above, is_here=is_here),
+            agent=self._agent_above(above),
+            runner=self._runner_above(above) if is_in_job else None,
+            uids=_chain(uids, subject),
         )
+        return self._name(facts)
 
-    def wishes_of(self, subject: Subject) -> list[Emission]:
-        """What must be asked to name a process's person: what a runner gave its job, and names not known or learnt too long ago.
+    def _name(self, facts: Facts) -> Named:
+        """Somebody is named as an image begins and as it ends, and for each image of a session: in most cases of the same facts."""
+        key = _encode(facts)
+        named = self._named.get(key)
+        if named is None:
+            named = name_actor(facts)
+            _remember(self._named, key, named, most=_MOST_NAMED)
+        return named
 
-        Nothing can be asked of another machine.
+    def lookups_of(self, subject: Subject) -> list[Emission]:
+        """What must be looked up to name a process's person: what a runner gave its job, and names not known or learnt too long ago.
+
+        Nothing can be looked up on another machine.
         """
         if not subject.is_here:
             return []
         above = self._lineage.lineage(subject.image) if subject.image is not None else []
         hub = self._hub_above(above, is_here=True)
         owner = owner_of(subject.seen.cgroup) if subject.seen else None
-        uids = {subject.auid, subject.uid, owner, hub.uid if hub else None, *_uids_of(above, subject)} - {None}
+        known = [] if subject.image is None else self._lineage.uids_above(subject.image, subject.session, RUNNER)[0]
+        uids = {subject.auid, subject.uid, owner, hub.uid if hub else None, *_chain(known, subject)} - {None}
         wanted = [uid for uid in uids if subject.time_ms - self._names.get(uid, (None, 0))[1] > self._names_hold_ms]  # type: ignore[arg-type]
         names: list[Emission] = [NameWanted(uid=uid) for uid in sorted(wanted)]  # type: ignore[type-var,arg-type]
         return [*self._job_wanted(above), *names]
@@ -249,16 +305,14 @@ def _runner_and_job(above: Sequence[Process]) -> tuple[Process | None, Process |
     return None, None
 
 
-def _uids_of(above: Iterable[Process], subject: Subject) -> tuple[int, ...]:
+def _chain(uids: list[int], subject: Subject) -> tuple[int, ...]:
     """Oldest first; what ran before the login (sshd, as root) has another session, and without one there is no chain to speak of."""
     if subject.session is None:
         return ()
-    uids = [process.uid for process in above if process.ses == subject.session and process.uid is not None]
-    uids.reverse()
-    return tuple([*uids, subject.uid] if subject.uid is not None else uids)
+    return tuple([*reversed(uids), subject.uid] if subject.uid is not None else reversed(uids))
 
 
-def _remember(table: dict[int, Any], image: int, value: object) -> None:
-    if len(table) >= _MOST:
+def _remember(table: dict[K, Any], key: K, value: object, *, most: int = _MOST) -> None:
+    if len(table) >= most:
         del table[next(iter(table))]
-    table[image] = value
+    table[key] = value

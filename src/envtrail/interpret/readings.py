@@ -14,7 +14,7 @@ from envtrail.interpret.tools import RUN_HINTS
 from envtrail.interpret.tools.paths import program_of
 
 _MOST_KEPT = 1024
-_MOST_LETTERS = 2048
+_MOST_CHARACTERS = 2048
 """Of a command line that is kept: a longer one is rarely run twice."""
 
 _Words = tuple[tuple[str, ...], str | None, str | None, str | None, str | None, int | None, str | None]
@@ -47,7 +47,7 @@ class Readings:
     def of(self, row: Exec) -> ExecReading:
         """What an exec says."""
         argv = tuple(row.argv or ())
-        if sum(map(len, argv)) > _MOST_LETTERS:
+        if sum(map(len, argv)) > _MOST_CHARACTERS:
             return self._read(row)
         path = row.paths[0].name if row.paths else None
         words = (argv, row.hint, row.exe, path, row.cwd, row.uid, row.fields.get("UID"))

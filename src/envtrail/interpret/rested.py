@@ -1,4 +1,4 @@
-"""Changes of files that a log told and that its end cut: what its next part tells of the same process goes on in them."""
+"""Changes of files that a log recorded and that its end cut: what its next part records of the same process goes on in them."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ def _joined(known: FilesChanged, changed: FilesChanged) -> FilesChanged:
         total=total,
         is_new=known.is_new or changed.is_new,
         marked=known.marked or changed.marked,
+        metadata=[*known.metadata, *changed.metadata],
         kind=changed.kind,
         tool=changed.tool or known.tool,
         evidence=_once([*known.evidence, *changed.evidence])[: _MOST_EVIDENCE + 1],

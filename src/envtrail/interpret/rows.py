@@ -11,23 +11,6 @@ from msgspec import Struct, field
 from envtrail import core
 from envtrail.model.operation import Evidence
 
-LOGIN_TYPES = frozenset(
-    {
-        "LOGIN",
-        "CRED_ACQ",
-        "CRED_REFR",
-        "CRED_DISP",
-        "USER_START",
-        "USER_LOGIN",
-        "USER_END",
-        "USER_LOGOUT",
-        "USER_AUTH",
-        "USER_ACCT",
-        "SYSTEM_BOOT",
-    }
-)
-"""Record types that say something of logins."""
-
 
 class PathName(Struct, frozen=True, gc=False):
     """A file of an event."""
@@ -40,12 +23,11 @@ class PathName(Struct, frozen=True, gc=False):
 class Row(Struct, kw_only=True, gc=False):
     """An event; its columns are those of `model.schema`."""
 
-    node: str
+    node: str = ""
     time: int
     """In ms."""
     serial: int
     kind: str
-    type: str | None = None
     hint: str | None = None
     success: bool | None = None
     exit_code: int | None = None
@@ -57,16 +39,17 @@ class Row(Struct, kw_only=True, gc=False):
     argv: list[str] | None = None
     cwd: str | None = None
     paths: list[PathName] | None = None
-    address: str | None = None
     words: dict[str, str] | None = field(default=None, name="fields")
     image: int | None = None
     complete: bool | None = None
     segment: int = 0
     """In which its records lie."""
+    at: int = 0
+    """Its place in the batch."""
 
     @property
     def fields(self) -> dict[str, str]:
-        """Of a record that is no system call; of one that is, what auditd added."""
+        """What auditd added: the names of its uids."""
         return self.words or {}
 
 
@@ -82,12 +65,22 @@ def is_exec(row: Row) -> TypeGuard[Exec]:
     return row.kind == "exec" and row.pid is not None and row.image is not None and bool(row.argv) and row.success is not False
 
 
-_COLUMNS = [name for name in Row.__struct_encode_fields__ if name != "segment"]
+_EACH = ("node", "time", "serial", "kind", "pid")
+_COLUMNS = {
+    "exec": [*_EACH, "hint", "success", "auid", "uid", "ses", "exe", "argv", "cwd", "paths[0]", "fields", "image", "complete"],
+    "exit": [*_EACH, "exit_code", "image"],
+    "": [*_EACH, "paths", "image"],
+}
+"""What is read of each kind of event; `paths[0]` is the first of them, which is what was executed."""
+_MEMBERS = {
+    "fields": ["AUID", "UID"],
+    "paths": list(PathName.__struct_encode_fields__),
+}
 _decode = msgspec.json.Decoder(list[Row]).decode
 
 
 def interesting_rows(events: object, node: str, segment: int = 0, waited: AbstractSet[int] | None = None) -> list[Row]:
-    """Rows that carry a tool's name, ends in tracked trees, and logins; `node` is this machine's where none is recorded.
+    """Rows that carry a tool's name, and ends in tracked trees; `node` is this machine's where none is recorded.
 
     Args:
         events: Of one segment; anything with `__arrow_c_array__`.
@@ -95,10 +88,11 @@ def interesting_rows(events: object, node: str, segment: int = 0, waited: Abstra
         segment: The segment's number, for `segment` of each row.
         waited: Processes whose end is waited for; of others only what begins and ends here is given. None: the end of each is.
     """
-    rows = _decode(core.interesting_rows(events, _COLUMNS, LOGIN_TYPES, waited))
+    rows = _decode(core.interesting_rows(events, _COLUMNS, _MEMBERS, waited))
     for row in rows:
-        row.node = row.node or node
         row.segment = segment
+        if not row.node:
+            row.node = node
     return rows
 
 

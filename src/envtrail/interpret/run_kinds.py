@@ -21,11 +21,11 @@ _LAUNCHERS = frozenset(
         "horovodrun",
     }
 )
-"""Programs whose work is to start the same script many times; `accelerate` is one when it is asked to `launch`."""
+"""Programs whose work is to start the same script many times; `accelerate` is one when its command is `launch`."""
 _SERVERS = frozenset({"jupyterlab", "notebook", "jupyter_server", "jupyter", "jupyterhub", "jupyterhub.singleuser", "nbclassic"})
 """Modules that are Jupyter servers."""
 _HELPERS = ("multiprocessing.", "joblib.externals.loky.")
-"""Modules by which a program that runs starts workers of its own."""
+"""Modules by which a program that runs starts its own workers."""
 _SYSTEM_PREFIXES = frozenset({"/usr", "/"})
 _SYSTEM = ("/usr/share/", "/usr/lib/", "/usr/bin/lsb_release", "/usr/bin/apt", "/usr/bin/py3", "/usr/sbin/")
 """The distribution's own programs that happen to be written in Python."""

@@ -27,7 +27,7 @@ _MOST_CARRIED = 128
 _SLACK_MS = 1000
 """The start time in /proc counts in clock ticks since boot; the exec is stamped by the wall clock."""
 _INIT = 1
-"""Every listing of the machine holds it; one process that was asked for is no listing."""
+"""Every listing of the machine holds it; one process that was looked up is no listing."""
 _END = ("ended", "exit_code", "signal")
 
 
@@ -35,14 +35,14 @@ class Runs:
     """Those that are going on, and for a moment those that have ended.
 
     Args:
-        imported: What logs tell that were written before: nothing that is seen here and now says anything of it.
+        imported: What imported logs hold: nothing that is seen here and now says anything of it.
     """
 
     def __init__(self, imported: Container[int] = frozenset()) -> None:
         self._imported = imported
         self._going: dict[int, Run] = {}
         self._ended: dict[int, Run] = {}
-        """What is in their script may be told late, and what they started may begin late."""
+        """What is in their script may be reported late, and what they started may begin late."""
         self._loops = Loops()
         self._listed: dict[int, int | None] | None = None
         """pid → start (ms) of every process, while a listing of the machine is taken in."""
@@ -59,7 +59,7 @@ class Runs:
         kinds: Mapping[str, str],
         is_here: bool = True,
     ) -> list[Emission]:
-        """The run that an exec begins, and a wish for its script's content.
+        """The run that an exec begins, and a lookup for its script's content.
 
         Args:
             row: The exec.
@@ -110,7 +110,7 @@ class Runs:
         return [run]
 
     def take_name(self, uid: int, name: str | None, host: str) -> list[Run]:
-        """The name of a uid was asked for as a run began: those of the machine that wait for it, with it; they may have ended meanwhile."""
+        """The name of a uid was looked up as a run began: those of the machine that wait for it, with it; they may have ended meanwhile."""
         named: list[Run] = []
         for table in (self._going, self._ended):
             waiting = [one for one in table.values() if name is not None and one.host == host and _waits_for(one.actor) == uid]
@@ -150,7 +150,7 @@ class Runs:
         return [_without_end(self._going.pop(run.image)) for run in lost]
 
     def going(self) -> tuple[list[Run], list[Run], list[Alike]]:
-        """Those whose end was not told and the newest that have ended, oldest first; and what is alike."""
+        """Those whose end was not reported and the newest that have ended, oldest first; and what is alike."""
         return list(self._going.values()), list(self._ended.values())[-_MOST_CARRIED:], self._loops.going()
 
     def restore(self, going: Iterable[Run], ended: Iterable[Run], loops: Iterable[Alike]) -> None:
@@ -189,7 +189,7 @@ def _begun(row: Exec, invocation: Invocation, shape: Shape, named: Named, *, hos
     else:
         reasons["script_sha256"] = "not recorded"
     if shape.prefix is None:
-        reasons["environment"] = "the command does not tell the interpreter's prefix"
+        reasons["environment"] = "the command does not name the interpreter's prefix"
     return Run(
         id=make_operation_id(event, shape.prefix or "", kind="run"),
         kind=shape.kind,

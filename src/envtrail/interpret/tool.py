@@ -39,11 +39,11 @@ class Intention(Struct, frozen=True, kw_only=True):
     argv: list[str]
     """As typed: `["pip", "install", "six"]`."""
     prefix: str | None
-    """Where; null when it cannot be told from the invocation."""
+    """Where; None when the invocation does not show it."""
     environment_kind: str | None = None
     """When the words decide it (`user`, `target`); else the environment itself says."""
     requested: list[str] = []
-    """What was asked for by name, as typed; `[]` when only the result can tell."""
+    """What was requested by name, as typed; `[]` when only the result can show it."""
     sources: list[str] = []
     """Indexes, channels, addresses, files and folders that the words or the variables name beside the machine's own configuration."""
     via: list[str] = []
@@ -55,7 +55,7 @@ class Intention(Struct, frozen=True, kw_only=True):
 
     @property
     def names(self) -> list[str]:
-        """Packages asked for by name (normalised)."""
+        """Packages requested by name (normalised)."""
         return [name for spec in self.requested if (name := requested_name(spec)) is not None]
 
 

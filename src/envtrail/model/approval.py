@@ -1,4 +1,4 @@
-"""A wish to change an environment, and what people decided about it."""
+"""A request to change an environment, and what people decided about it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from envtrail.model.operation import Operation
 from envtrail.model.times import to_ms
 
 ACTIONS = ("install", "remove", "create", "delete", "any")
-"""What may be asked for: `install` has updates in it."""
+"""What may be requested: `install` includes updates."""
 RequestId = NewType("RequestId", str)
 GrantId = NewType("GrantId", str)
 
@@ -27,7 +27,7 @@ class RequestStatus(str, Enum):
 
 
 class GrantKind(str, Enum):
-    """How an approval came to be."""
+    """How an approval was given."""
 
     APPROVAL = "approval"
     """Somebody approved a request."""
@@ -51,15 +51,15 @@ class Approval(Struct, frozen=True, kw_only=True):
     signature: str | None = None
     """Armoured SSHSIG over `signed_bytes` of the grant's terms (PROTOCOL.sshsig)."""
     subject: str | None = None
-    """The request, operation or grant that the signature is about; null: over the terms alone, by an earlier version."""
+    """The request, operation or grant that the signature is about; None: over the terms alone, by an earlier version."""
     key: str | None = None
     """Fingerprint of the key that signed."""
     known_by: str | None = None
-    """How the page knew them (`link`, `local`, `pam`, `oidc`, `proxy`), where it was given there."""
+    """How the web UI identified them (`link`, `local`, `pam`, `oidc`, `proxy`), where it was given there."""
 
 
 class Terms(Struct, frozen=True, kw_only=True):
-    """What is wished for, and for how long: what approvers sign."""
+    """What is requested, and for how long: what approvers sign."""
 
     prefix: str
     user: str
@@ -72,14 +72,14 @@ class Terms(Struct, frozen=True, kw_only=True):
     """What the packages bring along is covered."""
     until_ms: int
     uses: int | None
-    """How many operations; null: any number."""
+    """How many operations; None: any number."""
     why: str
     sources: list[str] = []
     """Indexes, channels and addresses that the packages may come from beside the machine's own; `*`: any."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """Somebody's wish."""
+    """A request by somebody."""
 
     id: RequestId
     time_ms: int
@@ -146,11 +146,11 @@ def say_terms(terms: Terms) -> dict[str, Any]:
 
 
 def signed_bytes(terms: Terms, subject: str | None) -> bytes:
-    """What an approver signs: the terms as JSON with sorted keys, and what they were asked about.
+    """What an approver signs: the terms as JSON with sorted keys, and what they decide about.
 
     Args:
         terms: What is approved.
-        subject: Id of the request or the operation, which comes once: a signature is good for one approval. Null: the form that
+        subject: Id of the request or the operation, which comes once: a signature is good for one approval. None: the form that
             carried none, of approvals made earlier.
     """
     said = say_terms(terms)

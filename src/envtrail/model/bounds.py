@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from envtrail.model.times import EARLIEST_MS, LATEST_MS
 
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What `msgspec.json.decode` raises where bytes are not of the type; the last for deep nesting."""
 TimeMs = Annotated[int, Meta(ge=0, le=LATEST_MS)]
 """When something happens: 1970 to 9999."""
 AnyTimeMs = Annotated[int, Meta(ge=EARLIEST_MS, le=LATEST_MS)]

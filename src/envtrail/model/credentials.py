@@ -1,4 +1,4 @@
-"""What somebody types to come in, and what is said of it."""
+"""What somebody types to sign in, and the answer to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class Credentials(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A name and a password, on the way from the page to PAM; never stored, never shown."""
+    """A name and a password, on the way from the web UI to PAM; never stored, never shown."""
 
     name: str
     password: str

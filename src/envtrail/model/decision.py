@@ -1,10 +1,10 @@
-"""What a person asks the agent to write down: requests, approvals, triage. The agent says who they are, not they."""
+"""What a person sends to the agent to be recorded: requests, approvals, triage. The agent determines who they are, not they."""
 
 from __future__ import annotations
 
 from typing import Annotated, Union
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from envtrail.model.access_log import ReportedAccess
 from envtrail.model.bounds import Block, Line, Number, TimeMs, Word
@@ -53,7 +53,7 @@ class Revoke(_Decision, frozen=True, kw_only=True, tag="revoke"):
 
 
 class BreakGlass(_Decision, frozen=True, kw_only=True, tag="break_glass"):
-    """It cannot wait: a grant without anybody's yes, told to everybody."""
+    """It cannot wait: a grant without anybody's approval, reported to everybody."""
 
     prefix: Line
     action: Word = "any"
@@ -89,29 +89,29 @@ class Unmute(_Decision, frozen=True, kw_only=True, tag="unmute"):
 class RecordAccess(_Decision, frozen=True, kw_only=True, tag="looked"):
     """The web UI showed a user another person's data."""
 
-    looks: Annotated[list[ReportedAccess], Meta(max_length=1000)]
+    entries: Annotated[list[ReportedAccess], Meta(max_length=1000)] = field(name="looks")
 
 
 Decision = Union[SubmitRequest, Approve, Deny, Revoke, BreakGlass, Triage, Mute, Unmute, RecordAccess]
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """Who decides, as the kernel says; where the page asks for somebody, as the page knows them."""
+    """Who decides, as the kernel says; where the web UI sends it for a user, as the web UI knows them."""
 
     uid: int
     login_uid: int | None = None
-    """Kept through su and sudo; null when unset."""
+    """Kept through su and sudo; None when unset."""
     name: str
     """Of the login uid, else of the uid."""
     groups: frozenset[str] = frozenset()
     is_admin: bool = False
-    """Root, or a member of the service's group; of the page's people those who may triage."""
+    """Root, or a member of the service's group; of the web UI's users those who may triage."""
     may_decide: bool = True
     """An auditor changes nothing."""
     known_by: str | None = None
-    """How the page knew them; null: the kernel says who they are."""
-    is_page: bool = False
-    """The page itself, which tells who looked."""
+    """How the web UI identified them; None: the kernel says who they are."""
+    is_web_ui: bool = False
+    """The web UI itself, which reports who accessed what."""
 
     @property
     def names(self) -> list[str]:

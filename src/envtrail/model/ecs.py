@@ -30,10 +30,11 @@ CASELESS = frozenset(
         "user.name",
     }
 )
-"""Fields that have it; what the others hold is told in lower case as it is."""
+"""Fields that have it; what the others hold is written unchanged, in lower case."""
 RECORD_FIELDS = (
     "acct",
     "audit_enabled",
+    "dir",
     "op",
     "res",
     "terminal",
@@ -48,4 +49,4 @@ RECORD_FIELDS = (
     "old-auid",
     "old-ses",
 )
-"""Fields of records that are no system calls, which rules ask for: `auditd.data.<name>`, as Auditbeat has them."""
+"""Fields of records that are no system calls, which rules query: `auditd.data.<name>`, as Auditbeat has them."""

@@ -7,6 +7,8 @@ import hashlib
 import msgspec
 from msgspec import Struct
 
+from envtrail.model.operation import PackageState
+
 
 class Environment(Struct, frozen=True, kw_only=True):
     """A folder in which Python packages live."""
@@ -28,6 +30,8 @@ class Environment(Struct, frozen=True, kw_only=True):
     """It is no longer there; the rest is as it was last seen."""
     host: str = ""
     """The machine that it is on."""
+    sees_system: bool | None = None
+    """Of a venv: whether packages of the interpreter that it was made with count as installed; None where that is not known."""
     owned_since_ms: int = 0
     """Since when it is known to be this owner's: what was there before, under the same name, was somebody else's."""
 
@@ -56,7 +60,7 @@ class Package(Struct, frozen=True, kw_only=True, order=True):
     location: str | None = None
     """The metadata's path below the prefix."""
     url: str | None = None
-    """Where its archive was fetched from, redacted, as conda's document or `direct_url.json` tells."""
+    """Where its archive was fetched from, redacted, as conda's document or `direct_url.json` records."""
     archive: str | None = None
     """`sha256:…` or `md5:…` of that archive; an installed wheel from an index carries none."""
     md5: str | None = None
@@ -70,7 +74,18 @@ class Package(Struct, frozen=True, kw_only=True, order=True):
     size_bytes: int | None = None
     """The sum over RECORD, or over conda's `paths_data`."""
     content: str | None = None
-    """`sha256:…` over the wheel's own files as RECORD tells them: no scripts, nothing that an installer adds; the same in every prefix."""
+    """`sha256:…` over the wheel's own files as RECORD lists them: no scripts, nothing that an installer adds; the same in every prefix."""
+
+
+def state_of(package: Package) -> PackageState:
+    """A package as one side of a change."""
+    return PackageState(
+        version=package.version,
+        build=package.build,
+        source=package.source,
+        installer=package.installer,
+        digest=package.digest,
+    )
 
 
 def snapshot_order(package: Package) -> tuple[str, str, str, str]:
@@ -109,7 +124,7 @@ class SnapshotRef(Struct, frozen=True, kw_only=True):
     packages: int
     """How many."""
     size_bytes: int
-    """Their sizes together, as their metadata tells."""
+    """Their sizes together, as their metadata says."""
     faults: list[str] = []
     """As `Snapshot.faults`."""
     host: str = ""
@@ -124,7 +139,7 @@ class Holding(Struct, frozen=True, kw_only=True):
     since_ms: int
     """Of the snapshot that first showed it."""
     until_ms: int | None
-    """Of the first snapshot without it; null while it is there."""
+    """Of the first snapshot without it; None while it is there."""
     since_image: int | None
     """The owner of the operation that brought it in, where one did."""
     until_image: int | None
@@ -133,7 +148,7 @@ class Holding(Struct, frozen=True, kw_only=True):
 
 
 class EnvironmentSummary(Struct, frozen=True, kw_only=True):
-    """An environment with what the trail knows of its life; a null is not known."""
+    """An environment with what the trail knows of its life; what is None is not known."""
 
     environment: Environment
     packages: int | None

@@ -42,7 +42,7 @@ class Status(str, Enum):
     APPROVED = "approved"
     """What happened was approved afterwards."""
     MUTED = "muted"
-    """A suppression covered it: nobody is told."""
+    """A suppression covered it: nobody is notified."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -101,7 +101,7 @@ def make_finding_id(detection: str, subject: str, time_ms: int) -> FindingId:
 
 
 class Suppression(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Not this again until…: findings that it covers are kept, and nobody is told. `*` and `?` stand for any text."""
+    """Not this again until…: findings that it covers are kept, and nobody is notified. `*` and `?` stand for any text."""
 
     id: str
     detection: str

@@ -38,6 +38,6 @@ class Gap(Struct, frozen=True, kw_only=True):
     """Last moment known to be covered."""
     until_ms: int
     records: int | None
-    """How many are missing; null when it cannot be known."""
+    """How many are missing; None when it cannot be known."""
     detail: str
     """One sentence: range of serials, file, segment, …"""

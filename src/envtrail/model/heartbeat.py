@@ -1,4 +1,4 @@
-"""What a machine tells of itself: who hears nothing any more knows that something is wrong there."""
+"""What a machine reports of itself: where no report arrives any more, something is wrong."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
     lost: int | None = None
     """Records that the kernel could not queue, since its boot."""
     policy_digest: str | None = None
-    """Of the policy in force; null: none is, or the agent does not tell."""
+    """Of the policy in force; None: none is, or the agent does not report it."""
     policy_commit: str | None = None
-    """Of the Git repository that it came from."""
+    """Of the Git repository that it was synchronised from."""
     outbox: int = 0
     """Documents that wait to be shipped."""
     refused: int = 0
@@ -40,14 +40,14 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
 
     @property
     def policy(self) -> str | None:
-        """The commit where it came by Git, else its digest, shortened; null: none is in force."""
+        """The commit where it was synchronised by Git, else its digest, shortened; None: none is in force."""
         if self.policy_digest is None:
             return None
         return self.policy_commit[:12] if self.policy_commit else self.policy_digest[:19]
 
 
 def policy_of_most(beats: Sequence[Heartbeat]) -> str | None:
-    """The digest of the policy that more than half of the watched machines run; null: there is none."""
+    """The digest of the policy that more than half of the watched machines run; None: there is none."""
     digests = Counter(beat.policy_digest for beat in beats if beat.watching)
     digest, count = digests.most_common(1)[0] if digests else (None, 0)
     return digest if count * 2 > digests.total() else None
@@ -58,7 +58,7 @@ def faults_of(beat: Heartbeat, now_ms: int, *, policy: str | None = None) -> lis
 
     Args:
         beat: Its newest.
-        now_ms: The clock of who asks.
+        now_ms: The clock of the reader.
         policy: The policy that most run.
     """
     faults = []

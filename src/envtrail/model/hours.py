@@ -27,7 +27,7 @@ class When(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def place(self) -> ZoneInfo | None:
-        """The zone; null: this machine's.
+        """The zone; None: this machine's.
 
         Raises:
             ValueError: this machine knows none of this name.

@@ -1,4 +1,4 @@
-"""Who looks at the page, and what their role lets them do."""
+"""Who uses the web UI, and what their role lets them do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Role(str, Enum):
 
 
 class Right(str, Enum):
-    """What a page or a button asks for."""
+    """What a page or a button requires."""
 
     SEE_ALL = "see_all"
     """What others did: operations, runs, sessions, findings, and the kernel's records."""
@@ -34,7 +34,7 @@ class Right(str, Enum):
     """Who looked at whose data."""
     SEE_SETTINGS = "see_settings"
     DECIDE = "decide"
-    """Ask for changes; approve, deny and revoke where the policy makes them an approver."""
+    """Request changes; approve, deny and revoke where the policy makes them an approver."""
     TRIAGE = "triage"
     """Acknowledge, assign and mute findings."""
 
@@ -52,12 +52,12 @@ _RIGHTS_SEPARATED = {**_RIGHTS, Role.ADMIN: frozenset({Right.SEE_SETTINGS})}
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """Somebody who has come in."""
+    """Somebody who has signed in."""
 
     name: str
     role: Role
     uid: int | None
-    """Their account on this machine: what is theirs; null where they have none."""
+    """Their account on this machine: what is theirs; None where they have none."""
     method: str
     """How they were known: `link`, `token`, `local`, `pam`, `oidc` or `proxy`."""
 

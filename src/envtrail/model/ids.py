@@ -8,7 +8,7 @@ from typing import NewType
 from msgspec import Struct
 
 OperationId = NewType("OperationId", str)
-"""26 characters, spelt as a ULID: 48 bits of start time in ms, 80 bits of a hash."""
+"""26 characters, written as a ULID: 48 bits of start time in ms, 80 bits of a hash."""
 ImageId = NewType("ImageId", int)
 """One exec in a process: `time_ms << 20 | serial & 0xFFFFF` of its exec event (64 bits)."""
 

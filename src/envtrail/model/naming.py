@@ -13,8 +13,10 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Iterable
 from fnmatch import fnmatchcase
+from string import ascii_lowercase, ascii_uppercase
 from typing import NamedTuple
 
+_SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
 _SEPARATORS = re.compile(r"[-_.]+")
 _SLASHES = re.compile(r"/{2,}")
 _SPEC = re.compile(
@@ -36,8 +38,11 @@ _MOST_KNOWN = 8
 
 
 def normalise_name(name: str) -> str:
-    """The normal form of a project's name (PEP 503), and of a pattern of such names."""
-    return _SEPARATORS.sub("-", name).lower()
+    """The normal form of a project's name (PEP 503), and of a pattern of such names.
+
+    Letters other than ASCII stay: `str.lower` makes a `k` of the sign of Kelvin, and metadata that was made by hand may have one.
+    """
+    return _SEPARATORS.sub("-", name).translate(_SMALL)
 
 
 def package_key(ecosystem: str, name: str) -> str:
@@ -56,7 +61,7 @@ def fits_package_name(pattern: str, name: str) -> bool:
 
 
 def requested_name(spec: str) -> str | None:
-    """The normalised name of what pip or conda is asked for; None for a path or an address that does not tell.
+    """The normalised name of what pip or conda is given; None for a path or an address that does not name one.
 
     `six==1.16.0`, `conda-forge::six=1.16`, `./six-1.16.0-py3-none-any.whl`, `git+https://…#egg=six`.
     """
@@ -84,7 +89,7 @@ class EnvironmentReference(NamedTuple):
     """What a name of an environment says."""
 
     host: str | None
-    """The machine; None where the name tells none."""
+    """The machine; None where the name has none."""
     path: str
     """Without a slash at its end; whole where it begins with one, else the last folders of one."""
 
@@ -127,7 +132,7 @@ def is_environment(given: str, prefix: str, *, host: str | None = None) -> bool:
     Args:
         given: The name.
         prefix: Of the environment, or `HOST:PREFIX`.
-        host: Its machine, where the prefix does not tell.
+        host: Its machine, where the prefix does not name it.
     """
     meant, known = parse_place(given), parse_place(prefix)
     if meant.host is not None and meant.host not in {known.host, host}:
@@ -177,6 +182,9 @@ def conda_roots(places: Iterable[tuple[str, str]]) -> list[str]:
 
 # People
 
+ROOT = "root"
+"""Whose number is 0 on every machine, whether or not a record says so."""
+
 
 class Number(NamedTuple):
     """A number that a name belongs to on a machine."""
@@ -188,6 +196,8 @@ class Number(NamedTuple):
 
 def is_person(given: str, name: str | None, number: int | None) -> bool:
     """Whether a login name, or a uid in decimal digits, means a person: somebody who is called `1001` is not looked over."""
+    if given == ROOT and name is None:
+        return number == 0
     return given == name or (as_uid(given) is not None and as_uid(given) == number)
 
 
@@ -215,7 +225,7 @@ def nearest(given: str, known: Iterable[str]) -> list[str]:
     """Known names that are most like one, best first; all where there are few."""
     names = sorted(set(known))
     # The last folder of a prefix is what people type.
-    labels = {name: name if given.startswith("/") else clean_path(name).rpartition("/")[2] for name in names}
-    close = difflib.get_close_matches(given, sorted(set(labels.values())), n=3, cutoff=0.6)
+    labels = {name: (name if given.startswith("/") else clean_path(name).rpartition("/")[2]).casefold() for name in names}
+    close = difflib.get_close_matches(given.casefold(), sorted(set(labels.values())), n=3, cutoff=0.6)
     found = [name for label in close for name in names if labels[name] == label]
     return found[:_MOST_KNOWN] or (names if len(names) <= _MOST_KNOWN else [])

@@ -9,23 +9,16 @@ from __future__ import annotations
 from typing import Union
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
-from envtrail.model.access_log import AccessEntry
-from envtrail.model.approval import Approval, Grant, GrantId, Request, RequestId
+from envtrail.model.decided import DecisionObservation
 from envtrail.model.environment import Environment, Package
-from envtrail.model.finding import Finding, FindingId, Status, Suppression
 from envtrail.model.gap import Gap
-from envtrail.model.ids import OperationId
-from envtrail.model.operation import Evidence, FileChange
+from envtrail.model.observed import Observed
+from envtrail.model.operation import Evidence, FileChange, MetadataEvent
 
 
-class _Observation(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
-    time_ms: int
-    """When it was observed (UTC)."""
-
-
-class AgentStarted(_Observation, frozen=True, tag="agent_started"):
+class AgentStarted(Observed, frozen=True, tag="agent_started"):
     """An agent took up the trail. A changed boot id ends every process known before."""
 
     node: str
@@ -38,7 +31,7 @@ class AgentStarted(_Observation, frozen=True, tag="agent_started"):
     """As in `ImportStarted`: the source is a log that is read on from the last `CursorMoved`."""
 
 
-class ImportStarted(_Observation, frozen=True, tag="import_started"):
+class ImportStarted(Observed, frozen=True, tag="import_started"):
     """The records that follow come from a file, not from this kernel now."""
 
     path: str
@@ -52,7 +45,7 @@ class ImportStarted(_Observation, frozen=True, tag="import_started"):
     """Every step of records ends with an observation: what lies behind the last one was not written whole, and is read again."""
 
 
-class ImportEnded(_Observation, frozen=True, tag="import_ended"):
+class ImportEnded(Observed, frozen=True, tag="import_ended"):
     """The last record of the imported file has been read."""
 
     path: str
@@ -60,17 +53,20 @@ class ImportEnded(_Observation, frozen=True, tag="import_ended"):
     """The next part of the same log follows at once."""
 
 
-CARRIED_VERSION = 2
-"""Of what this version writes into `Carried`; it reads those before too."""
+CARRIED_VERSION = 3
+"""The newest of what this version writes into `Carried`; it reads those before too."""
+WHOLE_VERSION = 2
+"""Of a `Carried` that says what was going on."""
 
 
-class Carried(_Observation, frozen=True, tag="carried"):
+class Carried(Observed, frozen=True, tag="carried"):
     """What was known when the segment began, so that it can be read without those before it."""
 
     processes: msgspec.Raw
     """The process tables, as the core writes them."""
-    interpretation: msgspec.Raw
-    """Operations, runs and logins that are going on, as `interpret.carried` writes them."""
+    interpretation: msgspec.Raw = msgspec.Raw(b"null")
+    """Operations, runs and logins that are going on, as `interpret.carried` writes them. Null: who interprets had not come so far; it lies
+    in an `InterpretationSaved` of the same segment."""
     log: str | None = None
     """Version 1: that was imported last."""
     version: int = 1
@@ -81,23 +77,35 @@ class Carried(_Observation, frozen=True, tag="carried"):
         """Whether this version can read it."""
         return self.version <= CARRIED_VERSION
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says what was going on."""
+        return bytes(self.interpretation) != b"null"
 
-class ProcessForked(_Observation, frozen=True, tag="process_forked"):
+
+class InterpretationSaved(Observed, frozen=True, tag="interpretation_saved"):
+    """What was going on when a segment began, once whoever interprets has come so far. It belongs to that segment's `Carried`."""
+
+    segment: int
+    interpretation: msgspec.Raw
+
+
+class ProcessForked(Observed, frozen=True, tag="process_forked"):
     """A process of a tracked tree, or one that it descends from, was forked (process connector)."""
 
     pid: int
     ppid: int
 
 
-class ProcessExited(_Observation, frozen=True, tag="process_exited"):
-    """A process whose fork is told, or of a tracked tree, ended (process connector)."""
+class ProcessExited(Observed, frozen=True, tag="process_exited"):
+    """A process whose fork is recorded, or of a tracked tree, ended (process connector)."""
 
     pid: int
     exit_code: int | None
     signal: int | None
 
 
-class ProcessSeen(_Observation, frozen=True, tag="process_seen"):
+class ProcessSeen(Observed, frozen=True, tag="process_seen"):
     """What /proc said of a process: at the agent's start, or when a tool was seen to begin."""
 
     pid: int
@@ -110,16 +118,16 @@ class ProcessSeen(_Observation, frozen=True, tag="process_seen"):
     session: int | None
     started_ms: int | None
     cgroup: str | None = None
-    variables: dict[str, str] = {}
+    variables: dict[str, str] = field(default_factory=dict)
     """Only the environment variables on the allow list, redacted."""
     image: int | None = None
-    """The exec that it was asked for; null for what was found at the agent's start."""
+    """The exec that it was looked up for; None for what was found at the agent's start."""
     uid_map: str | None = None
     """`/proc/PID/uid_map`, where it is not the machine's own."""
     container_image: str | None = None
 
 
-class FilesChanged(_Observation, frozen=True, tag="files_changed"):
+class FilesChanged(Observed, frozen=True, tag="files_changed"):
     """A process changed files below an environment, outside every package tool's tree."""
 
     until_ms: int
@@ -132,7 +140,7 @@ class FilesChanged(_Observation, frozen=True, tag="files_changed"):
     """At most 1,000."""
     total: int
     gone: bool = False
-    """The process had ended before it could be asked who it was."""
+    """The process had ended before it could be identified."""
     image: int | None = None
     """Its image, or the nearest one above it, as the process table knew it then."""
     comm: str | None = None
@@ -147,24 +155,43 @@ class FilesChanged(_Observation, frozen=True, tag="files_changed"):
     is_new: bool = False
     """The environment was not known before."""
     node: str | None = None
-    """The machine, where a log told it; null: this one."""
+    """The machine, where a log recorded it; None: this one."""
     at_rest: bool = False
-    """A log told it, and all of it: nothing of that time, or of that machine, can be asked."""
-    evidence: list[Evidence] = []
-    """The exec of `image`, then the first events that told of it."""
-    names: dict[str, str] = {}
+    """A log recorded it, and all of it: nothing of that time, or of that machine, can be looked up."""
+    evidence: list[Evidence] = field(default_factory=list)
+    """The exec of `image`, then the first events that recorded it."""
+    names: dict[str, str] = field(default_factory=dict)
     """AUID and UID as auditd wrote them."""
     argv_cut: bool = False
     """The kernel recorded a part of `argv`."""
     marked: bool = False
     """Metadata was moved as pip alone does it."""
+    may_be_passed: bool = False
+    """It closed files of another owner's environment, and did nothing else to them: who opened them may have passed them to it."""
     ended_ms: int | None = None
-    """`at_rest`: when its process ended, with how; null where it ran on."""
+    """`at_rest`: when its process ended, with how; None where it ran on."""
     exit_code: int | None = None
     signal: int | None = None
+    metadata: list[MetadataEvent] = field(default_factory=list)
+    """Package metadata that was made and removed, in order; empty in trails of version 2 and before: `files` says what is left of it."""
 
 
-class ScriptSeen(_Observation, frozen=True, tag="script_seen"):
+class MetadataChanged(Observed, frozen=True, tag="metadata_changed"):
+    """A process of a package tool's tree made or removed metadata of packages in the environment that the tool works in."""
+
+    pid: int
+    image: int
+    """Its image, as the process table knew it then."""
+    prefix: str
+    events: list[MetadataEvent]
+    """In order."""
+    until_ms: int
+    """When the last file was changed; `time_ms` is the first."""
+    total: int
+    """Files that were changed, the others included."""
+
+
+class ScriptSeen(Observed, frozen=True, tag="script_seen"):
     """The content of a script as it began to run."""
 
     image: int
@@ -173,24 +200,24 @@ class ScriptSeen(_Observation, frozen=True, tag="script_seen"):
     absent: str | None = None
 
 
-class NameResolved(_Observation, frozen=True, tag="name_resolved"):
-    """The name of a uid at this moment; null when the uid has none."""
+class NameResolved(Observed, frozen=True, tag="name_resolved"):
+    """The name of a uid at this moment; None when the uid has none."""
 
     uid: int
     name: str | None
 
 
-class EnvironmentSeen(_Observation, frozen=True, tag="environment_seen"):
+class EnvironmentSeen(Observed, frozen=True, tag="environment_seen"):
     """An environment exists (or, `gone`, no longer does)."""
 
     environment: Environment
     gone: bool = False
 
 
-class SnapshotTaken(_Observation, frozen=True, tag="snapshot_taken"):
+class SnapshotTaken(Observed, frozen=True, tag="snapshot_taken"):
     """The packages of an environment, after an operation, at start, or on a schedule.
 
-    `packages` is null when the content has been given in this segment before, under the same digest,
+    `packages` is None when the content has been given in this segment before, under the same digest,
     or when there is nothing to read (then `absent` says why).
     """
 
@@ -203,11 +230,11 @@ class SnapshotTaken(_Observation, frozen=True, tag="snapshot_taken"):
     image: int | None = None
     """The operation's owner, when taken for one."""
     absent: str | None = None
-    faults: list[str] = []
+    faults: list[str] = field(default_factory=list)
 
 
-class BaselineChange(_Observation, frozen=True, tag="baseline_change"):
-    """A change that happened before the trail began, as the environment itself tells it (weak)."""
+class BaselineChange(Observed, frozen=True, tag="baseline_change"):
+    """A change that happened before the trail began, as the environment itself records it (weak)."""
 
     prefix: str
     kind: str
@@ -220,13 +247,13 @@ class BaselineChange(_Observation, frozen=True, tag="baseline_change"):
     removed: list[str]
 
 
-class GapFound(_Observation, frozen=True, tag="gap_found"):
+class GapFound(Observed, frozen=True, tag="gap_found"):
     """An entry of the loss ledger."""
 
     gap: Gap
 
 
-class RulesApplied(_Observation, frozen=True, tag="rules_applied"):
+class RulesApplied(Observed, frozen=True, tag="rules_applied"):
     """Envtrail changed the kernel's rules."""
 
     profile: str
@@ -234,101 +261,17 @@ class RulesApplied(_Observation, frozen=True, tag="rules_applied"):
     removed: list[str]
 
 
-class RecordsRedacted(_Observation, frozen=True, tag="records_redacted"):
+class RecordsRedacted(Observed, frozen=True, tag="records_redacted"):
     """How many values were replaced before writing since the last such entry, by kind; none where it only ends a step."""
 
     counts: dict[str, int]
 
 
-class CursorMoved(_Observation, frozen=True, tag="cursor_moved"):
+class CursorMoved(Observed, frozen=True, tag="cursor_moved"):
     """How far a source has been read, sealed with what was read from it: nothing twice, nothing skipped."""
 
     source: str
     position: dict[str, str | int]
-
-
-class PolicyLoaded(_Observation, frozen=True, tag="policy_loaded"):
-    """From now on this policy is in force: what it says of an operation can be looked up for ever."""
-
-    digest: str
-    """`sha256:…` over names and texts."""
-    files: dict[str, str]
-    """Path → text."""
-    commit: str | None = None
-    """Of the Git repository that the files lie in."""
-
-
-class OperationJudged(_Observation, frozen=True, tag="operation_judged"):
-    """What the policy in force said of an operation when it was seen, and the grant that covered it."""
-
-    operation: OperationId
-    verdict: str
-    rule: str | None
-    reason: str
-    grant: GrantId | None = None
-
-
-class FindingMade(_Observation, frozen=True, tag="finding_made"):
-    """A detection noticed something."""
-
-    finding: Finding
-
-
-class FindingTriaged(_Observation, frozen=True, tag="finding_triaged"):
-    """A person said where a finding stands."""
-
-    finding: FindingId
-    status: Status
-    by: str
-    why: str
-    assignee: str | None = None
-
-
-class AccessRecorded(_Observation, frozen=True, tag="looks_made"):
-    """The page showed people what is not their own."""
-
-    looks: list[AccessEntry]
-
-
-class SuppressionSet(_Observation, frozen=True, tag="suppression_set"):
-    """A person muted a detection, or ended that before its time."""
-
-    suppression: Suppression
-
-
-class RequestMade(_Observation, frozen=True, tag="request_made"):
-    """Somebody asked to change an environment."""
-
-    request: Request
-
-
-class RequestApproved(_Observation, frozen=True, tag="request_approved"):
-    """One person said yes; the grant follows when enough have."""
-
-    request: RequestId
-    approval: Approval
-
-
-class RequestDenied(_Observation, frozen=True, tag="request_denied"):
-    """One person said no."""
-
-    request: RequestId
-    by: str
-    why: str
-
-
-class GrantGiven(_Observation, frozen=True, tag="grant_given"):
-    """An approval stands from now on."""
-
-    grant: Grant
-
-
-class GrantRevoked(_Observation, frozen=True, tag="grant_revoked"):
-    """An approval was taken back."""
-
-    grant: GrantId
-    by: str
-    why: str
 
 
 Observation = Union[
@@ -338,32 +281,24 @@ Observation = Union[
     CursorMoved,
     EnvironmentSeen,
     FilesChanged,
-    FindingMade,
-    FindingTriaged,
     GapFound,
-    GrantGiven,
-    GrantRevoked,
     ImportEnded,
     ImportStarted,
+    InterpretationSaved,
+    MetadataChanged,
     NameResolved,
-    OperationJudged,
-    PolicyLoaded,
     ProcessExited,
     ProcessForked,
     ProcessSeen,
     RecordsRedacted,
-    RequestApproved,
-    RequestDenied,
-    RequestMade,
     RulesApplied,
     ScriptSeen,
     SnapshotTaken,
-    AccessRecorded,
-    SuppressionSet,
+    DecisionObservation,
 ]
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class ObservationEntry(Struct, frozen=True, kw_only=True):
     """An observation as it lies in a segment: numbered, and placed among the records."""
 
     number: int
@@ -374,4 +309,4 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 encode_entry = msgspec.json.Encoder().encode
-decode_entry = msgspec.json.Decoder(Entry).decode
+decode_entry = msgspec.json.Decoder(ObservationEntry).decode

@@ -11,7 +11,7 @@ from envtrail.model.naming import normalise_name, requested_name
 
 
 class OperationKind(str, Enum):
-    """What was asked; `changes` say what happened."""
+    """What was requested; `changes` say what happened."""
 
     INSTALL = "install"
     REMOVE = "remove"
@@ -20,6 +20,8 @@ class OperationKind(str, Enum):
     """An environment was made."""
     DELETE = "delete"
     """An environment was removed."""
+    MOVE = "move"
+    """An environment was given another place, with what is in it."""
     LOCK = "lock"
     SYNC = "sync"
     TAMPER = "tamper"
@@ -62,7 +64,7 @@ class Container(Struct, frozen=True, kw_only=True):
     uid: int | None = None
     """The uid inside, by the user namespace's map; the actor's `uid` is the host's."""
     unit: str | None = None
-    """The unit below which it lies, whose account may have given it any name; null where the machine's own daemons made it."""
+    """The unit below which it lies, whose account may have given it any name; None where the machine's own daemons made it."""
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -82,16 +84,16 @@ class Actor(Struct, frozen=True, kw_only=True):
     name: str | None
     uid: int | None
     auid: int | None
-    """Login uid; null when unset."""
+    """Login uid; None when unset."""
     method: str
     """`auid`, `jupyterhub`, `unit`, `container`, `uid`, `owner` (of the files, in a baseline), or `none`."""
     confidence: Confidence
     # `class` is the documented name; it is a keyword in Python.
     kind: str | None = field(default=None, name="class")
-    """`human`, `service` or `agent`; null while not decided."""
+    """`human`, `service` or `agent`; None while not decided."""
     session: int | None = None
     remote: str | None = None
-    """Address the session came from."""
+    """Address the session was opened from."""
     chain: list[str] = []
     """Who became whom through su and sudo, oldest first, by name (or uid); empty when nobody did."""
     unit: str | None = None
@@ -129,14 +131,14 @@ class PackageState(Struct, frozen=True, kw_only=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """One package's before → after in an environment; `before` null = added, `after` null = removed."""
+    """One package's before → after in an environment; `before` None = added, `after` None = removed."""
 
     ecosystem: str
     """`pypi` or `conda`."""
     name: str
     """Normalised (PEP 503) for pypi, as written for conda."""
     requested: bool | None
-    """Asked for by name, or brought in; null when not recorded."""
+    """Requested by name, or installed as a dependency; None when not recorded."""
     before: PackageState | None
     after: PackageState | None
 
@@ -148,6 +150,16 @@ class FileChange(Struct, frozen=True, kw_only=True):
     """Absolute."""
     what: str
     """`created`, `written`, `deleted`, `moved_from` or `moved_to`."""
+
+
+class MetadataEvent(Struct, frozen=True, array_like=True):
+    """The metadata of a package was made or removed: its name holds package and version."""
+
+    path: str
+    """Absolute: `…/NAME-VERSION.dist-info`, `…/conda-meta/NAME-VERSION-BUILD.json`."""
+    what: str
+    """As in `FileChange`; never `written`."""
+    time_ms: int
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
@@ -179,13 +191,13 @@ class Operation(Struct, frozen=True, kw_only=True):
     exit_code: int | None
     signal: int | None
     changes: list[Change] | None
-    """Null with a reason in `absent` when not recorded."""
+    """None with a reason in `absent` when not recorded."""
     processes: int
     explained: bool | None
     grant: str | None
     complete: bool
     absent: dict[str, str]
-    """Field name → why it is null."""
+    """Field name → why it is None."""
     evidence: list[Evidence]
     group: str | None = None
     """Shared by the operations of one command that changed several environments."""
@@ -197,15 +209,15 @@ class Operation(Struct, frozen=True, kw_only=True):
     """What a `tamper` touched, at most 1,000; `files_total` counts all."""
     files_total: int = 0
     requested: list[str] = []
-    """What the command line asked for by name, as typed (redacted): `six==1.16.0`; empty where only the result tells."""
+    """What the command line requested by name, as typed (redacted): `six==1.16.0`; empty where only the result shows it."""
     sources: list[str] = []
     """Indexes, channels, addresses, files and folders that the command line or its variables named beside the machine's configuration."""
     shared: list[OperationId] = []
     """Operations on the same environment at the same time, where a change could belong to either."""
     verdict: str | None = None
-    """Of the policy that was in force: `allow`, `notify`, `require-approval`, `deny`; null where none was, or it is not judged yet."""
+    """Of the policy that was in force: `allow`, `notify`, `require-approval`, `deny`; None where none was, or it is not judged yet."""
     policy_rule: str | None = None
-    """The policy's rule that decided; null where none matched."""
+    """The policy's rule that decided; None where none matched."""
     why: dict[str, str] = {}
     """Field name → how it was reached (`envtrail explain`)."""
 
@@ -228,6 +240,6 @@ class Activity(Struct, frozen=True, kw_only=True):
     prefix: str
     operations: int
     changes: int
-    """Packages that came, went or changed."""
+    """Packages that were added, removed or changed."""
     installs: int
-    """Packages that came or changed, by operations that succeeded."""
+    """Packages that were added or changed, by operations that succeeded."""

@@ -14,7 +14,7 @@ from envtrail.model.text import unsafe_as
 
 
 def fits_any(patterns: Collection[str], values: Collection[str]) -> bool:
-    """Whether a value fits a pattern; no patterns ask for nothing."""
+    """Whether a value fits a pattern; no patterns require nothing."""
     return not patterns or any(fnmatchcase(value, pattern) for value in values for pattern in patterns)
 
 

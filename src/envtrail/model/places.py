@@ -19,7 +19,7 @@ _replace = msgspec.structs.replace
 
 
 def on_host(item: _T, host: str) -> _T:
-    """An item of a machine as a fleet tells it: its environment is named with the machine."""
+    """An item of a machine as a fleet names it: its environment is named with the machine."""
     match item:
         case Operation():
             return _replace(item, environment=_replace(item.environment, prefix=place(host, item.environment.prefix)))

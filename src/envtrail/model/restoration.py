@@ -21,7 +21,7 @@ class Pin(Struct, frozen=True, kw_only=True):
     filename: str
     """Of the archive; empty for a repository."""
     origin: str
-    """Who told of it: `conda-meta`, `direct_url.json`, `index (pip)`, `index (uv)`, `cache (uv)`, `cache (pip)`, `disk`."""
+    """Where it is recorded: `conda-meta`, `direct_url.json`, `index (pip)`, `index (uv)`, `cache (uv)`, `cache (pip)`, `disk`."""
     proof: str
     """`files`: its RECORD is the installed one; `archive`: the trail knew its hash; `tags`: only its name says so; `commit`."""
     url: str | None = None
@@ -52,7 +52,7 @@ class Restoration(Struct, frozen=True, kw_only=True):
     python: str | None
     """As it was last seen; a snapshot does not hold it."""
     at: str
-    """The moment that was asked for, as it was written."""
+    """The moment that was requested, as it was typed."""
     snapshot: str
     """Digest of the state."""
     pins: list[Pin]

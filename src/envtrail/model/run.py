@@ -50,7 +50,7 @@ class Use(Struct, frozen=True, kw_only=True):
     """What one person ran in an environment in a span of time."""
 
     user: str | None
-    """Name; null where nobody could be named."""
+    """Name; None where nobody could be named."""
     uid: int | None
     """Login uid, else uid."""
     runs: int
@@ -65,10 +65,11 @@ class Session(Struct, frozen=True, kw_only=True):
     """The processes under one login."""
 
     id: str
-    """`<host>/<ms>/<ses>`, with the time of its LOGIN record; in a log that begins later, of its earliest record."""
+    """`<host>/<ms>/<ses>`, with the time of its LOGIN record; in a log that begins later, of its earliest record. Without a number
+    `<host>/<ms>/pid<pid>`, with the process that LOGIN is of."""
     host: str
-    session: int
-    """The kernel's `ses`."""
+    session: int | None
+    """The kernel's `ses`. None: it gave none (RHEL 5)."""
     user: str | None
     auid: int | None
     remote: str | None

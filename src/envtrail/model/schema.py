@@ -16,6 +16,8 @@ class Column(NamedTuple):
     doc: str
 
 
+EVENT_KINDS = ("exec", "exit", "file", "user", "config", "daemon", "anomaly", "mac", "other")
+
 _PATHS = "list<item: struct<name: string, nametype: string, inode: uint64, mode: uint32, ouid: uint32>>"
 _FIELDS = "map<string, string>"
 
@@ -30,7 +32,7 @@ EVENT_COLUMNS: tuple[Column, ...] = (
     Column(
         "kind",
         "dictionary<values=string, indices=int32, ordered=0>",
-        "`exec`, `exit`, `file`, `user`, `config`, `daemon`, `anomaly`, `mac`, `other`.",
+        f"{', '.join(f'`{kind}`' for kind in EVENT_KINDS)}.",
     ),
     Column(
         "type",
@@ -96,7 +98,7 @@ EVENT_COLUMNS: tuple[Column, ...] = (
     Column(
         "ended_by",
         "dictionary<values=string, indices=int32, ordered=0>",
-        "`eoe`, `proctitle`, `single`, `arrival` or `late`: what its records say.",
+        "`eoe`, `proctitle`, `single`, `arrival`: what its records say; `late`: something of it was read before; `supplemented`: an import has completed it, and this row is the event.",
     ),
     Column("records", "uint16", "Number of records."),
     Column(

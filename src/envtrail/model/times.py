@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from functools import lru_cache
 
 EARLIEST_MS = -62_135_596_800_000
 """The beginning of the year 1."""
 LATEST_MS = 253_402_300_799_999
 """The end of the year 9999, the last that RFC 3339 and `datetime` can write."""
+_EPOCH = date(1970, 1, 1).toordinal()
+_CLOCK = [f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(1440)]
 
 
 def to_ms(text: str) -> int:
@@ -18,19 +20,20 @@ def to_ms(text: str) -> int:
 
 def bounded_ms(time_ms: int) -> int:
     """The nearest moment that a calendar has: what others wrote may be any number."""
-    return min(max(time_ms, EARLIEST_MS), LATEST_MS)
+    return time_ms if EARLIEST_MS <= time_ms <= LATEST_MS else min(max(time_ms, EARLIEST_MS), LATEST_MS)
 
 
 def to_rfc3339(time_ms: int) -> str:
     """`2026-11-23T08:29:32.690Z` (RFC 3339, UTC, ms); a number that is no such moment is written as the nearest one that is."""
-    time_ms = bounded_ms(time_ms)
-    return f"{_second(time_ms // 1000)}.{time_ms % 1000:03d}Z"
+    second, ms = divmod(bounded_ms(time_ms), 1000)
+    day, second = divmod(second, 86_400)
+    return f"{_date(day)}T{_CLOCK[second // 60]}:{second % 60:02d}.{ms:03d}Z"
 
 
 @lru_cache(256)
-def _second(time_s: int) -> str:
-    """Much of what is written down happened in the same seconds."""
-    return datetime.fromtimestamp(time_s, tz=timezone.utc).isoformat()[:19]
+def _date(day: int) -> str:
+    """Much of what is written down happened on the same days."""
+    return date.fromordinal(_EPOCH + day).isoformat()
 
 
 def show_ms(time_ms: int) -> str:

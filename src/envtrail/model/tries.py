@@ -37,7 +37,7 @@ class Tries:
         """Count a try as wrong before it is checked: of many at once no more are checked than of as many in turn.
 
         Returns:
-            How long it must wait; it is then not to be checked, and not counted. 0: check it, and say what came of it.
+            How long it must wait; it is then not to be checked, and not counted. 0: check it, and report the result.
         """
         now = self._clock()
         with self._lock:
@@ -80,5 +80,5 @@ _ALL = Limit(free=100, longest_s=30)
 
 
 def keys_of(name: str, address: str) -> list[tuple[str, Limit]]:
-    """Under which a try to come in is counted."""
-    return [(f"name {name}", _NAME), (f"address {address}", _ADDRESS), ("all", _ALL)]
+    """Under which a try to sign in is counted; no address where many people share it."""
+    return [(f"name {name}", _NAME), *([(f"address {address}", _ADDRESS)] if address else []), ("all", _ALL)]

@@ -45,7 +45,7 @@ Place = tuple[int, int]
 
 
 class Bad:
-    """In place of a value that was told as a fault."""
+    """In place of a value that was reported as a fault."""
 
 
 BAD: Final = Bad()
@@ -110,9 +110,9 @@ def read_documents(content: bytes | str) -> Documents:
 
 
 def faults_of(value: Any, kind: Any, path: str = "") -> Iterator[tuple[str, str | None]]:
-    """Every fault of a value that is to become a type: where in it, and what (null: it was told already).
+    """Every fault of a value that is to become a type: where in it, and what (None: it was reported already).
 
-    msgspec itself tells the first one and stops.
+    msgspec itself reports the first one and stops.
     """
     if value is BAD:
         yield path, None
@@ -149,7 +149,7 @@ def _struct_of(kind: Any) -> type[Struct] | None:
 
 
 def _controls(text: str) -> list[Fault]:
-    """Characters that no YAML holds, told of one by one, so that each can be found."""
+    """Characters that no YAML holds, reported one by one, so that each can be found."""
     found: list[Fault] = []
     for match in Reader.NON_PRINTABLE.finditer(text):
         place = _place_in(text[: match.start()])
@@ -210,7 +210,7 @@ class _Values:
     """Nodes as plain values.
 
     Args:
-        faults: Where to tell what is wrong with one; the others are read on.
+        faults: Receives what is wrong with one; the others are read on.
     """
 
     def __init__(self, faults: list[Fault]) -> None:

@@ -1,4 +1,4 @@
-"""What has newly come or changed, for who tells people or ships documents: a look costs microseconds while nothing is written.
+"""What is new or changed, for the processes that notify people or ship documents: a query costs microseconds while nothing is written.
 
 References:
     https://www.sqlite.org/pragma.html#pragma_data_version
@@ -61,10 +61,10 @@ class ChangeLog:
         self._file: tuple[int, int] | None = None
         self._version: int | None = None
         self.epoch = 0
-        """Counts the files: after another one came into place, numbers begin anew."""
+        """Counts the files: after another one has replaced it, numbers begin anew."""
 
     def changed(self) -> bool:
-        """Whether something was written since this was last asked; false while there is no state."""
+        """Whether something was written since this was last called; false while there is no state."""
         try:
             status = self._path.stat()
         except FileNotFoundError:
@@ -121,7 +121,7 @@ class ChangeLog:
         return find_request(self._database, id_) if self._database else None
 
     def identity(self) -> str | None:
-        """Of the file: another one (`envtrail rebuild`) has another; null while there is none."""
+        """Of the file: another one (`envtrail rebuild`) has another; None while there is none."""
         return self._database.execute("SELECT id FROM identity").fetchone()[0] if self._database else None
 
     def span_written(self) -> tuple[int, int]:

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from envtrail.model.bounds import UNDECODABLE
 from envtrail.model.ids import lowest_id
+from envtrail.state.schema import TRAIL
 from envtrail.state.seeding import GRACE_MS
 from envtrail.trail.continuity import VerifyFault
 
@@ -77,19 +79,19 @@ TABLES = (
     _table("people", "number of a person", "name", "host", "uid", keys=3),
     _table("redactions", "count of redactions", "kind", "count"),
     _table("totals", "total", "name", "count"),
-    _table("cursors", "place in a source", "source", "doc"),
+    Table(name="cursors", noun="place in a source", select=f"SELECT source, doc FROM cursors WHERE source <> '{TRAIL}'"),
 )  # fmt: skip
 
 
-class Difference(NamedTuple):
+class RowDifference(NamedTuple):
     """A row that is not what the evidence makes."""
 
     table: Table
     key: Row
     shown: Row | None
-    """Null: it is missing from the state."""
+    """None: it is missing from the state."""
     derived: Row | None
-    """Null: the evidence does not make it."""
+    """None: the evidence does not make it."""
 
     @property
     def token(self) -> Token:
@@ -138,7 +140,7 @@ def count_rows(database: sqlite3.Connection) -> int:
 
 def compare_tables(
     shown: sqlite3.Connection, derived: sqlite3.Connection, *, on_table: Callable[[int, int], None] | None = None
-) -> Iterator[Difference]:
+) -> Iterator[RowDifference]:
     """Every row that is in one of the two alone, or in both with other content."""
     members = _Members(shown), _Members(derived)
     for at, table in enumerate(TABLES):
@@ -174,26 +176,26 @@ def full_disk_spans(database: sqlite3.Connection) -> list[tuple[str, str]]:
 
 
 def feed_faults(shown: sqlite3.Connection) -> list[VerifyFault]:
-    """What was written is told to shippers and readers by `written`: no number is left out, the oldest apart."""
+    """Shippers and readers learn what was written from `written`: no number is left out, the oldest apart."""
     first, last, count = shown.execute("SELECT min(number), max(number), count(*) FROM written").fetchone()
     missing = last - first + 1 - count if count else 0
-    what = f"{missing} entries of `written` are missing: what they told of was perhaps never shipped"
+    what = f"{missing} entries of `written` are missing: what they announced was perhaps never shipped"
     return [VerifyFault(table="written", what=what)] if missing else []
 
 
-def _merge(table: Table, shown: Iterator[tuple[Row, Row]], derived: Iterator[tuple[Row, Row]]) -> Iterator[Difference]:
+def _merge(table: Table, shown: Iterator[tuple[Row, Row]], derived: Iterator[tuple[Row, Row]]) -> Iterator[RowDifference]:
     left, right = next(shown, None), next(derived, None)
     while left is not None or right is not None:
         order = _order(left, right)
         if order == 0 and left is not None and right is not None:
             if left[1] != right[1]:
-                yield Difference(table, left[0], left[1], right[1])
+                yield RowDifference(table, left[0], left[1], right[1])
             left, right = next(shown, None), next(derived, None)
         elif order < 0 and left is not None:
-            yield Difference(table, left[0], left[1], None)
+            yield RowDifference(table, left[0], left[1], None)
             left = next(shown, None)
         elif right is not None:
-            yield Difference(table, right[0], None, right[1])
+            yield RowDifference(table, right[0], None, right[1])
             right = next(derived, None)
 
 
@@ -234,7 +236,7 @@ def _columns(table: Table) -> list[str]:
 def _in_documents(name: str, shown: Any, derived: Any) -> list[tuple[str, Any, Any]]:
     try:
         return list(_differences("", msgspec.json.decode(shown), msgspec.json.decode(derived))) or [(name, shown, derived)]
-    except (msgspec.DecodeError, RecursionError, TypeError, ValueError):
+    except (TypeError, ValueError, *UNDECODABLE):
         return [(name, shown, derived)]
 
 

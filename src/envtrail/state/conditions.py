@@ -1,4 +1,4 @@
-"""Conditions in SQL that several tables of state.sqlite are asked by, made from what `model.naming` says a name means."""
+"""Conditions in SQL that queries of several tables of state.sqlite share, made from what `model.naming` says a name means."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from envtrail.model.naming import EnvironmentReference, Number, as_uid, clean_path, parse_place
+from envtrail.model.naming import ROOT, EnvironmentReference, Number, as_uid, clean_path, parse_place
 
 Condition = tuple[str, list[Any]]
 _HOST = "doc ->> '$.host'"
@@ -28,7 +28,7 @@ def _path_condition(column: str, path: str) -> Condition:
     meant = EnvironmentReference(None, path)
     if meant.is_whole:
         return f"{column} = ?", [path]
-    # Not LIKE: folders are told apart by case.
+    # Not LIKE: folder names are case-sensitive.
     return f"({column} = ? OR substr({column}, ?) = ?)", [path, -len(meant.end), meant.end]
 
 
@@ -38,7 +38,7 @@ def prefixes_in(database: sqlite3.Connection, table: str) -> list[str]:
 
 
 def package_names(database: sqlite3.Connection) -> list[str]:
-    """Every package that an operation changed or asked for, by steps through the primary key."""
+    """Every package that an operation changed or requested, by steps through the primary key."""
     return _steps(database, "operation_packages", "name")
 
 
@@ -56,7 +56,7 @@ def user_condition(user: str, numbers: Sequence[Number] = (), *, uid: str = "coa
 
     Args:
         user: Name or number.
-        numbers: Those of the name, where the trail tells (`numbers_of`).
+        numbers: Those of the name, where the trail knows them (`numbers_of`).
         uid: The column that holds the number.
     """
     number = as_uid(user)
@@ -76,9 +76,11 @@ def number_condition(numbers: Sequence[Number], *, uid: str, host: str) -> Condi
 
 
 def numbers_of(database: sqlite3.Connection, name: str) -> tuple[list[Number], list[str]]:
-    """The numbers that a name belongs to, and the other names that they belong to as well: then they tell nobody's."""
+    """The numbers that a name belongs to, and the other names that they belong to as well: then they identify nobody."""
     rows = database.execute("SELECT host, uid FROM people WHERE name = ? ORDER BY uid, host", (name,)).fetchall()
     numbers = [Number(host, uid) for host, uid in rows]
+    if name == ROOT and not any(one == Number("", 0) for one in numbers):
+        numbers.append(Number("", 0))
     others = {
         other
         for host, uid in rows

@@ -16,6 +16,7 @@ from envtrail.model.environment import Environment, EnvironmentSummary, Holding,
 from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.heartbeat import Heartbeat
+from envtrail.model.ids import lowest_id
 from envtrail.model.naming import Number, normalise_name
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
@@ -43,10 +44,10 @@ class EmbeddedStore:
     def __init__(self, folder: Path) -> None:
         self.layout = Layout(folder)
         self.layout.check_format()
-        self._database = connect(self.layout.state, read_only=True)
+        self._database = connect(self.layout.find_state(), read_only=True)
 
     def operations(self, query: Query) -> Iterator[Operation]:
-        """Newest first unless asked otherwise; read page by page."""
+        """Newest first unless requested otherwise; read page by page."""
         where, values = self._conditions(query, "operations")
         yield from (_decode_operation(doc) for doc in self._pages("operations", where, values, query))
 
@@ -69,17 +70,17 @@ class EmbeddedStore:
         return rows[0][0] if rows else None
 
     def runs(self, query: Query) -> Iterator[Run]:
-        """Newest first unless asked otherwise."""
+        """Newest first unless requested otherwise."""
         where, values = self._conditions(query, "runs")
         yield from (_decode_run(doc) for doc in self._pages("runs", where, values, query))
 
     def sessions(self, query: Query) -> Iterator[Session]:
-        """Newest first unless asked otherwise."""
+        """Newest first unless requested otherwise."""
         where, values = self._conditions(query, "sessions")
         yield from (_decode_session(doc) for doc in self._pages("sessions", where, values, query, order="started, id"))
 
     def events(self, query: Query, *, with_records: bool = False) -> Iterator[EventRow]:
-        """Typed events in order of time (newest first unless asked otherwise)."""
+        """Typed events in order of time (newest first unless requested otherwise)."""
         from envtrail.state.events import find_events
 
         numbers = known_numbers(self._database, query.user) if query.user is not None else []
@@ -130,10 +131,15 @@ class EmbeddedStore:
 
     def known(self, what: str) -> Iterator[str]:
         """Names that the trail has."""
-        return known_names(self._database, what)
+        names = known_names(self._database, what)
+        if what != "machines":
+            return names
+        from envtrail.state.events import find_machines
+
+        return iter(sorted({*names, *find_machines(self.layout)}))
 
     def gaps(self, query: Query) -> Iterator[Gap]:
-        """The loss ledger, newest first unless asked otherwise."""
+        """The loss ledger, newest first unless requested otherwise."""
         order = "ASC" if query.oldest_first else "DESC"
         rows = self._database.execute(
             f"SELECT doc FROM gaps WHERE until_ms >= ? AND since_ms <= ? AND (?3 IS NULL OR doc ->> '$.host' = ?3) "
@@ -149,15 +155,15 @@ class EmbeddedStore:
             yield msgspec.json.decode(doc, type=Gap)
 
     def findings(self, query: Query, *, operation: str | None = None) -> Iterator[Finding]:
-        """What was noticed; newest first unless asked otherwise."""
+        """What was noticed; newest first unless requested otherwise."""
         return find_findings(self._database, query, operation=operation)
 
     def requests(self, query: Query) -> Iterator[Request]:
-        """Requests; newest first unless asked otherwise."""
+        """Requests; newest first unless requested otherwise."""
         return find_requests(self._database, query)
 
     def grants(self, query: Query) -> Iterator[Grant]:
-        """Grants; newest first unless asked otherwise."""
+        """Grants; newest first unless requested otherwise."""
         return find_grants(self._database, query)
 
     def access_log(self, query: Query) -> Iterator[AccessEntry]:
@@ -178,8 +184,8 @@ class EmbeddedStore:
         numbers = self.layout.numbers()
         seals = [read_seal(self.layout.segment(number)) for number in numbers]
         kept = [seal for seal in seals if (self.layout.segment(seal.number) / (RECORDS + ZST)).exists()]
-        hot = self.layout.hot / RECORDS
-        hot_bytes = hot.stat().st_size if hot.exists() else 0
+        active = self.layout.active / RECORDS
+        active_bytes = active.stat().st_size if active.exists() else 0
         span = self._database.execute(
             "SELECT (SELECT started FROM operations ORDER BY id LIMIT 1), (SELECT started FROM operations ORDER BY id DESC LIMIT 1)"
         ).fetchone()
@@ -190,7 +196,7 @@ class EmbeddedStore:
             segments=len(kept),
             first_segment=kept[0].number if kept else None,
             sealed_until_ms=kept[-1].last_ms if kept else None,
-            records_bytes=hot_bytes + sum(seal.records.bytes for seal in kept),
+            records_bytes=active_bytes + sum(seal.records.bytes for seal in kept),
             disk_bytes=sum(path.stat().st_size for path in self.layout.folder.rglob("*") if path.is_file()),
             operations=totals["operations"],
             runs=totals["runs"],
@@ -268,6 +274,9 @@ def _conditions(query: Query, table: str, numbers: Sequence[Number]) -> tuple[li
         add(condition, *bound)
     if query.since_ms is not None:
         add("started >= ?", to_rfc3339(query.since_ms))
+        if table != "sessions":
+            # Nothing has an id of a time before it started: those before need not be read.
+            add("id >= ?", lowest_id(query.since_ms))
     if query.until_ms is not None:
         add("started <= ?", to_rfc3339(query.until_ms))
     if query.outcome is not None and table != "sessions":

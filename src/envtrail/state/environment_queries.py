@@ -127,8 +127,8 @@ def find_uses(
     Args:
         database: The state.
         prefix: Of the environment.
-        since_ms: Null: from the beginning.
-        until_ms: Null: until now.
+        since_ms: None: from the beginning.
+        until_ms: None: until now.
         uid: Only what this login uid (or uid, without a login) ran.
     """
     rows = database.execute(

@@ -1,11 +1,12 @@
 """The raw trail: DuckDB over the sealed Parquet files and the open segment.
 
-The open segment's events are made from its records when they are asked for: a few hundred thousand a second, and nothing to keep in step.
+The open segment's events are made from its records when they are requested: a few hundred thousand a second, and nothing to keep in step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import duckdb
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 from envtrail.model.naming import Number, as_uid
 from envtrail.state.conditions import number_condition
 from envtrail.state.store import EventRow, Query
+from envtrail.state.supplemented import newest_rows
 from envtrail.trail.layout import EVENTS, OBSERVATIONS, RECORDS, ZST, Layout
 from envtrail.trail.parse import parse_segment
 from envtrail.trail.reader import read_file, unsealed, whole_lines
@@ -31,10 +33,10 @@ _BATCH_ROWS = 1000
 
 
 def find_events(layout: Layout, query: Query, numbers: Sequence[Number] = (), *, with_records: bool) -> Iterator[EventRow]:
-    """Events that meet every condition, newest first unless asked otherwise; `numbers` are those of the query's user."""
+    """Events that meet every condition, newest first unless requested otherwise; `numbers` are those of the query's user."""
     database = connect_events()
     spans = list(_spans(layout, query, database))
-    # All of a large trail is never sorted at once: what does not overlap in time is asked for by itself.
+    # All of a large trail is never sorted at once: what does not overlap in time is queried by itself.
     for group in _groups(spans, oldest_first=query.oldest_first) if query.limit is None else [spans]:
         if group:
             yield from _find_in(layout, group, query, numbers, database, with_records=with_records)
@@ -89,6 +91,13 @@ def _find_in(
             yield EventRow(segment=segment, values=values_of_row, records=text)
 
 
+def find_machines(layout: Layout) -> set[str]:
+    """The machines that events are of."""
+    with closing(connect_events()) as database:
+        relations = [span.relation for span in _spans(layout, Query(), database)]
+        return {str(node) for one in relations for (node,) in database.execute(f"SELECT DISTINCT node FROM {one}").fetchall()}
+
+
 def connect_events() -> duckdb.DuckDBPyConnection:
     """A DuckDB that loads nothing from anywhere."""
     return duckdb.connect(config=_SAFE)
@@ -100,8 +109,9 @@ def event_relations(layout: Layout, query: Query, database: duckdb.DuckDBPyConne
 
 
 def _spans(layout: Layout, query: Query, database: duckdb.DuckDBPyConnection) -> Iterator[_Span]:
-    yield from _sealed(layout, query, database)
-    yield from _open(layout, database)
+    spans = [*_sealed(layout, query, database), *_open(layout, database)]
+    relations = newest_rows({span.segment: span.relation for span in spans}, database)
+    yield from (span._replace(relation=relations[span.segment]) for span in spans)
 
 
 def _sealed(layout: Layout, query: Query, database: duckdb.DuckDBPyConnection) -> Iterator[_Span]:
@@ -114,7 +124,7 @@ def _sealed(layout: Layout, query: Query, database: duckdb.DuckDBPyConnection) -
         if outside or not (folder / (RECORDS + ZST)).exists():
             continue
         relation = f"sealed_{number}"
-        if (folder / EVENTS).exists():
+        if (folder / EVENTS).is_file():
             path = str(folder / EVENTS).replace("'", "''")
             relation = f"read_parquet('{path}')"
         else:
@@ -158,7 +168,7 @@ def _records_of(layout: Layout, number: int) -> bytes:
     folder = layout.segment(number)
     if (folder / (RECORDS + ZST)).exists():
         return read_file(folder, RECORDS)
-    return read_file(layout.sealing if layout.sealing.exists() else layout.hot, RECORDS)
+    return read_file(layout.sealing if layout.sealing.exists() else layout.active, RECORDS)
 
 
 def _conditions(query: Query, numbers: Sequence[Number]) -> tuple[str, list[Any]]:

@@ -9,7 +9,7 @@ from envtrail.model.operation import Operation
 from envtrail.state.store import EventRow, Query, Store
 
 
-class Step(NamedTuple):
+class ExecStep(NamedTuple):
     """One exec below an operation's owner."""
 
     level: int
@@ -28,7 +28,7 @@ class Process(NamedTuple):
     image: int
     argv: list[str]
     exit_code: int | None
-    """Null while it runs, where its end was not seen, and where it became another program."""
+    """None while it runs, where its end was not seen, and where it became another program."""
 
 
 def events_of(store: Store, operation: Operation, *, with_records: bool) -> Iterator[EventRow]:
@@ -46,7 +46,7 @@ def events_of(store: Store, operation: Operation, *, with_records: bool) -> Iter
             yield event
 
 
-def unfold(operation: Operation, events: Iterable[EventRow]) -> Iterator[Step]:
+def unfold(operation: Operation, events: Iterable[EventRow]) -> Iterator[ExecStep]:
     """Its processes as they began, each below its parent."""
     depth: dict[int | None, int] = {}
     for event in events:
@@ -55,7 +55,7 @@ def unfold(operation: Operation, events: Iterable[EventRow]) -> Iterator[Step]:
             continue
         level = 0 if values["image"] == operation.image else depth.get(values["parent_image"], 0) + 1
         depth[values["image"]] = level
-        yield Step(level, values["pid"], values["argv"] or [values["exe"] or "?"])
+        yield ExecStep(level, values["pid"], values["argv"] or [values["exe"] or "?"])
 
 
 def unfold_session(events: Iterable[EventRow]) -> list[Process]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar, Union, get_args
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
 from envtrail.model.access_log import AccessEntry, access_entry_of
 from envtrail.model.approval import Approval, Grant, Request, RequestStatus, Terms
-from envtrail.model.finding import Finding, Level, Status, Suppression
-from envtrail.model.ids import lowest_id
-from envtrail.model.naming import is_environment, is_person
-from envtrail.model.observation import (
+from envtrail.model.decided import (
     AccessRecorded,
+    DecisionObservation,
     FindingMade,
     FindingTriaged,
     GrantGiven,
@@ -27,6 +25,9 @@ from envtrail.model.observation import (
     RequestMade,
     SuppressionSet,
 )
+from envtrail.model.finding import Finding, Level, Status, Suppression
+from envtrail.model.ids import lowest_id
+from envtrail.model.naming import is_environment, is_person
 from envtrail.model.operation import Operation
 from envtrail.model.times import bounded_ms
 from envtrail.state.conditions import environment_condition, user_condition
@@ -36,21 +37,8 @@ from envtrail.state.store import Query
 _T = TypeVar("_T")
 _encode = msgspec.json.encode
 
-Decided = Union[
-    PolicyLoaded,
-    OperationJudged,
-    FindingMade,
-    FindingTriaged,
-    SuppressionSet,
-    AccessRecorded,
-    RequestMade,
-    RequestApproved,
-    RequestDenied,
-    GrantGiven,
-    GrantRevoked,
-]
-"""Observations that this page keeps."""
-DECIDED = get_args(Decided)
+DECIDED = get_args(DecisionObservation)
+"""Observations that this module keeps."""
 
 
 class Decisions:
@@ -63,7 +51,7 @@ class Decisions:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
-    def put(self, observation: Decided) -> None:
+    def put(self, observation: DecisionObservation) -> None:
         """Let one take effect."""
         match observation:
             case PolicyLoaded():
@@ -93,8 +81,8 @@ class Decisions:
                 )
             case AccessRecorded():
                 # The id is made anew: a client of the first version chose it. What is there already stays as it is.
-                looks = [access_entry_of(look, at_ms=observation.time_ms) for look in observation.looks]
-                rows = [(look.id, _encode(look)) for look in looks]
+                entries = [access_entry_of(entry, at_ms=observation.time_ms) for entry in observation.entries]
+                rows = [(entry.id, _encode(entry)) for entry in entries]
                 self._database.executemany("INSERT OR IGNORE INTO looks VALUES (?, ?)", rows)
             case RequestMade():
                 self._put_request(observation.request)
@@ -225,7 +213,7 @@ class Decisions:
 
 
 def find_findings(database: sqlite3.Connection, query: Query, *, operation: str | None = None) -> Iterator[Finding]:
-    """Newest first unless asked otherwise."""
+    """Newest first unless requested otherwise."""
     conditions = ["1"]
     values: list[Any] = []
 
@@ -266,12 +254,12 @@ def find_findings(database: sqlite3.Connection, query: Query, *, operation: str 
 
 
 def find_requests(database: sqlite3.Connection, query: Query) -> Iterator[Request]:
-    """Newest first unless asked otherwise; `status`, `environment` and `user` are looked at."""
+    """Newest first unless requested otherwise; `status`, `environment` and `user` are considered."""
     yield from (item for item in _all(database, "requests", Request, query) if _fits(query, item.terms))
 
 
 def find_grants(database: sqlite3.Connection, query: Query) -> Iterator[Grant]:
-    """Newest first unless asked otherwise."""
+    """Newest first unless requested otherwise."""
     found = _all(database, "grants", Grant, msgspec.structs.replace(query, status=None))
     yield from (item for item in found if _fits(query, item.terms))
 
@@ -282,7 +270,7 @@ def find_suppressions(database: sqlite3.Connection) -> Iterator[Suppression]:
 
 
 def find_access_entries(database: sqlite3.Connection, query: Query) -> Iterator[AccessEntry]:
-    """Newest first unless asked otherwise; of `query.user`: who looked."""
+    """Newest first unless requested otherwise; `query.user` is who accessed the data."""
     rows = database.execute(
         f"SELECT doc FROM looks WHERE id >= ? AND id < ? ORDER BY id {'ASC' if query.oldest_first else 'DESC'}",
         (lowest_id(query.since_ms or 0), query.before_id or (lowest_id(query.until_ms + 1) if query.until_ms else "~")),

@@ -10,12 +10,15 @@ from envtrail.model.naming import Number, as_uid
 from envtrail.state.conditions import numbers_of, package_names, prefixes_in
 
 _WHOSE = {"operations": "coalesce(auid, uid)", "runs": "coalesce(auid, uid)", "sessions": "auid", "findings": "uid"}
-KNOWN = ("environments", "people", "packages")
-"""Of what a store tells the names that it has."""
+KNOWN = ("environments", "people", "packages", "tools", "machines")
+"""The kinds of names that a store can list."""
 
 
 def known_names(database: sqlite3.Connection, what: str) -> Iterator[str]:
-    """The names of environments (prefixes), people (names and uids) or packages (normalised), sorted."""
+    """The names of environments (prefixes), people (names and uids), packages (normalised), tools or machines, sorted.
+
+    Machines are those of operations, runs, sessions, findings and gaps: who has only events is not among them.
+    """
     check_known(what)
     match what:
         case "environments":
@@ -26,9 +29,22 @@ def known_names(database: sqlite3.Connection, what: str) -> Iterator[str]:
             for table, uid in _WHOSE.items():
                 rows = database.execute(f"SELECT DISTINCT user, {uid} FROM {table}")
                 found |= {str(value) for row in rows for value in row if value is not None}
+        case "tools":
+            found = tool_names() | {name for (name,) in database.execute("SELECT DISTINCT tool FROM operations") if name}
+        case "machines":
+            found = set()
+            for table in ("operations", "runs", "sessions", "findings", "gaps"):
+                found |= {host for (host,) in database.execute(f"SELECT DISTINCT doc ->> '$.host' FROM {table}") if host}
         case _:
             found = {*package_names(database), *(name for (name,) in database.execute("SELECT DISTINCT name FROM packages"))}
     yield from sorted(found)
+
+
+def tool_names() -> set[str]:
+    """Those that are recognised: an operation may also be of any other program, by its name."""
+    from envtrail.interpret.tools import TOOLS  # Only an answer without a row needs them.
+
+    return {name for tool in TOOLS for name in (tool.name, *tool.programs)}
 
 
 def check_known(what: str) -> None:

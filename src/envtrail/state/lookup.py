@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.errors import InputError, UnknownNameError
-from envtrail.model.naming import BASE, conda_roots, is_environment, nearest, normalise_name, parse_place, place_of
+from envtrail.model.naming import BASE, ROOT, conda_roots, is_environment, nearest, normalise_name, parse_place, place_of
 from envtrail.model.operation import Operation
 from envtrail.model.text import safe
 from envtrail.state.store import Query, Store
@@ -22,6 +22,8 @@ _LISTS = {
     "environment": "`envtrail env list` names them",
     "person": "`envtrail top people --since 400d` names those who did something; a uid may be given instead",
     "package": "`envtrail log -p` shows what was changed",
+    "tool": "`envtrail log` shows the tool of each operation",
+    "machine": "names of machines are case-sensitive; `envtrail log --json` has that of each operation as `host`",
 }
 
 
@@ -93,8 +95,10 @@ def need_known(store: Store, query: Query) -> None:
     """
     checks = (
         ("environment", query.environment, "environments", is_environment),
-        ("person", query.user, "people", lambda given, known: given == known),
+        ("person", query.user, "people", lambda given, known: given == known or (given == ROOT and known == "0")),
         ("package", query.package, "packages", lambda given, known: normalise_name(given) == known),
+        ("tool", query.tool, "tools", lambda given, known: given == known),
+        ("machine", query.host, "machines", lambda given, known: given == known),
     )
     for what, given, kind, is_it in checks:
         if given is None:
@@ -107,8 +111,8 @@ def need_known(store: Store, query: Query) -> None:
 def unknown_name(what: str, given: str, known: Sequence[str]) -> UnknownNameError:
     """What to say of a name that nothing has, with those that are most like it."""
     near = nearest(given, known)
-    told = f"; {'known' if len(near) == len(known) else 'nearest'}: {', '.join(map(safe, near))}" if near else ""
-    return UnknownNameError(f"no {what} named `{safe(given)}` is in the trail{told}", hint=_LISTS[what])
+    known_names = f"; {'known' if len(near) == len(known) else 'nearest'}: {', '.join(map(safe, near))}" if near else ""
+    return UnknownNameError(f"no {what} named `{safe(given)}` is in the trail{known_names}", hint=_LISTS[what])
 
 
 def how_matched(operation: Operation) -> str:

@@ -62,6 +62,8 @@ class Weeks:
         self._begin = ""
         self._changed: set[int] = set()
         """In this transaction, which readers see whole."""
+        self._first = self._end = ""
+        """The ids of the week that was changed last in this transaction: from one on, before the other."""
 
     def note(self, id_: str) -> None:
         """Something that began then was written."""
@@ -69,7 +71,7 @@ class Weeks:
         if now_s >= self._end_s:
             week = int(now_s * 1000) // WEEK_MS
             self._end_s, self._begin = (week + 1) * WEEK_MS / 1000, lowest_id(week * WEEK_MS)
-        if id_ >= self._begin:
+        if id_ >= self._begin or self._first <= id_ < self._end:
             return
         week = time_of(id_) // WEEK_MS
         if week in self._changed:
@@ -77,7 +79,9 @@ class Weeks:
         self._database.execute("INSERT INTO weeks VALUES (?, 1) ON CONFLICT (week) DO UPDATE SET version = version + 1", (week,))
         if self._database.in_transaction:
             self._changed.add(week)
+            self._first, self._end = lowest_id(week * WEEK_MS), lowest_id((week + 1) * WEEK_MS)
 
     def end_transaction(self) -> None:
         """What is written from now on changes a week again."""
         self._changed.clear()
+        self._first = self._end = ""

@@ -1,4 +1,4 @@
-"""The questions of the first page, each defined once, over what any store can count: used by the command line, the page and reports."""
+"""The questions of the first page, each defined once, over what any store can count: used by the command line, the web UI and reports."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def off_hours(activity: Iterable[Activity], office: When) -> list[OffHours]:
 
 
 def _is_office(office: When) -> Callable[[str], bool]:
-    """Of a minute; what was asked before is remembered."""
+    """Of a minute; what was computed before is remembered."""
     return _minutes_of(msgspec.json.encode(office))
 
 
@@ -221,7 +221,7 @@ class Condensed(NamedTuple):
 
 
 def condense(activity: Iterable[Activity], office: When) -> Condensed:
-    """Put together what no panel tells apart; the newest minute stands for all."""
+    """Merge what no panel distinguishes; the newest minute stands for all."""
     people: dict[tuple[Any, ...], Activity] = {}
     hours: dict[tuple[Any, ...], Activity] = {}
     days: dict[tuple[Any, ...], Activity] = {}

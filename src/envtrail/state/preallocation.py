@@ -1,4 +1,4 @@
-"""Room on a disk, taken before it is needed.
+"""Space on a disk, taken before it is needed.
 
 References:
     fallocate(2): FALLOC_FL_KEEP_SIZE
@@ -16,11 +16,11 @@ _KEEP_SIZE = 1
 _BLOCK = 512
 """Of `st_blocks`, whatever the file system's are (stat(2))."""
 _LEAST_BYTES = 4 * 1024 * 1024
-"""Taken at once, so that it is not asked for at each step."""
+"""Taken at once, so that it is not requested at each step."""
 
 
 class Reserve:
-    """Blocks behind the end of a file, so that what is to be written there finds room although the disk fills in between.
+    """Blocks behind the end of a file, so that what is to be written there finds space although the disk fills in between.
 
     It holds where a file is written in place (ext4, xfs, tmpfs). Btrfs and ZFS write elsewhere what is written again, NFS before 4.2
     cannot reserve: there only what the disk keeps free helps.
@@ -34,7 +34,7 @@ class Reserve:
         self._is_supported = True
 
     def ensure(self, size_bytes: int) -> None:
-        """Have so much room.
+        """Have so much space.
 
         Raises:
             OSError: there is none.

@@ -2,19 +2,22 @@
 
 References:
     https://www.sqlite.org/wal.html
+    https://www.sqlite.org/fileformat2.html#cell_payload_overflow_pages
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError, StoreError
-from envtrail.trail.layout import no_space
+from envtrail.trail.files import GROUP_WRITES, allow_group, give_to_owner_of_folder
+from envtrail.trail.layout import no_space, translate
 
-SCHEMA = 10
+SCHEMA = 11
 BUSY_TIMEOUT_S = 10
 """How long one waits for another who writes."""
 _FULL = "database or disk is full"
@@ -41,14 +44,18 @@ LOGGED = {
 """What is logged in `written` as it is written: kind → table and key."""
 WITHDRAWN = "withdrawn"
 """In `written`: a row is gone. `id` has its kind, its id and its machine, with blanks between."""
+TRAIL = "trail"
+"""In `cursors`: how far this state has followed the trail. The others are of sources."""
 WRITTEN_KEPT = 200_000
 """How many of the newest writings are remembered; who has missed more of them compares everything."""
 
+# Operations and runs are too long for WITHOUT ROWID: what is over 1,002 bytes of a row takes a separate page there.
 _TABLES = f"""
 CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, ended TEXT, prefix TEXT, tool TEXT, kind TEXT, outcome TEXT,
   user TEXT, uid INTEGER, auid INTEGER, command TEXT, unexplained INTEGER, verdict TEXT, granted TEXT,
-  method TEXT, changes INTEGER, installs INTEGER, doc BLOB) WITHOUT ROWID;
-CREATE INDEX operations_activity ON operations (id, started, method, user, uid, auid, prefix, outcome, changes, installs);
+  method TEXT, changes INTEGER, installs INTEGER, doc BLOB);
+CREATE INDEX operations_activity ON operations (id, started, method, user, uid, auid, prefix, outcome, changes, installs,
+  tool, kind);
 CREATE INDEX operations_granted ON operations (granted) WHERE granted IS NOT NULL;
 CREATE INDEX operations_prefix ON operations (prefix, id, kind, outcome, changes, user, started, ended);
 CREATE INDEX operations_unexplained ON operations (prefix, unexplained) WHERE unexplained > 0;
@@ -56,10 +63,12 @@ CREATE INDEX operations_user ON operations (user, id);
 CREATE INDEX operations_unrecorded ON operations (id) WHERE changes IS NULL;
 CREATE TABLE operation_packages (name TEXT, operation TEXT, PRIMARY KEY (name, operation)) WITHOUT ROWID;
 CREATE INDEX packages_of_operation ON operation_packages (operation);
+CREATE TRIGGER operations_amended AFTER UPDATE OF started ON operations
+  BEGIN DELETE FROM operation_packages WHERE operation = new.id; END;
 CREATE TABLE people (name TEXT, host TEXT, uid INTEGER, PRIMARY KEY (name, host, uid)) WITHOUT ROWID;
 CREATE INDEX people_uid ON people (uid, name);
 CREATE TABLE runs (id TEXT PRIMARY KEY, started TEXT, prefix TEXT, outcome TEXT, user TEXT, uid INTEGER, auid INTEGER,
-  command TEXT, kind TEXT, program TEXT, sha256 TEXT, snapshot TEXT, part_of TEXT, count INTEGER, doc BLOB) WITHOUT ROWID;
+  command TEXT, kind TEXT, program TEXT, sha256 TEXT, snapshot TEXT, part_of TEXT, count INTEGER, doc BLOB);
 CREATE INDEX runs_programs ON runs (id, kind, part_of, program, sha256, prefix, user, uid, auid, count, started);
 CREATE INDEX runs_prefix ON runs (prefix, id, kind, part_of, user, auid, uid, count, started);
 CREATE TABLE sessions (id TEXT PRIMARY KEY, started TEXT, user TEXT, auid INTEGER, doc BLOB) WITHOUT ROWID;
@@ -111,7 +120,16 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         StoreFullError: there is no space to make it.
         CannotRunError: it cannot be opened or read.
     """
-    mode = "ro" if read_only else "rwc"
+    mode = "ro" if read_only else "rw"
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        file = path.with_name(name)
+        # SQLite would wait for somebody to write into a FIFO, and for root it would follow a link of the agent's.
+        if file.is_symlink() or (file.exists() and not file.is_file()):
+            raise DamagedStoreError(
+                f"`{file}` is no regular file", hint="remove it; `envtrail rebuild` makes the state from the segments"
+            )
+    if not read_only:
+        _make(path)
     try:
         database = sqlite3.connect(
             f"file:{path}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S
@@ -135,9 +153,23 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         raise DamagedStoreError(
             f"`{path}` is damaged: {fault}", hint="`envtrail rebuild` makes it again from the segments"
         ) from None
-    if not read_only:
-        path.chmod(0o600)
     return database
+
+
+def _make(path: Path) -> None:
+    """For its owner and the group of its folder: SQLite makes the files beside it alike."""
+    try:
+        path.parent.mkdir(mode=0o770, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
+        try:
+            allow_group(descriptor, GROUP_WRITES)
+            give_to_owner_of_folder(path)
+        finally:
+            os.close(descriptor)
+    except FileExistsError:
+        return
+    except OSError as fault:
+        raise translate(fault, path) from None
 
 
 def _prepare(database: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
@@ -155,6 +187,9 @@ def _prepare(database: sqlite3.Connection, path: Path, *, read_only: bool) -> No
     if version == 0 and not read_only:
         database.executescript(f"PRAGMA journal_mode=WAL; BEGIN; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
     database.execute("PRAGMA synchronous=NORMAL")
+    if not read_only:
+        # A statement with triggers keeps the pages that it changes until it is done: else in a file of /var/tmp for each large transaction.
+        database.execute("PRAGMA temp_store=MEMORY")
 
 
 @contextmanager
@@ -177,11 +212,11 @@ def in_transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def telling_disk_faults(database: sqlite3.Connection) -> Iterator[None]:
-    """Tell of a disk that takes no more as everything else does.
+    """Report a full disk in the same way as everything else does.
 
     Raises:
         StoreFullError: it is full.
-        StoreError: it fails, or its quota is used up, which SQLite does not tell apart.
+        StoreError: it fails, or its quota is used up, which SQLite does not distinguish.
     """
     try:
         yield

@@ -17,7 +17,7 @@ from envtrail.state.schema import LOGGED
 from envtrail.state.state import State
 
 GRACE_MS = 3_600_000
-"""What went on when the kept evidence begins cannot be told from it alone."""
+"""What went on when the kept evidence begins cannot be derived from it alone."""
 
 _ID, _MS = "id < :id", "time_ms <= :ms"
 _SEEDS = (
@@ -105,6 +105,6 @@ class SeededState(State):
         for prefix, seen_ms, gone, doc in self._database.execute("SELECT * FROM shown.environments").fetchall():
             known = msgspec.json.decode(doc, type=Environment)
             if known.owned_since_ms > self._since_ms:
-                # The kept evidence tells whose it became, and when.
+                # The kept evidence says whose it became, and when.
                 known = msgspec.structs.replace(known, owner_uid=None, owned_since_ms=0)
             self._put("environments", prefix, seen_ms, gone, msgspec.json.encode(known))

@@ -1,4 +1,4 @@
-"""A small SQLite file of a process's own, beside the trail: what it has told or sent. No evidence; `rebuild` does not make it."""
+"""A small SQLite file of one process, beside the trail: what it has reported or sent. No evidence; `rebuild` does not make it."""
 
 from __future__ import annotations
 

@@ -26,9 +26,10 @@ from envtrail.model.withdrawn import Withdrawn
 from envtrail.state.findings_and_grants import Decisions
 from envtrail.state.numbers import PeopleNumbers, Weeks
 from envtrail.state.preallocation import Reserve
-from envtrail.state.schema import LOGGED, WITHDRAWN, connect, in_transaction, telling_disk_faults
+from envtrail.state.schema import LOGGED, TRAIL, WITHDRAWN, connect, in_transaction, telling_disk_faults
 from envtrail.state.snapshots import find_snapshot, members_of, read_packages
 from envtrail.trail.layout import translate
+from envtrail.trail.reader import Position
 
 Stored = Union[Operation, Run, Session, Withdrawn]
 _encode = msgspec.json.encode
@@ -42,6 +43,8 @@ class State:
         self._database = connect(path, read_only=False)
         self._reserve: Reserve | None = None
         self._promised = 0
+        self._position: Position | None = None
+        """Written as the transaction ends."""
         self.decisions = Decisions(self._database)
         self._people = PeopleNumbers(self._database)
         self._weeks = Weeks(self._database)
@@ -60,16 +63,19 @@ class State:
         try:
             with in_transaction(self._database):
                 yield
+                if self._position is not None:
+                    self._put("cursors", TRAIL, _encode(self._position))
         except BaseException:
             self._people.forget()
             raise
         finally:
+            self._position = None
             self._promised = 0
             self._weeks.end_transaction()
 
     @contextmanager
-    def room(self, size_bytes: int) -> Iterator[None]:
-        """Have room for a step whose evidence is written inside: the two are there together, although the disk fills in between.
+    def reserve(self, size_bytes: int) -> Iterator[None]:
+        """Preallocate space for a step whose evidence is written inside: the two are there together, although the disk fills in between.
 
         Args:
             size_bytes: How much the step may write here, beside those before it since the last transaction ended.
@@ -129,8 +135,7 @@ class State:
             sum(change.after is not None for change in operation.changes or ()),
             _encode(operation),
         )
-        # What it was found under before it was amended holds no longer.
-        self._database.execute("DELETE FROM operation_packages WHERE operation = ?", (operation.id,))
+        # What it was found under before it was amended is gone (`operations_amended`).
         self._database.executemany(
             "INSERT INTO operation_packages VALUES (?, ?)", [(name, operation.id) for name in operation.package_names]
         )
@@ -171,7 +176,7 @@ class State:
         self._put("sessions", session.id, session.started, session.user, session.auid, _encode(session))
 
     def withdraw(self, kind: str, id_: str) -> None:
-        """Take out a row that is told under another id, or is none after all (`schema.LOGGED` names the kinds)."""
+        """Remove a row that is stored under another id, or is none after all (`schema.LOGGED` names the kinds)."""
         table, key = LOGGED[kind]
         if kind != "login":
             self._weeks.note(id_)
@@ -187,6 +192,9 @@ class State:
     def put_environment(self, environment: Environment, *, seen_ms: int, gone: bool = False) -> None:
         """Note that an environment was seen, or seen gone: then what it was is kept."""
         known = self.environment(environment.prefix)
+        if known is not None and environment.kind == "unknown" and environment.owner_uid is None:
+            # Nothing of it could be read: it is what it was, and why.
+            environment = msgspec.structs.replace(known, faults=environment.faults)
         shown = known if gone and known is not None else environment
         kind = settled_kind(known.kind if known is not None else None, shown.kind)
         since_ms = 0 if known is None else known.owned_since_ms if known.owner_uid == shown.owner_uid else seen_ms
@@ -254,6 +262,15 @@ class State:
         row = self._database.execute("SELECT doc FROM cursors WHERE source = ?", (source,)).fetchone()
         return msgspec.json.decode(row[0]) if row else None
 
+    def put_position(self, position: Position) -> None:
+        """Note how far the trail has been read, as this transaction ends: all that was derived up to there is in the state then."""
+        self._position = position
+
+    def position(self) -> Position | None:
+        """How far the trail has been read; None where nothing was, or an older version wrote this state."""
+        row = self._database.execute("SELECT doc FROM cursors WHERE source = ?", (TRAIL,)).fetchone()
+        return msgspec.json.decode(row[0], type=Position) if row else None
+
     def snapshot(self, prefix: str, at_ms: int | None = None) -> Snapshot | None:
         """The last snapshot of an environment, at or before a moment."""
         return find_snapshot(self._database, prefix, at_ms)
@@ -271,7 +288,7 @@ class State:
         return read_packages(self._database, digest)
 
     def environment_made_ms(self, prefix: str) -> int | None:
-        """When an environment was made, as its own marks tell."""
+        """When an environment was made, as its own marks show."""
         environment = self.environment(prefix)
         return environment.created_ms if environment else None
 
@@ -284,6 +301,12 @@ class State:
         """An environment as it was last seen."""
         row = self._database.execute("SELECT doc FROM environments WHERE prefix = ?", (prefix,)).fetchone()
         return msgspec.json.decode(row[0], type=Environment) if row else None
+
+    def environments_of(self, host: str) -> list[Environment]:
+        """Those of a machine that are there, as they were last seen."""
+        docs = self._database.execute("SELECT doc FROM environments WHERE gone = 0 ORDER BY prefix").fetchall()
+        found = [msgspec.json.decode(doc, type=Environment) for (doc,) in docs]
+        return [environment for environment in found if environment.host == host]
 
     def operation(self, id_: str) -> Operation | None:
         """An operation by its whole id."""

@@ -74,17 +74,17 @@ class Query(Struct, frozen=True, kw_only=True):
 
 
 class Viewer(Struct, frozen=True, kw_only=True):
-    """Who is asking."""
+    """Who sends the query."""
 
     uid: int
     """-1 for somebody who has no account on this machine."""
     sees_everything: bool
-    """Root, and members of group `envtrail`; of the page's people those whose role says so."""
+    """Root, and members of group `envtrail`; of the web UI's users those whose role allows it."""
     identity: Identity | None = None
-    """Where the page asks for somebody; null: the process at the other end asks for itself."""
+    """Where the web UI queries for a user; None: the process at the other end queries for itself."""
     rights: frozenset[Right] = frozenset(Right)
     may_speak: bool = False
-    """The page's own process, which says who is before it."""
+    """The web UI's own process, which names the signed-in user."""
 
 
 class EventRow(Struct, frozen=True, kw_only=True):
@@ -95,11 +95,11 @@ class EventRow(Struct, frozen=True, kw_only=True):
     values: dict[str, Any]
     """By column name of `model.schema`; times as integers in ms, UTC."""
     records: str | None
-    """Verbatim lines; null when not asked for or dropped by retention."""
+    """Verbatim lines; None when not requested or dropped by retention."""
 
 
 class StoreStatus(Struct, frozen=True, kw_only=True):
-    """Figures for `status` and the page."""
+    """Figures for `status` and the web UI."""
 
     folder: str
     format: int
@@ -172,7 +172,7 @@ class Store(Protocol):
         ...
 
     def activity(self, query: Query) -> Iterator[Activity]:
-        """Operations counted by minute, person and environment, oldest first; what a baseline tells is not counted."""
+        """Operations counted by minute, person and environment, oldest first; what a baseline says is not counted."""
         ...
 
     def programs(self, query: Query) -> Iterator[ProgramUse]:
@@ -184,16 +184,16 @@ class Store(Protocol):
         ...
 
     def names(self) -> dict[int, str | None]:
-        """The newest name of each uid that was seen; null where the uid has none any more."""
+        """The newest name of each uid that was seen; None where the uid has none any more."""
         ...
 
     def known(self, what: str) -> Iterator[str]:
-        """The names that the trail has of `environments` (prefixes), `people` (names and uids) or `packages` (normalised)."""
+        """The names that the trail has of `environments` (prefixes), `people` (names and uids), `packages` (normalised), `tools` or `machines`."""
         ...
 
     def gaps(self, query: Query) -> Iterator[Gap]: ...
     def findings(self, query: Query, *, operation: str | None = None) -> Iterator[Finding]:
-        """What was noticed, all of it or of one operation; newest first unless asked otherwise."""
+        """What was noticed, all of it or of one operation; newest first unless requested otherwise."""
         ...
 
     def requests(self, query: Query) -> Iterator[Request]: ...
@@ -205,11 +205,11 @@ class Store(Protocol):
     def suppressions(self) -> Iterator[Suppression]: ...
     def status(self) -> StoreStatus: ...
     def agent(self) -> AgentStatus | None:
-        """How the agent that writes the trail is; null when none runs."""
+        """How the agent that writes the trail is; None when none runs."""
         ...
 
     def machines(self) -> list[Heartbeat]:
-        """What each machine of a fleet told last; none where the trail is of one machine."""
+        """What each machine of a fleet reported last; none where the trail is of one machine."""
         ...
 
     def close(self) -> None: ...

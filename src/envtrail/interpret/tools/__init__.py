@@ -1,4 +1,4 @@
-"""The tools, in the order in which they are asked. One file, one row here, one golden folder each."""
+"""The tools, in the order in which they are tried. One file, one row here, one golden folder each."""
 
 from __future__ import annotations
 

@@ -79,9 +79,9 @@ class Conda:
 
 def _where(invocation: Invocation, words: Words, command: str, packages: list[str], *, is_native: bool) -> tuple[str | None, str]:
     variables = invocation.variables
-    told = words.last("-r", "--root-prefix") or variables.get("MAMBA_ROOT_PREFIX")
-    # A program of its own lies anywhere: its root is what it was told, or a default that only the home folder shows.
-    root = conda_root(told or (None if is_native else prefix_of_invocation(invocation)))
+    named = words.last("-r", "--root-prefix") or variables.get("MAMBA_ROOT_PREFIX")
+    # A standalone program lies anywhere: its root is the one it was given, or a default that only the home folder shows.
+    root = conda_root(named or (None if is_native else prefix_of_invocation(invocation)))
     if command == "rename":
         if not packages:
             return None, "the new name"
@@ -93,7 +93,7 @@ def _where(invocation: Invocation, words: Words, command: str, packages: list[st
     if name:
         return _of_name(name, invocation, root), "--name below the root's envs"
     if command.startswith("env "):
-        # The name stands in the file, which argv does not show; what appears on disk tells.
+        # The name stands in the file, which argv does not show; what appears on disk shows it.
         return None, "a name in the file"
     if variables.get("CONDA_PREFIX"):
         return variables["CONDA_PREFIX"], "CONDA_PREFIX of the process"

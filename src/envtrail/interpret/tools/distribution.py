@@ -43,7 +43,7 @@ _MORE_WORDS = {
     "microdnf": {"update": _UPDATE},
     "zypper": {"update": _UPDATE, "in": _INSTALL, "rm": _REMOVE, "up": _UPDATE},
 }
-"""What is a word of its own in some: `apt update` only reads the lists, `dnf update` is an upgrade."""
+"""What is a separate word in some: `apt update` only reads the lists, `dnf update` is an upgrade."""
 _FLAGS = {
     "dpkg": {"-i": _INSTALL, "--install": _INSTALL, "--unpack": _INSTALL, "-r": _REMOVE, "--remove": _REMOVE, "-P": _REMOVE, "--purge": _REMOVE},
     "rpm": {"-i": _INSTALL, "-U": _UPDATE, "-F": _UPDATE, "-e": _REMOVE, "--install": _INSTALL, "--upgrade": _UPDATE, "--erase": _REMOVE},

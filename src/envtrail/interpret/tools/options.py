@@ -29,7 +29,7 @@ _HELP = ("-h", "--help", "--version", "-V")
 _MOST_KEPT = 1024
 
 YES = frozenset({"1", "true", "yes", "on", "y", "t"})
-"""What a variable says when it says yes, in small letters."""
+"""What a variable says when it says yes, in lower case."""
 
 
 class Words(Struct, frozen=True, kw_only=True):
@@ -58,7 +58,7 @@ class Words(Struct, frozen=True, kw_only=True):
         return self.positional[0] if self.positional else ""
 
     def commands(self, *groups: str) -> tuple[str, list[str]]:
-        """The subcommand and what follows it; the words of `groups` have subcommands of their own (`uv pip install`)."""
+        """The subcommand and what follows it; the words of `groups` have their own subcommands (`uv pip install`)."""
         words = self.positional
         depth = 2 if words and words[0] in groups else 1
         return " ".join(words[:depth]), words[depth:]
@@ -77,7 +77,7 @@ SOURCES = values(
 
 
 def sort_words(arguments: list[str], takes_value: Collection[str]) -> Words:
-    """Tell options and positional arguments apart.
+    """Separate options from positional arguments.
 
     Args:
         arguments: After the program's name.
@@ -112,7 +112,7 @@ def _take_short(word: str, words: Iterator[str], takes_value: Collection[str], o
 
 
 def requirements(words: list[str]) -> list[str]:
-    """The PEP 508 requirements, and the archives that tell their name, among `words`."""
+    """The PEP 508 requirements, and the archives that carry their name, among `words`."""
     return [word for word in words if _is_requirement(word)]
 
 

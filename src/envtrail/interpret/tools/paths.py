@@ -82,7 +82,7 @@ def is_program(invocation: Invocation, word: str, name: str) -> bool:
 
 
 class Program(NamedTuple):
-    """What an interpreter was asked to run."""
+    """What an interpreter is to run."""
 
     how: str
     """`script`, `module` (`-m`), `code` (`-c`, standard input, a prompt), or `native` where there is no interpreter."""

@@ -69,8 +69,8 @@ def _where(invocation: Invocation, words: Words) -> tuple[str | None, str | None
     variables = invocation.variables
 
     def given(*options: str, variable: str) -> tuple[str | None, str]:
-        told = words.last(*options)
-        return (told, f"{options[-1]} of the command") if told else (variables.get(variable), f"{variable} of the process")
+        value = words.last(*options)
+        return (value, f"{options[-1]} of the command") if value else (variables.get(variable), f"{variable} of the process")
 
     target, why = given("-t", "--target", variable="PIP_TARGET")
     if target:

@@ -35,14 +35,14 @@ class _Grammar(Struct, frozen=True, kw_only=True):
 
     commands: Mapping[str, OperationKind]
     groups: tuple[str, ...] = ()
-    """Words that have subcommands of their own."""
+    """Words that have their own subcommands."""
     takes_value: frozenset[str]
     folder_options: tuple[str, ...] = ()
     """Options that name another project's folder."""
     in_project: str
     """The environment's folder in the project's."""
     decided_by: str | None = None
-    """The variable that must say yes for that folder to be used; null where it always is."""
+    """The variable that must say yes for that folder to be used; None where it always is."""
     heeds_active: bool = False
     """An activated environment is the project's."""
     ignores_active_by: str | None = None
@@ -211,13 +211,13 @@ class Project:
         decided = grammar.decided_by is None or variables.get(grammar.decided_by, "").lower() in YES
         if grammar.in_project and decided and not command.startswith("venv "):
             return absolute(grammar.in_project, folder), "the project's folder"
-        # It lies under a name that only the manager can make; what is seen to change tells.
+        # It lies under a name that only the manager can make; what is seen to change shows it.
         return None, "the manager's own choice"
 
 
 def _folder(invocation: Invocation, words: Words, options: tuple[str, ...]) -> str | None:
-    told = words.last(*options)
-    folder = absolute(told, invocation.cwd) if told else invocation.cwd
+    named = words.last(*options)
+    folder = absolute(named, invocation.cwd) if named else invocation.cwd
     return posixpath.dirname(folder) if folder and folder.endswith(".toml") else folder
 
 

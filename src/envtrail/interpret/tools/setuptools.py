@@ -43,10 +43,10 @@ class Setuptools:
     def _install(
         tool: str, program: str, invocation: Invocation, arguments: list[str], words: Words, *, requested: list[str]
     ) -> Intention:
-        told = words.last("--prefix", "--home", "--root", "-d", "--install-dir")
+        named = words.last("--prefix", "--home", "--root", "-d", "--install-dir")
         by_user = words.has("--user")
         prefix = (
-            absolute(told, invocation.cwd) if told else user_base(invocation) if by_user else prefix_of_invocation(invocation)
+            absolute(named, invocation.cwd) if named else user_base(invocation) if by_user else prefix_of_invocation(invocation)
         )
         return Intention(
             tool=tool,
@@ -59,5 +59,5 @@ class Setuptools:
             sources=sources(words, words.positional, invocation.variables)
             if tool == "easy_install"
             else [absolute(program, invocation.cwd) or program],
-            why="a folder that was named" if told else "--user" if by_user else "the prefix of the program that was called",
+            why="a folder that was named" if named else "--user" if by_user else "the prefix of the program that was called",
         )

@@ -78,8 +78,8 @@ def _where(
     invocation: Invocation, words: Words, command: str, packages: list[str], requested: list[str]
 ) -> tuple[str | None, str | None, str]:
     variables = invocation.variables
-    told = words.last("--directory")
-    cwd = absolute(told, invocation.cwd) if told else invocation.cwd
+    named = words.last("--directory")
+    cwd = absolute(named, invocation.cwd) if named else invocation.cwd
     if command == "venv":
         # Here `-c` is a flag (`--clear`), and what follows it the folder.
         named = next(iter(packages), None) or words.last("-c")

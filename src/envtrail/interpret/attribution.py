@@ -1,0 +1,156 @@
+"""Whose a change is: each owner has its own by the timeline, completed by snapshots; what no event explains is separate."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from envtrail.interpret.answer import SnapshotAnswer
+from envtrail.interpret.timeline import OwnChange, Side, Timelines
+from envtrail.model.environment import Package, state_of
+from envtrail.model.naming import is_package, normalise_name
+from envtrail.model.operation import Change, PackageState
+
+SLACK_MS = 2000
+"""A snapshot takes a while, fanotify's events have the time of their reading, and a package is written for a moment after its metadata."""
+
+
+class Others(NamedTuple):
+    """Normalised names of what everybody else did meanwhile."""
+
+    added: Collection[str] = ()
+    removed: Collection[str] = ()
+
+
+class Attributed(Struct, frozen=True, kw_only=True):
+    """The changes that a snapshot is about."""
+
+    own: list[Change]
+    unexplained: list[Change]
+    """Beside whatever anybody was seen to do; empty where there was nothing to compare with."""
+
+
+def attribute(
+    timelines: Timelines,
+    owner: int,
+    node: str,
+    answer: SnapshotAnswer,
+    names: Collection[str] = (),
+    *,
+    keeps_reinstalls: bool = True,
+) -> Attributed:
+    """Divide what is known of an environment among this owner and the rest.
+
+    Args:
+        timelines: Of all environments.
+        owner: The image of an operation, or the key of a write.
+        node: This machine.
+        answer: What was read, with what was known before.
+        names: Normalised names that were requested; empty where that is not known.
+        keeps_reinstalls: Whether the same package removed and made anew is a change: what failed puts back what it removed.
+    """
+    prefix = answer.prefix
+    since_ms = (answer.began_ms or 0) - SLACK_MS
+    others = Others(*timelines.by_others(node, prefix, owner, since_ms=since_ms))
+    changes = timelines.changes_of(owner, node, prefix)
+    own = _completed(changes, answer, others, names, keeps_reinstalls=keeps_reinstalls)
+    if answer.changes is None or not answer.is_before_known:
+        return Attributed(own=own, unexplained=[])
+    return Attributed(own=own, unexplained=unexplained(timelines, node, answer, owner=owner))
+
+
+def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owner: int | None = None) -> list[Change]:
+    """The differences that nobody was seen to make."""
+    since_ms = (answer.since_ms or 0) - SLACK_MS
+    touched = timelines.touched(node, answer.prefix, since_ms=since_ms, owner=owner)
+    return [change for change in answer.changes or () if normalise_name(change.name) not in touched]
+
+
+def made_by(package: Package) -> Change:
+    """A package that came with its environment."""
+    state = state_of(package)
+    return Change(ecosystem=package.ecosystem, name=package.name, requested=package.requested, before=None, after=state)
+
+
+def changes_by_events(
+    changes: Iterable[OwnChange], names: Collection[str] = (), *, keeps_reinstalls: bool = True
+) -> list[Change]:
+    """What events say where no snapshot does."""
+    nothing = SnapshotAnswer(image=0, prefix="", changes=None)
+    return _completed(changes, nothing, Others(), names, keeps_reinstalls=keeps_reinstalls)
+
+
+def _completed(
+    changes: Iterable[OwnChange],
+    answer: SnapshotAnswer,
+    others: Others,
+    names: Collection[str],
+    *,
+    keeps_reinstalls: bool,
+) -> list[Change]:
+    given = [done for change in changes if (done := _complete(change, answer, others, names)) is not None]
+    return [change for change in given if keeps_reinstalls or change.before != change.after]
+
+
+def _complete(own: OwnChange, answer: SnapshotAnswer, others: Others, names: Collection[str]) -> Change | None:
+    ecosystem, _, name = own.key.partition(":")
+    plain = normalise_name(name)
+    now = _found(own.after, ecosystem, plain, answer.after)
+    known = _found(own.before, ecosystem, plain, [*(answer.before or ()), *(answer.began or ())])
+    before, after = _state(own.before, known), _state(own.after, now)
+    if own.before is None and plain not in others.removed:
+        before = _overwritten(own, plain, answer)
+    if own.after is None and answer.began is not None and known is None and not _was_there(plain, answer, others):
+        # The kernel has merged what came and went.
+        return None
+    if before is None and after is None:
+        return None
+    is_requested = plain in names if names else None
+    shown = known if own.after is None else now
+    if shown is not None:
+        ecosystem, name = shown.ecosystem, shown.name
+        is_requested = is_requested if shown.requested is None else shown.requested
+    return Change(ecosystem=ecosystem, name=name, requested=is_requested, before=before, after=after)
+
+
+def _state(side: Side | None, package: Package | None) -> PackageState | None:
+    if side is None:
+        return None
+    if package is not None:
+        return state_of(package)
+    return side.state if side.state.version else None
+
+
+def _found(side: Side | None, ecosystem: str, plain: str, packages: Sequence[Package] | None) -> Package | None:
+    """The package of a snapshot that lies where the metadata does, else the one of its name and version, conda's of the same name included."""
+    if side is None or not packages:
+        return None
+    same = [one for one in packages if is_package(plain, one.name)]
+    placed = [one for one in same if _is_at(one, side.name)]
+    versioned = [
+        one for one in same if one.version == side.state.version and (ecosystem == one.ecosystem or one.build is not None)
+    ]
+    return next(iter([*placed, *versioned]), None)
+
+
+def _is_at(package: Package, name: str) -> bool:
+    return posixpath.basename(package.location or "") == name
+
+
+def _was_there(plain: str, answer: SnapshotAnswer, others: Others) -> bool:
+    return plain in others.added or any(is_package(plain, one.name) for one in [*(answer.before or ()), *(answer.began or ())])
+
+
+def _overwritten(own: OwnChange, plain: str, answer: SnapshotAnswer) -> PackageState | None:
+    """What was there under the name of what was made, and is not there now: its removal was not seen."""
+    same = [one for one in answer.began or () if is_package(plain, one.name)]
+    places = {one.location for one in answer.after or ()}
+    if answer.after is None or own.after is None:
+        return None
+    left = [one for one in same if _is_at(one, own.after.name)] or [
+        one for one in same if len(same) == 1 and one.location not in places
+    ]
+    return state_of(left[0]) if left else None
