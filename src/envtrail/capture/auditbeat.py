@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 from msgspec import Struct
 
 from envtrail.capture.auditbeat_document import Translation, UnreadableDocumentError, translate
@@ -21,15 +20,16 @@ from envtrail.capture.lines import LogReport, form_of, loss_of
 from envtrail.capture.replay import BLOCK_BYTES, ReplaySource, TextSource
 from envtrail.capture.source import Block
 from envtrail.errors import InputError
+from envtrail.model.bounds import UNDECODABLE
 
 MOST_FAULTS = 100
-"""Faults that are told with their line; more are only counted."""
+"""Faults that are reported with their line; more are only counted."""
 _MOST_LINE_BYTES = 1 << 28
 _BLANK = b"\0 \t\r\n"
 _BEFORE = b"\xef\xbb\xbf" + _BLANK
 """A byte order mark, and bytes that were never written."""
 _DATASETS = frozenset(["auditd", "auditd_manager.auditd"])
-_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UnreadableDocumentError)
+_FAULTS = (*UNDECODABLE, UnreadableDocumentError)
 _ORDER = [("time", "ascending"), ("serial", "ascending"), ("node", "ascending")]
 
 
@@ -97,7 +97,7 @@ class AuditbeatSource(TextSource):
         return (self._source.position_bytes + int(self.size_bytes * self._held.share_given)) // 2
 
     def read(self, timeout_ms: int) -> Block:
-        """Records of about 4 MiB; empty blocks while the file is read, and an empty one at the end.
+        """Records of about 8 MiB; empty blocks while the file is read, and an empty one at the end.
 
         Raises:
             InputError: the archive is damaged, or a line has no end.
@@ -116,7 +116,7 @@ class AuditbeatSource(TextSource):
         return Block(records=b"", gaps=loss_of(self._source, self._held.newest_ms, self._node), ended=True)
 
     def first_ms(self) -> int | None:
-        """Null: what it holds is in no order, and is put into one as it is read."""
+        """None: what it holds is in no order, and is put into one as it is read."""
         return None
 
     def report(self) -> LogReport:
@@ -236,14 +236,14 @@ class _Held:
             self._pack()
 
     def in_order(self, figures: DocumentFigures) -> Iterator[bytes]:
-        """Blocks of about 4 MiB, by time and serial; what stood twice is counted in `figures`."""
+        """Blocks of about 8 MiB, by time and serial; what stood twice is counted in `figures`."""
         self._pack()
         figures.verbatim = sum(self._verbatim)
         heads = [f"node={name} " if name else "" for name in self._nodes]
         out: list[bytes] = []
         size = 0
         for identity, texts in self._events():
-            # Auditbeat makes a document of its own of a LOGIN, which comes before the call that made it.
+            # Auditbeat makes a separate document of a LOGIN, which comes before the call that made it.
             different = sorted(set(texts), key=lambda text: (b"type=SYSCALL " in text, text))
             figures.repeated += len(texts) - len(different)
             records = b"".join(different)
@@ -279,6 +279,8 @@ class _Held:
         table = pa.table(
             {name: pa.Array.from_buffers(pa.uint64(), len(held), [None, pa.py_buffer(held)]) for name, held in columns.items()}
         )
+        import pyarrow.compute as pc  # documents alone need it
+
         order = pc.sort_indices(table, sort_keys=_ORDER)
         for start in range(0, len(order), 1 << 16):
             yield from order.slice(start, 1 << 16).to_pylist()

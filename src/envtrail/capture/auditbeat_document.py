@@ -1,7 +1,7 @@
 """One document of Auditbeat, translated back into the records that it was made of.
 
 Auditbeat coalesces the records of an event, names what the kernel numbers, decodes what it writes in hexadecimal and moves most of it to
-ECS's fields. Here each of these steps is taken back where that can be done exactly; what cannot be told any more is left out, never guessed:
+ECS's fields. Here each of these steps is taken back where that can be done exactly; what cannot be known any more is left out, never guessed:
 the parser then finds it missing, as in a log with holes.
 
 References:
@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from envtrail.capture import record_text as text
+from envtrail.model.bounds import UNDECODABLE
 
 _Id = str | int | None
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -146,7 +147,7 @@ def translate(raw: bytes | msgspec.Raw) -> Translation:
     """
     try:
         document = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+    except UNDECODABLE as fault:
         raise UnreadableDocumentError(str(fault)) from None
     if document.beat is not None:
         raise UnreadableDocumentError("it is of Auditbeat 6, whose fields have other names; from 7.0 on they are ECS's")
@@ -209,8 +210,8 @@ def _lines(document: Document, auditd: _Auditd) -> list[tuple[str, str]]:
     if document.kind != "SYSCALL":
         lines.insert(0, (document.kind, _leading(auditd)))
     if "fver" in auditd.data and "old_pp" in auditd.data:
-        told = (text.field(key, auditd.data.get(key)) for key in _CAPABILITIES)
-        lines.append(("BPRM_FCAPS", " ".join(filter(None, told))))
+        capabilities = (text.field(key, auditd.data.get(key)) for key in _CAPABILITIES)
+        lines.append(("BPRM_FCAPS", " ".join(filter(None, capabilities))))
     process = document.process
     if process.args and auditd.data.get("argc") in (None, str(len(process.args))):
         arguments = " ".join(f"a{at}={text.word(argument)}" for at, argument in enumerate(process.args))
@@ -259,9 +260,9 @@ def _other_ids(user: _User) -> list[str]:
 
 def _leading(auditd: _Auditd) -> str:
     """The body of the record before the SYSCALL: its fields stand among those of the call."""
-    told = {key: value for key, value in auditd.data.items() if key not in _OF_A_CALL and key not in _CAPABILITIES}
-    result = told.pop("result", None)
-    parts = [said for key, value in told.items() if (said := text.field(key, value))]
+    values = {key: value for key, value in auditd.data.items() if key not in _OF_A_CALL and key not in _CAPABILITIES}
+    result = values.pop("result", None)
+    parts = [said for key, value in values.items() if (said := text.field(key, value))]
     return " ".join(parts + ([f"res={int(result == 'success')}"] if result in ("success", "fail") else []))
 
 
@@ -270,10 +271,10 @@ def _record(document: Document, auditd: _Auditd) -> str:
     parts = _subject(document, auditd)
     if document.user.before is not None:
         parts += text.numbers({"old-auid": document.user.before.id})
-    told = dict(auditd.data)
+    values = dict(auditd.data)
     if document.source is not None and document.source.ip is not None:
-        told.setdefault("addr", document.source.ip)
-    said = [one for key, value in told.items() if (one := text.field(key, value))] + _program(document.process)
+        values.setdefault("addr", document.source.ip)
+    said = [one for key, value in values.items() if (one := text.field(key, value))] + _program(document.process)
     of_user = document.kind in text.user_types()
     if auditd.result in ("success", "fail"):
         words = ("success", "failed") if of_user else ("1", "0")
@@ -283,14 +284,14 @@ def _record(document: Document, auditd: _Auditd) -> str:
 
 def _subject(document: Document, auditd: _Auditd) -> list[str]:
     process, user = document.process, document.user
-    told: dict[str, object] = {
+    values: dict[str, object] = {
         "ppid": process.parent.pid if process.parent and process.ppid is None else process.ppid,
         "pid": process.pid,
         "auid": user.audit and user.audit.id,
     }
     if document.says_uid:
-        told |= {"uid": user.id, "gid": user.group and user.group.id}
-    return text.numbers({**told, "ses": auditd.session})
+        values |= {"uid": user.id, "gid": user.group and user.group.id}
+    return text.numbers({**values, "ses": auditd.session})
 
 
 def _program(process: _Process) -> list[str]:

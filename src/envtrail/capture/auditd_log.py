@@ -66,7 +66,7 @@ class AuditdLogSource:
     Args:
         path: The live log (`/var/log/audit/audit.log`).
         node: Name of this machine.
-        position: A `Block.position` of an earlier run; null reads all that is there.
+        position: A `Block.position` of an earlier run; None reads all that is there.
 
     Raises:
         CannotRunError: the folder cannot be read.
@@ -162,7 +162,7 @@ class AuditdLogSource:
         return _digest(os.pread(self._handle.fileno(), _HEAD_BYTES, 0)) == self._head
 
     def _is_replaced(self) -> bool:
-        """Whether the path no longer leads to the file that is being read; asked at most every 0.1 s."""
+        """Whether the path no longer leads to the file that is being read; checked at most every 0.1 s."""
         now_s = time.monotonic()
         if now_s - self._checked_s < _IDLE_CHECK_S:
             return False

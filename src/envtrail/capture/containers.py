@@ -29,18 +29,18 @@ class Bytes(Protocol):
         """At most `size` bytes, none at the end.
 
         Raises:
-            OSError: what follows cannot be read; what came before has been given.
+            OSError: what follows cannot be read; what precedes it has been given.
         """
         ...
 
 
 class Member(Struct, kw_only=True):
-    """One file of an archive; read it before the next is asked for."""
+    """One file of an archive; read it before the next is requested."""
 
     name: str
     content: Bytes
     modified_ms: int | None = None
-    """When it was last written; null where the archive does not say."""
+    """When it was last written; None where the archive does not say."""
 
 
 class Joined:
@@ -77,7 +77,7 @@ class Inflate:
 
     @property
     def needs_input(self) -> bool:
-        """Whether all that came has been looked at."""
+        """Whether all that was read has been examined."""
         return not self._inner.unconsumed_tail
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
@@ -100,7 +100,7 @@ class Inflate:
 
 
 class Small:
-    """Another decompressor, asked for little at a time: what a call made before it met damage is lost.
+    """Another decompressor, called for little at a time: what a call made before it met damage is lost.
 
     Args:
         inner: Of bzip2 or xz.
@@ -113,7 +113,7 @@ class Small:
 
     @property
     def needs_input(self) -> bool:
-        """Whether all that came has been looked at."""
+        """Whether all that was read has been examined."""
         return self._inner.needs_input
 
     def decompress(self, data: bytes, max_length: int) -> bytes:

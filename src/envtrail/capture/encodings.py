@@ -1,4 +1,4 @@
-"""Text of two bytes a letter, as UTF-8."""
+"""Text of two bytes a character, as UTF-8."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def encoding_of(head: bytes) -> str | None:
 
 
 class Recoded:
-    """A stream in UTF-16 as UTF-8; what is no letter becomes U+FFFD.
+    """A stream in UTF-16 as UTF-8; what is no character becomes U+FFFD.
 
     Args:
         source: The stream.
@@ -38,7 +38,7 @@ class Recoded:
         self._is_ended = False
 
     def read(self, size: int) -> bytes:
-        """As `Bytes.read`; letters of more bytes may make it half as much again."""
+        """As `Bytes.read`; characters of more bytes may make it half as much again."""
         while not self._is_ended:
             data = self._source.read(size)
             self._is_ended = not data

@@ -30,6 +30,7 @@ _HINTS = {
     "journal_text": "journalctl leaves out time and serial in its text: `journalctl -o export _TRANSPORT=audit`",
     "left_out": "journalctl leaves out long fields: `journalctl --all -o json _TRANSPORT=audit`",
     "bad_json": "one document a line: jq -c .",
+    "joined": "separate them: tr '\\r' '\\n'",
 }
 
 
@@ -51,7 +52,7 @@ class LogReport(Struct, frozen=True, kw_only=True):
     containers: list[str]
     """From the outside in."""
     encoding: str | None
-    """Null for UTF-8 and what is like it."""
+    """None for UTF-8 and what is like it."""
     lines: int
     records: int
     """Lines, entries or documents that held some."""
@@ -98,7 +99,7 @@ class LinesSource(TextSource):
         return self._source.position_bytes
 
     def first_ms(self) -> int | None:
-        """When its first record was written; null where none is found at its beginning."""
+        """When its first record was written; None where none is found at its beginning."""
         while len(self._ahead) < _MOST_SEARCHED:
             found = _STAMP(self._ahead[-1]) if self._ahead else None
             if found is not None:
@@ -110,7 +111,7 @@ class LinesSource(TextSource):
         return None
 
     def read(self, timeout_ms: int) -> Block:
-        """Records of about 4 MiB, none where the lines are of others; the last block is `ended`."""
+        """Records of about 8 MiB, none where the lines are of others; the last block is `ended`."""
         if self._ahead:
             return Block(records=self._ahead.pop(0))
         block = self._source.read(timeout_ms)
@@ -127,19 +128,34 @@ class LinesSource(TextSource):
 
 
 def loss_of(source: ReplaySource, last_ms: int, node: str) -> list[Gap]:
-    """The entry of the loss ledger for a text that could not be read to its end: from its last record until its file was written."""
+    """The entry of the loss ledger for a text that could not be read to its end: from the last record read until its file was written.
+
+    Where it held none itself, the last record is that of the files of its archive that were read before it.
+    """
+    name = source.part.name
+    if last_ms:
+        source.last_read_ms[name] = last_ms
     if source.damage is None:
         return []
     written_ms = source.part.modified_ms
     now_ms = int(time.time() * 1000)
-    since_ms = last_ms or written_ms or now_ms
-    return [damaged_gap(node, source.part.name, source.damage, since_ms, min(written_ms or since_ms, now_ms))]
+    since_ms = last_ms or _last_before(source) or written_ms or now_ms
+    why = f"{source.damage}; what follows in the archive may be older" if source.is_rest else source.damage
+    return [damaged_gap(node, name, why, since_ms, min(written_ms or since_ms, now_ms))]
+
+
+def _last_before(source: ReplaySource) -> int:
+    """Of the files in it, where it is an archive; else of those beside it."""
+    read = source.last_read_ms
+    inside = [time_ms for name, time_ms in read.items() if name.startswith(f"{source.part.name}/")]
+    return max(inside or read.values(), default=0)
 
 
 def report_lines(source: ReplaySource, figures: LineFigures) -> LogReport:
     """The report of a text."""
     part = source.part
-    hints = (hint for kind, hint in _HINTS.items() if kind in figures.without)
+    kinds = {*figures.without, *(["bad_json"] if source.spans_lines and not figures.forms else [])}
+    hints = (hint for kind, hint in _HINTS.items() if kind in kinds)
     return LogReport(
         path=part.name,
         form=form_of(source, figures.forms, is_empty=not figures.lines),
@@ -166,5 +182,7 @@ def form_of(source: ReplaySource, forms: dict[str, int], *, is_empty: bool) -> s
     what = " and ".join(_OWN_WORDS[form] for form in sorted(forms, key=lambda form: -forms[form]))
     packing = [*([part.encoding] if part.encoding else []), *reversed(part.containers)]
     if not what and is_empty:
-        what = "nothing that can be read" if source.damage else "an empty file"
-    return (what or "text without audit records") + (f" ({', '.join(packing)})" if packing else "")
+        damaged = "the rest of the archive" if source.is_rest else "nothing that can be read"
+        what = damaged if source.damage else "an empty file"
+    nothing = "JSON that is not one document a line" if source.spans_lines else "text without audit records"
+    return (what or nothing) + (f" ({', '.join(packing)})" if packing else "")

@@ -9,7 +9,7 @@ from envtrail.model.observation import CARRIED_VERSION, Carried
 
 
 class LossWatch:
-    """Compares the kernel's `lost` counter between two looks.
+    """Compares the kernel's `lost` counter between two readings.
 
     Args:
         node: Name of this machine.
@@ -50,7 +50,7 @@ def kernel_gap(node: str, lost_before: int, status: KernelStatus, since_ms: int,
 
 
 def serial_gap(gap: SerialGap) -> Gap:
-    """The entry for serials that never came."""
+    """The entry for serials that never arrived."""
     return Gap(
         id=f"serials-{gap.node}-{gap.first}-{gap.last}-{gap.since_ms}",
         cause=GapCause.SERIAL_GAP,
@@ -58,12 +58,12 @@ def serial_gap(gap: SerialGap) -> Gap:
         since_ms=gap.since_ms,
         until_ms=gap.until_ms,
         records=None,
-        detail=f"serials {gap.first} to {gap.last} never came",
+        detail=f"serials {gap.first} to {gap.last} never arrived",
     )
 
 
 def restart_gap(node: str, since_ms: int, until_ms: int) -> Gap:
-    """The entry for the time in which no agent ran."""
+    """The entry for the time in which nothing recorded."""
     return Gap(
         id=f"restart-{since_ms}-{until_ms}",
         cause=GapCause.RESTART,
@@ -71,7 +71,7 @@ def restart_gap(node: str, since_ms: int, until_ms: int) -> Gap:
         since_ms=since_ms,
         until_ms=until_ms,
         records=None,
-        detail="no agent was running",
+        detail="nothing was recording",
     )
 
 
@@ -84,7 +84,7 @@ def disk_full_gap(node: str, since_ms: int, until_ms: int, records: int) -> Gap:
         since_ms=since_ms,
         until_ms=until_ms,
         records=records,
-        detail="the disk of the trail was full; what came in between was not kept",
+        detail="the disk of the trail was full; what arrived in between was not kept",
     )
 
 
@@ -115,7 +115,12 @@ def overrun_gap(node: str, what: str, count: int, since_ms: int, until_ms: int, 
 
 
 def unread_gap(node: str, segment: int, carried: Carried) -> Gap:
-    """The entry for what a segment took over from the one before and this version cannot read."""
+    """The entry for what a segment took over from the one before and cannot be read."""
+    why = (
+        "whoever interprets had not come so far"
+        if carried.is_known
+        else f"it has version {carried.version}, of a newer Envtrail, this one reads up to {CARRIED_VERSION}"
+    )
     return Gap(
         id=f"carried-{segment}",
         cause=GapCause.RESTART,
@@ -123,6 +128,6 @@ def unread_gap(node: str, segment: int, carried: Carried) -> Gap:
         since_ms=carried.time_ms,
         until_ms=carried.time_ms,
         records=None,
-        detail=f"what was going on when segment {segment} began is not known: it has version {carried.version}, of a newer Envtrail, "
-        f"this one reads up to {CARRIED_VERSION}, and the segments before it are not there; `envtrail rebuild` by the newer one knows it",
+        detail=f"what was going on when segment {segment} began is not known: {why}, "
+        f"and the segments before it are not there{'' if carried.is_known else '; `envtrail rebuild` by the newer one knows it'}",
     )

@@ -12,7 +12,7 @@ from envtrail.model.gap import GapCause
 
 
 class NetlinkSource:
-    """Audit records and, where asked for, the process connector.
+    """Audit records and, where requested, the process connector.
 
     Args:
         mode: `unicast` (this process becomes the audit daemon) or `multicast`.
@@ -34,7 +34,7 @@ class NetlinkSource:
         self._covered_ms = int(time.time() * 1000)
 
     def read(self, timeout_ms: int) -> Block:
-        """Wait for audit records; the connector is read after them, so that it has told of every fork before an exec among them."""
+        """Wait for audit records; the connector is read after them, so that it has reported every fork before an exec among them."""
         self._poll.poll(timeout_ms)
         records = self._audit.read(0)
         processes = self._connector.read(0) if self._connector else b""

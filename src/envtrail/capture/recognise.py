@@ -11,11 +11,13 @@ from pathlib import Path
 from envtrail.capture.auditbeat import AuditbeatSource
 from envtrail.capture.lines import LinesSource
 from envtrail.capture.replay import ReplaySource, open_logs
+from envtrail.capture.unpacking import CR_ENDS
 from envtrail.core import LineReader
 from envtrail.errors import InputError
 
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?[\0\s]*(?:\{|\[\s*[{\]])").match
-_AUDITBEAT = re.compile(rb"""auditbeat|"auditd|"hits"|"_source"|^\s*\[""").search
+_AUDITBEAT = re.compile(rb'auditbeat|"auditd|"hits"|"_source"').search
+_SPANS_LINES = re.compile(rb"(?:\xef\xbb\xbf)?[\0\s]*(?:\{|\[)[^\S\n]*\r?\n").match
 
 
 def open_sources(paths: Sequence[Path], node: str) -> list[LinesSource | AuditbeatSource]:
@@ -47,7 +49,16 @@ def recognise(source: ReplaySource, node: str) -> LinesSource | AuditbeatSource:
     beginning = source.peek()
     if _JSON(beginning) and _AUDITBEAT(beginning) and not _holds_records(beginning):
         return AuditbeatSource(source, node)
+    if _has_cr_ends(beginning):
+        source.refuse(CR_ENDS)
+    source.spans_lines = bool(_JSON(beginning) and _SPANS_LINES(beginning))
     return LinesSource(source, node)
+
+
+def _has_cr_ends(beginning: bytes) -> bool:
+    """Whether records end with CR alone (a copy from a classic Mac, or broken): all of them would be one line."""
+    first = beginning.split(b"\n", 1)[0]
+    return sum(b"audit(" in line and b"type=" in line for line in first.split(b"\r")) > 1
 
 
 def _stream_of(path: Path) -> tuple[int, int] | None:

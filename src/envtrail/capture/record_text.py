@@ -34,7 +34,7 @@ def word(text: str) -> str:
 
 
 def task_name(name: str) -> str:
-    """`comm`, which go-libaudit leaves in hexadecimal. A name has 15 bytes at most: what is longer and looks so, is."""
+    """`comm`, which go-libaudit leaves in hexadecimal. A name has 15 bytes at most: what is longer and looks hexadecimal, is."""
     return name if _CODED_NAME(name) else word(name)
 
 
@@ -60,9 +60,9 @@ _short_field = lru_cache(maxsize=8192)(_field)
 """Most fields say one of a few things: devices, modes, capabilities."""
 
 
-def numbers(told: Mapping[str, object]) -> list[str]:
+def numbers(values: Mapping[str, object]) -> list[str]:
     """Fields that are whole numbers; what is none is left out."""
-    return [said for key, value in told.items() if value is not None and (said := _number(key, str(value)))]
+    return [said for key, value in values.items() if value is not None and (said := _number(key, str(value)))]
 
 
 def _number(key: str, value: str) -> str | None:
@@ -76,9 +76,9 @@ def _short_number(key: str, value: str) -> str | None:
     return f"{key}={value}" if _DECIMAL(value) else None
 
 
-def addresses(told: Mapping[str, object]) -> list[str]:
+def addresses(values: Mapping[str, object]) -> list[str]:
     """`a0` to `a3`, which are in hexadecimal."""
-    found = ((key, told.get(key)) for key in ("a0", "a1", "a2", "a3"))
+    found = ((key, values.get(key)) for key in ("a0", "a1", "a2", "a3"))
     return [f"{key}={value}" for key, value in found if isinstance(value, str) and _HEXADECIMAL(value)]
 
 
@@ -105,12 +105,12 @@ def keys(labels: list[str]) -> str:
     return word("\x01".join(labels)) if labels else "(null)"
 
 
-def path(told: Mapping[str, str]) -> str:
+def path(values: Mapping[str, str]) -> str:
     """The body of a PATH record. A name that the kernel did not have is one that go-libaudit left out."""
-    name = told.get("name")
+    name = values.get("name")
     said = f"name={word(name)}" if name else "name=(null)"
-    head = [*numbers({"item": told.get("item")}), said, *numbers({"inode": told.get("inode")})]
-    rest = tuple(map(told.get, _OF_A_FILE))
+    head = [*numbers({"item": values.get("item")}), said, *numbers({"inode": values.get("inode")})]
+    rest = tuple(map(values.get, _OF_A_FILE))
     is_short = sum(map(len, filter(None, rest))) < 8 * _SHORT
     return " ".join(head + (_short_file(rest) if is_short else _file(rest)))
 
@@ -127,26 +127,26 @@ _OF_A_FILE = (
 _short_file = lru_cache(maxsize=4096)(_file)
 
 
-def socket_address(told: Mapping[str, object]) -> str | None:
+def socket_address(values: Mapping[str, object]) -> str | None:
     """`struct sockaddr` in hexadecimal, as far as it was kept: not the scope of an IPv6 address."""
-    family, whole, unix = told.get("family"), told.get("saddr"), told.get("path")
+    family, whole, unix = values.get("family"), values.get("saddr"), values.get("path")
     if isinstance(whole, str):
         return whole if _ADDRESS(whole) else None
     if family == "unix" and isinstance(unix, str):
         return f"0100{unix.encode().hex().upper()}00"
     try:
-        packed = ipaddress.ip_address(str(told.get("addr"))).packed
-        port = int(str(told.get("port", "0"))).to_bytes(2, "big")
-        flow = int(str(told.get("flow", "0"))).to_bytes(4, "big")
+        packed = ipaddress.ip_address(str(values.get("addr"))).packed
+        port = int(str(values.get("port", "0"))).to_bytes(2, "big")
+        flow = int(str(values.get("flow", "0"))).to_bytes(4, "big")
     except (ValueError, OverflowError):
         return None
     head = b"\2\0" + port if len(packed) == 4 else b"\n\0" + port + flow
     return (head + packed).hex().upper()
 
 
-def names(**told: str | None) -> str:
+def names(**values: str | None) -> str:
     """Names of uids, after the byte and in the form that auditd uses when it enriches."""
-    known = " ".join([f'{key}="{name}"' for key, name in told.items() if name and _PLAIN(name)])
+    known = " ".join([f'{key}="{name}"' for key, name in values.items() if name and _PLAIN(name)])
     return f"\x1d{known}" if known else ""
 
 

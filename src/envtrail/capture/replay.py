@@ -14,10 +14,10 @@ from typing import IO
 from envtrail.capture.containers import fill
 from envtrail.capture.source import Block
 from envtrail.capture.spool import Spool
-from envtrail.capture.unpacking import Part, unpack
+from envtrail.capture.unpacking import UnpackedFile, unpack
 from envtrail.errors import InputError
 
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 23
 _FIRST_BYTES = 1 << 16
 """Of the first block: many files may be open at once, each with its beginning read."""
 
@@ -34,12 +34,18 @@ class ReplaySource:
 
     name = "replay"
 
-    def __init__(self, part: Part, *, size_bytes: int, position: Callable[[], int], close: Callable[[], None]) -> None:
+    def __init__(self, part: UnpackedFile, *, size_bytes: int, position: Callable[[], int], close: Callable[[], None]) -> None:
         self.part = part
         self.path = Path(part.name)
         self.size_bytes = size_bytes
         self.damage: str | None = None
         """Why what follows could not be read."""
+        self.spans_lines = False
+        """It is JSON whose documents do not lie in one line each."""
+        self.is_rest = False
+        """It stands for what follows other files in a damaged archive."""
+        self.last_read_ms: dict[str, int] = {}
+        """Time of the last record of each file of its archive that has been read, by name."""
         self._position = position
         self._close: Callable[[], None] | None = close
         self._ahead = b""
@@ -55,8 +61,12 @@ class ReplaySource:
         self._ahead = self._ahead or self._next()
         return self._ahead
 
+    def refuse(self, foreign: str) -> None:
+        """It is this, and is not read."""
+        self.part.foreign, self._ahead = foreign, b""
+
     def read(self, timeout_ms: int) -> Block:  # noqa: ARG002 - a file never makes one wait
-        """The next block of about 4 MiB; the last one is empty and `ended`."""
+        """The next block of about 8 MiB; the last one is empty and `ended`."""
         records, self._ahead = self._ahead or self._next(), b""
         return Block(records=records, ended=not records)
 
@@ -104,7 +114,7 @@ def open_logs(path: Path) -> list[ReplaySource]:
         path: The file, a FIFO too; `-` is standard input.
 
     Raises:
-        InputError: it is missing, is a folder, or cannot be read; or there is no room to unpack it.
+        InputError: it is missing, is a folder, or cannot be read; or there is no space to unpack it.
     """
     raw, size_bytes, modified_ms = _open(path)
     return logs_in(path, raw, size_bytes=size_bytes, modified_ms=modified_ms)
@@ -130,13 +140,16 @@ def logs_in(path: Path, raw: IO[bytes], *, size_bytes: int = 0, modified_ms: int
         close()
 
 
-def _keep(path: str, parts: Iterable[Part]) -> list[ReplaySource]:
+def _keep(path: str, parts: Iterable[UnpackedFile]) -> list[ReplaySource]:
     """Unpack an archive; of what no log can be, nothing is kept."""
     spool = Spool()
     sources: list[ReplaySource] = []
+    last_read_ms: dict[str, int] = {}
+    names: list[str] = []
     beside, damage = 0, None
     try:
         for part in parts:
+            names.append(part.name)
             kept = spool.keep(part.content) if part.foreign is None else None
             if kept is None or not (kept.may_be_log or kept.damage):
                 beside += 1
@@ -145,20 +158,23 @@ def _keep(path: str, parts: Iterable[Part]) -> list[ReplaySource]:
                 continue  # The archive ends because that file of it does.
             damage = kept.damage
             part.content = kept
-            sources.append(ReplaySource(part, size_bytes=kept.size_bytes, position=kept.tell, close=spool.release))
+            source = ReplaySource(part, size_bytes=kept.size_bytes, position=kept.tell, close=spool.release)
+            source.is_rest = any(name.startswith(f"{part.name}/") for name in names)
+            source.last_read_ms = last_read_ms
+            sources.append(source)
             spool.hold()
     finally:
         spool.release()
     if not sources:
         foreign = f"an archive of {beside} files, none of which is a log" if beside else "an archive without files"
-        nothing = Part(name=path, content=BytesIO(), foreign=foreign)
+        nothing = UnpackedFile(name=path, content=BytesIO(), foreign=foreign)
         return [ReplaySource(nothing, size_bytes=0, position=int, close=lambda: None)]
     sources[0].part.beside = beside
     return sources
 
 
 def _open(path: Path) -> tuple[IO[bytes], int, int | None]:
-    """The file, its size and when it was last written: 0 and null for what is no regular file."""
+    """The file, its size and when it was last written: 0 and None for what is no regular file."""
     if str(path) == "-":
         return sys.stdin.buffer, 0, None
     try:

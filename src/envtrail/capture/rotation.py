@@ -24,7 +24,7 @@ class LogFile(Protocol):
     def first_ms(self) -> int | None: ...
 
 
-class Part(NamedTuple):
+class RotatedFile(NamedTuple):
     """One file of a log."""
 
     log: str
@@ -59,12 +59,12 @@ def _age_of(path: Path) -> tuple[bool, list[int], str]:
     return not is_dated, numbers if is_dated else [-number for number in numbers], path.name
 
 
-def part_of(source: LogFile) -> Part:
+def part_of(source: LogFile) -> RotatedFile:
     """Of which log a file is a part."""
-    return Part(log=log_name(source.path), first_ms=source.first_ms())
+    return RotatedFile(log=log_name(source.path), first_ms=source.first_ms())
 
 
-def in_order(sources: Iterable[Source]) -> list[tuple[Source, Part]]:
+def in_order(sources: Iterable[Source]) -> list[tuple[Source, RotatedFile]]:
     """The files of each log one after the other as they were written, logs by their first records; files without a record last."""
     parts = [(source, part_of(source)) for source in sources]
     begins: dict[str, tuple[int, int]] = {}
@@ -77,5 +77,5 @@ def in_order(sources: Iterable[Source]) -> list[tuple[Source, Part]]:
 _LAST = 1 << 62
 
 
-def _when(part: Part) -> int:
+def _when(part: RotatedFile) -> int:
     return _LAST if part.first_ms is None else part.first_ms

@@ -6,7 +6,6 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from envtrail.core import FileGroup
 from envtrail.model.gap import Gap
 
 
@@ -20,9 +19,7 @@ class Block(Struct, frozen=True, kw_only=True):
     gaps: list[Gap] = []
     """What this source knows to be missing before these records."""
     position: dict[str, str | int] | None = None
-    """Where to resume after these records; null for sources that cannot be resumed."""
-    files: list[FileGroup] = []
-    """Changes of files below the watched folders, by process."""
+    """Where to resume after these records; None for sources that cannot be resumed."""
     ended: bool = False
     """Nothing more will come."""
 
@@ -34,7 +31,7 @@ class Source(Protocol):
     """`netlink`, `multicast`, `auditd_plugin`, `auditd_log`, `replay` or `auditbeat`."""
 
     def read(self, timeout_ms: int) -> Block:
-        """Wait at most `timeout_ms` for something to read; an empty block when nothing came."""
+        """Wait at most `timeout_ms` for something to read; an empty block when nothing was received."""
         ...
 
     def close(self) -> None:

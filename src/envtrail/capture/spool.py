@@ -26,7 +26,7 @@ class Spool:
         """Read a stream as far as it goes; what may not be a log leaves nothing.
 
         Raises:
-            InputError: there is no room.
+            InputError: there is no space.
         """
         start, kept = self._size, Kept(self)
         while True:
@@ -50,7 +50,7 @@ class Spool:
             os.pwrite(self._file.fileno(), packed, self._size)
         except OSError as fault:
             raise InputError(
-                f"no room to unpack an archive in `{tempfile.gettempdir()}`: {fault.strerror}",
+                f"no space to unpack an archive in `{tempfile.gettempdir()}`: {fault.strerror}",
                 hint="name another folder: TMPDIR=/var/tmp envtrail import …",
             ) from None
         self._size += len(packed)
@@ -88,7 +88,7 @@ class Kept:
         self.size_bytes = 0
         self.may_be_log = False
         self.damage: str | None = None
-        """Why what follows could not be read; null where nothing follows."""
+        """Why what follows could not be read; None where nothing follows."""
 
     def add(self, place: tuple[int, int, int]) -> None:
         """Append a block: start, packed and whole length."""

@@ -111,7 +111,7 @@ def read_tar(source: Bytes) -> Iterator[Member]:
     """The regular files of a tar in its order.
 
     Raises:
-        OSError: it is damaged; what came before has been given.
+        OSError: it is damaged; what precedes it has been given.
     """
     forward = _Forward(source)
     try:

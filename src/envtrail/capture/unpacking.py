@@ -28,7 +28,9 @@ _FOREIGN = {
     b"\xd4\xc3\xb2\xa1": "captured packets",
     b"\x0a\x0d\x0d\x0a": "captured packets",
 }
+CR_ENDS = "text with CR line ends"
 _HINTS = {
+    CR_ENDS: "tr '\\r' '\\n' <{path} | envtrail import -",
     "a file of the systemd journal": "journalctl --file {path} -o export _TRANSPORT=audit | envtrail import -",
     "a 7z archive": "7z x -so {path} | envtrail import -",
     "a RAR archive": "unrar p -inul {path} | envtrail import -",
@@ -37,7 +39,7 @@ _HINTS = {
 _TEXT_CONTROLS = bytes([0, 9, 10, 12, 13, 27, 29, 30])
 
 
-class Part(Struct, kw_only=True):
+class UnpackedFile(Struct, kw_only=True):
     """One file, out of its containers."""
 
     name: str
@@ -45,7 +47,7 @@ class Part(Struct, kw_only=True):
     containers: tuple[str, ...] = ()
     """From the outside in."""
     encoding: str | None = None
-    """Null for UTF-8 and what is like it."""
+    """None for UTF-8 and what is like it."""
     foreign: str | None = None
     """What it is, where it is no text; its content is then not read."""
     modified_ms: int | None = None
@@ -66,7 +68,7 @@ class _Failing:
 
 
 def hint_for(foreign: str, path: str) -> str | None:
-    """How a file of that kind can be read all the same; null where it holds no records."""
+    """How a file of that kind can be read all the same; None where it holds no records."""
     found = _HINTS.get(foreign)
     return found.format(path=path) if found else None
 
@@ -76,17 +78,17 @@ def is_packed(head: bytes) -> bool:
     return compression_of(head) is not None or head.startswith(_ZIP) or is_tar(head)
 
 
-def unpack(name: str, content: Bytes, **about: Any) -> Iterator[Part]:
-    """What is in a stream, one or many; each is read before the next is asked for.
+def unpack(name: str, content: Bytes, **about: Any) -> Iterator[UnpackedFile]:
+    """What is in a stream, one or many; each is read before the next is requested.
 
-    Damage ends the content of a part, or is a part of its own of which nothing can be read.
+    Damage ends the content of a part, or is a separate part of which nothing can be read.
 
     Args:
         name: Its path; those of an archive's files are below it.
         content: The stream.
         about: Further fields of the parts.
     """
-    part = Part(name=name, content=content, **about)
+    part = UnpackedFile(name=name, content=content, **about)
     try:
         head = fill(content, HEAD_BYTES)
         compression = compression_of(head)
@@ -107,7 +109,7 @@ def unpack(name: str, content: Bytes, **about: Any) -> Iterator[Part]:
         yield _with(part, content=_Failing(fault))
 
 
-def _below(part: Part, container: str) -> dict[str, Any]:
+def _below(part: UnpackedFile, container: str) -> dict[str, Any]:
     return {
         "containers": (*part.containers, container),
         "in_archive": part.in_archive,
@@ -115,12 +117,12 @@ def _below(part: Part, container: str) -> dict[str, Any]:
     }
 
 
-def _with(part: Part, *, content: Bytes) -> Part:
+def _with(part: UnpackedFile, *, content: Bytes) -> UnpackedFile:
     part.content = content
     return part
 
 
-def _as_text(part: Part, head: bytes, whole: Bytes) -> Part:
+def _as_text(part: UnpackedFile, head: bytes, whole: Bytes) -> UnpackedFile:
     part.encoding = encoding_of(head)
     part.content = Recoded(whole, part.encoding) if part.encoding else whole
     part.foreign = None if part.encoding else _foreign(head)

@@ -53,7 +53,7 @@ class _Content:
     Args:
         source: Where its bytes come next.
         head: The fields of its local header.
-        size: Of its compressed bytes; null where only their end says it.
+        size: Of its compressed bytes; None where only their end says it.
         is_large: Its descriptor has sizes of eight bytes.
     """
 
@@ -161,7 +161,7 @@ def read_zip(source: Bytes) -> Iterator[Member]:
     """The files of a zip in its order.
 
     Raises:
-        OSError: it is damaged; what came before has been given.
+        OSError: it is damaged; what precedes it has been given.
     """
     stream = _Source(source)
     while True:
@@ -170,9 +170,10 @@ def read_zip(source: Bytes) -> Iterator[Member]:
             return
         if begin != _BEGINS_MEMBER:
             raise OSError("it ends before its list of files" if len(begin) < 4 else "what follows a file in it is no file")
-        head = _LOCAL.unpack((begin + stream.take(_LOCAL.size - 4)).ljust(_LOCAL.size, b"\0"))
+        fixed = begin + stream.take(_LOCAL.size - 4)
+        head = _LOCAL.unpack(fixed.ljust(_LOCAL.size, b"\0"))
         name, extra = stream.take(head[-2]), stream.take(head[-1])
-        if len(extra) < head[-1] or len(name) < head[-2]:
+        if len(fixed) < _LOCAL.size or len(extra) < head[-1] or len(name) < head[-2]:
             raise OSError("it ends within a file")
         packed, whole = head[7], head[8]
         large = _large_sizes(extra, whole_is_large=whole == _UNKNOWN) if _UNKNOWN in (packed, whole) else None

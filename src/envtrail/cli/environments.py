@@ -12,6 +12,7 @@ from envtrail.cli.names import given_environment
 from envtrail.cli.render import safe
 from envtrail.cli.times import parse_time
 from envtrail.errors import InputError, UsageError
+from envtrail.model.bounds import UNDECODABLE
 from envtrail.model.environment import Environment, Snapshot
 from envtrail.model.naming import clean_path, is_environment, parse_place
 from envtrail.model.times import show_ms
@@ -38,7 +39,7 @@ def find_environment(store: Store, name: str) -> Environment:
             f"more than one environment is named `{safe(name)}`: {', '.join(map(safe, sorted(named)))}",
             hint="give the whole prefix" if not parse_place(meant).is_whole else "give the machine too: HOST:PREFIX",
         )
-    if Path(name).is_dir():
+    if os.path.isdir(name):  # False, where another user has closed the folder above
         raise InputError(f"`{safe(name)}` is not an environment in the trail", hint="`envtrail env list` lists them")
     if parse_place(meant).is_whole and meant != given_environment(name):
         raise InputError(
@@ -97,7 +98,7 @@ def read_snapshot_spec(context: Context, store: Store, spec: str) -> Snapshot:
     if spec.endswith(".json") and os.path.isfile(spec):
         try:
             return msgspec.json.decode(Path(spec).read_bytes(), type=Snapshot)
-        except (OSError, msgspec.DecodeError) as fault:
+        except (OSError, *UNDECODABLE) as fault:
             raise InputError(f"`{spec}` holds no snapshot: {fault}", hint="`envtrail env show ENV --json` writes one") from None
     name, _, point = spec.partition("@")
     return snapshot_at(context, store, find_environment(store, name), point or None)

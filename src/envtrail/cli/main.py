@@ -52,6 +52,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "web": "The web UI.",
         "account": "The web UI's own accounts: add, token, list, remove.",
         "agent": "Watch this machine, for the service manager.",
+        "record": "Watch this machine, as separate processes: a recorder, its agent, the inspector.",
+        "inspector": "Read what users own, for the service manager.",
         "rules": "Audit rules: plan, apply, check, diff, remove, export.",
         "notify": "Notify people: test, check, status of the channels.",
         "elastic": "Ship to Elasticsearch or OpenSearch: setup, check, ship, status.",
@@ -76,6 +78,8 @@ _OF_ONE_MACHINE = frozenset(
         "hunt",
         "up",
         "agent",
+        "record",
+        "inspector",
         "rules",
         "notify",
         "account",
@@ -140,6 +144,7 @@ def run(arguments: list[str] | None = None) -> int:
     except click.UsageError as fault:
         return _say(fault.format_message(), f"`{fault.ctx.command_path} --help`" if fault.ctx else None, ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # The reader has closed the pipe (`| head`). Python flushes stdout once more at exit: redirect it.

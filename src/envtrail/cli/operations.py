@@ -13,7 +13,7 @@ _COLOURS = {"success": "green", "failure": "red", "killed": "red", "unknown": "y
 
 
 def who(operation: Operation, names: Mapping[int, str | None] | None = None) -> str:
-    """The person, with what is known about where they came from.
+    """The person, with what is known about where they logged in from.
 
     Args:
         operation: With the name at that time.
@@ -120,13 +120,15 @@ def _judgement(operation: Operation) -> list[str]:
 
 
 def show_change(change: Change) -> str:
-    """`+ six 1.16.0`, `~ numpy 1.26.4 → 2.0.0`, `- x 1.0`."""
+    """`+ six 1.16.0`, `~ numpy 1.26.4 → 2.0.0`, `~ idna 3.6 reinstalled`, `- x 1.0`."""
     mark = "" if change.requested is not True else "  (requested)"
     if change.before is None and change.after is not None:
         return style(f"+ {safe(change.name)} {_state(change.after)}{mark}", fg="green")
     if change.after is None and change.before is not None:
         return style(f"- {safe(change.name)} {_state(change.before)}", fg="red")
     assert change.before is not None and change.after is not None  # noqa: S101, PT018 - a change has at least one side
+    if change.before == change.after:
+        return style(f"~ {safe(change.name)} {_state(change.after)} reinstalled{mark}", fg="yellow")
     other = _difference(change.before, change.after)
     return style(f"~ {safe(change.name)} {_state(change.before)} → {_state(change.after)}{other}{mark}", fg="yellow")
 

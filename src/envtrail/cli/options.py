@@ -13,6 +13,19 @@ from envtrail.cli.times import parse_time
 from envtrail.state.store import Query
 
 
+class OneOf(click.Choice):  # type: ignore[type-arg]  # Generic from click 8.4 on.
+    """One of a few words; another one is refused with the one that is most like it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value not in self.choices:
+            from envtrail.settings.kinds import did_you_mean
+
+            self.fail(
+                f"{value!r} is not one of {', '.join(map(repr, self.choices))}{did_you_mean(value, self.choices)}", param, ctx
+            )
+        return super().convert(value, param, ctx)
+
+
 def span_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--since`, `--until`, `-n`, `--reverse` and `--host`, as a `Query` named `span`; and `--json`."""
 

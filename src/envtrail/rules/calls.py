@@ -1,6 +1,6 @@
 """System calls that no library makes for a canary: through the 32-bit entry of an x86-64 kernel, and through io_uring.
 
-Both are made in a child of their own, which ends right after.
+Both are made in a separate child process, which ends right after.
 
 References:
     arch/x86/entry/entry_64_compat.S (`int 0x80`: number in eax, arguments in ebx, ecx, edx, esi, edi; pointers below 4 GiB);

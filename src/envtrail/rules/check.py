@@ -34,7 +34,7 @@ class _Canary(Struct, frozen=True):
 
     what: str
     act: Callable[[], object]
-    """Done in a process of its own; may exec and never come back."""
+    """Done in a separate process; may exec and never return."""
 
 
 def prove(plan: Plan) -> list[Proof]:
@@ -69,7 +69,7 @@ def _prove_one(rule: Rule, socket: AuditSocket) -> Proof:
     while time.monotonic() < began + _WAIT_S:
         assembler.push(socket.read(200))
         assembler.flush()
-        if _is_told(assembler, rule, pid):
+        if _is_reported(assembler, rule, pid):
             took_ms = (time.monotonic() - began) * 1000
             return Proof(result="proven", rule=rule.render(), how=f"{canary.what}: seen after {took_ms:.0f} ms")
     return Proof(
@@ -77,13 +77,13 @@ def _prove_one(rule: Rule, socket: AuditSocket) -> Proof:
     )
 
 
-def _is_told(assembler: Assembler, rule: Rule, pid: int) -> bool:
+def _is_reported(assembler: Assembler, rule: Rule, pid: int) -> bool:
     arch = HERE.arches.get(_value(rule, "arch") or "")
     is_exec = "execve" in rule.syscalls or _value(rule, "perm") == "x"
     kind = "exit" if "exit_group" in rule.syscalls else "exec" if is_exec else "file"
     for event in pa.record_batch(assembler.drain().events()).to_pylist():
         if rule.filter == "io_uring":
-            # The kernel's worker thread does it, under a pid of its own.
+            # The kernel's worker thread does it, under its own pid.
             is_own = event["type"] == "URINGOP"
         else:
             is_own = event["pid"] == pid and event["kind"] == kind and arch in {None, event["arch"]}
@@ -129,14 +129,14 @@ def _end_of(exe: str, *, is_32: bool) -> _Canary | None:
     if not is_32:
         return _run([exe, "--version"], is_32=False)
     if not os.path.basename(exe).startswith("python"):
-        # Another program makes no 32-bit call for the asking.
+        # Another program makes no 32-bit call on request.
         return None
     argv = [exe, "-I", calls.__file__]
     return _Canary(f"ended {exe} by a 32-bit call", lambda: os.execv(exe, argv))  # noqa: S606
 
 
 def _in_folder(parent: str | None, make: Callable[[str], object], how: str) -> _Canary:
-    # A name of its own that nothing else has; made and removed at once.
+    # A name that nothing else has; made and removed at once.
     name = tempfile.mktemp(prefix=".envtrail-canary-", dir=parent)  # noqa: S306 - mkdir fails where the name is taken
 
     def act() -> None:
@@ -152,7 +152,7 @@ def _send(canary: _Canary, rule: Rule) -> int:
     Raises:
         OSError: it could not be done.
     """
-    told, tell = os.pipe2(os.O_CLOEXEC)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         try:
@@ -162,11 +162,11 @@ def _send(canary: _Canary, rule: Rule) -> int:
                 os.dup2(silence, descriptor)
             canary.act()
         except OSError as fault:
-            os.write(tell, bytes([min(fault.errno or errno.EIO, 255)]))
+            os.write(writer, bytes([min(fault.errno or errno.EIO, 255)]))
         finally:
             os._exit(0)
-    os.close(tell)
-    with os.fdopen(told, "rb") as answer:
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
         fault_number = answer.read()
     os.waitpid(pid, 0)
     if fault_number:
@@ -175,7 +175,7 @@ def _send(canary: _Canary, rule: Rule) -> int:
 
 
 def _become(rule: Rule) -> None:
-    """The login uid and the uid that the rule asks for; root's rights stay where it does not ask."""
+    """The login uid and the uid that the rule requires; root's rights stay where it requires none."""
     auid = next((field for field in rule.fields if field.name == "auid" and field.operator in {"=", ">="}), None)
     login = 1000 if auid is None else _UNSET if auid.value == "unset" else int(auid.value)
     Path("/proc/self/loginuid").write_text(str(login))

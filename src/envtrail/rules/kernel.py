@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from envtrail.core.control import AuditControl
 from envtrail.errors import UsageError
+from envtrail.model.bounds import UNDECODABLE
 from envtrail.rules.plan import Plan
 from envtrail.rules.rule import Rule, rule_from_bytes
 
@@ -25,7 +26,7 @@ _T = TypeVar("_T")
 
 
 class ApplyReport(Struct, frozen=True, kw_only=True):
-    """What came of it."""
+    """The result."""
 
     added: list[str]
     removed: list[str]
@@ -48,7 +49,7 @@ class Ledger:
         """What was added and not taken out again."""
         try:
             return [b64decode(item) for item in msgspec.json.decode(self._path.read_bytes(), type=list[str])]
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, *UNDECODABLE):
             return []
 
     def write(self, rules: list[bytes]) -> None:
@@ -133,7 +134,7 @@ def remove_rules(control: AuditControl, ledger: Ledger) -> list[str]:
 
 
 def _rules_of(control: AuditControl) -> list[Rule]:
-    """The kernel's rules as values: it fills in bytes of its own (bit masks), which say nothing more."""
+    """The kernel's rules as values: it fills in more bytes (bit masks), which say nothing more."""
     return [rule_from_bytes(data) for data in control.list_rules()]
 
 

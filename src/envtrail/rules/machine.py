@@ -59,7 +59,7 @@ class Machine:
         return next((text for text, known in self.arches.items() if known == number), hex(number))
 
     def calls(self, arch: str | None) -> dict[str, int]:
-        """The system calls that a rule for an architecture can name; null: the machine's own."""
+        """The system calls that a rule for an architecture can name; None: the machine's own."""
         try:
             return _calls(self.number_of(arch or self.own))
         except UsageError:

@@ -41,7 +41,7 @@ class PlannedRule(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """The rules of a profile for this machine, in the order in which the kernel asks them."""
+    """The rules of a profile for this machine, in the order in which the kernel evaluates them."""
 
     profile: str
     rules: list[PlannedRule]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, TypeVar, Union
 
 import msgspec
@@ -26,7 +25,7 @@ from envtrail.model.naming import is_environment, is_person
 from envtrail.model.operation import Operation
 from envtrail.model.run import Run, Session
 from envtrail.model.times import to_ms
-from envtrail.service.file_access import can_read
+from envtrail.service.file_access import FindReadable, find_readable
 from envtrail.service.protocol import OnQuery, QueryingStore
 from envtrail.state.store import EventRow, Query, Store, Viewer
 
@@ -50,10 +49,44 @@ class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """The user for whom the web UI makes the request; accepted from its account and from root only."""
 
 
+class _Readable:
+    """Whether a viewer could read an environment without Envtrail; all that are known are looked up at once."""
+
+    def __init__(self, store: Store, viewer: Viewer, find: FindReadable) -> None:
+        self._store = store
+        self._viewer = viewer
+        self._find = find
+
+    @functools.cached_property
+    def _known(self) -> dict[str, bool]:
+        prefixes = [item.prefix for item in self._store.environments(with_gone=True)]
+        readable = self._find(prefixes, self._viewer.uid)
+        return {prefix: prefix in readable for prefix in prefixes}
+
+    def __call__(self, prefix: str) -> bool:
+        if self._viewer.sees_everything:
+            return True
+        if prefix not in self._known:
+            self._known[prefix] = bool(self._find([prefix], self._viewer.uid))
+        return self._known[prefix]
+
+
 def answer(
-    store: Store, request: ServiceRequest, viewer: Viewer, may_decide: Callable[[str], bool] = lambda _: False
+    store: Store,
+    request: ServiceRequest,
+    viewer: Viewer,
+    may_decide: Callable[[str], bool] = lambda _: False,
+    find: FindReadable = find_readable,
 ) -> Iterator[Any]:
-    """The items that this viewer may see."""
+    """The items that this viewer may see.
+
+    Args:
+        store: The unrestricted one.
+        request: What is wanted.
+        viewer: The user.
+        may_decide: Whether they may decide about an environment.
+        find: Which paths they can read.
+    """
 
     def is_theirs(terms: Terms) -> bool:
         return viewer.sees_everything or terms.uid == viewer.uid or may_decide(terms.prefix)
@@ -63,7 +96,7 @@ def answer(
     if (is_of_people or request.method == "findings") and not viewer.sees_everything and request.query.user is None:
         # In the query, so that its limit counts only the viewer's own.
         request = msgspec.structs.replace(request, query=msgspec.structs.replace(request.query, user=str(viewer.uid)))
-    can_read_it = functools.cache(lambda prefix: _can_read(prefix, viewer))
+    can_read_it = _Readable(store, viewer, find)
 
     @functools.cache
     def since_ms(prefix: str) -> int:
@@ -73,7 +106,7 @@ def answer(
 
     def snapshot_of(prefix: str, at_ms: int | None) -> Iterator[Snapshot]:
         times = (item.time_ms for item in store.snapshots(prefix) if at_ms is None or item.time_ms <= at_ms)
-        if _can_read(prefix, viewer) and (viewer.sees_everything or max(times, default=0) >= since_ms(prefix)):
+        if can_read_it(prefix) and (viewer.sees_everything or max(times, default=0) >= since_ms(prefix)):
             found = store.snapshot(prefix, at_ms)
             yield from [found] if found is not None else []
 
@@ -90,10 +123,8 @@ def answer(
         "events": lambda: (
             item for item in store.events(request.query, with_records=request.with_records) if _is_own(item, viewer)
         ),
-        "environments": lambda: (
-            item for item in store.environments(with_gone=request.with_gone) if _can_read(item.prefix, viewer)
-        ),
-        "summaries": lambda: (item for item in store.summaries() if _can_read(item.environment.prefix, viewer)),
+        "environments": lambda: (item for item in store.environments(with_gone=request.with_gone) if can_read_it(item.prefix)),
+        "summaries": lambda: (item for item in store.summaries() if can_read_it(item.environment.prefix)),
         "snapshot": lambda: snapshot_of(request.text, request.at_ms),
         "snapshots": lambda: (
             item
@@ -115,7 +146,7 @@ def answer(
         "programs": lambda: (item for item in store.programs(request.query) if viewer.sees_everything or item.uid == viewer.uid),
         "weeks": lambda: iter([store.weeks()]),
         "names": lambda: iter([store.names()]),
-        "known": lambda: _known(store, request.text, viewer),
+        "known": lambda: _known(store, request.text, viewer, can_read_it),
         "gaps": lambda: store.gaps(request.query),
         "findings": lambda: (
             item
@@ -212,7 +243,7 @@ def _is_own(item: Operation | Run | Session | EventRow, viewer: Viewer) -> bool:
             return bool(person == viewer.uid)
 
 
-def _known(store: Store, what: str, viewer: Viewer) -> Iterator[str]:
+def _known(store: Store, what: str, viewer: Viewer, can_read: Callable[[str], bool]) -> Iterator[str]:
     """People are in the machine's directory, which everybody may read; the environments and their contents are not."""
     names = store.known(what)
     if viewer.sees_everything or what == "people":
@@ -220,8 +251,4 @@ def _known(store: Store, what: str, viewer: Viewer) -> Iterator[str]:
     if what != "environments":
         return iter(())
     own = {item.prefix for item in store.activity(Query(user=str(viewer.uid))) if item.uid == viewer.uid}
-    return (name for name in names if name in own or _can_read(name, viewer))
-
-
-def _can_read(prefix: str, viewer: Viewer) -> bool:
-    return viewer.sees_everything or can_read(Path(prefix), viewer.uid)
+    return (name for name in names if name in own or can_read(name))

@@ -56,7 +56,7 @@ class RemoteStore(QueryingStore):
             except OSError as fault:
                 raise CannotRunError(
                     f"the service does not answer on `{self._path}`: {fault.strerror}",
-                    hint="is it running? `systemctl status envtrail`",
+                    hint="is it running? `systemctl status envtrail-agent`",
                 ) from None
             # When it rejects the connection, it sends the reason and reads nothing: the answer is read in any case.
             with suppress(BrokenPipeError, ConnectionResetError):

@@ -36,6 +36,12 @@ class Peer(Struct, frozen=True, kw_only=True):
     pid: int
     uid: int
     gid: int
+    started: str | None = None
+    """When it began, as `/proc/PID/stat` has it; None where that cannot be read."""
+
+    def is_there(self) -> bool:
+        """Whether its number is still its own: who has passed the connection on and ended leaves it to others."""
+        return self.started is None or _start_of(self.pid) == self.started
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -77,7 +83,7 @@ class Connection:
         """The request's line; empty when the client disconnected without one.
 
         Raises:
-            UsageError: it is too long, or came with descriptors, which are not accepted (`recvmsg` has no buffer for them).
+            UsageError: it is too long, or was sent with descriptors, which are not accepted (`recvmsg` has no buffer for them).
             CannotRunError: it did not arrive in time.
             GoneError: the connection broke.
         """
@@ -242,7 +248,14 @@ def _fault_line(fault: EnvtrailError) -> bytes:
 def peer_of(stream: socket.socket) -> Peer:
     """The process at the other end, as reported by the kernel."""
     pid, uid, gid = _CREDENTIALS.unpack(stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return Peer(pid=pid, uid=uid, gid=gid)
+    return Peer(pid=pid, uid=uid, gid=gid, started=_start_of(pid))
+
+
+def _start_of(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
 
 
 def _descriptors() -> int:

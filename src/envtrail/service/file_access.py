@@ -5,8 +5,17 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+
+FindReadable = Callable[[Sequence[str], int], frozenset[str]]
+"""Which of some paths a user can read."""
+
+
+def find_readable(paths: Sequence[str], uid: int) -> frozenset[str]:
+    """Which of these paths the modes let a user read."""
+    return frozenset(path for path in paths if can_read(Path(path), uid))
 
 
 def can_read(path: Path, uid: int) -> bool:

@@ -16,11 +16,13 @@ import msgspec
 
 from envtrail.errors import CannotRunError, EnvtrailError, UsageError
 from envtrail.host_directory import uid_of_name
+from envtrail.model.bounds import UNDECODABLE
 from envtrail.model.credentials import Checked, Credentials
 from envtrail.model.decision import Decided, Decision
 from envtrail.model.identity import Identity
 from envtrail.service.authorization import ServiceRequest, answer, viewer_for
 from envtrail.service.connections import Connection, GoneError, Limits, Peer, SocketListener
+from envtrail.service.file_access import FindReadable, find_readable
 from envtrail.service.rates import Allowance, Turns
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.store import Viewer
@@ -65,11 +67,12 @@ class StoreServer:
         path: Of the socket; everybody may connect to it.
         folder: The data folder.
         group: Whose members see everything.
-        page_account: Account of the web UI, besides root.
+        web_account: Account of the web UI, besides root.
         is_separated: The rights of the web UI's administrators are divided (`web.separate_administrators`).
         decide: Records the decision of a user (viewer, pid); None when nothing may be written.
         check: Whether a name and a password are those of an account of this machine; None when passwords are not checked here.
         may_decide: Whether a user (viewer, pid) may decide about an environment: they then see its requests and grants.
+        find: Which paths a user can read.
 
     Raises:
         OSError: the socket cannot be created.
@@ -78,21 +81,23 @@ class StoreServer:
     limits = Limits()
     """Limits of the connections."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one a thing that it needs of the agent
         self,
         path: Path,
         folder: Path,
         *,
         group: str,
-        page_account: str | None = None,
+        web_account: str | None = None,
         is_separated: bool = False,
         decide: Decide | None = None,
         check: Check | None = None,
         may_decide: MayDecide = lambda *_: False,
+        find: FindReadable = find_readable,
     ) -> None:
         self._folder = folder
+        self._find = find
         self._group = group
-        self._page_account = page_account
+        self._web_account = web_account
         self._is_separated = is_separated
         self._decide = decide
         self._check = check
@@ -112,7 +117,7 @@ class StoreServer:
             ),
         }
         """By whether it is root, the web UI's account or the service's group."""
-        self._listener = SocketListener(path, self._serve, self.limits, lambda uid: is_page(uid, page_account))
+        self._listener = SocketListener(path, self._serve, self.limits, lambda uid: is_web_ui(uid, web_account))
 
     def close(self) -> None:
         """Stop answering and remove the socket."""
@@ -125,7 +130,7 @@ class StoreServer:
                 return
             self._answer(connection, line)
             connection.say({"end": True})
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as fault:
+        except UNDECODABLE as fault:
             connection.say_fault(
                 UsageError(f"the request is invalid: {fault}", hint="client and service must be of the same version")
             )
@@ -141,7 +146,7 @@ class StoreServer:
     def _answer(self, connection: Connection, line: bytes) -> None:
         request = msgspec.json.decode(line, type=ServiceRequest)
         peer = connection.peer
-        viewer = viewer_of(peer, self._group, self._page_account)
+        viewer = viewer_of(peer, self._group, self._web_account)
         share = self._shares[viewer.sees_everything]
         key: Hashable = viewer.uid
         if request.on_behalf is not None:
@@ -154,6 +159,8 @@ class StoreServer:
                 raise CannotRunError("this socket accepts no decisions", hint="use the service's socket")
             # Each user for whom the web UI makes requests has the limits of a user of the machine.
             (share if key == peer.uid else self._shares[False]).take_decision(key, len(line))
+            if not peer.is_there():
+                raise CannotRunError("the process that connected has ended", hint="let it run until it has its answer")
             connection.say(self._decide(request.decision, viewer, peer.pid))
         else:
             with share.turns(request.method).turn(key):
@@ -162,37 +169,38 @@ class StoreServer:
     def _write_result(self, connection: Connection, request: ServiceRequest, viewer: Viewer) -> None:
         store = EmbeddedStore(self._folder)
         try:
-            for item in answer(store, request, viewer, lambda prefix: self._may_decide(viewer, connection.peer.pid, prefix)):
+            pid = connection.peer.pid
+            for item in answer(store, request, viewer, lambda prefix: self._may_decide(viewer, pid, prefix), self._find):
                 connection.say(item)
             connection.flush()
         finally:
             store.close()
 
 
-def _checked(check: Check | None, given: Credentials, page: Viewer) -> Checked:
-    if not page.may_speak:
+def _checked(check: Check | None, given: Credentials, peer: Viewer) -> Checked:
+    if not peer.may_speak:
         raise CannotRunError("only the web UI may have passwords checked", hint="`web.account` names the account that it runs as")
     if check is None:
         raise CannotRunError("the machine's accounts may not sign in", hint="`web.pam = true`")
     return check(given)
 
 
-def _spoken_for(identity: Identity, page: Viewer, is_separated: bool) -> Viewer:
-    if not page.may_speak:
+def _spoken_for(identity: Identity, peer: Viewer, is_separated: bool) -> Viewer:
+    if not peer.may_speak:
         raise CannotRunError(
             "only the web UI may make requests for other users", hint="`web.account` names the account that it runs as"
         )
     return viewer_for(identity, is_separated=is_separated)
 
 
-def is_page(uid: int, page_account: str | None) -> bool:
+def is_web_ui(uid: int, web_account: str | None) -> bool:
     """Whether a user may be the web UI, which names the signed-in user."""
-    return uid in {0, uid_of_name(page_account)}
+    return uid in {0, uid_of_name(web_account)}
 
 
-def viewer_of(peer: Peer, group: str, page_account: str | None) -> Viewer:
+def viewer_of(peer: Peer, group: str, web_account: str | None) -> Viewer:
     """What the peer may see."""
-    may_speak = is_page(peer.uid, page_account)
+    may_speak = is_web_ui(peer.uid, web_account)
     return Viewer(uid=peer.uid, sees_everything=may_speak or _is_member(peer.uid, peer.gid, group), may_speak=may_speak)
 
 

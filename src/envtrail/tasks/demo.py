@@ -45,9 +45,9 @@ def play(config: Config, *, on_result: Callable[[Result], None], pause: bool) ->
             time.sleep(_PAUSE_S)
 
     state = State(layout.state)
-    pipeline = make_pipeline(config, state, writer=None, world=None, on_result=show)
+    pipeline = make_pipeline(config, state, on_result=show)
     for step in iterate_steps(layout):
-        pipeline.replay(step.segment, step.records, step.observations)
+        pipeline.replay(step)
     state.close()
     names = hints(config.interpret.ai_agents)
     for number in layout.numbers():

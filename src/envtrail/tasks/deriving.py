@@ -11,10 +11,19 @@ import msgspec
 
 from envtrail.agent.build import make_pipeline
 from envtrail.config import Config
-from envtrail.model.observation import AgentStarted, EnvironmentSeen, ImportStarted, Observation, ProcessExited, ProcessForked
+from envtrail.model.observation import (
+    AgentStarted,
+    EnvironmentSeen,
+    ImportStarted,
+    Observation,
+    ProcessExited,
+    ProcessForked,
+    RecordsRedacted,
+)
 from envtrail.state.seeding import SeededState
 from envtrail.state.state import State
 from envtrail.trail.layout import Layout
+from envtrail.trail.missing import RetainedSegments, missing_gaps
 from envtrail.trail.reader import Step
 from envtrail.trail.tail import End, iterate_kept
 
@@ -53,11 +62,13 @@ def derive(
     player = _Player(config, state, is_restarting=way is Way.RESTARTING)
     last = _LAST_MOMENTS if way is Way.STOPPING else 0
     segments: set[int] = set()
+    retained = RetainedSegments()
     held: deque[Step] = deque()
     for step in iterate_kept(layout, end):
         held.extend(_moments(step) if last else [step])
         while len(held) > last:
             player.play(held.popleft())
+        retained.note(step.segment, step.observations)
         versions |= {item.version for item in step.observations if isinstance(item, AgentStarted)}
         if step.segment not in segments:
             segments.add(step.segment)
@@ -70,6 +81,8 @@ def derive(
     while held:
         yield
         player.play(held.popleft())
+    for gap in missing_gaps(layout, end, retained.numbers):
+        state.put_gap(gap)
 
 
 class _Player:
@@ -79,7 +92,7 @@ class _Player:
         self._config = config
         self._state = state
         self._is_restarting = is_restarting
-        self._pipeline = make_pipeline(config, state, writer=None, world=None)
+        self._pipeline = make_pipeline(config, state)
         self._recent: list[list[Step]] = []
         """Steps of the previous segment, and of this one so far."""
         if isinstance(state, SeededState):
@@ -93,18 +106,22 @@ class _Player:
                 if part.observations and _is_start(part.observations[0]):
                     self.restart()
                 self._note(part)
-            self._pipeline.replay(part.segment, part.records, part.observations)
+            self._pipeline.replay(part)
 
     def restart(self) -> None:
-        """Restrict the knowledge to that of an agent that starts now."""
-        self._pipeline = make_pipeline(self._config, self._state, writer=None, world=None)
+        """Restrict the knowledge to that of an agent that starts now. Those of older versions stored again what they went through."""
+        self._pipeline = make_pipeline(self._config, self._state)
         for step in (step for steps in self._recent for step in steps):
-            self._pipeline.replay(step.segment, step.records, step.observations, counted=True)
+            self._pipeline.replay(msgspec.structs.replace(step, observations=list(filter(_is_stored_again, step.observations))))
 
     def _note(self, step: Step) -> None:
         if not self._recent or self._recent[-1][-1].segment != step.segment:
             self._recent = [*self._recent[-1:], []]
         self._recent[-1].append(step)
+
+
+def _is_stored_again(observation: Observation) -> bool:
+    return not isinstance(observation, RecordsRedacted)
 
 
 def _is_start(observation: Observation) -> bool:
@@ -116,9 +133,9 @@ def _from_start_to_start(step: Step) -> Iterator[Step]:
     starts = [at for at, item in enumerate(step.observations) if _is_start(item)]
     cuts = [*starts, len(step.observations)]
     if step.records or cuts[0]:
-        yield msgspec.structs.replace(step, observations=step.observations[: cuts[0]])
+        yield step.part(0, cuts[0], with_records=True)
     for begin, end in pairwise(cuts):
-        yield msgspec.structs.replace(step, records=b"", observations=step.observations[begin:end])
+        yield step.part(begin, end, with_records=False)
 
 
 def _moments(step: Step) -> Iterator[Step]:
@@ -126,6 +143,9 @@ def _moments(step: Step) -> Iterator[Step]:
     of_processes = [at for at, item in enumerate(step.observations, 1) if isinstance(item, (ProcessForked, ProcessExited))]
     first = of_processes[-1] if of_processes else 0
     if step.records or first:
-        yield msgspec.structs.replace(step, observations=step.observations[:first])
+        yield step.part(0, first, with_records=True)
+    at = first
     for _, group in groupby(step.observations[first:], key=lambda observation: observation.time_ms):
-        yield msgspec.structs.replace(step, records=b"", observations=list(group))
+        end = at + len(list(group))
+        yield step.part(at, end, with_records=False)
+        at = end

@@ -8,58 +8,30 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from enum import Enum
+from contextlib import closing
 from pathlib import Path
 
-from msgspec import Struct
-
 from envtrail.agent.file_changes import roots_of
-from envtrail.config import Config
+from envtrail.config import SYSTEM_FILE, Config
 from envtrail.core import FileWatch
-from envtrail.core.control import AuditControl, KernelStatus
-from envtrail.environments.find import find_environments
+from envtrail.core.control import AuditControl
 from envtrail.errors import EnvtrailError, InputError
+from envtrail.inspect.client import ForkedInspector
+from envtrail.inspect.protocol import ProbeRights, ReadingRefused, RightsProbed
+from envtrail.inspect.rights import NOBODY
+from envtrail.inspect.search import search_once
 from envtrail.policy.files import load_policy
+from envtrail.service.file_access import can_read
+from envtrail.service.opening import is_answered
 from envtrail.ship.process import running_pid
 from envtrail.ship.ship_state import CLUSTER_STATE, read_shipping
-from envtrail.state.agent_status import read_status
+from envtrail.state.agent_status import is_recorded, read_status
+from envtrail.tasks.checks import CheckResult, Host, Severity
+from envtrail.tasks.owners import GROUP
+from envtrail.trail.layout import Layout
 
 _FREE_WARNING_FACTOR = 4
 _UNSEEN_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "fuse.sshfs", "9p", "lustre", "beegfs", "ceph"})
-
-
-class Severity(str, Enum):
-    """Severity of a result."""
-
-    FAULT = "fault"
-    """The trail is not written, or is incomplete."""
-    WARNING = "warning"
-    ADVICE = "advice"
-    UNKNOWN = "unknown"
-    """The check could not run; never taken for clean."""
-
-
-class CheckResult(Struct, frozen=True, kw_only=True):
-    """One problem on this host."""
-
-    level: Severity
-    what: str
-    why: str
-    command: str | None
-    """The command that fixes it, ready to paste; None when no command fixes it."""
-
-
-class Host(Struct, frozen=True, kw_only=True):
-    """Input of the checks, read once."""
-
-    config: Config
-    euid: int
-    status: KernelStatus | None
-    status_error: str | None
-    rules: list[bytes] | None
-    mounts: list[tuple[str, str]]
-    """(mount point, file system type)."""
-    now_ms: int
 
 
 def read_host(config: Config) -> Host:
@@ -114,7 +86,7 @@ def _check_file_watch(host: Host) -> Iterator[CheckResult]:
     """Whether file changes are reported here, according to the kernel itself."""
     if host.euid != 0 or not host.config.capture.file_watch:
         return
-    roots = roots_of(find_environments(host.config))
+    roots = roots_of(search_once(host.config).environments)
     try:
         watch = FileWatch(list(roots))
     except OSError as fault:
@@ -136,6 +108,43 @@ def _check_file_watch(host: Host) -> Iterator[CheckResult]:
         )
 
 
+def _check_inspector(host: Host) -> Iterator[CheckResult]:
+    """Whether what users own is read with their rights and no more, according to a reader itself."""
+    uid = NOBODY if host.euid == 0 else host.euid
+    with closing(ForkedInspector()) as inspector:
+        probed = inspector.ask(ProbeRights(uid=uid))
+    if not isinstance(probed, RightsProbed):
+        yield CheckResult(
+            level=Severity.FAULT,
+            what=f"environments are not read: {probed.reason if isinstance(probed, ReadingRefused) else 'no answer'}",
+            why="what is in them, and what changes without a record, stays unknown",
+            command=None,
+        )
+        return
+    missing = [
+        *(["the rights of their owners (CAP_SETUID and CAP_SETGID are missing)"] if probed.uid != uid else []),
+        *(["Landlock (Linux 5.13, `lsm=` of the kernel's command line)"] if not probed.has_landlock else []),
+        *(["seccomp"] if not probed.has_seccomp else []),
+    ]
+    if missing:
+        yield CheckResult(
+            level=Severity.WARNING,
+            what=f"what users own is read without {' and '.join(missing)}",
+            why="a fault in the reading of their files would then reach further than their own files",
+            command=None,
+        )
+
+
+def _check_search(host: Host) -> Iterator[CheckResult]:
+    for uid, reason in search_once(host.config).failures.items():
+        yield CheckResult(
+            level=Severity.WARNING,
+            what=f"the folders of {'everybody' if uid < 0 else f'uid {uid}'} were not searched for environments: {reason}",
+            why="new environments there are not followed before a tool works in them",
+            command=None,
+        )
+
+
 def _check_enabled(host: Host) -> Iterator[CheckResult]:
     if host.status is not None and host.status.enabled == 0 and _agent_runs(host):
         yield CheckResult(
@@ -154,13 +163,39 @@ def _check_enabled(host: Host) -> Iterator[CheckResult]:
 
 
 def _check_agent(host: Host) -> Iterator[CheckResult]:
-    if not _agent_runs(host):
+    if _is_served(host):
+        return
+    if not _agent_runs(host) and is_recorded(host.config.data_dir, host.now_ms):
+        yield CheckResult(
+            level=Severity.FAULT,
+            what="a recorder runs, and no agent follows it",
+            why="current changes are recorded, and shown once an agent runs again",
+            command="systemctl start envtrail-agent" if shutil.which("systemctl") else "envtrail agent --recorder",
+        )
+    elif not _agent_runs(host):
         yield CheckResult(
             level=Severity.FAULT,
             what=f"no agent writes the trail in `{host.config.data_dir}`",
             why="current changes are not recorded",
             command="envtrail service install" if shutil.which("systemctl") else "envtrail up",
         )
+
+
+def _check_account(host: Host) -> Iterator[CheckResult]:
+    """What root wrote for the agent, and closed to the agent's account."""
+    uid = max(Layout(host.config.data_dir).agent_uids())
+    if host.euid != 0 or uid == 0:
+        return
+    policy, config = host.config.policy, host.config
+    files = sorted(policy.path.glob("*.y*ml")) if policy.path.is_dir() else []
+    for path in (SYSTEM_FILE, policy.path, *files, policy.allowed_signers, config.detect.path, config.advisories.path):
+        if path is not None and path.exists() and not can_read(path, uid):
+            yield CheckResult(
+                level=Severity.WARNING,
+                what=f"the agent's account (uid {uid}) cannot read `{path}`",
+                why="it goes on without, or with what it read last",
+                command=f"chgrp {GROUP} {path} && chmod g+rX {path}",
+            )
 
 
 def _check_losses(host: Host) -> Iterator[CheckResult]:
@@ -319,15 +354,24 @@ def _check_shipping(host: Host) -> Iterator[CheckResult]:
         )
 
 
+def _is_served(host: Host) -> bool:
+    """Whether a service answers this user, who may not read its folder."""
+    is_own = host.euid == 0 or host.config.origin("data_dir") != "default"
+    return not is_own and is_answered(host.config.service.socket)
+
+
 def _agent_runs(host: Host) -> bool:
     return read_status(host.config.data_dir, host.now_ms) is not None
 
 
 CHECKS: tuple[Callable[[Host], Iterator[CheckResult]], ...] = (
     _check_privilege,
+    _check_inspector,
+    _check_search,
     _check_file_watch,
     _check_enabled,
     _check_agent,
+    _check_account,
     _check_silencing,
     _check_rules,
     _check_losses,

@@ -1,20 +1,32 @@
-"""Installs, changes and removes the system service's unit files; nothing else on the machine is changed."""
+"""Installs, changes and removes the system service's unit files, its accounts and its data folder; nothing else on the machine is changed."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Union
 
 from msgspec import Struct
 
+from envtrail.config import SYSTEM_FILE
 from envtrail.errors import CannotRunError
+from envtrail.record.listener import PROTOCOL
+from envtrail.state.agent_status import read_recorder_status
+from envtrail.tasks.owners import check_account, settle_folder
+from envtrail.trail.layout import DATABASE
 
 FOLDER = "etc/systemd/system"
+STATE = "var/lib/envtrail"
+RECORDER = "envtrail-recorder.service"
 UNITS = (
-    "envtrail.service",
+    RECORDER,
+    "envtrail-inspector.service",
+    "envtrail-agent.service",
     "envtrail-notify.service",
     "envtrail-elastic.service",
     "envtrail-file.service",
@@ -23,6 +35,8 @@ UNITS = (
 )
 """Those that are started; they start the others."""
 FILES = (*UNITS, "envtrail-policy.service")
+SINGLE = "envtrail.service"
+"""What older versions installed: recorder and agent as one unit."""
 ACCOUNTS = "etc/sysusers.d/envtrail.conf"
 PAM = "etc/pam.d/envtrail"
 _PAM_FILES = (("common-auth", "common-account"), ("system-auth", "system-auth"), ("password-auth", "password-auth"))
@@ -37,27 +51,83 @@ class InstallStep(Struct, frozen=True, kw_only=True):
     path: Path | None = None
     text: str | None = None
     """New content of `path`; None removes it."""
+    call: Union[Callable[[], None], None] = None
+    """Done by this process, about `path`."""
 
 
 def plan_install(root: Path) -> list[InstallStep]:
     """Write the unit files, then have systemd start them."""
-    return [*_written(root), InstallStep(what="start them now and at boot", command=["systemctl", "enable", "--now", *UNITS])]
+    return [
+        *_written(root),
+        *_replaced(root),
+        *_settled(root),
+        InstallStep(what="start them now and at boot", command=["systemctl", "enable", "--now", *UNITS]),
+    ]
 
 
 def plan_upgrade(root: Path) -> list[InstallStep]:
-    """Rewrite the unit files and restart."""
-    return [*_written(root), InstallStep(what="restart them", command=["systemctl", "restart", *UNITS])]
+    """Rewrite the unit files and restart all but the recorder, which goes on as long as this version's agent can follow it."""
+    if _replaced(root) or not (root / FOLDER / RECORDER).exists():
+        return plan_install(root)
+    status = read_recorder_status(root / STATE)
+    restarted = UNITS if status is None or status.protocol != PROTOCOL else UNITS[1:]
+    keeps = (
+        ""
+        if RECORDER in restarted
+        else f"; `systemctl restart {RECORDER.removesuffix('.service')}` when a gap of a second may be"
+    )
+    fresh = [name for name in UNITS if not (root / FOLDER / name).exists()]
+    return [
+        *_written(root),
+        *_settled(root),
+        *([InstallStep(what="start at boot what is new", command=["systemctl", "enable", *fresh])] if fresh else []),
+        InstallStep(what=f"restart them{keeps}", command=["systemctl", "restart", *restarted]),
+    ]
 
 
 def plan_uninstall(root: Path) -> list[InstallStep]:
     """Stop the units, remove the rules and the unit files; the trail stays."""
+    # A half-made installation, or one of an older version, has not all of them; systemctl does nothing more after one that it does not know.
+    installed = [name for name in UNITS if (root / FOLDER / name).exists()]
     return [
-        InstallStep(what="stop them", command=["systemctl", "disable", "--now", *UNITS]),
+        *_replaced(root),
+        *([InstallStep(what="stop them", command=["systemctl", "disable", "--now", *installed])] if installed else []),
         InstallStep(what="remove its rules from the kernel", command=[sys.executable, "-m", "envtrail", "rules", "remove"]),
         *(InstallStep(what="remove the unit file", path=root / FOLDER / name) for name in FILES),
         InstallStep(what="remove the list of accounts; the accounts stay", path=root / ACCOUNTS),
         InstallStep(what="remove the web UI's PAM file", path=root / PAM),
         InstallStep(what="reload systemd", command=["systemctl", "daemon-reload"]),
+    ]
+
+
+def _replaced(root: Path) -> list[InstallStep]:
+    """Of an older version: one unit, which the two take over from. The trail stays where it is."""
+    unit = root / FOLDER / SINGLE
+    if not unit.exists():
+        return []
+    drop_ins = sorted((root / FOLDER / f"{SINGLE}.d").glob("*.conf"))
+    return [
+        InstallStep(what="stop the single unit of the older version", command=["systemctl", "disable", "--now", SINGLE]),
+        InstallStep(what="remove its unit file", path=unit),
+        *(
+            InstallStep(
+                what=f"leave `{path}`: what still applies belongs to envtrail-recorder or envtrail-agent (`systemctl edit`)"
+            )
+            for path in drop_ins
+        ),
+    ]
+
+
+def _settled(root: Path) -> list[InstallStep]:
+    """Root's and the agent's in the data folder; who has the state open where an older version kept it ends before."""
+    is_older = (root / STATE / DATABASE).exists()
+    return [
+        *([InstallStep(what="stop who has the state open", command=["systemctl", "stop", *UNITS[1:]])] if is_older else []),
+        InstallStep(
+            what="give the evidence to root, and what is derived to the agent's account",
+            path=root / STATE,
+            call=partial(settle_folder, root / STATE),
+        ),
     ]
 
 
@@ -72,8 +142,13 @@ def _written(root: Path) -> list[InstallStep]:
         ),
         InstallStep(what="write the PAM file for signing in", path=root / PAM, text=_pam_text(root)),
         InstallStep(
-            what="create the web UI's account, and the group that sees everything",
+            what="create the agent's and the web UI's accounts, the group that joins agent and recorder, and the group that sees everything",
             command=["systemd-sysusers", str(root / ACCOUNTS)],
+        ),
+        InstallStep(
+            what="check that the agent's account can run it, and read the settings",
+            path=Path(program),
+            call=partial(check_account, program, SYSTEM_FILE),
         ),
         *(
             InstallStep(what="write the unit file", path=root / FOLDER / name, text=text.replace("@ENVTRAIL@", program))
@@ -100,13 +175,16 @@ def carry_out(steps: list[InstallStep], *, root: Path) -> None:
     if root == Path("/") and shutil.which("systemctl") is None:
         raise CannotRunError("this machine has no systemd", hint="run `envtrail agent` under this machine's service manager")
     for step in steps:
-        if step.path is not None:
+        if step.call is not None:
+            if root == Path("/"):
+                step.call()
+        elif step.path is not None:
             _write(step.path, step.text)
         elif step.command is not None and root == Path("/"):
             done = subprocess.run(step.command, check=False, capture_output=True, text=True)
             if done.returncode:
                 raise CannotRunError(
-                    f"{' '.join(step.command)}: {done.stderr.strip()}", hint="`journalctl -u envtrail` may have more details"
+                    f"{' '.join(step.command)}: {done.stderr.strip()}", hint="`journalctl -u 'envtrail*'` may have more details"
                 )
 
 

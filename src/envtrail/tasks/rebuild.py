@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 from msgspec import Struct
 
-from envtrail.agent.build import make_pipeline
+from envtrail.agent.build import make_pipeline, resume
 from envtrail.config import Config
 from envtrail.errors import EnvtrailError, InputError
 from envtrail.interpret.tools import hints
+from envtrail.model.gap import Gap
 from envtrail.state.state import State
-from envtrail.trail.layout import Layout, sync_folder, writer_lock
-from envtrail.trail.reader import in_portions, iterate_steps
+from envtrail.trail.layout import DATABASE, Layout, sync_folder, writer_lock
+from envtrail.trail.missing import RetainedSegments, missing_gaps
+from envtrail.trail.reader import Step, iterate_steps
+from envtrail.trail.tail import read_end
 from envtrail.trail.typed import repair_events
 
 
@@ -25,6 +28,8 @@ class RebuildReport(Struct, frozen=True, kw_only=True):
     results: int
     repaired: int
     """Segments whose typed events were made again: missing, or of an older format."""
+    missing: list[Gap]
+    """Runs of segments that are not there: entries of the loss ledger in the rebuilt state."""
 
 
 def rebuild_state(config: Config, *, on_progress: Callable[[int], None] | None = None) -> RebuildReport:
@@ -39,40 +44,50 @@ def rebuild_state(config: Config, *, on_progress: Callable[[int], None] | None =
     layout = Layout(config.data_dir)
     if not layout.exists():
         raise InputError(f"no trail in `{config.data_dir}`", hint="`envtrail up` starts one")
-    layout.check_format()
+    layout.create()
     lock = writer_lock(layout.folder)
-    fresh = layout.folder / "state.sqlite.new"
+    fresh = layout.state.with_name(DATABASE + ".new")
     results = 0
     try:
+        layout.take_in_state()
         _remove(fresh)
 
         def count(_: object) -> None:
             nonlocal results
             results += 1
 
-        segments: set[int] = set()
+        segments = 0
+        retained = RetainedSegments()
+
+        def note(number: int) -> None:
+            nonlocal segments
+            segments = number
+            if on_progress is not None:
+                on_progress(number)
+
+        def steps(_: object) -> Iterator[Step]:
+            for step in iterate_steps(layout):
+                retained.note(step.segment, step.observations)
+                yield step
+
         with closing(State(fresh)) as state:
-            pipeline = make_pipeline(config, state, writer=None, world=None, on_result=count)
-            for portion in in_portions(iterate_steps(layout)):
-                with state.transaction():
-                    for step in portion:
-                        pipeline.replay(step.segment, step.records, step.observations)
-                new = {step.segment for step in portion} - segments
-                segments |= new
-                if new and on_progress is not None:
-                    on_progress(len(segments))
+            resume(make_pipeline(config, state, on_result=count), state, layout, steps, on_segment=note)
+            missing = missing_gaps(layout, read_end(layout), retained.numbers)
+            with state.transaction():
+                for gap in missing:
+                    state.put_gap(gap)
             state.fold()
         _fold(layout.state)
         for suffix in ("-wal", "-shm"):
-            layout.folder.joinpath("state.sqlite" + suffix).unlink(missing_ok=True)
+            layout.derived.joinpath(DATABASE + suffix).unlink(missing_ok=True)
         fresh.replace(layout.state)
-        sync_folder(layout.folder)
+        sync_folder(layout.derived)
         names = hints(config.interpret.ai_agents)
         repaired = sum(repair_events(layout, number, names) for number in layout.numbers())
     finally:
         _remove(fresh)
         lock.close()
-    return RebuildReport(segments=len(segments), results=results, repaired=repaired)
+    return RebuildReport(segments=segments, results=results, repaired=repaired, missing=missing)
 
 
 def _fold(database: Path) -> None:

@@ -8,17 +8,18 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from msgspec import Struct
 
 from envtrail.core import redact_text
 from envtrail.environments.artefacts import Found, Index, Places, find_artefacts
-from envtrail.environments.find import identify
 from envtrail.environments.indexes import Done, PipIndex, UvIndex
-from envtrail.environments.inventory import read_snapshot
 from envtrail.environments.restore import Difference, compare, needs_index
 from envtrail.errors import CannotRunError, EnvtrailError
+from envtrail.inspect.client import make_inspector, read_place
+from envtrail.inspect.protocol import ReadEnvironment
 from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.model.restoration import Restoration
 
@@ -125,10 +126,12 @@ def run_commands(commands: Sequence[Sequence[str]], on_command: Callable[[Sequen
 
 def check_result(plan: Restoration, wanted: Snapshot, target: Path) -> list[Difference]:
     """The differences from the snapshot; empty when all is the same, package by package and hash by hash."""
-    made = identify(target)
-    if made is None:
-        raise EnvtrailError(f"`{target}` is not an environment", hint="the tools reported success; check the folder")
-    return compare(wanted, read_snapshot(made), plan.lost)
+    with closing(make_inspector(os.geteuid())) as inspector:
+        made = read_place(inspector, ReadEnvironment(prefix=str(target)))
+    if made.environment is None or made.snapshot is None:
+        why = f": {made.absent}" if made.absent else ""
+        raise EnvtrailError(f"`{target}` is not an environment{why}", hint="the tools reported success; check the folder")
+    return compare(wanted, made.snapshot, plan.lost)
 
 
 def _run(command: Sequence[str], text: str) -> Done:
@@ -214,7 +217,7 @@ def _is_ours(path: str) -> bool:
 
 
 def _is_closed(status: os.stat_result) -> bool:
-    """A link has no mode of its own, and in a sticky folder other users cannot replace its entries."""
+    """A link has no own mode, and in a sticky folder other users cannot replace its entries."""
     if stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX:
         return True
     is_of_us = status.st_gid in {0, os.getegid()} or not status.st_mode & stat.S_IWGRP

@@ -11,8 +11,8 @@ from msgspec import Struct
 from envtrail.capture.choose import read_kernel_status
 from envtrail.config import Config
 from envtrail.core.control import AuditControl
-from envtrail.environments.find import find_environments
 from envtrail.errors import EnvtrailError, UsageError
+from envtrail.inspect.search import search_once
 from envtrail.rules.kernel import Ledger
 from envtrail.rules.landscape import survey
 from envtrail.rules.plan import KEYS, Plan, plan_rules
@@ -35,7 +35,7 @@ class Drift(Struct, frozen=True, kw_only=True):
 
 def make_plan(config: Config) -> Plan:
     """The plan for this machine now."""
-    return plan_rules(survey(find_environments(config), config), config)
+    return plan_rules(survey(search_once(config).environments, config), config)
 
 
 @contextmanager

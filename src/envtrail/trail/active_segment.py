@@ -17,14 +17,26 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from envtrail.errors import DamagedStoreError, StoreFullError
-from envtrail.model.observation import AgentStarted, Carried, Entry, ImportStarted, Observation, decode_entry, encode_entry
+from envtrail.model.bounds import UNDECODABLE
+from envtrail.model.observation import (
+    AgentStarted,
+    Carried,
+    ImportStarted,
+    Observation,
+    ObservationEntry,
+    decode_entry,
+    encode_entry,
+)
+from envtrail.trail.files import GROUP_ENTERS, GROUP_READS, allow_group, read_regular
 from envtrail.trail.layout import HEADER, OBSERVATIONS, RECORDS, translate
 
 _ORIGINS = (b"agent_started", b"import_started", b"import_ended")
 """Observations that say where the records come from that follow."""
+_BULK_BYTES = 1 << 20
+"""A step with more records is of a log that is imported: nobody reads it soon, and the page cache keeps what others work with."""
 
 
-class HotHeader(Struct, frozen=True, kw_only=True):
+class SegmentHeader(Struct, frozen=True, kw_only=True):
     """`segment.json`: what the open segment is."""
 
     number: int
@@ -38,10 +50,26 @@ class HotHeader(Struct, frozen=True, kw_only=True):
     """Hash of the seal before it. Unset while that is being made, and in a segment that the first version opened."""
 
 
-decode_header = msgspec.json.Decoder(HotHeader).decode
+_header = msgspec.json.Decoder(SegmentHeader)
 
 
-class HotSegment:
+class DamagedHeaderError(DamagedStoreError):
+    """The header of a segment that is not sealed is not what was written: it was being written as the machine went down, or was changed."""
+
+
+def decode_header(text: bytes) -> SegmentHeader:
+    """The header of a segment that is not sealed.
+
+    Raises:
+        DamagedHeaderError: it is not what was written.
+    """
+    try:
+        return _header.decode(text)
+    except UNDECODABLE as fault:
+        raise DamagedHeaderError(f"the open segment's `{HEADER}` cannot be read: {fault}", hint="restore it") from None
+
+
+class ActiveSegment:
     """The open segment of one data folder; one writer.
 
     Args:
@@ -50,11 +78,12 @@ class HotSegment:
         min_free_bytes: Refuse to grow below this.
     """
 
-    def __init__(self, folder: Path, header: HotHeader, *, min_free_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, header: SegmentHeader, *, min_free_bytes: int = 0) -> None:
         self.folder = folder
         self._min_free_bytes = min_free_bytes
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o750, exist_ok=True)
+            allow_group(folder, GROUP_ENTERS)
             self.header = _begin(folder, header)
             self.torn_bytes = _cut_tail(folder / RECORDS) + _cut_tail(folder / OBSERVATIONS)
             self.torn_bytes += _cut_beyond(folder / OBSERVATIONS, folder / RECORDS)
@@ -79,13 +108,13 @@ class HotSegment:
         return not self.records_bytes and self.next_entry - self.header.first_entry == self._begun
 
     @property
-    def has_room(self) -> bool:
+    def has_space(self) -> bool:
         """Whether more than `min_free_bytes` are free."""
         return not self._min_free_bytes or shutil.disk_usage(self.folder).free >= self._min_free_bytes
 
     @contextmanager
     def without_reserve(self) -> Iterator[None]:
-        """Let what makes room use what is kept free."""
+        """Let what frees space use what is kept free."""
         kept, self._min_free_bytes = self._min_free_bytes, 0
         try:
             yield
@@ -101,32 +130,36 @@ class HotSegment:
         self.append(b"", carried)
         self._begun = len(carried)
 
-    def append(self, records: bytes, observations: Sequence[Observation]) -> None:
-        """Write one step; on a full disk nothing of it remains.
+    def append(self, records: bytes, observations: Sequence[Observation]) -> int:
+        """Write one step; on a full disk nothing of it remains. Returns the number of its first observation.
 
         Raises:
             StoreFullError: no space, or less than `min_free_bytes` left.
         """
-        if not self.has_room:
+        if not self.has_space:
             raise StoreFullError(
                 f"less than {self._min_free_bytes // 2**20} MiB are free for `{self.folder}`",
                 hint="free space, or set `store.retention_bytes` or `store.min_free_bytes`",
             )
         offset = self.records_bytes + len(records)
         lines = b"".join(
-            encode_entry(Entry(number=self.next_entry + at, offset=offset, observation=observation)) + b"\n"
+            encode_entry(ObservationEntry(number=self.next_entry + at, offset=offset, observation=observation)) + b"\n"
             for at, observation in enumerate(observations)
         )
         try:
             _write(self._records, records)
+            if len(records) >= _BULK_BYTES:
+                os.posix_fadvise(self._records, 0, 0, os.POSIX_FADV_DONTNEED)
             _write(self._observations, lines)
         except OSError as fault:
             os.ftruncate(self._records, self.records_bytes)
             os.ftruncate(self._observations, self.observations_bytes)
             raise translate(fault, self.folder) from None
+        first = self.next_entry
         self.records_bytes = offset
         self.observations_bytes += len(lines)
         self.next_entry += len(observations)
+        return first
 
     def move(self, folder: Path) -> None:
         """Let it lie elsewhere on the same file system.
@@ -163,35 +196,38 @@ class HotSegment:
 
 def new_header(
     number: int, first_entry: int, node: str, hints: list[tuple[str, list[str]]], previous: str | UnsetType = UNSET
-) -> HotHeader:
+) -> SegmentHeader:
     """A header for now."""
     created_ms = int(time.time() * 1000)
-    return HotHeader(number=number, first_entry=first_entry, created_ms=created_ms, node=node, hints=hints, previous=previous)
+    return SegmentHeader(number=number, first_entry=first_entry, created_ms=created_ms, node=node, hints=hints, previous=previous)
 
 
-def read_header(folder: Path) -> HotHeader | None:
-    """Of the segment in a folder that is not sealed; null where there is none.
+def read_header(folder: Path) -> SegmentHeader | None:
+    """Of the segment in a folder that is not sealed; None where there is none.
 
     Raises:
-        msgspec.DecodeError: it is damaged.
+        DamagedStoreError: it cannot be read.
     """
     try:
-        return decode_header((folder / HEADER).read_bytes())
+        return decode_header(read_regular(folder / HEADER))
     except FileNotFoundError:
         return None
+    except OSError as fault:
+        raise DamagedStoreError(f"`{folder / HEADER}` cannot be read: {fault.strerror}") from None
 
 
-def write_header(folder: Path, header: HotHeader) -> None:
+def write_header(folder: Path, header: SegmentHeader) -> None:
     """Put a header into its folder, in place of one that is there."""
     path = folder / HEADER
     part = path.with_suffix(".part")
     part.write_bytes(msgspec.json.encode(header))
+    allow_group(part, GROUP_READS)
     part.replace(path)
 
 
-def _begin(folder: Path, fresh: HotHeader) -> HotHeader:
+def _begin(folder: Path, fresh: SegmentHeader) -> SegmentHeader:
     """The header that is there, else this one."""
-    with suppress(msgspec.DecodeError):
+    with suppress(DamagedHeaderError):
         found = read_header(folder)
         if found is not None:
             return found
@@ -200,7 +236,10 @@ def _begin(folder: Path, fresh: HotHeader) -> HotHeader:
 
 
 def _open_append(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # A FIFO is refused at once; for a regular file O_NONBLOCK means nothing.
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
+    allow_group(descriptor, GROUP_READS)
+    return descriptor
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -214,7 +253,7 @@ def _cut_beyond(observations: Path, records: Path) -> int:
     if not observations.exists():
         return 0
     most = records.stat().st_size if records.exists() else 0
-    data = observations.read_bytes()
+    data = read_regular(observations)
     end = len(data)
     while end:
         start = data.rfind(b"\n", 0, end - 1) + 1
@@ -230,7 +269,7 @@ def _cut_step(records: Path, observations: Path) -> int:
     """Cut records of a step that was not written whole, where its log is read again: else an event would be there torn, and then whole."""
     if not observations.exists() or not records.exists():
         return 0
-    data = observations.read_bytes()
+    data = read_regular(observations)
     at = max(data.rfind(b'"type":"%s"' % kind) for kind in _ORIGINS)
     origin = _decode(observations, _line_at(data, at)).observation if at >= 0 else None
     if not isinstance(origin, (AgentStarted, ImportStarted)) or not origin.is_stepwise:
@@ -279,16 +318,16 @@ def _carried(path: Path) -> int:
 
 def _next_entry(path: Path, first: int) -> int:
     try:
-        last = path.read_bytes().rstrip(b"\n").rpartition(b"\n")[2]
+        last = read_regular(path).rstrip(b"\n").rpartition(b"\n")[2]
     except FileNotFoundError:
         return first
     return _decode(path, last).number + 1 if last else first
 
 
-def _decode(path: Path, line: bytes) -> Entry:
+def _decode(path: Path, line: bytes) -> ObservationEntry:
     try:
         return decode_entry(line)
-    except msgspec.DecodeError as fault:
+    except UNDECODABLE as fault:
         raise DamagedStoreError(
             f"an observation in `{path}` cannot be read: {fault}", hint="`envtrail verify` names all that is damaged"
         ) from None

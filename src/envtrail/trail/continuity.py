@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Collection
+
 from msgspec import UNSET, Struct
 
+from envtrail.model.bounds import UNDECODABLE
 from envtrail.model.observation import Carried, GapFound, decode_entry
 from envtrail.trail.retention import retained_number
 from envtrail.trail.seal import GENESIS, Seal
@@ -12,7 +14,7 @@ from envtrail.trail.tail import End, OpenPart
 
 
 class VerifyFault(Struct, frozen=True, kw_only=True):
-    """Something that is not as it was written, or is shown otherwise than the evidence says."""
+    """Something that was altered, or is shown otherwise than the evidence says."""
 
     what: str
     segment: int | None = None
@@ -47,7 +49,7 @@ def read_entries(number: int, lines: bytes, *, first: int, records_bytes: int) -
     for count, line in enumerate(lines.splitlines(), 1):
         try:
             entry = decode_entry(line)
-        except (msgspec.DecodeError, RecursionError) as fault:
+        except UNDECODABLE as fault:
             faults.append(VerifyFault(segment=number, what=f"observation {expected} cannot be read: {fault}"))
             expected += 1
             continue
@@ -89,7 +91,7 @@ def check_tail(end: End, newest: Seal | None) -> Tail:
                 )
         number, entry, link = part.header.number + 1, entry + found.count, ""
         retained |= found.retained
-    if end.hot is None and (end.sealed or end.parts):
+    if end.active is None and (end.sealed or end.parts):
         faults.append(VerifyFault(segment=number, what="missing: no open segment follows the newest sealed one"))
     records = sum(part.records.count(b"\n") for part in end.parts)
     return Tail(faults=faults, not_checked=not_checked, retained=retained, records=records)
@@ -100,11 +102,10 @@ def check_dropped(dropped: list[int], kept: list[int], retained: set[int]) -> li
 
     The entry of an older drop may have gone with the segment that held it, that of the newest one lies in evidence that is kept.
     """
-    known = max(retained, default=0)
     oldest = min(kept, default=None)
     faults = []
     for number in dropped:
-        if number > known or (number not in retained and oldest is not None and oldest < number):
+        if is_unexplained(number, kept, retained):
             faults.append(
                 VerifyFault(segment=number, what="its evidence is missing, and the loss ledger has no entry of retention for it")
             )
@@ -113,6 +114,17 @@ def check_dropped(dropped: list[int], kept: list[int], retained: set[int]) -> li
                 VerifyFault(segment=number, what=f"its evidence is missing, while that of segment {oldest} before it is kept")
             )
     return faults
+
+
+def is_unexplained(number: int, kept: Collection[int], retained: set[int]) -> bool:
+    """Whether no entry of the loss ledger that may be expected says that retention dropped this segment.
+
+    Args:
+        number: Of a segment without evidence.
+        kept: The segments whose evidence is there.
+        retained: The dropped segments of which the kept evidence has an entry.
+    """
+    return number > max(retained, default=0) or (number not in retained and any(other < number for other in kept))
 
 
 def _entries_of(part: OpenPart) -> Entries:

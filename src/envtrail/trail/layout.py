@@ -5,7 +5,7 @@ DATA/format                         the format's number
 DATA/lock                           held by the one writer
 DATA/segments/000042/               records.log.zst  observations.jsonl.zst  events.parquet  seal.json
 DATA/hot/                           records.log  observations.jsonl  segment.json
-DATA/state.sqlite                   may be deleted: `envtrail rebuild`
+DATA/state/                         state.sqlite (may be deleted: `envtrail rebuild`) and what else the agent writes
 ```
 """
 
@@ -14,12 +14,18 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from envtrail.errors import CannotRunError, InputError, NewerFormatError, StoreError, StoreFullError
+from envtrail.trail.files import GROUP_ENTERS, GROUP_READS, GROUP_WRITES, allow_group, open_regular, read_regular
 
 FORMAT = 1
-SEGMENTS, HOT, SEALING = "segments", "hot", "hot.sealing"
+SEGMENTS, ACTIVE, SEALING = "segments", "hot", "hot.sealing"
+STATE, DATABASE = "state", "state.sqlite"
+SHARED = 0o2750
+"""Mode of a data folder that a group was given: it may look, and nobody else may."""
 HEADER, RECORDS, OBSERVATIONS, EVENTS, SEAL = "segment.json", "records.log", "observations.jsonl", "events.parquet", "seal.json"
 ZST = ".zst"
 # Level 12 makes a segment about as small as 19 does, at a fifth of the CPU (docs/store.md has the figures).
@@ -32,11 +38,13 @@ class Layout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.segments = folder / SEGMENTS
-        self.hot = folder / HOT
-        self.next_hot = folder / "hot.next"
+        self.active = folder / ACTIVE
+        self.next_active = folder / "hot.next"
         self.sealing = folder / SEALING
         self.sealed = folder / "hot.sealed"
-        self.state = folder / "state.sqlite"
+        self.derived = folder / STATE
+        """What the agent may write; the rest is the recorder's."""
+        self.state = self.derived / DATABASE
 
     def segment(self, number: int) -> Path:
         """The folder of a sealed segment."""
@@ -48,23 +56,70 @@ class Layout:
             names = os.listdir(self.segments)
         except FileNotFoundError:
             return []
-        return sorted(int(name) for name in names if name.isdigit())
+        return sorted(int(name) for name in names if _is_number(name))
+
+    def strangers(self) -> list[str]:
+        """What lies among the sealed segments and is none, nor what sealing leaves behind when it is killed."""
+        try:
+            names = os.listdir(self.segments)
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if not _is_number(name.removeprefix(".part-")))
 
     def create(self) -> None:
-        """Make the folder, for its owner alone.
+        """Make the folder, for its owner alone; one that a group was given stays so.
 
         Raises:
             StoreError: it cannot be made.
             NewerFormatError: a newer Envtrail wrote it.
         """
         try:
-            self.segments.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.folder.chmod(0o700)
+            # One that is made in a folder with a setgid bit inherits it, and is its owner's alone all the same.
+            is_shared = self.folder.exists() and stat.S_IMODE(self.folder.stat().st_mode) == SHARED
+            self.segments.mkdir(parents=True, exist_ok=True, mode=0o750)
+            if not is_shared:
+                self.folder.chmod(0o700)
+            allow_group(self.segments, GROUP_ENTERS)
+            if not self.derived.exists():
+                # At once: a mode with a setgid bit may not be set by a unit (RestrictSUIDSGID=), only inherited.
+                before = os.umask(0)
+                try:
+                    self.derived.mkdir(mode=0o770)
+                finally:
+                    os.umask(before)
+            if not (self.folder / "format").exists():
+                (self.folder / "format").write_text(f"{FORMAT}\n")
+                allow_group(self.folder / "format", GROUP_READS)
         except OSError as fault:
             raise translate(fault, self.folder) from None
-        if not (self.folder / "format").exists():
-            (self.folder / "format").write_text(f"{FORMAT}\n")
         self.check_format()
+
+    def agent_uids(self) -> frozenset[int]:
+        """The accounts that may be this trail's agent: who owns the state's folder; root; whoever runs this process."""
+        with suppress(OSError):
+            return frozenset({0, os.geteuid(), self.derived.stat().st_uid})
+        return frozenset({0, os.geteuid()})
+
+    def find_state(self) -> Path:
+        """The state, where it is: older versions kept it beside the segments, until the next writer takes it in."""
+        beside = self.folder / DATABASE
+        return beside if beside.exists() and not self.state.exists() else self.state
+
+    def take_in_state(self) -> None:
+        """What older versions kept beside the segments."""
+        for name in (
+            f"{DATABASE}-wal",
+            f"{DATABASE}-shm",
+            DATABASE,
+            "agent.json",
+            "approvals.allowed_signers",
+            "approvals.pub",
+            "approvals",
+        ):
+            with suppress(FileNotFoundError):
+                (self.folder / name).rename(self.derived / name)
+                if name.startswith(DATABASE):
+                    allow_group(self.derived / name, GROUP_WRITES)
 
     def exists(self) -> bool:
         """Whether there is a trail here."""
@@ -73,14 +128,14 @@ class Layout:
     def check_format(self) -> None:
         """Refuse a folder of a newer Envtrail."""
         try:
-            text = (self.folder / "format").read_text().strip()
+            text = read_regular(self.folder / "format").decode(errors="replace").strip()
         except PermissionError:
             raise CannotRunError(
                 f"`{self.folder}` can be read by its owner only",
-                hint="ask the service: `envtrail log` without --data-dir",
+                hint="query the service: `envtrail log` without --data-dir",
             ) from None
         except OSError as fault:
-            raise translate(fault, self.folder) from None
+            raise translate(fault, self.folder / "format" if fault.errno == errno.EINVAL else self.folder) from None
         if not text.isdigit():
             raise StoreError(
                 f"`{self.folder}/format` is not a number: {text!r}",
@@ -91,6 +146,10 @@ class Layout:
                 f"`{self.folder}` has format {text}, made by a newer Envtrail; this one knows {FORMAT}",
                 hint="upgrade Envtrail; nothing was changed",
             )
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and name == f"{int(name):06d}"
 
 
 def need_trail(folder: Path) -> None:
@@ -119,11 +178,17 @@ class ProcessLock:
         doing: What only one may do, as in "is writing".
 
     Raises:
-        CannotRunError: another process has it, and which.
+        CannotRunError: another process has it, and which; or this one may not write there.
     """
 
     def __init__(self, path: Path, doing: str) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as fault:
+            raise translate(fault, path.parent) from None
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            os.close(self._descriptor)
+            raise StoreError(f"`{path}` is no regular file", hint="remove it")
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -142,9 +207,9 @@ class ProcessLock:
 
 
 def lock_holder(path: Path) -> int | None:
-    """The process that has a lock; null when nobody has it."""
+    """The process that has a lock; None when nobody has it."""
     try:
-        with path.open() as file:
+        with open(open_regular(path)) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
@@ -167,6 +232,11 @@ def translate(fault: OSError, path: Path) -> StoreError | CannotRunError | Input
             return no_space(path)
         case errno.EACCES | errno.EPERM:
             return CannotRunError(f"`{path}` is not open to this user", hint="use sudo, or --data-dir with a folder of your own")
+        case errno.EROFS:
+            return CannotRunError(
+                f"`{path}` lies on a file system that is mounted read-only",
+                hint="copy the folder, and name the copy with --data-dir; or mount it for writing",
+            )
         case errno.ENOTDIR | errno.EEXIST:
             return InputError(f"`{path}` is not a folder")
         case _:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from envtrail.errors import DamagedStoreError
 from envtrail.trail.active_segment import decode_header
+from envtrail.trail.files import open_regular
 from envtrail.trail.layout import HEADER, OBSERVATIONS, RECORDS
 from envtrail.trail.parse import SegmentParser
 from envtrail.trail.reader import Place, places_of, steps_of, whole_lines
@@ -24,8 +25,8 @@ class OpenEvents:
     """Rows from the beginning of a segment on, as far as they are certain and were not forgotten.
 
     A step is certain once something was observed at a later place: until then more may be observed at its own, which says more of
-    its processes. It is on the disk before it is told, so that no power cut takes back what somebody was told of. (Where a disk
-    that is full takes a step back in the moment in which it is seen, whose parent a process of the step before is may be told otherwise.)
+    its processes. It is on the disk before it is output, so that no power cut takes back what somebody has read. (Where a disk
+    that is full takes a step back in the moment in which it is seen, whose parent a process of the step before is may be reported differently.)
 
     Args:
         folder: Of the segment; it may be moved and removed meanwhile.
@@ -63,7 +64,7 @@ class OpenEvents:
         """Parse what has become certain since the last time; some thousands of rows ahead, no more.
 
         Args:
-            row: Those before it are not asked for any more.
+            row: Those before it are not queried any more.
 
         Raises:
             DamagedStoreError: an observation cannot be read, or its records are not there.
@@ -80,7 +81,7 @@ class OpenEvents:
                 self._parse(places)
                 self._forget(row)
             elif len(lines) == size:
-                size *= 2  # what came at one place is larger
+                size *= 2  # what was appended at one place is larger
             else:
                 self._looked = written
 
@@ -106,9 +107,9 @@ class OpenEvents:
             if len(records) != wanted:
                 raise DamagedStoreError(
                     f"records of segment {self.number} are missing at {place.offset}",
-                    hint="a power cut took them: `sudo systemctl restart envtrail` mends it",
+                    hint="a power cut took them: `sudo systemctl restart envtrail` fixes it",
                 )
-            for step in steps_of(self.number, records, place.observations):
+            for step in steps_of(self.number, records, place):
                 self._parser.push(step)
             self._offset = place.offset
             self._seen += place.size_bytes
@@ -120,4 +121,4 @@ class OpenEvents:
 
 def _open(within: int, name: str) -> FileIO:
     """Of the one folder, whatever stands under its name by now."""
-    return FileIO(name, opener=lambda path, flags: os.open(path, flags, dir_fd=within))
+    return FileIO(name, opener=lambda path, _: open_regular(path, within=within))

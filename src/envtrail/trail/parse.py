@@ -20,7 +20,7 @@ from envtrail.model.observation import (
     ProcessForked,
     ProcessSeen,
 )
-from envtrail.trail.active_segment import HotHeader
+from envtrail.trail.active_segment import SegmentHeader
 from envtrail.trail.reader import Step, split_steps
 
 _LOSES_FORKS = frozenset({GapCause.PROCESS_OVERRUN, GapCause.DISK_FULL})
@@ -33,7 +33,7 @@ class SegmentParser:
         header: Of the segment.
     """
 
-    def __init__(self, header: HotHeader) -> None:
+    def __init__(self, header: SegmentHeader) -> None:
         self._assembler = Assembler(node=header.node, redact=False, hints=header.hints)
         self._origin = Origin()
 
@@ -46,7 +46,7 @@ class SegmentParser:
         return pa.record_batch(self._assembler.drain().events())
 
 
-def parse_segment(header: HotHeader, records: bytes, observations: bytes) -> pa.RecordBatch:
+def parse_segment(header: SegmentHeader, records: bytes, observations: bytes) -> pa.RecordBatch:
     """The typed events of one segment.
 
     Raises:
@@ -63,11 +63,11 @@ class Origin:
 
     boot_id: str | None = None
     unread: Carried | None = None
-    """What the first segment took over, where this version cannot read it."""
+    """What the first segment took over, where it is not whole, or this version cannot read it."""
 
 
 def push_step(assembler: Assembler, records: bytes, observations: Sequence[Observation], origin: Origin) -> None:
-    """Carry one step of a segment through the core again: what was told of processes takes its place in time among the records."""
+    """Carry one step of a segment through the core again: what was recorded of processes takes its place in time among the records."""
     doubt_forks(assembler, observations)
     for observation in observations:
         match observation:
@@ -91,7 +91,7 @@ def doubt_forks(assembler: Assembler, observations: Sequence[Observation]) -> No
 
 
 def seed_processes(assembler: Assembler, observations: Sequence[Observation], origin: Origin) -> None:
-    """The part of it that the process connector does not tell: processes seen in /proc, another boot, another machine's log."""
+    """The part of it that the process connector does not report: processes seen in /proc, another boot, another machine's log."""
     for observation in observations:
         match observation:
             case AgentStarted():
@@ -104,16 +104,17 @@ def seed_processes(assembler: Assembler, observations: Sequence[Observation], or
                 # Who has read the segment before knows them.
                 if observation.is_known:
                     _restore(assembler, observation)
-                else:
+                if not (observation.is_known and observation.is_whole):
                     origin.unread = observation
             case ImportStarted():
                 assembler.set_log(observation.log or "")
             case ImportEnded() if not observation.goes_on:
                 assembler.set_log(None)
             case GapFound() if observation.gap.cause is GapCause.RESTART:
-                # What was observed after a step of records is told with it, see `places_of`: its records came before the agent's end.
+                # What was observed after a step of records is applied with it, see `places_of`: its records were read before the agent's end.
                 assembler.doubt_forks(observation.gap.since_ms, observation.gap.until_ms)
-            case ProcessSeen() if assembler.image_of(observation.pid) is None:
+            case ProcessSeen() if observation.image is None and assembler.image_of(observation.pid) is None:
+                # Of what was seen at its exec the records tell, its end too.
                 assembler.seed_process(
                     observation.started_ms or observation.time_ms,
                     observation.pid,

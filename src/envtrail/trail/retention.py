@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from envtrail.config import Config
+from envtrail.model.bounds import UNDECODABLE
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.observation import GapFound, decode_entry
-from envtrail.trail.layout import OBSERVATIONS, RECORDS, SEAL, ZST, Layout, sync_folder
+from envtrail.trail.files import read_regular
+from envtrail.trail.layout import OBSERVATIONS, RECORDS, SEAL, ZST, Layout, sync_folder, translate
 from envtrail.trail.seal import Seal, read_seal
 
 Enter = Callable[[list[Gap]], bool]
-"""Enters gaps into the loss ledger, for good; false: there is no room for them."""
+"""Enters gaps into the loss ledger, for good; false: there is no space for them."""
 _NAME = "retention-"
 
 
@@ -35,23 +35,25 @@ def retain(layout: Layout, config: Config, now_ms: int, enter: Enter) -> list[Ga
 def finish_retention(layout: Layout) -> None:
     """Delete what the open segment says is to go: its writer was killed over it."""
     try:
-        lines = (layout.hot / OBSERVATIONS).read_bytes()
+        lines = read_regular(layout.active / OBSERVATIONS)
     except FileNotFoundError:
         return
+    except OSError as fault:
+        raise translate(fault, layout.active / OBSERVATIONS) from None
     for number in sorted(retained_in(lines) & set(layout.numbers())):
         if has_evidence(layout.segment(number)):
             _drop(layout.segment(number))
 
 
 def retained_in(lines: bytes) -> set[int]:
-    """The segments whose evidence went, or is to go, as the loss ledger says in these observations."""
+    """The segments whose evidence was dropped, or is to be dropped, as the loss ledger says in these observations."""
     found = set()
     for line in lines.splitlines():
         if _NAME.encode() not in line:
             continue
         try:
             observation = decode_entry(line).observation
-        except (msgspec.DecodeError, RecursionError):
+        except UNDECODABLE:
             continue
         if isinstance(observation, GapFound):
             found.add(retained_number(observation.gap))

@@ -12,6 +12,9 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from envtrail.errors import DamagedStoreError
+from envtrail.model.bounds import UNDECODABLE
+from envtrail.trail.files import SEALED_MODE, read_regular
 from envtrail.trail.layout import SEAL
 
 SEAL_FORMAT = 2
@@ -66,14 +69,14 @@ class Seal(Struct, frozen=True, kw_only=True):
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file as it lies on disk, as `Seal.files` has it."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read_regular(path)).hexdigest()
 
 
 def write_seal(folder: Path, seal: Seal) -> None:
     """Put a seal into its folder, in place of one that is there."""
     part = folder / f".{SEAL}.part"
     part.write_bytes(msgspec.json.format(msgspec.json.encode(seal, order="sorted")))
-    part.chmod(0o400)
+    part.chmod(SEALED_MODE)
     part.replace(folder / SEAL)
 
 
@@ -82,6 +85,9 @@ def read_seal(folder: Path) -> Seal:
 
     Raises:
         OSError: there is none.
-        msgspec.DecodeError: it is damaged.
+        DamagedStoreError: it is damaged.
     """
-    return msgspec.json.decode((folder / SEAL).read_bytes(), type=Seal)
+    try:
+        return msgspec.json.decode(read_regular(folder / SEAL), type=Seal)
+    except UNDECODABLE as fault:
+        raise DamagedStoreError(f"`{folder / SEAL}` cannot be read: {fault}", hint="restore it from a copy") from None

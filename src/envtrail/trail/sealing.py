@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 from msgspec import UNSET
 
 from envtrail.core import merkle_root
 from envtrail.model.observation import decode_entry
-from envtrail.trail.active_segment import HotHeader, decode_header, read_header, write_header
+from envtrail.trail.active_segment import DamagedHeaderError, SegmentHeader, decode_header, read_header, write_header
+from envtrail.trail.files import GROUP_ENTERS, SEALED_MODE, allow_group, read_regular
 from envtrail.trail.layout import EVENTS, HEADER, OBSERVATIONS, RECORDS, ZST, ZSTD_LEVEL, Layout, sync_folder
 from envtrail.trail.parse import parse_segment
 from envtrail.trail.reader import read_file, whole_lines
@@ -24,8 +24,8 @@ from envtrail.trail.typed import write_events
 
 
 def seal_folder(layout: Layout, source: Path) -> Seal:
-    """Seal `source` (a former hot folder) and remove it. May be repeated after a crash at any point."""
-    header = decode_header((source / HEADER).read_bytes())
+    """Seal `source` (a former folder of the open segment) and remove it. May be repeated after a crash at any point."""
+    header = decode_header(read_regular(source / HEADER))
     target = layout.segment(header.number)
     if not target.exists():
         part = layout.segments / f".part-{header.number:06d}"
@@ -39,7 +39,7 @@ def seal_folder(layout: Layout, source: Path) -> Seal:
         part.rename(target)
         sync_folder(layout.segments)
     seal = read_seal(target)
-    for following in (layout.hot, layout.next_hot):  # The latter, where its writer was killed as it put `source` aside.
+    for following in (layout.active, layout.next_active):  # The latter, where its writer was killed as it put `source` aside.
         _link(following, seal)
     # Renamed before it is taken apart: a crash in between leaves nothing that looks like a segment.
     source.rename(layout.sealed)
@@ -49,14 +49,17 @@ def seal_folder(layout: Layout, source: Path) -> Seal:
 
 def _link(folder: Path, seal: Seal) -> None:
     """The segment that was opened after it holds the hash of its seal, as soon as there is one. What it holds already stays."""
-    with suppress(msgspec.DecodeError):
+    with suppress(DamagedHeaderError):
         header = read_header(folder)
         if header is not None and header.number == seal.number + 1 and header.previous is UNSET:
             write_header(folder, msgspec.structs.replace(header, previous=seal.hash))
 
 
-def _build(layout: Layout, source: Path, header: HotHeader, part: Path) -> None:
-    part.mkdir(mode=0o700)
+def _build(layout: Layout, source: Path, header: SegmentHeader, part: Path) -> None:
+    import pyarrow.compute as pc  # a tenth of a second, which a command that seals nothing need not spend
+
+    part.mkdir(mode=0o750)
+    allow_group(part, GROUP_ENTERS)
     records = whole_lines(read_file(source, RECORDS))
     observations = whole_lines(read_file(source, OBSERVATIONS))
     events = parse_segment(header, records, observations)
@@ -83,7 +86,7 @@ def _build(layout: Layout, source: Path, header: HotHeader, part: Path) -> None:
     )
     write_seal(part, seal)
     for path in part.iterdir():
-        path.chmod(0o400)
+        path.chmod(SEALED_MODE)
         with path.open("rb") as handle:
             os.fsync(handle.fileno())
 

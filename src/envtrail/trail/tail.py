@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from envtrail.errors import DamagedStoreError
-from envtrail.trail.active_segment import HotHeader, decode_header, read_header
+from envtrail.trail.active_segment import SegmentHeader, decode_header, read_header
+from envtrail.trail.files import read_regular
 from envtrail.trail.layout import HEADER, OBSERVATIONS, RECORDS, ZST, Layout, lock_holder
-from envtrail.trail.reader import Step, read_file, split_steps, whole_lines
+from envtrail.trail.reader import Step, Text, read_file, steps_of_segments, whole_lines
 from envtrail.trail.seal import Seal, read_seal
 
 _TRIES, _PAUSE_S = 100, 0.02
@@ -23,7 +23,7 @@ _TRIES, _PAUSE_S = 100, 0.02
 class OpenPart(Struct, frozen=True, kw_only=True):
     """A segment without a seal, as far as its whole lines."""
 
-    header: HotHeader
+    header: SegmentHeader
     records: bytes
     observations: bytes
 
@@ -33,12 +33,14 @@ class End(Struct, frozen=True, kw_only=True):
 
     sealed: list[int]
     sealing: OpenPart | None
-    hot: OpenPart | None
+    active: OpenPart | None
 
     @property
     def parts(self) -> list[OpenPart]:
         """Those without a seal."""
-        return [part for part in (self.sealing, self.hot) if part is not None and not (part is self.sealing and self.is_linking)]
+        return [
+            part for part in (self.sealing, self.active) if part is not None and not (part is self.sealing and self.is_linking)
+        ]
 
     @property
     def is_linking(self) -> bool:
@@ -59,16 +61,16 @@ def read_end(layout: Layout) -> End:
     """
     try:
         for _ in range(_TRIES):
-            hot, sealing, sealed = _read_part(layout.hot), _read_part(layout.sealing), layout.numbers()
-            is_between = hot is None and is_written(layout)
-            if not is_between and (hot.header if hot else None) == read_header(layout.hot):
+            active, sealing, sealed = _read_part(layout.active), _read_part(layout.sealing), layout.numbers()
+            is_between = active is None and is_written(layout)
+            if not is_between and (active.header if active else None) == read_header(layout.active):
                 break
             time.sleep(_PAUSE_S)
-        if hot is None:
-            hot = _read_next(layout, sealed, sealing)
-    except msgspec.DecodeError as fault:
-        raise DamagedStoreError(f"the open segment's `{HEADER}` cannot be read: {fault}", hint="restore it") from None
-    return End(sealed=sealed, sealing=sealing, hot=hot)
+        if active is None:
+            active = _read_next(layout, sealed, sealing)
+    except OSError as fault:
+        raise DamagedStoreError(f"`{fault.filename}` of the open segment cannot be read: {fault.strerror}") from None
+    return End(sealed=sealed, sealing=sealing, active=active)
 
 
 def iterate_kept(layout: Layout, end: End) -> Iterator[Step]:
@@ -77,12 +79,16 @@ def iterate_kept(layout: Layout, end: End) -> Iterator[Step]:
     Raises:
         DamagedStoreError: a segment cannot be read.
     """
+    return steps_of_segments(_kept(layout, end))
+
+
+def _kept(layout: Layout, end: End) -> Iterator[Text]:
     for number in end.sealed:
         if is_kept(layout, number):
             folder = layout.segment(number)
-            yield from split_steps(number, read_file(folder, RECORDS), read_file(folder, OBSERVATIONS))
+            yield number, read_file(folder, RECORDS), read_file(folder, OBSERVATIONS)
     for part in (part for part in end.parts if part.header.number not in end.sealed):
-        yield from split_steps(part.header.number, part.records, part.observations)
+        yield part.header.number, part.records, part.observations
 
 
 def is_kept(layout: Layout, number: int) -> bool:
@@ -91,31 +97,32 @@ def is_kept(layout: Layout, number: int) -> bool:
 
 
 def kept_since_ms(layout: Layout, end: End) -> int | None:
-    """When the segment after the newest one without evidence began; null where all evidence is there."""
+    """When the segment after the newest one without evidence began; None where all evidence is there."""
     begun_ms = {part.header.number: part.header.created_ms for part in end.parts}
     kept = {number for number in end.sealed if is_kept(layout, number)} | begun_ms.keys()
-    lost = [number for number in range(1, max(end.sealed, default=0) + 1) if number not in kept]
+    lost = [number for number in range(1, max([*end.sealed, *begun_ms], default=0) + 1) if number not in kept]
     if not lost:
         return None
     following = lost[-1] + 1
-    seals = [seal for seal in (_seal_of(layout, number) for number in [*lost, following]) if seal is not None]
+    seals = [seal for seal in (seal_of(layout, number) for number in [*lost, following]) if seal is not None]
     if following not in begun_ms and (not seals or seals[-1].number != following):
         return int(time.time() * 1000)
     # An event's clock may be ahead of this machine's.
     times = [seal.last_ms or 0 for seal in seals if seal.number != following]
-    return max(begun_ms.get(following) or seals[-1].created_ms, *times)
+    return max([begun_ms.get(following) or seals[-1].created_ms, *times])
 
 
-def _seal_of(layout: Layout, number: int) -> Seal | None:
+def seal_of(layout: Layout, number: int) -> Seal | None:
+    """The seal of a segment; None where it is not there, or damaged."""
     try:
         return read_seal(layout.segment(number))
-    except (OSError, msgspec.DecodeError):
+    except (OSError, DamagedStoreError):
         return None
 
 
 def _read_next(layout: Layout, sealed: list[int], sealing: OpenPart | None) -> OpenPart | None:
     """The segment that was about to follow when its writer was killed; the next one takes it up."""
-    following = _read_part(layout.next_hot)
+    following = _read_part(layout.next_active)
     newest = sealing.header.number if sealing is not None else max(sealed, default=0)
     return following if following is not None and following.header.number == newest + 1 else None
 
@@ -138,7 +145,6 @@ def _read_part(folder: Path) -> OpenPart | None:
 
 def _read(within: int, name: str) -> bytes:
     try:
-        with open(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=within), "rb") as file:
-            return file.read()
+        return read_regular(name, within=within)
     except FileNotFoundError:
         return b""

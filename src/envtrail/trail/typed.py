@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from envtrail.trail.active_segment import HotHeader
+from envtrail.trail.active_segment import SegmentHeader
+from envtrail.trail.files import SEALED_MODE
 from envtrail.trail.layout import EVENTS, OBSERVATIONS, RECORDS, ZST, ZSTD_LEVEL, Layout
 from envtrail.trail.parse import parse_segment
 from envtrail.trail.reader import read_file
@@ -26,11 +25,13 @@ Hints = list[tuple[str, list[str]]]
 
 def write_events(path: Path, events: pa.RecordBatch, hints: Hints) -> None:
     """Write typed events, with the format and what the core looked for."""
+    import pyarrow.parquet as pq
+
     metadata = {_FORMAT: str(EVENTS_FORMAT).encode(), _HINTS: msgspec.json.encode(hints)}
     table = pa.Table.from_batches([events]).replace_schema_metadata(metadata)
     part = path.with_suffix(".part")
     pq.write_table(table, part, compression="zstd", compression_level=ZSTD_LEVEL)
-    part.chmod(0o400)
+    part.chmod(SEALED_MODE)
     part.replace(path)
 
 
@@ -45,8 +46,10 @@ def hints_of(path: Path) -> Hints:
 
 
 def _metadata(path: Path) -> dict[bytes, bytes]:
+    import pyarrow.parquet as pq
+
     try:
-        return pq.read_schema(path).metadata or {}
+        return (pq.read_schema(path).metadata or {}) if path.is_file() else {}
     except (OSError, ValueError, pa.ArrowException):
         return {}
 
@@ -68,8 +71,10 @@ def read_events(layout: Layout, number: int) -> pa.Table:
         FileNotFoundError: its evidence was dropped.
         DamagedStoreError: the evidence cannot be read.
     """
+    import pyarrow.parquet as pq
+
     folder = layout.segment(number)
-    if (folder / EVENTS).exists():
+    if (folder / EVENTS).is_file():
         return pq.read_table(folder / EVENTS)
     if not (folder / (RECORDS + ZST)).exists():
         raise FileNotFoundError(folder / RECORDS)
@@ -100,6 +105,8 @@ class RecordsOf(NamedTuple):
 
 def places_by_event(layout: Layout, number: int) -> dict[RecordsOf, list[tuple[int, int]]]:
     """Where the records of each event lie (offset, length), for a segment whose typed events do not say it."""
+    import pyarrow.compute as pc
+
     events = make_events(layout, number, [])
     columns = (
         events.column("node").dictionary_decode(),
@@ -112,5 +119,7 @@ def places_by_event(layout: Layout, number: int) -> dict[RecordsOf, list[tuple[i
     return found
 
 
-def _header(seal: Seal, hints: Hints) -> HotHeader:
-    return HotHeader(number=seal.number, first_entry=seal.first_entry, created_ms=seal.created_ms, node=seal.node, hints=hints)
+def _header(seal: Seal, hints: Hints) -> SegmentHeader:
+    return SegmentHeader(
+        number=seal.number, first_entry=seal.first_entry, created_ms=seal.created_ms, node=seal.node, hints=hints
+    )

@@ -1,4 +1,4 @@
-"""Is the trail as it was written? Every byte against the seals, every seal against the one before, to the open segment.
+"""Is the trail unchanged? Every byte against the seals, every seal against the one before, to the open segment.
 
 Seals are not signed yet, and nothing outside this machine knows of them: `CANNOT_PROVE` says what follows from that.
 What is shown (state.sqlite) is compared with the evidence in `tasks/verify.py`.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import Struct
@@ -17,7 +16,7 @@ from msgspec import Struct
 from envtrail.core import merkle_root
 from envtrail.errors import DamagedStoreError
 from envtrail.trail.continuity import VerifyFault, check_dropped, check_tail, read_entries
-from envtrail.trail.layout import EVENTS, OBSERVATIONS, RECORDS, Layout
+from envtrail.trail.layout import EVENTS, OBSERVATIONS, RECORDS, SEAL, SEGMENTS, ZST, Layout
 from envtrail.trail.reader import read_file, unsealed
 from envtrail.trail.retention import has_evidence, retained_in
 from envtrail.trail.seal import GENESIS, Part, Seal, file_digest, read_seal
@@ -26,7 +25,7 @@ from envtrail.trail.typed import hints_of, is_current, make_events
 
 CANNOT_PROVE = (
     "that nobody wrote the trail, or its end, again: seals are not signed yet",
-    "that the newest segments were not removed with all that tells of them, or an older copy put back: no anchor outside this machine yet",
+    "that the newest segments were not removed with all that refers to them, or an older copy put back: no anchor outside this machine yet",
     "what the open segment held before somebody changed it with the state, or before an agent was started again: it is sealed later",
     "what the evidence does not hold: a record that was never written, or was forged before it was read",
 )
@@ -55,12 +54,13 @@ def verify(layout: Layout, *, on_progress: Callable[[int, int], None] | None = N
         end = read_end(layout)
     except DamagedStoreError as fault:
         faults.append(VerifyFault(what=fault.message))
-        end = End(sealed=layout.numbers(), sealing=None, hot=None)
+        end = End(sealed=layout.numbers(), sealing=None, active=None)
     dropped: list[int] = []
     kept: list[int] = []
     partial: dict[int, list[VerifyFault]] = {}
     retained: set[int] = set()
     records = 0
+    faults += [VerifyFault(what=f"`{SEGMENTS}/{name}` is no segment, and was added") for name in layout.strangers()]
     previous: Seal | None = None
     for done, number in enumerate(end.sealed):
         folder = layout.segment(number)
@@ -69,13 +69,18 @@ def verify(layout: Layout, *, on_progress: Callable[[int, int], None] | None = N
             faults.append(VerifyFault(segment=expected, what=f"missing: {number - expected} segments before {number}"))
         try:
             seal = read_seal(folder)
-        except (OSError, msgspec.DecodeError) as fault:
-            faults.append(VerifyFault(segment=number, what=f"seal.json cannot be read: {fault}"))
+        except (OSError, DamagedStoreError) as fault:
+            faults.append(
+                VerifyFault(
+                    segment=number,
+                    what=fault.message if isinstance(fault, DamagedStoreError) else f"seal.json cannot be read: {fault}",
+                )
+            )
             continue
         faults += _check_link(number, seal, previous)
         if has_evidence(folder):
             found, entries = _check_evidence(folder, seal)
-            found += _check_events(layout, number)
+            found += _check_events(layout, number) + _check_names(folder, seal)
             retained |= entries
             if found and not is_kept(layout, number):
                 partial[number] = found
@@ -170,6 +175,13 @@ def _check_evidence(folder: Path, seal: Seal) -> tuple[list[VerifyFault], set[in
     return faults, retained
 
 
+def _check_names(folder: Path, seal: Seal) -> list[VerifyFault]:
+    """Nothing lies in a segment but its own files, and what is written beside one before it takes its place."""
+    own = {SEAL, f".{SEAL}.part", RECORDS + ZST, OBSERVATIONS + ZST, EVENTS, Path(EVENTS).with_suffix(".part").name, *seal.files}
+    others = sorted({path.name for path in folder.iterdir()} - own)
+    return [VerifyFault(segment=seal.number, what=f"`{name}` is none of its files, and was added") for name in others]
+
+
 def _check_events(layout: Layout, number: int) -> list[VerifyFault]:
     """The typed events are derived: they must say what the records say."""
     path = layout.segment(number) / EVENTS
@@ -194,5 +206,9 @@ def _plain(table: pa.Table) -> pa.Table:
 
 
 def _is_whole(data: bytes, part: Part) -> bool:
-    root, lines = merkle_root(data, bytes.fromhex(part.seed))
+    try:
+        seed = bytes.fromhex(part.seed)
+    except ValueError:
+        return False
+    root, lines = merkle_root(data, seed)
     return len(data) == part.bytes and lines == part.lines and root.hex() == part.root

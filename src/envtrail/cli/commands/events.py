@@ -7,8 +7,9 @@ import msgspec
 
 from envtrail.cli.context import Context
 from envtrail.cli.names import explain_nothing, resolve
-from envtrail.cli.options import span_options
+from envtrail.cli.options import OneOf, span_options
 from envtrail.cli.render import command_line, emit_text, found_nothing, listing, safe
+from envtrail.model.schema import EVENT_KINDS
 from envtrail.model.text import record_lines
 from envtrail.model.times import show_ms
 from envtrail.state.store import EventRow, Query
@@ -16,7 +17,7 @@ from envtrail.state.store import EventRow, Query
 
 @click.command("events")
 @click.option("--key", help="Key of the audit rule (`ausearch -k`).")
-@click.option("--kind", help="exec, exit, file, user, config, daemon, anomaly, mac or other.")
+@click.option("--kind", type=OneOf(EVENT_KINDS))
 @click.option("--user", help="Name or uid, of the login where there is one.")
 @click.option("--pid", type=int)
 @click.option("--grep", "text", help="Part of the arguments, of the program's path or name.")

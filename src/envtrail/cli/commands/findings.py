@@ -8,7 +8,7 @@ import msgspec
 from envtrail.cli.context import Context
 from envtrail.cli.findings import FINDING_COLUMNS, finding_row
 from envtrail.cli.names import explain_nothing, resolve
-from envtrail.cli.options import span_options
+from envtrail.cli.options import OneOf, span_options
 from envtrail.cli.render import listing
 from envtrail.model.finding import Level, Status
 from envtrail.state.store import Query
@@ -18,8 +18,8 @@ from envtrail.state.store import Query
 @click.option("--environment", "--env", help="Of one environment.")
 @click.option("--user", help="Of one person.")
 @click.option("--detection", help="Of one rule.")
-@click.option("--level", type=click.Choice([level.value for level in Level]), help="This level or a higher one.")
-@click.option("--status", type=click.Choice([status.value for status in Status]), help="Default: open; --all for all.")
+@click.option("--level", type=OneOf([level.value for level in Level]), help="This level or a higher one.")
+@click.option("--status", type=OneOf([status.value for status in Status]), help="Default: open; --all for all.")
 @click.option("--all", "everything", is_flag=True, help="Regardless of the status.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV.")
 @span_options

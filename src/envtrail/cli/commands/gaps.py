@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from envtrail.cli.context import Context
+from envtrail.cli.names import explain_nothing
 from envtrail.cli.options import span_options
 from envtrail.cli.render import listing
 from envtrail.model.times import show_ms
@@ -28,5 +29,5 @@ def command(context: Context, span: Query, as_json: bool) -> None:
                 "?" if gap.records is None else str(gap.records),
                 gap.detail,
             ),
-            nothing="no gaps: nothing is known to be missing",
+            nothing=lambda: explain_nothing(store, span, "no gaps: nothing is known to be missing"),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 import msgspec
 
@@ -18,7 +20,12 @@ from envtrail.state.store import Query
 @click.command("grants")
 @click.option("--environment", "--env", help="About one environment.")
 @click.option("--user", help="Of one person.")
-@click.option("--verify", "is_verify", is_flag=True, help="Check the signatures with ssh-keygen; exit code 1 when one is wrong.")
+@click.option(
+    "--verify",
+    "is_verify",
+    is_flag=True,
+    help="Check the signatures with ssh-keygen; exit code 1 when one is wrong, 4 when one cannot be checked.",
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def command(context: Context, environment: str | None, user: str | None, is_verify: bool, as_json: bool) -> None:
@@ -41,12 +48,15 @@ def command(context: Context, environment: str | None, user: str | None, is_veri
         )
     if any(said.startswith("wrong") for said in checked.values()):
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+    if any(said.startswith("not checked") for said in checked.values()):
+        raise click.exceptions.Exit(ExitCode.FAILED)
 
 
 def _check(config: Config, grant: Grant) -> str:
     from envtrail.policy.signatures import ServiceKey, verify
+    from envtrail.trail.layout import Layout
 
-    service = ServiceKey(config.data_dir, config.node)
+    service = ServiceKey(Layout(config.data_dir).derived, config.node)
     said = []
     for approval in grant.approvals:
         if approval.signature is None:
@@ -54,6 +64,9 @@ def _check(config: Config, grant: Grant) -> str:
             continue
         is_own = approval.method == "sshsig"
         signers = config.policy.allowed_signers if is_own else service.allowed_signers
+        if not os.access(signers, os.R_OK):
+            said.append(f"not checked: `{signers}`, which names the keys, cannot be read")
+            continue
         try:
             verify(
                 signed_bytes(grant.terms, approval.subject),
@@ -64,4 +77,4 @@ def _check(config: Config, grant: Grant) -> str:
             said.append("right")
         except InputError as fault:
             said.append(f"wrong: {fault.message}")
-    return max(said, key=lambda word: word.startswith("wrong")) if said else "none"
+    return max(said, key=lambda word: (word.startswith("wrong"), word.startswith("not checked"))) if said else "none"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from envtrail.capture.lines import LogReport
 
 _MOST_SHOWN = 10
-_MOST_LETTERS = 80
+_MOST_CHARACTERS = 80
 _PASSED_OVER = ("not_a_record", "separator")
 _WHY = {
     "bad_stamp": "a record without its time and serial",
@@ -26,14 +26,16 @@ _WHY = {
     "other_writer": "not written by the audit system",
     "too_long": "longer than 16 MiB",
     "bad_json": "no JSON",
+    "joined": "more records behind it, which CR alone separates",
 }
 
 
 @click.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--host", metavar="NAME", help="Machine of the records that name none, for all FILEs; default: this machine.")
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
 @click.pass_obj
-def command(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
+def command(context: Context, files: tuple[Path, ...], host: str | None, as_json: bool) -> None:
     """Read audit logs, or Auditbeat documents, into the trail.
 
     Files, FIFOs, or `-` for standard input; the format is detected from the content. Containers: gzip, zstd, xz, bzip2, lz4, zip, tar,
@@ -41,14 +43,21 @@ def command(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
     (`journalctl -o export` or `-o json`), in JSON lines of a log collector. Lines of other programs are skipped. The rotated
     files of a log are read in the order in which they were written, and events that the trail holds already add nothing. Auditbeat documents (module auditd) are JSON lines in any order: its file output, or an export of `auditbeat-*`.
 
+    Logs of other machines that name none (no `node=`, `name_format = none`) need their names: one command with `--host NAME` for each machine.
+
     A damaged archive is read up to the damage, and the missing part is an entry of the loss ledger. The exit code is 1 when no file held a
     record, 2 when one of several held none or is damaged.
     """
     from envtrail.agent.importing import import_files
     from envtrail.cli.render import emit_json
 
-    with context.progress("importing") as advance:
-        report = import_files(context.config, files, on_progress=lambda _, done, total: advance(done, total))
+    _check_host(host)
+    try:
+        with context.progress("importing") as advance:
+            report = import_files(context.config, files, host=host, on_progress=lambda _, done, total: advance(done, total))
+    except KeyboardInterrupt:
+        click.echo("interrupted: what was imported is kept; continue with the same command", err=True)
+        raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
     if as_json:
         emit_json([report])
     else:
@@ -60,6 +69,18 @@ def command(context: Context, files: tuple[Path, ...], as_json: bool) -> None:
         raise click.exceptions.Exit(ExitCode.USAGE)
 
 
+def _check_host(host: str | None) -> None:
+    from envtrail.settings.words import host_name
+
+    try:
+        if host is not None:
+            host_name(host)
+    except ValueError:
+        raise click.BadParameter(
+            "must be a host name: letters, digits, `_`, `.` and `-`", ctx=click.get_current_context(), param_hint="--host"
+        ) from None
+
+
 def _print_report(report: ImportReport, context: Context) -> None:
     click.echo(
         f"imported {report.events} events ({report.records} records) from {report.files} files into {context.config.data_dir}: "
@@ -67,6 +88,15 @@ def _print_report(report: ImportReport, context: Context) -> None:
     )
     if report.repeated:
         click.echo(f"{report.repeated} more events were in the trail already and add nothing")
+    if report.supplemented:
+        click.echo(f"{report.supplemented} events of which the trail held a part are completed")
+    if report.without_session:
+        click.echo(
+            f"{report.without_session} logins name no session, and no LOGIN of their process was read: they are not among the sessions"
+        )
+    if report.unnamed:
+        which = "this machine; --host NAME names another" if report.host == context.config.node else "as requested"
+        click.echo(f"{report.unnamed} records name no machine and were filed under {safe(report.host)} ({which})")
     if report.documents is not None:
         _print_documents(report.documents)
     if report.faults or report.incomplete:
@@ -98,7 +128,7 @@ def _print_log(log: LogReport) -> None:
     for example in log.examples:
         if example.kind in _PASSED_OVER and log.faults == 0:
             continue
-        begins = safe(example.excerpt[:_MOST_LETTERS])
+        begins = safe(example.excerpt[:_MOST_CHARACTERS])
         click.echo(f"{safe(log.path)}:{example.line}: {_WHY.get(example.kind, 'no record')}: `{begins}`", err=True)
     if log.hint:
         click.echo(f"hint: {safe(log.hint)}", err=True)

@@ -8,8 +8,9 @@ import msgspec
 from envtrail.cli.context import Context
 from envtrail.cli.names import count_requested, explain_nothing, find_missing, resolve
 from envtrail.cli.operations import one_line, whole
-from envtrail.cli.options import span_options
+from envtrail.cli.options import OneOf, span_options
 from envtrail.cli.render import emit_json, emit_text, found_nothing, safe
+from envtrail.model.operation import OperationKind, Outcome
 from envtrail.state.lookup import marked
 from envtrail.state.store import Query
 
@@ -21,8 +22,8 @@ _NOTHING = "no operations found; `envtrail status` says what the trail holds, `e
 @click.option("--user", help="Name or uid.")
 @click.option("--tool", help="pip, conda, uv, …")
 @click.option("--package", help="Operations that changed this package; or requested it, where what changed is not recorded.")
-@click.option("--outcome", type=click.Choice(["success", "failure", "killed", "unknown"]))
-@click.option("--kind", help="install, remove, update, create, delete, …")
+@click.option("--outcome", type=OneOf([outcome.value for outcome in Outcome]))
+@click.option("--kind", type=OneOf([kind.value for kind in OperationKind]))
 @click.option("--grep", "text", help="Part of the command line.")
 @click.option("-p", "--patch", is_flag=True, help="Show the package changes.")
 @click.option("--oneline", is_flag=True, help="One line each.")

@@ -182,9 +182,9 @@ def sync(context: Context, force: bool, dry_run: bool, as_json: bool) -> None:
     else:
         before = synced.before[:12] if synced.before else "none"
         commit = synced.commit
-        went = commit.id[:12] if synced.state == "fine" else f"{before} → {commit.id[:12]}"
+        moved = commit.id[:12] if synced.state == "fine" else f"{before} → {commit.id[:12]}"
         signed = f", signed by {safe(synced.signer)}" if synced.signer else ""
-        click.echo(f"{synced.state}: {went} ({safe(commit.author)}: {safe(commit.subject)}{signed}), {len(synced.files)} files")
+        click.echo(f"{synced.state}: {moved} ({safe(commit.author)}: {safe(commit.subject)}{signed}), {len(synced.files)} files")
         if synced.aside:
             click.echo(f"the previous folder is now {synced.aside}")
         _print_faults(synced.faults)

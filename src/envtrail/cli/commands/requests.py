@@ -7,6 +7,7 @@ import click
 from envtrail.cli.context import Context
 from envtrail.cli.findings import REQUEST_COLUMNS, request_row
 from envtrail.cli.names import explain_nothing, resolve
+from envtrail.cli.options import OneOf
 from envtrail.cli.render import listing
 from envtrail.model.approval import RequestStatus
 from envtrail.state.store import Query
@@ -15,7 +16,7 @@ from envtrail.state.store import Query
 @click.command("requests")
 @click.option("--environment", "--env", help="About one environment.")
 @click.option("--user", help="Of one person.")
-@click.option("--status", type=click.Choice([status.value for status in RequestStatus]), help="Only these.")
+@click.option("--status", type=OneOf([status.value for status in RequestStatus]), help="Only these.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
 @click.pass_obj
 def command(context: Context, environment: str | None, user: str | None, status: str | None, as_json: bool) -> None:

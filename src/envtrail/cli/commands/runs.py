@@ -9,7 +9,7 @@ import msgspec
 
 from envtrail.cli.context import Context
 from envtrail.cli.names import explain_nothing, resolve
-from envtrail.cli.options import span_options
+from envtrail.cli.options import OneOf, span_options
 from envtrail.cli.render import listing
 from envtrail.cli.runs import outcome_of
 from envtrail.cli.times import show_duration
@@ -23,12 +23,12 @@ _DEEPEST = 20
 @click.command("runs")
 @click.option("--env", help="Environment: its prefix, or the last part of it.")
 @click.option("--user", help="Name or uid.")
-@click.option("--outcome", type=click.Choice(["success", "failure", "killed", "unknown"]))
+@click.option("--outcome", type=OneOf(["success", "failure", "killed", "unknown"]))
 @click.option("--grep", "text", help="Part of the command line.")
 @click.option("--script", "program", help="A script: its path, or the last part of it; or a module.")
 @click.option("--sha256", help="Digest of the script's content, or a prefix of it.")
 @click.option("--snapshot", metavar="DIGEST", help="Digest of its environment's packages, or a prefix of it.")
-@click.option("--kind", type=click.Choice(["script", "module", "console", "jupyter", "kernel", "launcher", "system"]))
+@click.option("--kind", type=OneOf(["script", "module", "console", "jupyter", "kernel", "launcher", "system"]))
 @click.option("--tree", is_flag=True, help="Runs below the one that started them.")
 @click.option("--all", "everything", is_flag=True, help="The distribution's own programs, and each run of a loop, too.")
 @span_options

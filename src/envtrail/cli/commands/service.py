@@ -34,9 +34,10 @@ def _verb(name: str, plan: Callable[[Path], list[InstallStep]], doc: str) -> Non
         if not dry_run:
             carry_out(steps, root=root)
         said = "would" if dry_run else "did"
-        emit_text(f"{said}: {step.what}" + (f" ({step.path or ' '.join(step.command or [])})") for step in steps)
+        how = [str(step.path or " ".join(step.command or [])) for step in steps]
+        emit_text(f"{said}: {step.what}" + (f" ({words})" if words else "") for step, words in zip(steps, how, strict=True))
 
 
-_verb("install", plan_install, "Write the unit files, start the service now and at boot.")
-_verb("upgrade", plan_upgrade, "Write the unit files of this version and restart.")
+_verb("install", plan_install, "Write the unit files, make the accounts and the data folder, start the service now and at boot.")
+_verb("upgrade", plan_upgrade, "Write the unit files of this version and restart; the recorder goes on where it can.")
 _verb("uninstall", plan_uninstall, "Stop the service, remove its rules, remove the unit files; the trail stays.")

@@ -31,7 +31,7 @@ def command(context: Context, user: str | None, span: Query, as_json: bool) -> N
             columns=("started", "session", "user", "from", "service", "terminal", "ended"),
             row=lambda session: (
                 show_time(session.started),
-                str(session.session),
+                str(session.session) if session.session is not None else "-",
                 session.user or str(session.auid if session.auid is not None else ""),
                 session.remote or "",
                 session.service or "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from envtrail.cli.context import Context
 from envtrail.cli.render import emit_json, emit_text
 from envtrail.model.times import show_ms
-from envtrail.state.agent_status import AgentStatus
+from envtrail.state.agent_status import AgentStatus, is_recorded
 from envtrail.state.store import StoreStatus
 
 
@@ -24,12 +25,14 @@ def command(context: Context, as_json: bool) -> None:
     if as_json:
         emit_json([{"agent": msgspec.to_builtins(agent), "trail": msgspec.to_builtins(trail)}])
     else:
-        emit_text([*_agent_lines(agent, context.now_ms), *_trail_lines(trail)])
+        is_missed = agent is None and not is_recorded(Path(trail.folder), context.now_ms)
+        emit_text([*_agent_lines(agent, context.now_ms, is_missed=is_missed), *_trail_lines(trail)])
 
 
-def _agent_lines(agent: AgentStatus | None, now_ms: int) -> Iterator[str]:
+def _agent_lines(agent: AgentStatus | None, now_ms: int, *, is_missed: bool) -> Iterator[str]:
     if agent is None:
-        yield "agent     not running: current changes are not recorded (`envtrail up`, `envtrail service install`)"
+        why = "current changes are not recorded (`envtrail up`, `envtrail service install`)"
+        yield f"agent     not running: {why if is_missed else 'what is recorded is shown when it runs (`systemctl start envtrail-agent`)'}"
         return
     up_s = max(1, (now_ms - agent.started_ms) // 1000)
     yield f"agent     running, pid {agent.pid}, since {show_ms(agent.started_ms)}, source {agent.source}"

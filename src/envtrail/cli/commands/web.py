@@ -59,10 +59,11 @@ def command(
         from envtrail.service.client import RemoteStore
         from envtrail.service.opening import socket_path, speaks_for_others
         from envtrail.web.app import Serving, make_app
+        from envtrail.web.connections import BoundedConnection
     except ImportError:
         raise CannotRunError("the web UI needs NiceGUI", hint="pip install 'envtrail[web]'") from None
     speaks = speaks_for_others(context.config, os.geteuid())
-    owner = _owner(context, is_page=speaks)
+    owner = _owner(context, is_web_ui=speaks)
     address = f"{'https' if certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
     agent = RemoteStore(str(socket_path(context.config)))
     app, doors = make_app(
@@ -87,6 +88,7 @@ def command(
             port=port,
             log_level="warning",
             server_header=False,
+            http=BoundedConnection,
             # The peer address comes from the socket; `web.proxy_from` names the trusted proxies.
             proxy_headers=False,
             ssl_certfile=certificate,
@@ -110,7 +112,7 @@ def _fleet(context: Context) -> Fleet | None:
     return Fleet(context.open_cluster)
 
 
-def _owner(context: Context, *, is_page: bool) -> Identity:
+def _owner(context: Context, *, is_web_ui: bool) -> Identity:
     """The user who starts the web UI: everything for its own account and for a trail of that user, else what the service shows them."""
     from envtrail.agent.inbox import myself
     from envtrail.state.embedded import EmbeddedStore
@@ -118,7 +120,7 @@ def _owner(context: Context, *, is_page: bool) -> Identity:
     person = myself()
     with context.store() as store:
         is_admin = (
-            is_page or context.is_fleet or isinstance(store, EmbeddedStore) or context.config.service.group in person.groups
+            is_web_ui or context.is_fleet or isinstance(store, EmbeddedStore) or context.config.service.group in person.groups
         )
     role = Role.ADMIN if is_admin else Role.MEMBER
     return Identity(

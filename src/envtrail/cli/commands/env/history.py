@@ -63,7 +63,7 @@ def command(
 def _entries(store: Store, query: Query, *, everything: bool) -> Iterator[HistoryEntry]:
     left = {item.image: item for item in store.snapshots(query.environment) if item.image is not None}
     for operation in store.operations(query):
-        if everything or operation.changes or operation.files or operation.kind.value in {"create", "delete"}:
+        if everything or operation.changes or operation.files or operation.kind.value in {"create", "delete", "move"}:
             yield HistoryEntry(operation=operation, snapshot=left.get(operation.image) if operation.image is not None else None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import click
 import msgspec
@@ -11,12 +12,12 @@ import msgspec
 from envtrail.cli.context import Context
 from envtrail.cli.environments import find_environment
 from envtrail.cli.render import emit_json, emit_text, safe, show_bytes, style
-from envtrail.environments.baseline import read_conda_history
-from envtrail.environments.find import identify
 from envtrail.environments.history import check_history
-from envtrail.environments.reading import tell
-from envtrail.environments.verify import FileFinding, Verification, attribute, verify_environment
+from envtrail.environments.verify import FileFinding, Verification, attribute
 from envtrail.errors import CannotRunError, ExitCode, InputError
+from envtrail.inspect.client import make_inspector
+from envtrail.inspect.protocol import FilesVerified, ReadingRefused, VerifyFiles
+from envtrail.model.environment import Environment
 from envtrail.model.naming import normalise_name
 from envtrail.model.times import show_ms
 from envtrail.state.store import Query
@@ -42,25 +43,15 @@ def command(context: Context, environment: str, package: str | None, fast: bool,
 
     Exit code 1 when there is a finding. A file that may not be read is `unreadable`, never unchanged.
     """
-    from pathlib import Path
-
     began_s = time.monotonic()
     name = normalise_name(package) if package else None
     with context.store() as store:
         known = find_environment(store, environment)
         context.need_machine("the files of an environment are")
-        found = identify(Path(known.prefix))
-        if found is None:
-            raise InputError(
-                f"`{known.prefix}` no longer exists", hint=f"`envtrail env history {known.prefix}` says who removed it"
-            )
-        with context.progress("files") as on_progress:
-            try:
-                done = verify_environment(found, package=name, only_sizes=fast, on_progress=on_progress)
-            except OSError as fault:
-                raise CannotRunError(
-                    f"`{known.prefix}` cannot be verified: {tell(fault)}", hint="`envtrail env show` has the details"
-                ) from None
+        with context.progress("files") as on_progress, closing(make_inspector(known.owner_uid)) as inspector:
+            request = VerifyFiles(prefix=known.prefix, package=name, only_sizes=fast, now_ms=context.now_ms)
+            answer = inspector.ask(request, on_progress)
+        found, done = _checked(known.prefix, answer)
         if name is not None and not done.packages:
             raise InputError(
                 f"`{package}` is not in `{known.prefix}`, or lists no files", hint=f"`envtrail env show {known.prefix}`"
@@ -68,9 +59,8 @@ def command(context: Context, environment: str, package: str | None, fast: bool,
         is_whole_conda = found.kind == "conda" and name is None
         operations = list(store.operations(Query(environment=found.prefix))) if done.findings or is_whole_conda else []
         forged: list[FileFinding] = []
-        if is_whole_conda:
-            blocks = read_conda_history(found, context.now_ms)
-            forged = check_history(f"{found.prefix}/conda-meta/history", blocks, operations)
+        if is_whole_conda and isinstance(answer, FilesVerified):
+            forged = check_history(f"{found.prefix}/conda-meta/history", answer.history, operations)
         done = msgspec.structs.replace(done, findings=[*attribute(done.findings, operations), *forged])
     if as_json:
         emit_json([done])
@@ -78,6 +68,22 @@ def command(context: Context, environment: str, package: str | None, fast: bool,
         emit_text(_lines(done, time.monotonic() - began_s))
     if done.findings:
         raise click.exceptions.Exit(ExitCode.FOUND_NOTHING)
+
+
+def _checked(prefix: str, answer: object) -> tuple[Environment, Verification]:
+    """What was verified, or the error that says why nothing was."""
+    if isinstance(answer, FilesVerified) and answer.environment is None:
+        raise InputError(f"`{prefix}` no longer exists", hint=f"`envtrail env history {prefix}` says who removed it")
+    if isinstance(answer, FilesVerified) and answer.environment is not None and answer.verification is not None:
+        return answer.environment, answer.verification
+    why = (
+        answer.absent
+        if isinstance(answer, FilesVerified)
+        else answer.reason
+        if isinstance(answer, ReadingRefused)
+        else "no answer"
+    )
+    raise CannotRunError(f"`{prefix}` cannot be verified: {why}", hint="`envtrail env show` has the details")
 
 
 def _lines(done: Verification, took_s: float) -> Iterator[str]:
