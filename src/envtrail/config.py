@@ -68,8 +68,8 @@ def load_config(
     """Resolve every setting.
 
     Args:
-        file: A TOML file that must exist; null: `/etc/envtrail/envtrail.toml` where there is one.
-        environ: Environment variables; null: the process's own.
+        file: A TOML file that must exist; None: `/etc/envtrail/envtrail.toml` where there is one.
+        environ: Environment variables; None: the process's own.
         flags: Values given on the command line, by key.
 
     Raises:
@@ -109,8 +109,8 @@ class _Reading:
             key: Of the setting.
             value: As `read` takes it.
             origin: Where it comes from.
-            place: Gives where in the origin it stands, for a fault; null: the origin says it.
-            read: Gives what it means; null: as of TOML.
+            place: Gives where in the origin it stands, for a fault; None: the origin says it.
+            read: Gives what it means; None: as of TOML.
         """
         setting = _BY_KEY.get(key)
         if setting is None:
@@ -145,13 +145,21 @@ class _Reading:
                 faults=self.faults,
             )
         values = self._values
-        values["data_dir"] = values["data_dir"] or (SERVICE_DATA_DIR if os.geteuid() == 0 else _user_data_dir())
+        values["data_dir"] = values["data_dir"] or (SERVICE_DATA_DIR if os.geteuid() == 0 or _is_agent() else _user_data_dir())
         values["node"] = values["node"] or os.uname().nodename
         sections = {
             name: section(**{field: values[f"{name}.{field}"] for field in section.__struct_fields__})
             for name, section in SECTIONS.items()
         }
         return Config(data_dir=values["data_dir"], node=values["node"], origins=self._origins, **sections)  # type: ignore[arg-type]
+
+
+def _is_agent() -> bool:
+    """Whether this process has the account that keeps the state of the service's trail."""
+    try:
+        return (SERVICE_DATA_DIR / "state").stat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _user_data_dir() -> Path:
@@ -182,10 +190,11 @@ def _take_file(reading: _Reading, path: Path, *, is_named: bool) -> None:
         text = path.read_bytes().decode()
         document = tomllib.loads(text)
     except (FileNotFoundError, PermissionError) as fault:
-        if not is_named:
+        # The agent does not do without the settings of the recorder.
+        if not is_named and not (isinstance(fault, PermissionError) and _is_agent()):
             return
-        told = "there is no" if isinstance(fault, FileNotFoundError) else "this user may not read the"
-        raise InputError(f"{told} configuration file `{path}`", hint="--config, or $ENVTRAIL_CONFIG, names it") from None
+        problem = "there is no" if isinstance(fault, FileNotFoundError) else "this user may not read the"
+        raise InputError(f"{problem} configuration file `{path}`", hint="--config, or $ENVTRAIL_CONFIG, names it") from None
     except OSError as fault:
         raise InputError(f"configuration file `{path}` cannot be read: {fault.strerror}") from None
     except RecursionError:

@@ -38,7 +38,7 @@ class ExitCode(IntEnum):
 
 
 class EnvtrailError(Exception):
-    """The root: one sentence that names the thing, and a hint that names the mend.
+    """The root: one sentence that names the thing, and a hint that names the fix.
 
     Args:
         message: What happened, with its place, without a full stop.
@@ -105,7 +105,7 @@ class UnknownNameError(InputError):
 
 
 class CannotRunError(EnvtrailError):
-    """This host, or this user, cannot do what was asked."""
+    """This host, or this user, cannot do what was requested."""
 
     id = "cannot_run"
     exit_code = ExitCode.CANNOT_RUN
@@ -142,20 +142,20 @@ class NewerFormatError(StoreError):
 
 
 class StoreFullError(StoreError):
-    """There is no space left where the data folder lives."""
+    """There is no space left where the data folder lies."""
 
     id = "store_full"
 
 
 class SearchError(EnvtrailError):
-    """A search server did not do what it was asked.
+    """A search server did not do what was requested.
 
     Args:
         message: What happened.
         hint: The next step.
-        status: Of HTTP; null without an answer.
-        is_uncertain: What was asked may have been done all the same.
-        wait_s: How long the server asks us to wait (`Retry-After`).
+        status: Of HTTP; None without an answer.
+        is_uncertain: What was requested may have been done all the same.
+        wait_s: How long the server requests to wait (`Retry-After`).
     """
 
     id = "search-server"

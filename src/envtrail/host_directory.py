@@ -1,4 +1,8 @@
-"""The people of this machine, as its directory (nsswitch.conf(5)) knows them."""
+"""The people of this machine, as its directory (nsswitch.conf(5)) knows them, and PAM their passwords.
+
+References:
+    pam(3), pam_authenticate(3), pam_acct_mgmt(3)
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,11 @@ import grp
 import os
 import pwd
 from functools import lru_cache
+
+from envtrail.errors import CannotRunError
+
+_MOST_BYTES = 1024
+"""Of a password."""
 
 
 @lru_cache(maxsize=1024)
@@ -41,7 +50,31 @@ def name_of_uid(uid: int | None) -> str | None:
         return None
 
 
+def check_password(service: str, name: str, password: str) -> int | None:
+    """The uid of an account, where this is its password and it may sign in now.
+
+    Args:
+        service: Name of the file in /etc/pam.d.
+        name: Of the account.
+        password: As it was typed.
+
+    Raises:
+        CannotRunError: PAM is not available.
+    """
+    try:
+        import pamela
+    except (ImportError, OSError) as fault:
+        raise CannotRunError(f"PAM is not available: {fault}", hint="pip install 'envtrail[web]', and libpam") from None
+    if not name or "\0" in name + password or len(password.encode()) > _MOST_BYTES:
+        return None
+    try:
+        pamela.authenticate(name, password, service=service)
+        return pwd.getpwnam(name).pw_uid
+    except (pamela.PAMError, KeyError, UnicodeEncodeError):
+        return None
+
+
 def forget_people() -> None:
-    """Names and groups are asked for again."""
+    """Names and groups are looked up again."""
     groups_of.cache_clear()
     name_of_uid.cache_clear()

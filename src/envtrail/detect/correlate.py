@@ -34,7 +34,7 @@ class Correlator:
     def __init__(self, detections: Sequence[Detection]) -> None:
         self._rules = [(item, item.correlation) for item in detections if item.correlation is not None]
         self._groups: dict[tuple[str, ...], deque[_Entry]] = {}
-        self._told: dict[tuple[str, ...], int] = {}
+        self._reported: dict[tuple[str, ...], int] = {}
 
     @property
     def silent(self) -> frozenset[str]:
@@ -63,9 +63,9 @@ class Correlator:
         entries.append((hit.time_ms, hit.detection, None if value is None else str(value)))
         while entries[0][0] <= hit.time_ms - span_ms:
             entries.popleft()
-        if self._told.get(key, -1 << 62) > hit.time_ms - span_ms or not _holds(correlation, entries):
+        if self._reported.get(key, -1 << 62) > hit.time_ms - span_ms or not _holds(correlation, entries):
             return
-        self._told[key] = hit.time_ms
+        self._reported[key] = hit.time_ms
         counted = {"count": str(len(entries)), **{name: str(value) for name, value in group.items()}}
         yield Hit(detection=detection.id, time_ms=hit.time_ms, row={**hit.row, "shown": counted})
 
@@ -73,12 +73,12 @@ class Correlator:
         spans = {detection.id: correlation.span_s * 1000 for detection, correlation in self._rules}
         for key in [key for key, entries in self._groups.items() if not entries or entries[-1][0] < now_ms - spans[key[0]]]:
             del self._groups[key]
-            self._told.pop(key, None)
+            self._reported.pop(key, None)
         if len(self._groups) > _MOST_GROUPS:
             oldest = sorted(self._groups, key=lambda key: self._groups[key][-1][0])[: _MOST_GROUPS // 2]
             for key in oldest:
                 del self._groups[key]
-                self._told.pop(key, None)
+                self._reported.pop(key, None)
 
 
 def _holds(correlation: Correlation, entries: Iterable[_Entry]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from msgspec import Struct
@@ -10,6 +11,10 @@ from envtrail.model.finding import Level
 
 PACK = Path(__file__).parent / "pack"
 """The rules shipped with Envtrail."""
+
+
+Needed = dict[str, list[str]]
+"""Column → texts, of which an event that matches holds one (ASCII, whatever their case)."""
 
 
 class RefusedDetection(Struct, frozen=True, kw_only=True):
@@ -56,6 +61,8 @@ class Detection(Struct, frozen=True, kw_only=True):
     """SQL over `columns`; empty for a correlation."""
     columns: dict[str, str] = {}
     """Name → SQL over the table's rows."""
+    needed: Needed | None = None
+    """What an event must hold to match; None: nothing is known."""
     description: str = ""
     fields: list[str] = []
     """The columns that its findings show."""
@@ -79,3 +86,14 @@ class LoadedDetections(Struct, frozen=True, kw_only=True):
     def counted(self) -> set[str]:
         """Those that a correlation counts."""
         return {name for item in self.detections if item.correlation for name in item.correlation.rules}
+
+
+def needed_by_any(parts: Iterable[Needed | None]) -> Needed | None:
+    """What an event must hold to match one of several conditions at least."""
+    together: Needed = {}
+    for part in parts:
+        if part is None:
+            return None
+        for column, texts in part.items():
+            together[column] = sorted({*together.get(column, []), *texts})
+    return together

@@ -35,6 +35,10 @@ class SigmaField(NamedTuple):
     shape: FieldType = FieldType.TEXT
     ecs: str | None = None
     """Its name in Elasticsearch documents; None: it has none."""
+    columns: tuple[str, ...] = ()
+    """The columns of texts that hold its value, as recorded; none where it is made of more than that, or the same in most events."""
+    made: frozenset[str] = frozenset()
+    """Texts that its value may have beside those."""
     name: str = ""
     """The name in the rule."""
 
@@ -59,6 +63,7 @@ _ARGUMENT = re.compile(r"^a(\d{1,3})$")
 _COMMAND = "array_to_string(e.argv, ' ')"
 _PATHS = "list_transform(e.paths, lambda p: p.name)"
 _USER = "coalesce(n.name, CAST(e.uid AS VARCHAR))"
+_MADE_TYPES = frozenset({"EXECVE", "SYSCALL", "PATH", "CWD", "PROCTITLE", "SOCKADDR"})
 _TYPES = """list_filter([CAST(e.type AS VARCHAR), CASE WHEN e.argv IS NOT NULL THEN 'EXECVE' END,
  CASE WHEN e.syscall IS NOT NULL THEN 'SYSCALL' END, CASE WHEN len(e.paths) > 0 THEN 'PATH' END,
  CASE WHEN e.cwd IS NOT NULL THEN 'CWD' END, CASE WHEN e.proctitle IS NOT NULL THEN 'PROCTITLE' END,
@@ -76,15 +81,15 @@ _SYSCALL = SigmaField(
 )
 
 _AUDITD: dict[str, SigmaField] = {
-    "type": SigmaField(_TYPES, FieldType.TEXTS, "auditd.record_types"),
-    "comm": SigmaField("e.comm", ecs="process.name"),
-    "exe": SigmaField("e.exe", ecs="process.executable"),
+    "type": SigmaField(_TYPES, FieldType.TEXTS, "auditd.record_types", columns=("type",), made=_MADE_TYPES),
+    "comm": SigmaField("e.comm", ecs="process.name", columns=("comm",)),
+    "exe": SigmaField("e.exe", ecs="process.executable", columns=("exe",)),
     "key": SigmaField(
         "list_concat(coalesce(e.keys, []), list_filter([e.fields['key']], lambda t: t IS NOT NULL))",
         FieldType.TEXTS,
         "envtrail.event.keys",
     ),
-    "name": SigmaField(_PATHS, FieldType.TEXTS, "file.path"),
+    "name": SigmaField(_PATHS, FieldType.TEXTS, "file.path", columns=("paths",)),
     "nametype": SigmaField("list_transform(e.paths, lambda p: p.nametype)", FieldType.TEXTS),
     "syscall": _SYSCALL,
     "SYSCALL": _SYSCALL,
@@ -97,20 +102,22 @@ _AUDITD: dict[str, SigmaField] = {
     "pid": SigmaField("e.pid", _NUMBER, "process.pid"),
     "ppid": SigmaField("e.ppid", _NUMBER, "process.parent.pid"),
     "ses": SigmaField("e.ses", _NUMBER, "envtrail.session"),
-    "tty": SigmaField("e.tty"),
-    "cwd": SigmaField("e.cwd", ecs="process.working_directory"),
-    "proctitle": SigmaField("e.proctitle", ecs="process.title"),
+    "tty": SigmaField("e.tty", columns=("tty",)),
+    "cwd": SigmaField("e.cwd", ecs="process.working_directory", columns=("cwd",)),
+    "proctitle": SigmaField("e.proctitle", ecs="process.title", columns=("proctitle",)),
     "argc": SigmaField("e.argc", _NUMBER, "process.args_count"),
-    "addr": SigmaField("e.address", ecs="source.ip"),
-    "saddr": SigmaField("e.address", ecs="source.ip"),
+    "addr": SigmaField("e.address", ecs="source.ip", columns=("address",)),
+    "saddr": SigmaField("e.address", ecs="source.ip", columns=("address",)),
     "arch": SigmaField("CASE WHEN e.arch >= 2147483648 THEN 'b64' WHEN e.arch IS NOT NULL THEN 'b32' END"),
 }
-_AUDITD.update({name: SigmaField(f"e.fields['{name}']", ecs=f"auditd.data.{name}") for name in RECORD_FIELDS})
+_AUDITD.update(
+    {name: SigmaField(f"e.fields['{name}']", ecs=f"auditd.data.{name}", columns=("fields",)) for name in RECORD_FIELDS}
+)
 
 _PROCESS: dict[str, SigmaField] = {
-    "Image": SigmaField("e.exe", ecs="process.executable"),
-    "CommandLine": SigmaField(_COMMAND, ecs="process.command_line"),
-    "CurrentDirectory": SigmaField("e.cwd", ecs="process.working_directory"),
+    "Image": SigmaField("e.exe", ecs="process.executable", columns=("exe",)),
+    "CommandLine": SigmaField(_COMMAND, ecs="process.command_line", columns=("argv",)),
+    "CurrentDirectory": SigmaField("e.cwd", ecs="process.working_directory", columns=("cwd",)),
     "User": SigmaField(_USER),
     "LogonId": SigmaField("CAST(e.ses AS VARCHAR)", ecs="envtrail.session"),
     "ProcessId": SigmaField("e.pid", _NUMBER, "process.pid"),
@@ -119,8 +126,8 @@ _PROCESS: dict[str, SigmaField] = {
     "ParentCommandLine": SigmaField("array_to_string(p.argv, ' ')"),
 }
 _FILE: dict[str, SigmaField] = {
-    "TargetFilename": SigmaField(_CREATED, FieldType.TEXTS, "envtrail.event.created"),
-    "Image": SigmaField("e.exe", ecs="process.executable"),
+    "TargetFilename": SigmaField(_CREATED, FieldType.TEXTS, "envtrail.event.created", columns=("paths",)),
+    "Image": SigmaField("e.exe", ecs="process.executable", columns=("exe",)),
     "User": SigmaField(_USER),
     "ProcessId": SigmaField("e.pid", _NUMBER, "process.pid"),
 }
@@ -287,5 +294,5 @@ def find_field(source: LogSource, name: str) -> SigmaField | str:
     if name in source.refused:
         return f"`{name}`: {source.refused[name]}"
     if source is _AUDITD_SOURCE and (found := _ARGUMENT.match(name)):
-        return SigmaField(f"e.argv[{int(found[1]) + 1}]", name=name)
+        return SigmaField(f"e.argv[{int(found[1]) + 1}]", name=name, columns=("argv",))
     return f"`{name}` is not a field of its log source"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import duckdb
@@ -14,9 +14,10 @@ from sigma.exceptions import SigmaError, SigmaRegularExpressionError
 from sigma.filters import SigmaFilter
 from sigma.rule import SigmaRule
 
-from envtrail.detect.detection import Correlation, Detection, LoadedDetections, RefusedDetection
+from envtrail.detect.detection import Correlation, Detection, LoadedDetections, Needed, RefusedDetection
 from envtrail.detect.duckdb import DuckDb
 from envtrail.detect.fields import LogSource, SigmaField, find_field, find_source
+from envtrail.detect.prefilter import NeededTexts
 from envtrail.detect.tables import make_tables, name_of, select
 from envtrail.detect.translate import Dialect, RefusedError, translate
 from envtrail.errors import InputError
@@ -24,6 +25,7 @@ from envtrail.model.finding import Level
 from envtrail.model.text import safe
 from envtrail.model.yaml_documents import BAD, Bad, YamlDocument, read_bytes, read_documents
 
+_T = TypeVar("_T")
 _SQL_CONFIG = {"threads": "1", "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 
 
@@ -70,7 +72,7 @@ def source_of(rule: SigmaRule) -> LogSource:
     return source
 
 
-def translate_rule(rule: SigmaRule, source: LogSource, dialect: Dialect) -> str:
+def translate_rule(rule: SigmaRule, source: LogSource, dialect: Dialect[_T]) -> _T:
     """A rule's condition in a language.
 
     Raises:
@@ -124,7 +126,8 @@ class _Compiler:
             condition = f"({name_of(source.where)} AND {condition})"
         self._try(source.table, condition, dialect.columns)
         named = [field.name for field in shown]
-        self._keep(rule, place, table=source.table, condition=condition, columns=dialect.columns, fields=named)
+        needed = translate_rule(rule, source, NeededTexts())
+        self._keep(rule, place, table=source.table, condition=condition, columns=dialect.columns, fields=named, needed=needed)
         self._sources[self._found.detections[-1].id] = source
 
     def _add_correlation(self, rule: SigmaCorrelationRule, place: _Place) -> None:
@@ -182,6 +185,7 @@ class _Compiler:
         condition: str,
         columns: dict[str, str],
         fields: list[str],
+        needed: Needed | None = None,
         correlation: Correlation | None = None,
     ) -> None:
         detection = Detection(
@@ -191,6 +195,7 @@ class _Compiler:
             table=table,
             condition=condition,
             columns=columns,
+            needed=needed,
             description=rule.description or "",
             fields=fields,
             carried=set(fields),

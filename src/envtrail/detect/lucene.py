@@ -57,7 +57,7 @@ class Lucene:
         return f"{_name(field)}:{str(value).lower()}"
 
     def regex(self, field: SigmaField, pattern: str, flags: str) -> str:
-        """Lucene's expressions match the whole value, have neither anchors nor letter classes, and more special characters."""
+        """Lucene's expressions match the whole value, have neither anchors nor character classes, and more special characters."""
         if flags:
             raise RefusedError(f"the expression `{pattern}`: Lucene has no flags")
         return f"{_name(field)}:/" + _whole_value(pattern).replace("/", "\\/") + "/"

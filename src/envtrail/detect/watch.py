@@ -1,4 +1,4 @@
-"""Detections evaluated on each micro-batch: one statement for each table and batch, however many rules there are.
+"""Detections evaluated on each micro-batch: one statement for each table and batch, however many rules there are, over the rows that one can match.
 
 Measured here with DuckDB 2.0 (docs/detections.md): its optimiser takes 10 ms for 40 rules at each execution, and finds nothing to do;
 without it, prepared, they take 1 ms for 200 events. Folded text is computed once for each row, so a rule is a few byte comparisons.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import duckdb
@@ -17,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
-from envtrail.detect.detection import Detection
+from envtrail.core import Prefilter
+from envtrail.detect.detection import Detection, needed_by_any
 from envtrail.detect.tables import make_tables, name_of, select
 
 _CONFIG = {
@@ -55,6 +57,31 @@ class Hit(Struct, frozen=True, kw_only=True):
     """Its identity, and the detection's columns."""
 
 
+class _Look:
+    """Detections of a table that are evaluated together: all that need no text, or all that need one."""
+
+    def __init__(self, name: str, table: str, detections: list[Detection], *, is_filtered: bool) -> None:
+        self.name, self.table, self.detections = name, table, detections
+        self.text = statement(table, detections)
+        self.needs_parents = "LEFT JOIN parents" in self.text
+        used = sorted(set(_COLUMN.findall(self.text))) if table == "events" else []
+        self.columns = ", ".join(map(name_of, used)) or "*"
+        named = {name.split()[0] for item in detections for name in item.columns}
+        self._needs_exits = table != "events" or bool(_ABOUT_ENDS & named)
+        needed = needed_by_any(item.needed for item in detections) if is_filtered else None
+        self._prefilter = Prefilter(needed) if needed is not None else None
+
+    def select(self, rows: pa.Table) -> pa.Table:
+        """The rows that a detection can match."""
+        if self._prefilter is not None:
+            found = [(batch, self._prefilter.rows(batch)) for batch in rows.to_batches()]
+            rows = pa.Table.from_batches([batch.take(pa.array(at)) for batch, at in found if at], schema=rows.schema)
+        if self._needs_exits or not rows.num_rows:
+            return rows
+        # Half of the events are ends of processes.
+        return rows.filter(pc.not_equal(pc.cast(rows.column("kind"), pa.string()), "exit"))
+
+
 class Watch:
     """Takes batches, gives hits.
 
@@ -69,29 +96,18 @@ class Watch:
         self._database.execute("SET TimeZone = 'UTC'")
         make_tables(self._database)
         self._database.execute("PRAGMA disable_optimizer")
-        self._by_table: dict[str, list[Detection]] = {}
-        self._columns: dict[str, str] = {}
-        for detection in detections:
-            if detection.correlation is None:
-                self._by_table.setdefault(detection.table, []).append(detection)
-        self._needs_parents = False
-        for table, of_table in self._by_table.items():
-            text = statement(table, of_table)
-            self._needs_parents |= "LEFT JOIN parents" in text
-            self._database.execute(f"PREPARE look_{table} AS {text}")
-            used = sorted(set(_COLUMN.findall(text))) if table == "events" else []
-            self._columns[table] = ", ".join(map(name_of, used)) or "*"
-        self._needs_exits = any(
-            _ABOUT_ENDS & {name.split()[0] for name in item.columns} for item in self._by_table.get("events", [])
-        )
+        plain = [detection for detection in detections if detection.correlation is None]
+        self.tables = frozenset(detection.table for detection in plain)
+        """The tables that are evaluated."""
+        self._looks: dict[str, list[_Look]] = {table: [] for table in self.tables}
+        for (table, is_filtered), group in groupby(sorted(plain, key=_group_of), key=_group_of):
+            look = _Look(f"look_{table}_{len(self._looks[table])}", table, list(group), is_filtered=is_filtered)
+            self._database.execute(f"PREPARE {look.name} AS {look.text}")
+            self._looks[table].append(look)
+        self._needs_parents = any("LEFT JOIN parents" in look.text for looks in self._looks.values() for look in looks)
         self._parents: deque[pa.Table] = deque()
         self._names: dict[int, str] = {}
         self._batches = 0
-
-    @property
-    def tables(self) -> frozenset[str]:
-        """The tables that are evaluated."""
-        return frozenset(self._by_table)
 
     def set_names(self, names: Mapping[int, str | None]) -> None:
         """The names of uids in the trail."""
@@ -111,35 +127,38 @@ class Watch:
         """
         if table == "events" and self._needs_parents:
             self._keep_parents(rows)
-        if table not in self._by_table:
-            return []
-        if table == "events" and not self._needs_exits:
-            # Half of the events are ends of processes.
-            rows = rows.filter(pc.not_equal(pc.cast(rows.column("kind"), pa.string()), "exit"))
+        return [hit for look in self._looks.get(table, ()) for hit in self._evaluate(look, look.select(rows))]
+
+    def _evaluate(self, look: _Look, rows: pa.Table) -> list[Hit]:
         if not rows.num_rows:
             return []
+        if look.needs_parents:
+            self._provide_parents(rows)
         # DuckDB finds `batch` by its name in this stack frame; registering it would bind every prepared statement again.
         batch = rows  # noqa: F841
-        self._database.execute(f"DELETE FROM {table}")
-        self._database.execute(f"INSERT INTO {table} BY NAME SELECT {self._columns[table]} FROM batch")
+        self._database.execute(f"DELETE FROM {look.table}")
+        self._database.execute(f"INSERT INTO {look.table} BY NAME SELECT {look.columns} FROM batch")
         self._batches += 1
         if self._batches % _CHECKPOINT_BATCHES == 0:
             # Deleted rows keep their memory until then.
             self._database.execute("CHECKPOINT")
-        cursor = self._database.execute(f"EXECUTE look_{table}")
+        cursor = self._database.execute(f"EXECUTE {look.name}")
         names = [column[0] for column in cursor.description or ()]
         found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        hits = hits_of(found, self._by_table[table])
-        if table == "events":
+        hits = hits_of(found, look.detections)
+        if look.table == "events":
             return [msgspec.structs.replace(hit, row={**hit.row, "user": self._names.get(hit.row["uid"])}) for hit in hits]
         return hits
 
     def _keep_parents(self, rows: pa.Table) -> None:
-        """Keep execs for their children, and provide those that this batch's children need."""
+        """Keep execs for their children."""
         execs = rows.filter(pc.equal(pc.cast(rows.column("kind"), pa.string()), "exec")).select(["image", "exe", "argv"])
         self._parents.append(execs.filter(pc.is_valid(execs.column("image"))))
         if len(self._parents) > _MOST_BATCHES:
             self._settle_parents()
+
+    def _provide_parents(self, rows: pa.Table) -> None:
+        """Those that the rows' processes descend from."""
         wanted_images = pc.unique(rows.column("parent_image"))
         found = [part.filter(pc.is_in(part.column("image"), value_set=wanted_images)) for part in self._parents]
         batch = pa.concat_tables(found)  # noqa: F841 - as above
@@ -155,6 +174,10 @@ class Watch:
             kept = whole.slice(0, older).filter(pa.array(alive, pa.bool_()))
             whole = pa.concat_tables([kept.slice(max(0, kept.num_rows - _MOST_PARENTS)), whole.slice(older)])
         self._parents = deque([whole])
+
+
+def _group_of(detection: Detection) -> tuple[str, bool]:
+    return detection.table, detection.needed is not None
 
 
 def statement(table: str, detections: Sequence[Detection]) -> str:

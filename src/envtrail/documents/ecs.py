@@ -35,6 +35,7 @@ _TYPES = {
     OperationKind.UPDATE: ["change"],
     OperationKind.CREATE: ["installation"],
     OperationKind.DELETE: ["deletion"],
+    OperationKind.MOVE: ["change"],
     OperationKind.LOCK: ["info"],
     OperationKind.SYNC: ["change"],
     OperationKind.TAMPER: ["change"],

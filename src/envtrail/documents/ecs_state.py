@@ -99,7 +99,8 @@ def _fill_login(body: dict[str, Any], item: Session) -> None:
         body["event"]["end"] = item.ended
         body["event"]["duration"] = max(0, to_ms(item.ended) - to_ms(item.started)) * 1_000_000
     set_user(body, item.user, item.auid)
-    body["envtrail"]["session"] = item.session
+    if item.session is not None:
+        body["envtrail"]["session"] = item.session
     if item.auid is not None:
         body["user"]["audit"] = {"id": str(item.auid)}
     if item.service is not None:

@@ -133,7 +133,7 @@ class ClusterStore:
         yield from sorted(found, key=lambda use: -use.runs)
 
     def weeks(self) -> dict[int, int]:
-        """How many documents of a week have arrived: late arrivals change the number."""
+        """How many documents of a week are indexed: late documents change the number."""
         by_week = {"date_histogram": {"field": "@timestamp", "fixed_interval": "7d", "min_doc_count": 1}}
         answer = self._searching.search(["operation", "run", "amendment"], {"size": 0, "aggs": {"weeks": by_week}})
         buckets = answer.get("aggregations", {}).get("weeks", {}).get("buckets", ())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from envtrail.documents.fields import OWN
 from envtrail.fleet.filters import Filter
 from envtrail.fleet.searching import Searching
-from envtrail.model.naming import Number, as_uid, place
-from envtrail.state.known_names import check_known, need_own
+from envtrail.model.naming import ROOT, Number, as_uid, place
+from envtrail.state.known_names import check_known, need_own, tool_names
 
 _PEOPLE = ("operation", "run", "login")
 _WITH_NUMBER: Filter = {
@@ -23,7 +24,7 @@ _WITH_NUMBER: Filter = {
 
 
 def known_names(searching: Searching, what: str) -> Iterator[str]:
-    """The names of environments (`HOST:PREFIX`), people (names and uids) or packages (normalised), sorted."""
+    """The names of environments (`HOST:PREFIX`), people (names and uids), packages (normalised), tools or machines, sorted."""
     check_known(what)
     match what:
         case "environments":
@@ -33,6 +34,11 @@ def known_names(searching: Searching, what: str) -> Iterator[str]:
         case "people":
             people = (*_PEOPLE, "finding")
             found = {value for field in ("user.name", "user.id") for (value,) in _distinct(searching, people, (field,), [])}
+        case "tools":
+            rows = _distinct(searching, ("operation",), ("envtrail.operation.tool",), [])
+            found = tool_names() | {name for (name,) in rows}
+        case "machines":
+            found = {name for (name,) in _distinct(searching, (*OWN, "heartbeat"), ("host.name",), [])}
         case _:
             kinds = ("operation", "package", "amendment")
             found = {name for (name,) in _distinct(searching, kinds, ("envtrail.package.name",), [])}
@@ -62,6 +68,8 @@ def _numbers_of(searching: Searching, user: str) -> tuple[list[Number], list[str
     fields = ("host.name", "user.id")
     rows = _distinct(searching, _PEOPLE, fields, [_WITH_NUMBER, {"term": {"user.name": user}}])
     numbers = [Number(host, int(uid)) for host, uid in rows]
+    if user == ROOT:
+        return [Number("", 0)], []
     theirs = [{"bool": {"filter": [{"term": {"host.name": one.host}}, {"term": {"user.id": str(one.uid)}}]}} for one in numbers]
     if not theirs:
         return [], []

@@ -24,6 +24,7 @@ from envtrail.model.approval import (
     signed_bytes,
     terms_of,
 )
+from envtrail.model.decided import FindingMade, GrantGiven, GrantRevoked, RequestApproved, RequestDenied, RequestMade
 from envtrail.model.decision import (
     Approve,
     BreakGlass,
@@ -39,15 +40,7 @@ from envtrail.model.decision import (
     Unmute,
 )
 from envtrail.model.finding import Finding, Level, make_finding_id
-from envtrail.model.observation import (
-    FindingMade,
-    GrantGiven,
-    GrantRevoked,
-    Observation,
-    RequestApproved,
-    RequestDenied,
-    RequestMade,
-)
+from envtrail.model.observation import Observation
 from envtrail.model.operation import EnvironmentRef
 from envtrail.policy.grants import approval_rule
 from envtrail.policy.language import ApprovalRule, Policy, parse_span

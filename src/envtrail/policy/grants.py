@@ -22,6 +22,7 @@ _ACTIONS = {
     OperationKind.REMOVE: "remove",
     OperationKind.CREATE: "create",
     OperationKind.DELETE: "delete",
+    OperationKind.MOVE: "delete",
 }
 
 

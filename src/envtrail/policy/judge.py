@@ -15,7 +15,7 @@ from envtrail.model.patterns import fits_any
 from envtrail.model.times import to_ms
 from envtrail.policy.language import Policy, PolicyRule, Verdict, What, Where, Who, parse_span
 
-_MUST_JUDGE = frozenset({"create", "delete", "tamper"})
+_MUST_JUDGE = frozenset({"create", "delete", "move", "tamper"})
 """Actions that count even when no package was added or removed."""
 
 
@@ -161,7 +161,7 @@ def _not_what(what: What, operation: Operation, change: Change | None, facts: Po
     if what.packages and not any(_fits(pattern, package) for pattern in what.packages):
         return f"{change.name} {package.version} is none of the packages"
     if what.requested is not None and change.requested is not what.requested:
-        return f"{change.name} was {'not ' if what.requested else ''}asked for by name"
+        return f"{change.name} was {'not ' if what.requested else ''}requested by name"
     return _none_of("source", what.sources, [package.source] if package.source else []) or _not_by_facts(
         what, facts.packages.get((change.ecosystem, change.name), PackageFacts())
     )

@@ -14,9 +14,10 @@ import msgspec
 from envtrail.errors import InputError
 from envtrail.host_directory import uid_of_name
 from envtrail.model.approval import Approval, Grant, GrantKind, Terms, make_grant_id, say_terms
+from envtrail.model.decided import FindingMade, GrantGiven, GrantRevoked, PolicyLoaded, SuppressionSet
 from envtrail.model.finding import Finding, Level, Suppression, make_finding_id
 from envtrail.model.naming import clean_path
-from envtrail.model.observation import FindingMade, GrantGiven, GrantRevoked, Observation, PolicyLoaded, SuppressionSet
+from envtrail.model.observation import Observation
 from envtrail.policy.files import LoadedPolicy, load_policy, parse_policy
 from envtrail.policy.git import moment_of
 from envtrail.policy.language import FileGrant, FileSuppression, Policy
@@ -219,7 +220,7 @@ def _approval(file: Path, now_ms: int) -> Approval:
 
 
 def _commit_of(path: Path) -> str | None:
-    """Head of the repository that the policy came from, or is in."""
+    """Head of the repository that the policy was synchronised from, or is in."""
     placed = read_placed(path)
     if placed is not None:
         return placed.commit.id
@@ -227,14 +228,21 @@ def _commit_of(path: Path) -> str | None:
     return output.strip() if output else None
 
 
+def _trusted(folder: Path) -> list[str]:
+    """Root's repository is as good to git as an own one; it is root's policy that is in it."""
+    top = next((place for place in (folder.resolve(), *folder.resolve().parents) if (place / ".git").exists()), None)
+    is_roots = top is not None and top.stat().st_uid == 0 and (top / ".git").stat().st_uid == 0
+    return ["-c", f"safe.directory={top}"] if is_roots else []
+
+
 def _git(folder: Path, *words: str) -> str | None:
     """Output of git; None without git, without a repository, or in another user's one (git itself refuses: its settings run programs)."""
     folder = folder if folder.is_dir() else folder.parent
-    command = ["git", "-C", str(folder), *words]
     try:
+        command = ["git", *_trusted(folder), "-C", str(folder), *words]
         done = subprocess.run(
             command, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=_GIT_TIMEOUT_S
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, RuntimeError, subprocess.TimeoutExpired):  # RuntimeError: a ring of links
         return None
     return done.stdout if done.returncode == 0 else None

@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 from envtrail.errors import CannotRunError, InputError
+from envtrail.trail.files import give_to_owner_of_folder
 
 NAMESPACE = "envtrail-approval"
 _TIMEOUT_S = 20
@@ -62,7 +63,7 @@ class ServiceKey:
     """The key with which the service signs what was approved over its socket.
 
     Args:
-        folder: Of the trail; the key is made there on first use.
+        folder: Of the state; the key is made there on first use.
         node: Name of the machine: the signer is `envtrail@NODE`.
     """
 
@@ -98,6 +99,8 @@ class ServiceKey:
                 f"`{self._key}` cannot be made: {done.stderr.decode(errors='replace').strip()}", hint="is the folder writable?"
             )
         self.allowed_signers.write_text(f'{self.signer} namespaces="{NAMESPACE}" {public.read_text().strip()}\n')
+        for path in (self.allowed_signers, public, made):
+            give_to_owner_of_folder(path)
         public.replace(self._key.with_suffix(".pub"))
         made.replace(self._key)
 

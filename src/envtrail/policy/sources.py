@@ -14,7 +14,7 @@ _DEFAULTS = re.compile(r"^https://repo\.anaconda\.com/(pkgs/[^/]+)$")
 
 
 def why_not_from(allowed: Sequence[str], operation: Operation, changes: Sequence[Change]) -> str | None:
-    """What of an operation came, or may have come, from elsewhere; None when nothing did.
+    """What of an operation was, or may have been, installed from elsewhere; None when nothing did.
 
     Args:
         allowed: Indexes, channels and addresses; `*` and `?` stand for any text.

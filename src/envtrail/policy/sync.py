@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from envtrail.config import Config
 from envtrail.errors import CannotRunError, EnvtrailError, InputError
+from envtrail.model.bounds import UNDECODABLE
 from envtrail.policy.files import PolicyFault, parse_policy
 from envtrail.policy.git import Commit, PolicySource, Repository, source_of
 from envtrail.trail.layout import sync_folder
@@ -84,7 +85,7 @@ def read_placed(path: Path) -> Placed | None:
     """The commit of the installed policy; None when no sync installed it."""
     try:
         return msgspec.json.decode((path / _RECORD).read_bytes(), type=Placed)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNDECODABLE):
         return None
 
 

@@ -6,11 +6,12 @@ import msgspec
 
 from envtrail.errors import CannotRunError, InputError, UsageError
 from envtrail.model.access_log import access_entry_of
+from envtrail.model.decided import AccessRecorded, FindingTriaged, SuppressionSet
 from envtrail.model.decision import Decided, Mute, Person, RecordAccess, Triage, Unmute
 from envtrail.model.finding import Suppression
 from envtrail.model.identity import Identity, Role
 from envtrail.model.ids import make_ulid
-from envtrail.model.observation import AccessRecorded, FindingTriaged, Observation, SuppressionSet
+from envtrail.model.observation import Observation
 from envtrail.state.state import State
 
 _DAY_MS = 86_400_000
@@ -70,17 +71,17 @@ def record_access(reported: RecordAccess, by: Person, now_ms: int) -> tuple[list
     Raises:
         UsageError: there is no entry, or its time is not allowed.
     """
-    if not reported.looks:
+    if not reported.entries:
         raise UsageError("no access was reported", hint="at least one entry")
-    seen = [msgspec.structs.replace(one, time_ms=min(one.time_ms, now_ms)) for one in reported.looks]
-    if not by.is_page:
+    seen = [msgspec.structs.replace(one, time_ms=min(one.time_ms, now_ms)) for one in reported.entries]
+    if not by.is_web_ui:
         if any(one.time_ms < now_ms - _DAY_MS for one in seen):
             raise UsageError("an access of more than a day ago was reported", hint="only the web UI reports such entries")
         role = Role.ADMIN if by.is_admin else Role.MEMBER
         themselves = Identity(name=by.name, role=role, uid=by.uid, method="link")
         seen = [msgspec.structs.replace(one, by=themselves) for one in seen]
     entries = [access_entry_of(one, at_ms=now_ms) for one in seen]
-    return [AccessRecorded(time_ms=now_ms, looks=entries)], Decided(
+    return [AccessRecorded(time_ms=now_ms, entries=entries)], Decided(
         what="looks", id=entries[-1].id, said=f"{len(entries)} accesses are recorded"
     )
 

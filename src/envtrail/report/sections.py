@@ -36,7 +36,7 @@ class Section(Struct, frozen=True, kw_only=True):
 _UNPROVEN = (
     marked("that nobody wrote the trail, or its end, again: seals are not signed yet"),
     marked(
-        "that the newest segments were not removed with all that tells of them, or an older copy put back: no anchor outside this machine yet"
+        "that the newest segments were not removed with all that refers to them, or an older copy put back: no anchor outside this machine yet"
     ),
     marked(
         "what the open segment held before somebody changed it with the state, or before an agent was started again: it is sealed later"

@@ -18,7 +18,22 @@ NOT_SETTINGS = frozenset(
     for name in (
         *("CONFIG", "DEBUG", "NO_PAGER"),
         # Of the tests, the fuzzers and the tools that record test data.
-        *("CACHE", "CHAOS", "CHAOS_SEED", "COLLECTORS", "FORMS_CACHE", "FORMS_PROFILE", "FUZZ_SECONDS", "RECORDING", "SEED"),
+        *(
+            "BURSTS_CONDAS",
+            "BURSTS_KEEP",
+            "BURSTS_SEEDS",
+            "BURSTS_STEPS",
+            "CACHE",
+            "CHAOS",
+            "CHAOS_SEED",
+            "COLLECTORS",
+            "FORMS_CACHE",
+            "FORMS_PROFILE",
+            "FUZZ_SECONDS",
+            "FUZZ_SEED",
+            "RECORDING",
+            "SEED",
+        ),
         *("WRITE_FORMS", "WRITE_GOLDEN"),
     )
 )

@@ -22,7 +22,7 @@ def example() -> Iterator[str]:
             yield f"[{section}]"
             yield f"# {SECTIONS[section].__doc__}"
         yield ""
-        yield from textwrap.wrap(_told(setting), _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+        yield from textwrap.wrap(_describe(setting), _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
         yield f"#{name} = {toml_of(setting.written_default)}"
 
 
@@ -31,6 +31,6 @@ def toml_of(value: Written) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _told(setting: Setting) -> str:
+def _describe(setting: Setting) -> str:
     allowed = setting.kind.allowed
     return f"{setting.doc} {allowed[0].upper()}{allowed[1:]}."

@@ -257,7 +257,7 @@ def shown(value: object) -> str:
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:
-    """The known word that is most like one that is not known; null: none is."""
+    """The known word that is most like one that is not known; None: none is."""
     if not isinstance(word, str):
         return None
     import difflib

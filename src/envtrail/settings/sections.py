@@ -42,7 +42,7 @@ class SettingsSection(Struct, frozen=True, kw_only=True):
 class ServiceSettings(SettingsSection, frozen=True, kw_only=True):
     """The socket over which the running service answers."""
 
-    socket: Annotated[Path, Word(words.socket_path, "an absolute path of 107 bytes at the most", "path"), "Socket over which other users ask the service."] = Path("/run/envtrail/envtrail.sock")
+    socket: Annotated[Path, Word(words.socket_path, "an absolute path of 107 bytes at the most", "path"), "Socket over which other users query the service."] = Path("/run/envtrail/envtrail.sock")
     group: Annotated[str, Word(words.account, "the name of a group", "group"), "Members see everything, as root does."] = "envtrail"
 
 
@@ -115,7 +115,9 @@ class InterpretSettings(SettingsSection, frozen=True, kw_only=True):
         "CIRCLECI", "CIRCLE_WORKFLOW_JOB_ID", "CIRCLE_PIPELINE_ID", "CIRCLE_USERNAME",
         "TF_BUILD", "BUILD_BUILDID", "BUILD_DEFINITIONNAME", "BUILD_REQUESTEDFOR",
     )
-    names_interval_s: Annotated[int, Whole(1, _DAY_S, "s"), "A name of a uid that was learnt longer ago is asked for again before it is used."] = 300
+    files_hold_ms: Annotated[int, Whole(10, 60_000, "ms"), "Changes of files are held this long, until the records have come that may explain them: fanotify is quicker."] = 1000
+    files_rest_ms: Annotated[int, Whole(10, 60_000, "ms"), "A change of files by hand has ended when nothing more was changed for this long."] = 2000
+    names_interval_s: Annotated[int, Whole(1, _DAY_S, "s"), "A name of a uid that was learnt longer ago is looked up again before it is used."] = 300
     environments_interval_s: Annotated[int, Whole(1, _DAY_S, "s"), "How often environments are looked for again."] = 300
 
 
@@ -126,7 +128,7 @@ class StorageSettings(SettingsSection, frozen=True, kw_only=True):
     sync_interval_ms: Annotated[int, Whole(10, 3_600_000, "ms"), "fdatasync at least this often."] = 5000
     segment_bytes: Annotated[int, Whole(64 * _KIB, 1 << 30, "bytes"), "A segment is sealed when its records reach this size."] = 64 * _MIB
     segment_age_s: Annotated[int, Whole(1, 31 * _DAY_S, "s"), "A segment is sealed at this age."] = _DAY_S
-    retention_days: Annotated[int, Whole(1, _CENTURY_DAYS, "days"), "Sealed segments older than this are dropped (China's Cybersecurity Law asks six months, PCI DSS twelve)."] = 400
+    retention_days: Annotated[int, Whole(1, _CENTURY_DAYS, "days"), "Sealed segments older than this are dropped (China's Cybersecurity Law requires six months, PCI DSS twelve)."] = 400
     retention_bytes: Annotated[int, Whole(0, _EIB, "bytes"), "Oldest sealed segments are dropped above this size on disk; 0: no limit."] = 0
     min_free_bytes: Annotated[int, Whole(0, _EIB, "bytes"), "Below this the trail stops growing and the loss ledger says so."] = 256 * _MIB
 
@@ -138,7 +140,7 @@ class PolicySettings(SettingsSection, frozen=True, kw_only=True):
     sources: Annotated[tuple[str, ...], Many(Word(words.any_text, "an index, a channel, or an address, as `https://pypi.org/simple`", "source"), "sources", ","), "The machine's own indexes and channels, as its configuration names them: a grant that names no source is for packages of these."] = ("https://pypi.org/simple", "conda-forge", "defaults")
     interval_s: Annotated[int, Whole(1, _DAY_S, "s"), "How often the policy's files are looked at for changes."] = 5
     allowed_signers: Annotated[Path, _PATH, "Who may sign approvals with which SSH key (ssh-keygen(1), ALLOWED SIGNERS)."] = Path("/etc/envtrail/allowed_signers")
-    index: Annotated[str | None, Maybe(Word(words.index, "an http or https address, as `https://pypi.org/simple`", "url")), "Simple API of the index that is asked how old a version is (PEP 700); empty: nobody is asked."] = None
+    index: Annotated[str | None, Maybe(Word(words.index, "an http or https address, as `https://pypi.org/simple`", "url")), "Simple API of the index that is queried for the age of a version (PEP 700); empty: none is queried."] = None
     git: Annotated[str | None, Maybe(Word(words.repository, "an address of git (https, ssh or file), as `https://git.example/policy.git`", "url")), "Repository that `envtrail policy sync` takes the policy from; empty: none."] = None
     git_ref: Annotated[str, Word(words.branch, "the name of a branch, as `main`", "branch"), "Of the repository."] = "main"
     git_folder: Annotated[str | None, Maybe(Word(words.relative_folder, "a folder in the repository, without `.` and `..`", "path")), "Folder in the repository; empty: its root."] = None
@@ -158,21 +160,21 @@ class DetectSettings(SettingsSection, frozen=True, kw_only=True):
     """Sigma rules."""
 
     path: Annotated[Path, _PATH, "Folder of your own Sigma rules, beside the pack that comes along."] = Path("/etc/envtrail/sigma")
-    interval_ms: Annotated[int, Whole(10, 3_600_000, "ms"), "How often the detections are asked of what came since; a finding is that old at the most."] = 1000
+    interval_ms: Annotated[int, Whole(10, 3_600_000, "ms"), "How often the detections are run on what is new; a finding is that old at the most."] = 1000
     pack: Annotated[bool, _FLAG, "Use the pack of detections that comes along."] = True
 
 
 class NotifySettings(SettingsSection, frozen=True, kw_only=True):
-    """Who is told."""
+    """Who is notified."""
 
-    path: Annotated[Path, _PATH, "Channels over which people are told; it holds secrets, so only its owner may read it."] = Path("/etc/envtrail/notify.toml")
+    path: Annotated[Path, _PATH, "Channels over which people are notified; it holds secrets, so only its owner may read it."] = Path("/etc/envtrail/notify.toml")
 
 
 class ElasticSettings(SettingsSection, frozen=True, kw_only=True):
     """Elasticsearch or OpenSearch, and the file of JSON lines."""
 
     urls: Annotated[tuple[str, ...], Many(Word(words.search_server, "an http or https address, as `https://es.example:9200`", "address"), "addresses", ","), "Servers of one Elasticsearch or OpenSearch cluster; empty: nothing is shipped."] = ()
-    namespace: Annotated[str, Word(words.namespace, "small letters, digits, `_`, `.`, or `*` and `?` to read several", "name"), "Last part of the data streams' names, as in `logs-envtrail.operation-default`."] = "default"
+    namespace: Annotated[str, Word(words.namespace, "lower-case letters, digits, `_`, `.`, or `*` and `?` to read several", "name"), "Last part of the data streams' names, as in `logs-envtrail.operation-default`."] = "default"
     api_key_file: Annotated[Path | None, _MAYBE_PATH, "File with an API key of Elasticsearch, encoded; empty: none."] = None
     user: Annotated[str | None, Maybe(_TEXT), "Account on the cluster, where there is no API key."] = None
     password_file: Annotated[Path | None, _MAYBE_PATH, "File with its password."] = None
@@ -190,27 +192,27 @@ class ElasticSettings(SettingsSection, frozen=True, kw_only=True):
 
 
 class WebSettings(SettingsSection, frozen=True, kw_only=True):
-    """The page."""
+    """The web UI."""
 
-    account: Annotated[str | None, Maybe(_ACCOUNT), "As whom the page runs where it is not root: besides root, it alone may say who is before it; empty: root alone."] = "envtrail-web"
-    admins: Annotated[tuple[str, ...], _ROLE, "Who is `admin` on the page: names, `@group`, `*` for everybody."] = ("root",)
+    account: Annotated[str | None, Maybe(_ACCOUNT), "The account that the web UI runs as where it is not root: besides root, it alone may name the signed-in user; empty: root alone."] = "envtrail-web"
+    admins: Annotated[tuple[str, ...], _ROLE, "Who is `admin` in the web UI: names, `@group`, `*` for everybody."] = ("root",)
     security: Annotated[tuple[str, ...], _ROLE, "Who is `security`: triages findings, decides about requests."] = ()
     auditors: Annotated[tuple[str, ...], _ROLE, "Who is `auditor`: reads everything, changes nothing."] = ()
-    members: Annotated[tuple[str, ...], _ROLE, "Who may come in to see what is their own."] = ("*",)
-    accounts: Annotated[Path, _PATH, "The page's own accounts (`envtrail account`)."] = Path("/etc/envtrail/accounts.json")
+    members: Annotated[tuple[str, ...], _ROLE, "Who may sign in and see their own data."] = ("*",)
+    accounts: Annotated[Path, _PATH, "The web UI's own accounts (`envtrail account`)."] = Path("/etc/envtrail/accounts.json")
     idle_s: Annotated[int, Whole(1, _DAY_S, "s"), "A session in which nothing was opened for this long has ended; each ends after twelve hours."] = 7200
-    pam: Annotated[bool, _FLAG, "The machine's accounts may come in: the agent asks PAM."] = False
+    pam: Annotated[bool, _FLAG, "The machine's accounts may sign in: the agent checks passwords with PAM."] = False
     pam_service: Annotated[str, Word(words.file_name, "the name of a file", "name"), "File in /etc/pam.d."] = "envtrail"
-    oidc_issuer: Annotated[str | None, Maybe(Word(words.issuer, "an https address", "url")), "People may come in through this OpenID provider; empty: none."] = None
-    oidc_client_id: Annotated[str, _TEXT, "Of this page at the provider."] = "envtrail"
-    oidc_client_secret_file: Annotated[Path | None, _MAYBE_PATH, "Its secret there, in a file of its own; empty: a public client."] = None
+    oidc_issuer: Annotated[str | None, Maybe(Word(words.issuer, "an https address", "url")), "People may sign in through this OpenID provider; empty: none."] = None
+    oidc_client_id: Annotated[str, _TEXT, "Of the web UI at the provider."] = "envtrail"
+    oidc_client_secret_file: Annotated[Path | None, _MAYBE_PATH, "Its secret there, in a separate file; empty: a public client."] = None
     oidc_name_claim: Annotated[str, _TEXT, "Claim of the ID token that is the name."] = "preferred_username"
     oidc_groups_claim: Annotated[str | None, Maybe(_TEXT), "Claim that lists groups (`@group` in the roles); empty: none."] = None
     proxy_from: Annotated[tuple[str, ...], Many(Word(words.ip_address, "an IP address", "address"), "addresses", ","), "From these a reverse proxy says who somebody is, with the secret of `web.proxy_secret_file`; empty: from nobody."] = ()
     proxy_secret_file: Annotated[Path | None, _MAYBE_PATH, "What the proxy sends in `X-Envtrail-Proxy-Secret`, 32 characters or more: from its address any account there can connect."] = None
     proxy_user_header: Annotated[str, Word(words.header, "the name of a header", "name"), "Header with the name."] = "X-Forwarded-User"
     proxy_groups_header: Annotated[str | None, Maybe(Word(words.header, "the name of a header", "name")), "Header with groups, separated by commas; empty: none."] = None
-    separate_administrators: Annotated[bool, _FLAG, "The page's administrators have parts of the rights each: `admin` sees settings and health, `security` decides, `auditor` reads."] = False
+    separate_administrators: Annotated[bool, _FLAG, "The web UI's administrators have a part of the rights each: `admin` sees settings and health, `security` decides, `auditor` reads."] = False
 
 
 class AdvisoriesSettings(SettingsSection, frozen=True, kw_only=True):
@@ -222,7 +224,7 @@ class AdvisoriesSettings(SettingsSection, frozen=True, kw_only=True):
 class Settings(Struct, frozen=True, kw_only=True):
     """All settings; of the two at the top level the machine gives the default."""
 
-    data_dir: Annotated[Path, _MAYBE_PATH, "Folder of the trail; empty: /var/lib/envtrail for root, the user's data folder otherwise."]
+    data_dir: Annotated[Path, _MAYBE_PATH, "Folder of the trail; empty: /var/lib/envtrail for root and the service's agent, the user's data folder otherwise."]
     node: Annotated[str, Maybe(Word(words.host_name, "a host name", "name")), "Name of this machine in the trail; empty: its host name."]
     service: ServiceSettings = ServiceSettings()
     capture: CaptureSettings = CaptureSettings()

@@ -125,7 +125,7 @@ def search_server(text: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise ValueError("it holds a secret; elastic.user with elastic.password_file, or elastic.api_key_file")
     if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
-        raise ValueError("without TLS it would tell everything to whoever listens; https, or a loopback address")
+        raise ValueError("without TLS everything would be readable on the network; https, or a loopback address")
     return text.rstrip("/")
 
 
@@ -202,7 +202,7 @@ def day(text: str) -> date:
 
 
 def ip_address(text: str) -> str:
-    """An address in its one form, as a socket tells it."""
+    """An address in its one form, as a socket reports it."""
     import ipaddress
 
     with _plain():

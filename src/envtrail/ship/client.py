@@ -1,6 +1,6 @@
 """A search server over plain HTTP: the few calls that the project needs, the same for Elasticsearch 8 and 9 and for OpenSearch.
 
-Neither official client is used: each rejects the other product's servers, and Elasticsearch's rejects another major version of its own.
+Neither official client is used: each rejects the other product's servers, and Elasticsearch's rejects its own other major versions.
 
 References:
     https://www.elastic.co/docs/api/doc/elasticsearch; https://docs.opensearch.org/latest/api-reference
@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from envtrail.config import Config
 from envtrail.errors import ConfigError, SearchError
+from envtrail.model.bounds import UNDECODABLE
 
 CONNECT_S = 5.0
 ANSWER_S = 60.0
@@ -207,7 +208,7 @@ def _document(answer: httpx.Response) -> Any:
         return {}
     try:
         return msgspec.json.decode(answer.content)
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         raise SearchError(
             f"{answer.url.copy_with(query=None)} does not answer with JSON: {answer.text[:80]!r}",
             hint="is this a search server, or a proxy in front of it?",
@@ -230,7 +231,7 @@ def _no_answer(url: str, problem: httpx.HTTPError) -> SearchError:
 
 def _refusal(url: str, method: str, path: str, answer: httpx.Response) -> SearchError:
     reason = answer.text[:_LONGEST_REASON]
-    with contextlib.suppress(msgspec.DecodeError, AttributeError):
+    with contextlib.suppress(AttributeError, *UNDECODABLE):
         error = msgspec.json.decode(answer.content).get("error")
         reason = reason_of(error) if error else reason
     status = answer.status_code

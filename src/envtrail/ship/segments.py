@@ -77,7 +77,7 @@ class SegmentReader:
     # A segment is open, then set aside, then sealed: checked in this order, it is found at any stage.
 
     def _numbers(self) -> list[int]:
-        unsealed = [read_header(folder) for folder in (self._layout.hot, self._layout.sealing)]
+        unsealed = [read_header(folder) for folder in (self._layout.active, self._layout.sealing)]
         return sorted({header.number for header in unsealed if header is not None} | {*self._layout.numbers()})
 
     def _rows(self, number: int, row: int) -> pa.Table | OpenEvents | None:
@@ -94,7 +94,7 @@ class SegmentReader:
     def _unsealed(self, number: int, row: int) -> OpenEvents | None:
         if self._open is not None and self._open.number == number and self._open.first_row <= row:
             return self._open
-        for folder in (self._layout.hot, self._layout.sealing):
+        for folder in (self._layout.active, self._layout.sealing):
             header = read_header(folder)
             if header is not None and header.number == number:
                 with suppress(FileNotFoundError):

@@ -266,7 +266,7 @@ class Templates:
 
 
 def _holds(held: Any, wanted: Any) -> bool:
-    """Whether the server holds all that is wanted; a server adds keys of its own, and may return a number as text."""
+    """Whether the server holds all that is wanted; a server adds its own keys, and may return a number as text."""
     if isinstance(wanted, dict):
         return isinstance(held, dict) and all(_holds(held.get(name), value) for name, value in wanted.items())
     if isinstance(wanted, list):

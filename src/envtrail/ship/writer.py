@@ -23,6 +23,7 @@ from msgspec import Struct
 from envtrail.config import Config
 from envtrail.documents.base import EcsDocument
 from envtrail.errors import ConfigError
+from envtrail.model.bounds import UNDECODABLE
 from envtrail.ship.destination import Destination, Pause
 from envtrail.ship.ship_state import BulkItem, ShipState, are_events
 from envtrail.trail.layout import sync_folder
@@ -243,5 +244,5 @@ def _is_ours(descriptor: int) -> bool:
     line, _, _ = os.pread(descriptor, _LONGEST_LINE, 0).partition(b"\n")
     try:
         return bool(msgspec.json.decode(line)["agent"]["type"] == "envtrail")
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (KeyError, TypeError, *UNDECODABLE):
         return False

@@ -193,6 +193,9 @@ class Proxy(Struct, frozen=True, kw_only=True):
 
     def identity(self, scope: Scope, headers: Headers) -> Identity | None:
         """The identity for its headers; None: nobody who may sign in."""
+        sent = [header for header in (self.user_header, self.groups_header) if header]
+        if any(len(headers.getlist(header)) > 1 for header in sent):
+            return None  # A proxy that adds its own passes on what the browser sent: the first would win.
         name = headers.get(self.user_header, "")
         if not self.is_from(scope, headers) or not name or len(name) > _LONGEST_NAME or not name.isprintable():
             return None

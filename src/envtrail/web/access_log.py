@@ -75,14 +75,14 @@ class AccessLog:
     def write(self) -> None:
         """Write the waiting entries; those that cannot be written stay."""
         while self._waiting:
-            looks = _fitting(self._waiting)
+            entries = _fitting(self._waiting)
             try:
-                self._write(RecordAccess(looks=looks))
+                self._write(RecordAccess(entries=entries))
             except EnvtrailError as fault:
                 self.fault = fault.message
                 return
             self.fault = None
-            del self._waiting[: len(looks)]
+            del self._waiting[: len(entries)]
 
     async def keep_writing(self) -> None:
         """Until it is cancelled; waiting entries are then written once more."""

@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from envtrail.errors import CannotRunError, InputError, UsageError
 from envtrail.host_directory import uid_of_name
+from envtrail.model.bounds import UNDECODABLE
 from envtrail.model.identity import Identity, Role
 
 SHORTEST = 12
@@ -85,7 +86,7 @@ class Accounts:
             raise CannotRunError(f"`{self._path}` is accessible to users other than its owner", hint=f"chmod 640 {self._path}")
         try:
             found = msgspec.json.decode(text, type=_File)
-        except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        except UNDECODABLE as fault:
             raise InputError(
                 f"`{self._path}` is not a file of accounts: {fault}", hint="`envtrail account add` writes it"
             ) from None

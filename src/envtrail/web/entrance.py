@@ -6,6 +6,7 @@ import asyncio
 import html
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -107,7 +108,8 @@ class Entrance:
         form = await request.form(max_files=0, max_fields=4)
         name, password = (str(form.get(field) or "")[:_MOST_CHARACTERS] for field in ("name", "password"))
         address = request.client.host if request.client else ""
-        keys = keys_of(name, address)
+        counted = "" if _is_shared(address, self._config) else address
+        keys = keys_of(name, counted)
         wait_s = self._tries.begin(keys)
         if wait_s > 0:
             return self._page(request, code=429, wait_s=wait_s)
@@ -115,7 +117,7 @@ class Entrance:
         fault: str | None = None
         try:
             async with self._turns:
-                identity, wait_s = await asyncio.to_thread(self._known, name, password, address)
+                identity, wait_s = await asyncio.to_thread(self._known, name, password, counted)
         except EnvtrailError as raised:
             fault = f"{raised.message}. {raised.hint or ''}"
         if identity is not None:
@@ -238,6 +240,14 @@ def vouched_identity(name: str, groups: frozenset[str], method: str, config: Con
     uid = uid_of_name(name)
     role = role_of(name, groups | groups_of(name), config) if name != "root" and uid != 0 else None
     return Identity(name=name, role=role, uid=uid, method=method) if role is not None else None
+
+
+def _is_shared(address: str, config: Config) -> bool:
+    """Whether many people come from an address: what one of them guesses is not counted against the others."""
+    try:
+        return ip_address(address).is_loopback or address in config.web.proxy_from
+    except ValueError:
+        return False
 
 
 def proxy_of(config: Config) -> Proxy | None:

@@ -25,6 +25,7 @@ from joserfc.jwt import JWTClaimsRegistry
 from msgspec import Struct
 
 from envtrail.errors import CannotRunError, InputError
+from envtrail.model.bounds import UNDECODABLE
 
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -55,9 +56,9 @@ class Provider:
     Args:
         issuer: Its address, as its tokens name it.
         client_id: Of this page, there.
-        secret: Likewise; null: a public client.
+        secret: Likewise; None: a public client.
         name_claim: Which claim is the name.
-        groups_claim: Which is the list of groups; null: none.
+        groups_claim: Which is the list of groups; None: none.
         clock: Seconds that only go on.
 
     Raises:
@@ -196,7 +197,7 @@ class Provider:
                 f"`{urlsplit(address).netloc}` answers with status {fault.response.status_code}",
                 hint="`web.oidc_client_id`, `web.oidc_client_secret_file`",
             ) from None
-        except (httpx.HTTPError, msgspec.DecodeError) as fault:
+        except (httpx.HTTPError, *UNDECODABLE) as fault:
             raise CannotRunError(f"`{urlsplit(address).netloc}` does not answer: {fault}", hint="`web.oidc_issuer`") from None
 
 

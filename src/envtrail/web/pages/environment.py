@@ -25,7 +25,7 @@ from envtrail.web.parts import Translate, card, lines, page_layout, panels, tabl
 from envtrail.web.reading import Reading
 
 TITLE = marked("Environment")
-_MOST_TOLD = 200
+_MOST_LISTED = 200
 _MOST_LINES = 500
 
 
@@ -119,19 +119,19 @@ def _packages(blames: list[Blame], _: Translate) -> None:
 
 
 def _churn(operations: list[Operation], _: Translate) -> None:
-    came, changed, went = Counter[str](), Counter[str](), Counter[str]()
+    added, changed, removed = Counter[str](), Counter[str](), Counter[str]()
     for item in operations:
         day = show_time(item.started)[:10]
         for change in item.changes or ():
-            (came if change.before is None else went if change.after is None else changed)[day] += 1
-    days = sorted({*came, *changed, *went})[-60:]
+            (added if change.before is None else removed if change.after is None else changed)[day] += 1
+    days = sorted({*added, *changed, *removed})[-60:]
     if not days:
         ui.label(_("Nothing has changed it since the trail began.")).classes("soft")
         return
     series = {
-        _("added"): (GREEN, [came[day] for day in days]),
+        _("added"): (GREEN, [added[day] for day in days]),
         _("changed"): (ORANGE, [changed[day] for day in days]),
-        _("removed"): (RED, [went[day] for day in days]),
+        _("removed"): (RED, [removed[day] for day in days]),
     }
     bars(_("Packages added, changed and removed"), [day[5:] for day in days], series, height="14rem")
 
@@ -214,7 +214,7 @@ def _read(store: Store, prefix: str) -> EnvironmentDetails | None:
         return None
     prefix = environment.prefix
     snapshot: Snapshot | None = store.snapshot(prefix)
-    operations = list(store.operations(Query(environment=prefix, limit=_MOST_TOLD)))
+    operations = list(store.operations(Query(environment=prefix, limit=_MOST_LISTED)))
     blames = blame_packages(snapshot, store.operations(Query(environment=prefix)), python=environment.python) if snapshot else []
     taken = list(store.snapshots(prefix))
     points = [item for at, item in enumerate(taken) if at == 0 or item.digest != taken[at - 1].digest]

@@ -53,7 +53,7 @@ def show(found: list[Login], _: Translate, *, fault: str | None = None) -> None:
             show_span(item.started, item.ended),
             item.service or "",
             item.remote or item.terminal or "",
-            str(item.session),
+            str(item.session) if item.session is not None else "–",
         ]
         for item in found
     ]
@@ -84,7 +84,7 @@ async def one(session: WebSession, reading: Reading, given: dict[str, str], now_
                     (_("Terminal"), login.terminal or "–"),
                     (_("When"), show_time(login.started)),
                     (_("Ended"), show_time(login.ended) or _("it is open, or its end was not recorded")),
-                    (_("Session"), str(login.session)),
+                    (_("Session"), str(login.session) if login.session is not None else "–"),
                 ]
             )
             ui.link(_("Other activity of this person"), f"/person?name={quote(login.user or str(login.auid), safe='')}").classes(
