@@ -87,15 +87,15 @@ def test_every_environment_has_a_valid_bill_in_both_forms(trail: Path, tmp_path:
 
 def test_a_bill_says_who_brought_what_in(trail: Path) -> None:
     (document,) = [json.loads(_ask(trail, "sbom", "forecast").stdout)]
-    told = {
+    reported = {
         component["name"]: {item["name"].removeprefix("envtrail:"): item["value"] for item in component["properties"]}
         for component in document["components"]
     }
-    assert {(told[name]["actor"], told[name]["command"]) for name in ("six", "certifi")} == {
+    assert {(reported[name]["actor"], reported[name]["command"]) for name in ("six", "certifi")} == {
         ("alice", "pip install -q -U six"),
         ("alice", "pip install -q requests==2.31.0 six==1.16.0"),
     }
-    assert told["six"]["operation"] != told["certifi"]["operation"]
+    assert reported["six"]["operation"] != reported["certifi"]["operation"]
 
 
 def test_a_difference_of_two_moments_is_a_finding(trail: Path, tmp_path: Path) -> None:

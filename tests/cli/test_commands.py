@@ -1,4 +1,4 @@
-"""The command line on a real trail: an imported log in a folder of its own."""
+"""The command line on a real trail: an imported log in a separate folder."""
 
 from __future__ import annotations
 
@@ -332,10 +332,11 @@ def test_a_service_that_would_refuse_its_settings_is_not_started(cli: Cli) -> No
 def test_the_service_is_installed_and_uninstalled_without_a_trace(cli: Cli) -> None:
     root = cli.folder / "root"
     assert cli("service", "install", "--root", str(root)).returncode == 0
-    unit = (root / "etc/systemd/system/envtrail.service").read_text()
-    assert "@" not in unit.replace("@ENVTRAIL@", "@")
-    start = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
-    program = start.removeprefix("ExecStart=").split()
-    assert subprocess.run([*program, "--help"], capture_output=True, check=False).returncode == 0
+    for name in ("recorder", "agent"):
+        unit = (root / f"etc/systemd/system/envtrail-{name}.service").read_text()
+        assert "@ENVTRAIL@" not in unit
+        start = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
+        program = start.removeprefix("ExecStart=").split()
+        assert subprocess.run([*program, "--help"], capture_output=True, check=False).returncode == 0
     assert cli("service", "uninstall", "--root", str(root)).returncode == 0
     assert [path for path in root.rglob("*") if path.is_file()] == []

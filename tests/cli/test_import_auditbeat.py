@@ -95,7 +95,7 @@ def test_sessions_are_the_same(log: Trail, documents: tuple[str, Trail]) -> None
     import sqlite3
 
     def sessions(trail: Trail) -> list[Any]:
-        with sqlite3.connect(trail.folder / "state.sqlite") as state:
+        with sqlite3.connect(trail.folder / "state/state.sqlite") as state:
             return sorted(state.execute("SELECT doc FROM sessions"))
 
     assert len(sessions(log)) == 9

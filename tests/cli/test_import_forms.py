@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,9 @@ def test_lines_that_are_no_records_are_told_with_their_number(cli: Cli) -> None:
         ),
         (document(**{**journal(LINES[0]), "MESSAGE": None}).encode(), "hint: journalctl leaves out long fields"),
         (document(message="hello").encode(), "x: text without audit records"),
+        (PLAIN.replace(b"\n", b"\r"), "x: text with CR line ends"),
+        (PLAIN.replace(b"\n", b"\r"), "hint: tr '\\r' '\\n' <"),
+        (b"".join(f"{HEAD}auditd: {line}\r".encode() for line in LINES), "x: text with CR line ends"),
     ],
 )
 def test_what_is_no_log_is_named_and_found_nothing(content: bytes, told: str, cli: Cli) -> None:
@@ -250,3 +254,75 @@ def test_a_damaged_archive_leaves_a_gap_with_its_path_and_range(cli: Cli, expect
     assert f"`{path}/audit.log.1`" in gap["detail"]
     assert cli("rebuild").returncode == 0
     assert cli.json("gaps") == [gap]
+
+
+def test_logs_of_several_machines_that_name_none_are_told_apart_by_host(cli: Cli) -> None:
+    ours, theirs = cli.write("ours.log", PLAIN), cli.write("theirs.log", PLAIN.replace(b"17000000", b"17100000"))
+    count = len(LINES)
+    done = cli("import", ours)
+    assert (
+        f"{count} records name no machine and were filed under node7 (this machine; --host NAME names another)"
+        in done.stdout.decode()
+    )
+    assert b"under web1 (as requested)" in cli("import", "--host", "web1", theirs).stdout
+    assert {row["host"] for row in cli.json("log")} == {"node7", "web1"}
+    assert {row["values"]["node"] for row in cli.json("events", "--host", "web1")} == {"web1"}
+    assert cli("verify").returncode == 0
+    (again,) = cli.json("import", "--host", "web1", theirs)
+    assert (again["events"], again["host"], again["unnamed"]) == (0, "web1", count)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-x", "a=b", "a\nb"])
+def test_a_machine_has_a_name_that_a_record_can_hold(cli: Cli, name: str) -> None:
+    done = cli("import", f"--host={name}", cli.write("x.log", PLAIN))
+    assert (done.returncode, b"must be a host name" in done.stderr) == (2, True)
+
+
+def test_a_log_that_names_its_machines_is_filed_under_those(cli: Cli) -> None:
+    named = "".join(f"node=db1 {line}\n" for line in LINES).encode()
+    (report,) = cli.json("import", "--host", "web1", cli.write("x.log", named))
+    assert report["unnamed"] == 0
+    assert {row["host"] for row in cli.json("log")} == {"db1"}
+
+
+def test_json_that_spans_lines_is_named_with_the_way_to_read_it(cli: Cli) -> None:
+    pretty = json.dumps([{"message": line} for line in LINES], indent=1).encode()
+    done = cli("import", cli.write("pretty.json", pretty))
+    assert done.returncode == 1
+    assert b"JSON that is not one document a line" in done.stderr
+    assert b"hint: one document a line: jq -c ." in done.stderr
+    assert b"Auditbeat" not in done.stdout + done.stderr
+    (report,) = cli.json("import", cli.write("list.json", json.dumps([{"message": line} for line in LINES]).encode()))
+    assert report["operations"] == 1
+
+
+def test_an_interrupted_import_says_what_is_kept_and_how_it_goes_on(cli: Cli, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    environment = {**os.environ, "ENVTRAIL_DATA_DIR": str(tmp_path / "trail"), "ENVTRAIL_NODE": "node7"}
+    command = [sys.executable, "-m", "envtrail", "import", str(fifo)]
+    with (
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reader,
+        fifo.open("wb") as pipe,
+    ):
+        pipe.write(PLAIN)
+        pipe.flush()
+        for _ in range(30):
+            # One that arrives right before a read begins takes effect after it: Python looks for signals between its steps.
+            reader.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                reader.wait(2)
+                break
+        out, err = reader.communicate(timeout=10)
+    assert (reader.returncode, out) == (130, b"")
+    assert err.strip() == b"interrupted: what was imported is kept; continue with the same command"
+
+
+def test_logins_of_which_no_session_can_be_made_are_counted(cli: Cli) -> None:
+    """RHEL 5: no `ses`, and the log begins after the LOGIN."""
+    said = "(hostname=192.0.2.1, addr=192.0.2.1, terminal=ssh res=success)"
+    body = f'user pid=700 uid=0 auid=500 msg=\'PAM: session open acct="mona" : exe="/usr/sbin/sshd" {said}\''
+    path = cli.write("audit.log", f"type=USER_START msg=audit(1390000000.084:107): {body}\n".encode())
+    done = cli("import", path)
+    assert done.returncode == 0
+    assert "1 logins name no session, and no LOGIN of their process was read" in done.stdout.decode()

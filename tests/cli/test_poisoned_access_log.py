@@ -18,9 +18,9 @@ from envtrail.config import load_config
 from envtrail.documents.base import Site
 from envtrail.documents.ecs import documents_of
 from envtrail.model.access_log import AccessEntry, make_access_entry
+from envtrail.model.decided import AccessRecorded, SuppressionSet
 from envtrail.model.finding import Suppression
 from envtrail.model.identity import Identity, Role
-from envtrail.model.observation import AccessRecorded, SuppressionSet
 from envtrail.model.times import EARLIEST_MS, LATEST_MS, bounded_ms, show_ms, to_rfc3339
 
 NOW_MS = 1_764_000_000_000
@@ -56,9 +56,9 @@ def trail(tmp_path: Path) -> Path:
     config = load_config(environ={"ENVTRAIL_DATA_DIR": str(tmp_path / "trail")})
     mute = Suppression(id="M" * 26, detection="d", reason="r", owner="eve", until_ms=HUGE, made_ms=HUGE)
     with open_trail(config, world=ImportedWorld()) as opened:
-        opened.pipeline.observe([AccessRecorded(time_ms=NOW_MS, looks=[GOOD])], NOW_MS)
+        opened.pipeline.observe([AccessRecorded(time_ms=NOW_MS, entries=[GOOD])], NOW_MS)
         opened.pipeline.observe(
-            [AccessRecorded(time_ms=NOW_MS + 1 + at, looks=[entry]) for at, entry in enumerate(POISONED)], NOW_MS
+            [AccessRecorded(time_ms=NOW_MS + 1 + at, entries=[entry]) for at, entry in enumerate(POISONED)], NOW_MS
         )
         opened.pipeline.observe([SuppressionSet(time_ms=NOW_MS, suppression=mute)], NOW_MS)
     return tmp_path / "trail"
@@ -94,7 +94,7 @@ def _encode(entry: AccessEntry) -> bytes:
 
 def test_a_state_that_the_first_version_wrote_is_read_too(trail: Path) -> None:
     """It kept the ids that clients chose."""
-    with sqlite3.connect(trail / "state.sqlite") as database:
+    with sqlite3.connect(trail / "state/state.sqlite") as database:
         database.execute("DELETE FROM looks")
         database.executemany(
             "INSERT OR REPLACE INTO looks VALUES (?, ?)", [(entry.id, _encode(entry)) for entry in (GOOD, *POISONED)]

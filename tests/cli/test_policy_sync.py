@@ -22,7 +22,7 @@ from policy_lab import RULE, SSHD, TAGS, Fleet, policy, ssh_server
 
 from envtrail.errors import InputError
 from envtrail.model.approval import Grant
-from envtrail.model.observation import GrantGiven, PolicyLoaded
+from envtrail.model.decided import GrantGiven, PolicyLoaded
 from envtrail.policy.files import _files, load_policy
 from envtrail.policy.keeper import PolicyKeeper, _stamp
 from envtrail.state.state import State
@@ -35,9 +35,9 @@ def fleet(tmp_path: Path) -> Fleet:
 
 def test_a_commit_comes_into_place_once_and_nobody_else_may_change_it(fleet: Fleet) -> None:
     first = fleet.commit(policy("first"))
-    told = fleet.synced()
-    assert (told["state"], told["before"], told["commit"]["id"]) == ("updated", None, first)
-    assert told["files"] == ["10-tags.yaml", "20-rules.yaml"]
+    reported = fleet.synced()
+    assert (reported["state"], reported["before"], reported["commit"]["id"]) == ("updated", None, first)
+    assert reported["files"] == ["10-tags.yaml", "20-rules.yaml"]
     assert fleet.rules() == ["first"]
     for item in (fleet.path.resolve(), *fleet.path.iterdir()):
         status = item.stat()
@@ -45,8 +45,8 @@ def test_a_commit_comes_into_place_once_and_nobody_else_may_change_it(fleet: Fle
     assert fleet.synced()["state"] == "fine"
 
     second = fleet.commit(policy("second"))
-    told = fleet.synced("--dry-run")
-    assert (told["state"], told["before"], told["commit"]["id"]) == ("would update", first, second)
+    reported = fleet.synced("--dry-run")
+    assert (reported["state"], reported["before"], reported["commit"]["id"]) == ("would update", first, second)
     assert fleet.rules() == ["first"]
     done = fleet.sync()
     assert f"updated: {first[:12]} → {second[:12]} (alice: a change), 2 files" in done.stdout
@@ -184,7 +184,7 @@ def test_over_https_with_an_authority_of_ones_own(fleet: Fleet) -> None:
 
 @pytest.mark.skipif(SSHD is None, reason="sshd is not installed")
 def test_over_ssh_with_a_deploy_key(fleet: Fleet) -> None:
-    """A real sshd on loopback that knows one key; nobody is asked for anything."""
+    """A real sshd on loopback that knows one key; nobody is prompted for anything."""
     fleet.commit(policy("central"))
     deploy, nobodys = fleet.key("deploy"), fleet.key("nobodys")
     with ssh_server(fleet.folder, fleet.key("host"), deploy) as port:
@@ -214,7 +214,7 @@ class TestSigned:
         assert fleet.rules() == ["by-alice"]
 
     def test_another_kind_of_signature_is_none(self, fleet: Fleet) -> None:
-        """A `gpg` that calls everything good must not be asked."""
+        """A `gpg` that calls everything good must not be called."""
         alice = fleet.key("alice")
         fleet.signers.write_text(f"alice@example.org {alice.with_suffix('.pub').read_text()}")
         fleet.settings = {"ENVTRAIL_POLICY_GIT_SIGNED": "true"}
@@ -261,7 +261,7 @@ def test_the_trail_says_which_commit_is_in_force_and_who_approved_by_git(fleet: 
     given: Grant = next(item.grant for item in found if isinstance(item, GrantGiven))
     assert [(yes.name, yes.method, yes.key) for yes in given.approvals] == [("alice", "git", by_alice)]
 
-    # Another commit with the same policy is told, so that the trail says by which commit it judged.
+    # Another commit with the same policy is recorded, so that the trail says by which commit it judged.
     same = fleet.commit({"README.md": "more words"})
     fleet.synced()
     again = [item for item in keeper.poll(2_000) if isinstance(item, PolicyLoaded)]

@@ -106,7 +106,7 @@ def test_a_launchers_workers_stand_below_it(trail: Ask) -> None:
     ] == [True] * 4
 
 
-def test_the_distributions_programs_are_shown_when_asked_for(trail: Ask) -> None:
+def test_the_distributions_programs_are_shown_on_request(trail: Ask) -> None:
     assert "/usr/share/apt-x/notify" not in programs(trail)
     assert programs(trail, "--kind", "system") == ["/usr/share/apt-x/notify"]
     assert "/usr/share/apt-x/notify" in programs(trail, "--all")

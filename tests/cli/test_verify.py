@@ -46,7 +46,7 @@ def test_many_faults_are_counted_shown_in_part_and_given_to_programs_in_whole(tr
     import shutil
 
     copy = Path(shutil.copytree(trail, tmp_path / "trail"))
-    with closing(sqlite3.connect(copy / "state.sqlite")) as database:
+    with closing(sqlite3.connect(copy / "state/state.sqlite")) as database:
         database.execute("UPDATE operations SET user = 'bob' || char(27) || '[2J'")
         database.execute("DELETE FROM operation_packages")
         database.commit()
@@ -68,7 +68,7 @@ def test_a_rebuild_takes_away_what_somebody_changed(trail: Path, tmp_path: Path)
     import shutil
 
     copy = Path(shutil.copytree(trail, tmp_path / "trail"))
-    with closing(sqlite3.connect(copy / "state.sqlite")) as database:
+    with closing(sqlite3.connect(copy / "state/state.sqlite")) as database:
         database.execute("UPDATE findings SET status = 'approved'")
         database.commit()
     assert ask(copy, "verify").returncode == 1

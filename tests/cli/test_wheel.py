@@ -1,4 +1,4 @@
-"""What is built is what runs: the wheel, in an environment of its own."""
+"""What is built is what runs: the wheel, in a separate environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def test_the_wheel_holds_everything(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     uv = str(tools / "uv")
     subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(tmp_path / "env")], check=True)
-    subprocess.run([uv, "pip", "install", "-q", "--python", str(tmp_path / "env/bin/python"), str(wheel)], check=True)
+    install = [uv, "pip", "install", "-q", "--python", str(tmp_path / "env/bin/python")]
+    subprocess.run([*install, "--require-hashes", "-r", str(ROOT / "requirements-service.txt")], check=True)
+    subprocess.run([*install, "--no-deps", str(wheel)], check=True)
     program = str(tmp_path / "env/bin/envtrail")
     for words in (
         ["--version"],
@@ -28,4 +30,4 @@ def test_the_wheel_holds_everything(tmp_path: Path) -> None:
     ):
         done = subprocess.run([program, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    assert (tmp_path / "root/etc/systemd/system/envtrail.service").exists()
+    assert (tmp_path / "root/etc/systemd/system/envtrail-recorder.service").exists()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from envtrail.capture.auditbeat import AuditbeatSource, DocumentFigures
 from envtrail.capture.auditbeat_document import UnreadableDocumentError, translate
 from envtrail.capture.replay import ReplaySource
-from envtrail.capture.unpacking import Part
+from envtrail.capture.unpacking import UnpackedFile
 from envtrail.core import Assembler
 
 DATA = Path(__file__).parents[1] / "data" / "auditbeat"
@@ -47,7 +47,7 @@ class _Blocks:
 
 def source_of(content: bytes, block_bytes: int) -> ReplaySource:
     blocks = _Blocks(content, block_bytes)
-    part = Part(name="export", content=blocks)
+    part = UnpackedFile(name="export", content=blocks)
     return ReplaySource(part, size_bytes=len(content), position=blocks.tell, close=lambda: None)
 
 
@@ -70,9 +70,9 @@ def places(value: Any, way: tuple[str | int, ...] = ()) -> Iterator[tuple[str | 
 @given(st.binary(max_size=400), st.integers(1, 64))
 def test_no_bytes_crash_it(content: bytes, block_bytes: int) -> None:
     _, figures = read(content, block_bytes)
-    told = figures.taken + sum(figures.passed_over.values()) + figures.unreadable
+    reported = figures.taken + sum(figures.passed_over.values()) + figures.unreadable
     bare = [line.lstrip(b"\xef\xbb\xbf\0 \t\r\n").rstrip(b"\0 \t\r\n") for line in content.split(b"\n")]
-    assert told >= len([line for line in bare if line and line[:1] not in (b"{", b"[")])
+    assert reported >= len([line for line in bare if line and line[:1] not in (b"{", b"[")])
 
 
 @settings(max_examples=300, deadline=None)
@@ -112,9 +112,9 @@ def test_no_value_forges_another_record_or_person(number: int, data: st.DataObje
     assert (row["time"].timestamp() * 1000, row["serial"]) == (made.time_ms, made.serial)
     assert row["node"] == (made.node or "elsewhere")
     audit = whose.get("audit") if isinstance(whose, dict) else None
-    told = str(audit["id"]) if isinstance(audit, dict) and audit.get("id") is not None else None
+    reported = str(audit["id"]) if isinstance(audit, dict) and audit.get("id") is not None else None
     leading = isinstance(document["auditd"]["data"], dict) and "auid" in document["auditd"]["data"]
-    assert row["auid"] is None or str(row["auid"]) == told or leading
+    assert row["auid"] is None or str(row["auid"]) == reported or leading
 
 
 @settings(max_examples=100, deadline=None)

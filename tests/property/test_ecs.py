@@ -234,9 +234,9 @@ def test_every_event_is_a_document_that_reads_back(given: list[dict[str, Any]], 
         assert b"\n" not in encoded
         check(body)
         assert id_ == make_ulid(row["time"], "event", row["node"], str(row["serial"]))
-        told = dict(leaves_of(body))
-        assert dict(leaves_of(base_document("event", row["node"], row["time"], site))).items() <= told.items()
-        assert told["envtrail.event.segment"] == segment
+        reported = dict(leaves_of(body))
+        assert dict(leaves_of(base_document("event", row["node"], row["time"], site))).items() <= reported.items()
+        assert reported["envtrail.event.segment"] == segment
         assert _row_of(body) == {name: None if value in ([], {}) else value for name, value in row.items()}
 
 

@@ -23,6 +23,7 @@ _TEXTS = [
     b'Nov 14 22:13:20 gpu1 kernel: audit: type=1307 audit(1700000000.125:47): cwd="/"\r\n',
     b'node=n2 type=CWD msg=audit(1700000000.126:48): cwd="/"\n',
     b'{"message":"type=CWD msg=audit(1700000000.127:49): cwd=/","host":"h"}\n',
+    b'type=CWD msg=audit(1700000000.128:50): cwd="/"\r',
     b"hello\n",
     b"\0\0\0",
     b"\xef\xbb\xbf",

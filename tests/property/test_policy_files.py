@@ -1,4 +1,4 @@
-"""Whatever lies in the policy's folder, or in that of the detections: it is read, or told as a fault with its place; nothing is raised."""
+"""Whatever lies in the policy's folder, or in that of the detections: it is read, or reported as a fault with its place; nothing is raised."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from envtrail.detect.load import load_detections
-from envtrail.model.observation import FindingMade, PolicyLoaded
+from envtrail.model.decided import FindingMade, PolicyLoaded
 from envtrail.policy.cases import run_tests
 from envtrail.policy.files import LoadedPolicy, parse_policy
 from envtrail.policy.keeper import PolicyKeeper

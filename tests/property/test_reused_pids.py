@@ -22,8 +22,8 @@ class World:
         self.alive: dict[int, tuple[int, int | None]] = {}
         """pid → (parent's pid, image)."""
         self.lines: list[str] = []
-        self.told: list[tuple[str, int, int, int]] = []
-        """What the process connector tells: kind, time, pid, ppid."""
+        self.reported: list[tuple[str, int, int, int]] = []
+        """What the process connector reports: kind, time, pid, ppid."""
         self.parents: dict[int, int | None] = {}
         """Image → the image that it was forked from."""
 
@@ -45,7 +45,7 @@ class World:
         image = self.now_ms << 20 | self.serial & 0xFFFFF
         self.parents[image] = self.alive[parent][1] if parent in self.alive else None
         self.alive[pid] = (parent, image)
-        self.told.append(("fork", self.now_ms, pid, parent))
+        self.reported.append(("fork", self.now_ms, pid, parent))
         who = f'ppid={parent} pid={pid} auid=1 uid=1 ses=1 comm="x" exe="/x" key=(null)'
         self.lines += [
             f"type=SYSCALL {stamp}: arch=c000003e syscall=59 success=yes exit=0 items=0 {who}",
@@ -56,9 +56,9 @@ class World:
     def end(self, pid: int) -> None:
         parent, _ = self.alive.pop(pid)
         stamp = self.stamp()
-        self.told.append(("exit", self.now_ms, pid, 0))
+        self.reported.append(("exit", self.now_ms, pid, 0))
         if self.chance.random() < 0.7:
-            # The others die by a signal, which no record tells: the connector does.
+            # The others die by a signal, which no record shows: the connector does.
             who = f'ppid={parent} pid={pid} auid=1 uid=1 ses=1 comm="x" exe="/x" key=(null)'
             self.lines += [f"type=SYSCALL {stamp}: arch=c000003e syscall=231 a0=0 items=0 {who}", f"type=EOE {stamp}: "]
         for child, (above, image) in list(self.alive.items()):
@@ -69,23 +69,23 @@ class World:
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32), pids=st.integers(2, 9))
-def test_parents_are_right_or_not_told(seed: int, pids: int) -> None:
-    """As the agent does: what the connector told takes its place in time among the records."""
+def test_parents_are_right_or_not_known(seed: int, pids: int) -> None:
+    """As the agent does: what the connector reported takes its place in time among the records."""
     world = World(seed, pids)
     assembler = Assembler(redact=False)
     for left in reversed(range(250)):
         world.step()
         if left and world.chance.random() < 0.7:
             continue
-        for kind, time_ms, pid, ppid in world.told:
+        for kind, time_ms, pid, ppid in world.reported:
             assembler.replay_process(kind, time_ms, pid, ppid, None, 9 if kind == "exit" else None)
         assembler.push(("\n".join(world.lines) + "\n").encode())
         assembler.flush()
         world.lines.clear()
-        world.told.clear()
+        world.reported.clear()
     events = pa.record_batch(assembler.drain().events()).to_pylist()
     execs = [event for event in events if event["kind"] == "exec"]
     assert len(execs) == len(world.parents)
-    told = [event for event in execs if event["parent_image"] is not None]
-    assert len(told) > 5
-    assert [event for event in told if event["parent_image"] != world.parents[event["image"]]] == []
+    reported = [event for event in execs if event["parent_image"] is not None]
+    assert len(reported) > 5
+    assert [event for event in reported if event["parent_image"] != world.parents[event["image"]]] == []

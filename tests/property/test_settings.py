@@ -35,14 +35,14 @@ _SECTIONS = st.sampled_from([*SECTIONS, "Rules", "node"]) | st.text(max_size=6)
 
 def load(file: Path | None, environ: dict[str, str]) -> Config | None:
     """The settings, or nothing when they are at fault; nothing else may be raised."""
-    told: ConfigError
+    reported: ConfigError
     try:
         return load_config(file=file, environ=environ)
     except ConfigError as fault:
-        told = fault
-    assert told.faults
-    assert all(one.place and one.message for one in told.faults)
-    assert all(map(is_safe, str(told).split("\n")))
+        reported = fault
+    assert reported.faults
+    assert all(one.place and one.message for one in reported.faults)
+    assert all(map(is_safe, str(reported).split("\n")))
     return None
 
 

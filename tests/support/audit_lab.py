@@ -78,7 +78,7 @@ def open_folders(folder: Path) -> None:
 
 
 def wait_until(ready: Callable[[], object], what: str, *, timeout_s: float = 20) -> object:
-    """Ask until the answer is true."""
+    """Repeat until the result is true."""
     deadline = time.monotonic() + timeout_s
     while True:
         answer = ready()
@@ -90,9 +90,9 @@ def wait_until(ready: Callable[[], object], what: str, *, timeout_s: float = 20)
 
 
 class RunningAgent:
-    """`envtrail agent` in a process of its own, rules bounded to one login uid, or to several.
+    """`envtrail agent` in a separate process, rules bounded to one login uid, or to several.
 
-    `through` are words that come before its command line and must end in an exec of it.
+    `through` are words that come before its command line and must end in an exec of it; `verb` is `agent`, or `record`.
     """
 
     def __init__(
@@ -104,9 +104,11 @@ class RunningAgent:
         profile: str = "lean",
         source: str = "auto",
         through: Sequence[str] = (),
+        verb: str = "agent",
         **variables: str,
     ) -> None:
         self._through = through
+        self._verb = verb
         self.data_dir = folder / "trail"
         self.environment = {
             **os.environ,
@@ -121,6 +123,8 @@ class RunningAgent:
             "ENVTRAIL_CAPTURE_AUDIT_LOG": str(folder / "no-earlier-audit.log"),
             "ENVTRAIL_SERVICE_SOCKET": str(folder / "envtrail.sock"),
             "ENVTRAIL_INTERPRET_ENVIRONMENTS_INTERVAL_S": "1",
+            "ENVTRAIL_INTERPRET_FILES_HOLD_MS": "500",
+            "ENVTRAIL_INTERPRET_FILES_REST_MS": "1000",
             **variables,
         }
         self.log = folder / "agent.log"
@@ -128,9 +132,9 @@ class RunningAgent:
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            argv = [*self._through, sys.executable, "-m", "envtrail", "-v", "agent"]
+            argv = [*self._through, sys.executable, "-m", "envtrail", "-v", self._verb]
             process = subprocess.Popen(argv, env=self.environment, stdout=log, stderr=log)
-        status = self.data_dir / "agent.json"
+        status = self.data_dir / ("state/agent.json" if self._verb == "agent" else "recorder.json")
         started = f'"pid":{process.pid},'
         wait_until(lambda: (status.exists() and started in status.read_text()) or process.poll() is not None, "the agent's start")
         if process.poll() is not None:
@@ -149,7 +153,7 @@ class RunningAgent:
         return [document for document in documents if document["actor"]["method"] != "owner"]
 
     def execs(self) -> list[dict[str, Any]]:
-        """What `envtrail events --json` tells of each exec."""
+        """What `envtrail events --json` shows of each exec."""
         events = [json.loads(line)["values"] for line in self.ask("events", "--json").stdout.splitlines()]
         return [event for event in events if event["kind"] == "exec"]
 

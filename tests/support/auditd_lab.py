@@ -1,4 +1,4 @@
-"""The real auditd in a folder of its own."""
+"""The real auditd in a separate folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from audit_lab import audit_turn, wait_until
 
 @contextmanager
 def running_auditd(folder: Path, *rules: Sequence[str], plugin: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """auditd with a configuration and a log of its own; rules of a test user (`auditctl -a`) are loaded meanwhile."""
+    """auditd with a configuration and its own log; rules of a test user (`auditctl -a`) are loaded meanwhile."""
     config = folder / "auditd"
     (config / "plugins.d").mkdir(parents=True)
     config.chmod(0o750)

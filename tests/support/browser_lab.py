@@ -16,11 +16,11 @@ from web_lab import Page as Served
 
 from envtrail.model.access_log import make_access_entry
 from envtrail.model.approval import Approval, Grant, GrantKind, Request, Terms, make_grant_id, make_request_id
+from envtrail.model.decided import AccessRecorded, FindingMade, GrantGiven, RequestMade
 from envtrail.model.finding import Finding, Level, make_finding_id
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.identity import Identity, Role
 from envtrail.model.ids import EventId, make_operation_id
-from envtrail.model.observation import AccessRecorded, FindingMade, GrantGiven, RequestMade
 from envtrail.model.operation import Outcome
 from envtrail.model.times import to_rfc3339
 from envtrail.policy.cases import operation_of
@@ -72,7 +72,7 @@ class Tab:
 
 
 def filled_trail(folder: Path) -> Path:
-    """The recorded trail, with a year of operations before it, findings, requests, approvals, looks and a gap."""
+    """The recorded trail, with a year of operations before it, findings, requests, approvals, access log entries and a gap."""
     subprocess.run(
         [sys.executable, "-m", "envtrail", "--data-dir", str(folder), "demo", "--fast"], check=True, capture_output=True
     )
@@ -95,7 +95,7 @@ def filled_trail(folder: Path) -> Path:
                 level=level,
                 time_ms=made_ms,
                 host="gpu1",
-                reason="changes of prod are asked for first" if at == 0 else "",
+                reason="changes of prod need a request first" if at == 0 else "",
                 user=("alice", "bob", "carol")[at % 3],
                 uid=1001 + at % 3,
                 prefix="/opt/conda/envs/ml-exp",
@@ -129,7 +129,7 @@ def filled_trail(folder: Path) -> Path:
         state.decisions.put(GrantGiven(time_ms=now_ms, grant=grant))
         audrey = Identity(name="audrey", role=Role.AUDITOR, uid=None, method="local")
         looks = [make_access_entry(audrey, "runs", now_ms - 60_000, user="alice", environment=None, item=None)]
-        state.decisions.put(AccessRecorded(time_ms=now_ms, looks=looks))
+        state.decisions.put(AccessRecorded(time_ms=now_ms, entries=looks))
         state.put_gap(
             Gap(
                 id="lab",

@@ -19,7 +19,7 @@ from envtrail.ship.templates import Templates, identify_cluster
 
 
 class Cluster:
-    """A namespace of its own on a server, and a clock that goes as the test wants."""
+    """A separate namespace on a server, and a clock that the test sets."""
 
     def __init__(self, server: SearchServer, trail: Path, namespace: str, *, node: str = "") -> None:
         self.server, self.trail, self.namespace = server, trail, namespace

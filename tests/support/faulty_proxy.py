@@ -17,7 +17,7 @@ Fate = Callable[[str, str], str]
 
 @contextmanager
 def faulty_proxy(server_url: str, fate: Fate, alter: Alter = lambda _, content: content) -> Iterator[str]:
-    """Carry requests to a server; gives the address to ask instead."""
+    """Carry requests to a server; gives the address to use instead."""
     target = urlsplit(server_url)
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Search servers that ask who comes: real TLS with certificates of our own authority, accounts and roles."""
+"""Search servers that require authentication: real TLS with certificates of our own authority, accounts and roles."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Guarded:
         role = ELASTICSEARCH_ROLES[name]
         role = role | {"indices": [part | {"names": patterns(part["names"])} for part in role["indices"]]}
         (self.server.folder / "conf/roles.yml").write_text(_role_lines(ELASTICSEARCH_ROLES | {name: role}))
-        time.sleep(2.5)  # it looks each second
+        time.sleep(2.5)  # it checks each second
 
     @contextmanager
     def reads(self, *patterns: str) -> Iterator[None]:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from inspect_lab import INSPECTOR
 
 from envtrail.agent.world import observe_environment
 from envtrail.environments.baseline import read_baseline
 from envtrail.environments.find import identify
 from envtrail.environments.verify import FileFinding, Verification, verify_environment
+from envtrail.inspect.client import Inspector
 from envtrail.interpret.baseline import operation_of_baseline
 from envtrail.model.environment import Environment, Snapshot
 from envtrail.model.observation import EnvironmentSeen, Observation, SnapshotTaken
@@ -55,9 +57,9 @@ def replace(path: Path, by: Callable[[Path], object]) -> None:
     by(path)
 
 
-def look(prefix: Path) -> tuple[Environment, SnapshotTaken]:
+def look(prefix: Path, inspector: Inspector = INSPECTOR) -> tuple[Environment, SnapshotTaken]:
     """What the agent notes of it; that all of it can be written, stored and turned into operations is held here for every case."""
-    noted = observe_environment(str(prefix), NOW, reason="scheduled")
+    noted = observe_environment(inspector, str(prefix), NOW, reason="scheduled")
     msgspec.json.decode(msgspec.json.encode(noted), type=list[Observation])
     seen, taken = noted
     assert isinstance(seen, EnvironmentSeen)
@@ -80,7 +82,7 @@ def names(taken: SnapshotTaken) -> list[str]:
     return [package.name for package in taken.packages or []]
 
 
-def told(prefix: Path) -> str:
+def reported(prefix: Path) -> str:
     return msgspec.json.encode(look(prefix)).decode() + msgspec.json.encode(verify(prefix)).decode()
 
 

@@ -1,4 +1,4 @@
-"""The saved objects that Kibana imports, as strictly as its sources and published exports tell: no key more, each of its type.
+"""The saved objects that Kibana imports, as strictly as its sources and published exports define: no key more, each of its type.
 
 It holds what Envtrail uses of them. Written after, and not copied from:
     https://github.com/elastic/kibana: the attributes of `lens` (`lensItemAttributesSchema`: unknowns forbidden) and `dashboard`

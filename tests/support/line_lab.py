@@ -24,7 +24,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def lines_of(path: Path, *, beats: bool = False) -> list[bytes]:
-    """Every line of every file in order, each whole; heartbeats only when they are asked for."""
+    """Every line of every file in order, each whole; heartbeats only when they are requested."""
     lines = []
     for file in files_of(path):
         text = file.read_bytes()
@@ -60,7 +60,7 @@ class Writing:
             raise AssertionError(shipper.fault)
 
     def start(self, *words: str, **settings: Any) -> subprocess.Popen[bytes]:
-        """The command, as a process of its own."""
+        """The command, as a separate process."""
         variables = {f"ENVTRAIL_ELASTIC_{name.upper()}": str(value) for name, value in settings.items()}
         command = [sys.executable, "-m", "envtrail", "--data-dir", str(self.trail), "elastic", "write", str(self.path), *words]
         with (self.trail.parent / "said.log").open("ab") as log:

@@ -1,4 +1,4 @@
-"""Logs into a trail of their own, and all that the trail then says."""
+"""Logs into a separate trail, and all that the trail then says."""
 
 from __future__ import annotations
 

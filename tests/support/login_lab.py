@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
 import pyarrow as pa
 
 from envtrail.core import Assembler
-from envtrail.interpret.rows import Row, interesting_rows
 from envtrail.interpret.sessions import Sessions
 from envtrail.model.run import Session
 
@@ -51,35 +50,45 @@ def user(
     return line(kind, at_ms, serial, body, node=node)
 
 
-def rows_of(lines: Iterable[str]) -> list[Row]:
-    """Each line as the row that interpretation sees, in this order."""
-    return [row for one in lines for row in _rows_of(one)]
-
-
 @lru_cache(maxsize=1024)
-def _rows_of(one: str) -> list[Row]:
+def batch_of(one: str) -> pa.RecordBatch:
+    """A line as the events that interpretation is given."""
     assembler = Assembler(node=HERE)
     assembler.push(one.encode() + b"\n")
     assembler.flush()
-    return interesting_rows(pa.record_batch(assembler.drain().events()), HERE)
+    return pa.record_batch(assembler.drain().events())
 
 
 class Kept:
-    """Sessions as a store holds them after every row."""
+    """Sessions as a store holds them after every row.
 
-    def __init__(self) -> None:
-        self.sessions = Sessions()
+    Args:
+        is_at_once: All records of a call are of one step.
+        sessions: Those that are known.
+    """
+
+    def __init__(self, *, is_at_once: bool = False, sessions: Sessions | None = None) -> None:
+        self.is_at_once = is_at_once
+        self.sessions = sessions or Sessions()
         self.held: dict[str, Session] = {}
         self.given: list[Session] = []
 
     def take(self, lines: Sequence[str]) -> Kept:
         """Take in more records."""
-        for row in rows_of(lines):
-            session = self.sessions.take(row)
-            if session is not None:
+        batches = [batch_of(one) for one in lines]
+        if self.is_at_once and batches:
+            batches = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()
+        for batch in batches:
+            self.sessions.begin(batch, HERE, 0)
+            for session in self.sessions.take_rest():
                 self.given.append(session)
                 self.held.pop(session.replaces or "", None)
                 self.held[session.id] = msgspec.structs.replace(session, replaces=None)
+        return self
+
+    def turn(self) -> Kept:
+        """What is taken next is of another log."""
+        self.sessions.turn()
         return self
 
     @property
@@ -87,6 +96,12 @@ class Kept:
         """Oldest first."""
         return sorted(self.held.values(), key=lambda one: (one.started, one.id))
 
-    def told(self) -> list[tuple[str, int, str | None, str | None, str | None, bool]]:
+    @property
+    def people(self) -> set[tuple[str, int, str]]:
+        """Every name of a login uid that a session was given with."""
+        named = ((one.host, one.auid, one.user) for one in self.given)
+        return {(host, auid, user) for host, auid, user in named if auid is not None and user is not None}
+
+    def reported(self) -> list[tuple[str, int, str | None, str | None, str | None, bool]]:
         """(host, number, user, service, remote, whether it has ended) of each."""
         return [(one.host, one.session, one.user, one.service, one.remote, one.ended is not None) for one in self.all]

@@ -1,4 +1,4 @@
-"""Real receivers on loopback, and a trail to tell people of."""
+"""Real receivers on loopback, and a trail to notify people of."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from ports import free_port
 
 from envtrail.model.approval import Request, RequestId, Terms, make_request_id
+from envtrail.model.decided import FindingMade
 from envtrail.model.finding import Finding, FindingId, Level, Status, make_finding_id
 from envtrail.model.ids import OperationId
-from envtrail.model.observation import FindingMade, Observation
+from envtrail.model.observation import Observation
 from envtrail.notify.channels import Channel, open_channels
 from envtrail.notify.messages import Message
 from envtrail.notify.notifier import Notifier
@@ -102,7 +103,7 @@ class Trail:
         self.put(FindingMade(time_ms=finding.time_ms, finding=msgspec.structs.replace(finding, status=status)))
 
 
-def wish(user: str = "alice", *, time_ms: int | None = None, prefix: str = "/opt/conda/envs/prod-ml") -> Request:
+def make_request(user: str = "alice", *, time_ms: int | None = None, prefix: str = "/opt/conda/envs/prod-ml") -> Request:
     """A request."""
     now_ms = int(time.time() * 1000) if time_ms is None else time_ms
     terms = Terms(
@@ -192,7 +193,7 @@ class Receiver:
 
 @contextmanager
 def receiver(behave: Behaviour = lambda _: 200, *, port: int = 0, slow_s: float = 0) -> Iterator[Receiver]:
-    """An HTTP server on loopback that behaves as told."""
+    """An HTTP server on loopback that behaves as configured."""
     got = Receiver(behave, slow_s)
 
     class Handler(BaseHTTPRequestHandler):

@@ -175,6 +175,9 @@ CASES: dict[str, tuple[list[Given], list[Given]]] = {
         [
             record("CONFIG_CHANGE", 'auid=0 ses=1 op=add_rule key="python_pkg_install" list=4 res=1'),
             record("CONFIG_CHANGE", 'auid=0 ses=1 op=remove_rule key="somebody_elses" list=4 res=1'),
+            # The service's own upkeep, and the kernel's where a folder goes.
+            record("CONFIG_CHANGE", 'auid=4294967295 ses=4294967295 op=remove_rule key="python_pkg_install" list=4 res=1'),
+            record("CONFIG_CHANGE", 'auid=0 ses=1 op=remove_rule dir="/opt/env" key="python_pkg_install" list=4 res=1'),
             execs(("/usr/sbin/auditctl", "-l")),
         ],
     ),

@@ -1,4 +1,4 @@
-"""What each product asks of a server for a panel, read from the files that it imports, and the rows that it makes of the answer.
+"""What each product requests from a server for a panel, read from the files that it imports, and the rows that it makes of the answer.
 
 References:
     https://github.com/elastic/kibana: lens/public/datasources/form_based/to_expression.ts and operations/definitions/*;
@@ -23,7 +23,7 @@ class Bucket(NamedTuple):
     aggregation: dict[str, Any]
     field: str
     other: bool = False
-    """What the top values leave out is asked for as well."""
+    """What the top values leave out is requested as well."""
 
 
 class Figure(NamedTuple):
@@ -176,7 +176,7 @@ def of_visualization(saved: Saved, name: str) -> Search:
 
 
 def of_grafana(dashboard: dict[str, Any], title: str, chosen: dict[str, str]) -> Search:
-    """A Grafana panel's; `top_metrics`, which the servers here do not have, is asked as the `top_hits` that it stands for."""
+    """A Grafana panel's; `top_metrics`, which the servers here do not have, is requested as the `top_hits` that it stands for."""
     (panel,) = (panel for panel in dashboard["panels"] if panel["title"] == title)
     (target,) = panel["targets"]
     text = target["query"]

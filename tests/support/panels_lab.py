@@ -16,11 +16,11 @@ from envtrail.dashboards.panels import PANELS
 from envtrail.documents.base import Site
 from envtrail.documents.fields import stream_name
 from envtrail.documents.heartbeat import heartbeat_document
+from envtrail.model.decided import FindingMade
 from envtrail.model.finding import Finding, Level, make_finding_id
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.ids import EventId, make_operation_id
-from envtrail.model.observation import FindingMade
 from envtrail.model.operation import Operation
 from envtrail.model.times import to_rfc3339
 from envtrail.policy.cases import operation_of
@@ -55,7 +55,7 @@ class Shown:
         return search.rows(self._ask, filters)
 
     def by_people(self) -> list[Operation]:
-        """All operations but those that a baseline tells."""
+        """All operations but those that a baseline adds."""
         return [item for item in self.held.operations(Query()) if item.actor.method != "owner"]
 
     def _ask(self, index: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def add_what_is_rare(trail: Path) -> None:
 
 
 def add_machines(cluster: Cluster) -> None:
-    """What three more machines tell of themselves, twice; the agent of one has ended since."""
+    """What three more machines report of themselves, twice; the agent of one has ended since."""
     target = stream_name("heartbeat", cluster.namespace)
     for at in range(3):
         for later in (0, 15_000):

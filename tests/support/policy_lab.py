@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ports import free_port
+from unit_lab import confined_as
 
 from envtrail.policy.files import load_policy
 
@@ -82,7 +83,7 @@ class Fleet:
         return key
 
     def sync(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "envtrail", "policy", "sync", *words]
+        command = [*confined_as("envtrail-policy.service"), sys.executable, "-m", "envtrail", "policy", "sync", *words]
         return subprocess.run(command, capture_output=True, text=True, env=self.variables, check=False)
 
     def synced(self, *words: str) -> dict[str, Any]:

@@ -215,7 +215,7 @@ class SearchServer:
     files: dict[str, str] = field(default_factory=dict)
     """Beside its settings: accounts, roles, keys."""
     tls: ssl.SSLContext | None = None
-    """How the test itself comes in, where the server has a certificate."""
+    """How the test itself signs in, where the server has a certificate."""
     account: tuple[str, str] | None = None
     process: subprocess.Popen[bytes] | None = None
 
@@ -372,7 +372,7 @@ def search_server(
     account: tuple[str, str] | None = None,
     **settings: Any,
 ) -> Iterator[SearchServer]:
-    """A node of its own, gone at the end."""
+    """A separate node, removed at the end."""
     with tempfile.TemporaryDirectory(prefix=f"envtrail-{name}-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         os.chmod(folder, 0o755)
         server = SearchServer(RELEASES[name], Path(folder), free_port(), settings, files=files or {}, tls=tls, account=account)

@@ -1,4 +1,4 @@
-"""Accounts that sign in: of the page, of the machine, and PAM's file for them."""
+"""Accounts that sign in: of the web UI, of the machine, and PAM's file for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def envtrail(accounts: Path, *words: str, given: str = "") -> subprocess.Complet
 
 
 def add_account(accounts: Path, name: str, role: str, machine: str | None = None) -> None:
-    """An account of the page."""
+    """An account of the web UI."""
     more = ["--machine-account", machine] if machine else []
     done = envtrail(accounts, "account", "add", name, "--role", role, "--password-stdin", *more, given=PASSWORD + "\n")
     assert done.returncode == 0, done.stderr

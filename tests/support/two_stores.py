@@ -13,13 +13,7 @@ from cluster_lab import Cluster
 from envtrail.fleet.cluster import ClusterStore
 from envtrail.model.access_log import make_access_entry
 from envtrail.model.approval import Grant, GrantKind, Request, Terms, make_grant_id, make_request_id
-from envtrail.model.environment import Environment, Package, Snapshot, snapshot_order
-from envtrail.model.finding import Finding, Level, Status, Suppression, make_finding_id
-from envtrail.model.gap import Gap, GapCause
-from envtrail.model.identity import Identity, Role
-from envtrail.model.ids import EventId, make_operation_id
-from envtrail.model.naming import place
-from envtrail.model.observation import (
+from envtrail.model.decided import (
     AccessRecorded,
     FindingMade,
     FindingTriaged,
@@ -28,6 +22,12 @@ from envtrail.model.observation import (
     RequestMade,
     SuppressionSet,
 )
+from envtrail.model.environment import Environment, Package, Snapshot, snapshot_order
+from envtrail.model.finding import Finding, Level, Status, Suppression, make_finding_id
+from envtrail.model.gap import Gap, GapCause
+from envtrail.model.identity import Identity, Role
+from envtrail.model.ids import EventId, make_operation_id
+from envtrail.model.naming import place
 from envtrail.model.operation import Activity, Operation, Outcome
 from envtrail.model.places import on_host
 from envtrail.model.run import Session
@@ -125,7 +125,7 @@ def decide(state: State) -> None:
     state.decisions.put(SuppressionSet(time_ms=T0, suppression=mute))
     sue = Identity(name="sue", role=Role.AUDITOR, uid=1002, method="local")
     look = make_access_entry(sue, "operations", T0, user="alice", environment="/srv/envs/e1", item=None)
-    state.decisions.put(AccessRecorded(time_ms=T0, looks=[look]))
+    state.decisions.put(AccessRecorded(time_ms=T0, entries=[look]))
     login = Session(
         id=f"h/{T0}/7",
         host="h",

@@ -12,21 +12,19 @@ from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config, load_config
 from envtrail.model.access_log import make_access_entry
 from envtrail.model.approval import Approval, Grant, GrantKind, Request, Terms, make_grant_id, make_request_id
-from envtrail.model.finding import Finding, Level, Status, Suppression, make_finding_id
-from envtrail.model.gap import Gap, GapCause
-from envtrail.model.identity import Identity, Role
-from envtrail.model.observation import (
+from envtrail.model.decided import (
     AccessRecorded,
-    CursorMoved,
     FindingMade,
     FindingTriaged,
-    GapFound,
     GrantGiven,
-    Observation,
     PolicyLoaded,
     RequestMade,
     SuppressionSet,
 )
+from envtrail.model.finding import Finding, Level, Status, Suppression, make_finding_id
+from envtrail.model.gap import Gap, GapCause
+from envtrail.model.identity import Identity, Role
+from envtrail.model.observation import CursorMoved, GapFound, Observation
 from envtrail.model.operation import Operation
 from envtrail.tasks.demo import play
 from envtrail.trail.verify import VerifyReport
@@ -86,7 +84,7 @@ def decided(operation: str, at_ms: int = NOW_MS) -> list[Observation]:
         GrantGiven(time_ms=at_ms, grant=grant),
         SuppressionSet(time_ms=at_ms, suppression=mute),
         AccessRecorded(
-            time_ms=at_ms, looks=[make_access_entry(auditor, "runs", at_ms, user="alice", environment=None, item=None)]
+            time_ms=at_ms, entries=[make_access_entry(auditor, "runs", at_ms, user="alice", environment=None, item=None)]
         ),
         GapFound(time_ms=at_ms, gap=gap),
         CursorMoved(time_ms=at_ms, source="auditd_log", position={"inode": 1, "offset": 7}),
@@ -113,7 +111,7 @@ def operations_of(opened: Opened) -> list[Operation]:
     return opened.state.unjudged(0)
 
 
-def told(report: VerifyReport) -> list[str]:
+def reported(report: VerifyReport) -> list[str]:
     return [fault.text for fault in report.faults]
 
 

@@ -1,4 +1,4 @@
-"""The page in a process of its own, over a trail of the test's."""
+"""The web UI in a separate process, over a trail of the test's."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ports import free_port
+from unit_lab import confined_as
 
 
 class Page:
@@ -53,7 +54,8 @@ class Page:
 def serve_page(data_dir: Path, *options: str, **variables: str) -> Iterator[Page]:
     """Serve a trail, or with `--store` a fleet, until the end of the test."""
     port = free_port()
-    words = [sys.executable, "-m", "envtrail", "--data-dir", str(data_dir), *options, "web", "--port", str(port)]
+    command = [sys.executable, "-m", "envtrail", "--data-dir", str(data_dir), *options, "web", "--port", str(port)]
+    words = [*confined_as("envtrail-web.service"), *command]
     process = subprocess.Popen(words, env={**os.environ, **variables}, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     lines = []
@@ -88,4 +90,4 @@ def _await(page: Page) -> None:
                 return
         except OSError:
             time.sleep(0.1)
-    raise AssertionError("the page did not begin to answer")
+    raise AssertionError("the web UI did not begin to answer")

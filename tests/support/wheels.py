@@ -21,8 +21,8 @@ def make_wheel(
     """A pure-Python wheel with one module (PEP 427); `scripts` are console scripts, name → entry point."""
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
-    told = [f"Requires-Dist: {item}" for item in requires] + [f"Provides-Extra: {item}" for item in extras]
-    metadata = "\n".join(["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *told, ""])
+    reported = [f"Requires-Dist: {item}" for item in requires] + [f"Provides-Extra: {item}" for item in extras]
+    metadata = "\n".join(["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *reported, ""])
     files = {
         f"{module}.py": f"version = {version!r}\n\n\ndef main() -> None:\n    pass\n",
         f"{info}/METADATA": metadata,

@@ -60,8 +60,8 @@ def test_every_default_is_what_its_kind_allows() -> None:
 def test_all_faults_are_told_at_once_each_with_its_place(tmp_path: Path) -> None:
     file = tmp_path / "e.toml"
     file.write_text('node = "a b"\n\n[rules]\nprofile = "leanx"\n  roots = [\n  "/a", "b" ]\n')
-    told = faults_of(file, {"ENVTRAIL_STORE_RETENTION_DAYS": "0"}, **{"web.idle_s": "1"})
-    assert told == [
+    reported = faults_of(file, {"ENVTRAIL_STORE_RETENTION_DAYS": "0"}, **{"web.idle_s": "1"})
+    assert reported == [
         f"{file}:1:1: `node` must be a host name, not `a b`",
         f"{file}:4:1: `rules.profile` must be `lean`, `full`, `classic` or `none`, not `leanx`; did you mean `lean`?",
         f"{file}:5:3: `rules.roots` entry 2 must be an absolute path, or a pattern of some (`*`), not `b`",
@@ -71,7 +71,7 @@ def test_all_faults_are_told_at_once_each_with_its_place(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("rules = 3", "`rules` must be a section, `[rules]`, not `3`"),
         ("[[rules]]", "`rules` must be a section, `[rules]`, not a list"),
@@ -90,16 +90,16 @@ def test_all_faults_are_told_at_once_each_with_its_place(tmp_path: Path) -> None
         ("a = " + "1" * 9999, "it is not TOML"),
     ],
 )
-def test_a_file_that_is_built_otherwise_says_so(tmp_path: Path, text: str, told: str) -> None:
+def test_a_file_that_is_built_otherwise_says_so(tmp_path: Path, text: str, reported: str) -> None:
     file = tmp_path / "e.toml"
     file.write_text(text)
     said = " ".join(faults_of(file))
     assert said.startswith(f"{file}")
-    assert told in said
+    assert reported in said
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "reported"),
     [
         ("node", "gpu1\n", "it holds a character that cannot be seen"),
         ("data_dir", "trail", "must be an absolute path, not `trail`"),
@@ -131,9 +131,9 @@ def test_a_file_that_is_built_otherwise_says_so(tmp_path: Path, text: str, told:
         ("elastic.urls", ["https://es.example?x"], "it ends with its path"),
         ("elastic.urls", ["https://"], "it names no host"),
         ("elastic.urls", ["https://[::1"], "Invalid IPv6 URL"),
-        ("elastic.urls", ["http://es.example:9200"], "it would tell everything to whoever listens"),
+        ("elastic.urls", ["http://es.example:9200"], "everything would be readable on the network"),
         ("elastic.urls", ["https://me:secret@es.example:9200"], "it holds a secret"),
-        ("elastic.namespace", "GPU-1", "small letters"),
+        ("elastic.namespace", "GPU-1", "lower-case letters"),
         ("elastic.streams", ["operations"], "did you mean `operation`?"),
         ("elastic.bulk_documents", 0, "from 1 to 10_000 (documents)"),
         ("elastic.file", "relative", "must be an absolute path"),
@@ -151,9 +151,9 @@ def test_a_file_that_is_built_otherwise_says_so(tmp_path: Path, text: str, told:
         ("elastic.password_file", "/x", "has no effect without `elastic.user`"),
     ],
 )
-def test_what_a_setting_cannot_be_is_refused(key: str, value: object, told: str) -> None:
+def test_what_a_setting_cannot_be_is_refused(key: str, value: object, reported: str) -> None:
     (said,) = faults_of(**{key: value})
-    assert told in said
+    assert reported in said
     assert f"`{key}`" in said
     assert "secret@" not in said
 
@@ -180,7 +180,7 @@ def test_what_a_setting_may_be_is_taken(key: str, value: object, given: object) 
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "reported"),
     [
         ("ENVTRAIL_RULES_PROFIL", "lean", "this variable is not a setting; did you mean `ENVTRAIL_RULES_PROFILE`?"),
         ("ENVTRAIL_CONFIGS", "/x", "did you mean `ENVTRAIL_CONFIG`?"),
@@ -193,10 +193,10 @@ def test_what_a_setting_may_be_is_taken(key: str, value: object, given: object) 
         ("ENVTRAIL_NODE", "gpu\udcff", "is no UTF-8"),
     ],
 )
-def test_a_variable_that_sets_nothing_is_a_fault(name: str, text: str, told: str) -> None:
+def test_a_variable_that_sets_nothing_is_a_fault(name: str, text: str, reported: str) -> None:
     (said,) = faults_of(environ={name: text})
     assert said.startswith(f"${name}: ")
-    assert told in said
+    assert reported in said
 
 
 def test_variables_that_are_no_settings_are_passed_over() -> None:
@@ -274,7 +274,7 @@ def test_help_does_not_pay_for_the_settings() -> None:
         ({"elastic.urls": ["https://es.example"], "elastic.api_key_file": "/not/there"}, "cannot be read"),
     ],
 )
-def test_a_cluster_that_cannot_be_asked_is_not_asked(settings: dict[str, list[str] | str], said: str) -> None:
+def test_a_cluster_that_cannot_be_queried_is_not_queried(settings: dict[str, list[str] | str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         connection_of(load_config(environ={}, flags=settings))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from importlib.metadata import distribution, requires
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 FREE = ("Apache", "MIT", "BSD", "PSF", "MPL", "ISC", "Unlicense", "Zlib", "Unicode", "CC0", "BSL", "0BSD")
@@ -31,7 +33,7 @@ def test_no_crate_forbids_our_licence() -> None:
 
 
 IMPORTED_LGPL = {"pysigma"}
-"""Imported as packages of their own, in an extra, replaceable and never vendored: what LGPL-2.1 section 6 asks for."""
+"""Imported as separate packages, in an extra, replaceable and never vendored: what LGPL-2.1 section 6 requires."""
 
 
 def test_no_dependency_forbids_our_licence() -> None:
@@ -51,3 +53,17 @@ def test_every_dependency_has_its_reason_in_the_docs() -> None:
     names = {Requirement(item).name for item in requires("envtrail") or []} - {"envtrail"}
     assert len(names) >= 10
     assert [name for name in sorted(names) if name not in text] == []
+
+
+def _pins(file: str) -> set[str]:
+    """`name==version` and its hashes, of each requirement."""
+    lines = (ROOT / file).read_text().replace("\\\n", " ").splitlines()
+    return {re.sub(r"\s+(;.*?)?(?=--hash)", " ", line) for line in lines if line and not line.lstrip().startswith("#")}
+
+
+def test_a_service_is_installed_with_the_pins_that_were_tested() -> None:
+    service = _pins("requirements-service.txt")
+    assert service <= _pins("requirements.txt")
+    assert all("--hash=sha256:" in pin for pin in service)
+    needed = {canonicalize_name(Requirement(text).name) for text in requires("envtrail") or []} - {"envtrail"}
+    assert needed <= {canonicalize_name(pin.partition("==")[0]) for pin in service}

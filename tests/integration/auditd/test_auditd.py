@@ -81,7 +81,7 @@ def test_auditds_plugin_protocol(tmp_path: Path) -> None:
     variables = "ENVTRAIL_RULES_PROFILE=none ENVTRAIL_RULES_VENV_ROOTS= ENVTRAIL_RULES_PYTHONS="
     plugin = f"exec env {variables} {sys.executable} -m envtrail --data-dir {trail} agent --source auditd_plugin 2>{tmp_path}/plugin.err"
     with running_auditd(tmp_path, RULE, plugin=plugin):
-        wait_until(lambda: (trail / "agent.json").exists(), "the plugin's start")
+        wait_until(lambda: (trail / "state/agent.json").exists(), "the plugin's start")
         for number in range(10):
             run_as(AUID, ["/bin/echo", f"marker-{number}"])
         wait_until(lambda: "marker-9" in _commands(trail, environment), "the last marker", timeout_s=40)

@@ -25,6 +25,7 @@ from pathlib import Path
 import pytest
 from big_trail import fill, fill_events
 from search_lab import SERVERS, SearchServer, search_server
+from unit_lab import confined_as
 
 from envtrail.config import load_config
 from envtrail.documents.base import site_of
@@ -48,7 +49,8 @@ class Shipping:
     """`envtrail elastic ship --once`, started again whenever it was killed."""
 
     def __init__(self, trail: Path, url: str) -> None:
-        self._command = [sys.executable, "-m", "envtrail", "--data-dir", str(trail), "elastic", "ship", "--once", "--url", url]
+        command = [sys.executable, "-m", "envtrail", "--data-dir", str(trail), "elastic", "ship", "--once", "--url", url]
+        self._command = [*confined_as("envtrail-elastic.service"), *command]
         self._variables = {**os.environ, "ENVTRAIL_ELASTIC_BULK_DOCUMENTS": "500", "ENVTRAIL_ELASTIC_RETENTION_DAYS": "0"}
         self._said = trail.parent / "said.log"
         self.process = self._start()
@@ -121,7 +123,7 @@ class Faults:
             time.sleep(0.5)
         time.sleep(self._dice.random())
         self._settings({f"{name}.threshold_enabled": None, **dict.fromkeys(marks)})
-        # A server takes the block away by itself once there is space; it looks every ten seconds or more.
+        # A server takes the block away by itself once there is space; it checks every ten seconds or more.
         for kind in KINDS:
             self._try("PUT", f"/{stream_name(kind, 'default')}/_settings", {"index.blocks.read_only_allow_delete": None})
 

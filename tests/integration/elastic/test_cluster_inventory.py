@@ -1,4 +1,4 @@
-"""What a cluster tells of environments, and of what people did about them, is what the machine's own store tells."""
+"""What a cluster holds of environments, and of what people did about them, is what the machine's own store holds."""
 
 from __future__ import annotations
 

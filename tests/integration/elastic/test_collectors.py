@@ -115,9 +115,9 @@ def _read_by_otelcol(path: Path) -> dict[str, tuple[str, str, Any]]:
         with contextlib.suppress(json.JSONDecodeError):  # one is being written, or was when it was killed
             for resource in json.loads(line)["resourceLogs"]:
                 for record in (record for scope in resource["scopeLogs"] for record in scope["logRecords"]):
-                    told = {item["key"]: _plain(item["value"]) for item in record["attributes"]}
-                    key = told["elasticsearch.document_id"]
-                    read[key] = (told["data_stream.dataset"], told["data_stream.namespace"], _plain(record["body"]))
+                    reported = {item["key"]: _plain(item["value"]) for item in record["attributes"]}
+                    key = reported["elasticsearch.document_id"]
+                    read[key] = (reported["data_stream.dataset"], reported["data_stream.namespace"], _plain(record["body"]))
     return read
 
 

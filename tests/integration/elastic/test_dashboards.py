@@ -1,4 +1,4 @@
-"""What each product asks of a real server for its panels shows what the embedded store shows, row by row.
+"""What each product requests from a real server for its panels shows what the embedded store shows, row by row.
 
 Kibana, OpenSearch Dashboards and Grafana cannot be had here. Their files are read as they read them (`panel_searches`), and the
 searches that come of it are run. The shape of the files: `test_dashboard_files.py`.
@@ -46,7 +46,7 @@ on_its_server = pytest.mark.parametrize(
 
 @pytest.fixture(scope="session")
 def kept() -> Iterator[dict[tuple[int, str], Shown]]:
-    """By server and trail: two products ask the same server."""
+    """By server and trail: two products query the same server."""
     shown: dict[tuple[int, str], Shown] = {}
     yield shown
     for one in shown.values():

@@ -1,9 +1,10 @@
-"""The page of a fleet, in a real Chromium, over a real cluster to which two machines have shipped."""
+"""The web UI of a fleet, in a real Chromium, over a real cluster to which two machines have shipped."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -128,7 +129,8 @@ def test_the_machines_are_on_the_page_of_health(tab: Tab, fleet: Fleet) -> None:
     page = tab.open("/health")
     for host in fleet.hosts:
         expect(page.get_by_role("link", name=host, exact=True)).to_be_visible()
-    expect(page.locator("main")).to_contain_text("agent not running")
+    # The heartbeats were shipped as the fleet was made: on a slow machine they are old by now.
+    expect(page.locator("main")).to_contain_text(re.compile("agent not running|silent"))
 
 
 def test_nothing_is_decided_on_a_fleet(tab: Tab, served: Page, fleet: Fleet) -> None:

@@ -155,14 +155,14 @@ def test_what_is_kept_for_ever_is_no_longer_deleted(client: SearchClient, kept_f
     assert check(kept_for(60)).state == "different"
 
 
-def test_what_is_refused_is_told(client: SearchClient) -> None:
+def test_what_is_refused_is_reported(client: SearchClient) -> None:
     """The body as a newer server gets it: 6.8 names the field that it does not know."""
     with pytest.raises(SearchError, match="400"):
         setup(Templates(client, identify_cluster(client), namespace="default", retention_days=60))
 
 
 def test_who_may_only_ship_need_not_know_of_the_lifecycle() -> None:
-    """The documented role may not ask for it (403): that is no reason to ship nothing."""
+    """The documented role may not request it (403): that is no reason to ship nothing."""
     privileges = ["create", "create_index", "read"]  # 6.8 has no create_doc, auto_configure and maintenance
     roles = {"ships": {"cluster": ["monitor"], "indices": [{"names": ["logs-envtrail.*"], "privileges": privileges}]}}
     root = ("root", PASSWORDS["root"])

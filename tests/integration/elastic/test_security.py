@@ -1,4 +1,4 @@
-"""A cluster that asks who comes: real TLS with a client's certificate, accounts and roles, and the words when one of them is wrong."""
+"""A cluster that requires authentication: real TLS with a client's certificate, accounts and roles, and the words when one of them is wrong."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def ours(guarded: Guarded, keys: Path, recorded: Path, tmp_path: Path, namespace
 
 
 class Ours:
-    """A trail, and whoever asks for it to be shipped to a namespace of its own."""
+    """A trail, and a user who ships it to a separate namespace."""
 
     def __init__(self, guarded: Guarded, keys: Path, folder: Path, namespace: str) -> None:
         self.keys, self.folder, self.namespace = keys, folder, namespace

@@ -152,7 +152,7 @@ def test_a_change_after_it_was_sent_is_an_amendment(cluster: Cluster) -> None:
     change(grant="G1")
     cluster.ship()
     change(grant="G2")
-    # The book is lost as well: the server has the document, and says 409; what it says since is not swallowed.
+    # The ship state is lost as well: the server has the document, and says 409; what it says since is not swallowed.
     for path in cluster.trail.glob("elastic.sqlite*"):
         path.unlink()
     cluster.ship()
@@ -178,7 +178,7 @@ def test_a_document_that_no_server_takes_holds_up_nothing(cluster: Cluster) -> N
 
 
 def test_a_bulk_whose_answer_was_lost_is_asked_for_before_it_is_sent_again(cluster: Cluster) -> None:
-    """Even when a new backing index came in between, which would take the same `_id` once more."""
+    """Even when a new backing index was created in between, which would take the same `_id` once more."""
     cluster.setup()
     lost = 0
 
@@ -239,8 +239,8 @@ def test_setup_brings_up_to_date_and_leaves_what_is_newer(lonely: Cluster) -> No
     path = "/_component_template/envtrail-mappings"
     with closing(lonely.client()) as client:
         lonely.ship()
-        told = client.request("GET", path)["component_templates"][0]["component_template"]
-        held_now = {name: told[name] for name in ("template", "version", "_meta")}
+        reported = client.request("GET", path)["component_templates"][0]["component_template"]
+        held_now = {name: reported[name] for name in ("template", "version", "_meta")}
         older = copy.deepcopy(held_now) | {"version": 0}
         del older["template"]["mappings"]["properties"]["rule"]
         client.request("PUT", path, older)
@@ -275,7 +275,7 @@ def test_the_commands(cluster: Cluster) -> None:
     ask("refused", code=1)
 
 
-def test_a_machine_that_is_not_watched_or_not_heard_of_is_told(cluster: Cluster) -> None:
+def test_a_machine_that_is_not_watched_or_not_heard_of_is_reported(cluster: Cluster) -> None:
     cluster.setup()
     with closing(cluster.client()) as client:
         with pytest.raises(SearchError, match=f"no data stream of the namespace `{cluster.namespace}`"):
@@ -348,8 +348,8 @@ def test_a_machine_with_another_policy_than_most_is_marked(cluster: Cluster) -> 
         assert done.returncode == 1, done.stderr
         return done.stdout
 
-    told = {line["host"]: line["faults"] for line in map(json.loads, ask("--json").splitlines())}
-    assert told == {
+    reported = {line["host"]: line["faults"] for line in map(json.loads, ask("--json").splitlines())}
+    assert reported == {
         **{host: [] for host in ("gpu1", "gpu2", "gpu4")},
         "gpu3": ["not the policy of most"],
         "gpu5": ["no policy, as most have"],

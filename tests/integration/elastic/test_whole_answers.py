@@ -1,4 +1,4 @@
-"""Every verb with `--store`, and the page of a fleet, over real servers that cannot answer whole: exit code 4 and why, never "there is none"."""
+"""Every verb with `--store`, and the web UI of a fleet, over real servers that cannot answer whole: exit code 4 and why, never "there is none"."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ PAGES = [
     "/health",
 ]
 NEVER_SHIPPED = {"/findings", "/requests", "/looks"}
-"""Of the recorded trail: there is no such stream, and none to be asked."""
+"""Of the recorded trail: there is no such stream, and none to be queried."""
 ANSWERS = ["operations", "runs", "environments", "sessions"]
 
 
@@ -82,7 +82,7 @@ def test_the_verbs_are_all_that_read_a_trail() -> None:
 
 
 class Asker:
-    """Somebody at a terminal, with settings of their own."""
+    """Somebody at a terminal, with their own settings."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], words: dict[str, str]) -> None:
         self.folder, self._capsys, self._words = folder, capsys, words
@@ -101,8 +101,8 @@ class Asker:
         if name == "fleet":
             given += ["--url", url]
         code = run(["--config", str(self.settings(**elastic)), "--store", url, *given])
-        told = self._capsys.readouterr()
-        return code, told.out, told.err
+        reported = self._capsys.readouterr()
+        return code, reported.out, reported.err
 
     def ask_all(self, url: str, said: str, **elastic: Any) -> None:
         """Each verb ends with 4, says why, and gives a hint."""
@@ -263,7 +263,7 @@ def guarded(request: pytest.FixtureRequest, keys: Path) -> Iterator[Guarded]:
 
 
 class TestAccounts:
-    """Who may not read is told so; what is readable stays so."""
+    """Who may not read gets an error that says so; what is readable stays so."""
 
     @pytest.fixture
     def settings(self, guarded: Guarded, keys: Path, tmp_path: Path) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def _size(path: Path) -> int:
     return total
 
 
-def test_a_full_disk_is_told_and_the_line_that_broke_off_is_ended_when_there_is_room(recorded: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_line_that_broke_off_is_ended_when_there_is_space(recorded: Path, tmp_path: Path) -> None:
     """Even when the writer was killed in between: nothing is cut off that somebody may have read."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -177,7 +177,7 @@ def test_broken_off_at_any_byte_it_is_gone_on_with(ship_state: ShipState, tmp_pa
 
 
 def test_events_that_were_written_and_not_settled_come_first(writing: Writing, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the heartbeat that a new start has to tell: the file goes on with what stands in it."""
+    """Before the heartbeat that a new start writes: the file goes on with what stands in it."""
     settle = ShipState.settle
     broken = 0
 
@@ -223,12 +223,12 @@ def test_a_rename_that_was_broken_off_loses_nothing(ship_state: ShipState, tmp_p
         if at % 3 == 1 and len(older) > 2:  # the oldest ones went up, the others had not yet
             for file in older[:2]:
                 file.rename(file.with_suffix(f".{int(file.suffix[1:]) + 1}"))
-        if at % 3 == 2:  # PATH went, a new one was not made yet
+        if at % 3 == 2:  # PATH was moved, a new one was not made yet
             older = files_of(path)
             for file in older[:-1]:
                 file.rename(file.with_suffix(f".{int(file.suffix[1:]) + 1}"))
             path.rename(path.with_suffix(".1"))
-        if at % 4 == 3 and not path.exists():  # it was made, and the book does not know it yet
+        if at % 4 == 3 and not path.exists():  # it was made, and the ship state does not have it yet
             path.touch()
     assert [json.loads(line)["number"] for line in lines_of_any(path)] == list(range(12))
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from audit_lab import open_folders, run_as, running_agent, wait_until
 from line_lab import Writing, lines_of
+from unit_lab import confined_as
 
 pytestmark = pytest.mark.timeout(300)
 AUID = 61118
@@ -24,7 +25,11 @@ def test_the_command_needs_no_network_library(writing: Writing, tmp_path: Path) 
     command = [sys.executable, "-m", "envtrail", "--data-dir", str(writing.trail), "elastic"]
     variables = {**os.environ, "PYTHONPATH": f"{blocked}:{os.environ.get('PYTHONPATH', '')}"}
     done = subprocess.run(
-        [*command, "write", str(writing.path), "--once"], env=variables, capture_output=True, text=True, check=False
+        [*confined_as("envtrail-file.service"), *command, "write", str(writing.path), "--once"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     shown = subprocess.run([*command, "status", "--json"], env=variables, capture_output=True, text=True, check=True)

@@ -20,7 +20,7 @@ AUID = 61098
 POLICY = """version: 1
 rules:
   - name: nobody-changes-prod
-    reason: changes of prod are asked for first
+    reason: changes of prod need a request first
     verdict: require-approval
     where: {tags: [prod]}
   - name: never-evil
@@ -61,7 +61,7 @@ class Lab:
         return [json.loads(line) for line in self.agent.ask("findings", "--json", "--all", *words).stdout.splitlines()]
 
     def ask(self, **asked: object) -> Decided:
-        """Ask over the service's socket as the person, in a process of theirs."""
+        """Send a query over the service's socket as the person, in a process of theirs."""
         words = (
             msgspec.json.encode({"method": "decide", "decision": msgspec.to_builtins(msgspec.convert(asked, SubmitRequest))})
             + b"\n"
@@ -116,7 +116,7 @@ def test_an_unapproved_install_is_noticed_and_an_approved_one_is_not(lab: Lab) -
     assert (first["verdict"], first["policy_rule"], first["grant"]) == ("require-approval", "nobody-changes-prod", None)
     (noticed,) = [item for item in lab.findings() if item["operation"] == first["id"]]
     assert (noticed["status"], noticed["level"], noticed["prefix"], noticed["uid"]) == ("open", "medium", prefix, AUID)
-    assert noticed["reason"] == "changes of prod are asked for first"
+    assert noticed["reason"] == "changes of prod need a request first"
 
     asked = lab.ask(
         prefix=prefix,
@@ -138,8 +138,8 @@ def test_an_unapproved_install_is_noticed_and_an_approved_one_is_not(lab: Lab) -
 
     third = lab.install("prod-ml", "evil==1.0")
     assert third["grant"] is None
-    (told,) = [item for item in lab.findings() if item["operation"] == third["id"]]
-    assert "evil is not in it" in told["values"]["grants that do not cover it"]  # type: ignore[index]
+    (reported,) = [item for item in lab.findings() if item["operation"] == third["id"]]
+    assert "evil is not in it" in reported["values"]["grants that do not cover it"]  # type: ignore[index]
 
     late = lab.agent.ask("approve", "--operation", str(third["id"]), "--why", "it was agreed by telephone", "--json")
     assert lab.grant(json.loads(late.stdout)["id"])["kind"] == "late"
@@ -151,6 +151,11 @@ def test_an_unapproved_install_is_noticed_and_an_approved_one_is_not(lab: Lab) -
     right = lab.agent.ask("grants", "--verify", "--json")
     assert right.returncode == 0
     assert {json.loads(line)["checked"] for line in right.stdout.splitlines()} == {"right"}
+    signers = lab.agent.data_dir / "state/approvals.allowed_signers"
+    signers.rename(signers.with_suffix(".away"))
+    unchecked = lab.agent.ask("grants", "--verify")
+    signers.with_suffix(".away").rename(signers)
+    assert (unchecked.returncode, "not checked" in unchecked.stdout, "wrong" in unchecked.stdout) == (4, True, False)
 
 
 def test_what_is_denied_elsewhere_is_told_and_what_is_allowed_is_not(lab: Lab) -> None:
@@ -176,7 +181,7 @@ def test_two_people_must_say_yes_and_nobody_may_to_what_they_asked_for(lab: Lab)
 
     listing = b'{"method": "requests"}\n'
     assert json.loads(lab.over_the_socket(AUID + 1, listing))["id"] == asked.id, (
-        "an approver is told of what to decide, and of no more"
+        "an approver is notified of what to decide, and of no more"
     )
     assert "nobody approves their own request" in str(say(AUID)["error"])
     assert say(AUID + 1)["what"] == "approval"

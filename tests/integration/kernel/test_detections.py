@@ -41,7 +41,7 @@ class Lab:
         self.pip = str(home / "env" / "bin" / "pip")
 
     def run(self, *argv: str, uid: int | None = None) -> None:
-        """As the person; whether it succeeds is not asked."""
+        """As the person; whether it succeeds is not checked."""
         run_as(AUID, argv, cwd=self.home, uid=uid)
 
     def shell(self, text: str) -> None:
@@ -161,7 +161,7 @@ def test_what_is_like_it_and_harmless_fires_nothing(lab: Lab) -> None:
     before = len(lab.noticed())
     for harmless in LIKE:
         harmless(lab)
-    # Something that is noticed for certain comes after: by then the harmless have been asked about too.
+    # Something that is noticed for certain comes after: by then the harmless have been evaluated too.
     lab.shell("/usr/bin/env MARK=live after\ntrue")
     wait_until(lambda: any(item["detection"] == "own_rule" for item in lab.noticed()), "the last one")
     assert [item["detection"] for item in lab.noticed() if item["source"] == "sigma"] == ["own_rule"]
@@ -192,10 +192,10 @@ def test_every_detection_is_tried_live_or_says_where_instead() -> None:
     assert set(NOT_LIVE) < set(FIRED)
 
 
-def test_a_rule_at_fault_is_told_and_the_others_are_asked(lab: Lab) -> None:
-    told = [item for item in lab.noticed() if item["detection"] == "detection-refused"]
-    assert len(told) == 1
-    assert "bad.yml" in str(told[0]["reason"])
+def test_a_rule_at_fault_is_reported_and_the_others_are_run(lab: Lab) -> None:
+    reported = [item for item in lab.noticed() if item["detection"] == "detection-refused"]
+    assert len(reported) == 1
+    assert "bad.yml" in str(reported[0]["reason"])
 
 
 def test_history_says_the_same_when_it_is_hunted(lab: Lab) -> None:

@@ -1,4 +1,4 @@
-"""What fanotify and the process connector tell, by programs that really ran."""
+"""What fanotify and the process connector report, by programs that really ran."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -31,7 +32,7 @@ def watch(env: Path) -> Iterator[FileWatch]:
 
 
 def _changes(watch: FileWatch) -> dict[str, tuple[str | None, list[tuple[str, str]]]]:
-    """Program → (its name when it could be asked, files)."""
+    """Program → (its name when it could be queried, files)."""
     time.sleep(0.3)
     return {str(group.pid): (group.comm, group.files) for group in watch.read()}
 
@@ -122,6 +123,17 @@ def test_fifty_thousand_files_are_one_group_and_counted(env: Path, watch: FileWa
         seen += sum(group.total for group in watch.read() if group.pid == pid)
         time.sleep(0.1)
     assert 0 < seen <= 100_000
+
+
+def test_what_lies_in_the_place_of_a_folder_is_not_opened(tmp_path: Path, watch: FileWatch) -> None:
+    """Opening a FIFO waits for who writes to it."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(tmp_path)
+    setting = Thread(target=watch.set_roots, args=([str(tmp_path / "fifo"), str(tmp_path / "link")],), daemon=True)
+    setting.start()
+    setting.join(5)
+    assert not setting.is_alive()
+    assert len(watch.unwatched()) == 2
 
 
 def test_a_folder_that_cannot_be_watched_is_named(watch: FileWatch) -> None:

@@ -81,14 +81,14 @@ def test_the_agent_outlives_a_disk_that_fills_at_any_moment(tmp_path: Path) -> N
         assert agent.process.wait(20) == 0
         assert agent.ask("seal").returncode == 0
         assert agent.ask("verify").returncode == 0
-        told = _history(agent)
+        reported = _history(agent)
         assert agent.ask("rebuild").returncode == 0
-        assert _history(agent) == told
+        assert _history(agent) == reported
         with _filled(agent.data_dir):
             waiting = threading.Thread(target=agent.restart)
             waiting.start()
             time.sleep(4)
-            assert waiting.is_alive(), "it begins when there is room"
+            assert waiting.is_alive(), "it begins when there is space"
         waiting.join()
 
 

@@ -47,7 +47,7 @@ class Lab:
     def operations(self) -> list[dict[str, object]]:
         return [one for one in self.agent.operations("--env", str(self.prefix)) if one["tool"] == "pip"]
 
-    def told(self, *words: str) -> Counter[tuple[str, str]]:
+    def reported(self, *words: str) -> Counter[tuple[str, str]]:
         """What the trail says is there: an install that was killed may leave a package twice."""
         shown = json.loads(self.agent.ask("env", "show", str(self.prefix), *words, "--json").stdout)
         return Counter((item["name"], item["version"]) for item in shown["packages"])
@@ -97,14 +97,14 @@ def test_at_twenty_points_the_trail_says_what_the_disk_shows(lab: Lab) -> None:
         # After a kill at the worst moment a package has no RECORD, and pip itself refuses to take it out.
         expected = {-signal.SIGKILL: ("killed", 9), 0: ("success", None)}.get(code, ("failure", None))
         assert (last["outcome"], last["signal"]) == expected, point
-        assert lab.told() == lab.there(), point
+        assert lab.reported() == lab.there(), point
     assert killed >= POINTS // 2
 
 
 def test_all_of_it_is_explained_and_the_last_word_is_right(lab: Lab) -> None:
     assert lab.start("2.0", "--ignore-installed").wait() == 0
     wait_until(lambda: lab.operations()[-1]["outcome"] == "success", "the last install")
-    assert lab.told() == lab.there()
+    assert lab.reported() == lab.there()
     assert {(f"member-{at:02}", "2.0") for at in range(MEMBERS)} <= set(lab.there())
     assert json.loads(lab.agent.ask("status", "--json").stdout)["trail"]["unexplained"] == 0
 
@@ -112,9 +112,9 @@ def test_all_of_it_is_explained_and_the_last_word_is_right(lab: Lab) -> None:
 def test_every_state_on_the_way_can_be_told_again(lab: Lab) -> None:
     """The changes of the operations, one after the other, lead from each state to the next."""
     for operation in lab.operations():
-        state = lab.told("--at", f"{operation['id']}^")
+        state = lab.reported("--at", f"{operation['id']}^")
         for change in operation["changes"] or ():  # type: ignore[attr-defined]
             for side, step in (("before", -1), ("after", 1)):
                 if change[side]:
                     state[change["name"], change[side]["version"]] += step
-        assert +state == lab.told("--at", str(operation["id"])), operation["id"]
+        assert +state == lab.reported("--at", str(operation["id"])), operation["id"]

@@ -204,7 +204,7 @@ def test_canaries_prove_the_rules(lab: Lab) -> None:
         of_this_form = [result for result in results if form in result["rule"]]
         assert of_this_form, form
         unproven = [result for result in of_this_form if result["result"] != "proven"]
-        # apt, dpkg and uv make no 32-bit calls, whatever they are asked.
+        # apt, dpkg and uv make no 32-bit calls, whatever they do.
         assert [result for result in unproven if result["how"] != "nothing harmless makes it write"] == []
         assert len(unproven) < len(of_this_form) / 2
 

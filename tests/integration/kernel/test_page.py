@@ -1,4 +1,4 @@
-"""The page over a live agent: what people really typed stays text, what happens is there within a second, decisions reach the trail."""
+"""The web UI over a live agent: what people really typed stays text, what happens is there within a second, decisions reach the trail."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_what_happens_is_on_the_open_page_at_once(lab: Lab, tab: Tab) -> None:
     install(lab, "leaf==2.0")
     ended = time.monotonic()
     expect(log).to_contain_text("leaf==2.0", timeout=10_000)
-    # An operation is judged once its environment was read: that is the agent's time, the page's is below a second of it.
+    # An operation is judged once its environment was read: that is the agent's time, the web UI's is below a second of it.
     assert time.monotonic() - ended < 5
 
 
@@ -150,8 +150,8 @@ def test_an_approval_given_on_the_page_is_in_the_trail_with_who_gave_it(lab: Lab
         "s.sendall(sys.stdin.buffer.read()); print(s.makefile('rb').readline().decode())"
     )
     python = ["/usr/bin/python3", "-c", code, lab.agent.environment["ENVTRAIL_SERVICE_SOCKET"]]
-    told = subprocess.run(python, input=words, preexec_fn=become(AUID), capture_output=True, check=True).stdout
-    page = tab.open(f"/requests/{json.loads(told)['id']}")
+    reported = subprocess.run(python, input=words, preexec_fn=become(AUID), capture_output=True, check=True).stdout
+    page = tab.open(f"/requests/{json.loads(reported)['id']}")
     page.get_by_role("button", name="Approve", exact=True).click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Reason").fill("agreed in the meeting")

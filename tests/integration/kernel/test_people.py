@@ -16,7 +16,7 @@ pytestmark = pytest.mark.kernel
 AUID, OTHER = 61070, 61071
 CONTAINER = "0123456789abcdef" * 4
 PRIVATE_ACCOUNTS = ["unshare", "--mount", "/bin/sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"']
-"""The agent sees accounts of its own; the machine's are not touched."""
+"""The agent sees its own accounts; the machine's are not touched."""
 ACCOUNTS = Path("/etc/passwd").read_text()
 
 
@@ -34,7 +34,7 @@ class Lab:
         return str(path)
 
     def install(self, *before: str, uid: int = AUID, **variables: str) -> dict[str, object]:
-        """Install a package of its own, below the given words, in a session of the test user; its operation."""
+        """Install a new package, below the given words, in a session of the test user; its operation."""
         self.count += 1
         name = f"person{self.count}"
         wheel = make_wheel(self.home / "wheels", name, "1.0")
@@ -134,7 +134,7 @@ def test_a_user_namespace_does_not_change_the_person(lab: Lab) -> None:
 
 
 def test_a_runner_that_an_admin_started_says_whose_job_it_is_and_names_nobody(lab: Lab) -> None:
-    # Root in the admin's session starts the runner as an account of its own; the job sets other variables than it was given.
+    # Root in the admin's session starts the runner under a separate account; the job sets other variables than it was given.
     job = lab.script("step.sh", '#!/bin/sh\nsleep 0.3\nGITHUB_ACTOR=mallory GITHUB_RUN_ID=1 "$@"\nexit $?\n')
     given = "GITHUB_ACTIONS=true GITHUB_RUN_ID=77 GITHUB_REPOSITORY=x/y GITHUB_ACTOR=carol"
     worker = lab.script("Runner.Worker", f'#!/bin/sh\n{given} {job} "$@"\nexit $?\n')

@@ -123,7 +123,7 @@ def test_diff_names_who_took_a_rule_out(tmp_path: Path, agent: RunningAgent) -> 
         drift = [json.loads(line) for line in agent.ask("rules", "diff", "--json", *no_file).stdout.splitlines()]
         if drift:
             break
-        # The agent was quicker: it looks every five seconds, and had put the rule back.
+        # The agent was quicker: it checks every five seconds, and had put the rule back.
         agent.restart()
     assert [item["rule"] for item in drift if item["mark"] == "+"] == [victim]
     assert f"removed by auid {AUID} with /usr/sbin/auditctl" in drift[0]["meaning"]
@@ -133,7 +133,7 @@ def test_ctrl_c_ends_up_with_130_and_takes_the_rules_out(agent: RunningAgent) ->
     agent.process.terminate()
     agent.process.wait(20)
     assert agent.ask("rules", "remove").returncode == 0
-    status = agent.data_dir / "agent.json"
+    status = agent.data_dir / "state/agent.json"
     up = subprocess.Popen(
         [sys.executable, "-m", "envtrail", "up"],
         env=agent.environment,
@@ -151,7 +151,7 @@ def test_ctrl_c_ends_up_with_130_and_takes_the_rules_out(agent: RunningAgent) ->
 
 
 def test_root_without_a_login_is_seen(tmp_path: Path, home: Path) -> None:
-    """A fresh machine's newcomer. The interpreter is a copy of its own, so that rules without a login uid stay in this folder."""
+    """A fresh machine's newcomer. The interpreter is a separate copy, so that rules without a login uid stay in this folder."""
     venv = home / "env"
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--copies", str(venv)], check=True)
     make_wheel(home / "wheels", "leaf", "1.0")
@@ -204,8 +204,8 @@ def test_a_full_disk_is_a_gap_and_the_watch_goes_on(tmp_path: Path, home: Path) 
                 lambda: "leaf==3.0" in str([one["argv"] for one in agent.operations()]), "the operation after it", timeout_s=40
             )
             # What the full disk did not take is nobody's where it was read in between, else part of the next change: the ledger has the gap.
-            told = [(c["before"], c["after"]) for one in agent.operations() for c in one["changes"] or ()]  # type: ignore[attr-defined]
-            steps = sorted((before["version"] if before else "", after["version"]) for before, after in told)
+            reported = [(c["before"], c["after"]) for one in agent.operations() for c in one["changes"] or ()]  # type: ignore[attr-defined]
+            steps = sorted((before["version"] if before else "", after["version"]) for before, after in reported)
             assert steps in ([("", "1.0"), ("1.0", "2.0"), ("2.0", "3.0")], [("", "1.0"), ("1.0", "3.0")])
             assert agent.process.poll() is None
             agent.process.terminate()

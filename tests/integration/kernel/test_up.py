@@ -46,10 +46,10 @@ def test_what_runs_beside_the_watch_ends_with_it(tmp_path: Path, how: signal.Sig
             locks = tmp_path / "trail" / "notify.lock"
             wait_until(lambda: locks.exists() and locks.read_text().strip().isdigit(), "the notifier")
             children = _children(up.pid)
-            assert len(children) == 2
+            assert len(children) == 3, "the notifier, the web UI, the inspector"
             up.send_signal(how)
             assert up.wait(30) in {130, -signal.SIGKILL}
-            wait_until(lambda: not any(_is_there(pid) for pid in children), "the end of both", timeout_s=15)
+            wait_until(lambda: not any(_is_there(pid) for pid in children), "the end of all", timeout_s=15)
             assert re.search(r"watching this machine", log.read_text())
         finally:
             if up.poll() is None:

@@ -59,7 +59,7 @@ def test_a_trail_that_is_being_written_killed_and_taken_up_has_no_fault_until_so
     verified(agent)
     wait_until(lambda: len(os.listdir(agent.data_dir / "segments")) > 2, "three sealed segments")
     verified(agent)
-    with closing(sqlite3.connect(agent.data_dir / "state.sqlite", timeout=10)) as database:
+    with closing(sqlite3.connect(agent.data_dir / "state/state.sqlite", timeout=10)) as database:
         database.execute("UPDATE operations SET user = 'mallory' WHERE method != 'owner'")
         database.commit()
     done = agent.ask("verify")

@@ -31,7 +31,7 @@ class Lab:
         wait_until(lambda: self.snapshots(), "the first snapshot")
 
     def snapshots(self) -> bool:
-        return self.agent.ask("log", "--json").returncode in {0, 1} and (self.agent.data_dir / "state.sqlite").exists()
+        return self.agent.ask("log", "--json").returncode in {0, 1} and (self.agent.data_dir / "state/state.sqlite").exists()
 
     def run(self, *argv: str, **variables: str) -> None:
         done = run_as(AUID, argv, cwd=self.home, **variables)

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 from audit_lab import wait_until
-from notify_lab import Trail, mail_server, receiver, wish, write_channels
+from notify_lab import Trail, mail_server, make_request, receiver, write_channels
 from ports import free_port
+from unit_lab import confined_as
 
-from envtrail.model.observation import RequestDenied, RequestMade
+from envtrail.model.decided import RequestDenied, RequestMade
 from envtrail.notify.notifier import POLL_MS
 from envtrail.notify.outbox import ChannelState, read_states
 
@@ -44,7 +45,8 @@ class Lab:
         return subprocess.run(self.words(*words), env=self.environ, capture_output=True, text=True, check=False, timeout=60)
 
     def start(self) -> subprocess.Popen[str]:
-        self.process = subprocess.Popen(self.words("run"), env=self.environ, stderr=subprocess.PIPE, text=True)
+        words = [*confined_as("envtrail-notify.service"), *self.words("run")]
+        self.process = subprocess.Popen(words, env=self.environ, stderr=subprocess.PIPE, text=True)
         return self.process
 
     def is_up(self) -> bool:
@@ -135,9 +137,9 @@ def test_a_receiver_that_fails_is_down_for_a_while_and_dies_while_answering_gets
     lab.start()
     first = lab.trail.notice_many(2)
     wait_until(lambda: read_states(lab.trail.folder / "notify.sqlite") and lab.state().failures >= 1, "a failure")
-    told = lab.ask("status").stdout
-    assert "2 waiting" in told
-    assert "next try" in told
+    reported = lab.ask("status").stdout
+    assert "2 waiting" in reported
+    assert "next try" in reported
     faults: list[int | str] = ["drop", 500, 200, 503]
     with receiver(lambda number: faults[number] if number < len(faults) else 200, port=port) as got:
         second = lab.trail.notice_many(2)
@@ -263,7 +265,7 @@ def test_mail_and_webhook_get_a_request_and_what_became_of_it_in_their_languages
     with mail_server() as box, receiver() as got:
         lab.channels({"name": "mail", "url": box.url, "language": "zh"}, hook(got.url, kinds=["decision"]))
         lab.start()
-        asked = wish()
+        asked = make_request()
         lab.trail.put(RequestMade(time_ms=asked.time_ms, request=asked))
         wait_until(lambda: len(box.mails) == 1, "the mail")
         lab.trail.put(RequestDenied(time_ms=asked.time_ms, request=asked.id, by="pat", why="本周不行"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from notify_lab import mail_server, receiver, wish
+from notify_lab import mail_server, make_request, receiver
 from ports import free_port
 
 from envtrail.model.finding import Finding, FindingId, Level
@@ -42,7 +42,7 @@ def test_a_mail_arrives_whole_as_plain_utf8_text(language: str) -> None:
 
 
 def test_a_webhook_gets_title_text_and_how_bad_it_is() -> None:
-    message = render_request(wish(), "zh")
+    message = render_request(make_request(), "zh")
     with receiver() as hook:
         assert Service(hook.url).send(message.title, message.body, Level.CRITICAL).fault is None
     (got,) = hook.taken

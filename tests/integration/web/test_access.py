@@ -1,4 +1,4 @@
-"""Who comes in, and who does not; what the API answers; what every answer carries."""
+"""Who can sign in, and who cannot; what the API answers; what every answer carries."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def inside(page: Page) -> Page:
 
 
 @pytest.mark.parametrize("path", [*PATHS, *API, "/operations/x", "/_nicegui/nothing", "/nothing"])
-def test_without_a_session_nothing_is_told(stranger: Page, path: str) -> None:
+def test_without_a_session_nothing_is_returned(stranger: Page, path: str) -> None:
     status, headers, text = stranger.ask(path)
     assert status == 401
     assert "alice" not in text
@@ -155,11 +155,13 @@ def test_a_strange_name_is_a_page_without_anything(inside: Page, name: str) -> N
 
 def test_the_api_tells_what_the_command_line_tells(inside: Page, trail: Path) -> None:
     words = [sys.executable, "-m", "envtrail", "--data-dir", str(trail), "log", "--json"]
-    told = [json.loads(line) for line in subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()]
+    reported = [
+        json.loads(line) for line in subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()
+    ]
     status, headers, text = inside.ask("/api/v1/operations?limit=1000")
     assert (status, headers["content-type"]) == (200, "application/json")
-    assert json.loads(text) == told
-    assert json.loads(inside.ask(f"/api/v1/operations/{told[0]['id']}")[2]) == told[0]
+    assert json.loads(text) == reported
+    assert json.loads(inside.ask(f"/api/v1/operations/{reported[0]['id']}")[2]) == reported[0]
     assert inside.ask("/api/v1/operations/nothing")[0] == 422
     assert inside.ask(f"/api/v1/operations/{'0' * 26}")[0] == 404
 
@@ -231,7 +233,7 @@ def test_what_happens_now_is_told_within_a_second(trail: Path, stranger: Page) -
     now_ms = int(time.time() * 1000)
     made = operation_of(Case(user="just-now", packages=["six==1"], time=to_rfc3339(now_ms)))
     made = msgspec.structs.replace(made, id=make_operation_id(EventId(node="h", time_ms=now_ms, serial=9), "x"))
-    state = State(trail / "state.sqlite")
+    state = State(trail / "state/state.sqlite")
     with state.transaction():
         state.put_operation(made)
     state.close()

@@ -31,7 +31,7 @@ def test_looks_are_sealed_verified_and_survive_a_rebuild(trail: Path) -> None:
         page.enter()
         for path in ("/operations?user=alice", "/operations?user=alice", "/environments", "/settings", "/person?name=bob"):
             assert page.ask(path)[0] == 200
-    # The page writes what waits when it ends, at the latest.
+    # The web UI writes what waits when it ends, at the latest.
     found = [json.loads(line) for line in envtrail(trail, "access-log", "--json").splitlines()]
     asked = {(item["what"], item["user"]) for item in found}
     assert asked == {("operations", "alice"), ("operations", "bob"), ("sessions", "bob"), ("runs", "bob")}

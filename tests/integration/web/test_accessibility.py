@@ -1,4 +1,4 @@
-"""Everybody can use the page: WCAG A and AA by axe-core, the keyboard alone, the width of a phone."""
+"""Everybody can use the web UI: WCAG A and AA by axe-core, the keyboard alone, the width of a phone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a real browser makes of the page: Debian's Chromium, headless."""
+"""What a real browser makes of the web UI: Debian's Chromium, headless."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from web_lab import Page, serve_page
 
 from envtrail.model.access_log import make_access_entry
 from envtrail.model.approval import Request, Terms, make_request_id
+from envtrail.model.decided import AccessRecorded, FindingMade, RequestMade
 from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.model.finding import Finding, FindingId, Level
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.identity import Identity, Role
 from envtrail.model.ids import EventId, OperationId, make_operation_id
-from envtrail.model.observation import AccessRecorded, FindingMade, RequestMade
 from envtrail.model.operation import Actor, EnvironmentRef, Outcome
 from envtrail.model.run import Run, Session
 from envtrail.model.times import to_rfc3339
@@ -128,7 +128,7 @@ def _put_the_rest(state: State, actor: Actor) -> None:
     state.decisions.put(RequestMade(time_ms=NOW_MS, request=request))
     eve = Identity(name=EVIL, role=Role.AUDITOR, uid=None, method="oidc")
     looks = [make_access_entry(eve, "runs", NOW_MS, user=EVIL, environment=EVIL, item=EVIL)]
-    state.decisions.put(AccessRecorded(time_ms=NOW_MS, looks=looks))
+    state.decisions.put(AccessRecorded(time_ms=NOW_MS, entries=looks))
 
 
 @pytest.fixture(scope="module")

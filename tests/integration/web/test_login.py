@@ -1,16 +1,18 @@
-"""How people come in: accounts of the page, the machine's by PAM, an OpenID provider, a reverse proxy; and who does not."""
+"""How people sign in: accounts of the web UI, the machine's by PAM, an OpenID provider, a reverse proxy; and who does not."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -18,6 +20,7 @@ import pytest
 from sign_in_lab import PASSWORD, add_account, envtrail, machine_account, pam_service
 from web_lab import Page, serve_page
 
+from envtrail.host_directory import check_password
 from envtrail.service.pam import PamCheck
 from envtrail.service.server import StoreServer
 
@@ -134,7 +137,15 @@ class TestAccounts:
             said = Counter(pool.map(lambda at: come_in(served, "audrey", f"guess number {at}")[0], range(50)))
         assert said == {403: 5, 429: 45}
 
-    def test_the_file_is_its_owners_alone_and_what_is_wrong_in_it_is_told(self, tmp_path: Path) -> None:
+    def test_who_guesses_from_an_address_that_others_share_keeps_none_of_them_out(self, trail: Path, accounts: Path) -> None:
+        """Everybody on the machine has the same one, and so has everybody behind a proxy."""
+        with serve_page(trail, ENVTRAIL_WEB_ACCOUNTS=str(accounts)) as served:
+            with ThreadPoolExecutor(15) as pool:
+                said = Counter(pool.map(lambda at: come_in(served, f"nobody-{at % 5}", f"guess {at}")[0], range(15)))
+            assert said == {403: 15}
+            assert come_in(served, "audrey")[0] == 303
+
+    def test_the_file_is_its_owners_alone_and_what_is_wrong_in_it_is_reported(self, tmp_path: Path) -> None:
         path = tmp_path / "accounts.json"
         assert envtrail(path, "account", "add", "eve", "--password-stdin", given="short\n").returncode == 2
         assert envtrail(path, "account", "add", "root", "--password-stdin", given=PASSWORD).returncode == 2
@@ -160,7 +171,9 @@ class TestPam:
     @pytest.fixture
     def pam(self, trail: Path) -> Iterator[Page]:
         with pam_service() as service, machine_account(self.NAME, PASSWORD):
-            server = StoreServer(trail / "agent.sock", trail, group="envtrail", check=PamCheck(service).check)
+            server = StoreServer(
+                trail / "agent.sock", trail, group="envtrail", check=PamCheck(partial(check_password, service)).check
+            )
             try:
                 with serve_page(trail, ENVTRAIL_WEB_PAM="true", ENVTRAIL_WEB_AUDITORS=self.NAME) as served:
                     yield served
@@ -239,6 +252,18 @@ class TestProxy:
             assert visitor.ask("/operations", X_Forwarded_User="audrey", Cookie="")[0] == 200
             assert visitor.ask("/operations", X_Forwarded_User="root")[0] == 401
             assert visitor.ask("/operations")[0] == 401
+
+    @pytest.mark.parametrize("twice", ["X-Forwarded-User: audrey", "X-Forwarded-Groups: admins"])
+    def test_a_header_that_the_browser_sent_beside_the_proxys_opens_nothing(self, trail: Path, secret: Path, twice: str) -> None:
+        with serve_page(trail, **self.settings(secret), ENVTRAIL_WEB_PROXY_GROUPS_HEADER="X-Forwarded-Groups") as page:
+            for own, status in (("", "200"), (twice + "\r\n", "401")):
+                request = (
+                    f"GET /operations HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Envtrail-Proxy-Secret: {self.SECRET}\r\n{own}"
+                    "X-Forwarded-User: audrey\r\nX-Forwarded-Groups: users\r\nConnection: close\r\n\r\n"
+                )
+                with socket.create_connection(("127.0.0.1", page.port), 20) as stream, stream.makefile("rb") as answer:
+                    stream.sendall(request.encode())
+                    assert answer.readline().split()[1].decode() == status
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
     @pytest.mark.parametrize("sent", [[], ["X-Envtrail-Proxy-Secret="], [f"X-Envtrail-Proxy-Secret={'t' * 32}"]])

@@ -1,4 +1,4 @@
-"""What people do on the page, in a real Chromium: decide, compare, download, watch."""
+"""What people do in the web UI, in a real Chromium: decide, compare, download, watch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def tab(browser: Browser, served: Page) -> Iterator[Tab]:
     made.close()
 
 
-def told(trail: Path, *words: str) -> list[dict[str, object]]:
+def reported(trail: Path, *words: str) -> list[dict[str, object]]:
     done = subprocess.run(
         [sys.executable, "-m", "envtrail", "--data-dir", str(trail), *words, "--json"],
         capture_output=True,
@@ -63,7 +63,7 @@ def decide(tab: Tab, label: str, why: str, **fields: str) -> None:
 
 
 def test_a_finding_is_acknowledged_assigned_and_muted_with_a_reason(tab: Tab, trail: Path) -> None:
-    id_ = told(trail, "findings", "--all")[1]["id"]
+    id_ = reported(trail, "findings", "--all")[1]["id"]
     tab.open(f"/findings/{id_}")
     decide(tab, "Acknowledge", "")
     expect(tab.page.get_by_role("alert")).to_contain_text("a reason is needed")
@@ -71,7 +71,7 @@ def test_a_finding_is_acknowledged_assigned_and_muted_with_a_reason(tab: Tab, tr
     decide(tab, "Acknowledge", "looked at it", Assigned_to="carol")
 
     def finding() -> dict[str, object]:
-        return next(item for item in told(trail, "findings", "--all") if item["id"] == id_)
+        return next(item for item in reported(trail, "findings", "--all") if item["id"] == id_)
 
     wait_until(lambda: finding()["status"] != "open", "the acknowledgement to be in the trail")
     found = finding()
@@ -82,26 +82,26 @@ def test_a_finding_is_acknowledged_assigned_and_muted_with_a_reason(tab: Tab, tr
         "carol",
     )
     decide(tab, "Mute similar findings", "a known robot", For_days="3")
-    wait_until(lambda: bool(told(trail, "mute", "--list")), "the mute to be in the trail")
-    muted = told(trail, "mute", "--list")
+    wait_until(lambda: bool(reported(trail, "mute", "--list")), "the mute to be in the trail")
+    muted = reported(trail, "mute", "--list")
     assert [(item["detection"], item["reason"], item["users"]) for item in muted] == [
         (found["detection"], "a known robot", [found["user"]])
     ]
 
 
 def test_a_request_is_approved_and_another_denied(tab: Tab, trail: Path) -> None:
-    first, second = (str(item["id"]) for item in told(trail, "requests"))
+    first, second = (str(item["id"]) for item in reported(trail, "requests"))
 
     def status_of(id_: str) -> object:
-        return next(item["status"] for item in told(trail, "requests") if item["id"] == id_)
+        return next(item["status"] for item in reported(trail, "requests") if item["id"] == id_)
 
     for id_, label in ((first, "Approve"), (second, "Deny")):
         tab.open(f"/requests/{id_}")
         decide(tab, label, "agreed in the meeting")
         wait_until(lambda id_=id_: status_of(id_) != "pending", "the decision to be in the trail")
-    states = {str(item["id"]): item["status"] for item in told(trail, "requests")}
+    states = {str(item["id"]): item["status"] for item in reported(trail, "requests")}
     assert (states[first], states[second]) == ("granted", "denied")
-    grant = next(item for item in told(trail, "grants") if item["request"] == first)
+    grant = next(item for item in reported(trail, "grants") if item["request"] == first)
     approval = grant["approvals"][0]  # type: ignore[index]
     assert (approval["name"], approval["known_by"], approval["method"]) == ("root", "link", "service")
     assert approval["signature"] is not None
@@ -164,6 +164,6 @@ def test_the_overview_counts_what_the_command_line_counts(tab: Tab, trail: Path)
     page = tab.open("/?since=400d")
     page.wait_for_timeout(1000)
     cells = page.locator("main .panels table").nth(0).locator("tbody tr").all_inner_texts()
-    people = told(trail, "top", "people", "--since", "400d ago")
+    people = reported(trail, "top", "people", "--since", "400d ago")
     shown = [tuple(row.split("\t")) for row in cells]
     assert shown == [(str(one["user"]), *(str(one[name]) for name in ("operations", "changes", "runs"))) for one in people[:8]]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlencode
@@ -19,8 +20,9 @@ from playwright.sync_api import Page as Window
 from sign_in_lab import PASSWORD, add_account, machine_account, pam_service
 from web_lab import Page, serve_page
 
+from envtrail.host_directory import check_password
+from envtrail.model.decided import FindingMade
 from envtrail.model.finding import Finding, FindingId, Level
-from envtrail.model.observation import FindingMade
 from envtrail.service.pam import PamCheck
 from envtrail.service.server import StoreServer
 from envtrail.state.embedded import EmbeddedStore
@@ -97,7 +99,9 @@ def test_a_wrong_password_is_said_on_the_form_and_the_right_one_then_opens(windo
 def test_an_account_of_the_machine_signs_in_by_its_form(window: Window, trail: Path) -> None:
     name = "envtrail-form-t"
     with pam_service() as service, machine_account(name, PASSWORD):
-        server = StoreServer(trail / "agent.sock", trail, group="envtrail", check=PamCheck(service).check)
+        server = StoreServer(
+            trail / "agent.sock", trail, group="envtrail", check=PamCheck(partial(check_password, service)).check
+        )
         try:
             with serve_page(trail, ENVTRAIL_WEB_PAM="true", ENVTRAIL_WEB_AUDITORS=name) as page:
                 sign_in(window, page, name)
@@ -233,7 +237,7 @@ class TestIdle:
             assert self.status(trail) == "acknowledged"
 
     def test_an_open_page_alone_does_not_keep_the_session(self, window: Window, trail: Path, accounts: Path) -> None:
-        """The overview asks each second what is new, over the toolkit's socket."""
+        """The overview queries each second what is new, over the toolkit's socket."""
         with serve_page(trail, ENVTRAIL_WEB_ACCOUNTS=str(accounts), ENVTRAIL_WEB_IDLE_S="4") as page:
             sign_in(window, page, "sofia")
             expect(window.get_by_role("heading", name="Overview")).to_be_visible()

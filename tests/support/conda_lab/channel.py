@@ -29,7 +29,7 @@ from conda_package_streaming.create import anonymize, conda_builder
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-# conda replaces this in every file when it links a package; 255 bytes leave room for long prefixes.
+# conda replaces this in every file when it links a package; 255 bytes leave space for long prefixes.
 PLACEHOLDER = ("/home/conda/feedstock_root/build_artifacts/envtrail_lab/_h_env_" + "placehold_" * 40)[:255]
 MARKERS = {
     "python_version": "3.10", "python_full_version": "3.10.13", "os_name": "posix", "sys_platform": "linux", "platform_machine": "x86_64",
@@ -288,4 +288,5 @@ def main() -> None:
     asyncio.run(rattler.index.index_fs(channel))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Drive the table: people work side by side, each in folders and environments of their own, and each row is written into the ledger."""
+"""Drive the table: people work side by side, each in their own folders and environments, and each row is written into the ledger."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from forms_lab.materials import Materials
 
 HERE = Path(__file__).parent
 _SHARED = {"venv": 6, "legacy": 2, "conda": 1, "root": 2, "system": 1}
-"""How many environments of each kind a person has; rows go round. Other rows have one of their own."""
+"""How many environments of each kind a person has; rows go round. Other rows have a separate one."""
 _TIMEOUT_S = 90
 
 

@@ -36,7 +36,7 @@ class Lab:
         self.legacy = folder / "legacy-shelf"
         """pip 23 and the last setuptools with `easy_install` and `setup.py install`."""
         self.system = folder / "system"
-        """The machine's Python as a tree of its own, so that root may install into a system that is not this one."""
+        """The machine's Python as a separate tree, so that root may install into a system that is not this one."""
 
     @property
     def node(self) -> Path:
@@ -60,7 +60,7 @@ def ensure_lab(cache: Path = CACHE) -> Lab:
 
 
 def make_environment(lab: Lab, prefix: Path, *, legacy: bool = False) -> None:
-    """A virtual environment with pip and setuptools, with files of its own (no hard links)."""
+    """A virtual environment with pip and setuptools, with its own files (no hard links)."""
     _run([PYTHON, "-m", "venv", "--without-pip", str(prefix)])
     install(lab, prefix, "pip", "setuptools", "wheel", shelf=lab.legacy if legacy else lab.shelf)
 

@@ -28,7 +28,7 @@ SPELLINGS = (
     one("an alias", "alias getit='$E/bin/pip install'\ngetit $M"),
     one("below make", "printf 'all:\\n\\t%s install %s\\n' $E/bin/pip $M > Makefile\nmake -s"),
     one("below xargs", "echo $M | xargs $E/bin/pip install"),
-    one("in a session of its own", "setsid -w $E/bin/pip install $M"),
+    one("in a separate session", "setsid -w $E/bin/pip install $M"),
     one("in a subshell in the background", "( $E/bin/pip install $M & wait $! )"),
 )  # fmt: skip
 

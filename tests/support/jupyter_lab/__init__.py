@@ -87,7 +87,7 @@ class JupyterServer:
         return run_cells(self._lab, self._runtime / f"kernel-{kernel}.json", *cells)
 
     def stop(self) -> None:
-        """Ask it to end, as `systemctl stop` would; its kernels end with it."""
+        """Request its end, as `systemctl stop` would; its kernels end with it."""
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait(30)

@@ -58,7 +58,7 @@ def full(state: State) -> Iterator[None]:
 
 def test_who_writes_ends_and_what_has_its_evidence_is_there_after_the_next_start(tmp_path: Path) -> None:
     with open_trail(config_of(tmp_path), world=ImportedWorld()) as opened:
-        opened.pipeline.on_full = lambda _: None
+        opened.recorder.on_full = lambda _: None
         assert opened.pipeline.observe([gap("a")], 1)
         with full(opened.state), pytest.raises(StateBehindError) as caught:
             opened.pipeline.observe([gap("b")], 2)
@@ -69,7 +69,7 @@ def test_who_writes_ends_and_what_has_its_evidence_is_there_after_the_next_start
 
 
 def test_who_asked_is_told_and_the_loop_ends_all_the_same() -> None:
-    letter = Letter(RecordAccess(looks=[]), None)  # type: ignore[arg-type]
+    letter = Letter(RecordAccess(entries=[]), None)  # type: ignore[arg-type]
     with pytest.raises(StateBehindError), letter.answered():
         raise StateBehindError("no space", hint="free some")
     assert isinstance(letter.answer.exception(), StateBehindError)
@@ -110,4 +110,4 @@ def test_a_rebuild_whose_log_cannot_be_folded_in_leaves_the_state_that_was(
     with pytest.raises(StoreFullError):
         rebuild_state(config_of(tmp_path))
     assert gaps_of(tmp_path) == ["a"]
-    assert sqlite3.connect(tmp_path / "state.sqlite").execute("SELECT count(*) FROM gaps").fetchone() == (1,)
+    assert sqlite3.connect(tmp_path / "state/state.sqlite").execute("SELECT count(*) FROM gaps").fetchone() == (1,)

@@ -34,7 +34,7 @@ def test_rotated_files_are_one_log_with_the_live_one(tmp_path: Path, names: tupl
     flags = {"data_dir": str(tmp_path / "trail"), "node": "vm", "capture.audit_log": str(folder / "audit.log")}
     config = load_config(environ={}, flags=flags)
     with open_trail(config, world=ImportedWorld()) as opened:
-        assert import_earlier(opened.pipeline, config) == []
+        assert import_earlier(opened, config) == []
     whole = Trail(tmp_path / "whole")
     whole.take_text(TEXT)
     assert whole.said().operations

@@ -23,7 +23,7 @@ GOLDEN = Path(__file__).parents[2] / "golden/tampering"
 BASE_MS = 1_764_000_000_000
 SITE = "/opt/conda/envs/ml/lib/python3.11/site-packages"
 WRITES, READS, CREATES = "241", "80000", "c1"
-CALLS = {"openat": 257, "unlink": 87, "mkdir": 83}
+CALLS = {"openat": 257, "unlink": 87, "mkdir": 83, "rmdir": 84, "rename": 82}
 
 
 def config_of(folder: Path) -> Config:
@@ -225,3 +225,26 @@ def test_openat2_says_in_a_record_of_its_own_what_for(tmp_path: Path, flags: str
         title="vim x",
     )
     assert len(told_by(tmp_path, log)) == expected
+
+
+@pytest.mark.parametrize("prefix", ["/srv/v", "/opt/conda/envs/ml"])
+@pytest.mark.parametrize(("call", "kind"), [("rmdir", "delete"), ("rename", "move")])
+def test_an_environment_that_only_a_tools_start_has_shown_goes_with_its_folder(
+    tmp_path: Path, prefix: str, call: str, kind: str
+) -> None:
+    log = Log("web1").exec(f"{prefix}/bin/python {prefix}/bin/pip install six", exe="/usr/bin/python3.11").exit()
+    log.change(prefix, "DELETE", call=call, comm="rm", title=f"rm -r {prefix}", pid=70, mode="040755")
+    log.change("/home/alice/notes", "DELETE", call=call, comm="rm", title="rm", pid=71, mode="040755")
+    found = told_by(tmp_path, log)
+    assert [(one.kind.value, one.environment.prefix) for one in found] == [("install", prefix), (kind, prefix)]
+
+
+def test_a_folder_from_which_no_python_was_started_is_no_environment(tmp_path: Path) -> None:
+    log = Log("web1").exec("/srv/v/bin/tool x").exit().change("/srv/v", "DELETE", call="rmdir", comm="rm", pid=70, mode="040755")
+    log.exec("/usr/bin/python3 x.py").exit().change("/usr", "DELETE", call="rmdir", comm="rm", pid=70, mode="040755")
+    assert told_by(tmp_path, log) == []
+
+
+def test_nothing_but_its_removal_is_known_of_a_prefix_that_only_a_start_has_shown(tmp_path: Path) -> None:
+    log = Log("web1").exec("/srv/v/bin/python /srv/v/bin/pip install six").exit()
+    assert kinds(told_by(tmp_path, log.change("/srv/v/data.csv"))) == [("install", "pip")]

@@ -130,9 +130,11 @@ def test_a_translation_is_the_same_event_but_for_what_auditbeat_drops(log: tuple
     assert different.keys() == {"argv", "argc", "complete", "missing", "records", "uid", "fields"}
     missing = set()
     for serial, row in log[0].items():
-        said, told = dict(row["fields"] or ()), dict(found[serial]["fields"] or ())
-        missing |= said.keys() - told.keys()
-        assert {key: told[key] for key in said.keys() & told.keys()} == {key: said[key] for key in said.keys() & told.keys()}
+        said, reported = dict(row["fields"] or ()), dict(found[serial]["fields"] or ())
+        missing |= said.keys() - reported.keys()
+        assert {key: reported[key] for key in said.keys() & reported.keys()} == {
+            key: said[key] for key in said.keys() & reported.keys()
+        }
     assert missing == {"uid", "old-auid"}
 
 

@@ -165,6 +165,30 @@ def test_a_tar_with_a_spoiled_header_is_damaged_not_ended(file) -> None:
     assert "what follows a file in it is no file" in str(reports[-1].damage)
 
 
+def _without_second(archive: str) -> bytes:
+    files = {"a": log(10), "b": log(2000)}
+    if archive.startswith("zip"):
+        whole = zipped(files)
+        second = whole.index(b"PK\x03\x04", 4)
+        return whole[: second if archive == "zip" else second + 20]
+    whole = tar(files, form=tarfile.USTAR_FORMAT)
+    second = 512 + 512 * -(-len(files["a"]) // 512)
+    return whole[: second if archive == "tar" else second + 200]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("archive", ["zip", "zip in header", "tar", "tar in header"])
+def test_the_loss_of_whole_files_of_an_archive_begins_at_the_last_record_read(archive: str, nested: bool, file) -> None:
+    damaged = _without_second(archive)
+    path = file(zipped({"out": log(5).replace(b"1700000000", b"1700000050"), "in": damaged}) if nested else damaged)
+    os.utime(path, (1_700_000_100, 1_700_000_100))
+    _, (gap,), reports = read(path)
+    assert (gap.since_ms, gap.until_ms) == (1_700_000_000_009, 1_700_000_100_000)
+    assert "may be older" in gap.detail
+    (rest,) = [report for report in reports if report.damage]
+    assert rest.form.startswith("the rest of the archive")
+
+
 def test_a_tar_that_asks_for_memory_gets_none(file) -> None:
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1 << 40

@@ -40,11 +40,11 @@ def notice(given: Given) -> list[Finding]:
 def test_every_detection_of_the_pack_can_be_asked_and_has_a_case_that_fires_it_and_one_that_does_not() -> None:
     assert LOADED.refused == []
     counted = {name for item in LOADED.detections if item.correlation for name in item.correlation.rules}
-    told = {item.id for item in LOADED.detections} - counted
-    assert told == set(CASES)
-    assert len(told) >= 20
+    reported = {item.id for item in LOADED.detections} - counted
+    assert reported == set(CASES)
+    assert len(reported) >= 20
     assert all(fires and silent for fires, silent in CASES.values())
-    assert all(item.description and item.falsepositives for item in LOADED.detections if item.id in told)
+    assert all(item.description and item.falsepositives for item in LOADED.detections if item.id in reported)
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

@@ -1,8 +1,9 @@
-"""Sigma rules of every shape: asked as SQL, held against a slow matcher; what cannot be asked is refused by name."""
+"""Sigma rules of every shape: run as SQL, compared with a slow matcher; what cannot be run is refused by name."""
 
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class TestShapes:
         ]
 
     @pytest.mark.parametrize(
-        ("changed", "told"),
+        ("changed", "reported"),
         [
             ({"logsource": {"product": "windows", "category": "process_creation"}}, "its product is `windows`"),
             ({"logsource": {"product": "linux", "service": "sshd"}}, "`linux sshd`"),
@@ -142,11 +143,11 @@ class TestShapes:
         ],
     )
     def test_what_cannot_be_asked_is_refused_by_name_and_is_no_fault(
-        self, tmp_path: Path, changed: dict[str, Any], told: str
+        self, tmp_path: Path, changed: dict[str, Any], reported: str
     ) -> None:
         loaded = load(tmp_path, {**rule({"sel": {"tool": "x"}}), **changed}, rule({"sel": {"tool": "pip"}}, at=1))
         assert [(item.title, item.is_fault) for item in loaded.refused] == [("t0", False)]
-        assert told in loaded.refused[0].reason
+        assert reported in loaded.refused[0].reason
         assert [item.title for item in loaded.detections] == ["t1"]
 
     @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ class TestShapes:
             for name, field in source.fields.items():
                 meaning.setdefault((source.table, name), set()).add(field.sql)
         assert len(meaning) > 40
-        assert {name: told for name, told in meaning.items() if len(told) > 1} == {}
+        assert {name: reported for name, reported in meaning.items() if len(reported) > 1} == {}
         assert set(COLUMNS) == {"operations", "changes", "runs", "gaps"}
 
 
@@ -283,3 +284,18 @@ def test_the_rows_keep_their_columns() -> None:
     table = table_of("changes", [row(package="x", requested=True)])
     assert isinstance(table, pa.Table)
     assert set(COLUMNS["changes"]) < set(table.column_names)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        {"command|re": "^(a+)+$"},
+        {"command|re": "(a|aa|a?)*b$"},
+        {"command": "*a*a*a*a*a*a*a*b"},
+        {"command": "*a?*a?*a?*a?*a?*a?*b"},
+    ],
+)
+def test_no_argument_makes_a_pattern_take_for_ever(tmp_path: Path, pattern: dict[str, str]) -> None:
+    began_s = time.monotonic()
+    assert fits(tmp_path, {"sel": pattern}, {"command": "a" * 60_000 + "!"}) == [False]
+    assert time.monotonic() - began_s < 5

@@ -86,10 +86,55 @@ class TestBlame:
         (row,) = blame_packages(now, [operation(empty, old, NOW)], python=None)
         assert row.operation is None
 
+    def test_who_installs_the_same_anew_does_not_bring_it_in(self) -> None:
+        empty, now = snapshot(), snapshot(package("six", "1.0"))
+        first = operation(empty, now, NOW)
+        (change,) = first.changes or []
+        again = msgspec.structs.replace(first, changes=[msgspec.structs.replace(change, before=change.after)])
+        assert [row.operation for row in blame_packages(now, [again, first], python=None)] == [first]
+
     def test_a_dependency_is_told_with_what_was_asked_for(self) -> None:
         held = snapshot(package("app", requires=("dep",), requested=True), package("dep", requested=False))
         rows = {row.package.name: row for row in blame_packages(held, [], python=None)}
         assert (rows["dep"].requested, rows["dep"].needed_by) == (False, ["app"])
+
+
+class TestConda:
+    def read(self, prefix: Path, *, requested_spec: str | None, has_files: bool) -> Snapshot:
+        site = prefix / "lib/python3.10/site-packages"
+        (prefix / "conda-meta").mkdir()
+        site.mkdir(parents=True)
+        metadata = "lib/python3.10/site-packages/six-1.16.0.dist-info/METADATA"
+        document = {"name": "six", "version": "1.16.0", "build": "py_0", "requested_spec": requested_spec}
+        document["paths_data"] = {"paths": [{"_path": "lib/python3.10/site-packages/six.py"}, {"_path": metadata}]}  # type: ignore[assignment]
+        (prefix / "conda-meta/six-1.16.0-py_0.json").write_text(json.dumps(document))
+        if has_files:
+            (prefix / metadata).parent.mkdir()
+            (prefix / metadata).write_text("Name: six\nVersion: 1.16.0\n")
+            (prefix / metadata).with_name("INSTALLER").write_text("conda\n")
+        found = identify(prefix)
+        assert found is not None
+        return read_snapshot(found)
+
+    @pytest.mark.parametrize(("spec", "is_requested"), [("six", True), ("None", False), ("", False), (None, False)])
+    def test_what_nobody_requested_is_written_as_the_text_none(
+        self, tmp_path: Path, spec: str | None, is_requested: bool
+    ) -> None:
+        (six,) = self.read(tmp_path, requested_spec=spec, has_files=True).packages
+        assert (six.ecosystem, six.requested) == ("conda", is_requested)
+
+    def test_a_document_whose_package_pip_has_uninstalled_does_not_count(self, tmp_path: Path) -> None:
+        assert self.read(tmp_path, requested_spec="six", has_files=False).packages == []
+
+
+@pytest.mark.parametrize(
+    ("line", "sees_system"), [("include-system-site-packages = false", False), ("include-system-site-packages = true", True)]
+)
+def test_a_venv_says_whether_packages_of_its_interpreter_count(tmp_path: Path, line: str, sees_system: bool) -> None:
+    (tmp_path / "pyvenv.cfg").write_text(f"home = /usr/bin\n{line}\n")
+    found = identify(tmp_path)
+    assert found is not None
+    assert found.sees_system is sees_system
 
 
 class TestDiff:
@@ -136,7 +181,7 @@ class TestStore:
         state.put_snapshot(fewer, time_ms=NOW + 1, reason="operation", image=7)
         assert state.snapshot("/v", NOW) == held
         assert state.snapshot("/v") == fewer
-        store = EmbeddedStore(state.path.parent)
+        store = EmbeddedStore(state.path.parents[1])
         assert [(item.packages, item.image) for item in store.snapshots("/v")] == [(700, None), (699, 7)]
         assert store._database.execute("SELECT count(*) FROM packages").fetchone() == (700,)
 
@@ -150,7 +195,7 @@ class TestStore:
         made = Environment(prefix="/v", kind="venv", python="3.11.2", owner_uid=7)
         state.put_environment(made, seen_ms=NOW)
         state.put_environment(Environment(prefix="/v", kind="unknown"), seen_ms=NOW + 1, gone=True)
-        store = EmbeddedStore(state.path.parent)
+        store = EmbeddedStore(state.path.parents[1])
         assert list(store.environments()) == []
         assert list(store.environments(with_gone=True)) == [msgspec.structs.replace(made, gone=True)]
 
@@ -158,7 +203,7 @@ class TestStore:
         state.put_environment(Environment(prefix="/v", kind="venv"), seen_ms=NOW)
         state.put_environment(Environment(prefix="/v", kind="target"), seen_ms=NOW + 1)
         state.put_environment(Environment(prefix="/t", kind="target"), seen_ms=NOW)
-        known = EmbeddedStore(state.path.parent).environments()
+        known = EmbeddedStore(state.path.parents[1]).environments()
         assert {item.prefix: item.kind for item in known} == {"/v": "venv", "/t": "target"}
 
     def test_a_summary_tells_of_changes_and_drift(self, state: State) -> None:
@@ -167,7 +212,7 @@ class TestStore:
         state.put_snapshot(snapshot(package("six", size_bytes=10)), time_ms=NOW, reason="baseline")
         state.put_operation(operation(snapshot(), snapshot(package("six")), NOW))
         state.put_operation(operation(snapshot(), snapshot(package("a"), package("b")), NOW + 5, explained=False))
-        (found,) = EmbeddedStore(state.path.parent).summaries()
+        (found,) = EmbeddedStore(state.path.parents[1]).summaries()
         assert (found.packages, found.size_bytes, found.drift) == (1, 10, 2)
         assert (found.creator, found.creator_is_owner, found.last_use) == ("alice", True, None)
         assert found.last_change == "2025-11-24T16:00:00.005Z"
@@ -179,7 +224,7 @@ class TestStore:
         state.put_environment(Environment(prefix="/opt/v2", kind="venv", owner_uid=0), seen_ms=NOW)
         for prefix in ("/home/alice/v", "/opt/v2"):
             state.put_operation(operation(snapshot(prefix=prefix), snapshot(package("six"), prefix=prefix), NOW))
-        store = EmbeddedStore(state.path.parent)
+        store = EmbeddedStore(state.path.parents[1])
 
         def asked(uid: int, environment: str | None) -> list[str]:
             viewer = Viewer(uid=uid, sees_everything=False)
@@ -198,7 +243,7 @@ class TestStore:
         state.put_environment(Environment(prefix=prefix, kind="venv", owner_uid=1001), seen_ms=NOW)
         state.put_snapshot(before, time_ms=NOW, reason="baseline")
         state.put_operation(operation(snapshot(prefix=prefix), before, NOW))
-        store = EmbeddedStore(state.path.parent)
+        store = EmbeddedStore(state.path.parents[1])
 
         def told(uid: int) -> str:
             viewer = Viewer(uid=uid, sees_everything=False)
@@ -250,6 +295,18 @@ def test_a_package_says_what_it_needs_where_it_came_from_and_how_large_it_is(ven
     assert found["app"].size_bytes == sum(map(int, filter(None, listed)))
     assert (found["dep"].requested, found["dep"].archive) == (False, None)
     assert read_dependencies(read_snapshot(environment), environment.python)["app"] == ("dep",)
+
+
+def test_metadata_of_a_package_that_is_not_built_yet_is_no_environment(tmp_path: Path) -> None:
+    metadata = tmp_path / "app-2.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").touch()
+    assert identify(tmp_path) is None
+    (tmp_path / "app.py").touch()
+    imported = identify(tmp_path)
+    (tmp_path / "app.py").unlink()
+    (metadata / "RECORD").touch()
+    assert [found.kind for found in (imported, identify(tmp_path)) if found] == ["target", "target"]
 
 
 def test_snapshots_survive_json(venv: Path) -> None:

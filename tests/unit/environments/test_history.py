@@ -50,6 +50,14 @@ NEXT = block(
 DONE = (operation(FIRST_MS, "six==1.16.0"), operation(FIRST_MS + DAY_MS, "six==1.17.0"))
 
 
+@pytest.mark.parametrize("dist", ["conda-forge::s.0-py_0", "a-b::c", "-", "--", "::-1"])
+def test_a_name_that_was_cut_is_kept_as_it_is(tmp_path: Path, dist: str) -> None:
+    (tmp_path / "conda-meta").mkdir()
+    (tmp_path / "conda-meta/history").write_text(block(FIRST_MS, f"+{dist}"))
+    [change] = read_conda_history(Environment(prefix=str(tmp_path), kind="conda"), FIRST_MS + DAY_MS)
+    assert change.added in ([dist], [])
+
+
 def test_a_history_as_conda_left_it_differs_in_nothing(tmp_path: Path) -> None:
     assert told(tmp_path, BEFORE + SIX + NEXT, *DONE) == []
     assert told(tmp_path, BEFORE + SIX + NEXT) == [], "nothing was recorded yet"

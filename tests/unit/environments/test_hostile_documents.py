@@ -15,6 +15,7 @@ import pytest
 from hostile_lab import INFO, NOW, SECRET, SITE, VENV_FILES, look, make, names, verify, wrong
 
 from envtrail.environments.baseline import read_baseline
+from envtrail.inspect.client import LocalInspector
 from envtrail.model.environment import Snapshot
 
 pytestmark = pytest.mark.timeout(30)
@@ -158,7 +159,7 @@ class TestGrowth:
         prefix = make(tmp_path)
         for number in range(60):
             (prefix / "lib" / f"n{number}").touch()
-        environment, taken = look(prefix)
+        environment, taken = look(prefix, LocalInspector())
         assert (environment.kind, environment.faults[0]) == ("unknown", "more than 50 names")
         assert taken.absent is not None
 
@@ -232,15 +233,15 @@ def test_what_nobody_thought_of_is_a_fact_about_that_environment(tmp_path: Path,
         raise RuntimeError("nobody thought of it")
 
     monkeypatch.setattr("envtrail.environments.inventory._read_site", fail)
-    assert look(prefix)[1].absent == "its packages cannot be read: nobody thought of it"
+    assert look(prefix, LocalInspector())[1].absent == "its packages cannot be read: nobody thought of it"
     monkeypatch.setattr("envtrail.environments.find._identify", fail)
-    environment, taken = look(prefix)
+    environment, taken = look(prefix, LocalInspector())
     assert (environment.kind, environment.faults[0]) == ("unknown", "nobody thought of it")
     assert taken.digest is None
 
 
 def test_a_process_in_a_folder_that_is_no_utf_8_is_noted(tmp_path: Path) -> None:
-    from envtrail.agent.world import read_process
+    from envtrail.agent.processes import read_process
 
     folder = os.fsencode(tmp_path) + b"/\xff"
     os.mkdir(folder)

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hostile_lab import CONDA, CONDA_FILES, INFO, SECRET, SITE, VENV_FILES, look, make, names, replace, told, verify
+from hostile_lab import CONDA, CONDA_FILES, INFO, SECRET, SITE, VENV_FILES, look, make, names, replace, reported, verify
+from inspect_lab import INSPECTOR
 
 from envtrail.config import load_config
 from envtrail.environments import find
-from envtrail.environments.find import find_environments, identify
+from envtrail.environments.find import identify
 from envtrail.environments.inventory import read_snapshot
 from envtrail.environments.reading import on_disk, show
+from envtrail.inspect.search import find_environments
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -27,7 +29,7 @@ class TestLinks:
         secret = tmp_path / "shadow"
         secret.write_text(f"Name: {SECRET}\nVersion: {SECRET}\nhome = {SECRET}\n")
         replace(prefix / name, lambda path: path.symlink_to(secret))
-        assert SECRET not in told(prefix)
+        assert SECRET not in reported(prefix)
         environment, taken = look(prefix)
         assert "y" in names(taken)
         assert any(os.path.basename(name) in fault and "link" in fault for fault in environment.faults + taken.faults)
@@ -42,14 +44,14 @@ class TestLinks:
             else f'==> 2025-01-02 03:04:05 <==\n# cmd: {SECRET}\n+{SECRET}-1-0\n#define PY_VERSION "{SECRET}"\n'
         )
         replace(prefix / name, lambda path: path.symlink_to(secret))
-        assert SECRET not in told(prefix)
+        assert SECRET not in reported(prefix)
         assert "six" in names(look(prefix)[1])
 
     def test_a_link_to_a_json_file_of_roots_is_not_quoted(self, tmp_path: Path) -> None:
         prefix = make(tmp_path)
         (tmp_path / "root.json").write_text(json.dumps({"url": f"https://{SECRET}/"}))
         (prefix / INFO / "direct_url.json").symlink_to(tmp_path / "root.json")
-        assert SECRET not in told(prefix)
+        assert SECRET not in reported(prefix)
 
     def test_whether_another_file_is_there_is_not_told(self, tmp_path: Path) -> None:
         answers = set()
@@ -73,7 +75,7 @@ class TestLinks:
         (prefix / place).symlink_to(theirs / place)
         environment, taken = look(prefix)
         assert names(taken) == []
-        assert SECRET not in told(prefix)
+        assert SECRET not in reported(prefix)
         if place == SITE:
             assert environment.faults[0] == f"{SITE}: no folder of its own"
             assert taken.absent is not None
@@ -111,17 +113,15 @@ class TestLinks:
         assert "work" not in names(taken)
         assert taken.faults == ["work.egg-link: a file of somebody else's"]
 
-    def test_the_register_of_a_user_is_no_link_and_no_pipe(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_register_of_a_user_is_no_link_and_no_pipe(self, tmp_path: Path) -> None:
         home = tmp_path / "home"
         (home / ".conda").mkdir(parents=True)
         register = home / ".conda/environments.txt"
-        entry = type("Entry", (), {"pw_dir": str(home)})
-        monkeypatch.setattr(find.pwd, "getpwall", lambda: [entry])
         register.write_bytes(b"/opt/x\n/a\0b\nrelative\n/\xff\n")
-        assert list(find._registered()) == ["/opt/x", "/\udcff"]
+        assert list(find._registered(str(home))) == ["/opt/x", "/\udcff"]
         for make_it in (os.mkfifo, lambda path: path.symlink_to("/etc/passwd")):
             replace(register, make_it)
-            assert list(find._registered()) == []
+            assert list(find._registered(str(home))) == []
 
 
 class TestPipes:
@@ -166,8 +166,8 @@ class TestNames:
         assert names(look(Path(shown))[1]) == ["x", "y"]
         assert verify(Path(shown)).packages == 2
         assert (show(on_disk(shown)), on_disk(shown)) == (shown, str(raw))
-        told = {"rules.roots": [], "rules.pythons": [], "rules.venv_roots": [str(tmp_path)], "rules.search_depth": 2}
-        found = find_environments(load_config(environ={}, flags=told))
+        reported = {"rules.roots": [], "rules.pythons": [], "rules.venv_roots": [str(tmp_path)], "rules.search_depth": 2}
+        found = find_environments(load_config(environ={}, flags=reported), INSPECTOR).environments
         assert [item.prefix for item in found if item.prefix.startswith(str(tmp_path))] == [shown]
 
     def test_two_that_are_spelt_alike_are_neither(self, tmp_path: Path) -> None:

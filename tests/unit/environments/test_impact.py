@@ -63,7 +63,15 @@ class TestEnds:
         by_bob = self.by(self.drift([one], [two], since=NOW + 6, until=NOW + 9), image=8, name="bob")
         span = Holding(prefix="/v", package=one, since_ms=NOW + 5, until_ms=NOW + 9, since_image=7, until_image=8)
         assert [person_of(operation) for operation in find_ends(span, [by_bob, by_alice])] == ["alice", "bob"]
-        assert find_ends(msgspec.structs.replace(span, since_image=9), [by_bob, by_alice]) == (None, by_bob)
+        # Somebody else's snapshot showed it first.
+        assert find_ends(msgspec.structs.replace(span, since_image=9), [by_bob, by_alice]) == (by_alice, by_bob)
+        assert find_ends(msgspec.structs.replace(span, since_ms=NOW - 1), [by_bob, by_alice])[1] == by_bob
+        again = msgspec.structs.replace(
+            by_bob, changes=[msgspec.structs.replace(by_bob.changes[0], before=by_bob.changes[0].after)]
+        )
+        assert (
+            find_ends(msgspec.structs.replace(span, package=two, since_ms=NOW + 9, since_image=8), [again, by_bob])[0] == by_bob
+        )
 
     def test_the_owner_of_files_is_not_who_brought_them(self) -> None:
         operation = self.drift([], [package("six")], since=NOW, until=NOW + 5)

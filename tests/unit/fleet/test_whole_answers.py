@@ -86,7 +86,7 @@ IN_PART = {
     "a shard failed": {
         "_shards": {"total": 3, "successful": 2, "failed": 1, "failures": [{"reason": {"type": "x", "reason": "y"}}]}
     },
-    "a shard failed, and why is not told": {"_shards": {"total": 3, "successful": 2, "failed": 1}},
+    "a shard failed, and why is not reported": {"_shards": {"total": 3, "successful": 2, "failed": 1}},
     "a shard did not answer": {"_shards": {"total": 3, "successful": 2, "failed": 0}},
     "it took too long": {"timed_out": True},
     "no shard at all": {"_shards": {"total": 0, "successful": 0, "failed": 0}},

@@ -130,7 +130,7 @@ SHARED = server(uid=998)
         ({"uid": 101000, "cgroup": ROOTLESS}, "alice", "unit", "weak", "human"),
         ({"uid": 101000, "cgroup": PODMAN}, None, "container", "weak", "human"),
         ({"uid": 998, "cgroup": DOCKER, "variables": GITHUB}, None, "container", "weak", "service"),
-        # A container's name that an account can give to a cgroup of its own does not hide the account.
+        # A container's name that an account can give to its own cgroup does not hide the account.
         ({"uid": 1001, "cgroup": f"{MANAGER}/docker-{ID}.scope"}, "alice", "unit", "weak", "human"),
         ({"auid": 1001, "uid": 1001, "cgroup": f"{MANAGER}/docker-{ID}.scope"}, "alice", "auid", "strong", "human"),
         ({"uid": 998, "cgroup": f"{HUB_UNIT}/docker-{ID}.scope"}, "jenkins", "uid", "weak", "service"),
@@ -138,7 +138,7 @@ SHARED = server(uid=998)
         # Nor does the name of another person's manager below a unit.
         ({"uid": 998, "cgroup": f"{HUB_UNIT}/user.slice/user-1001.slice/user@1001.service"}, "jenkins", "uid", "weak", "service"),
         ({"uid": 1002, "cgroup": f"{HUB_UNIT}/user@1001.service"}, "bob", "uid", "strong", "service"),
-        # An agent acts for a person; both are told.
+        # An agent acts for a person; both are named.
         ({"auid": 1001, "uid": 1001, "agent": "claude"}, "alice", "auid", "certain", "agent"),
         ({"uid": 998, "hub": SHARED, "agent": "jupyter-mcp-server"}, "dora", "jupyterhub", "strong", "agent"),
     ],

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pytest
 
 from envtrail.core import Assembler
+from envtrail.interpret.actors import Facts, name_actor
+from envtrail.interpret.answer import SnapshotAnswer
 from envtrail.interpret.emission import Emission, NameWanted, ProcessWanted, SnapshotWanted
 from envtrail.interpret.interpreter import Interpreter
 from envtrail.interpret.tools import hints
@@ -23,7 +25,7 @@ SERVER = ["/h/bin/python3", "/h/bin/jupyterhub-singleuser"]
 
 
 class Machine:
-    """A machine in which every process is told by records; its answers are those that are set here."""
+    """A machine in which every process is known from records; its answers are those that are set here."""
 
     def __init__(self, *, excluded_units: Sequence[str] = ()) -> None:
         self.assembler = Assembler(hints=hints(["claude"]), redact=False)
@@ -91,19 +93,19 @@ class Machine:
             ended = [item for item in emissions if isinstance(item, SnapshotWanted)]
             answers = [answer for item in emissions for answer in self._answer(item)]
             emissions = self.interpreter.step(None, answers, now_ms=self.now_ms)
-            for wish in ended:
-                emissions += self.interpreter.settle(wish.image, wish.prefix, changes=[], installed={"six": "1"})
+            for lookup in ended:
+                emissions += self.interpreter.settle(SnapshotAnswer(image=lookup.image, prefix=lookup.prefix, changes=[]))
 
-    def _answer(self, wish: Emission) -> list[Observation]:
-        if isinstance(wish, NameWanted):
-            return [NameResolved(time_ms=self.now_ms, uid=wish.uid, name=self.names.get(wish.uid))]
-        if isinstance(wish, ProcessWanted) and wish.pid in self.variables:
-            ppid, uid, auid = self.uids[wish.pid]
-            argv = SERVER if "JUPYTERHUB_USER" in self.variables[wish.pid] and wish.pid in {20, 21} else ["x"]
+    def _answer(self, lookup: Emission) -> list[Observation]:
+        if isinstance(lookup, NameWanted):
+            return [NameResolved(time_ms=self.now_ms, uid=lookup.uid, name=self.names.get(lookup.uid))]
+        if isinstance(lookup, ProcessWanted) and lookup.pid in self.variables:
+            ppid, uid, auid = self.uids[lookup.pid]
+            argv = SERVER if "JUPYTERHUB_USER" in self.variables[lookup.pid] and lookup.pid in {20, 21} else ["x"]
             return [
                 ProcessSeen(
-                    time_ms=self.now_ms, pid=wish.pid, ppid=ppid, exe=None, argv=argv, cwd=None, uid=uid, auid=auid, session=None,
-                    started_ms=None, image=wish.image, variables=self.variables[wish.pid], cgroup=self.cgroups.get(wish.pid, "/"),
+                    time_ms=self.now_ms, pid=lookup.pid, ppid=ppid, exe=None, argv=argv, cwd=None, uid=uid, auid=auid, session=None,
+                    started_ms=None, image=lookup.image, variables=self.variables[lookup.pid], cgroup=self.cgroups.get(lookup.pid, "/"),
                 )
             ]  # fmt: skip
         return []
@@ -114,7 +116,7 @@ def machine() -> Machine:
     return Machine()
 
 
-def told(actor: Actor) -> tuple[str | None, str, str, str | None]:
+def reported(actor: Actor) -> tuple[str | None, str, str, str | None]:
     return actor.name, actor.method, actor.confidence.value, actor.kind
 
 
@@ -122,12 +124,12 @@ def test_a_runner_tells_its_job_whose_it_is_and_nobody_follows_it(machine: Machi
     machine.exec(10, 1, ["/a/bin/Runner.Worker", "spawnclient"], uid=998)
     machine.exec(20, 10, ["/bin/bash", "-e", "step.sh"], uid=998, **GITHUB)
     actor = machine.install(30, 20, uid=998, **FORGED)
-    assert told(actor) == ("hub", "uid", "weak", "service")
+    assert reported(actor) == ("hub", "uid", "weak", "service")
     assert actor.claimed == "carol"
     assert actor.job is not None
     assert (actor.job.id, actor.job.pipeline, actor.job.person) == ("77", "x/y", "carol")
     assert machine.install(31, 20, uid=998).claimed == "carol"
-    assert sum(isinstance(wish, ProcessWanted) and wish.pid == 20 for wish in machine.asked) == 1
+    assert sum(isinstance(lookup, ProcessWanted) and lookup.pid == 20 for lookup in machine.asked) == 1
 
 
 @pytest.mark.parametrize("parent_uid", [0, 998])
@@ -137,16 +139,16 @@ def test_a_service_that_plays_a_runner_names_nobody_else(machine: Machine, paren
     machine.exec(10, 5, ["/var/lib/service/Runner.Worker"], uid=998)
     machine.exec(20, 10, ["/bin/bash"], uid=998, **(GITHUB | {"GITHUB_ACTOR": "bob"}))
     actor = machine.install(30, 20, uid=998, **(GITHUB | {"GITHUB_ACTOR": "bob"}))
-    assert (told(actor), actor.claimed) == (("hub", "uid", "weak", "service"), "bob")
+    assert (reported(actor), actor.claimed) == (("hub", "uid", "weak", "service"), "bob")
 
 
-def test_a_job_that_gave_itself_another_environment_is_not_asked(machine: Machine) -> None:
+def test_a_job_that_gave_itself_another_environment_is_not_queried(machine: Machine) -> None:
     machine.exec(10, 1, ["/a/bin/Runner.Worker", "spawnclient"], uid=1002)
     machine.exec(20, 10, ["/bin/bash", "-e", "step.sh"], uid=1002)
     machine.exec(20, 10, ["/bin/bash", "other.sh"], uid=1002, **FORGED)
     actor = machine.install(30, 20, uid=1002, **FORGED)
     assert actor.confidence.value == "weak"
-    assert not any(isinstance(wish, ProcessWanted) and wish.pid == 20 for wish in machine.asked)
+    assert not any(isinstance(lookup, ProcessWanted) and lookup.pid == 20 for lookup in machine.asked)
 
 
 def test_a_worker_that_the_job_started_is_not_the_runner(machine: Machine) -> None:
@@ -160,7 +162,7 @@ def test_a_worker_that_the_job_started_is_not_the_runner(machine: Machine) -> No
 def test_a_runner_in_a_persons_own_login_does_not_name_another(machine: Machine) -> None:
     machine.exec(10, 1, ["/tmp/Runner.Worker"], uid=1001, auid=1001)
     machine.exec(20, 10, ["/bin/bash"], uid=1001, auid=1001, **FORGED)
-    assert told(machine.install(30, 20, uid=1001, auid=1001)) == ("alice", "auid", "weak", "human")
+    assert reported(machine.install(30, 20, uid=1001, auid=1001)) == ("alice", "auid", "weak", "human")
 
 
 HUB = ["/h/bin/python3", "/h/bin/jupyterhub"]
@@ -170,7 +172,7 @@ def test_a_hub_of_root_names_its_person_whoever_started_it(machine: Machine) -> 
     machine.exec(10, 1, HUB, uid=0, auid=1001)
     machine.exec(20, 10, SERVER, uid=998, auid=1001, JUPYTERHUB_USER="dora")
     actor = machine.install(30, 20, uid=998, auid=1001, **FORGED)
-    assert told(actor) == ("dora", "jupyterhub", "strong", "human")
+    assert reported(actor) == ("dora", "jupyterhub", "strong", "human")
     assert (actor.auid, actor.claimed) == (1001, None)
 
 
@@ -179,7 +181,7 @@ def test_a_hub_of_another_account_than_root_names_nobody(machine: Machine, auid:
     machine.exec(10, 1, HUB, uid=998, auid=auid)
     machine.exec(20, 10, SERVER, uid=998, auid=auid, JUPYTERHUB_USER="bob")
     actor = machine.install(30, 20, uid=998, auid=auid, **FORGED)
-    assert told(actor)[:3] == ("alice" if auid else "hub", "auid" if auid else "uid", "weak")
+    assert reported(actor)[:3] == ("alice" if auid else "hub", "auid" if auid else "uid", "weak")
     assert actor.claimed == "bob"
 
 
@@ -187,7 +189,7 @@ def test_a_server_below_a_server_says_nothing(machine: Machine) -> None:
     machine.exec(10, 1, HUB, uid=0)
     machine.exec(20, 10, SERVER, uid=1002, JUPYTERHUB_USER="bob")
     machine.exec(21, 20, SERVER, uid=1002, **FORGED)
-    assert told(machine.install(30, 21, uid=1002, **FORGED)) == ("bob", "jupyterhub", "strong", "human")
+    assert reported(machine.install(30, 21, uid=1002, **FORGED)) == ("bob", "jupyterhub", "strong", "human")
 
 
 def test_a_server_below_one_that_was_not_seen_says_nothing(machine: Machine) -> None:
@@ -195,7 +197,7 @@ def test_a_server_below_one_that_was_not_seen_says_nothing(machine: Machine) -> 
     machine.exec(20, 10, SERVER, uid=998)
     machine.exec(21, 20, SERVER, uid=998, **FORGED)
     actor = machine.install(30, 21, uid=998, **FORGED)
-    assert (told(actor)[:3], actor.claimed) == (("hub", "uid", "weak"), "eve")
+    assert (reported(actor)[:3], actor.claimed) == (("hub", "uid", "weak"), "eve")
 
 
 def test_a_server_that_executes_itself_again_says_nothing(machine: Machine) -> None:
@@ -203,14 +205,14 @@ def test_a_server_that_executes_itself_again_says_nothing(machine: Machine) -> N
     machine.exec(20, 10, SERVER, uid=998)
     machine.exec(20, 10, SERVER, uid=998, **FORGED)
     actor = machine.install(30, 20, uid=998, **FORGED)
-    assert (told(actor)[:3], actor.claimed) == (("hub", "uid", "weak"), "eve")
+    assert (reported(actor)[:3], actor.claimed) == (("hub", "uid", "weak"), "eve")
 
 
 def test_a_server_that_a_person_started_for_themselves_says_nothing(machine: Machine) -> None:
     machine.exec(10, 1, ["/bin/bash"], uid=1002)
     machine.exec(20, 10, SERVER, uid=1002, JUPYTERHUB_USER="eve")
     actor = machine.install(30, 20, uid=1002)
-    assert (told(actor), actor.claimed) == (("bob", "uid", "weak", "human"), "eve")
+    assert (reported(actor), actor.claimed) == (("bob", "uid", "weak", "human"), "eve")
 
 
 def test_two_servers_that_root_started_for_a_person_do_not_make_the_account_anybodys(machine: Machine) -> None:
@@ -219,11 +221,11 @@ def test_two_servers_that_root_started_for_a_person_do_not_make_the_account_anyb
     machine.exec(20, 10, SERVER, uid=1002, JUPYTERHUB_USER="dora")
     machine.exec(21, 10, SERVER, uid=1002, JUPYTERHUB_USER="alice")
     actor = machine.install(30, 21, uid=1002)
-    assert (told(actor), actor.claimed) == (("bob", "uid", "weak", "human"), "alice")
+    assert (reported(actor), actor.claimed) == (("bob", "uid", "weak", "human"), "alice")
     # Nor do they take the account from its person at a hub that root runs.
     machine.exec(40, 1, HUB, uid=0)
     machine.exec(20, 40, SERVER, uid=1002, JUPYTERHUB_USER="b.ob@example.org")
-    assert told(machine.install(31, 20, uid=1002))[:3] == ("bob", "jupyterhub", "strong")
+    assert reported(machine.install(31, 20, uid=1002))[:3] == ("bob", "jupyterhub", "strong")
 
 
 def test_root_in_a_container_is_no_root_that_starts_hubs(machine: Machine) -> None:
@@ -232,7 +234,7 @@ def test_root_in_a_container_is_no_root_that_starts_hubs(machine: Machine) -> No
     machine.exec(20, 10, SERVER, uid=1002, JUPYTERHUB_USER="eve")
     machine.cgroups[30] = machine.cgroups[20]
     actor = machine.install(30, 20, uid=1002, HOME="/")
-    assert (told(actor)[:3], actor.claimed) == ((None, "container", "weak"), "eve")
+    assert (reported(actor)[:3], actor.claimed) == ((None, "container", "weak"), "eve")
 
 
 def test_what_is_read_when_the_agent_starts_may_have_been_written_over(machine: Machine) -> None:
@@ -245,14 +247,14 @@ def test_what_is_read_when_the_agent_starts_may_have_been_written_over(machine: 
     machine.interpreter.step(None, [seen], now_ms=machine.now_ms)
     later = msgspec.structs.replace(seen, variables={"JUPYTERHUB_USER": "eve"})
     machine.interpreter.step(None, [later], now_ms=machine.now_ms)
-    assert told(machine.install(30, 20, uid=998))[:3] == ("dora", "jupyterhub", "strong")
+    assert reported(machine.install(30, 20, uid=998))[:3] == ("dora", "jupyterhub", "strong")
 
 
 def test_a_person_who_starts_a_server_as_somebody_else_stays_themselves(machine: Machine) -> None:
     machine.exec(10, 1, ["/usr/bin/sudo", "-u", "bob"], uid=1001, auid=1001)
     machine.exec(20, 10, SERVER, uid=1002, auid=1001, JUPYTERHUB_USER="eve")
     actor = machine.install(30, 20, uid=1002, auid=1001)
-    assert (told(actor), actor.claimed) == (("alice", "auid", "weak", "human"), "eve")
+    assert (reported(actor), actor.claimed) == (("alice", "auid", "weak", "human"), "eve")
     assert actor.chain == ["alice", "bob"]
 
 
@@ -285,7 +287,7 @@ def test_only_a_unit_of_the_machine_is_excluded(cgroup: str, is_excluded: bool) 
 def test_an_agent_is_named_with_its_person(machine: Machine) -> None:
     machine.exec(10, 1, ["/usr/bin/node", "/usr/bin/claude"], uid=1001, auid=1001)
     actor = machine.install(30, 10, uid=1001, auid=1001)
-    assert (told(actor), actor.program) == (("alice", "auid", "certain", "agent"), "claude")
+    assert (reported(actor), actor.program) == (("alice", "auid", "certain", "agent"), "claude")
 
 
 def test_a_renamed_account_has_the_name_of_the_moment(machine: Machine) -> None:
@@ -310,7 +312,7 @@ def test_what_wraps_a_server_in_its_own_process_is_not_its_spawner(machine: Mach
     machine.exec(10, 1, HUB, uid=0)
     machine.exec(20, 10, ["/usr/bin/env", *SERVER], uid=1002)
     machine.exec(20, 10, SERVER, uid=1002, JUPYTERHUB_USER="bob")
-    assert told(machine.install(30, 20, uid=1002)) == ("bob", "jupyterhub", "strong", "human")
+    assert reported(machine.install(30, 20, uid=1002)) == ("bob", "jupyterhub", "strong", "human")
 
 
 def test_a_name_that_was_learnt_long_ago_is_not_used(machine: Machine) -> None:
@@ -333,3 +335,14 @@ def test_what_a_job_was_given_holds_in_a_rebuild_too_where_nothing_is_wished_for
     )  # fmt: skip
     machine.interpreter.step(None, [seen], now_ms=machine.now_ms)
     assert machine.install(30, 20, uid=1002, **FORGED).claimed == "carol"
+
+
+def test_somebody_is_named_once_for_the_same_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[Facts] = []
+    monkeypatch.setattr("envtrail.interpret.people.name_actor", lambda facts: (named.append(facts), name_actor(facts))[1])
+    machine = Machine()
+    for pid in range(100, 110):
+        machine.exec(pid, 1, PIP, uid=1001, auid=1001)
+        machine.exit(pid)
+    assert [done.actor.auid for done in machine.done] == [1001] * 10
+    assert len(named) == len({msgspec.json.encode(facts) for facts in named}) < 10

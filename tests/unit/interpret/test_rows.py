@@ -1,4 +1,4 @@
-"""Which events interpretation looks at, and what it reads of the same words."""
+"""Which events interpretation reads, and what it reads of the same words."""
 
 from __future__ import annotations
 
@@ -55,10 +55,14 @@ def test_a_number_that_no_process_has_is_waited_for_in_vain() -> None:
     assert len(interesting_rows(batch, "here", 1, {-1, 1 << 70})) == 2
 
 
-def test_records_that_say_nothing_of_logins_are_passed_over() -> None:
-    lines = [login(0, 1, ses=3, auid=1000), user("USER_START", 1, 2, ses=3, auid=1000), user("USER_CMD", 2, 3, ses=3, auid=1000)]
-    rows = interesting_rows(batch_of(lines), "here", 7)
-    assert [(row.type, row.segment, row.node) for row in rows] == [("LOGIN", 7, "here"), ("USER_START", 7, "here")]
+def test_a_row_holds_what_is_read_of_its_kind_and_says_where_it_is() -> None:
+    lines = [login(0, 1, ses=3, auid=1000), executed(12, 3), user("USER_START", 1, 2, ses=3, auid=1000), ended(12, 4)]
+    begun, end = interesting_rows(batch_of(lines), "here", 7)
+    assert (begun.kind, begun.argv, begun.uid, begun.ses) == ("exec", ["/v/bin/python3", "x.py"], 1000, 3)
+    assert begun.paths == [PathName(name="/v/bin/python3", nametype="NORMAL", inode=7)]
+    assert (end.kind, end.exit_code, end.exe) == ("exit", 0, None)
+    assert [(row.node, row.segment, row.pid) for row in (begun, end)] == [("here", 7, 12)] * 2
+    assert begun.at < end.at
 
 
 def test_the_cores_own_batch_gives_the_same_rows_as_one_of_another_library() -> None:

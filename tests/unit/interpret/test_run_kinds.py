@@ -158,7 +158,7 @@ def test_the_table_has_every_kind() -> None:
         # A link in `~/.local/bin` (pipx), or a script of one's own in `~/bin`: the environment is the interpreter's.
         ("/v/bin/python /home/a/.local/bin/black .", "/home/a/.local/bin/black", PYTHON, ("script", "/home/a/.local/bin/black", "/v")),
         ("/v/bin/python /home/a/bin/train", "/home/a/bin/train", PYTHON, ("script", "/home/a/bin/train", "/v")),
-        # As typed on a PATH, the first word tells nothing.
+        # As typed on a PATH, the first word says nothing.
         ("python train.py", "/v/bin/python", PYTHON, ("script", "/w/train.py", "/v")),
         # A spoofed first word changes nothing.
         ("ls train.py", "/v/bin/python", PYTHON, ("script", "/w/train.py", "/v")),

@@ -31,7 +31,7 @@ class Machine:
     def __init__(self) -> None:
         self.runs = Runs()
         self.rows: dict[str, Run] = {}
-        self.wishes: list[ScriptWanted] = []
+        self.lookups: list[ScriptWanted] = []
         self.serial = 0
 
     def keep(self, emissions: Sequence[Emission]) -> None:
@@ -39,7 +39,7 @@ class Machine:
             if isinstance(item, Run):
                 self.rows[item.id] = item
             elif isinstance(item, ScriptWanted):
-                self.wishes.append(item)
+                self.lookups.append(item)
 
     def begin(
         self, at_ms: int, *argv: str, above: Sequence[int] = (), pid: int | None = None, uid: int = 1001, cwd: str = "/w"
@@ -97,7 +97,7 @@ def test_a_run_is_whole_from_its_beginning_to_its_end() -> None:
         "script", "/w/train.py", ("/v", "venv"),
     )  # fmt: skip
     assert begun.absent["ended"] == STILL_RUNNING
-    assert [(wish.path, wish.uid, wish.executed, wish.executed_inode) for wish in machine.wishes] == [
+    assert [(lookup.path, lookup.uid, lookup.executed, lookup.executed_inode) for lookup in machine.lookups] == [
         ("/w/train.py", 1001, "/v/bin/python", 7)
     ]
     machine.script(image, "ab" * 32)

@@ -309,10 +309,10 @@ def test_forms(command: str, path: str | None, exe: str, variables: dict[str, st
 
 def test_every_tool_has_rows_of_both_kinds() -> None:
     assert len(ROWS) >= 220
-    told = {expected[0] for *_, expected in ROWS if expected}
+    reported = {expected[0] for *_, expected in ROWS if expected}
     names = {program for tool in TOOLS for program in tool.programs}
-    assert {tool.name for tool in TOOLS if not told.intersection(tool.programs)} == set()
-    assert told <= names
+    assert {tool.name for tool in TOOLS if not reported.intersection(tool.programs)} == set()
+    assert reported <= names
     assert sum(expected is None for *_, expected in ROWS) >= 60
 
 

@@ -1,4 +1,4 @@
-"""Two machines in one trail: what one says never reaches the other, and nothing is asked of the one that is not here."""
+"""Two machines in one trail: what one says never reaches the other, and nothing is looked up on the one that is not here."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from login_lab import BASE_S, login, user
 
 from envtrail.core import Assembler, event_schema
+from envtrail.interpret.answer import SnapshotAnswer
 from envtrail.interpret.begun import Begun
 from envtrail.interpret.emission import Emission, EnvironmentOpened, NameWanted, ProcessWanted, ScriptWanted, SnapshotWanted
 from envtrail.interpret.interpreter import Interpreter
-from envtrail.interpret.memory import Memory
-from envtrail.interpret.rows import Row, interesting_rows
+from envtrail.interpret.rows import Row
 from envtrail.model.environment import Environment
 from envtrail.model.observation import (
     AgentStarted,
@@ -69,12 +69,22 @@ class PerNode:
     def lineage(self, image: int) -> list[Any]:
         return self.above.get(image, [])
 
+    def first_above(self, image: int, among: dict[int, Any]) -> int | None:
+        return next((one.image for one in self.above.get(image, [])[1:] if one.image in among), None)
+
+    def uids_above(self, image: int, ses: int | None, hint: str) -> tuple[list[int], bool]:
+        line = self.above.get(image, [])
+        return [one.uid for one in line if ses is not None and one.ses == ses], any(one.hint == hint for one in line)
+
     def image_of(self, pid: int) -> int | None:
         one = self.newest.get((HERE, pid))
         return one.image if one else None
 
     def descendants(self, image: int) -> int:
         return sum(image in {one.image for one in above} for above in self.above.values())
+
+    def late_ends(self) -> list[tuple[int, int, int | None, int, int]]:
+        return []
 
 
 class Fleet:
@@ -87,8 +97,8 @@ class Fleet:
         self.given: list[Emission] = []
         monkeypatch.setattr("envtrail.interpret.interpreter.interesting_rows", lambda rows, *_: rows)
 
-    def rows(self, rows: list[Any]) -> list[Emission]:
-        batch = _Rows(rows)
+    def rows(self, rows: list[Any], events: pa.RecordBatch | None = None) -> list[Emission]:
+        batch = _Rows(rows, events if events is not None else pa.record_batch(Assembler().drain().events()))
         return self._keep(self.interpreter.step(batch, [], now_ms=self.now_ms))  # type: ignore[arg-type]
 
     def observe(self, *observations: Observation) -> list[Emission]:
@@ -123,7 +133,7 @@ class Fleet:
         assembler = Assembler(node=HERE)
         assembler.push(("\n".join(lines) + "\n").encode())
         assembler.flush()
-        self.rows(interesting_rows(pa.record_batch(assembler.drain().events()), HERE))
+        self.rows([], pa.record_batch(assembler.drain().events()))
 
     def tick(self) -> tuple[int, int]:
         self.now_ms += 1000
@@ -142,9 +152,15 @@ class Fleet:
 
 
 class _Rows(list[Any]):
-    @property
-    def num_rows(self) -> int:
-        return len(self)
+    """Rows that are interpreted, and events that say something of logins."""
+
+    def __init__(self, rows: list[Any], events: pa.RecordBatch) -> None:
+        super().__init__(rows)
+        self._events = events
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
+        capsules: tuple[object, object] = self._events.__arrow_c_array__(requested_schema)
+        return capsules
 
 
 def _row(**known: Any) -> Row:
@@ -153,7 +169,7 @@ def _row(**known: Any) -> Row:
     return msgspec.convert(dict(known) | {"segment": 1}, Row)
 
 
-def wished(emissions: list[Emission]) -> list[Emission]:
+def lookups_in(emissions: list[Emission]) -> list[Emission]:
     return [one for one in emissions if isinstance(one, WISHES)]
 
 
@@ -168,9 +184,11 @@ def test_an_end_on_one_machine_ends_nothing_on_another(fleet: Fleet) -> None:
     assert fleet.exit(THERE, 2000, 1)
     assert fleet.operations() == []
     assert fleet.runs()[THERE].exit_code == 1
-    (wish,) = wished(fleet.exit(HERE, 2000, 0))
-    assert isinstance(wish, SnapshotWanted)
-    fleet.given += fleet.interpreter.settle(wish.image, wish.prefix, changes=None, absent="not recorded")
+    (lookup,) = lookups_in(fleet.exit(HERE, 2000, 0))
+    assert isinstance(lookup, SnapshotWanted)
+    fleet.given += fleet.interpreter.settle(
+        SnapshotAnswer(image=lookup.image, prefix=lookup.prefix, changes=None, absent="not recorded")
+    )
     assert [(one.host, one.exit_code) for one in fleet.operations()] == [(HERE, 0)]
 
 
@@ -191,9 +209,9 @@ def test_an_operation_of_another_machine_is_done_at_its_end_without_asking_anyth
 
 def test_nothing_is_wished_for_on_another_machine(fleet: Fleet) -> None:
     for argv in (PIP, SCRIPT, ["/h/bin/python3", "/h/bin/jupyterhub-singleuser"]):
-        assert wished(fleet.exec(THERE, 2000, argv)) == []
-        assert wished(fleet.exit(THERE, 2000)) == []
-    assert {type(one) for one in wished(fleet.exec(HERE, 2000, SCRIPT))} == {ScriptWanted, NameWanted}
+        assert lookups_in(fleet.exec(THERE, 2000, argv)) == []
+        assert lookups_in(fleet.exit(THERE, 2000)) == []
+    assert {type(one) for one in lookups_in(fleet.exec(HERE, 2000, SCRIPT))} == {ScriptWanted, NameWanted}
 
 
 def test_names_of_this_machine_name_nobody_on_another(fleet: Fleet) -> None:
@@ -224,8 +242,8 @@ def test_where_a_session_came_from_is_its_machines(fleet: Fleet) -> None:
     fleet.login(THERE, "bob", 1001, "192.0.2.2")
     fleet.exec(HERE, 2000, SCRIPT)
     fleet.exec(THERE, 2000, SCRIPT, auid=1001)
-    told = {host: (run.actor.name, run.actor.remote) for host, run in fleet.runs().items()}
-    assert told == {HERE: ("alice", "192.0.2.1"), THERE: ("bob", "192.0.2.2")}
+    reported = {host: (run.actor.name, run.actor.remote) for host, run in fleet.runs().items()}
+    assert reported == {HERE: ("alice", "192.0.2.1"), THERE: ("bob", "192.0.2.2")}
 
 
 def test_an_environment_of_another_machine_is_not_this_ones(fleet: Fleet) -> None:
@@ -241,9 +259,8 @@ def test_an_environment_of_another_machine_is_not_this_ones(fleet: Fleet) -> Non
     fleet.exit(THERE, 2000)
     assert fleet.operations()[0].environment.kind == "unknown"
     assert fleet.interpreter.prefixes() == set()
-    memory = Memory()
-    memory.keep(fleet.operations())
-    assert [len(memory.done_in("/opt/v", node)) for node in (HERE, THERE)] == [0, 1]
+    memory = fleet.interpreter._operations._memory
+    assert [len(memory.ended_in("/opt/v", node, since_ms=0)) for node in (HERE, THERE)] == [0, 1]
 
 
 def test_an_environment_that_another_machines_tool_was_seen_to_change_is_not_read_here(fleet: Fleet) -> None:
@@ -254,7 +271,7 @@ def test_an_environment_that_another_machines_tool_was_seen_to_change_is_not_rea
     fleet.rows(
         [_row(node=THERE, time=time_ms, serial=serial, kind="file", hint="metadata", pid=2000, image=image, cwd="/w", paths=made)]
     )
-    assert wished(fleet.exit(THERE, 2000)) == []
+    assert lookups_in(fleet.exit(THERE, 2000)) == []
     assert [change.name for one in fleet.operations() for change in one.changes or ()] == ["six"]
 
 
@@ -263,11 +280,11 @@ def test_a_write_on_this_machine_does_not_end_with_a_process_of_another(fleet: F
         time_ms=fleet.now_ms, until_ms=fleet.now_ms, prefix="/opt/v", kind="venv", pid=2000, image=None, auid=1000, uid=1000,
         session=3, exe="/usr/bin/python3.11", comm="python", argv=["python"], files=[], total=1, gone=False, tool="pip",
     )  # fmt: skip
-    (wish,) = [one for one in fleet.observe(changed) if isinstance(one, SnapshotWanted)]
+    (lookup,) = [one for one in fleet.observe(changed) if isinstance(one, SnapshotWanted)]
     fleet.exit(THERE, 2000, 7)
     fleet.exit(HERE, 2000, 0)
     fleet.exit(THERE, 2000, 7)
-    fleet.given += fleet.interpreter.settle(wish.image, "/opt/v", changes=[])
+    fleet.given += fleet.interpreter.settle(SnapshotAnswer(image=lookup.image, prefix="/opt/v", changes=[]))
     assert [(one.host, one.exit_code) for one in fleet.operations()] == [(HERE, 0)]
 
 

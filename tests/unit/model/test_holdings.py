@@ -44,7 +44,7 @@ def put(state: State, at: int, *packages: Package, prefix: str = "/v", image: in
 
 class TestHoldings:
     def spans(self, state: State, name: str | None = None, *, past: bool = True) -> list[tuple[str, str, int, int | None]]:
-        store = EmbeddedStore(state.path.parent)
+        store = EmbeddedStore(state.path.parents[1])
         return [
             (item.prefix, item.package.version, item.since_ms - NOW, item.until_ms - NOW if item.until_ms else None)
             for item in store.holdings(name, past=past)
@@ -77,7 +77,7 @@ class TestHoldings:
     def test_who_began_and_ended_it_is_known_by_image(self, state: State) -> None:
         put(state, 0, package("six"), image=7)
         put(state, 1, image=8)
-        (found,) = EmbeddedStore(state.path.parent).holdings("six")
+        (found,) = EmbeddedStore(state.path.parents[1]).holdings("six")
         assert (found.since_image, found.until_image) == (7, 8)
 
     def test_a_question_is_as_quick_with_many_snapshots(self, state: State) -> None:
@@ -121,7 +121,8 @@ class TestUses:
     def asked(self, state: State, since: int | None = None, until: int | None = None) -> list[tuple[str | None, int | None, int]]:
         at = [None if moment is None else NOW + moment for moment in (since, until)]
         return [
-            (use.user, use.uid, use.runs) for use in EmbeddedStore(state.path.parent).uses("/v", since_ms=at[0], until_ms=at[1])
+            (use.user, use.uid, use.runs)
+            for use in EmbeddedStore(state.path.parents[1]).uses("/v", since_ms=at[0], until_ms=at[1])
         ]
 
     def test_each_person_is_summed_and_loops_count_as_many_as_they_are(self, state: State) -> None:
@@ -133,7 +134,7 @@ class TestUses:
         self.put_run(state, 6, name="bob", uid=1002)
         self.put_run(state, 7, name=None, uid=7)
         assert self.asked(state) == [("alice", 1001, 6), (None, 7, 1), ("bob", 1002, 1)]
-        first = next(EmbeddedStore(state.path.parent).uses("/v"))
+        first = next(EmbeddedStore(state.path.parents[1]).uses("/v"))
         assert (first.first, first.last) == (to_rfc3339(NOW + 1), to_rfc3339(NOW + 2))
 
     def test_a_span_has_its_first_moment_and_not_its_last(self, state: State) -> None:
@@ -147,13 +148,13 @@ class TestUses:
     def test_sums_agree_with_the_runs_that_are_listed(self, state: State) -> None:
         for at in range(200):
             self.put_run(state, at, uid=1000 + at % 3, count=1 + at % 4, kind=("script", "system", "module")[at % 3])
-        listed = EmbeddedStore(state.path.parent).runs(Query(environment="/v", since_ms=NOW + 50, until_ms=NOW + 149))
+        listed = EmbeddedStore(state.path.parents[1]).runs(Query(environment="/v", since_ms=NOW + 50, until_ms=NOW + 149))
         assert sum(run.count for run in listed) == sum(row[2] for row in self.asked(state, 50, 150)) > 0
 
     def test_a_member_is_told_of_their_own_runs_alone(self, state: State) -> None:
         self.put_run(state, 1)
         self.put_run(state, 2, name="bob", uid=1002)
-        store = EmbeddedStore(state.path.parent)
+        store = EmbeddedStore(state.path.parents[1])
 
         def asked(uid: int, *, everything: bool = False) -> list[str | None]:
             viewer = Viewer(uid=uid, sees_everything=everything)
@@ -166,9 +167,9 @@ class TestUses:
     def test_the_service_answers_as_the_folder_does(self, state: State, tmp_path: Path) -> None:
         self.put_run(state, 1)
         put(state, 0, package("six"))
-        server = StoreServer(tmp_path / "s.sock", state.path.parent, group="envtrail")
+        server = StoreServer(tmp_path / "s.sock", state.path.parents[1], group="envtrail")
         try:
-            remote, embedded = RemoteStore(str(tmp_path / "s.sock")), EmbeddedStore(state.path.parent)
+            remote, embedded = RemoteStore(str(tmp_path / "s.sock")), EmbeddedStore(state.path.parents[1])
             span = {"since_ms": NOW, "until_ms": NOW + 9}
             assert list(remote.uses("/v", **span)) == list(embedded.uses("/v", **span)) != []
             assert list(remote.uses("/v", since_ms=NOW + 2)) == []
@@ -179,7 +180,7 @@ class TestUses:
 
     def test_runs_are_read_from_the_index(self, state: State) -> None:
         asked: list[str] = []
-        store = EmbeddedStore(state.path.parent)
+        store = EmbeddedStore(state.path.parents[1])
         store._database.set_trace_callback(asked.append)
         list(store.uses("/v", since_ms=1))
         list(store.runs(Query(environment="/v")))

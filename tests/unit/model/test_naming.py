@@ -40,6 +40,11 @@ NAMES = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?", fullmatc
         ("six", "sixx", False),
         ("charsetnormalizer", "charset-normalizer", False),
         ("", "six", False),
+        ("keras", "\u212aeras", False),
+        ("torch", "t\u043erch", False),
+        ("torch", "\uff54orch", False),
+        ("torch", "torch\u200b", False),
+        ("six", "\u017fix", False),
     ],
 )
 def test_packages(given: str, name: str, same: bool) -> None:
@@ -92,6 +97,9 @@ def test_the_machine_may_be_told_beside_the_prefix() -> None:
         ("Alice", "alice", 1001, False),
         ("99999999999999999999", "alice", 1001, False),
         ("١", "alice", 1, False),
+        ("root", None, 0, True),
+        ("root", "toor", 0, False),
+        ("root", None, 1000, False),
     ],
 )
 def test_people(given: str, name: str | None, number: int | None, same: bool) -> None:

@@ -1,4 +1,4 @@
-"""The loop and the outbox, on a clock of the test's: what is told when, what is folded, what comes again."""
+"""The loop and the outbox, on a clock of the test's: what is sent when, what is folded, what is sent again."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from notify_lab import START, NotifierLab, Trail, wish, write_channels
+from notify_lab import START, NotifierLab, Trail, make_request, write_channels
 
 from envtrail.model.approval import Approval, Grant, GrantKind, make_grant_id
+from envtrail.model.decided import FindingMade, GrantGiven, RequestDenied, RequestMade
 from envtrail.model.finding import Level, Status
-from envtrail.model.observation import FindingMade, GrantGiven, RequestDenied, RequestMade
 from envtrail.notify.channels import Channel, open_channels
 from envtrail.notify.messages import Message
 from envtrail.notify.notifier import Notifier
@@ -46,7 +46,7 @@ def make_lab(tmp_path: Path) -> Iterator[Callable[..., NotifierLab]]:
         one.close()
 
 
-class TestWhatIsTold:
+class TestWhatIsSent:
     def test_a_finding_is_told_once_however_often_it_is_looked_at_or_made_again(self, lab: NotifierLab) -> None:
         made = lab.notice()
         assert lab.settle() == [made.id]
@@ -61,7 +61,7 @@ class TestWhatIsTold:
         assert lab.settle() == [recent.id]
 
     @pytest.mark.parametrize("status", [Status.MUTED, Status.ACKNOWLEDGED, Status.APPROVED])
-    def test_what_is_not_open_is_not_told(self, lab: NotifierLab, status: Status) -> None:
+    def test_what_is_not_open_is_not_sent(self, lab: NotifierLab, status: Status) -> None:
         lab.notice(status=status)
         assert lab.settle() == []
 
@@ -75,7 +75,7 @@ class TestWhatIsTold:
         assert (lab.state()["given_up"], lab.state()["waiting"]) == (1, 0)
 
     def test_a_request_is_told_then_what_became_of_it(self, lab: NotifierLab) -> None:
-        granted, denied = wish("alice", time_ms=START), wish("bob", time_ms=START)
+        granted, denied = make_request("alice", time_ms=START), make_request("bob", time_ms=START)
         lab.trail.put(RequestMade(time_ms=START, request=granted), RequestMade(time_ms=START, request=denied))
         assert sorted(lab.settle()) == sorted([granted.id, denied.id])
         approval = Approval(name="pat", uid=1, time_ms=START, method="service")
@@ -94,10 +94,10 @@ class TestWhatIsTold:
         lab.start()
         assert lab.settle(later_ms=MINUTE) == []
 
-    def test_a_request_that_was_decided_before_the_first_start_is_never_told(self, make_lab: Callable[..., NotifierLab]) -> None:
+    def test_a_request_that_was_decided_before_the_first_start_is_never_sent(self, make_lab: Callable[..., NotifierLab]) -> None:
         lab = make_lab()
-        old = wish("alice", time_ms=START - 3 * DAY_MS)
-        waiting = wish("bob", time_ms=START - 3 * DAY_MS)
+        old = make_request("alice", time_ms=START - 3 * DAY_MS)
+        waiting = make_request("bob", time_ms=START - 3 * DAY_MS)
         lab.trail.put(RequestMade(time_ms=START, request=old), RequestDenied(time_ms=START, request=old.id, by="pat", why="no"))
         lab.trail.put(RequestMade(time_ms=START, request=waiting))
         assert lab.settle() == []
@@ -108,7 +108,7 @@ class TestWhatIsTold:
         lab = make_lab({"name": "en", "level": "critical"}, {"name": "zh", "language": "zh", "kinds": ["finding"]})
         lab.notice(user="a")
         lab.notice(user="b", level=Level.CRITICAL)
-        lab.trail.put(RequestMade(time_ms=START, request=wish(time_ms=START)))
+        lab.trail.put(RequestMade(time_ms=START, request=make_request(time_ms=START)))
         lab.settle()
         titles = sorted((name, message.title.split("]")[0]) for name, message in lab.sent)
         assert titles == [("en", "[critical"), ("en", "[request"), ("zh", "[严重"), ("zh", "[高")]
@@ -142,7 +142,7 @@ class TestWhatIsTold:
     def test_after_a_rebuild_nothing_is_told_again_and_what_is_new_is(self, lab: NotifierLab) -> None:
         made = [lab.notice(user=user) for user in ("a", "b")]
         lab.settle()
-        fresh = State(lab.folder / "state.sqlite.new")
+        fresh = State(lab.folder / "state/state.sqlite.new")
         later = msgspec.structs.replace(made[0], id=made[0].id[:-4] + "ZZZZ", user="c")
         with fresh.transaction():
             for finding in (made[1], later, made[0]):
@@ -150,9 +150,9 @@ class TestWhatIsTold:
         fresh.close()
         lab.trail.state.close()
         for suffix in ("-wal", "-shm"):
-            (lab.folder / f"state.sqlite{suffix}").unlink(missing_ok=True)
-        (lab.folder / "state.sqlite.new").replace(lab.folder / "state.sqlite")
-        lab.trail.state = State(lab.folder / "state.sqlite")
+            (lab.folder / f"state/state.sqlite{suffix}").unlink(missing_ok=True)
+        (lab.folder / "state/state.sqlite.new").replace(lab.folder / "state/state.sqlite")
+        lab.trail.state = State(lab.folder / "state/state.sqlite")
         assert lab.settle(later_ms=MINUTE) == [later.id]
 
     def test_a_trail_that_is_not_there_yet_is_waited_for(self, tmp_path: Path) -> None:
@@ -223,9 +223,9 @@ class TestFolding:
         assert digest == message.id
         counts = [int(line.split(" × ")[0]) for line in message.body.splitlines() if " × " in line]
         rest = next(int(line.split()[0]) for line in message.body.splitlines() if "other kinds" in line)
-        told = int(message.title.split(": ")[1].split()[0])
-        assert sum(counts) + rest == told == lab.state()["digested"]
-        assert 3 + told == len(set(all_ids(lab)))
+        reported = int(message.title.split(": ")[1].split()[0])
+        assert sum(counts) + rest == reported == lab.state()["digested"]
+        assert 3 + reported == len(set(all_ids(lab)))
 
     def test_a_digest_that_is_not_taken_is_tried_again_and_loses_nobody(self, lab: NotifierLab) -> None:
         lab.notice()
@@ -282,10 +282,10 @@ class TestFailing:
         poison = lab.notice(user="poison").id
         others = [lab.notice(user=f"u{at}").id for at in range(3)]
         lab.answer = lambda _name, message: Answer(fault="too odd") if message.id == poison else Answer()
-        told: list[str] = []
+        reported: list[str] = []
         for _ in range(40):
-            told += lab.settle(later_ms=5 * MINUTE)
-        assert sorted(told) == sorted(others)
+            reported += lab.settle(later_ms=5 * MINUTE)
+        assert sorted(reported) == sorted(others)
         assert lab.state()["waiting"] == 1
 
     def test_a_backlog_of_an_outage_is_not_a_flood_when_it_ends(self, make_lab: Callable[..., NotifierLab]) -> None:
@@ -332,7 +332,7 @@ class TestFailing:
         assert lab.settle(later_ms=MINUTE) == [made.id]
 
     def test_nothing_is_sent_while_the_outbox_cannot_be_written(self, lab: NotifierLab) -> None:
-        """On a full disk each step fails before anything is handed over, so that nobody is told again and again."""
+        """On a full disk each step fails before anything is handed over, so that nobody is notified again and again."""
         made = lab.notice()
         other = sqlite3.connect(lab.folder / "notify.sqlite", isolation_level=None)
         lab.notifier._outbox._database.execute("PRAGMA busy_timeout = 1")
@@ -362,5 +362,5 @@ class TestFailing:
 
 
 def all_ids(lab: NotifierLab) -> list[str]:
-    rows = sqlite3.connect(lab.folder / "state.sqlite").execute("SELECT id FROM findings").fetchall()
+    rows = sqlite3.connect(lab.folder / "state/state.sqlite").execute("SELECT id FROM findings").fetchall()
     return [id_ for (id_,) in rows]

@@ -98,7 +98,7 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "told", "not_told"),
+    ("keys", "reported", "not_reported"),
     [
         ({"level": "high"}, {"level": Level.CRITICAL}, {"level": Level.MEDIUM}),
         ({"environments": ["prod*"]}, {"prefix": "/opt/conda/envs/prod-ml"}, {"prefix": "/opt/conda/envs/dev"}),
@@ -109,8 +109,8 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_channel_is_told_what_it_asks_for(
-    tmp_path: Path, keys: dict[str, object], told: dict[str, object] | None, not_told: dict[str, object] | None
+    tmp_path: Path, keys: dict[str, object], reported: dict[str, object] | None, not_reported: dict[str, object] | None
 ) -> None:
     (channel,) = open_channels(write(tmp_path, {"name": "ops", "url": URL, **keys}))
-    assert told is None or channel.wants_finding(finding(**told))
-    assert not_told is None or not channel.wants_finding(finding(**not_told))
+    assert reported is None or channel.wants_finding(finding(**reported))
+    assert not_reported is None or not channel.wants_finding(finding(**not_reported))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from envtrail.errors import CannotRunError, EnvtrailError, InputError, UsageError
 from envtrail.model.approval import Approval, GrantKind, signed_bytes
+from envtrail.model.decided import FindingMade, GrantGiven, GrantRevoked, PolicyLoaded, SuppressionSet
 from envtrail.model.decision import (
     Approve,
     BreakGlass,
@@ -27,7 +28,6 @@ from envtrail.model.decision import (
     Unmute,
 )
 from envtrail.model.finding import Finding, FindingId, Level, Status
-from envtrail.model.observation import FindingMade, GrantGiven, GrantRevoked, PolicyLoaded, SuppressionSet
 from envtrail.policy.approvals import Deciding
 from envtrail.policy.files import parse_policy
 from envtrail.policy.keeper import PolicyKeeper
@@ -148,7 +148,7 @@ class TestWhoMay:
         with pytest.raises(InputError, match="has expired"):
             lab(Approve(request=asked.id), ROOT)
 
-    def test_the_glass_is_broken_by_those_who_may_and_everybody_is_told(self, lab: DecisionLab) -> None:
+    def test_the_glass_is_broken_by_those_who_may_and_everybody_is_notified(self, lab: DecisionLab) -> None:
         lab.policy("approvals: [{break_glass: {groups: [leads]}, break_glass_for: 30m}]")
         with pytest.raises(CannotRunError, match="may not take a break-glass grant"):
             lab(BreakGlass(prefix=PREFIX, why="w"), ALICE)
@@ -225,7 +225,7 @@ class TestSignatures:
         assert (found.approvals[0].key or "").startswith("SHA256:")
 
     def test_a_signature_is_good_for_one_request(self, lab: DecisionLab, key: Path) -> None:
-        """Signed, granted, revoked, and asked for again in the same words: the old signature is not a new yes."""
+        """Signed, granted, revoked, and requested again in the same words: the old signature is not a new yes."""
         lab.policy("approvals: [{approvers: {groups: [leads]}, signed: true}]")
         lab.signers.write_text(f"bob {key.with_suffix('.pub').read_text()}")
         first = lab.state.decisions.request(lab(ask(), ALICE).id)
@@ -246,8 +246,8 @@ class TestSignatures:
     def test_what_an_earlier_version_signed_is_still_checked(self, lab: DecisionLab) -> None:
         asked = lab.state.decisions.request(lab(ask(), ALICE).id)
         assert asked is not None
-        told = {key: value for key, value in msgspec.to_builtins(asked.terms).items() if key != "sources"}
-        assert signed_bytes(asked.terms, None) == msgspec.json.encode(told, order="sorted")
+        reported = {key: value for key, value in msgspec.to_builtins(asked.terms).items() if key != "sources"}
+        assert signed_bytes(asked.terms, None) == msgspec.json.encode(reported, order="sorted")
 
     def test_what_the_service_signs_anybody_can_check_and_a_changed_word_is_seen(self, lab: DecisionLab, tmp_path: Path) -> None:
         asked = lab(ask(), ALICE)

@@ -139,7 +139,7 @@ class TestCover:
         assert "dep came from https://evil.example" in (uncovered_by(grant_of(), operation) or "covered")
         removed = msgspec.structs.replace(brought, before=after, after=None)
         operation = msgspec.structs.replace(operation, changes=[removed], sources=["https://evil.example"])
-        assert uncovered_by(grant_of(action="any", packages=[]), operation) is None, "nothing came"
+        assert uncovered_by(grant_of(action="any", packages=[]), operation) is None, "nothing was added"
 
     def test_a_change_by_hand_has_no_source(self) -> None:
         operation = operation_of(Case(user="alice", action="tamper", packages=["numpy==1.26.4"]))

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from envtrail.config import load_config
 from envtrail.errors import InputError
 from envtrail.model.hours import parse_days, parse_hours
+from envtrail.model.ids import EventId, make_operation_id
+from envtrail.model.times import to_ms
 from envtrail.policy.cases import facts_of, operation_of, run_tests
 from envtrail.policy.files import LoadedPolicy, load_policy, parse_policy
 from envtrail.policy.judge import Decision, judge
@@ -236,8 +238,9 @@ class TestCommand:
         state = State(layout.state)
         for at, user in enumerate(("alice", "eve")):
             made = operation_of(Case(user=user, packages=["six==1.0"], environment=f"/opt/{user}", time="2026-11-01T00:00:00Z"))
+            event = EventId(node="test", time_ms=to_ms(made.started), serial=at)
+            made = msgspec.structs.replace(made, id=make_operation_id(event, made.environment.prefix))
             state.put_operation(made)
-            state.put_operation(msgspec.structs.replace(made, id=f"0{at}" + "0" * 24))
         state.close()
         good = tmp_path / "good.yaml"
         good.write_text("version: 1\nrules: [{name: not-eve, verdict: deny, who: {users: [eve]}, reason: she knows why}]\n")
@@ -246,7 +249,7 @@ class TestCommand:
         replayed = self.ask(tmp_path, "replay", "--policy", "good.yaml", "--since", "2026-01-01", "--json")
         rows = [json.loads(line) for line in replayed.stdout.splitlines()]
         assert {(row["operation"]["actor"]["name"], row["decision"]["verdict"]) for row in rows} == {("eve", "deny")}
-        explained = self.ask(tmp_path, "explain", "0100", "--policy", "good.yaml")
+        explained = self.ask(tmp_path, "explain", made.id, "--policy", "good.yaml")
         assert explained.returncode == 0, explained.stderr
         assert "deny by not-eve: she knows why" in explained.stdout
         (tmp_path / "bad.yaml").write_text("version: 1\nrules: [{name: x}]\n")

@@ -1,4 +1,4 @@
-"""What is wrong in a policy is told with its place, all of it; nothing in it ends who reads it."""
+"""What is wrong in a policy is reported with its place, all of it; nothing in it ends who reads it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from envtrail.detect.load import load_detections
-from envtrail.model.observation import FindingMade, PolicyLoaded
+from envtrail.model.decided import FindingMade, PolicyLoaded
 from envtrail.policy.files import LoadedPolicy, PolicyFault, load_policy, parse_policy
 from envtrail.policy.keeper import PolicyKeeper
 from envtrail.state.state import State
@@ -75,13 +75,13 @@ def test_a_value_that_is_none_is_told_with_its_place_and_the_others_too(value: s
     assert all(fault.hint and str(fault).startswith("p.yaml:") for fault in found.faults)
 
 
-def test_all_that_an_item_lacks_and_all_that_it_has_wrong_is_told() -> None:
+def test_all_that_an_item_lacks_and_all_that_it_has_wrong_is_reported() -> None:
     text = "version: 1\ngrants:\n  - {name: g, colour: red, packages: [1, six, 2], uses: 0}\n"
-    told = {(fault.column, fault.message.partition(";")[0]) for fault in faults(text)}
-    assert {message for _, message in told if "missing" in message} == {
+    reported = {(fault.column, fault.message.partition(";")[0]) for fault in faults(text)}
+    assert {message for _, message in reported if "missing" in message} == {
         f"`{name}` is missing" for name in ("user", "environment", "until", "why")
     }
-    assert {column for column, message in told if "missing" not in message} == {23, 39, 47, 57}
+    assert {column for column, message in reported if "missing" not in message} == {23, 39, 47, 57}
 
 
 @pytest.mark.timeout(60)
@@ -139,9 +139,9 @@ def test_one_file_that_cannot_be_read_hides_no_fault_of_another(tmp_path: Path) 
     (tmp_path / "d.yaml").mkdir()
     (tmp_path / "e.yaml").write_text("version: 3\n")
     (tmp_path / os.fsdecode(b"f\xff.yaml")).write_text(SOUND)
-    told = {Path(fault.path).name: fault.message for fault in load_policy([tmp_path]).faults}
-    assert set(told) == {"a.yaml", "b.yaml", "c.yaml", "d.yaml", "e.yaml", "f\\udcff.yaml"}
-    assert "not text" in told["f\\udcff.yaml"]
+    reported = {Path(fault.path).name: fault.message for fault in load_policy([tmp_path]).faults}
+    assert set(reported) == {"a.yaml", "b.yaml", "c.yaml", "d.yaml", "e.yaml", "f\\udcff.yaml"}
+    assert "not text" in reported["f\\udcff.yaml"]
 
 
 def test_policy_check_tells_them_all_with_hints(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ DETECTION = "detection: {sel: {tool: pip}, condition: sel}\n"
         ("[1]\n", 6, "a rule is a mapping"),
     ],
 )
-def test_a_detection_at_fault_is_told_with_its_place_and_the_others_are_asked(
+def test_a_detection_at_fault_is_reported_with_its_place_and_the_others_are_run(
     tmp_path: Path, text: str, line: int, said: str
 ) -> None:
     (tmp_path / "r.yml").write_text(RULE.format(0) + DETECTION + "---\n" + text)
@@ -245,8 +245,8 @@ def test_a_detection_at_fault_is_told_with_its_place_and_the_others_are_asked(
     (tmp_path / os.fsdecode(b"t\xff.yml")).write_bytes(b"\xff\0")
     loaded = load_detections([tmp_path])
     assert [item.path.rpartition("/")[2] for item in loaded.detections] == ["r.yml", "s.yml"]
-    told = [(item.line, said in item.reason) for item in loaded.refused if item.path.endswith("r.yml")]
-    assert told == [(line, True)]
+    reported = [(item.line, said in item.reason) for item in loaded.refused if item.path.endswith("r.yml")]
+    assert reported == [(line, True)]
     assert [item.is_fault for item in loaded.refused] == [True, True]
 
 
@@ -258,8 +258,8 @@ def test_a_sound_policy_may_say_a_thing_once_for_many() -> None:
 
 
 def test_the_schema_names_all_that_a_policy_may_hold() -> None:
-    told = subprocess.run([sys.executable, "-m", "envtrail", "policy", "schema"], capture_output=True, text=True, check=True)
-    assert set(json.loads(told.stdout)["properties"]) == {
+    reported = subprocess.run([sys.executable, "-m", "envtrail", "policy", "schema"], capture_output=True, text=True, check=True)
+    assert set(json.loads(reported.stdout)["properties"]) == {
         *("version", "rules", "tests", "tags"),
         *("approvals", "grants", "suppressions"),
     }

@@ -13,11 +13,11 @@ import pytest
 
 from envtrail.i18n import translator
 from envtrail.model.approval import Approval, Grant, GrantId, GrantKind, Request, RequestId, Terms
+from envtrail.model.decided import FindingMade, GrantGiven, RequestMade
 from envtrail.model.finding import Finding, FindingId, Level, Status
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.hours import When
 from envtrail.model.ids import EventId, make_operation_id
-from envtrail.model.observation import FindingMade, GrantGiven, RequestMade
 from envtrail.model.operation import Operation, Outcome
 from envtrail.model.times import to_ms
 from envtrail.policy.cases import operation_of

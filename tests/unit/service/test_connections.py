@@ -278,7 +278,7 @@ class TestShares:
             now[0] += wait_s
             if wait_s > 0:
                 rest = min(amount, 10) - 1e-6
-                assert allowance.take("eve", rest) == 0, "the wait that is told is enough"
+                assert allowance.take("eve", rest) == 0, "the reported wait is enough"
                 taken += rest
             assert allowance.take(at, 10) == 0, "others have their own"
 
@@ -305,7 +305,7 @@ class TestShares:
             list(pool.map(work, list(held) * 4))
         assert most == [2, 1]
 
-    def test_who_waits_too_long_is_told(self) -> None:
+    def test_who_waits_too_long_is_notified(self) -> None:
         turns = Turns(together=1, each=1, wait_s=0.05)
         with turns.turn("eve"), pytest.raises(CannotRunError, match="maximum number of such queries"), turns.turn("bob"):
             pass

@@ -1,4 +1,4 @@
-"""Roles: what somebody sees, what they may decide, and that looks at others are noted."""
+"""Roles: what somebody sees, what they may decide, and that access to the data of others is recorded."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from envtrail.agent.inbox import person_behind
 from envtrail.errors import CannotRunError, UsageError
 from envtrail.model.access_log import ReportedAccess, make_access_entry
+from envtrail.model.decided import AccessRecorded, FindingMade
 from envtrail.model.decision import Decided, Decision, Person, RecordAccess
 from envtrail.model.finding import Finding, FindingId, Level
 from envtrail.model.identity import Identity, Right, Role, highest
 from envtrail.model.ids import EventId, make_operation_id
-from envtrail.model.observation import AccessRecorded, FindingMade
 from envtrail.policy.cases import operation_of
 from envtrail.policy.language import Case
 from envtrail.policy.triage import record_access
@@ -65,7 +65,7 @@ def trail(tmp_path: Path) -> Path:
             make_access_entry(someone(Role.AUDITOR, "audrey", 1009), what, NOW + at, user=user, environment=None, item=None)
             for at, (what, user) in enumerate([("operations", None), ("runs", "alice"), ("runs", "bob")])
         ]
-        state.decisions.put(AccessRecorded(time_ms=NOW, looks=looks))
+        state.decisions.put(AccessRecorded(time_ms=NOW, entries=looks))
     state.close()
     return layout.folder
 
@@ -130,7 +130,7 @@ class TestWhoDecides:
             return Decided(what="x", id="y", said="z")
 
         path = trail / "s.sock"
-        server = StoreServer(path, trail, group="envtrail", page_account="nobody", decide=decide)
+        server = StoreServer(path, trail, group="envtrail", web_account="nobody", decide=decide)
         code = (
             "import os, sys\n"
             "from envtrail.model.identity import Identity, Role\n"
@@ -153,7 +153,7 @@ class TestWhoDecides:
             assert asked_as(65534) == "['alice', 'bob']", "the web UI's own account"
             assert asked_as(65533) == "only the web UI may make requests for other users"
             who = someone(Role.SECURITY, "sofia", None)
-            RemoteStore(str(path), on_behalf=who).decide(RecordAccess(looks=[]))
+            RemoteStore(str(path), on_behalf=who).decide(RecordAccess(entries=[]))
             assert taken[-1][1] == "sofia"
         finally:
             server.close()
@@ -162,7 +162,7 @@ class TestWhoDecides:
 class TestLooks:
     def noted(self, *asked: tuple[str, Query, str], by: Identity | None = None) -> list[ReportedAccess]:
         written: list[ReportedAccess] = []
-        looks = AccessLog(lambda looked: written.extend(looked.looks), lambda: NOW)
+        looks = AccessLog(lambda looked: written.extend(looked.entries), lambda: NOW)
         for method, query, text in asked:
             looks.note(by or someone(Role.AUDITOR), method, query, text)
         looks.write()
@@ -187,7 +187,7 @@ class TestLooks:
         def write(looked: RecordAccess) -> None:
             if is_down:
                 raise CannotRunError("no agent", hint="")
-            written.extend(looked.looks)
+            written.extend(looked.entries)
 
         looks = AccessLog(write, lambda: moment[0])
         for at in range(250):
@@ -212,18 +212,18 @@ class TestLooks:
     def test_who_is_not_the_page_reports_of_themselves_and_of_today_alone(self) -> None:
         eve = Person(uid=1003, name="eve")
         seen = ReportedAccess(time_ms=NOW, by=someone(), what="runs")
-        (made,), _ = record_access(RecordAccess(looks=[seen]), eve, NOW)
+        (made,), _ = record_access(RecordAccess(entries=[seen]), eve, NOW)
         assert isinstance(made, AccessRecorded)
-        assert (made.looks[0].by.name, made.looks[0].by.uid) == ("eve", 1003)
+        assert (made.entries[0].by.name, made.entries[0].by.uid) == ("eve", 1003)
         old = msgspec.structs.replace(seen, time_ms=NOW - 2 * 86_400_000)
         with pytest.raises(UsageError, match="a day ago"):
-            record_access(RecordAccess(looks=[old]), eve, NOW)
-        (made,), _ = record_access(RecordAccess(looks=[old]), msgspec.structs.replace(eve, is_page=True), NOW)
+            record_access(RecordAccess(entries=[old]), eve, NOW)
+        (made,), _ = record_access(RecordAccess(entries=[old]), msgspec.structs.replace(eve, is_web_ui=True), NOW)
         assert isinstance(made, AccessRecorded)
-        assert (made.looks[0].by.name, made.looks[0].time_ms) == ("alice", old.time_ms)
+        assert (made.entries[0].by.name, made.entries[0].time_ms) == ("alice", old.time_ms)
 
     def test_nobody_reports_what_is_to_come(self) -> None:
         seen = ReportedAccess(time_ms=NOW + 1000, by=someone(), what="runs")
-        (made,), _ = record_access(RecordAccess(looks=[seen]), Person(uid=0, name="root", is_page=True), NOW)
+        (made,), _ = record_access(RecordAccess(entries=[seen]), Person(uid=0, name="root", is_web_ui=True), NOW)
         assert isinstance(made, AccessRecorded)
-        assert made.looks[0].time_ms == NOW
+        assert made.entries[0].time_ms == NOW

@@ -58,7 +58,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
     layout.create()
     State(layout.state).close()
     made = Service(tmp_path / "s.sock")
-    server = StoreServer(made.path, layout.folder, group="envtrail", page_account="nobody", decide=made.decide)
+    server = StoreServer(made.path, layout.folder, group="envtrail", web_account="nobody", decide=made.decide)
     yield made
     server.close()
 
@@ -161,7 +161,7 @@ def test_a_fault_of_the_service_ends_nothing(
 
 
 class TestFloods:
-    """As a user of the machine without rights; root asks beside."""
+    """As a user of the machine without rights; root sends queries beside."""
 
     CODE = (
         "import os, socket, sys\n"
@@ -235,7 +235,7 @@ def test_a_refused_connection_is_an_error_that_says_why(service: Service) -> Non
 
 class TestInbox:
     LOOKED = RecordAccess(
-        looks=[ReportedAccess(time_ms=NOW, by=Identity(name="eve", role=Role.MEMBER, uid=1, method="link"), what="runs")]
+        entries=[ReportedAccess(time_ms=NOW, by=Identity(name="eve", role=Role.MEMBER, uid=1, method="link"), what="runs")]
     )
     VIEWER = Viewer(uid=0, sees_everything=True)
 

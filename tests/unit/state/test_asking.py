@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from envtrail.errors import InputError, UnknownNameError, UsageError
 from envtrail.model.approval import Request, Terms, make_request_id
+from envtrail.model.decided import RequestMade
 from envtrail.model.ids import EventId, make_operation_id
-from envtrail.model.observation import RequestMade
 from envtrail.model.operation import Operation
 from envtrail.policy.cases import operation_of
 from envtrail.policy.language import Case
@@ -46,7 +46,7 @@ def state(tmp_path: Path) -> Iterator[State]:
 
 
 def opened(state: State) -> EmbeddedStore:
-    return EmbeddedStore(state.path.parent)
+    return EmbeddedStore(state.path.parents[1])
 
 
 def put(state: State, *operations: Operation) -> None:
@@ -124,7 +124,7 @@ def test_who_has_no_name_is_found_by_the_name_that_their_number_has_elsewhere(st
         with closing(opened(state)) as store:
             assert sum(item.operations for item in store.activity(Query(user=user))) == 2
     put(state, operation(3, "six", user="bob"))
-    # The number has been of two people: it tells nobody's.
+    # The number has been of two people: it identifies nobody.
     assert found(state, user="alice") == [named.id]
 
 
@@ -179,14 +179,14 @@ def test_a_name_becomes_the_prefix_that_it_means(state: State) -> None:
 def test_names_of_nothing_are_named(state: State) -> None:
     put(state, operation(1, "six"))
     with closing(opened(state)) as store:
-        for words, told in (
+        for words, reported in (
             ({"environment": "prodd"}, "no environment named `prodd` is in the trail; known: /srv/envs/prod"),
             ({"user": "alicia"}, "no person named `alicia` is in the trail; nearest: alice"),
             ({"package": "sixx"}, "no package named `sixx` is in the trail; known: six"),
         ):
             with pytest.raises(UnknownNameError) as caught:
                 need_known(store, Query(**words))  # type: ignore[arg-type]
-            assert caught.value.message == told
+            assert caught.value.message == reported
             assert caught.value.exit_code == 1
         need_known(store, Query(environment="prod", user="1001", package="SIX"))
         with pytest.raises(UsageError, match="no names of `secrets`"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from verify_lab import DAY_MS, NOW_MS, config_of, decided, make_trail, note, told
+from verify_lab import DAY_MS, NOW_MS, config_of, decided, make_trail, note, reported
 
 from envtrail.agent.build import open_trail
 from envtrail.agent.importing import import_files
@@ -41,22 +41,22 @@ def config(made: Path, tmp_path: Path) -> Config:
 
 
 def change(config: Config, *statements: str) -> None:
-    with closing(sqlite3.connect(config.data_dir / "state.sqlite")) as database:
+    with closing(sqlite3.connect(config.data_dir / "state/state.sqlite")) as database:
         for statement in statements:
             assert database.execute(statement).rowcount != 0, statement
         database.commit()
 
 
 def found(config: Config) -> list[str]:
-    return told(verify_trail(config, is_quick=False))
+    return reported(verify_trail(config, is_quick=False))
 
 
 def test_a_trail_that_nobody_touched_has_no_fault_and_every_table_is_compared(config: Config) -> None:
     report = verify_trail(config, is_quick=False)
-    assert told(report) == []
+    assert reported(report) == []
     assert report.rows > 350
     assert report.not_checked == []
-    with closing(sqlite3.connect(config.data_dir / "state.sqlite")) as database:
+    with closing(sqlite3.connect(config.data_dir / "state/state.sqlite")) as database:
         names = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         empty = [table.name for table in TABLES if not database.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0]]
     assert names - {table.name for table in TABLES} == {"weeks", "written", "identity"}
@@ -132,27 +132,27 @@ def test_many_fields_of_one_row_are_counted(config: Config) -> None:
 
 def test_the_state_is_left_as_it_is(config: Config) -> None:
     change(config, "UPDATE findings SET level = 0")
-    before = (config.data_dir / "state.sqlite").read_bytes()
+    before = (config.data_dir / "state/state.sqlite").read_bytes()
     assert found(config)
-    assert (config.data_dir / "state.sqlite").read_bytes() == before
+    assert (config.data_dir / "state/state.sqlite").read_bytes() == before
 
 
 def test_a_damaged_state_is_a_fault_and_none_is_said_to_be_not_compared(config: Config) -> None:
-    state = config.data_dir / "state.sqlite"
+    state = config.data_dir / "state/state.sqlite"
     data = state.read_bytes()
     state.write_bytes(b"x" * 8192 + data[8192:])
     report = verify_trail(config, is_quick=False)
-    assert "cannot be compared" in told(report)[0]
+    assert "cannot be compared" in reported(report)[0]
     state.unlink()
     report = verify_trail(config, is_quick=False)
-    assert told(report) == []
+    assert reported(report) == []
     assert report.not_checked[0].startswith("the state was not compared with the evidence: `state.sqlite` does not exist")
 
 
 def test_a_state_of_other_tables_is_a_fault_and_not_called_compared(config: Config) -> None:
     change(config, "DROP TABLE looks")
     report = verify_trail(config, is_quick=False)
-    assert told(report)
+    assert reported(report)
     assert report.not_checked[0].startswith("the state was not compared")
     assert not any("every row" in what for what in report.checked)
 
@@ -160,27 +160,27 @@ def test_a_state_of_other_tables_is_a_fault_and_not_called_compared(config: Conf
 def test_quick_says_that_nothing_was_compared(config: Config) -> None:
     change(config, "UPDATE findings SET level = 0")
     report = verify_trail(config, is_quick=True)
-    assert told(report) == []
+    assert reported(report) == []
     assert report.not_checked == ["the state was not compared with the evidence: it was not requested"]
     assert not any("state" in what for what in report.checked)
 
 
 def test_an_agent_that_was_killed_before_the_state_had_its_step_is_no_fault(config: Config) -> None:
-    before = (config.data_dir / "state.sqlite").read_bytes()
+    before = (config.data_dir / "state/state.sqlite").read_bytes()
     with open_trail(config, world=ImportedWorld()) as opened:
         note(opened, decided("x", NOW_MS + 2 * DAY_MS)[-2:])
     for name in ("-wal", "-shm"):
-        (config.data_dir / f"state.sqlite{name}").unlink(missing_ok=True)
-    (config.data_dir / "state.sqlite").write_bytes(before)
+        (config.data_dir / f"state/state.sqlite{name}").unlink(missing_ok=True)
+    (config.data_dir / "state/state.sqlite").write_bytes(before)
     report = verify_trail(config, is_quick=False)
-    assert told(report) == []
+    assert reported(report) == []
     assert "was killed" in report.notes[0]
 
 
 def test_what_an_agent_adds_while_it_is_compared_is_no_fault_and_what_somebody_changed_is(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The agent writes on between the evidence's end and the look into the state, in both looks."""
+    """The agent writes on between the evidence's end and the reading of the state, in both checks."""
     real, moment = verifying.read_end, NOW_MS + 2 * DAY_MS
     with open_trail(config, world=ImportedWorld()) as opened:
 
@@ -233,7 +233,7 @@ class TestDropped:
 
     def test_it_is_clean_and_says_what_was_not_compared(self, dropped: Config) -> None:
         report = verify_trail(dropped, is_quick=False)
-        assert told(report) == []
+        assert reported(report) == []
         assert any("rows of the state: evidence dropped" in what for what in report.not_checked)
         assert report.dropped >= 1
 
@@ -275,6 +275,6 @@ def test_an_agent_that_was_started_again_in_each_segment_is_no_fault(tmp_path: P
         with open_trail(config, world=ImportedWorld()) as opened:
             opened.writer.seal(wait=True)
     report = verify_trail(config, is_quick=False)
-    assert told(report) == []
+    assert reported(report) == []
     change(config, "UPDATE operations SET user = 'mallory' WHERE user = 'alice'")
     assert {fault.field for fault in verify_trail(config, is_quick=False).faults} == {"user"}

@@ -13,17 +13,19 @@ from typing import Any
 import msgspec
 import pytest
 from log_lab import Said, Trail, check_quotes
+from logs import pip_log
 
 from envtrail.agent.build import open_trail
 from envtrail.agent.pipeline import Pipeline
 from envtrail.agent.world import ImportedWorld
 from envtrail.errors import StoreError
-from envtrail.model.observation import Carried
+from envtrail.model.observation import Carried, SnapshotTaken
 from envtrail.model.text import record_lines
 from envtrail.state.events import find_events
 from envtrail.state.schema import connect
 from envtrail.state.store import Query
 from envtrail.trail.layout import Layout
+from envtrail.trail.reader import iterate_steps
 from envtrail.trail.verify import verify
 
 TESTS = Path(__file__).parents[2]
@@ -77,6 +79,15 @@ def imported(folder: Path, *texts: bytes) -> tuple[Trail, Said]:
     return trail, trail.said()
 
 
+def test_nothing_is_looked_up_for_an_operation_of_a_log(tmp_path: Path) -> None:
+    trail = Trail(tmp_path / "trail")
+    trail.take(TESTS / "golden/pip/input.log")
+    observed = [item for step in iterate_steps(Layout(trail.config.data_dir)) for item in step.observations]
+    assert [one["outcome"] for one in trail.said().operations].count("success") > 1
+    assert [item for item in observed if isinstance(item, SnapshotTaken)] == []
+    assert trail.differences() == []
+
+
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: f"{log.parent.name}-{log.stem}")
 def test_what_is_shown_is_what_the_evidence_gives(log: Path, tmp_path: Path) -> None:
     """Quotes are right; a rebuild says the same; the same log again, whole or in part, adds nothing."""
@@ -126,7 +137,7 @@ def test_a_log_in_two_imports_says_what_it_says_in_one(log: Path, tmp_path: Path
     count = len(text.splitlines())
     chance = random.Random(count)
     for cut in chance.sample(range(1, count), min(MOST_CUTS, count - 1)):
-        # What became of a file within one part is told as one change: joined, it may be told otherwise.
+        # What became of a file within one part is reported as one change: joined, it may be reported otherwise.
         found = imported_apart(tmp_path / str(cut), text, cut).said().without("files", "files_total")
         assert found == said.without("files", "files_total"), cut
 
@@ -229,6 +240,42 @@ def test_a_log_goes_on_in_its_next_part_whatever_was_imported_in_between(
     assert trail.differences() == []
 
 
+def _set_back(text: bytes, serial: int, by_s: int) -> bytes:
+    """A log in which the clock was set back before an event."""
+
+    def earlier(found: re.Match[bytes]) -> bytes:
+        return b"audit(%d.%s:%s" % (int(found[1]) - (by_s if int(found[3]) >= serial else 0), found[2], found[3])
+
+    return re.sub(rb"audit\((\d+)\.(\d+):(\d+)", earlier, text)
+
+
+@pytest.mark.parametrize("by_s", [1, 4, 60, 100_000])
+def test_an_end_is_its_operations_though_the_clock_was_set_back_in_between(by_s: int, tmp_path: Path) -> None:
+    trail = Trail(tmp_path / "trail")
+    trail.take_text(_set_back(pip_log(["install", "six"], code=3).encode(), 11, by_s))
+    assert [(row["outcome"], row["exit_code"]) for row in trail.said().operations] == [("failure", 3)]
+    assert trail.differences() == []
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_an_end_in_a_file_that_was_imported_before_is_found(is_sealed: bool, tmp_path: Path) -> None:
+    lines = pip_log(["install", "six"], code=3).encode().splitlines(keepends=True)
+    whole, apart = Trail(tmp_path / "whole" / "trail"), Trail(tmp_path / "apart" / "trail")
+    whole.take_text(b"".join(lines))
+    for part, name in ((lines[5:], "audit.log"), (lines[:5], "audit.log.1")):
+        apart.take_text(b"".join(part), name=name)
+        if is_sealed:
+            apart.seal()
+    expected, found = whole.said().operations, apart.said().operations
+    assert [(row["outcome"], row["exit_code"]) for row in expected] == [("failure", 3)]
+    for row in [*expected, *found]:
+        row["evidence"] = [(one["serial"], one["time_ms"]) for one in row["evidence"]]
+    assert found == expected
+    assert apart.differences() == []
+    apart.rebuild()
+    assert [row["exit_code"] for row in apart.said().operations] == [3]
+
+
 def test_what_an_imported_log_left_open_is_not_at_work_on_this_machine(tmp_path: Path) -> None:
     """An agent waits for the end of what is at work here before it reads an environment."""
     lines = (TESTS / "golden" / "pip" / "input.log").read_bytes().splitlines(keepends=True)
@@ -257,7 +304,7 @@ def test_a_log_whose_first_record_is_its_newest_adds_nothing_twice(is_sealed: bo
 def of_newer_version(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seal; the next segment takes over what no version reads that there is."""
     with monkeypatch.context() as patched:
-        patched.setattr("envtrail.agent.pipeline.CARRIED_VERSION", 99)
+        patched.setattr("envtrail.agent.pipeline.WHOLE_VERSION", 99)
         patched.setattr(Pipeline, "carried", lambda pipeline: [damaged(item) for item in CARRIED(pipeline)])
         trail.seal()
 
@@ -304,8 +351,8 @@ def test_a_row_is_given_at_the_end_of_an_import_and_not_between_its_files(is_apa
         lines = text.splitlines(keepends=True)
         trail, _ = imported(tmp_path, b"".join(lines[:9]), b"".join(lines[9:]))
     with closing(connect(Layout(trail.config.data_dir).state, read_only=True)) as database:
-        told = database.execute("SELECT count(*) FROM written WHERE kind = 'withdrawn'").fetchone()
-    assert told == (withdrawn,)
+        reported = database.execute("SELECT count(*) FROM written WHERE kind = 'withdrawn'").fetchone()
+    assert reported == (withdrawn,)
 
 
 @pytest.mark.parametrize("rest", [b' a5="--dry-run"', b' a5="--target=/srv/lib"'])

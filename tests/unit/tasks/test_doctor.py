@@ -11,7 +11,8 @@ import pytest
 from envtrail.config import load_config
 from envtrail.errors import SearchError
 from envtrail.ship.ship_state import BulkItem, ShipState
-from envtrail.tasks.doctor import CHECKS, Host
+from envtrail.tasks.checks import Host
+from envtrail.tasks.doctor import CHECKS
 from envtrail.trail.layout import ProcessLock
 
 NOW = int(time.time() * 1000)
@@ -37,7 +38,7 @@ def test_the_extra_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert said(tmp_path, "https://es.example:9200") == ["`elastic.urls` is set, and httpx is not installed"]
 
 
-def test_what_fails_and_what_was_refused_is_told(tmp_path: Path) -> None:
+def test_what_fails_and_what_was_refused_is_reported(tmp_path: Path) -> None:
     ship_state = ShipState(tmp_path / "elastic.sqlite")
     with ship_state.transaction():
         ship_state.keep("fault", SearchError("401 no such key").message)

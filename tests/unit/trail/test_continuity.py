@@ -8,15 +8,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from verify_lab import config_of, decided, note, told
+from verify_lab import config_of, decided, note, reported
 
 from envtrail.agent.build import open_trail
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import Config
+from envtrail.model.gap import GapCause
 from envtrail.model.observation import GapFound
+from envtrail.state.embedded import EmbeddedStore
+from envtrail.state.store import Query
+from envtrail.tasks.rebuild import rebuild_state
 from envtrail.tasks.verify import verify_trail
 from envtrail.trail.layout import Layout
 from envtrail.trail.seal import GENESIS, read_seal
@@ -45,7 +50,7 @@ def config(made: Path, tmp_path: Path) -> Config:
 
 
 def faults(config: Config) -> list[str]:
-    return told(verify(Layout(config.data_dir)))
+    return reported(verify(Layout(config.data_dir)))
 
 
 def empty(config: Config, number: int) -> None:
@@ -66,7 +71,7 @@ def write_header(config: Config, **changed: object) -> None:
 
 def test_an_untouched_trail_is_clean_and_its_end_is_linked(config: Config) -> None:
     report = verify_trail(config, is_quick=False)
-    assert (told(report), report.not_checked, report.segments) == ([], [], 4)
+    assert (reported(report), report.not_checked, report.segments) == ([], [], 4)
     assert header_of(config)["previous"] == read_seal(Layout(config.data_dir).segment(4)).hash
 
 
@@ -86,18 +91,18 @@ def test_a_removed_newest_segment_is_found_by_its_number(config: Config) -> None
 def test_a_removed_newest_segment_is_found_by_its_hash_where_the_open_one_was_renumbered(config: Config) -> None:
     layout = Layout(config.data_dir)
     first = read_seal(layout.segment(4)).first_entry
-    lines = (layout.hot / "observations.jsonl").read_bytes().splitlines()
+    lines = (layout.active / "observations.jsonl").read_bytes().splitlines()
     shutil.rmtree(layout.segment(4))
     rewritten = [{**json.loads(line), "number": first + at} for at, line in enumerate(lines)]
-    (layout.hot / "observations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rewritten))
+    (layout.active / "observations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rewritten))
     write_header(config, number=4, first_entry=first)
     assert faults(config) == ["segment 4: the open segment does not follow the newest seal: its link is of another one"]
     write_header(config, previous=None)
     assert any("holds no hash of the seal before it" in fault for fault in faults(config))
     write_header(config, previous=read_seal(layout.segment(3)).hash)
-    # Everything that says so is rewritten: the state still tells of what the segment held.
+    # Everything that says so is rewritten: the state still holds what the segment held.
     assert faults(config) == []
-    assert any("the evidence does not make it" in fault for fault in told(verify_trail(config, is_quick=False)))
+    assert any("the evidence does not make it" in fault for fault in reported(verify_trail(config, is_quick=False)))
 
 
 def test_an_open_segment_of_the_first_version_is_said_to_be_not_linked(tmp_path: Path) -> None:
@@ -106,7 +111,7 @@ def test_an_open_segment_of_the_first_version_is_said_to_be_not_linked(tmp_path:
         note(opened, decided("x"))
     write_header(config, previous=None)
     report = verify(Layout(config.data_dir))
-    assert told(report) == []
+    assert reported(report) == []
     assert any("the link of the open segment" in what for what in report.not_checked)
 
 
@@ -114,6 +119,31 @@ def test_an_open_segment_of_the_first_version_is_said_to_be_not_linked(tmp_path:
 def test_a_removed_segment_is_found(config: Config, number: int) -> None:
     shutil.rmtree(Layout(config.data_dir).segment(number))
     assert any("missing: 1 segments before" in fault for fault in faults(config))
+
+
+@pytest.mark.parametrize("numbers", [[1], [2], [3], [4], [1, 2], [1, 3]])
+def test_a_removed_segment_is_named_beside_the_comparison_by_verify_and_by_a_rebuild(config: Config, numbers: list[int]) -> None:
+    for number in numbers:
+        shutil.rmtree(Layout(config.data_dir).segment(number))
+    chain = faults(config)
+    assert reported(verify_trail(config, is_quick=False)) == chain
+    missing = rebuild_state(config).missing
+    assert [gap.id for gap in missing] == (
+        ["missing-segments-1-2"] if numbers == [1, 2] else [f"missing-segments-{number}-{number}" for number in numbers]
+    )
+    assert all(0 < gap.since_ms <= gap.until_ms for gap in missing)
+    with closing(EmbeddedStore(config.data_dir)) as store:
+        shown = [gap for gap in store.gaps(Query()) if gap.cause is GapCause.DAMAGED]
+    assert sorted(gap.id for gap in shown) == sorted(gap.id for gap in missing)
+    assert reported(verify_trail(config, is_quick=False)) == chain
+
+
+def test_a_rebuild_names_evidence_that_was_removed_by_hand_and_not_what_retention_dropped(config: Config) -> None:
+    retain(config, 2)
+    assert rebuild_state(config).missing == []
+    empty(config, 3)
+    (missing,) = rebuild_state(config).missing
+    assert (missing.id, missing.records) == ("missing-segments-3-3", 0)
 
 
 def test_a_removed_open_segment_is_found(config: Config) -> None:
@@ -147,7 +177,7 @@ def retain(config: Config, count: int) -> None:
 def test_evidence_that_retention_dropped_is_no_fault(config: Config) -> None:
     retain(config, 2)
     report = verify_trail(config, is_quick=False)
-    assert (told(report), report.dropped) == ([], 2)
+    assert (reported(report), report.dropped) == ([], 2)
     assert "the evidence of 2 segments: dropped" in report.not_checked
 
 
@@ -169,7 +199,7 @@ def test_an_entry_of_retention_that_somebody_put_into_the_state_alone_hides_noth
     from contextlib import closing
 
     empty(config, 1)
-    with closing(sqlite3.connect(config.data_dir / "state.sqlite")) as database:
+    with closing(sqlite3.connect(config.data_dir / "state/state.sqlite")) as database:
         database.execute("INSERT INTO gaps SELECT 'retention-1', since_ms, until_ms, doc FROM gaps LIMIT 1")
         database.commit()
     assert any("no entry of retention" in fault for fault in faults(config))
@@ -208,7 +238,7 @@ def test_a_torn_last_line_is_no_fault(config: Config) -> None:
 
 def test_a_crash_while_a_segment_was_sealed_leaves_a_link(config: Config) -> None:
     layout = Layout(config.data_dir)
-    before = shutil.copytree(layout.hot, config.data_dir / "kept")
+    before = shutil.copytree(layout.active, config.data_dir / "kept")
     with open_trail(config, world=ImportedWorld()) as opened:
         opened.writer.seal(wait=True)
     shutil.rmtree(layout.segment(5))
@@ -242,7 +272,7 @@ with open_trail(config_of(Path({str(trail)!r})), world=ImportedWorld()) as opene
             assert writer.stdout is not None
             assert writer.stdout.readline() == "going\n"
             for _ in range(6):
-                assert told(verify_trail(config_of(trail), is_quick=False)) == []
+                assert reported(verify_trail(config_of(trail), is_quick=False)) == []
         finally:
             writer.kill()
-    assert told(verify_trail(config_of(trail), is_quick=False)) == []
+    assert reported(verify_trail(config_of(trail), is_quick=False)) == []

@@ -19,12 +19,20 @@ from envtrail.capture.recognise import open_sources
 from envtrail.config import Config, load_config
 from envtrail.core import Assembler
 from envtrail.errors import DamagedStoreError, InputError, StoreError
-from envtrail.model.observation import AgentStarted, Carried, Entry, ImportStarted, Observation, SnapshotTaken, encode_entry
+from envtrail.model.observation import (
+    AgentStarted,
+    Carried,
+    ImportEnded,
+    ImportStarted,
+    Observation,
+    ObservationEntry,
+    encode_entry,
+)
 from envtrail.state.embedded import EmbeddedStore
-from envtrail.trail.active_segment import HotSegment
+from envtrail.trail.active_segment import ActiveSegment
 from envtrail.trail.layout import OBSERVATIONS, Layout
 from envtrail.trail.parse import Origin, push_step
-from envtrail.trail.reader import iterate_steps, records_after_cursor
+from envtrail.trail.reader import Step, iterate_steps, records_after_cursor
 from envtrail.trail.writer import TrailWriter
 
 EXEC = (
@@ -44,20 +52,20 @@ def test_a_segment_whose_writer_was_killed_as_it_began_keeps_what_it_took_over(
     writer = TrailWriter(config_for(tmp_path), [])
     writer.carry = lambda: [CARRIED]
     writer.append(EXEC % (1, 1, 100), [])
-    real = HotSegment.move
+    real = ActiveSegment.move
 
-    def move(segment: HotSegment, folder: Path) -> None:
-        if folder == writer.layout.hot:
+    def move(segment: ActiveSegment, folder: Path) -> None:
+        if folder == writer.layout.active:
             raise KeyboardInterrupt
         real(segment, folder)
 
-    monkeypatch.setattr(HotSegment, "move", move)
+    monkeypatch.setattr(ActiveSegment, "move", move)
     with pytest.raises(KeyboardInterrupt):
         writer.seal(wait=True)
     writer.close()
     monkeypatch.undo()
     with pytest.raises(FileNotFoundError):
-        writer.layout.hot.stat()
+        writer.layout.active.stat()
     after = TrailWriter(config_for(tmp_path), [])
     assert after.number == 2
     after.append(EXEC % (2, 2, 101), [])
@@ -79,7 +87,7 @@ def test_after_an_import_that_was_killed_the_agent_knows_its_own_processes() -> 
 
 
 @pytest.mark.parametrize(
-    "line", [encode_entry(Entry(number=1, offset=0, observation=CARRIED)) + b"\n", b"\0\0\0\n", b'{"number":1\n']
+    "line", [encode_entry(ObservationEntry(number=1, offset=0, observation=CARRIED)) + b"\n", b"\0\0\0\n", b'{"number":1\n']
 )
 def test_a_segment_that_begins_with_damage_is_named(tmp_path: Path, line: bytes) -> None:
     TrailWriter(config_for(tmp_path), []).close()
@@ -107,27 +115,26 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, is_end: Callable[[bytes, Sequence
     """Let the writer be killed as it is to write something, for good."""
     real, is_killed = TrailWriter.append, False
 
-    def append(writer: TrailWriter, records: bytes, observations: Sequence[Observation]) -> None:
+    def append(writer: TrailWriter, records: bytes, observations: Sequence[Observation]) -> Step:
         nonlocal is_killed
         is_killed = is_killed or is_end(records, observations)
         if is_killed:
             raise KilledError
-        real(writer, records, observations)
+        return real(writer, records, observations)
 
     monkeypatch.setattr(TrailWriter, "append", append)
 
 
-def test_an_import_that_was_killed_before_it_had_its_answers_gives_the_same_when_it_is_repeated(
+def test_an_import_that_was_killed_before_its_end_gives_the_same_when_it_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = Path(__file__).parents[2] / "golden" / "pip" / "input.log"
     whole, killed = Trail(tmp_path / "whole"), Trail(tmp_path / "killed")
     whole.take(log)
     with monkeypatch.context() as patched:
-        killed_at(patched, lambda _, observations: any(isinstance(item, SnapshotTaken) for item in observations))
+        killed_at(patched, lambda _, observations: any(isinstance(item, ImportEnded) for item in observations))
         with pytest.raises(KilledError):
             killed.take(log)
-    assert killed.said().operations == []
     killed.take(log)
     assert killed.said().operations == whole.said().operations != []
     before = killed.said()
@@ -183,7 +190,7 @@ def test_a_log_that_is_read_on_after_a_kill_adds_nothing_twice(tmp_path: Path) -
             pipeline.observe([agent], 1)
             pipeline.assembler.remember(records_after_cursor(opened.writer.layout))
             source = AuditdLogSource(log, node="n", position=opened.state.cursor("auditd_log"))
-            pipeline.take(source.read(0), 1764000000500)
+            opened.take(source.read(0), 1764000000500)
             source.close()
     with closing(EmbeddedStore(tmp_path / "trail")) as store:
         assert [event.values["serial"] for event in store.events(ALL)] == [1, 2, 3]

@@ -98,6 +98,6 @@ def test_a_killed_rebuild_leaves_a_state_whose_log_was_not_folded_in_as_it_was(t
         reader.execute("SELECT count(*) FROM operations").fetchone()
         import_files(kill_lab.config_for(trail), [LOG.parents[1] / "uv" / "input.log"])
         shutil.copytree(trail, left)
-    assert (left / "state.sqlite-wal").stat().st_size
+    assert (left / "state/state.sqlite-wal").stat().st_size
     for copy in kills("rebuild", left, tmp_path / "killed"):
         assert faults(copy, is_quick=False) == [], copy.name

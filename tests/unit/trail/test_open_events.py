@@ -1,4 +1,4 @@
-"""Events of the open segment: what is told before it is sealed is what is told after."""
+"""Events of the open segment: what is output before it is sealed is what is output after."""
 
 from __future__ import annotations
 
@@ -63,16 +63,16 @@ def test_rows_come_as_they_become_certain_and_are_those_of_the_whole(
     monkeypatch.setattr(open_events, "_MOST_ROWS", 500)
     dice = random.Random(seed)
     writer = TrailWriter(config_of(tmp_path), [])
-    folder = Layout(tmp_path).hot
+    folder = Layout(tmp_path).active
     following = OpenEvents(folder)
-    told: list[pa.RecordBatch] = []
+    reported: list[pa.RecordBatch] = []
     rows = 0
 
     def take(most: int) -> None:
         nonlocal rows
         following.look(rows)
         for batch in following.slice(rows, most).to_batches():
-            told.append(batch)
+            reported.append(batch)
             rows += batch.num_rows
 
     for records, observations in appends_of(played, dice):
@@ -87,14 +87,14 @@ def test_rows_come_as_they_become_certain_and_are_those_of_the_whole(
     header = new_header(1, 1, "n", [])
     whole = parse_segment(header, (folder / RECORDS).read_bytes(), (folder / OBSERVATIONS).read_bytes())
     assert 0.9 * whole.num_rows < rows <= whole.num_rows
-    assert pa.Table.from_batches(told).to_pylist() == whole.slice(0, rows).to_pylist()
+    assert pa.Table.from_batches(reported).to_pylist() == whole.slice(0, rows).to_pylist()
     writer.close()
 
 
 def test_a_step_waits_for_one_that_follows(tmp_path: Path, played: Layout) -> None:
     steps = [step for step in iterate_steps(played) if step.records and step.observations]
     writer = TrailWriter(config_of(tmp_path), [])
-    following = OpenEvents(Layout(tmp_path).hot)
+    following = OpenEvents(Layout(tmp_path).active)
     writer.append(steps[0].records, steps[0].observations[:1])
     following.look()
     assert following.num_rows == 0
@@ -114,7 +114,7 @@ def test_each_event_is_told_once_and_in_order_while_segments_are_sealed(tmp_path
     writer = TrailWriter(config_of(tmp_path), [])
     layout = Layout(tmp_path)
     number = row = 0
-    told: list[BulkItem] = []
+    reported: list[BulkItem] = []
     reader = SegmentReader(layout, Site(host="n"))
 
     def take() -> int:
@@ -123,7 +123,7 @@ def test_each_event_is_told_once_and_in_order_while_segments_are_sealed(tmp_path
             reader.close()
             reader = SegmentReader(layout, Site(host="n"))
         bulk_items = reader.read(number, row, dice.randint(1, 300))
-        told.extend(bulk_items)
+        reported.extend(bulk_items)
         number, row = reader.position(number, row)  # where they were read, as the shipper notes before it sends
         number, row = reader.position(number, row + len(bulk_items))
         return len(bulk_items)
@@ -134,7 +134,7 @@ def test_each_event_is_told_once_and_in_order_while_segments_are_sealed(tmp_path
             writer.seal(wait=dice.random() < 0.5)
         for _ in range(dice.randint(0, 3)):
             take()
-    assert told, "before the last segment is sealed"
+    assert reported, "before the last segment is sealed"
     writer.seal(wait=True)
     writer.close()
     while take():
@@ -148,7 +148,7 @@ def test_each_event_is_told_once_and_in_order_while_segments_are_sealed(tmp_path
         number, row = again.position(number, row + len(bulk_items))
     again.close()
     assert len(layout.numbers()) > 1
-    assert told == wanted
+    assert reported == wanted
 
 
 def test_a_segment_that_was_sealed_and_dropped_while_it_was_read_is_passed_over(tmp_path: Path, played: Layout) -> None:
@@ -184,7 +184,7 @@ def test_reading_goes_on_far_into_an_open_segment(tmp_path: Path, played: Layout
 def test_what_is_not_certain_is_not_read_twice(tmp_path: Path, played: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = TrailWriter(config_of(tmp_path), [])
     writer.append(*next(iter(appends_of(played, random.Random(0)))))
-    following = OpenEvents(Layout(tmp_path).hot)
+    following = OpenEvents(Layout(tmp_path).active)
     following.look()
     monkeypatch.setattr(open_events, "places_of", lambda *_: pytest.fail("nothing has come"))
     following.look()
@@ -197,15 +197,15 @@ def test_observations_whose_records_a_power_cut_took_are_cut_off(tmp_path: Path,
     appends = [(step.records, list(step.observations)) for step in iterate_steps(played)]
     for records, observations in appends[:10]:
         writer.append(records, observations)
-    size = (Layout(tmp_path).hot / RECORDS).stat().st_size
+    size = (Layout(tmp_path).active / RECORDS).stat().st_size
     for records, observations in appends[10:20]:
         writer.append(records, observations)
     writer.close()
-    os.truncate(Layout(tmp_path).hot / RECORDS, size)
+    os.truncate(Layout(tmp_path).active / RECORDS, size)
     again = TrailWriter(config_of(tmp_path), [])
     assert again.torn_bytes > 0
     for records, observations in appends[20:]:
         again.append(records, observations)
-    told = b"".join(step.records for step in iterate_steps(Layout(tmp_path)))
-    assert told == b"".join(records for records, _ in [*appends[:10], *appends[20:]])
+    reported = b"".join(step.records for step in iterate_steps(Layout(tmp_path)))
+    assert reported == b"".join(records for records, _ in [*appends[:10], *appends[20:]])
     again.close()

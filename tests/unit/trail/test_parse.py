@@ -1,4 +1,4 @@
-"""A rebuild doubts what it was told of forks where, and only where, the agent did."""
+"""A rebuild doubts what was reported of forks where, and only where, the agent did."""
 
 from __future__ import annotations
 

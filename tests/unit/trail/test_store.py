@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -21,7 +22,7 @@ from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.schema import BUSY_TIMEOUT_S, SCHEMA, connect
 from envtrail.state.state import State
 from envtrail.state.store import Query
-from envtrail.trail.layout import Layout, no_space
+from envtrail.trail.layout import HEADER, SEAL, Layout, no_space
 from envtrail.trail.reader import iterate_steps
 from envtrail.trail.verify import verify
 from envtrail.trail.writer import TrailWriter, retain_unopened
@@ -137,6 +138,14 @@ def test_a_torn_tail_is_cut(tmp_path: Path) -> None:
     assert contents(tmp_path)[0] == b"".join(records(n) for n in range(4))
 
 
+def test_a_seal_whose_seed_is_no_number_is_a_fault(tmp_path: Path) -> None:
+    layout = sealed_trail(tmp_path / "trail", 1)
+    path = layout.segment(1) / SEAL
+    path.chmod(0o600)
+    path.write_text(re.sub('"seed": "..', '"seed": "zz', path.read_text()))
+    assert any("is not what was sealed" in fault.what for fault in verify(layout).faults)
+
+
 def test_a_flipped_byte_in_any_file_is_found(tmp_path: Path) -> None:
     layout = sealed_trail(tmp_path / "trail", 2)
     assert verify(layout).faults == []
@@ -156,6 +165,17 @@ def test_a_flipped_byte_in_any_file_is_found(tmp_path: Path) -> None:
         path.write_bytes(original)
     assert looked >= 48
     assert verify(layout).faults == []
+
+
+@pytest.mark.parametrize("text", [b'{"format": "\xff"}', b"[" * 100_000, b"{}", b""])
+def test_a_seal_or_header_that_is_not_what_was_written_is_named(tmp_path: Path, text: bytes) -> None:
+    layout = sealed_trail(tmp_path / "trail", 2)
+    for path, place in ((layout.segment(2) / SEAL, SEAL), (layout.active / HEADER, HEADER)):
+        layout.active.mkdir(exist_ok=True)
+        before = path.read_bytes() if path.exists() else None
+        path.write_bytes(text)
+        assert [fault for fault in verify(layout).faults if place in fault.what]
+        path.write_bytes(before) if before is not None else path.unlink()
 
 
 def test_missing_and_swapped_segments_are_found(tmp_path: Path) -> None:
@@ -193,7 +213,7 @@ def test_retention_drops_whole_segments_and_leaves_the_seals(tmp_path: Path) -> 
 
 
 def test_retention_makes_room_where_nothing_else_may_be_written(tmp_path: Path) -> None:
-    """Also before the trail is opened: that needs more room than the entry does."""
+    """Also before the trail is opened: that needs more space than the entry does."""
     sealed_trail(tmp_path)
     full = {"store.min_free_bytes": 1 << 60, "store.retention_days": 1}
     writer = TrailWriter(config_for(tmp_path, **full), [])
@@ -256,7 +276,7 @@ def test_events_are_found_sealed_and_open(tmp_path: Path) -> None:
     fill(writer, range(3))
     writer.seal(wait=True)
     fill(writer, range(3, 6))
-    State(tmp_path / "state.sqlite").close()
+    State(writer.layout.state).close()
     store = EmbeddedStore(tmp_path)
     rows = list(store.events(Query(oldest_first=True, key="k"), with_records=True))
     assert [(row.segment, row.values["argv"][1]) for row in rows] == [
@@ -339,7 +359,7 @@ def test_what_finds_no_space_when_it_is_sealed_is_sealed_later(tmp_path: Path) -
 def test_a_step_has_its_room_in_the_state_before_the_disk_fills(tmp_path: Path) -> None:
     with small_disk(tmp_path, "16m"):
         state = State(tmp_path / "state.sqlite")
-        with state.room(4 << 20):
+        with state.reserve(4 << 20):
             pass
         with filled(tmp_path):
             with state.transaction():
@@ -349,10 +369,10 @@ def test_a_step_has_its_room_in_the_state_before_the_disk_fills(tmp_path: Path) 
                 while True:
                     with state.transaction():
                         state.put_cursor(f"source {time.monotonic_ns()}", {"source": "x" * 100_000})
-            with pytest.raises(StoreFullError), state.room(4 << 20):
+            with pytest.raises(StoreFullError), state.reserve(4 << 20):
                 raise AssertionError("there is none")
         for _ in range(20):
-            with pytest.raises(StoreFullError), state.room(4 << 20):
+            with pytest.raises(StoreFullError), state.reserve(4 << 20):
                 raise no_space(tmp_path)  # evidence that finds none takes none either
         with state.transaction():
             state.put_cursor("last", {"source": "x"})

@@ -9,9 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from inspect_lab import INSPECTOR
 
-from envtrail.agent.scripts import MOST_BYTES, Scripts
+from envtrail.agent.processes import ProcessesHere
+from envtrail.agent.world import LiveWorld
 from envtrail.environments.reading import show
+from envtrail.inspect.jobs import MOST_SCRIPT_BYTES, Scripts
+from envtrail.inspect.protocol import DigestScript
 from envtrail.interpret.emission import ScriptWanted
 from envtrail.model.observation import ScriptSeen
 
@@ -28,8 +32,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def see(
-    path: Path | str, *, uid: int = 0, began_ms: int | None = None, scripts: Scripts | None = None, executed: Path | None = None, inode: int | None = None
-) -> ScriptSeen:  # fmt: skip
+    path: Path | str, *, uid: int | None = 0, began_ms: int | None = None, executed: Path | None = None, inode: int | None = None
+) -> ScriptSeen:
     now_ms = time.time_ns() // 1_000_000
     wish = ScriptWanted(
         image=(now_ms + 50 if began_ms is None else began_ms) << 20,
@@ -38,7 +42,9 @@ def see(
         executed=str(executed) if executed else None,
         executed_inode=inode,
     )
-    return (scripts or Scripts()).see(wish, now_ms)
+    (seen,) = LiveWorld(INSPECTOR, ProcessesHere([], None)).grant(wish, now_ms)
+    assert isinstance(seen, ScriptSeen)
+    return seen
 
 
 def made(folder: Path, text: str = "pass\n", mode: int = 0o644) -> Path:
@@ -63,10 +69,10 @@ def test_a_link_is_followed_to_its_file(folder: Path) -> None:
 def test_ten_megabytes_are_read_and_one_byte_more_is_not(folder: Path) -> None:
     path = folder / "big.py"
     with path.open("wb") as handle:
-        handle.truncate(MOST_BYTES)
-    assert see(path).sha256 == hashlib.sha256(bytes(MOST_BYTES)).hexdigest()
+        handle.truncate(MOST_SCRIPT_BYTES)
+    assert see(path).sha256 == hashlib.sha256(bytes(MOST_SCRIPT_BYTES)).hexdigest()
     with path.open("wb") as handle:
-        handle.truncate(MOST_BYTES + 1)
+        handle.truncate(MOST_SCRIPT_BYTES + 1)
     assert (see(path).sha256, see(path).absent) == (None, "more than 10 MB")
 
 
@@ -161,15 +167,24 @@ def test_another_file_system_is_noticed_by_what_was_executed(folder: Path) -> No
 def test_a_script_that_stays_is_read_once_and_a_change_is_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripts = Scripts()
     path = made(folder)
-    assert see(path, scripts=scripts).sha256
+
+    def digest() -> str | None:
+        now_ms = time.time_ns() // 1_000_000
+        return scripts.digest(DigestScript(path=str(path), began_ms=now_ms + 50, uid=0, now_ms=now_ms)).sha256
+
+    assert digest()
     assert not scripts._known, "what was changed just now may be changed again under the same time"
-    monkeypatch.setattr("envtrail.agent.scripts._SETTLED_NS", 0)
+    monkeypatch.setattr("envtrail.inspect.jobs._SETTLED_NS", 0)
     time.sleep(0.02)
-    first = see(path, scripts=scripts)
+    first = digest()
     assert len(scripts._known) == 1
-    monkeypatch.setattr("envtrail.agent.scripts._digest_of", lambda _: pytest.fail("read again"))
-    assert see(path, scripts=scripts).sha256 == first.sha256
+    monkeypatch.setattr("envtrail.inspect.jobs._digest_of", lambda _: pytest.fail("read again"))
+    assert digest() == first
     monkeypatch.undo()
     time.sleep(0.02)
     path.write_text("pas2\n")
-    assert see(path, scripts=scripts).sha256 == hashlib.sha256(b"pas2\n").hexdigest()
+    assert digest() == hashlib.sha256(b"pas2\n").hexdigest()
+
+
+def test_who_ran_it_must_be_known(folder: Path) -> None:
+    assert see(made(folder), uid=None).absent == "who ran it may not read it"
