@@ -8,7 +8,7 @@ DEBIAN := auditd audispd-plugins python3-venv build-essential systemd zstd chrom
 PACKAGES := kernel or auditd or conda
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test lane-kernel lane-servers lint bench opensearch elasticsearch docs wheel fuzz clean debian rust
+.PHONY: help setup run test lane-kernel lane-servers lint bench opensearch elasticsearch docs wheel fuzz mutants clean debian rust
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -79,12 +79,19 @@ elasticsearch: setup ## A real Elasticsearch likewise
 docs: setup ## Write the reference pages from the code
 	$(BIN)/python docs/generate.py
 
-wheel: setup ## Build the wheel into dist/, to install on other machines: they need neither Rust nor this folder
+wheel: setup ## Build the wheel into dist/, with the pins of what it needs, to install on other machines: they need neither Rust nor this folder
 	@$(BIN)/maturin build --release -q -o dist
-	@ls dist/*.whl
+	@cp requirements-service.txt dist/requirements.txt
+	@ls dist/*.whl dist/requirements.txt
 
-fuzz: setup ## Mutate the parser's corpus for a minute
-	ENVTRAIL_FUZZ_SECONDS=60 cargo test -q --release -p envtrail-core --test fuzz_smoke
+fuzz: export ENVTRAIL_FUZZ_SECONDS ?= 60
+fuzz: setup ## Mutate records, command lines, requests to the socket, environments and segments, for a minute each (ENVTRAIL_FUZZ_SECONDS)
+	cargo test -q --release -p envtrail-core --test fuzz_smoke --test fuzz_redact
+	$(BIN)/python -m pytest -q -p no:randomly --timeout=0 tests/property/test_fuzz.py
+
+mutants: MODULES ?= envtrail.interpret.*
+mutants: setup ## Change one thing at a time in MODULES (default envtrail.interpret.*), and list what no fast test notices
+	@$(BIN)/mutmut run "$(MODULES)" && $(BIN)/mutmut results
 
 clean: ## Remove what was built
-	rm -rf target dist $(VENV) .cache
+	rm -rf target dist mutants $(VENV) .cache

@@ -77,9 +77,9 @@ def pack() -> Iterator[str]:
 
     loaded = load_detections([PACK])
     counted = {name for item in loaded.detections if item.correlation for name in item.correlation.rules}
-    yield "# The pack, and what a rule can ask for\n"
+    yield "# The pack, and what a rule can query\n"
     yield "Written by `docs/generate.py` from the rules in `src/envtrail/detect/pack` and the table in `detect/fields.py`.\n"
-    yield "| detection | level | asks of | what | ATT&CK |\n| --- | --- | --- | --- | --- |"
+    yield "| detection | level | table | what | ATT&CK |\n| --- | --- | --- | --- | --- |"
     for item in loaded.detections:
         if item.id not in counted:
             tags = ", ".join(tag.removeprefix("attack.").upper() for tag in item.tags)
@@ -94,7 +94,44 @@ def pack() -> Iterator[str]:
         yield f"- {named}: {', '.join(f'`{name}`' for name in source.fields)}{more}{refused}"
 
 
-PAGES = {"cli.md": commands, "settings.md": settings, "events.md": events, "errors.md": faults, "pack.md": pack}
+def redaction() -> Iterator[str]:
+    from envtrail.core import redaction_tables
+
+    yield "# What is redacted\n"
+    yield "Written by `docs/generate.py` from the tables of the core (`crates/envtrail-core/src/redact`).\n"
+    yield "Before anything is written, the value of a secret is replaced by `<redacted:KIND>`, and counted by kind (`envtrail status`). The value alone goes:"
+    yield "the program, its options, the name of the variable and the rest of the command stay, and so does a value that could be run: a call, several"
+    yield "lines, commands, a literal of more than 512 bytes. What names a secret without being it stays too: `$TOKEN`, the name of a file, `<token>`.\n"
+    yield "Looked at are the arguments of an exec, PROCTITLE (at an exec that of the image before), the command of sudo, folders and paths, the arguments and"
+    yield "variables that `/proc` gives, the history of conda, documents of Auditbeat, and the messages of notifications. An argument that is a command"
+    yield "(`sh -c`, `ssh host`) is read as one, a program (`python -c`) by its literals. The folder of an environment is its identity and kept as it is.\n"
+    yield "The corpus in `tests/data/secrets` holds what must go and what must stay.\n"
+    yield "| kind | what |\n| --- | --- |"
+    kinds = {
+        "url-credential": "user and password of an address, a secret parameter of its query, the token in the path of a web hook or a channel",
+        "option-value": "the value of an option",
+        "argument": "an argument that is no option's",
+        "env-value": "what is assigned to a name: a variable, `os.environ['X_TOKEN'] = '…'`, `password='…'`",
+        "field": "a member of a document, a form or a connection string",
+        "header": "the value of a header of HTTP, cookies",
+        "token": "a token that is known by how it begins",
+        "private-key": "a private key in PEM",
+        "keystrokes": "all that was typed, where `pam_tty_audit` records it (TTY, USER_TTY)",
+    }
+    yield from (f"| `{kind}` | {what} |" for kind, what in kinds.items())
+    for section, lines in redaction_tables():
+        yield f"\n## {section.capitalize()}\n"
+        yield from (f"- `{line}`" for line in lines)
+
+
+PAGES = {
+    "cli.md": commands,
+    "settings.md": settings,
+    "events.md": events,
+    "errors.md": faults,
+    "pack.md": pack,
+    "redaction.md": redaction,
+}
 
 
 def main() -> int:

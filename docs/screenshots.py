@@ -18,7 +18,7 @@ from web_lab import serve_page  # noqa: E402
 
 TALLEST = 2400
 MAIN = ("overview", "environment", "operation")
-LOOKS = [(language, theme, width) for language in ("en", "zh") for theme in ("light", "dark") for width in (1280, 390)]
+VARIANTS = [(language, theme, width) for language in ("en", "zh") for theme in ("light", "dark") for width in (1280, 390)]
 
 
 def main() -> None:
@@ -30,13 +30,13 @@ def main() -> None:
         trail = filled_trail(Path(work))
         with serve_page(trail) as served:
             served.enter()
-            for language, theme, width in LOOKS:
+            for language, theme, width in VARIANTS:
                 tab = Tab(browser, served, width=width, language=language, theme=theme)
                 for name, path in pages_of(trail).items():
-                    if width == LOOKS[0][2] or name in MAIN:
+                    if width == VARIANTS[0][2] or name in MAIN:
                         page = tab.open(path)
                         page.wait_for_timeout(700)
-                        size = "" if width == LOOKS[0][2] else f"-{width}"
+                        size = "" if width == VARIANTS[0][2] else f"-{width}"
                         height = min(TALLEST, page.evaluate("document.scrollingElement.scrollHeight"))
                         page.screenshot(
                             path=given.folder / f"{name}-{language}-{theme}{size}.jpg",

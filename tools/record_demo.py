@@ -88,7 +88,7 @@ def record(work: Path, out: Path) -> None:
     sshd = start_sshd(work)
     agent = subprocess.Popen([*ENVTRAIL, "--data-dir", str(data), "agent"], env=environment)
     try:
-        wait_for(lambda: (data / "agent.json").exists(), "the agent")
+        wait_for(lambda: (data / "state/agent.json").exists(), "the agent")
         time.sleep(5)
         for who, pause_s, line in DAY:
             time.sleep(pause_s)
