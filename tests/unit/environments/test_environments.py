@@ -100,13 +100,16 @@ class TestBlame:
 
 
 class TestConda:
-    def read(self, prefix: Path, *, requested_spec: str | None, has_files: bool) -> Snapshot:
+    def read(self, prefix: Path, *, requested_spec: str | None, has_files: bool, is_noarch: bool = False) -> Snapshot:
         site = prefix / "lib/python3.10/site-packages"
         (prefix / "conda-meta").mkdir()
         site.mkdir(parents=True)
         metadata = "lib/python3.10/site-packages/six-1.16.0.dist-info/METADATA"
         document = {"name": "six", "version": "1.16.0", "build": "py_0", "requested_spec": requested_spec}
-        document["paths_data"] = {"paths": [{"_path": "lib/python3.10/site-packages/six.py"}, {"_path": metadata}]}  # type: ignore[assignment]
+        paths = ["lib/python3.10/site-packages/six.py", metadata]
+        in_archive = [path.removeprefix("lib/python3.10/") for path in paths] if is_noarch else paths
+        document["paths_data"] = {"paths": [{"_path": path} for path in in_archive]}  # type: ignore[assignment]
+        document |= {"files": paths} if is_noarch else {}  # type: ignore[dict-item]
         (prefix / "conda-meta/six-1.16.0-py_0.json").write_text(json.dumps(document))
         if has_files:
             (prefix / metadata).parent.mkdir()
@@ -123,8 +126,9 @@ class TestConda:
         (six,) = self.read(tmp_path, requested_spec=spec, has_files=True).packages
         assert (six.ecosystem, six.requested) == ("conda", is_requested)
 
-    def test_a_document_whose_package_pip_has_uninstalled_does_not_count(self, tmp_path: Path) -> None:
-        assert self.read(tmp_path, requested_spec="six", has_files=False).packages == []
+    @pytest.mark.parametrize("is_noarch", [False, True])
+    def test_a_document_whose_package_pip_has_uninstalled_does_not_count(self, tmp_path: Path, is_noarch: bool) -> None:
+        assert self.read(tmp_path, requested_spec="six", has_files=False, is_noarch=is_noarch).packages == []
 
 
 @pytest.mark.parametrize(
