@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
 
 from msgspec import Struct
 
 from envtrail.interpret.answer import SnapshotAnswer
-from envtrail.interpret.timeline import OwnChange, Side, Timelines
+from envtrail.interpret.standing import read_standing
+from envtrail.interpret.timeline import OwnChange, PackageEvent, Side, Timelines, name_of
 from envtrail.model.environment import Package, state_of
 from envtrail.model.naming import is_package, normalise_name
 from envtrail.model.operation import Change, PackageState
 
 SLACK_MS = 2000
 """A snapshot takes a while, fanotify's events have the time of their reading, and a package is written for a moment after its metadata."""
-
-
-class Others(NamedTuple):
-    """Normalised names of what everybody else did meanwhile."""
-
-    added: Collection[str] = ()
-    removed: Collection[str] = ()
 
 
 class Attributed(Struct, frozen=True, kw_only=True):
@@ -53,8 +46,7 @@ def attribute(
         keeps_reinstalls: Whether the same package removed and made anew is a change: what failed puts back what it removed.
     """
     prefix = answer.prefix
-    since_ms = (answer.began_ms or 0) - SLACK_MS
-    others = Others(*timelines.by_others(node, prefix, owner, since_ms=since_ms))
+    others = timelines.by_others(node, prefix, owner, since_ms=(answer.began_ms or 0) - SLACK_MS)
     changes = timelines.changes_of(owner, node, prefix)
     own = _completed(changes, answer, others, names, keeps_reinstalls=keeps_reinstalls)
     if answer.changes is None or not answer.is_before_known:
@@ -80,13 +72,13 @@ def changes_by_events(
 ) -> list[Change]:
     """What events say where no snapshot does."""
     nothing = SnapshotAnswer(image=0, prefix="", changes=None)
-    return _completed(changes, nothing, Others(), names, keeps_reinstalls=keeps_reinstalls)
+    return _completed(changes, nothing, [], names, keeps_reinstalls=keeps_reinstalls)
 
 
 def _completed(
     changes: Iterable[OwnChange],
     answer: SnapshotAnswer,
-    others: Others,
+    others: Sequence[PackageEvent],
     names: Collection[str],
     *,
     keeps_reinstalls: bool,
@@ -95,14 +87,17 @@ def _completed(
     return [change for change in given if keeps_reinstalls or change.before != change.after]
 
 
-def _complete(own: OwnChange, answer: SnapshotAnswer, others: Others, names: Collection[str]) -> Change | None:
+def _complete(
+    own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent], names: Collection[str]
+) -> Change | None:
     ecosystem, _, name = own.key.partition(":")
     plain = normalise_name(name)
     now = _found(own.after, ecosystem, plain, answer.after)
     known = _found(own.before, ecosystem, plain, [*(answer.before or ()), *(answer.began or ())])
+    standing = read_standing(own, answer, others)
     before, after = _state(own.before, known), _state(own.after, now)
-    if own.before is None and plain not in others.removed:
-        before = _overwritten(own, plain, answer)
+    if own.before is None or standing.lacks_document(own.before):
+        before = standing.overwritten(own.after)
     if own.after is None and answer.began is not None and known is None and not _was_there(plain, answer, others):
         # The kernel has merged what came and went.
         return None
@@ -140,17 +135,6 @@ def _is_at(package: Package, name: str) -> bool:
     return posixpath.basename(package.location or "") == name
 
 
-def _was_there(plain: str, answer: SnapshotAnswer, others: Others) -> bool:
-    return plain in others.added or any(is_package(plain, one.name) for one in [*(answer.before or ()), *(answer.began or ())])
-
-
-def _overwritten(own: OwnChange, plain: str, answer: SnapshotAnswer) -> PackageState | None:
-    """What was there under the name of what was made, and is not there now: its removal was not seen."""
-    same = [one for one in answer.began or () if is_package(plain, one.name)]
-    places = {one.location for one in answer.after or ()}
-    if answer.after is None or own.after is None:
-        return None
-    left = [one for one in same if _is_at(one, own.after.name)] or [
-        one for one in same if len(same) == 1 and one.location not in places
-    ]
-    return state_of(left[0]) if left else None
+def _was_there(plain: str, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> bool:
+    is_added = any(one.is_added and name_of(one.key) == plain for one in others)
+    return is_added or any(is_package(plain, one.name) for one in [*(answer.before or ()), *(answer.began or ())])

@@ -57,6 +57,8 @@ class OwnChange(Struct, frozen=True, kw_only=True):
     """What one owner did to one package."""
 
     key: str
+    at_ms: int = 0
+    """When it began to."""
     before: Side | None
     """What it removed."""
     after: Side | None
@@ -170,13 +172,14 @@ class Timelines:
     def touched(self, node: str, prefix: str, *, since_ms: int, owner: int | None = None) -> set[str]:
         """Normalised names of packages whose metadata was made or removed since a moment, or ever by this owner."""
         events = self._places.get((node, prefix), ())
-        return {_name_of(event.key) for event in events if event.time_ms >= since_ms or event.owner == owner}
+        return {name_of(event.key) for event in events if event.time_ms >= since_ms or event.owner == owner}
 
-    def by_others(self, node: str, prefix: str, owner: int, *, since_ms: int) -> tuple[set[str], set[str]]:
-        """Normalised names of packages that others have added since a moment, and of those that they have removed at last."""
+    def by_others(self, node: str, prefix: str, owner: int, *, since_ms: int) -> list[PackageEvent]:
+        """What others have done since a moment, in order; what the watch has seen of a name is not taken from the log too."""
         events = [one for one in self._places.get((node, prefix), ()) if one.time_ms >= since_ms and one.owner != owner]
-        last = {_name_of(one.key): one.is_added for one in sorted(events, key=lambda event: event.time_ms)}
-        return {_name_of(one.key) for one in events if one.is_added}, {name for name, is_added in last.items() if not is_added}
+        seen = {(one.owner, one.name) for one in events if not one.is_recorded}
+        once = [one for one in events if not one.is_recorded or (one.owner, one.name) not in seen]
+        return sorted(once, key=lambda event: event.time_ms)
 
     def owners(self, node: str, prefix: str, *, since_ms: int, until_ms: int) -> set[int]:
         """Who made or removed any between two moments."""
@@ -247,7 +250,8 @@ def _fold_one(key: str, events: Sequence[PackageEvent]) -> list[OwnChange]:
     again = [name for name in come if name in gone]
     pairs = [(gone.pop(name), come.pop(name)) for name in again]
     rest = zip_longest(gone.values(), come.values())
-    return [OwnChange(key=key, before=before, after=after) for before, after in (*pairs, *rest)]
+    at_ms = min(event.time_ms for event in events)
+    return [OwnChange(key=key, at_ms=at_ms, before=before, after=after) for before, after in (*pairs, *rest)]
 
 
 def _joined(seen: list[OwnChange], recorded: list[OwnChange]) -> list[OwnChange]:
@@ -258,5 +262,6 @@ def _joined(seen: list[OwnChange], recorded: list[OwnChange]) -> list[OwnChange]
     return [msgspec.structs.replace(one, before=one.before or other.before, after=one.after or other.after)]
 
 
-def _name_of(key: str) -> str:
+def name_of(key: str) -> str:
+    """The normalised name of a package."""
     return normalise_name(key.partition(":")[2])

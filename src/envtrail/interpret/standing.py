@@ -1,0 +1,67 @@
+"""What was there of a package when somebody began to change it: the snapshot before, and what everybody else did since."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+from msgspec import Struct
+
+from envtrail.interpret.answer import SnapshotAnswer
+from envtrail.interpret.timeline import OwnChange, PackageEvent, Side, name_of
+from envtrail.model.environment import state_of
+from envtrail.model.naming import is_package
+from envtrail.model.operation import PackageState
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """The metadata of one package at a moment."""
+
+    states: Mapping[str, PackageState]
+    """By the name of the metadata."""
+    left: AbstractSet[str]
+    """Names that are there afterwards, or that somebody else removed later."""
+    is_known: bool
+    """A snapshot showed the environment before."""
+    is_read: bool
+    """A snapshot shows it afterwards."""
+
+    def lacks_document(self, side: Side) -> bool:
+        """Whether a document of conda was there whose package was not: pip had uninstalled it."""
+        return self.is_known and side.state.installer == "conda" and side.name not in self.states
+
+    def overwritten(self, made: Side | None) -> PackageState | None:
+        """What was there under the name of what was made, or is there no more though nobody was seen to remove it."""
+        if made is None:
+            return None
+        if made.name in self.states:
+            return self.states[made.name]
+        replaced = [state for name, state in self.states.items() if name not in self.left] if self.is_read else []
+        is_one = len({state.version for state in replaced}) == 1
+        return max(replaced, key=lambda state: state.build is not None) if is_one else None
+
+
+def read_standing(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> Standing:
+    """What was there of a package just before its owner changed it.
+
+    Args:
+        own: The change.
+        answer: The snapshots before and after.
+        others: What others did in the environment, in order of time.
+    """
+    plain = name_of(own.key)
+    states = {
+        posixpath.basename(one.location or one.name): state_of(one) for one in answer.began or () if is_package(plain, one.name)
+    }
+    left = {posixpath.basename(one.location or "") for one in answer.after or ()}
+    for event in others:
+        if name_of(event.key) != plain or event.time_ms < (answer.began_ms or 0):
+            continue
+        if event.time_ms > own.at_ms:
+            left |= set() if event.is_added else {event.name}
+        elif not event.is_added:
+            states.pop(event.name, None)
+        elif event.name not in states:
+            states[event.name] = event.state
+    return Standing(states=states, left=left, is_known=answer.began is not None, is_read=answer.after is not None)
