@@ -116,7 +116,7 @@ def read_snapshot(environment: Environment) -> Snapshot:
         twin = conda.get(normalise_name(package.name))
         if twin is not None and package.installer == "conda":
             continue
-        if twin is not None:
+        if twin is not None and twin.version == package.version:
             # pip or uv has put its own over conda's: the conda document is stale (conda itself deletes it on `conda list`).
             conda.pop(normalise_name(package.name))
         packages.append(package)

@@ -126,6 +126,21 @@ class TestConda:
         (six,) = self.read(tmp_path, requested_spec=spec, has_files=True).packages
         assert (six.ecosystem, six.requested) == ("conda", is_requested)
 
+    @pytest.mark.parametrize(("version", "count"), [("1.16.0", 1), ("1.17.0", 2)])
+    def test_what_another_put_over_condas_package_replaces_it_and_what_lies_beside_it_does_not(
+        self, tmp_path: Path, version: str, count: int
+    ) -> None:
+        self.read(tmp_path, requested_spec="six", has_files=True)
+        metadata = tmp_path / f"lib/python3.10/site-packages/six-{version}.dist-info/METADATA"
+        metadata.parent.mkdir(exist_ok=True)
+        metadata.write_text(f"Name: six\nVersion: {version}\n")
+        metadata.with_name("INSTALLER").write_text("pip\n")
+        found = identify(tmp_path)
+        assert found is not None
+        packages = read_snapshot(found).packages
+        assert max((one.ecosystem, one.version) for one in packages) == ("pypi", version)
+        assert len(packages) == count
+
     @pytest.mark.parametrize("is_noarch", [False, True])
     def test_a_document_whose_package_pip_has_uninstalled_does_not_count(self, tmp_path: Path, is_noarch: bool) -> None:
         assert self.read(tmp_path, requested_spec="six", has_files=False, is_noarch=is_noarch).packages == []
