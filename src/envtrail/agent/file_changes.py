@@ -279,13 +279,15 @@ class FileChanges:
         known = self._assembler.lineage(image)[:1] if image is not None else []
         label = known[0].hint if known else None
         is_new = group.root not in self._roots and environment.prefix not in {one.prefix for one in self._roots.values()}
-        if is_new and environment.kind == "target" and label not in _TOOLS and not group.marked:
+        is_ours = label in _TOOLS or group.marked or environment.prefix in self._interpreter.prefixes()
+        if is_new and environment.kind == "target" and not is_ours:
             # Somebody has put a package somewhere, or a build backend what it says of one: no environment for that.
             return None
-        if is_nothing(files, exe=group.exe, tool=label):
+        exe = group.exe or (self._assembler.program_of(own) if own is not None else None)
+        if is_nothing(files, exe=exe, tool=label):
             return None
         uid, auid = (known[0].uid, known[0].auid) if known and group.gone else (group.uid, group.auid)
-        if not self._scope.holds(uid=uid, auid=auid, exe=group.exe):
+        if not self._scope.holds(uid=uid, auid=auid, exe=exe):
             return None
         return FilesChanged(
             time_ms=group.time_ms,
@@ -298,7 +300,7 @@ class FileChanges:
             gone=is_gone,
             image=image,
             comm=known[0].comm if known and group.gone else group.comm,
-            exe=redact_path(group.exe)[0] if group.exe else None,
+            exe=redact_path(exe)[0] if exe else None,
             argv=redact_argv(argv)[0] if argv else None,
             uid=uid,
             auid=auid,

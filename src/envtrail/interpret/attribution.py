@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from msgspec import Struct
 
 from envtrail.interpret.answer import SnapshotAnswer
-from envtrail.interpret.standing import read_standing
+from envtrail.interpret.standing import read_emptied, read_standing
 from envtrail.interpret.timeline import OwnChange, PackageEvent, Side, Timelines, name_of
 from envtrail.model.environment import Package, state_of
 from envtrail.model.naming import is_package, normalise_name
@@ -48,6 +48,9 @@ def attribute(
     prefix = answer.prefix
     others = timelines.by_others(node, prefix, owner, since_ms=(answer.began_ms or 0) - SLACK_MS)
     changes = timelines.changes_of(owner, node, prefix)
+    if (emptied_ms := timelines.emptied_at(owner, node, prefix)) is not None:
+        known = {change.key for change in changes}
+        changes += [change for change in read_emptied(emptied_ms, answer, others) if change.key not in known]
     own = _completed(changes, answer, others, names, keeps_reinstalls=keeps_reinstalls)
     if answer.changes is None or not answer.is_before_known:
         return Attributed(own=own, unexplained=[])
@@ -58,7 +61,12 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
     """The differences that nobody was seen to make."""
     since_ms = (answer.since_ms or 0) - SLACK_MS
     touched = timelines.touched(node, answer.prefix, since_ms=since_ms, owner=owner)
-    return [change for change in answer.changes or () if normalise_name(change.name) not in touched]
+    is_emptied = timelines.is_emptied(node, answer.prefix, since_ms=since_ms)
+    return [
+        change
+        for change in answer.changes or ()
+        if normalise_name(change.name) not in touched and not (is_emptied and change.after is None)
+    ]
 
 
 def made_by(package: Package) -> Change:
@@ -87,9 +95,7 @@ def _completed(
     return [change for change in given if keeps_reinstalls or change.before != change.after]
 
 
-def _complete(
-    own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent], names: Collection[str]
-) -> Change | None:
+def _complete(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent], names: Collection[str]) -> Change | None:
     ecosystem, _, name = own.key.partition(":")
     plain = normalise_name(name)
     now = _found(own.after, ecosystem, plain, answer.after)

@@ -11,7 +11,7 @@ from msgspec import Struct
 from envtrail.interpret.answer import SnapshotAnswer
 from envtrail.interpret.timeline import OwnChange, PackageEvent, Side, name_of
 from envtrail.model.environment import state_of
-from envtrail.model.naming import is_package
+from envtrail.model.naming import is_package, package_key
 from envtrail.model.operation import PackageState
 
 
@@ -32,14 +32,24 @@ class Standing(Struct, frozen=True, kw_only=True):
         return self.is_known and side.state.installer == "conda" and side.name not in self.states
 
     def overwritten(self, made: Side | None) -> PackageState | None:
-        """What was there under the name of what was made, or is there no more though nobody was seen to remove it."""
-        if made is None:
-            return None
-        if made.name in self.states:
+        """What was there under the name of what was made, or is there no more though nobody else removed it."""
+        if made is not None and made.name in self.states:
             return self.states[made.name]
         replaced = [state for name, state in self.states.items() if name not in self.left] if self.is_read else []
         is_one = len({state.version for state in replaced}) == 1
         return max(replaced, key=lambda state: state.build is not None) if is_one else None
+
+
+def read_emptied(at_ms: int, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> list[OwnChange]:
+    """The removal of all that was there when somebody moved a folder of packages away."""
+    keys = {package_key("pypi", one.name) for one in answer.began or () if not (one.location or "").startswith("conda-meta/")}
+    keys |= {event.key for event in others if event.key.startswith("pypi:")}
+    return [
+        OwnChange(key=key, at_ms=at_ms, before=Side(name=name, state=state), after=None)
+        for key in sorted(keys)
+        for name, state in read_standing(OwnChange(key=key, at_ms=at_ms, before=None, after=None), answer, others).states.items()
+        if not name.endswith(".json")
+    ]
 
 
 def read_standing(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> Standing:
@@ -56,10 +66,13 @@ def read_standing(own: OwnChange, answer: SnapshotAnswer, others: Sequence[Packa
     }
     left = {posixpath.basename(one.location or "") for one in answer.after or ()}
     for event in others:
-        if name_of(event.key) != plain or event.time_ms < (answer.began_ms or 0):
+        if event.key and name_of(event.key) != plain:
             continue
         if event.time_ms > own.at_ms:
-            left |= set() if event.is_added else {event.name}
+            left |= set() if event.is_added else {event.name} if event.key else set(states)
+        elif not event.key:
+            # All that lies in the folder has gone with it, or is back.
+            states = {} if not event.is_added else states
         elif not event.is_added:
             states.pop(event.name, None)
         elif event.name not in states:

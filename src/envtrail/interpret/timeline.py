@@ -17,6 +17,9 @@ from envtrail.model.operation import MetadataEvent, PackageState
 
 ADDED, REMOVED = frozenset({"created", "moved_to"}), frozenset({"deleted", "moved_from"})
 _FOLDERS = frozenset({"site-packages", "dist-packages", "conda-meta"})
+_MOVES = frozenset({"moved_from", "moved_to"})
+_FILES = (".dist-info/METADATA", ".egg-info/PKG-INFO")
+"""A package comes and goes with these, also where the folder that holds them stays."""
 _KEPT_MS = 600_000
 _MOST_OF_PLACE = 20_000
 _MOST_PLACES = 512
@@ -30,7 +33,7 @@ class PackageEvent(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     """The image of the operation whose process did it, or the key of a write."""
     time_ms: int
     key: str
-    """`package_key`."""
+    """`package_key`; empty for a folder of packages that was moved with all that is in it."""
     version: str
     """Empty where the name holds none (`*.egg-link`)."""
     build: str | None = None
@@ -82,10 +85,15 @@ def read_events(events: Iterable[MetadataEvent], owner: int, prefix: str, *, is_
     """Those of packages of an environment, of what was done to metadata; what lies inside of a package, or an egg, is its own."""
     found = []
     for event in events:
-        folder = posixpath.dirname(event.path.rstrip("/"))
+        path = event.path.rstrip("/")
+        if path.endswith(_FILES):
+            path = posixpath.dirname(path)
+        folder, name = posixpath.split(path)
         is_of_one = not prefix or folder == prefix or posixpath.basename(folder) in _FOLDERS
-        read = read_metadata_name(event.path) if is_of_one and not is_unpacked(event.path) else None
-        if read is not None and event.what in ADDED | REMOVED:
+        read = read_metadata_name(path) if is_of_one else None
+        if read is None and event.what in _MOVES and name in _FOLDERS:
+            read = "", PackageState(version="")
+        if read is not None and event.what in ADDED | REMOVED and not is_unpacked(path):
             key, state = read
             found.append(
                 PackageEvent(
@@ -94,7 +102,7 @@ def read_events(events: Iterable[MetadataEvent], owner: int, prefix: str, *, is_
                     key=key,
                     version=state.version,
                     build=state.build,
-                    name=posixpath.basename(event.path.rstrip("/")),
+                    name=name,
                     is_added=event.what in ADDED,
                     is_recorded=is_recorded,
                 )
@@ -166,8 +174,21 @@ class Timelines:
 
     def changes_of(self, owner: int, node: str, prefix: str) -> list[OwnChange]:
         """What an owner did in an environment, package by package."""
+        return fold(self._by(owner, node, prefix))
+
+    def emptied_at(self, owner: int, node: str, prefix: str) -> int | None:
+        """When an owner has moved all packages away at once, with the folder that they lie in, unless it has put that back."""
+        folders = [event for event in self._by(owner, node, prefix) if not event.key]
+        return folders[-1].time_ms if folders and not folders[-1].is_added else None
+
+    def is_emptied(self, node: str, prefix: str, *, since_ms: int) -> bool:
+        """Whether anybody has done so since a moment."""
+        events = self._places.get((node, prefix), ())
+        return any(not event.key and not event.is_added and event.time_ms >= since_ms for event in events)
+
+    def _by(self, owner: int, node: str, prefix: str) -> list[PackageEvent]:
         own = [event for place in {prefix, ""} for event in self._places.get((node, place), ()) if event.owner == owner]
-        return fold(sorted(own, key=lambda event: event.time_ms))
+        return sorted(own, key=lambda event: event.time_ms)
 
     def touched(self, node: str, prefix: str, *, since_ms: int, owner: int | None = None) -> set[str]:
         """Normalised names of packages whose metadata was made or removed since a moment, or ever by this owner."""
@@ -225,7 +246,8 @@ def fold(events: Sequence[PackageEvent]) -> list[OwnChange]:
     """
     by_source: dict[bool, dict[str, list[PackageEvent]]] = {False: {}, True: {}}
     for event in events:
-        by_source[event.is_recorded].setdefault(event.key, []).append(event)
+        if event.key:
+            by_source[event.is_recorded].setdefault(event.key, []).append(event)
     seen, recorded = by_source[False], by_source[True]
     folded = {key: _fold_one(key, own) for key, own in (recorded | seen).items()}
     for key in seen.keys() & recorded.keys():
@@ -239,7 +261,12 @@ def fold(events: Sequence[PackageEvent]) -> list[OwnChange]:
 def _fold_one(key: str, events: Sequence[PackageEvent]) -> list[OwnChange]:
     gone: dict[str, Side] = {}
     come: dict[str, Side] = {}
+    last: dict[str, bool] = {}
     for event in events:
+        if last.get(event.name) is event.is_added:
+            # Of its folder and of the file in it, both say so.
+            continue
+        last[event.name] = event.is_added
         side = Side(name=event.name, state=event.state)
         if event.is_added:
             come[event.name] = side
