@@ -34,17 +34,22 @@ def blame_packages(snapshot: Snapshot, newest_first: Iterable[Operation], *, pyt
         python: Version of the environment's Python, by which markers are judged.
     """
     brought: dict[str, Operation | None] = {}
+    anew: dict[str, Operation] = {}
     waiting: dict[str, list[Package]] = {}
     for package in snapshot.packages:
         waiting.setdefault(normalise_name(package.name), []).append(package)
     for operation in newest_first if waiting else ():
         for change in operation.changes or ():
             name = normalise_name(change.name)
-            if name not in waiting or name in brought or change.before == change.after:
+            if name not in waiting or name in brought:
                 continue
-            # The newest change of a name decides: when it is not what is there, nobody was seen to bring that in.
             is_this = change.after is not None and any(_is_state_of(change.after, package) for package in waiting[name])
-            brought[name] = operation if is_this else None
+            if change.before is not None and change.after is not None and _is_same(change.before, change.after):
+                if is_this:
+                    anew.setdefault(name, operation)
+                continue
+            # The newest change of a name decides: when it is not what is there, only who installed it anew can have brought that in.
+            brought[name] = operation if is_this else anew.get(name)
         if len(brought) == len(waiting):
             break
     needs = read_dependencies(snapshot, python)
@@ -70,6 +75,12 @@ def settled_by(operations: Iterable[Operation], taken: Iterable[SnapshotRef], at
         has_ended = operation.ended is not None and to_ms(operation.ended) <= at_ms
         if has_ended or (operation.image in images if operation.image is not None else operation.ended is None):
             yield operation
+
+
+def _is_same(before: PackageState, after: PackageState) -> bool:
+    """Whether the same was installed anew, as far as it is known."""
+    is_digest_same = before.digest is None or after.digest is None or before.digest == after.digest
+    return is_digest_same and (before.version, before.build) == (after.version, after.build)
 
 
 def _is_state_of(state: PackageState, package: Package) -> bool:

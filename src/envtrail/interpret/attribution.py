@@ -98,9 +98,12 @@ def _completed(
 def _complete(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent], names: Collection[str]) -> Change | None:
     ecosystem, _, name = own.key.partition(":")
     plain = normalise_name(name)
-    now = _found(own.after, ecosystem, plain, answer.after)
-    known = _found(own.before, ecosystem, plain, [*(answer.before or ()), *(answer.began or ())])
     standing = read_standing(own, answer, others)
+    # Of what was made anew since, by anybody, a snapshot says nothing.
+    is_remade = own.after is not None and own.after.name in standing.later
+    now = None if is_remade else _found(own.after, ecosystem, plain, answer.after)
+    seen = (answer.before or ()) if (answer.since_ms or 0) <= own.at_ms else ()
+    known = _found(own.before, ecosystem, plain, [*seen, *(answer.began or ())])
     before, after = _state(own.before, known), _state(own.after, now)
     if own.before is None or standing.lacks_document(own.before):
         before = standing.overwritten(own.after)

@@ -22,6 +22,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     """By the name of the metadata."""
     left: AbstractSet[str]
     """Names that are there afterwards, or that somebody else removed later."""
+    later: AbstractSet[str]
+    """Names that somebody else made or removed later."""
     is_known: bool
     """A snapshot showed the environment before."""
     is_read: bool
@@ -64,12 +66,15 @@ def read_standing(own: OwnChange, answer: SnapshotAnswer, others: Sequence[Packa
     states = {
         posixpath.basename(one.location or one.name): state_of(one) for one in answer.began or () if is_package(plain, one.name)
     }
+    later: set[str] = set()
     left = {posixpath.basename(one.location or "") for one in answer.after or ()}
     for event in others:
         if event.key and name_of(event.key) != plain:
             continue
         if event.time_ms > own.at_ms:
-            left |= set() if event.is_added else {event.name} if event.key else set(states)
+            names = {event.name} if event.key else set(states)
+            later |= names
+            left |= set() if event.is_added else names
         elif not event.key:
             # All that lies in the folder has gone with it, or is back.
             states = {} if not event.is_added else states
@@ -77,4 +82,4 @@ def read_standing(own: OwnChange, answer: SnapshotAnswer, others: Sequence[Packa
             states.pop(event.name, None)
         elif event.name not in states:
             states[event.name] = event.state
-    return Standing(states=states, left=left, is_known=answer.began is not None, is_read=answer.after is not None)
+    return Standing(states=states, left=left, later=later, is_known=answer.began is not None, is_read=answer.after is not None)

@@ -21,7 +21,7 @@ from envtrail.environments.inventory import read_snapshot
 from envtrail.environments.unused import find_duplicates, find_unused
 from envtrail.interpret.drift import operation_of_drift
 from envtrail.model.environment import Environment, Package, Snapshot
-from envtrail.model.operation import Operation
+from envtrail.model.operation import Operation, PackageState
 from envtrail.service.authorization import ServiceRequest
 from envtrail.service.server import answer
 from envtrail.state.embedded import EmbeddedStore
@@ -92,6 +92,20 @@ class TestBlame:
         (change,) = first.changes or []
         again = msgspec.structs.replace(first, changes=[msgspec.structs.replace(change, before=change.after)])
         assert [row.operation for row in blame_packages(now, [again, first], python=None)] == [first]
+
+    def test_who_installs_the_same_version_with_other_content_anew_brings_it_in(self) -> None:
+        def state(digest: str | None) -> PackageState:
+            return PackageState(version="1.0", installer="pip", digest=digest)
+
+        now = snapshot(package("six", "1.0", digest="sha256:new"))
+        first = operation(snapshot(), now, NOW)
+        (change,) = first.changes or []
+        made = msgspec.structs.replace(change, after=state("sha256:old"))
+        first = msgspec.structs.replace(first, changes=[made])
+        again = msgspec.structs.replace(
+            first, changes=[msgspec.structs.replace(change, before=state(None), after=state("sha256:new"))]
+        )
+        assert [row.operation for row in blame_packages(now, [again, first], python=None)] == [again]
 
     def test_a_dependency_is_told_with_what_was_asked_for(self) -> None:
         held = snapshot(package("app", requires=("dep",), requested=True), package("dep", requested=False))
