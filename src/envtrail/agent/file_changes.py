@@ -190,10 +190,14 @@ class FileChanges:
         return None, self._assembler.holder_of(group.ppid, group.time_ms, _REPORTED_WITHIN_MS)
 
     def _is_early(self, group: ChangedFiles, now_ms: int) -> bool:
-        """Whether the exec of its process was not read yet: what is known to run in it is another program."""
+        """Whether the exec of its process was not read yet: nothing is known to run in it, or another program."""
+        if now_ms - group.until_ms > _LATE_RECORDS * self.holding.hold_ms:
+            return False
         _, image = self._images_of(group)
         known = self._assembler.lineage(image)[:1] if image is not None else []
-        if not known or group.comm is None or now_ms - group.until_ms > _LATE_RECORDS * self.holding.hold_ms:
+        if group.gone:
+            return not known or known[0].pid != group.pid
+        if not known or group.comm is None:
             return False
         return known[0].comm not in {group.comm, os.path.basename(group.exe or "")[:_MOST_COMM]}
 

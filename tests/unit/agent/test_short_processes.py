@@ -38,17 +38,16 @@ def execute(opened: Opened, exe: str, *argv: str) -> None:
     opened.pipeline.assembler.drain()
 
 
+def seen(root: str, path: str, what: str) -> SeenFiles:
+    return SeenFiles(
+        time_ms=BEGAN_MS + 2, until_ms=BEGAN_MS + 2, pid=10, root=root, files=[(path, what)], total=1, gone=True,
+        exe=None, comm=None, argv=None, ppid=None, uid=None, auid=None, ses=None,
+    )  # fmt: skip
+
+
 def observed(opened: Opened, *, root: str = PREFIX, path: str = MODULE, what: str = "written") -> FilesChanged | None:
     files = opened.pipeline.files
-    files.hold(
-        [
-            SeenFiles(
-                time_ms=BEGAN_MS + 2, until_ms=BEGAN_MS + 2, pid=10, root=root, files=[(path, what)], total=1, gone=True,
-                exe=None, comm=None, argv=None, ppid=None, uid=None, auid=None, ses=None,
-            )
-        ],
-        BEGAN_MS + 3,
-    )  # fmt: skip
+    files.hold([seen(root, path, what)], BEGAN_MS + 3)
     found = files.release(BEGAN_MS + 60_000)
     assert all(isinstance(one, FilesChanged) for one in found)
     return found[0] if found else None  # type: ignore[return-value]
@@ -79,3 +78,25 @@ def test_who_removes_what_a_tool_has_just_put_into_a_folder_is_reported(
         execute(opened, "/usr/bin/rm", "rm", "-rf", target)
         changed = observed(opened, root=target, path=f"{target}/shrew-1.0.dist-info", what="deleted")
     assert (changed is not None) == is_of_a_tool
+
+
+def test_the_record_of_an_exec_that_is_late_is_waited_for_where_nothing_else_says_who_it_was(tmp_path: Path) -> None:
+    with opened_trail(tmp_path) as opened:
+        files = opened.pipeline.files
+        files.watch({PREFIX: Environment(prefix=PREFIX, kind="venv")})
+        files.hold([seen(PREFIX, MODULE, "written")], BEGAN_MS + 3)
+        assert files.release(BEGAN_MS + files.holding.hold_ms + 4) == []
+        execute(opened, "/usr/bin/cp", "cp", "x", MODULE)
+        (changed,) = files.release(BEGAN_MS + 3 * files.holding.hold_ms)
+    assert isinstance(changed, FilesChanged)
+    assert (changed.comm, changed.auid) == ("cp", 1001)
+
+
+def test_it_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    with opened_trail(tmp_path) as opened:
+        files = opened.pipeline.files
+        files.watch({PREFIX: Environment(prefix=PREFIX, kind="venv")})
+        files.hold([seen(PREFIX, MODULE, "written")], BEGAN_MS + 3)
+        (changed,) = files.release(BEGAN_MS + 60_000)
+    assert isinstance(changed, FilesChanged)
+    assert (changed.image, changed.auid) == (None, None)

@@ -22,6 +22,7 @@ from envtrail.environments.unused import find_duplicates, find_unused
 from envtrail.interpret.drift import operation_of_drift
 from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.model.operation import Operation, PackageState
+from envtrail.model.times import to_rfc3339
 from envtrail.service.authorization import ServiceRequest
 from envtrail.service.server import answer
 from envtrail.state.embedded import EmbeddedStore
@@ -106,6 +107,16 @@ class TestBlame:
             first, changes=[msgspec.structs.replace(change, before=state(None), after=state("sha256:new"))]
         )
         assert [row.operation for row in blame_packages(now, [again, first], python=None)] == [again]
+
+    @pytest.mark.parametrize(("ended_ms", "is_found"), [(NOW + 300, True), (NOW - 100, False)])
+    def test_of_two_at_once_who_replaced_what_the_other_left_is_the_newer(self, ended_ms: int, is_found: bool) -> None:
+        """The kernel stamps an exec up to 4 ms early: before the last file of what was before it."""
+        empty, old, new = snapshot(), snapshot(package("six", "2.0")), snapshot(package("six", "1.0"))
+        by_hand = operation(empty, old, NOW + 4)
+        by_tool = operation(old, new, NOW)
+        by_tool = msgspec.structs.replace(by_tool, ended=to_rfc3339(ended_ms))
+        (row,) = blame_packages(new, [by_hand, by_tool], python=None)
+        assert row.operation == (by_tool if is_found else None)
 
     def test_a_dependency_is_told_with_what_was_asked_for(self) -> None:
         held = snapshot(package("app", requires=("dep",), requested=True), package("dep", requested=False))
