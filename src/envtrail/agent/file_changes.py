@@ -246,8 +246,10 @@ class FileChanges:
 
     def _environment_of(self, root: str) -> Environment | None:
         """The environment of a watched folder, or of one in which package metadata has appeared."""
-        if root in self._roots:
-            return self._roots[root]
+        known = self._roots.get(root)
+        if known is not None:
+            # Of a place that a tool has only begun on it is not known yet whose it is.
+            return known if known.owner_uid is not None else self.identify(known.prefix) or known
         found = _SITE.match(root)
         prefix = found["prefix"] if found else root
         environment = self.identify(prefix)
