@@ -240,6 +240,31 @@ mod tests {
     }
 
     #[test]
+    fn a_package_may_come_and_go_in_a_folder_that_stays_and_all_of_them_with_theirs() {
+        use What::*;
+        let metadata = |changes: &[(&str, What)]| {
+            let mut groups = FileGroups::default();
+            for (path, what) in changes {
+                note(&mut groups, 7, "/e", path, *what, 1);
+            }
+            let events = groups.take().remove(0).metadata.into_iter();
+            events
+                .map(|(path, what, _)| (path, what))
+                .collect::<Vec<_>>()
+        };
+        let (folder, file) = ("/e/x-1.dist-info", "/e/x-1.dist-info/METADATA");
+        assert_eq!(
+            metadata(&[(file, MovedFrom), (file, Created), (file, Written)]),
+            [(file.into(), MovedFrom), (file.into(), Created)]
+        );
+        let whole = metadata(&[(file, Deleted), (folder, Deleted)]);
+        assert_eq!(whole, [(folder.into(), Deleted)]);
+        let site = "/e/lib/python3.11/site-packages";
+        assert_eq!(metadata(&[(site, MovedFrom)]), [(site.into(), MovedFrom)]);
+        assert_eq!(metadata(&[(site, Created)]), []);
+    }
+
+    #[test]
     fn past_the_bound_changes_are_counted() {
         let mut groups = FileGroups::default();
         for number in 0..3 * MAX_FILES {

@@ -278,6 +278,16 @@ pub fn is_metadata(name: &[u8]) -> bool {
         || (base.ends_with(b".json") && name.windows(12).any(|window| window == b"/conda-meta/"))
 }
 
+/// Whether this is the file that makes a folder of metadata one: it may come and go while the folder stays.
+pub fn is_core_metadata(path: &[u8]) -> bool {
+    path.ends_with(b".dist-info/METADATA") || path.ends_with(b".egg-info/PKG-INFO")
+}
+
+/// Whether a folder is one that holds packages and their metadata.
+pub fn is_site(name: &[u8]) -> bool {
+    matches!(base_name(name), b"site-packages" | b"dist-packages")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,6 +39,7 @@ pub struct LogFiles {
     log: Option<usize>,
     /// Of this machine, where a process may end before it can be queried.
     own_words: Words,
+    own_programs: Words,
 }
 
 impl LogFiles {
@@ -143,6 +144,14 @@ impl LogFiles {
         let words = event.argv.iter().map(crate::text::printable);
         self.own_words
             .add(image, words.map(|word| word.into_owned()).collect());
+        let exe = crate::text::printable(event.slice(event.exe).unwrap_or_default());
+        self.own_programs.add(image, vec![exe.into_owned()]);
+    }
+
+    /// The program of an image of this machine, where that was not long ago.
+    pub fn own_program_of(&self, image: u64) -> Option<&str> {
+        let program = self.own_programs.get(image)?.first()?;
+        (!program.is_empty()).then_some(program)
     }
 
     /// What an image of this machine was started with, where that was not long ago.

@@ -9,7 +9,7 @@ use crate::fanotify::{
 use crate::proc::{read_facts, read_file, split_line};
 use crate::signal::{hurry, wait_for, Signal};
 use envtrail_core::files::{is_bytecode, Change, FileGroup, FileGroups, Roots, What, Who};
-use envtrail_core::hints::is_metadata;
+use envtrail_core::hints::{is_core_metadata, is_metadata, is_site};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -25,6 +25,8 @@ const SETTLE_MS: u64 = 300;
 const MAX_FOUND: usize = 256;
 /// Folders whose path is remembered.
 const MAX_FOLDERS: usize = 65_536;
+/// Of them, folders below no root in which metadata has appeared.
+const MAX_ELSEWHERE: usize = 1024;
 
 /// A folder of each mount of a file system, by which handles are opened: a bind mount gives what lies on it another path.
 type Mounts = HashMap<FsId, Vec<(u64, Arc<File>)>>;
@@ -211,6 +213,8 @@ struct Folder {
 #[derive(Default)]
 struct Folders {
     known: HashMap<(FsId, Vec<u8>), Option<Folder>>,
+    /// Paths of folders below no root in which metadata has appeared: with the folder itself its handle goes.
+    elsewhere: HashMap<(FsId, Vec<u8>), Vec<u8>>,
     /// Where a process is moving a folder from.
     moving: Option<(u32, String)>,
     generation: u64,
@@ -219,7 +223,7 @@ struct Folders {
 fn take_event(shared: &Shared, folders: &mut Folders, event: &Event) -> bool {
     let moved = event.mask & (MOVED_FROM | MOVED_TO) != 0;
     if event.mask & ON_DIRECTORY != 0 && moved {
-        folders.known.clear();
+        folders.forget_below(shared, event);
     }
     if is_bytecode(&event.name) || event.folder.is_empty() {
         return false;
@@ -239,18 +243,32 @@ fn take_event(shared: &Shared, folders: &mut Folders, event: &Event) -> bool {
             if is_mark && !is_temporary(&found.path) {
                 shared.state().find(&found.path);
             }
+            folders.remember(event, &found.path);
             elsewhere = found;
             &elsewhere
         }
         // So it does when one goes again, soon after.
         None if event.mask & (DELETE | MOVED_FROM) != 0 && is_metadata(&event.name) => {
-            let Some(found) = folder_of(shared, event) else {
+            let is_known = folders.elsewhere.contains_key(&key_of(event));
+            let Some(found) = folders.recall(event).or_else(|| folder_of(shared, event)) else {
                 return false;
             };
-            if !is_package_folder(&found.path) {
+            if !is_known && !is_package_folder(&found.path) {
                 return false;
             }
             elsewhere = found;
+            &elsewhere
+        }
+        // And when all its packages are moved away, or back, with their folder: pip does so with the last of them.
+        None if event.mask & ON_DIRECTORY != 0 && moved && is_site(&event.name) => {
+            let Some(found) = folder_of(shared, event) else {
+                return false;
+            };
+            let root = [found.path.as_slice(), b"/", &event.name].concat();
+            elsewhere = Folder {
+                root: envtrail_core::text::printable(&root).into_owned(),
+                ..found
+            };
             &elsewhere
         }
         // A watched folder itself goes: what lay in it may be gone before its handle could be looked up.
@@ -309,7 +327,8 @@ fn order_of(mask: u64, path: &[u8]) -> Vec<What> {
     .collect();
     let is_both = mask & (MOVED_FROM | DELETE) != 0 && mask & (CREATE | MOVED_TO) != 0;
     let place = std::path::Path::new(OsStr::from_bytes(path));
-    if is_both && is_metadata(path) && place.symlink_metadata().is_err() {
+    if is_both && (is_metadata(path) || is_core_metadata(path)) && place.symlink_metadata().is_err()
+    {
         order.push(What::Deleted);
     }
     order
@@ -405,20 +424,86 @@ fn find_folder<'a>(shared: &Shared, folders: &'a mut Folders, event: &Event) -> 
         let state = shared.state();
         (state.generation, state.mounts.get(&event.fs).cloned())
     };
-    if folders.generation != generation || folders.known.len() > MAX_FOLDERS {
+    if folders.known.len() > MAX_FOLDERS {
         folders.known.clear();
+    }
+    if folders.generation != generation {
+        folders
+            .known
+            .retain(|_, folder| place_again(shared, folder));
         folders.generation = generation;
     }
-    let key = (event.fs, event.folder.clone());
-    folders
-        .known
+    let key = key_of(event);
+    let Folders {
+        known, elsewhere, ..
+    } = folders;
+    known
         .entry(key)
-        .or_insert_with(|| {
-            let path = place_of(shared, &mounts?, event)?;
+        .or_insert_with_key(|key| {
+            let path = place_of(shared, &mounts?, event).or_else(|| elsewhere.get(key).cloned())?;
             let root = shared.state().roots.of(&path)?.to_owned();
             Some(Folder { root, path })
         })
         .as_ref()
+}
+
+/// The roots have changed: where a folder lies among them. What lies below none is looked up again.
+fn place_again(shared: &Shared, folder: &mut Option<Folder>) -> bool {
+    let Some(known) = folder else {
+        return false;
+    };
+    let state = shared.state();
+    let Some(root) = state.roots.of(&known.path) else {
+        return false;
+    };
+    if known.root != root {
+        known.root = root.to_owned();
+    }
+    true
+}
+
+fn key_of(event: &Event) -> (FsId, Vec<u8>) {
+    (event.fs, event.folder.clone())
+}
+
+impl Folders {
+    /// A folder was moved: what is remembered of it and of what lies in it is of another place. The paths of the others are kept: their
+    /// handles may lead nowhere by now.
+    fn forget_below(&mut self, shared: &Shared, event: &Event) {
+        self.known.retain(|_, folder| folder.is_some());
+        let known = self.known.get(&key_of(event)).and_then(Option::as_ref);
+        let parent = known.map(|folder| folder.path.clone());
+        let Some(parent) = parent.or_else(|| Some(folder_of(shared, event)?.path)) else {
+            self.known.clear();
+            self.elsewhere.clear();
+            return;
+        };
+        let moved = [parent.as_slice(), b"/", &event.name].concat();
+        let is_below = |path: &[u8]| {
+            path.strip_prefix(moved.as_slice())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        let is_other =
+            |folder: &Option<Folder>| !folder.as_ref().is_some_and(|one| is_below(&one.path));
+        self.known.retain(|_, folder| is_other(folder));
+        self.elsewhere.retain(|_, path| !is_below(path));
+    }
+
+    /// Metadata has appeared in this folder, which lies below no root.
+    fn remember(&mut self, event: &Event, path: &[u8]) {
+        if self.elsewhere.len() >= MAX_ELSEWHERE {
+            self.elsewhere.clear();
+        }
+        self.elsewhere.insert(key_of(event), path.to_owned());
+    }
+
+    fn recall(&self, event: &Event) -> Option<Folder> {
+        let path = self.elsewhere.get(&key_of(event))?.clone();
+        Some(Folder {
+            root: envtrail_core::text::printable(&path).into_owned(),
+            path,
+        })
+    }
 }
 
 /// Who a process is, when it is certain that what /proc said was said of it.

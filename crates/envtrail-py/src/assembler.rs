@@ -249,6 +249,10 @@ impl Assembler {
         self.inner.words_of(image).cloned()
     }
 
+    fn program_of(&self, image: u64) -> Option<&str> {
+        self.inner.program_of(image)
+    }
+
     fn image_of(&self, pid: u32) -> Option<u64> {
         self.inner.image_of(pid)
     }

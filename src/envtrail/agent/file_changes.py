@@ -190,10 +190,14 @@ class FileChanges:
         return None, self._assembler.holder_of(group.ppid, group.time_ms, _REPORTED_WITHIN_MS)
 
     def _is_early(self, group: ChangedFiles, now_ms: int) -> bool:
-        """Whether the exec of its process was not read yet: what is known to run in it is another program."""
+        """Whether the exec of its process was not read yet: nothing is known to run in it, or another program."""
+        if now_ms - group.until_ms > _LATE_RECORDS * self.holding.hold_ms:
+            return False
         _, image = self._images_of(group)
         known = self._assembler.lineage(image)[:1] if image is not None else []
-        if not known or group.comm is None or now_ms - group.until_ms > _LATE_RECORDS * self.holding.hold_ms:
+        if group.gone:
+            return not known or known[0].pid != group.pid
+        if not known or group.comm is None:
             return False
         return known[0].comm not in {group.comm, os.path.basename(group.exe or "")[:_MOST_COMM]}
 
@@ -242,8 +246,10 @@ class FileChanges:
 
     def _environment_of(self, root: str) -> Environment | None:
         """The environment of a watched folder, or of one in which package metadata has appeared."""
-        if root in self._roots:
-            return self._roots[root]
+        known = self._roots.get(root)
+        if known is not None:
+            # Of a place that a tool has only begun on it is not known yet whose it is.
+            return known if known.owner_uid is not None else self.identify(known.prefix) or known
         found = _SITE.match(root)
         prefix = found["prefix"] if found else root
         environment = self.identify(prefix)
@@ -279,13 +285,15 @@ class FileChanges:
         known = self._assembler.lineage(image)[:1] if image is not None else []
         label = known[0].hint if known else None
         is_new = group.root not in self._roots and environment.prefix not in {one.prefix for one in self._roots.values()}
-        if is_new and environment.kind == "target" and label not in _TOOLS and not group.marked:
+        is_ours = label in _TOOLS or group.marked or environment.prefix in self._interpreter.prefixes()
+        if is_new and environment.kind == "target" and not is_ours:
             # Somebody has put a package somewhere, or a build backend what it says of one: no environment for that.
             return None
-        if is_nothing(files, exe=group.exe, tool=label):
+        exe = group.exe or (self._assembler.program_of(own) if own is not None else None)
+        if is_nothing(files, exe=exe, tool=label):
             return None
         uid, auid = (known[0].uid, known[0].auid) if known and group.gone else (group.uid, group.auid)
-        if not self._scope.holds(uid=uid, auid=auid, exe=group.exe):
+        if not self._scope.holds(uid=uid, auid=auid, exe=exe):
             return None
         return FilesChanged(
             time_ms=group.time_ms,
@@ -298,7 +306,7 @@ class FileChanges:
             gone=is_gone,
             image=image,
             comm=known[0].comm if known and group.gone else group.comm,
-            exe=redact_path(group.exe)[0] if group.exe else None,
+            exe=redact_path(exe)[0] if exe else None,
             argv=redact_argv(argv)[0] if argv else None,
             uid=uid,
             auid=auid,

@@ -305,9 +305,16 @@ class Pipeline:
         answers: list[Observation] = []
         for lookup in unmet:
             found = self.world.grant(self._with_known(lookup), self._next_moment(now_ms))
-            answers += self._snapshots.hold(found) if self.world.is_live else found
+            answers += self._snapshots.hold(self._when_read(found)) if self.world.is_live else found
         if not recorder.append(answers, now_ms):
             self._has_unresolved = True
+
+    def _when_read(self, found: list[Observation]) -> list[Observation]:
+        """A snapshot has the time when it had been read: it may show what was changed until then."""
+        if not any(isinstance(item, SnapshotTaken) for item in found):
+            return found
+        read_ms = self._next_moment(int(time.time() * 1000))
+        return [msgspec.structs.replace(item, time_ms=read_ms) for item in found]
 
     def _lookups(self, emissions: Iterable[Emission]) -> list[Lookup]:
         """Those that are resolved here."""

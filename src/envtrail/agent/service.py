@@ -234,7 +234,8 @@ class Agent:
 
     def _keep_house(self, now_ms: int) -> None:
         self._half.keep(now_ms, self._take_file_losses)
-        self._pipeline.turn((), now_ms)
+        # What was changed before a snapshot is read before the snapshot may take effect.
+        self._pipeline.turn(self._survey.read_files(), now_ms)
         if now_ms - self._written_ms >= _STATUS_INTERVAL_MS:
             self._written_ms = now_ms
             self._write_status(now_ms)

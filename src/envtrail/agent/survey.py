@@ -26,6 +26,8 @@ _READING_S = 0.1
 _READ_AT_ONCE = 2
 _MOVED_INTERVAL_MS = 5_000
 _WATCHED_ANYWHERE = frozenset({"conda", "venv", "target"})
+_PARTS_BEGUN = {"target": ("",), "user": ("/lib", "/bin")}
+"""What is watched of a place as soon as a tool begins on it. A virtual environment or one of conda shows itself by its marks."""
 
 
 class FileSource(Protocol):
@@ -82,6 +84,7 @@ class Survey:
         self._known: list[Environment] = []
         self._unread: list[str] = []
         self._without_past: set[str] = set()
+        self._begun: dict[str, Environment] = {}
         self._suspects = Suspects(holding_of(config).settle_ms)
         self._files: FileSource | None = None
         self._due: dict[str, int] = {"search": int(time.time() * 1000)}
@@ -131,6 +134,7 @@ class Survey:
             if added:
                 applied = RulesApplied(time_ms=now_ms, profile=self._config.rules.profile, added=added, removed=[])
                 self._pipeline.observe([applied], now_ms)
+        self._watch_begun()
         if self._is_due("moved", now_ms, _MOVED_INTERVAL_MS) and self._rules.is_outdated():
             self._due["search"] = 0
         if self._pipeline.full_since_ms is not None:
@@ -200,9 +204,19 @@ class Survey:
         known = {environment.prefix for environment in found}
         return [*found, *(one for one in seen if one.prefix not in known and one.kind in _WATCHED_ANYWHERE)]
 
+    def _watch_begun(self) -> None:
+        """Watch places that a tool has begun on: what it makes there may be gone again before any search finds it."""
+        interpreter = self._pipeline.interpreter
+        begun = interpreter.prefixes() - {one.prefix for one in self._known}
+        places = {prefix: Environment(prefix=prefix, kind=interpreter.kind_of(prefix)) for prefix in sorted(begun)}
+        before, self._begun = self._begun, {prefix: one for prefix, one in places.items() if one.kind in _PARTS_BEGUN}
+        if self._begun.keys() - before.keys():
+            self._watch_files(self._known)
+
     def _watch_files(self, environments: list[Environment]) -> None:
         """Follow where environments are; under `full` the records tell of changes too."""
-        roots = roots_of(environments)
+        begun = {f"{one.prefix}{part}": one for one in self._begun.values() for part in _PARTS_BEGUN[one.kind]}
+        roots = begun | roots_of(environments)
         self._pipeline.files.watch(roots)
         if self._config.rules.profile == "full":
             self._pipeline.assembler.set_roots(list(roots))

@@ -9,7 +9,7 @@ from msgspec import Struct
 from envtrail.environments.dependencies import find_roots, read_dependencies
 from envtrail.model.environment import Package, Snapshot, SnapshotRef
 from envtrail.model.naming import normalise_name
-from envtrail.model.operation import Operation, PackageState
+from envtrail.model.operation import Change, Operation, PackageState
 from envtrail.model.times import to_ms
 
 
@@ -33,20 +33,18 @@ def blame_packages(snapshot: Snapshot, newest_first: Iterable[Operation], *, pyt
         newest_first: The operations on it; read no further than is needed.
         python: Version of the environment's Python, by which markers are judged.
     """
-    brought: dict[str, Operation | None] = {}
     waiting: dict[str, list[Package]] = {}
     for package in snapshot.packages:
         waiting.setdefault(normalise_name(package.name), []).append(package)
+    found = {name: _Search(packages) for name, packages in waiting.items()}
     for operation in newest_first if waiting else ():
         for change in operation.changes or ():
-            name = normalise_name(change.name)
-            if name not in waiting or name in brought or change.before == change.after:
-                continue
-            # The newest change of a name decides: when it is not what is there, nobody was seen to bring that in.
-            is_this = change.after is not None and any(_is_state_of(change.after, package) for package in waiting[name])
-            brought[name] = operation if is_this else None
-        if len(brought) == len(waiting):
+            search = found.get(normalise_name(change.name))
+            if search is not None and not search.is_done:
+                search.take(operation, change)
+        if all(search.is_done for search in found.values()):
             break
+    brought = {name: search.operation or search.anew for name, search in found.items()}
     needs = read_dependencies(snapshot, python)
     requested = [normalise_name(package.name) for package in snapshot.packages if package.requested]
     rows = []
@@ -55,6 +53,37 @@ def blame_packages(snapshot: Snapshot, newest_first: Iterable[Operation], *, pyt
         roots = find_roots(name, needs, requested)
         rows.append(Blame(package=package, requested=package.requested, needed_by=roots, operation=brought.get(name)))
     return rows
+
+
+class _Search:
+    """For the operation that brought in what there is of one name."""
+
+    def __init__(self, packages: list[Package]) -> None:
+        self.operation: Operation | None = None
+        self.anew: Operation | None = None
+        """The newest that installed the same version anew."""
+        self.is_done = False
+        self._packages = packages
+        self._newest: Operation | None = None
+        self._left: PackageState | None = None
+
+    def take(self, operation: Operation, change: Change) -> None:
+        """Look at a change, after all that began later."""
+        before, after = change.before, change.after
+        is_this = after is not None and any(_is_state_of(after, package) for package in self._packages)
+        if self._newest is not None:
+            is_at_once = operation.ended is not None and to_ms(operation.ended) >= to_ms(self._newest.started)
+            if is_at_once and is_this and _is_same(before, self._left):
+                # It began before the newest, and replaced what that left.
+                self.operation = operation
+            self.is_done = self.operation is not None or not is_at_once
+        elif before is not None and _is_same(before, after):
+            self.anew = self.anew or (operation if is_this else None)
+        elif is_this:
+            self.operation, self.is_done = operation, True
+        else:
+            # The newest change of a name decides: when it is not what is there, only who installed it anew can have brought that in.
+            self._newest, self._left = operation, after
 
 
 def settled_by(operations: Iterable[Operation], taken: Iterable[SnapshotRef], at_ms: int) -> Iterator[Operation]:
@@ -70,6 +99,14 @@ def settled_by(operations: Iterable[Operation], taken: Iterable[SnapshotRef], at
         has_ended = operation.ended is not None and to_ms(operation.ended) <= at_ms
         if has_ended or (operation.image in images if operation.image is not None else operation.ended is None):
             yield operation
+
+
+def _is_same(one: PackageState | None, other: PackageState | None) -> bool:
+    """Whether two states are the same, as far as they are known."""
+    if one is None or other is None:
+        return one is other
+    is_digest_same = one.digest is None or other.digest is None or one.digest == other.digest
+    return is_digest_same and (one.version, one.build) == (other.version, other.build)
 
 
 def _is_state_of(state: PackageState, package: Package) -> bool:

@@ -67,6 +67,8 @@ class _CondaRecord(Struct):
     requested_specs: list[str] = []
     depends: list[str] = []
     license: str | None = None
+    files: list[str] = []
+    """Where its files are; of noarch packages, `paths_data` names them as they lay in the archive."""
     paths_data: _CondaPaths | None = None
 
 
@@ -114,7 +116,7 @@ def read_snapshot(environment: Environment) -> Snapshot:
         twin = conda.get(normalise_name(package.name))
         if twin is not None and package.installer == "conda":
             continue
-        if twin is not None:
+        if twin is not None and twin.version == package.version:
             # pip or uv has put its own over conda's: the conda document is stale (conda itself deletes it on `conda list`).
             conda.pop(normalise_name(package.name))
         packages.append(package)
@@ -170,7 +172,7 @@ def _read_conda(files: Files, faults: list[str]) -> dict[str, Package]:
         if not _is_named(record.name, record.version):
             faults.append(f"conda-meta/{name}: no name and version of a package")
             continue
-        if record.paths_data and _is_emptied(files, record.paths_data):
+        if _is_emptied(files, record):
             # pip has uninstalled it: conda removes such a document itself, the next time that it lists.
             continue
         digest = f"sha256:{record.sha256}" if record.sha256 else f"md5:{record.md5}" if record.md5 else None
@@ -195,9 +197,10 @@ def _read_conda(files: Files, faults: list[str]) -> dict[str, Package]:
     return packages
 
 
-def _is_emptied(files: Files, data: _CondaPaths) -> bool:
+def _is_emptied(files: Files, record: _CondaRecord) -> bool:
     """Whether the package's metadata of pip's form, which conda had put there, is there no more."""
-    own = [path.path for path in data.paths if _METADATA.match(path.path)]
+    listed = record.files or [path.path for path in (record.paths_data.paths if record.paths_data else ())]
+    own = [path for path in listed if _METADATA.match(path)]
     return bool(own) and not any(_is_there(files, path) for path in own[:_MOST_LINKS])
 
 

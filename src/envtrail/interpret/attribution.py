@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from envtrail.interpret.answer import SnapshotAnswer
-from envtrail.interpret.timeline import OwnChange, PackageEvent, Side, Timelines
+from envtrail.interpret.standing import read_emptied, read_standing
+from envtrail.interpret.timeline import OwnChange, PackageEvent, Side, Timelines, name_of
 from envtrail.model.environment import Package, state_of
 from envtrail.model.naming import is_package, normalise_name
 from envtrail.model.operation import Change, PackageState
 
 SLACK_MS = 2000
 """A snapshot takes a while, fanotify's events have the time of their reading, and a package is written for a moment after its metadata."""
-
-
-class Others(NamedTuple):
-    """Normalised names of what everybody else did meanwhile."""
-
-    added: Collection[str] = ()
-    removed: Collection[str] = ()
 
 
 class Attributed(Struct, frozen=True, kw_only=True):
@@ -54,9 +47,11 @@ def attribute(
         keeps_reinstalls: Whether the same package removed and made anew is a change: what failed puts back what it removed.
     """
     prefix = answer.prefix
-    since_ms = (answer.began_ms or 0) - SLACK_MS
-    others = Others(*timelines.by_others(node, prefix, owner, since_ms=since_ms))
+    others = timelines.by_others(node, prefix, owner, since_ms=(answer.began_ms or 0) - SLACK_MS)
     changes = timelines.changes_of(owner, node, prefix)
+    if (emptied_ms := timelines.emptied_at(owner, node, prefix)) is not None:
+        known = {change.key for change in changes}
+        changes += [change for change in read_emptied(emptied_ms, answer, others) if change.key not in known]
     own = _completed(changes, answer, others, names, keeps_reinstalls=keeps_reinstalls)
     if answer.changes is None or not answer.is_before_known:
         return Attributed(own=own, unexplained=[])
@@ -67,8 +62,11 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
     """The differences that nobody was seen to make, with those before the first that somebody was."""
     since_ms = (answer.since_ms or 0) - SLACK_MS
     events = timelines.by_name(node, answer.prefix, since_ms=since_ms, owner=owner)
+    is_emptied = any(not one.is_added for one in events.get("", ()))
     found = []
     for change in answer.changes or ():
+        if is_emptied and change.after is None:
+            continue
         first = _first_after(change.before, events.get(normalise_name(change.name), ()))
         if first is None:
             found.append(change)
@@ -98,13 +96,13 @@ def changes_by_events(
 ) -> list[Change]:
     """What events say where no snapshot does."""
     nothing = SnapshotAnswer(image=0, prefix="", changes=None)
-    return _completed(changes, nothing, Others(), names, keeps_reinstalls=keeps_reinstalls)
+    return _completed(changes, nothing, [], names, keeps_reinstalls=keeps_reinstalls)
 
 
 def _completed(
     changes: Iterable[OwnChange],
     answer: SnapshotAnswer,
-    others: Others,
+    others: Sequence[PackageEvent],
     names: Collection[str],
     *,
     keeps_reinstalls: bool,
@@ -113,14 +111,18 @@ def _completed(
     return [change for change in given if keeps_reinstalls or change.before != change.after]
 
 
-def _complete(own: OwnChange, answer: SnapshotAnswer, others: Others, names: Collection[str]) -> Change | None:
+def _complete(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent], names: Collection[str]) -> Change | None:
     ecosystem, _, name = own.key.partition(":")
     plain = normalise_name(name)
-    now = _found(own.after, ecosystem, plain, answer.after)
-    known = _found(own.before, ecosystem, plain, [*(answer.before or ()), *(answer.began or ())])
+    standing = read_standing(own, answer, others)
+    # Of what was made anew since, by anybody, a snapshot says nothing.
+    is_remade = own.after is not None and own.after.name in standing.later
+    now = None if is_remade else _found(own.after, ecosystem, plain, answer.after)
+    seen = (answer.before or ()) if (answer.since_ms or 0) <= own.at_ms else ()
+    known = _found(own.before, ecosystem, plain, [*seen, *(answer.began or ())])
     before, after = _state(own.before, known), _state(own.after, now)
-    if own.before is None and plain not in others.removed:
-        before = _overwritten(own, plain, answer)
+    if own.before is None or standing.lacks_document(own.before):
+        before = standing.overwritten(own.after)
     if own.after is None and answer.began is not None and known is None and not _was_there(plain, answer, others):
         # The kernel has merged what came and went.
         return None
@@ -158,17 +160,6 @@ def _is_at(package: Package, name: str) -> bool:
     return posixpath.basename(package.location or "") == name
 
 
-def _was_there(plain: str, answer: SnapshotAnswer, others: Others) -> bool:
-    return plain in others.added or any(is_package(plain, one.name) for one in [*(answer.before or ()), *(answer.began or ())])
-
-
-def _overwritten(own: OwnChange, plain: str, answer: SnapshotAnswer) -> PackageState | None:
-    """What was there under the name of what was made, and is not there now: its removal was not seen."""
-    same = [one for one in answer.began or () if is_package(plain, one.name)]
-    places = {one.location for one in answer.after or ()}
-    if answer.after is None or own.after is None:
-        return None
-    left = [one for one in same if _is_at(one, own.after.name)] or [
-        one for one in same if len(same) == 1 and one.location not in places
-    ]
-    return state_of(left[0]) if left else None
+def _was_there(plain: str, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> bool:
+    is_added = any(one.is_added and name_of(one.key) == plain for one in others)
+    return is_added or any(is_package(plain, one.name) for one in [*(answer.before or ()), *(answer.began or ())])

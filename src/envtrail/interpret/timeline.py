@@ -17,6 +17,9 @@ from envtrail.model.operation import MetadataEvent, PackageState
 
 ADDED, REMOVED = frozenset({"created", "moved_to"}), frozenset({"deleted", "moved_from"})
 _FOLDERS = frozenset({"site-packages", "dist-packages", "conda-meta"})
+_MOVES = frozenset({"moved_from", "moved_to"})
+_FILES = (".dist-info/METADATA", ".egg-info/PKG-INFO")
+"""A package comes and goes with these, also where the folder that holds them stays."""
 _KEPT_MS = 600_000
 _MOST_OF_PLACE = 20_000
 _MOST_PLACES = 512
@@ -30,7 +33,7 @@ class PackageEvent(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     """The image of the operation whose process did it, or the key of a write."""
     time_ms: int
     key: str
-    """`package_key`."""
+    """`package_key`; empty for a folder of packages that was moved with all that is in it."""
     version: str
     """Empty where the name holds none (`*.egg-link`)."""
     build: str | None = None
@@ -57,6 +60,8 @@ class OwnChange(Struct, frozen=True, kw_only=True):
     """What one owner did to one package."""
 
     key: str
+    at_ms: int = 0
+    """When it began to."""
     before: Side | None
     """What it removed."""
     after: Side | None
@@ -80,10 +85,15 @@ def read_events(events: Iterable[MetadataEvent], owner: int, prefix: str, *, is_
     """Those of packages of an environment, of what was done to metadata; what lies inside of a package, or an egg, is its own."""
     found = []
     for event in events:
-        folder = posixpath.dirname(event.path.rstrip("/"))
+        path = event.path.rstrip("/")
+        if path.endswith(_FILES):
+            path = posixpath.dirname(path)
+        folder, name = posixpath.split(path)
         is_of_one = not prefix or folder == prefix or posixpath.basename(folder) in _FOLDERS
-        read = read_metadata_name(event.path) if is_of_one and not is_unpacked(event.path) else None
-        if read is not None and event.what in ADDED | REMOVED:
+        read = read_metadata_name(path) if is_of_one else None
+        if read is None and event.what in _MOVES and name in _FOLDERS:
+            read = "", PackageState(version="")
+        if read is not None and event.what in ADDED | REMOVED and not is_unpacked(path):
             key, state = read
             found.append(
                 PackageEvent(
@@ -92,7 +102,7 @@ def read_events(events: Iterable[MetadataEvent], owner: int, prefix: str, *, is_
                     key=key,
                     version=state.version,
                     build=state.build,
-                    name=posixpath.basename(event.path.rstrip("/")),
+                    name=name,
                     is_added=event.what in ADDED,
                     is_recorded=is_recorded,
                 )
@@ -164,22 +174,31 @@ class Timelines:
 
     def changes_of(self, owner: int, node: str, prefix: str) -> list[OwnChange]:
         """What an owner did in an environment, package by package."""
+        return fold(self._by(owner, node, prefix))
+
+    def emptied_at(self, owner: int, node: str, prefix: str) -> int | None:
+        """When an owner has moved all packages away at once, with the folder that they lie in, unless it has put that back."""
+        folders = [event for event in self._by(owner, node, prefix) if not event.key]
+        return folders[-1].time_ms if folders and not folders[-1].is_added else None
+
+    def _by(self, owner: int, node: str, prefix: str) -> list[PackageEvent]:
         own = [event for place in {prefix, ""} for event in self._places.get((node, place), ()) if event.owner == owner]
-        return fold(sorted(own, key=lambda event: event.time_ms))
+        return sorted(own, key=lambda event: event.time_ms)
 
     def by_name(self, node: str, prefix: str, *, since_ms: int, owner: int | None = None) -> dict[str, list[PackageEvent]]:
         """What was done since a moment, or ever by this owner, in order, by the normalised names of packages."""
         found: dict[str, list[PackageEvent]] = {}
         for event in sorted(self._places.get((node, prefix), ()), key=lambda event: event.time_ms):
             if event.time_ms >= since_ms or event.owner == owner:
-                found.setdefault(_name_of(event.key), []).append(event)
+                found.setdefault(name_of(event.key), []).append(event)
         return found
 
-    def by_others(self, node: str, prefix: str, owner: int, *, since_ms: int) -> tuple[set[str], set[str]]:
-        """Normalised names of packages that others have added since a moment, and of those that they have removed at last."""
+    def by_others(self, node: str, prefix: str, owner: int, *, since_ms: int) -> list[PackageEvent]:
+        """What others have done since a moment, in order; what the watch has seen of a name is not taken from the log too."""
         events = [one for one in self._places.get((node, prefix), ()) if one.time_ms >= since_ms and one.owner != owner]
-        last = {_name_of(one.key): one.is_added for one in sorted(events, key=lambda event: event.time_ms)}
-        return {_name_of(one.key) for one in events if one.is_added}, {name for name, is_added in last.items() if not is_added}
+        seen = {(one.owner, one.name) for one in events if not one.is_recorded}
+        once = [one for one in events if not one.is_recorded or (one.owner, one.name) not in seen]
+        return sorted(once, key=lambda event: event.time_ms)
 
     def owners(self, node: str, prefix: str, *, since_ms: int, until_ms: int) -> set[int]:
         """Who made or removed any between two moments."""
@@ -225,7 +244,8 @@ def fold(events: Sequence[PackageEvent]) -> list[OwnChange]:
     """
     by_source: dict[bool, dict[str, list[PackageEvent]]] = {False: {}, True: {}}
     for event in events:
-        by_source[event.is_recorded].setdefault(event.key, []).append(event)
+        if event.key:
+            by_source[event.is_recorded].setdefault(event.key, []).append(event)
     seen, recorded = by_source[False], by_source[True]
     folded = {key: _fold_one(key, own) for key, own in (recorded | seen).items()}
     for key in seen.keys() & recorded.keys():
@@ -239,7 +259,12 @@ def fold(events: Sequence[PackageEvent]) -> list[OwnChange]:
 def _fold_one(key: str, events: Sequence[PackageEvent]) -> list[OwnChange]:
     gone: dict[str, Side] = {}
     come: dict[str, Side] = {}
+    last: dict[str, bool] = {}
     for event in events:
+        if last.get(event.name) is event.is_added:
+            # Of its folder and of the file in it, both say so.
+            continue
+        last[event.name] = event.is_added
         side = Side(name=event.name, state=event.state)
         if event.is_added:
             come[event.name] = side
@@ -250,7 +275,8 @@ def _fold_one(key: str, events: Sequence[PackageEvent]) -> list[OwnChange]:
     again = [name for name in come if name in gone]
     pairs = [(gone.pop(name), come.pop(name)) for name in again]
     rest = zip_longest(gone.values(), come.values())
-    return [OwnChange(key=key, before=before, after=after) for before, after in (*pairs, *rest)]
+    at_ms = min(event.time_ms for event in events)
+    return [OwnChange(key=key, at_ms=at_ms, before=before, after=after) for before, after in (*pairs, *rest)]
 
 
 def _joined(seen: list[OwnChange], recorded: list[OwnChange]) -> list[OwnChange]:
@@ -261,5 +287,6 @@ def _joined(seen: list[OwnChange], recorded: list[OwnChange]) -> list[OwnChange]
     return [msgspec.structs.replace(one, before=one.before or other.before, after=one.after or other.after)]
 
 
-def _name_of(key: str) -> str:
+def name_of(key: str) -> str:
+    """The normalised name of a package."""
     return normalise_name(key.partition(":")[2])

@@ -82,7 +82,8 @@ class Judge:
                 self._add("false operation", f"{[describe(item) for item in found]} for a step without one", step)
             return
         if not found:
-            if not (plan.allows_none or self._stands_with_others(step) or (plan.kill_after_s or 1) < 0.2):
+            is_vain = plan.by_hand and step.exit_code != 0  # It may have removed nothing of a package.
+            if not (plan.allows_none or is_vain or self._stands_with_others(step) or (plan.kill_after_s or 1) < 0.2):
                 self._add("missing operation", "none", step)
             return
         if len(found) > 1:
@@ -102,8 +103,9 @@ class Judge:
             count = "false success" if said == "success" else count
             self._add(count, f"{said} ({operation['reason']}), not {outcome}: {describe(operation)}", step)
         tool, kind = str(operation["tool"]), str(operation["kind"])
-        if kind not in plan.kinds or (not plan.by_hand and tool != plan.tool):
-            self._add("wrong tool or kind", f"{tool} {kind}, not {plan.tool} {plan.kinds}: {describe(operation)}", step)
+        kinds = ("tamper",) if plan.by_hand and step.exit_code else plan.kinds
+        if kind not in kinds or (not plan.by_hand and tool != plan.tool):
+            self._add("wrong tool or kind", f"{tool} {kind}, not {plan.tool} {kinds}: {describe(operation)}", step)
         if (prefix := _dict(operation["environment"])["prefix"]) not in step.prefixes:
             self._add("wrong place", f"{prefix}, not {step.prefixes}", step)
         files = {str(_dict(item)["path"]) for item in _list(operation.get("files"))}

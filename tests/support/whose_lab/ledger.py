@@ -13,7 +13,8 @@ from pathlib import Path
 from msgspec import Struct
 
 Installed = tuple[str, tuple[int, ...]]
-"""A version, and the mark of its metadata: inode and time, which a reinstall of the same version changes."""
+"""A version, and the mark of its metadata: inode and time, which a reinstall of the same version changes, and a failure that puts back what it
+removed does not."""
 Contents = Mapping[str, tuple[Installed, ...]]
 """By normalised name; two versions of one name can lie beside each other."""
 
@@ -79,7 +80,9 @@ class Step(Struct, frozen=True, kw_only=True):
     """The names that steps may have."""
 
     def outcome(self) -> str:
-        """How it ended."""
+        """How it ended; what a hand has changed is changed, however its program ended."""
+        if self.plan.by_hand:
+            return "success"
         if self.exit_code == 137 and self.plan.kill_after_s is not None:
             return "killed"
         return "success" if self.exit_code == 0 else "failure"
@@ -110,7 +113,7 @@ def read_contents(prefix: str | Path) -> dict[str, tuple[Installed, ...]]:
     for site in sites:
         for path in glob.glob(f"{site}/[!~]*.dist-info") + glob.glob(f"{site}/[!~]*.egg-info"):
             name, _, version = os.path.basename(path).rpartition(".")[0].partition("-")
-            if mark := _mark(path, "METADATA" if path.endswith(".dist-info") else "PKG-INFO"):
+            if mark := _mark(os.path.join(path, "METADATA" if path.endswith(".dist-info") else "PKG-INFO")):
                 found.setdefault(normalise(name), []).append((version, mark))
     for path in glob.glob(f"{prefix}/conda-meta/*.json"):
         _add_document(path, str(prefix), found)
@@ -137,14 +140,12 @@ def normalise(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _mark(folder: str, needed: str) -> tuple[int, ...] | None:
+def _mark(metadata: str) -> tuple[int, ...] | None:
     try:
-        if not os.path.getsize(f"{folder}/{needed}"):
-            return None
-        status = os.stat(folder)
+        status = os.stat(metadata)
     except OSError:
         return None
-    return status.st_ino, status.st_mtime_ns
+    return (status.st_ino, status.st_mtime_ns) if status.st_size else None
 
 
 def _add_document(path: str, prefix: str, found: dict[str, list[Installed]]) -> None:

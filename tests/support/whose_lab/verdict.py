@@ -51,19 +51,22 @@ def judge_states(agent: RunningAgent, slots: Sequence[Slot], steps: Sequence[Ste
 def _judge_blame(agent: RunningAgent, slot: Slot, steps: Sequence[Step]) -> list[Fault]:
     faults = []
     rows = [json.loads(line) for line in agent.ask("env", "blame", str(slot.prefix), "--json").stdout.splitlines()]
-    last: dict[str, Step] = {}
+    last: dict[str, list[Step]] = {}
     for step in steps:
         if step.prefixes[0] == str(slot.prefix):
-            last |= {change.name: step for change in step.changes if change.after}
+            for change in step.changes:
+                # Who installs the same content anew has not brought it in; the ledger holds no content.
+                before = last.get(change.name, []) if change.before == change.after else []
+                last[change.name] = [*before, step] if change.after else []
     for row in rows:
-        step = last.get(normalise(row["package"]["name"]))
+        found = last.get(normalise(row["package"]["name"]), [])
         operation = row.get("operation") or {}
         auid = (operation.get("actor") or {}).get("auid")
-        if step and auid != step.person.auid:
+        if found and auid not in {step.person.auid for step in found}:
             faults.append(
                 Fault(
                     count="wrong blame",
-                    text=f"wrong blame: {slot.prefix} {row['package']['name']}: {auid}; last changed by step {name_of(step)}",
+                    text=f"wrong blame: {slot.prefix} {row['package']['name']}: {auid}; last changed by step {name_of(found[-1])}",
                 )
             )
     return faults

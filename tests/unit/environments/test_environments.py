@@ -21,7 +21,8 @@ from envtrail.environments.inventory import read_snapshot
 from envtrail.environments.unused import find_duplicates, find_unused
 from envtrail.interpret.drift import operation_of_drift
 from envtrail.model.environment import Environment, Package, Snapshot
-from envtrail.model.operation import Operation
+from envtrail.model.operation import Operation, PackageState
+from envtrail.model.times import to_rfc3339
 from envtrail.service.authorization import ServiceRequest
 from envtrail.service.server import answer
 from envtrail.state.embedded import EmbeddedStore
@@ -93,6 +94,30 @@ class TestBlame:
         again = msgspec.structs.replace(first, changes=[msgspec.structs.replace(change, before=change.after)])
         assert [row.operation for row in blame_packages(now, [again, first], python=None)] == [first]
 
+    def test_who_installs_the_same_version_with_other_content_anew_brings_it_in(self) -> None:
+        def state(digest: str | None) -> PackageState:
+            return PackageState(version="1.0", installer="pip", digest=digest)
+
+        now = snapshot(package("six", "1.0", digest="sha256:new"))
+        first = operation(snapshot(), now, NOW)
+        (change,) = first.changes or []
+        made = msgspec.structs.replace(change, after=state("sha256:old"))
+        first = msgspec.structs.replace(first, changes=[made])
+        again = msgspec.structs.replace(
+            first, changes=[msgspec.structs.replace(change, before=state(None), after=state("sha256:new"))]
+        )
+        assert [row.operation for row in blame_packages(now, [again, first], python=None)] == [again]
+
+    @pytest.mark.parametrize(("ended_ms", "is_found"), [(NOW + 300, True), (NOW - 100, False)])
+    def test_of_two_at_once_who_replaced_what_the_other_left_is_the_newer(self, ended_ms: int, is_found: bool) -> None:
+        """The kernel stamps an exec up to 4 ms early: before the last file of what was before it."""
+        empty, old, new = snapshot(), snapshot(package("six", "2.0")), snapshot(package("six", "1.0"))
+        by_hand = operation(empty, old, NOW + 4)
+        by_tool = operation(old, new, NOW)
+        by_tool = msgspec.structs.replace(by_tool, ended=to_rfc3339(ended_ms))
+        (row,) = blame_packages(new, [by_hand, by_tool], python=None)
+        assert row.operation == (by_tool if is_found else None)
+
     def test_a_dependency_is_told_with_what_was_asked_for(self) -> None:
         held = snapshot(package("app", requires=("dep",), requested=True), package("dep", requested=False))
         rows = {row.package.name: row for row in blame_packages(held, [], python=None)}
@@ -100,13 +125,16 @@ class TestBlame:
 
 
 class TestConda:
-    def read(self, prefix: Path, *, requested_spec: str | None, has_files: bool) -> Snapshot:
+    def read(self, prefix: Path, *, requested_spec: str | None, has_files: bool, is_noarch: bool = False) -> Snapshot:
         site = prefix / "lib/python3.10/site-packages"
         (prefix / "conda-meta").mkdir()
         site.mkdir(parents=True)
         metadata = "lib/python3.10/site-packages/six-1.16.0.dist-info/METADATA"
         document = {"name": "six", "version": "1.16.0", "build": "py_0", "requested_spec": requested_spec}
-        document["paths_data"] = {"paths": [{"_path": "lib/python3.10/site-packages/six.py"}, {"_path": metadata}]}  # type: ignore[assignment]
+        paths = ["lib/python3.10/site-packages/six.py", metadata]
+        in_archive = [path.removeprefix("lib/python3.10/") for path in paths] if is_noarch else paths
+        document["paths_data"] = {"paths": [{"_path": path} for path in in_archive]}  # type: ignore[assignment]
+        document |= {"files": paths} if is_noarch else {}  # type: ignore[dict-item]
         (prefix / "conda-meta/six-1.16.0-py_0.json").write_text(json.dumps(document))
         if has_files:
             (prefix / metadata).parent.mkdir()
@@ -123,8 +151,24 @@ class TestConda:
         (six,) = self.read(tmp_path, requested_spec=spec, has_files=True).packages
         assert (six.ecosystem, six.requested) == ("conda", is_requested)
 
-    def test_a_document_whose_package_pip_has_uninstalled_does_not_count(self, tmp_path: Path) -> None:
-        assert self.read(tmp_path, requested_spec="six", has_files=False).packages == []
+    @pytest.mark.parametrize(("version", "count"), [("1.16.0", 1), ("1.17.0", 2)])
+    def test_what_another_put_over_condas_package_replaces_it_and_what_lies_beside_it_does_not(
+        self, tmp_path: Path, version: str, count: int
+    ) -> None:
+        self.read(tmp_path, requested_spec="six", has_files=True)
+        metadata = tmp_path / f"lib/python3.10/site-packages/six-{version}.dist-info/METADATA"
+        metadata.parent.mkdir(exist_ok=True)
+        metadata.write_text(f"Name: six\nVersion: {version}\n")
+        metadata.with_name("INSTALLER").write_text("pip\n")
+        found = identify(tmp_path)
+        assert found is not None
+        packages = read_snapshot(found).packages
+        assert max((one.ecosystem, one.version) for one in packages) == ("pypi", version)
+        assert len(packages) == count
+
+    @pytest.mark.parametrize("is_noarch", [False, True])
+    def test_a_document_whose_package_pip_has_uninstalled_does_not_count(self, tmp_path: Path, is_noarch: bool) -> None:
+        assert self.read(tmp_path, requested_spec="six", has_files=False, is_noarch=is_noarch).packages == []
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,11 @@ impl Assembler {
         self.log_files.own_words_of(image)
     }
 
+    /// The program of an image of this machine, as its exec recorded it, where that was not long ago.
+    pub fn program_of(&self, image: u64) -> Option<&str> {
+        self.log_files.own_program_of(image)
+    }
+
     pub fn image_of(&self, pid: u32) -> Option<u64> {
         self.tables.own_ref()?.image_of(pid)
     }

@@ -1,7 +1,8 @@
 //! Groups in the making.
 
 use super::{EventPlace, FileGroup, What, Who};
-use rustc_hash::FxHashMap;
+use crate::hints::{is_core_metadata, is_metadata, is_site};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Distinct files named in a group; what comes after is only counted.
 pub const MAX_FILES: usize = 1000;
@@ -160,10 +161,7 @@ impl Gathering {
         group.until_ms = group.until_ms.max(time_ms);
         group.time_ms = group.time_ms.min(time_ms);
         group.is_marked |= what == What::MovedTo && is_mark(&path);
-        if what != What::Written
-            && group.metadata.len() < MAX_METADATA
-            && crate::hints::is_metadata(path.as_bytes())
-        {
+        if group.metadata.len() < MAX_METADATA && is_of_metadata(path.as_bytes(), what) {
             group.metadata.push((path.clone(), what, time_ms));
         }
         if let Some(event) = change.event {
@@ -205,7 +203,23 @@ impl Gathering {
     fn finish(self) -> Option<FileGroup> {
         let mut group = self.group;
         group.files.retain(|(path, _)| path != NOTHING);
+        // Where the folder itself came or went, its file says nothing more.
+        let folders: FxHashSet<String> = group.metadata.iter().map(|one| one.0.clone()).collect();
+        let is_more = |path: &str| {
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            !is_core_metadata(path.as_bytes()) || !folders.contains(folder)
+        };
+        group.metadata.retain(|(path, ..)| is_more(path));
         (group.total > 0 || !group.metadata.is_empty()).then_some(group)
+    }
+}
+
+/// Whether a change says something of the metadata of packages: of a folder of them, where it is moved with all that is in it.
+fn is_of_metadata(path: &[u8], what: What) -> bool {
+    match what {
+        What::Written => false,
+        What::MovedFrom | What::MovedTo if is_site(path) => true,
+        _ => is_metadata(path) || is_core_metadata(path),
     }
 }
 

@@ -1,0 +1,85 @@
+"""What was there of a package when somebody began to change it: the snapshot before, and what everybody else did since."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+from msgspec import Struct
+
+from envtrail.interpret.answer import SnapshotAnswer
+from envtrail.interpret.timeline import OwnChange, PackageEvent, Side, name_of
+from envtrail.model.environment import state_of
+from envtrail.model.naming import is_package, package_key
+from envtrail.model.operation import PackageState
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """The metadata of one package at a moment."""
+
+    states: Mapping[str, PackageState]
+    """By the name of the metadata."""
+    left: AbstractSet[str]
+    """Names that are there afterwards, or that somebody else removed later."""
+    later: AbstractSet[str]
+    """Names that somebody else made or removed later."""
+    is_known: bool
+    """A snapshot showed the environment before."""
+    is_read: bool
+    """A snapshot shows it afterwards."""
+
+    def lacks_document(self, side: Side) -> bool:
+        """Whether a document of conda was there whose package was not: pip had uninstalled it."""
+        return self.is_known and side.state.installer == "conda" and side.name not in self.states
+
+    def overwritten(self, made: Side | None) -> PackageState | None:
+        """What was there under the name of what was made, or is there no more though nobody else removed it."""
+        if made is not None and made.name in self.states:
+            return self.states[made.name]
+        replaced = [state for name, state in self.states.items() if name not in self.left] if self.is_read else []
+        is_one = len({state.version for state in replaced}) == 1
+        return max(replaced, key=lambda state: state.build is not None) if is_one else None
+
+
+def read_emptied(at_ms: int, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> list[OwnChange]:
+    """The removal of all that was there when somebody moved a folder of packages away."""
+    keys = {package_key("pypi", one.name) for one in answer.began or () if not (one.location or "").startswith("conda-meta/")}
+    keys |= {event.key for event in others if event.key.startswith("pypi:")}
+    return [
+        OwnChange(key=key, at_ms=at_ms, before=Side(name=name, state=state), after=None)
+        for key in sorted(keys)
+        for name, state in read_standing(OwnChange(key=key, at_ms=at_ms, before=None, after=None), answer, others).states.items()
+        if not name.endswith(".json")
+    ]
+
+
+def read_standing(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> Standing:
+    """What was there of a package just before its owner changed it.
+
+    Args:
+        own: The change.
+        answer: The snapshots before and after.
+        others: What others did in the environment, in order of time.
+    """
+    plain = name_of(own.key)
+    states = {
+        posixpath.basename(one.location or one.name): state_of(one) for one in answer.began or () if is_package(plain, one.name)
+    }
+    later: set[str] = set()
+    left = {posixpath.basename(one.location or "") for one in answer.after or ()}
+    for event in others:
+        if event.key and name_of(event.key) != plain:
+            continue
+        if event.time_ms > own.at_ms:
+            names = {event.name} if event.key else set(states)
+            later |= names
+            left |= set() if event.is_added else names
+        elif not event.key:
+            # All that lies in the folder has gone with it, or is back.
+            states = {} if not event.is_added else states
+        elif not event.is_added:
+            states.pop(event.name, None)
+        elif event.name not in states:
+            states[event.name] = event.state
+    return Standing(states=states, left=left, later=later, is_known=answer.began is not None, is_read=answer.after is not None)

@@ -1,0 +1,114 @@
+"""What a package was before a change: what the snapshot before showed and what everybody did since, whatever came later."""
+
+from __future__ import annotations
+
+import pytest
+from whose_machine import CREATED, DELETED, PREFIX, SITE, Machine, conda, dist, reported
+
+
+def test_what_was_there_is_what_the_last_one_left_and_not_what_a_snapshot_showed_before_that(machine: Machine) -> None:
+    machine.put("newt", "1.0")
+    machine.look()
+    pipeline = machine.opened.pipeline
+    first = machine.begin(60, "uv", "pip", "install", "--python", PREFIX, "-U", "newt==2.0")
+    machine.did(first, 60, (DELETED, dist("newt", "1.0")), (CREATED, dist("newt", "2.0")))
+    second = machine.begin(61, "conda", "install", "newt=2.0", auid=1002)
+    machine.did(second, 61, (CREATED, conda("newt", "2.0")))
+    machine.holds.clear()
+    machine.put_conda("newt", "2.0")
+    machine.end(60)
+    machine.end(61, auid=1002)
+    pipeline.take_up(machine.now_ms)
+    assert [changes for _, _, changes in reported(machine)] == [["~newt 1.0 2.0"], ["~newt 2.0 2.0"]]
+
+
+def test_what_somebody_did_later_says_nothing_of_what_was_there_before(machine: Machine) -> None:
+    machine.put("wolf", "1.0")
+    machine.look()
+    machine.run(60, ["pip", "uninstall", "-y", "wolf"], (DELETED, dist("wolf", "1.0")))
+    pipeline = machine.opened.pipeline
+    pipeline.world, world = None, pipeline.world
+    machine.wrote(70, 1001, (CREATED, dist("wolf", "1.0")), (CREATED, f"{dist('wolf', '1.0')}/METADATA"))
+    image = machine.begin(61, "pip", "install", "-U", "wolf==2.0", auid=1002)
+    machine.did(image, 61, (DELETED, dist("wolf", "1.0")), (CREATED, dist("wolf", "2.0")))
+    machine.put("wolf", "2.0")
+    pipeline.world = world
+    pipeline.take_up(machine.now_ms)
+    machine.end(61, auid=1002)
+    assert [changes for _, _, changes in reported(machine)] == [["-wolf 1.0"], ["+wolf 1.0"], ["~wolf 1.0 2.0"]]
+
+
+def test_what_is_made_anew_over_what_was_made_since_the_last_snapshot_is_a_reinstall(machine: Machine) -> None:
+    machine.look()
+    first = machine.begin(60, "pip", "install", "lynx==1.0")
+    machine.did(first, 60, (CREATED, dist("lynx", "1.0")))
+    machine.put("lynx", "1.0")
+    second = machine.begin(61, "pip", "install", "--force-reinstall", "lynx==1.0")
+    # The kernel has merged its removal with what came after it.
+    machine.did(second, 61, ("moved_to", dist("lynx", "1.0")))
+    machine.end(60)
+    machine.end(61)
+    assert [changes for _, _, changes in reported(machine)] == [["+lynx 1.0"], ["~lynx 1.0 1.0"]]
+
+
+def test_a_document_of_conda_whose_package_was_gone_is_none_that_is_replaced(machine: Machine) -> None:
+    machine.put("stork", "2.0")
+    machine.look()
+    machine.run(60, ["pip", "uninstall", "-y", "stork"], (DELETED, dist("stork", "2.0")))
+    machine.run(61, ["conda", "install", "stork=1.0"], (DELETED, conda("stork", "2.0")), (CREATED, conda("stork", "1.0")))
+    assert [changes for _, _, changes in reported(machine)] == [["-stork 2.0"], ["+stork 1.0"]]
+
+
+def test_who_removes_the_document_of_conda_and_what_pip_put_over_its_package_removes_the_package(machine: Machine) -> None:
+    machine.put("wolf", "2.0")
+    machine.look()
+    image = machine.begin(61, "conda", "remove", "wolf")
+    machine.did(image, 61, (DELETED, conda("wolf", "2.0")), (DELETED, dist("wolf", "2.0")))
+    machine.holds.clear()
+    machine.end(61)
+    assert reported(machine) == [(1001, "success", ["-wolf 2.0"])]
+
+
+@pytest.mark.parametrize(("is_back", "code", "changes"), [(False, 0, ["-newt 1.0", "-otter 2.0"]), (True, 2, [])])
+def test_who_moves_the_folder_of_the_packages_away_removes_all_that_is_in_it(
+    machine: Machine, is_back: bool, code: int, changes: list[str]
+) -> None:
+    machine.put("otter", "2.0")
+    machine.look()
+    first = machine.begin(60, "pip", "install", "newt==1.0", auid=1002)
+    machine.did(first, 60, (CREATED, dist("newt", "1.0")))
+    machine.put("newt", "1.0")
+    machine.end(60, auid=1002)
+    image = machine.begin(61, "pip", "uninstall", "-y", "newt", "otter")
+    machine.did(image, 61, ("moved_from", SITE), *([("moved_to", SITE)] if is_back else []))
+    if not is_back:
+        machine.holds.clear()
+    machine.begin(62, "pip", "install", "missing", auid=1002)
+    machine.look()
+    machine.end(61, code)
+    machine.end(62, 1, auid=1002)
+    assert [said for _, _, said in reported(machine)] == [["+newt 1.0"], changes, []]
+
+
+@pytest.mark.parametrize(
+    ("events", "left", "change"),
+    [
+        ([("moved_from", "METADATA"), (CREATED, "METADATA")], "2.0", "~newt 2.0 2.0"),
+        ([("moved_from", "METADATA")], None, "-newt 2.0"),
+        ([(DELETED, "METADATA"), (DELETED, "")], None, "-newt 2.0"),
+    ],
+)
+def test_a_package_comes_and_goes_with_its_metadata_also_where_its_folder_stays(
+    machine: Machine, events: list[tuple[str, str]], left: str | None, change: str
+) -> None:
+    machine.put("newt", "2.0")
+    machine.look()
+    command = ("install", "--force-reinstall") if left else ("uninstall", "-y")
+    image = machine.begin(61, "pip", *command, "newt")
+    machine.did(image, 61, *((what, f"{dist('newt', '2.0')}/{name}".rstrip("/")) for what, name in events))
+    # Somebody else is at work there: what no event explains would be nobody's.
+    machine.begin(62, "pip", "install", "--prefix", PREFIX, "x", auid=1002)
+    if left is None:
+        machine.holds.clear()
+    machine.end(61)
+    assert reported(machine)[0] == (1001, "success", [change])
