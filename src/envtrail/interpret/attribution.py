@@ -67,7 +67,7 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
     for change in answer.changes or ():
         if is_emptied and change.after is None:
             continue
-        first = _first_after(change.before, events.get(normalise_name(change.name), ()))
+        first = _first_after(change, events.get(normalise_name(change.name), ()))
         if first is None:
             found.append(change)
         elif change.before is not None and not first.is_added and first.version not in {"", change.before.version}:
@@ -75,14 +75,14 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
     return found
 
 
-def _first_after(known: PackageState | None, events: Sequence[PackageEvent]) -> PackageEvent | None:
-    """Of what was done to a package, the first that does not lead to the state in which it was known to be."""
-    led = [
-        at
-        for at, one in enumerate(events)
-        if (known is None if not one.is_added else known is not None and one.version == known.version)
-    ]
+def _first_after(change: Change, events: Sequence[PackageEvent]) -> PackageEvent | None:
+    """Of what was done to a package, the first that does not lead to the state in which it was known to be before a difference."""
+    led = [at for at, one in enumerate(events) if _leads(one, change.before) and not _leads(one, change.after)]
     return next(iter(events[led[-1] + 1 if led else 0 :]), None)
+
+
+def _leads(event: PackageEvent, state: PackageState | None) -> bool:
+    return event.is_added and event.version == state.version if state is not None else not event.is_added
 
 
 def made_by(package: Package) -> Change:

@@ -416,3 +416,13 @@ def test_who_brought_what_was_there_has_not_done_what_came_after_it(machine: Mac
     machine.put("idna", "3.6")  # at once, and in no record
     machine.look()
     assert sorted(reported(machine), key=str) == [(1001, "success", ["+idna 3.4"]), (None, "unknown", ["~idna 3.4 3.6"])]
+
+
+def test_who_installed_a_version_anew_has_brought_its_new_content(machine: Machine) -> None:
+    machine.put("idna", "3.4", installer="uv")
+    machine.look()
+    machine.run(
+        60, ["pip", "install", "--force-reinstall", "idna==3.4"], (DELETED, dist("idna", "3.4")), (CREATED, dist("idna", "3.4"))
+    )
+    machine.look()
+    assert reported(machine) == [(1001, "success", ["~idna 3.4 3.4"])]
