@@ -13,10 +13,11 @@ from envtrail.environments.baseline import read_baseline, read_conda_history
 from envtrail.environments.blame import blame_packages, settled_by
 from envtrail.environments.changes import diff_snapshots
 from envtrail.environments.dependencies import find_python, find_roots, read_dependencies
+from envtrail.environments.verify import FileFinding, attribute
 from envtrail.model.environment import Environment, Package, Snapshot, SnapshotRef
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.observation import BaselineChange
-from envtrail.model.operation import Change, Operation, PackageState
+from envtrail.model.operation import Change, FileChange, Operation, PackageState
 from envtrail.model.times import to_rfc3339
 from envtrail.policy.cases import operation_of
 from envtrail.policy.language import Case
@@ -210,3 +211,23 @@ class TestBaseline:
         ]
         assert {(one.owner_uid, one.argv, one.time_ms, one.kind) for one in found} == {(os.getuid(), None, NOW, "venv")}
         assert read_baseline(Environment(prefix=str(tmp_path / "none"), kind="venv"), snapshot(*packages), NOW) == []
+
+
+def test_a_finding_has_the_operation_that_changed_the_file_or_was_at_work_then() -> None:
+    def finding(path: str, changed_ms: int | None) -> FileFinding:
+        return FileFinding(path=path, what="modified", package=None, changed_ms=changed_ms)
+
+    actor = operation(0).actor
+    early = operation(10_000, ended=to_rfc3339(NOW + 20_000), files=[FileChange(path="/e/seen", what="written")])
+    late = operation(90_000, ended=None, actor=msgspec.structs.replace(actor, name=None, uid=7))
+    owner = operation(50_000, ended=None, actor=msgspec.structs.replace(actor, method="owner"))
+    nobody = operation(50_001, ended=None, actor=msgspec.structs.replace(actor, method="none"))
+    at = {"/e/seen": 90_000, "/e/a": 8000, "/e/b": 7999, "/e/c": 22_000, "/e/d": 22_001, "/e/f": 90_000, "/e/g": 50_000}
+    findings = [finding(path, NOW + at_ms) for path, at_ms in at.items()] + [finding("/e/h", None)]
+    found = {one.path: (one.operation, one.by) for one in attribute(findings, [early, late, owner, nobody])}
+    by_early, by_late = (early.id, actor.name), (late.id, "uid 7")
+    assert found == {
+        **dict.fromkeys(("/e/seen", "/e/a", "/e/c"), by_early),
+        "/e/f": by_late,
+        **dict.fromkeys(("/e/b", "/e/d", "/e/g", "/e/h"), (None, None)),
+    }

@@ -11,7 +11,9 @@ import msgspec
 import pytest
 
 from envtrail.errors import InputError
+from envtrail.model.decided import FindingMade
 from envtrail.model.environment import Environment
+from envtrail.model.finding import Finding, Level, Status, make_finding_id
 from envtrail.model.gap import Gap, GapCause
 from envtrail.model.ids import EventId, make_operation_id
 from envtrail.model.operation import Change, EnvironmentRef, Operation, OperationKind, Outcome, PackageState
@@ -92,6 +94,7 @@ class TestOperations:
             ({"kind": OperationKind.LOCK}, {"kind": "lock"}),
             ({"changes": None}, {"unrecorded": True}),
             ({"argv": ["pip", "50%_off"]}, {"text": "50%_o"}),
+            ({"argv": ["pip", "a\\b"]}, {"text": "a\\b"}),
         ],
     )
     def test_each_condition(self, state: State, store: EmbeddedStore, words: dict[str, Any], query: dict[str, Any]) -> None:
@@ -279,11 +282,17 @@ def test_the_figures_of_the_status(state: State, store: EmbeddedStore) -> None:
         state.put_environment(Environment(prefix=f"/e/{at}", kind="venv", host="h"), seen_ms=NOW, gone=at == 1)
     state.put_run(run(0))
     state.put_session(session(0))
+    for at, status in enumerate((Status.OPEN, Status.OPEN, Status.ACKNOWLEDGED)):
+        words: dict[str, Any] = {"detection": "d", "source": "policy", "title": "t", "level": Level.LOW, "host": "h"}
+        made = Finding(**words, id=make_finding_id("d", str(at), NOW), time_ms=NOW, status=status)
+        state.decisions.put(FindingMade(time_ms=NOW, finding=made))
+    state.put_gap(Gap(id="1", cause=GapCause.RESTART, host="h", since_ms=1, until_ms=2, records=None, detail=""))
     state.add_redactions({"password": 2, "token": 1})
     state.add_redactions({"password": 1})
     found = store.status()
     assert (found.folder, found.format, found.segments) == (str(state.path.parents[1]), 1, 0)
     assert (found.operations, found.runs, found.sessions, found.environments) == (2, 1, 1, 1)
+    assert (found.findings, found.requests, found.gaps, found.unexplained) == (2, 0, 1, 0)
     assert (found.oldest_ms, found.newest_ms) == (NOW, NOW + 1)
     assert found.redactions == {"password": 3, "token": 1}
     assert [item.prefix for item in store.environments()] == ["/e/0"]
