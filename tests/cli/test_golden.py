@@ -8,43 +8,36 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from envtrail.cli.main import run
 from envtrail.interpret.tools import TOOLS
 
 CASES = sorted((Path(__file__).parents[1] / "golden").iterdir())
 
 
-def _operations(case: Path, folder: Path) -> list[dict[str, object]]:
+def _operations(case: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> object:
     trail = case / "trail.tar.xz"
-    node = "testhost" if trail.exists() else "golden"
-    environment = {**os.environ, "ENVTRAIL_DATA_DIR": str(folder / "trail"), "ENVTRAIL_NODE": node}
+    monkeypatch.setenv("ENVTRAIL_DATA_DIR", str(folder / "trail"))
+    monkeypatch.setenv("ENVTRAIL_NODE", "testhost" if trail.exists() else "golden")
     if trail.exists():
         with tarfile.open(trail) as archive:
             archive.extractall(folder, filter="data")
-    words = ["rebuild"] if trail.exists() else ["import", str(case / "input.log")]
-    done = subprocess.run(
-        [sys.executable, "-m", "envtrail", *words], env=environment, check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    listed = subprocess.run(
-        [sys.executable, "-m", "envtrail", "log", "--json", "--reverse"],
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    return [json.loads(line) for line in listed.stdout.splitlines()]
+    code = run(["rebuild"] if trail.exists() else ["import", str(case / "input.log")])
+    assert code == 0, capsys.readouterr().err
+    capsys.readouterr()
+    run(["log", "--json", "--reverse"])
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_answer_is_as_written(case: Path, tmp_path: Path) -> None:
-    found = _operations(case, tmp_path)
+def test_the_answer_is_as_written(
+    case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = _operations(case, tmp_path, monkeypatch, capsys)
     answer = case / "operations.json"
     if os.environ.get("ENVTRAIL_WRITE_GOLDEN"):
         answer.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from envtrail.interpret.run_kinds import shape_of
 from envtrail.interpret.runs import Runs
 from envtrail.interpret.tool import Invocation
 from envtrail.model.observation import ProcessSeen, ScriptSeen
+from envtrail.model.operation import EnvironmentRef
 from envtrail.model.run import STILL_RUNNING, Run
 
 BASE_MS = 1_764_000_000_000
@@ -285,3 +287,35 @@ def test_a_name_that_is_told_late_reaches_runs_that_have_ended() -> None:
     machine.keep(machine.runs.take_name(1003, "carol", "h"))
     assert {machine.of(image).actor.name for image in (going, ended)} == {"carol"}
     assert machine.of(ended).ended
+
+
+def test_a_run_says_why_it_lacks_what_it_lacks() -> None:
+    machine = Machine()
+    begun = machine.begin(0, "tick.py")
+    run = machine.rows[next(iter(machine.rows))]
+    assert run.image == begun
+    assert run.environment == EnvironmentRef(prefix="/v", kind="venv")
+    assert {name: why for name, why in run.absent.items() if why != STILL_RUNNING and not name.startswith("actor")} == {
+        "parent": "not applicable: no run is above it",
+        "script_sha256": "not recorded",
+        "snapshot": "none was taken before it began",
+    }
+    invocation = Invocation(
+        exe="/usr/bin/python3.11", argv=["/v/bin/python", "-m", "tick"], path="/v/bin/python", cwd="/w", uid=1
+    )
+    shape = shape_of(invocation, "python")
+    assert shape is not None
+    row = Exec(
+        node="h", time=BASE_MS, serial=9, kind="exec", segment=1, pid=9, image=BASE_MS << 20, hint="python", uid=1, paths=PATHS
+    )
+    named = name_actor(Facts(auid=1, uid=1, names={}))
+    for kind, why in (("module", "not applicable: a module"), ("script", "its folder is not known")):
+        unplaced = msgspec.structs.replace(shape, prefix=None, kind=kind, script=None)
+        (found,) = Runs().begin(row, invocation, unplaced, [], named, host="h", kinds={})
+        assert isinstance(found, Run)
+        assert found.environment is None
+        assert found.absent["environment"] == "the command does not name the interpreter's prefix"
+        assert found.absent["script_sha256"] == why
+    (found,) = Runs().begin(row, invocation, msgspec.structs.replace(shape, prefix="/x"), [], named, host="h", kinds={})
+    assert isinstance(found, Run)
+    assert found.environment == EnvironmentRef(prefix="/x", kind="unknown")

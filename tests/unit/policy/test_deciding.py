@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from deciding_lab import ALICE, BOB, CAROL, HOUR, NOW, PREFIX, ROOT, DecisionLab, ask
 from hypothesis import given
 from hypothesis import strategies as st
 
 from envtrail.errors import CannotRunError, EnvtrailError, InputError, UsageError
-from envtrail.model.approval import Approval, GrantKind, signed_bytes
-from envtrail.model.decided import FindingMade, GrantGiven, GrantRevoked, PolicyLoaded, SuppressionSet
+from envtrail.model.approval import Approval, GrantKind, Terms, signed_bytes
+from envtrail.model.decided import FindingMade
 from envtrail.model.decision import (
     Approve,
     BreakGlass,
@@ -23,68 +23,16 @@ from envtrail.model.decision import (
     Mute,
     Person,
     Revoke,
-    SubmitRequest,
     Triage,
     Unmute,
 )
 from envtrail.model.finding import Finding, FindingId, Level, Status
-from envtrail.policy.approvals import Deciding
+from envtrail.policy.cases import operation_of
 from envtrail.policy.files import parse_policy
-from envtrail.policy.keeper import PolicyKeeper
-from envtrail.policy.language import Verdict
+from envtrail.policy.language import Case
 from envtrail.policy.signatures import ServiceKey, sign, verify
-from envtrail.state.state import State
-
-NOW = 1_700_000_000_000
-HOUR = 3_600_000
-PREFIX = "/opt/envs/prod"
-ALICE = Person(uid=1001, login_uid=1001, name="alice")
-BOB = Person(uid=1002, login_uid=1002, name="bob", groups=frozenset({"leads"}))
-CAROL = Person(uid=1003, login_uid=1003, name="carol", groups=frozenset({"leads"}))
-ROOT = Person(uid=0, login_uid=1009, name="dora", is_admin=True)
-UIDS = {"alice": 1001, "bob": 1002}
-
-
-class DecisionLab:
-    """A state, what decides, and a clock."""
-
-    def __init__(self, folder: Path) -> None:
-        self.state = State(folder / "state.sqlite")
-        self.signers = folder / "allowed_signers"
-        self.deciding = Deciding(
-            self.state,
-            node="host",
-            key=ServiceKey(folder, "host"),
-            allowed_signers=self.signers,
-            uid_of=UIDS.get,
-            owner_of=lambda _: None,
-        )
-        self.now = NOW
-
-    def __call__(self, decision: Decision, by: Person) -> Decided:
-        self.now += 1000
-        observations, decided = self.deciding.decide(decision, by, self.now)
-        with self.state.transaction():
-            for observation in observations:
-                self.state.decisions.put(observation)  # type: ignore[arg-type]
-        return decided
-
-    def policy(self, text: str) -> None:
-        found = parse_policy({"p.yaml": "version: 1\n" + text})
-        assert found.faults == []
-        self.deciding.policy = found.policy
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[DecisionLab]:
-    made = DecisionLab(tmp_path)
-    yield made
-    made.state.close()
-
-
-def ask(**words: object) -> SubmitRequest:
-    base: dict[str, object] = {"prefix": PREFIX, "action": "install", "packages": ["torch>=2"], "until_ms": NOW + 100 * HOUR}
-    return msgspec.convert({**base, "why": "w", **words}, SubmitRequest)
+from envtrail.state.findings_and_grants import find_findings
+from envtrail.state.store import Query
 
 
 class TestWhoMay:
@@ -196,6 +144,130 @@ class TestWhoMay:
             msgspec.json.decode(b'{"do":"ask","x":' + data, type=Decision)
 
 
+class TestWords:
+    """What is answered, and what is sealed, with every field."""
+
+    def test_a_request(self, lab: DecisionLab) -> None:
+        lab.policy("approvals: [{people: 2, longest: 3h, approvers: {groups: [leads]}}]")
+        words = {"dependencies": False, "uses": 3, "sources": ["https://x/*"], "until_ms": NOW + HOUR}
+        asked = lab(ask(**words), ALICE)
+        assert asked == Decided(what="request", id=asked.id, said=f"request {asked.id[:10]} waits for 2 people to approve it")
+        request = lab.state.decisions.request(asked.id)
+        assert request is not None
+        assert (request.time_ms, request.host, request.needed) == (lab.now, "host", 2)
+        assert request.terms == Terms(
+            prefix=PREFIX,
+            user="alice",
+            uid=1001,
+            action="install",
+            packages=["torch>=2"],
+            dependencies=False,
+            until_ms=NOW + HOUR,
+            uses=3,
+            why="w",
+            sources=["https://x/*"],
+        )
+        approved = lab(Approve(request=asked.id), BOB)
+        assert approved == Decided(what="approval", id=asked.id, said="approved; 1 more person must approve it")
+        grant = lab(Approve(request=asked.id, why="fine"), CAROL)
+        assert grant == Decided(what="grant", id=grant.id, said=f"grant {grant.id[:10]} is in force for alice")
+        found = lab.state.decisions.grant(grant.id)
+        assert found is not None
+        assert (found.kind, found.since_ms, found.terms, found.request) == (
+            GrantKind.APPROVAL,
+            lab.now,
+            request.terms,
+            request.id,
+        )
+        assert [(one.name, one.why, one.subject, one.known_by) for one in found.approvals] == [
+            ("bob", "", request.id, None),
+            ("carol", "fine", request.id, None),
+        ]
+        denied = lab(ask(why="v"), ALICE)
+        assert lab(Deny(request=denied.id, why="no"), BOB).said == f"request {denied.id[:10]} is denied"
+        revoked = lab(Revoke(grant=grant.id, why="over"), ALICE)
+        assert revoked == Decided(what="revocation", id=grant.id, said=f"grant {grant.id[:10]} is revoked")
+        with pytest.raises(InputError, match="was revoked by alice already"):
+            lab(Revoke(grant=grant.id, why="over"), ALICE)
+
+    def test_a_break_glass_grant(self, lab: DecisionLab) -> None:
+        taken = lab(BreakGlass(prefix=PREFIX, why="it is down", packages=["six"]), ROOT)
+        said = f"grant {taken.id[:10]} is in force for 1h; the notification channels report it"
+        assert taken == Decided(what="grant", id=taken.id, said=said)
+        grant = lab.state.decisions.grant(taken.id)
+        assert grant is not None
+        assert grant.since_ms == lab.now
+        assert grant.terms == Terms(
+            prefix=PREFIX,
+            user="dora",
+            uid=1009,
+            action="any",
+            packages=["six"],
+            dependencies=True,
+            until_ms=lab.now + HOUR,
+            uses=None,
+            why="it is down",
+            sources=["*"],
+        )
+        assert [(one.name, one.uid, one.why, one.subject) for one in grant.approvals] == [("dora", 0, "it is down", grant.id)]
+        (finding,) = find_findings(lab.state.decisions._database, Query())
+        assert (finding.source, finding.host, finding.reason, finding.prefix, finding.time_ms) == (
+            "trail",
+            "host",
+            "it is down",
+            PREFIX,
+            lab.now,
+        )
+        assert (finding.user, finding.uid, finding.values) == ("dora", 0, {"grant": grant.id, "for": "1h"})
+
+    def test_a_late_approval(self, lab: DecisionLab) -> None:
+        made = operation_of(Case(user="alice", packages=["six==1"], environment=PREFIX))
+        lab.state.put_operation(made)
+        with pytest.raises(UsageError, match="a reason is needed"):
+            lab(Approve(operation=made.id), ROOT)
+        with pytest.raises(CannotRunError, match="bob may not decide about"):
+            lab(Approve(operation=made.id, why="fine"), BOB)
+        lab.policy("approvals: [{people: 2}]")
+        with pytest.raises(CannotRunError, match="need 2 people, and an approval afterwards has one"):
+            lab(Approve(operation=made.id, why="fine"), ROOT)
+        lab.policy("approvals: []")
+        late = lab(Approve(operation=made.id, why="fine"), ROOT)
+        assert late == Decided(what="grant", id=late.id, said=f"operation {made.id[:10]} is approved afterwards")
+        grant = lab.state.decisions.grant(late.id)
+        assert grant is not None
+        assert (grant.kind, grant.since_ms, grant.operation, grant.terms.packages) == (
+            GrantKind.LATE,
+            lab.now,
+            made.id,
+            ["six==1"],
+        )
+        assert [(one.name, one.why, one.subject) for one in grant.approvals] == [("dora", "fine", made.id)]
+        with pytest.raises(InputError, match="has taken place"):
+            lab(Revoke(grant=late.id, why="w"), ROOT)
+
+    def test_who_reads_may_not_decide(self, lab: DecisionLab) -> None:
+        auditor = msgspec.structs.replace(ROOT, may_decide=False)
+        with pytest.raises(CannotRunError, match="dora may read but not decide"):
+            lab(ask(), auditor)
+        assert lab.deciding.may_decide(ROOT, PREFIX)
+        assert not lab.deciding.may_decide(BOB, PREFIX)
+
+    def test_without_a_login_the_uid_counts(self, lab: DecisionLab) -> None:
+        daemon = Person(uid=7, name="daemon")
+        request = lab.state.decisions.request(lab(ask(), daemon).id)
+        assert request is not None
+        assert request.terms.uid == 7
+
+    def test_what_cannot_be_requested(self, lab: DecisionLab) -> None:
+        with pytest.raises(UsageError, match="`tamper` is not an action") as raised:
+            lab(ask(action="tamper"), ALICE)
+        assert raised.value.hint == "install, remove, create, delete, any"
+        with pytest.raises(UsageError, match="would have expired already"):
+            lab(ask(until_ms=NOW + 1000), ALICE)
+        with pytest.raises(UsageError):
+            lab(ask(packages=["torch=>2"]), ALICE)
+
+
 class TestSignatures:
     @pytest.fixture
     def key(self, tmp_path: Path) -> Path:
@@ -264,70 +336,6 @@ class TestSignatures:
                 signed_bytes(changed, found.request), signature, signer="envtrail@host", allowed_signers=service.allowed_signers
             )
         assert (tmp_path / "approvals").stat().st_mode & 0o077 == 0
-
-
-FILES = """version: 1
-rules: []
-grants:
-  - {name: g1, user: alice, environment: /e/prod, until: 2100-01-01, why: TICKET-1, packages: ["six"]}
-suppressions:
-  - {name: s1, detection: x, owner: ops, reason: nightly job, until: 2100-01-01}
-"""
-
-
-class TestPolicyFiles:
-    def run(self, *words: str, folder: Path) -> None:
-        names = ["-c", "user.name=Merger", "-c", "user.email=m@example.org"]
-        subprocess.run(["git", *names, "-C", str(folder), *words], check=True, capture_output=True)
-
-    def test_what_is_merged_is_approved_by_whom_merged_it_and_ends_with_its_line(self, tmp_path: Path) -> None:
-        folder = tmp_path / "policy.d"
-        folder.mkdir()
-        file = folder / "10.yaml"
-        file.write_text(FILES)
-        self.run("init", "-q", folder=folder)
-        self.run("add", ".", folder=folder)
-        self.run("commit", "-qm", "TICKET-1", folder=folder)
-        state = State(tmp_path / "state.sqlite")
-        keeper = PolicyKeeper(folder, state, "host")
-        first = keeper.poll(NOW)
-        assert [type(item) for item in first] == [PolicyLoaded, GrantGiven, SuppressionSet]
-        given = next(item.grant for item in first if isinstance(item, GrantGiven))
-        assert [(one.name, one.method, len(one.key or "")) for one in given.approvals] == [("Merger", "git", 40)]
-        for item in first:
-            state.decisions.put(item)  # type: ignore[arg-type]
-        assert keeper.poll(NOW + 1) == []
-        file.write_text(FILES.replace("g1", "g2").replace("TICKET-1", "TICKET-2"))
-        second = keeper.poll(NOW + 2)
-        assert [type(item) for item in second] == [PolicyLoaded, GrantGiven, GrantRevoked]
-        late = next(item.grant for item in second if isinstance(item, GrantGiven))
-        assert late.approvals[0].method == "file", "it is in no commit"
-        state.close()
-
-    def test_a_policy_that_goes_is_in_force_no_longer_and_a_fault_keeps_the_last_good_one(self, tmp_path: Path) -> None:
-        file = tmp_path / "p.yaml"
-        file.write_text("version: 1\nrules: [{name: a, verdict: deny}]\n")
-        state = State(tmp_path / "state.sqlite")
-        keeper = PolicyKeeper(file, state, "host")
-        for item in keeper.poll(NOW):
-            state.decisions.put(item)  # type: ignore[arg-type]
-        file.write_text("version: 1\nrules: [{name: a, verdict: dennny}]\n")
-        (refused,) = keeper.poll(NOW + 1)
-        assert isinstance(refused, FindingMade)
-        assert f"{file}:2:28:" in refused.finding.reason
-        assert [rule.verdict for rule in keeper.policy.rules] == [Verdict.DENY]
-        again = PolicyKeeper(file, state, "host")
-        assert again.is_in_force, "from the trail, before the files are looked at"
-        assert isinstance(again.poll(NOW + 2)[0], FindingMade)
-        assert [rule.verdict for rule in again.policy.rules] == [Verdict.DENY]
-        file.unlink()
-        assert [type(item) for item in keeper.poll(NOW + 3)] == [PolicyLoaded]
-        assert not keeper.is_in_force
-        state.close()
-
-    def test_a_tag_that_nothing_bears_is_a_fault(self) -> None:
-        found = parse_policy({"p.yaml": "version: 1\nrules: [{name: a, verdict: deny, where: {tags: [prod]}}]\n"})
-        assert [(item.line, item.column, "prod" in item.message) for item in found.faults] == [(2, 49, True)]
 
 
 def test_ages_licences_and_malware_are_conditions() -> None:

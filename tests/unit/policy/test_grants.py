@@ -7,12 +7,12 @@ import pytest
 
 from envtrail.model.approval import Grant, GrantId, GrantKind, Terms
 from envtrail.model.finding import Finding, FindingId, Level, Suppression
-from envtrail.model.operation import Operation, OperationKind
+from envtrail.model.operation import Confidence, EnvironmentRef, Operation, OperationKind
 from envtrail.model.times import to_ms
 from envtrail.policy.cases import operation_of
-from envtrail.policy.grants import find_suppression, why_not_covered
+from envtrail.policy.grants import approval_rule, find_cover, find_suppression, why_not_covered
 from envtrail.policy.judge import PolicyFacts, judge
-from envtrail.policy.language import Case, Policy, PolicyRule, Verdict
+from envtrail.policy.language import ApprovalRule, ApproverRule, Case, Policy, PolicyRule, Verdict, Where
 
 
 def grant_of(**words: object) -> Grant:
@@ -98,6 +98,82 @@ class TestCover:
         assert uncovered_by(grant_of(user="alice", uid=1001), operation) == "it is for alice"
         assert uncovered_by(grant_of(user="dora", uid=1002), operation) is None
 
+    @pytest.mark.parametrize("confidence", list(Confidence))
+    def test_who_is_known_weakly_has_no_grant(self, confidence: Confidence) -> None:
+        operation = operation_of(Case(user="alice", packages=["torch==2.5"]))
+        actor = msgspec.structs.replace(operation.actor, confidence=confidence)
+        why = uncovered_by(grant_of(), msgspec.structs.replace(operation, actor=actor))
+        is_sure = confidence in {Confidence.CERTAIN, Confidence.STRONG}
+        assert why == (None if is_sure else "who did this is not certain enough")
+
+    def test_at_its_bounds_it_covers(self) -> None:
+        assert uncovered(grant_of(since_ms=self.STARTED, until_ms=self.STARTED + 1)) is None
+        assert uncovered(grant_of(revoked_ms=self.STARTED + 1)) is None
+        assert uncovered(grant_of(uses=2), uses=1) is None
+
+    @pytest.mark.parametrize(
+        ("kind", "action"),
+        [
+            ("install", "install"),
+            ("update", "install"),
+            ("sync", "install"),
+            ("lock", "install"),
+            ("remove", "remove"),
+            ("create", "create"),
+            ("delete", "delete"),
+            ("move", "delete"),
+        ],
+    )
+    def test_each_kind_of_operation_has_one_action_and_any_is_all(self, kind: str, action: str) -> None:
+        for given in ("install", "remove", "create", "delete", "any"):
+            why = uncovered(grant_of(action=given, packages=[]), action=kind)
+            assert why == (None if given in {action, "any"} else f"it is for {given}, not {kind}")
+
+    def test_a_late_approval_is_for_its_operation_alone(self) -> None:
+        operation = operation_of(Case(user="eve", packages=["other==1"]))
+        assert uncovered_by(grant_of(operation=operation.id), operation) is None
+
+    def test_which_packages_is_not_known_a_grant_for_some_does_not_cover(self) -> None:
+        operation = msgspec.structs.replace(operation_of(Case(user="alice")), changes=None)
+        assert uncovered_by(grant_of(), operation) == "which packages changed is not known"
+        assert uncovered_by(grant_of(packages=[]), operation) is None
+
+    def test_a_dependency_may_go_where_anything_may(self) -> None:
+        grant = grant_of(action="any")
+        assert uncovered(grant, packages=["torch==2.5", "-numpy==1"], asked_for=False) == "numpy is not in it"
+        assert uncovered(grant, packages=["torch==2.5", "-numpy==1"]) is None
+
+    def test_the_first_that_covers_is_taken_and_each_before_it_has_its_reason(self) -> None:
+        operation = operation_of(Case(user="alice", packages=["torch==2.5"]))
+        grants = [
+            msgspec.structs.replace(grant_of(**words), id=GrantId(f"{at}" * 12))
+            for at, words in enumerate(({"user": "bob"}, {"uses": 3}, {"uses": 4}, {}))
+        ]
+        decision = judge(STRICT, operation, PolicyFacts())
+        found, reasons = find_cover(grants, operation, decision, uses_of=lambda _: 3, configured=CONFIGURED)
+        assert found is grants[2]
+        assert reasons == ["0000000000: it is for bob", "1111111111: the grant was used up"]
+        found, reasons = find_cover(grants[:1], operation, decision, uses_of=lambda _: 0, configured=CONFIGURED)
+        assert (found, reasons) == (None, ["0000000000: it is for bob"])
+
+    def test_the_first_rule_for_an_environment_says_who_approves(self) -> None:
+        rules = [
+            ApprovalRule(where=Where(tags=["prod"]), people=2),
+            ApprovalRule(where=Where(owners=["dora"]), people=3),
+            ApprovalRule(where=Where(kinds=["venv"]), people=4),
+        ]
+        policy = Policy(rules=[], tests=[], approvals=rules, tags={"prod": ["live*"]})
+        for prefix, kind, owner, people in (
+            ("/e/live-a", "venv", "dora", 2),
+            ("/e/a", "venv", "dora", 3),
+            ("/e/a", "venv", "eve", 4),
+            ("/e/a", "conda", None, 1),
+        ):
+            assert approval_rule(policy, EnvironmentRef(prefix=prefix, kind=kind), owner).people == people
+        assert approval_rule(policy, EnvironmentRef(prefix="/e/a", kind="conda"), None).approvers == ApproverRule(
+            users=["root"], groups=["envtrail"]
+        )
+
     WHEEL = "file:///home/alice/trojan/numpy-1.26.4-cp311-cp311-linux_x86_64.whl"
 
     @pytest.mark.parametrize(
@@ -170,3 +246,11 @@ class TestCover:
         assert find_suppression([item], finding, ["six", "evil"]) is None, "nothing hides behind a muted package"
         assert find_suppression([item], finding, []) is None
         assert find_suppression([item], msgspec.structs.replace(finding, user="eve"), ["six"]) is None
+        assert find_suppression([item], msgspec.structs.replace(finding, user=None), ["six"]) is None
+        assert find_suppression([item], msgspec.structs.replace(finding, prefix="/e/y"), ["six"]) is None
+        assert find_suppression([item], msgspec.structs.replace(finding, prefix=None), ["six"]) is None
+        assert find_suppression([item], msgspec.structs.replace(finding, detection="e"), ["six"]) is None
+        wide = msgspec.structs.replace(item, users=[], environments=[], packages=[])
+        nobody = msgspec.structs.replace(finding, user=None, prefix=None)
+        other = msgspec.structs.replace(item, detection="e")
+        assert find_suppression([other, wide, item], nobody, []) is wide
