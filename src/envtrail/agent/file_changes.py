@@ -272,7 +272,10 @@ class FileChanges:
         if is_nothing(files) and not group.metadata:
             return None
         own, image = self._images_of(group)
-        argv = group.argv or (self._assembler.words_of(own) if own is not None else None)
+        words = self._assembler.words_of(own) if own is not None else None
+        # A title is cut at 128 bytes, and /proc gives a part of a line whose process is ending.
+        is_whole = words is not None and "\0".join(words).startswith("\0".join(group.argv or ()))
+        argv = words if is_whole else group.argv
         is_gone = group.gone and own is None
         if image is not None and self._is_explained(image, group, environment.prefix):
             return _observe_metadata(group, image, environment.prefix) if group.metadata else None
@@ -309,7 +312,7 @@ class FileChanges:
                 *map(_evidence, group.events),
             ],
             names=group.names,
-            argv_cut=group.argv_cut,
+            argv_cut=group.argv_cut and not is_whole,
             marked=group.marked,
             may_be_passed=not group.events
             and environment.owner_uid not in {None, uid}

@@ -96,6 +96,32 @@ def test_changes_wait_for_the_record_of_the_exec_that_made_them(tmp_path: Path, 
         assert len(files.release(now_ms + 9001)) == 1
 
 
+@pytest.mark.parametrize(
+    ("argv", "is_cut", "wanted"),
+    [
+        (None, False, ["cp", "a.pth", "b.pth"]),
+        (["cp", "a.p"], False, ["cp", "a.pth", "b.pth"]),
+        (["cp", "a.pth", "b"], True, ["cp", "a.pth", "b.pth"]),
+        (["[renamed]"], False, ["[renamed]"]),
+    ],
+)
+def test_a_command_that_was_read_in_part_is_taken_from_its_exec(
+    tmp_path: Path, argv: list[str] | None, is_cut: bool, wanted: list[str]
+) -> None:
+    with open_trail(load_config(environ={}, flags={"data_dir": str(tmp_path), "node": "n"}), world=ImportedWorld()) as opened:
+        files, assembler = opened.pipeline.files, opened.pipeline.assembler
+        files.watch({"/w/env": Environment(prefix="/w/env", kind="venv")})
+        assembler.push(_event(1, 59, 'EXECVE argc=3 a0="cp" a1="a.pth" a2="b.pth"', exe="/bin/cp", comm="cp"))
+        assembler.drain()
+        group = SeenFiles(
+            time_ms=BEGAN_MS + 1, until_ms=BEGAN_MS + 1, pid=10, root="/w/env", files=[("/w/env/bin/x", "created")], total=1, gone=False,
+            exe="/bin/cp", comm="cp", uid=1001, auid=1001, argv=argv, argv_cut=is_cut,
+        )  # fmt: skip
+        files.hold([group], BEGAN_MS)
+        (changed,) = files.release(BEGAN_MS + 60_000)
+    assert (changed.argv, changed.argv_cut) == (wanted, False)  # type: ignore[union-attr]
+
+
 def _event(serial: int, call: int, record: str, *, exe: str, pid: int = 10, comm: str = "x") -> bytes:
     stamp = f"msg=audit({BEGAN_MS // 1000}.{BEGAN_MS % 1000:03d}:{serial})"
     who = f'ppid={1 if pid == 10 else 10} pid={pid} auid=1001 uid=1001 ses=3 comm="{comm}" exe="{exe}" key="k"'
