@@ -49,8 +49,7 @@ def summary(operation: Operation) -> str:
     """`+2 -1 ~3`: added, removed, changed; without packages, the files."""
     if operation.changes is None:
         return "changes not recorded"
-    added = sum(change.before is None for change in operation.changes)
-    removed = sum(change.after is None for change in operation.changes)
+    added, removed = (sum(change.action == action for change in operation.changes) for action in ("added", "removed"))
     changed = len(operation.changes) - added - removed
     parts = [f"{sign}{count}" for sign, count in (("+", added), ("-", removed), ("~", changed)) if count]
     return " ".join(parts) or (f"{operation.files_total} files" if operation.files_total else "no changes")
@@ -120,8 +119,10 @@ def _judgement(operation: Operation) -> list[str]:
 
 
 def show_change(change: Change) -> str:
-    """`+ six 1.16.0`, `~ numpy 1.26.4 → 2.0.0`, `~ idna 3.6 reinstalled`, `- x 1.0`."""
+    """`+ six 1.16.0`, `~ numpy 1.26.4 → 2.0.0`, `~ numpy ? → 2.0.0` (not known), `~ idna 3.6 reinstalled`, `- x 1.0`."""
     mark = "" if change.requested is not True else "  (requested)"
+    if change.action == "installed" and change.after is not None:
+        return style(f"~ {safe(change.name)} ? → {_state(change.after)}{mark}", fg="yellow")
     if change.before is None and change.after is not None:
         return style(f"+ {safe(change.name)} {_state(change.after)}{mark}", fg="green")
     if change.after is None and change.before is not None:

@@ -358,7 +358,8 @@ class OpenOperations:
             opened.named = self._people.actor_of(opened.subject)
         if changes is None and opened.saw_metadata:
             own = self.timelines.changes_of(opened.image, opened.event.node, prefix or UNKNOWN_PREFIX)
-            changes = changes_by_events(own, opened.intention.names, keeps_reinstalls=opened.exit_code == 0)
+            is_kept, is_new = opened.exit_code == 0, opened.makes_place
+            changes = changes_by_events(own, opened.intention.names, keeps_reinstalls=is_kept, is_new=is_new)
             opened.why["changes"] = "the names of the metadata that its processes were seen to make and remove"
         return opened.settle(
             environment_kind=self.kinds.get(prefix) if prefix and self.is_here(opened.event.node) else None,
@@ -367,13 +368,7 @@ class OpenOperations:
             processes=max(1, self._lineage.descendants(opened.image)),
         )
 
-    def _close(
-        self,
-        opened: OpenOperation,
-        *,
-        changes: list[Change] | None,
-        absent: str | None,
-    ) -> list[Emission]:
+    def _close(self, opened: OpenOperation, *, changes: list[Change] | None, absent: str | None) -> list[Emission]:
         self._forget(opened)
         if _is_nothing(opened, changes):
             return _withdraw(opened)

@@ -165,6 +165,11 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
         return self.intention.kind is OperationKind.CREATE or self.first_thought is not None
 
     @property
+    def makes_place(self) -> bool:
+        """Whether nothing was in its environment before, as its command says."""
+        return self.intention.kind is OperationKind.CREATE and "--clear" not in self.intention.argv
+
+    @property
     def is_ended(self) -> bool:
         """Its process has ended."""
         return self.ended_ms is not None

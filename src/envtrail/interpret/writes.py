@@ -118,9 +118,9 @@ class OpenWrite(Struct, kw_only=True):
         first = self.first
         self.end(exit_code=first.exit_code, signal=first.signal)
         is_gone = self.files.get(first.prefix) in {"deleted", "moved_from"}
-        own = fold(read_events(metadata_of(first), self.key, first.prefix))
+        own = fold(read_events(metadata_of(first), self.key, first.prefix, is_recorded=True))
         has_metadata = any(read_metadata_name(file.path) for file in first.files) or bool(first.metadata)
-        changes = changes_by_events(own, keeps_reinstalls=self.is_marked) if own or has_metadata else None
+        changes = changes_by_events(own, keeps_reinstalls=self.is_marked, is_new=self.makes_all) if own or has_metadata else None
         return self.settle(changes=changes, absent="not recorded", is_gone=is_gone)
 
     def settle(

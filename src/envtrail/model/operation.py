@@ -130,8 +130,8 @@ class PackageState(Struct, frozen=True, kw_only=True):
     """`sha256:…` over what identifies the installed files (RECORD, or the conda-meta document)."""
 
 
-class Change(Struct, frozen=True, kw_only=True):
-    """One package's before → after in an environment; `before` None = added, `after` None = removed."""
+class Change(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One package's before → after in an environment; `before` None = added, or not known (`absent`), `after` None = removed."""
 
     ecosystem: str
     """`pypi` or `conda`."""
@@ -141,6 +141,17 @@ class Change(Struct, frozen=True, kw_only=True):
     """Requested by name, or installed as a dependency; None when not recorded."""
     before: PackageState | None
     after: PackageState | None
+    absent: dict[str, str] = {}
+    """`before` → why it is None, where that does not mean that the package was not there."""
+
+    @property
+    def action(self) -> str:
+        """`added`, `removed` or `changed`; `installed` where it is not known whether it was there before."""
+        if self.after is None:
+            return "removed"
+        if self.before is not None:
+            return "changed"
+        return "installed" if "before" in self.absent else "added"
 
 
 class FileChange(Struct, frozen=True, kw_only=True):
