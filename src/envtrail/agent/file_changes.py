@@ -14,7 +14,7 @@ from typing import Union
 
 from msgspec import Struct
 
-from envtrail.agent.relevance import is_nothing, parts_of
+from envtrail.agent.relevance import is_nothing, parts_of, without_times
 from envtrail.config import Config
 from envtrail.core import Assembler, FileGroup, RecordedFiles, redact_argv, redact_path
 from envtrail.environments.find import identify
@@ -268,10 +268,13 @@ class FileChanges:
         if environment is None:
             return None
         named = [FileChange(path=redact_path(path)[0], what=what) for path, what in group.files]
-        files = parts_of(named, environment.prefix, environment.kind)
+        own, image = self._images_of(group)
+        known = self._assembler.lineage(image)[:1] if image is not None else []
+        program = group.comm or (known[0].comm if known else None)
+        parts = parts_of(named, environment.prefix, environment.kind)
+        files = without_times(parts, program=program, is_recorded=bool(group.events))
         if is_nothing(files) and not group.metadata:
             return None
-        own, image = self._images_of(group)
         words = self._assembler.words_of(own) if own is not None else None
         # A title is cut at 128 bytes, and /proc gives a part of a line whose process is ending.
         is_whole = words is not None and "\0".join(words).startswith("\0".join(group.argv or ()))
@@ -279,7 +282,6 @@ class FileChanges:
         is_gone = group.gone and own is None
         if image is not None and self._is_explained(image, group, environment.prefix):
             return _observe_metadata(group, image, environment.prefix) if group.metadata else None
-        known = self._assembler.lineage(image)[:1] if image is not None else []
         label = known[0].hint if known else None
         is_new = group.root not in self._roots and environment.prefix not in {one.prefix for one in self._roots.values()}
         if is_new and environment.kind == "target" and label not in _TOOLS and not group.marked:

@@ -76,7 +76,11 @@ class OpenWrite(Struct, kw_only=True):
     def shows(self, location: str) -> bool:
         """Whether its own files lie in or above a place below its environment, or there are more than are named."""
         place = f"{self.first.prefix}/{location}"
-        is_of = (path == place or path.startswith(f"{place}/") or place.startswith(f"{path}/") for path in self.files)
+        is_of = (
+            path == place or path.startswith(f"{place}/") or place.startswith(f"{path}/")
+            for path, what in self.files.items()
+            if what != "attributes"
+        )
         return self.total > len(self.files) or any(is_of)
 
     def takes_away(self, location: str = "") -> bool:

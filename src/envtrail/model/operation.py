@@ -160,7 +160,7 @@ class FileChange(Struct, frozen=True, kw_only=True):
     path: str
     """Absolute."""
     what: str
-    """`created`, `written`, `deleted`, `moved_from` or `moved_to`."""
+    """`created`, `written`, `deleted`, `moved_from`, `moved_to` or `attributes` (mode, owner)."""
 
 
 class MetadataEvent(Struct, frozen=True, array_like=True):
@@ -169,7 +169,7 @@ class MetadataEvent(Struct, frozen=True, array_like=True):
     path: str
     """Absolute: `…/NAME-VERSION.dist-info`, `…/conda-meta/NAME-VERSION-BUILD.json`."""
     what: str
-    """As in `FileChange`; never `written`."""
+    """As in `FileChange`; never `written` or `attributes`."""
     time_ms: int
 
 

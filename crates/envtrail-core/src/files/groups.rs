@@ -160,7 +160,8 @@ impl Gathering {
         group.until_ms = group.until_ms.max(time_ms);
         group.time_ms = group.time_ms.min(time_ms);
         group.is_marked |= what == What::MovedTo && is_mark(&path);
-        if what != What::Written
+        let is_there = matches!(what, What::Written | What::Attributes);
+        if !is_there
             && group.metadata.len() < MAX_METADATA
             && crate::hints::is_metadata(path.as_bytes())
         {
@@ -186,7 +187,7 @@ impl Gathering {
                     (What::Deleted | What::MovedFrom, What::Created | What::MovedTo) => {
                         known.1 = What::Written
                     }
-                    (What::Written, What::Written) | (_, What::Written) => {}
+                    (known_what, _) if is_there && known_what != What::Attributes => {}
                     (_, newer) => known.1 = newer,
                 }
             }
@@ -198,7 +199,7 @@ impl Gathering {
                 group.files.push((path, what));
             }
             // Past the bound nothing says whether the file was counted when it was created.
-            None => group.total += u64::from(what != What::Written),
+            None => group.total += u64::from(!is_there),
         }
     }
 
