@@ -354,10 +354,21 @@ fn follow_move(shared: &Shared, folders: &mut Folders, event: &Event) {
         folders.moving = Some((event.pid, path));
     } else if let Some((pid, from)) = folders.moving.take() {
         if pid == event.pid {
+            let who = who_of(event);
             let mut state = shared.state();
             if state.roots.iter().any(|root| *root == from) {
                 // What was done to it lies where it was done.
                 state.find(path.as_bytes());
+                let change = Change {
+                    pid,
+                    image: None,
+                    root: &from,
+                    path: path.as_bytes(),
+                    what: What::MovedTo,
+                    time_ms: realtime_ns() / 1_000_000,
+                    event: None,
+                };
+                state.groups.note(&change, || who);
             } else {
                 state.groups.rename(pid, &from, &path);
             }

@@ -90,7 +90,7 @@ def whole(
         style(head, fg="yellow") + (f"  {took}" if took else ""),
         f"Who:   {who(operation, names)}",
         f"When:  {show_time(operation.started)}",
-        f"Where: {safe(operation.environment.prefix) or 'unknown'} ({operation.environment.kind}) on {safe(operation.host)}",
+        f"Where: {_where(operation)} ({operation.environment.kind}) on {safe(operation.host)}",
     ]
     if operation.reason:
         lines.append(f"Why:   {safe(operation.reason)}")
@@ -105,6 +105,11 @@ def whole(
         lines += [f"    {file.what} {safe(file.path)}" for file in shown]
         lines += [f"    … {operation.files_total - len(shown)} more", ""] if operation.files_total > len(shown) else [""]
     return "\n".join(lines)
+
+
+def _where(operation: Operation) -> str:
+    prefix = safe(operation.environment.prefix) or "unknown"
+    return f"{prefix} → {safe(operation.moved_to)}" if operation.moved_to else prefix
 
 
 def _judgement(operation: Operation) -> list[str]:

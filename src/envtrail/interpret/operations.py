@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
@@ -129,6 +130,11 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
 
     def see_elsewhere(self, prefix: str, kind: str | None) -> None:
         """Its processes were seen to change this environment, which it was not thought to work in."""
+        moved_to = self.intention.moved_to
+        if moved_to is not None and posixpath.basename(prefix) == posixpath.basename(moved_to):
+            # A name is looked for in several folders.
+            self.intention = msgspec.structs.replace(self.intention, moved_to=prefix)
+            return
         self.elsewhere[prefix] = self.elsewhere.get(prefix) or kind
 
     def go_elsewhere(self) -> None:
@@ -157,7 +163,7 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
 
     def works_in(self, prefix: str) -> bool:
         """Whether it changes this environment, as far as that is known."""
-        return self.intention.prefix == prefix or prefix in self.elsewhere
+        return prefix in {self.intention.prefix, self.intention.moved_to} or prefix in self.elsewhere
 
     @property
     def is_new_place(self) -> bool:
@@ -167,7 +173,8 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
     @property
     def makes_place(self) -> bool:
         """Whether nothing was in its environment before, as its command says."""
-        return self.intention.kind is OperationKind.CREATE and "--clear" not in self.intention.argv
+        clearing = {"--clear", "-c"} if self.intention.tool == "uv" else {"--clear"}
+        return self.intention.kind is OperationKind.CREATE and clearing.isdisjoint(self.intention.argv)
 
     @property
     def is_ended(self) -> bool:
@@ -255,6 +262,7 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
             cwd=self.invocation.cwd,
             pid=self.pid,
             image=self.image,
+            moved_to=self.intention.moved_to if outcome is Outcome.SUCCESS else None,
             requested=self.intention.requested,
             sources=list(dict.fromkeys([*self.intention.sources, *self.inner_sources])),
             why=why

@@ -108,6 +108,13 @@ class OpenWrite(Struct, kw_only=True):
         """Whether its environment lies somewhere else now."""
         return self.files.get(self.first.prefix) == "moved_from"
 
+    @property
+    def moved_to(self) -> str | None:
+        """Where it lies now, as far as that was seen."""
+        prefix = self.first.prefix
+        places = (path for path, what in self.files.items() if what == "moved_to" and not path.startswith(f"{prefix}/"))
+        return next(places, None) if self.moves_all else None
+
     def lookup(self) -> SnapshotWanted:
         """What is in the environment, once the files have come to rest?"""
         first = self.first
@@ -180,6 +187,7 @@ class OpenWrite(Struct, kw_only=True):
             image=first.image,
             files=[FileChange(path=path, what=what) for path, what in self.files.items()],
             files_total=self.total,
+            moved_to=self.moved_to if kind is OperationKind.MOVE else None,
             why={
                 "tool": f"the process left the mark of {tool} behind, and no package tool had been executed for it"
                 if tool

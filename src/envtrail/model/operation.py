@@ -223,6 +223,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     """What the command line requested by name, as typed (redacted): `six==1.16.0`; empty where only the result shows it."""
     sources: list[str] = []
     """Indexes, channels, addresses, files and folders that the command line or its variables named beside the machine's configuration."""
+    moved_to: str | None = None
+    """The prefix that a `move` gave its environment, where that is known: its history goes on there."""
     shared: list[OperationId] = []
     """Operations on the same environment at the same time, where a change could belong to either."""
     verdict: str | None = None

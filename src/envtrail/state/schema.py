@@ -17,7 +17,7 @@ from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError,
 from envtrail.trail.files import GROUP_WRITES, allow_group, give_to_owner_of_folder
 from envtrail.trail.layout import no_space, translate
 
-SCHEMA = 11
+SCHEMA = 12
 BUSY_TIMEOUT_S = 10
 """How long one waits for another who writes."""
 _FULL = "database or disk is full"
@@ -57,6 +57,7 @@ CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, ended TEXT, prefix T
 CREATE INDEX operations_activity ON operations (id, started, method, user, uid, auid, prefix, outcome, changes, installs,
   tool, kind);
 CREATE INDEX operations_granted ON operations (granted) WHERE granted IS NOT NULL;
+CREATE INDEX operations_moves ON operations (doc ->> '$.moved_to', id, prefix) WHERE kind = 'move';
 CREATE INDEX operations_prefix ON operations (prefix, id, kind, outcome, changes, user, started, ended);
 CREATE INDEX operations_unexplained ON operations (prefix, unexplained) WHERE unexplained > 0;
 CREATE INDEX operations_user ON operations (user, id);
