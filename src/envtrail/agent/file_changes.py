@@ -193,8 +193,11 @@ class FileChanges:
         """Whether the exec of its process was not read yet: what is known to run in it is another program."""
         _, image = self._images_of(group)
         known = self._assembler.lineage(image)[:1] if image is not None else []
-        if not known or group.comm is None or now_ms - group.until_ms > _LATE_RECORDS * self.holding.hold_ms:
+        if now_ms - group.until_ms > _LATE_RECORDS * self.holding.hold_ms:
             return False
+        if not known or group.comm is None:
+            # What ran says whether other attributes are another mode, or another time.
+            return not known and group.comm is None and all(what == "attributes" for _, what in group.files)
         return known[0].comm not in {group.comm, os.path.basename(group.exe or "")[:_MOST_COMM]}
 
     def defer(self, lookup: SnapshotWanted, now_ms: int) -> bool:

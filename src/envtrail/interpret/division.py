@@ -111,7 +111,7 @@ class Division:
             changes=own if is_known else None,
             absent=answer.absent if answer.changes is None else BEFORE_UNKNOWN,
             is_gone=write.takes_away() or (answer.is_gone and write.takes_all()),
-            is_made=answer.is_made,
+            is_made=answer.is_new,
         )
         return [done, *self._drift(answer, rest, write.first.kind, node)]
 

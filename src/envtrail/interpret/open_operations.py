@@ -208,6 +208,7 @@ class OpenOperations:
         opened = self._open.get(image)
         if opened is None or not opened.is_ended or (opened.intention.prefix or UNKNOWN_PREFIX) != prefix:
             return []
+        opened.made = answer.is_new
         divided = self.division.of_operation(answer, self.node, kind, opened)
         changes, absent = divided.own, answer.absent if answer.changes is None else BEFORE_UNKNOWN
         installed = answer.installed if divided.is_alone else None

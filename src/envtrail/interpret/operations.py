@@ -63,6 +63,8 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
     is_missing: bool = False
     """Nothing of what was requested was there, and nowhere else could it have been."""
     is_without_effect: bool = False
+    made: bool = False
+    """Its environment was not there before."""
     given: OperationId | None = None
     """As its row has it that was given while its end was not read."""
 
@@ -262,6 +264,7 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
             cwd=self.invocation.cwd,
             pid=self.pid,
             image=self.image,
+            made=self.made,
             moved_to=self.intention.moved_to if outcome is Outcome.SUCCESS else None,
             requested=self.intention.requested,
             sources=list(dict.fromkeys([*self.intention.sources, *self.inner_sources])),

@@ -93,6 +93,8 @@ class Siblings:
             environment=EnvironmentRef(prefix=prefix, kind=kind or opened.kind or "unknown"),
             changes=changes,
             group=group,
+            made=answer.is_new,
+            moved_to=None,
             absent={name: why for name, why in first.absent.items() if name not in {"changes", "environment.prefix"}},
             why=first.why
             | {

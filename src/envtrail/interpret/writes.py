@@ -187,6 +187,7 @@ class OpenWrite(Struct, kw_only=True):
             image=first.image,
             files=[FileChange(path=path, what=what) for path, what in self.files.items()],
             files_total=self.total,
+            made=is_made,
             moved_to=self.moved_to if kind is OperationKind.MOVE else None,
             why={
                 "tool": f"the process left the mark of {tool} behind, and no package tool had been executed for it"

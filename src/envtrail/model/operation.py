@@ -223,6 +223,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     """What the command line requested by name, as typed (redacted): `six==1.16.0`; empty where only the result shows it."""
     sources: list[str] = []
     """Indexes, channels, addresses, files and folders that the command line or its variables named beside the machine's configuration."""
+    made: bool = False
+    """Its environment was not there when it began."""
     moved_to: str | None = None
     """The prefix that a `move` gave its environment, where that is known: its history goes on there."""
     shared: list[OperationId] = []
@@ -233,6 +235,11 @@ class Operation(Struct, frozen=True, kw_only=True):
     """The policy's rule that decided; None where none matched."""
     why: dict[str, str] = {}
     """Field name → how it was reached (`envtrail explain`)."""
+
+    @property
+    def is_creation(self) -> bool:
+        """Whether the environment is there because of it."""
+        return self.made or (self.kind is OperationKind.CREATE and self.outcome is Outcome.SUCCESS)
 
     @property
     def package_names(self) -> list[str]:

@@ -25,7 +25,7 @@ def places_of(database: sqlite3.Connection, prefix: str) -> list[tuple[str, str]
     places = [(prefix, "Z")]
     while len(places) <= _MOST_MOVES:
         row = database.execute(
-            "SELECT prefix, id FROM operations WHERE kind = 'move' AND doc ->> '$.moved_to' = ? AND id < ? ORDER BY id DESC LIMIT 1",
+            "SELECT prefix, id FROM operations WHERE moved_to = ? AND id < ? ORDER BY id DESC LIMIT 1",
             places[-1],
         ).fetchone()
         if row is None:

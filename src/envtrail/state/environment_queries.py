@@ -18,7 +18,7 @@ _LAST_SNAPSHOT = """
 SELECT s.prefix, c.count, c.size_bytes FROM snapshots s JOIN contents c USING (digest)
 WHERE s.time_ms = (SELECT max(time_ms) FROM snapshots WHERE prefix = s.prefix)"""
 # Each of these ends at the first row of an index that covers it, however long the environment's history is.
-_CREATED = "SELECT user FROM operations WHERE prefix = ? AND id <= ? AND kind = 'create' AND outcome = 'success' ORDER BY id DESC LIMIT 1"
+_CREATED = "SELECT user FROM operations WHERE prefix = ? AND id <= ? AND creates ORDER BY id DESC LIMIT 1"
 _CHANGED = (
     "SELECT coalesce(ended, started), user FROM operations WHERE prefix = ? AND id <= ? AND changes > 0 ORDER BY id DESC LIMIT 1"
 )

@@ -133,6 +133,8 @@ class State:
             operation.actor.method,
             None if operation.changes is None else len(operation.changes),
             sum(change.after is not None for change in operation.changes or ()),
+            int(operation.is_creation),
+            operation.moved_to,
             _encode(operation),
         )
         # What it was found under before it was amended is gone (`operations_amended`).

@@ -96,6 +96,28 @@ def test_changes_wait_for_the_record_of_the_exec_that_made_them(tmp_path: Path, 
         assert len(files.release(now_ms + 9001)) == 1
 
 
+@pytest.mark.parametrize(("program", "is_change"), [("chmod", True), ("touch", False)])
+def test_what_a_gone_process_did_to_attributes_waits_for_the_record_of_what_it_ran(
+    tmp_path: Path, program: str, is_change: bool
+) -> None:
+    flags = {"data_dir": str(tmp_path), "node": "n", "interpret.files_hold_ms": 1000}
+    with open_trail(load_config(environ={}, flags=flags), world=ImportedWorld()) as opened:
+        files, assembler = opened.pipeline.files, opened.pipeline.assembler
+        files.watch({"/w/env": Environment(prefix="/w/env", kind="venv")})
+        now_ms = BEGAN_MS + 1
+        group = SeenFiles(
+            time_ms=now_ms, until_ms=now_ms, pid=10, root="/w/env", files=[("/w/env/bin/x", "attributes")], total=1, gone=True,
+        )  # fmt: skip
+        files.hold([group], now_ms)
+        assert files.release(now_ms + 1000) == []
+        assembler.push(_event(1, 59, f'EXECVE argc=2 a0="{program}" a1="x"', exe=f"/bin/{program}", comm=program))
+        assembler.drain()
+        assert len(files.release(now_ms + 2000)) == is_change
+        files.hold([msgspec.structs.replace(group, pid=12)], now_ms)
+        assert files.release(now_ms + 9001) == []
+        assert files.held == 0
+
+
 @pytest.mark.parametrize(
     ("argv", "is_cut", "wanted"),
     [
