@@ -213,12 +213,14 @@ class OpenOperations:
         changes, absent = divided.own, answer.absent if answer.changes is None else BEFORE_UNKNOWN
         installed = answer.installed if divided.is_alone else None
         if opened.misses(changes, installed, is_there=not answer.is_gone):
-            opened.look_elsewhere(is_certain=self._is_closed(opened) and divided.is_alone)
+            opened.look_elsewhere(is_certain=self._is_closed(opened) and divided.is_alone, is_there=not answer.is_gone)
             return [*self._lookup_after(opened), *divided.drift]
         if opened.first_thought is not None and opened.intention.prefix is None:
             # It was seen nowhere else either.
             opened.intention, changes = opened.first_thought, []
             opened.is_without_effect = opened.is_missing
+        elif answer.is_gone and not (changes or answer.before):
+            opened.find_nowhere()
         elif installed is not None and opened.is_left_undone(changes, installed):
             opened.is_without_effect = True
         return [*self._close(opened, changes=changes, absent=absent), *divided.drift]

@@ -26,6 +26,8 @@ from envtrail.model.operation import (
 )
 from envtrail.model.times import to_rfc3339
 
+_NOWHERE = "no environment is where the command names one"
+
 
 class OpenOperation(Struct, kw_only=True, omit_defaults=True):
     """What is known of an operation so far."""
@@ -101,12 +103,20 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
             return not is_there and bool(self.elsewhere) and self.intention.kind is not OperationKind.DELETE
         return bool(self.elsewhere) or not self._has_effect(installed)
 
-    def look_elsewhere(self, *, is_certain: bool) -> None:
+    def find_nowhere(self) -> None:
+        """No environment is where the command names one, and none was."""
+        if self.intention.kind in {OperationKind.INSTALL, OperationKind.UPDATE, OperationKind.REMOVE}:
+            self.intention = msgspec.structs.replace(self.intention, prefix=None, why=_NOWHERE)
+
+    def look_elsewhere(self, *, is_certain: bool, is_there: bool) -> None:
         """A configuration file may have sent it to another environment: what it was, or will be, seen to change decides.
 
         Args:
             is_certain: Nothing but the environment that it was thought to work in can hold what it requested.
+            is_there: There is one.
         """
+        if not is_there:
+            self.find_nowhere()
         self.first_thought, self.is_missing = self.intention, is_certain
         if self.elsewhere:
             self.go_elsewhere()
@@ -236,7 +246,9 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
             reasons["reason"] = "not applicable"
         prefix = self.intention.prefix
         if prefix is None:
-            reasons["environment.prefix"] = "the command does not name it, and nothing was seen to change"
+            is_named = self.intention.why == _NOWHERE
+            unnamed = "the command does not name it, and nothing was seen to change"
+            reasons["environment.prefix"] = _NOWHERE if is_named else unnamed
         return Operation(
             id=self.id,
             kind=self.intention.kind,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from whose_machine import CREATED, DELETED, PREFIX, Machine, conda, dist
 
 from envtrail.model.environment import Environment
@@ -56,3 +57,15 @@ def test_a_rename_by_conda_is_one_move_and_a_failed_one_leads_nowhere(machine: M
         (one.kind.value, one.outcome.value, one.environment.prefix, one.moved_to, one.changes) for one in machine.operations()
     ]
     assert found == [("move", "failure", PREFIX, None, []), ("move", "success", PREFIX, NEW, [])]
+
+
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize("words", [("install", "-n", "nobody", "six"), ("install", "-n", "nobody", "--revision", "3")])
+def test_a_name_of_no_environment_makes_none(machine: Machine, words: tuple[str, ...], code: int) -> None:
+    machine.begin(100, "conda", *words, program="/srv/phantom/bin/conda")
+    machine.wait(0.1)
+    machine.end(100, code)
+    machine.wait(60)
+    (operation,) = machine.operations()
+    assert (operation.environment.prefix, operation.changes or []) == ("", [])
+    assert operation.absent["environment.prefix"] == "no environment is where the command names one"
