@@ -86,11 +86,8 @@ def test_what_makes_an_environment_is_named_and_a_moved_one_keeps_its_life(
     operations = agent.operations()
     found = [(one["tool"], one["kind"], one["outcome"], one["environment"]["prefix"]) for one in operations]
     shown = {name: agent.ask("env", "show", str(home / path)).stdout for name, path in _PLACES.items()}
-    summaries = [json.loads(line) for line in agent.ask("env", "list", "--json").stdout.splitlines()]
     history = agent.ask("env", "history", str(home / "best")).stdout
     runs = [json.loads(line) for line in agent.ask("runs", "--json").stdout.splitlines()]
-    print(json.dumps(found, indent=1), json.dumps(shown, indent=1), history, [one["program"] for one in runs])
-    print([(one["environment"]["prefix"], one["creator"], one["creator_is_owner"]) for one in summaries])
     made = {name: next((line for line in text.splitlines() if line.startswith("created by")), "") for name, text in shown.items()}
     for name, command in _COMMANDS.items():
         assert command in made[name], (name, made[name])

@@ -128,6 +128,13 @@ def test_a_moved_folder_is_followed(env: Path, watch: FileWatch) -> None:
     assert [files for _, files in _changes(watch).values()][-1:] == [[(f"{env}/new/y", "created")]]
 
 
+def test_a_watched_folder_that_is_moved_says_where_to(env: Path, watch: FileWatch) -> None:
+    moved = _run("mv", str(env), f"{env}-2")
+    assert _changes(watch)[str(moved)][1] == [(str(env), "moved_from"), (f"{env}-2", "moved_to")]
+    touched = _run("cp", "/etc/hostname", f"{env}-2/x")
+    assert _changes(watch)[str(touched)][1] == [(f"{env}-2/x", "created")]
+
+
 def test_fifty_thousand_files_are_one_group_and_counted(env: Path, watch: FileWatch) -> None:
     loop = "i=0; while [ $i -lt 50000 ]; do : > f$i; i=$((i+1)); done"
     pid = _run("bash", "-c", loop, cwd=env)
