@@ -74,11 +74,22 @@ pub(crate) fn items_of<'a>(
                 {
                     What::Written
                 }
+                Some(b"NORMAL") if name.is_some_and(changes_attributes) => What::Attributes,
                 _ => return None,
             };
             let name = event.slice(path.name).unwrap_or_default();
             let name = name.strip_suffix(b"/").unwrap_or(name);
             (!is_bytecode(name)).then_some((path, name, what))
+        })
+}
+
+/// Whether a call gives a file another mode or owner.
+fn changes_attributes(name: &str) -> bool {
+    ["chmod", "fchmod", "chown", "fchown", "lchown"]
+        .iter()
+        .any(|stem| {
+            name.strip_prefix(stem)
+                .is_some_and(|rest| matches!(rest, "" | "32" | "at" | "at2"))
         })
 }
 

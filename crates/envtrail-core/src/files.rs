@@ -12,6 +12,8 @@ pub enum What {
     Deleted,
     MovedFrom,
     MovedTo,
+    /// Mode or owner; as fanotify reports it, also times.
+    Attributes,
 }
 
 impl What {
@@ -22,6 +24,7 @@ impl What {
             What::Deleted => "deleted",
             What::MovedFrom => "moved_from",
             What::MovedTo => "moved_to",
+            What::Attributes => "attributes",
         }
     }
 }
@@ -185,6 +188,26 @@ mod tests {
             [("/e/a".into(), Written)]
         );
         assert_eq!(gathered(&[("/e/a", MovedTo), ("/e/a", MovedFrom)]), []);
+    }
+
+    #[test]
+    fn attributes_are_the_least_that_is_said_of_a_file() {
+        use What::*;
+        for (changes, said) in [
+            (&[Attributes][..], Attributes),
+            (&[Attributes, Attributes], Attributes),
+            (&[Created, Attributes], Created),
+            (&[Written, Attributes], Written),
+            (&[Attributes, Written], Written),
+            (&[Attributes, Deleted], Deleted),
+            (&[Deleted, Created, Attributes], Written),
+        ] {
+            let noted: Vec<_> = changes.iter().map(|what| ("/e/a", *what)).collect();
+            assert_eq!(gathered(&noted), [("/e/a".into(), said)]);
+        }
+        let mut groups = FileGroups::default();
+        note(&mut groups, 7, "/e", "/e/x-1.dist-info", Attributes, 1);
+        assert!(groups.take()[0].metadata.is_empty());
     }
 
     #[test]

@@ -104,12 +104,20 @@ impl LogFiles {
         let mut moved_from = None;
         for (path, name, what) in items_of(event, source) {
             let is_folder = path.mode.is_some_and(|mode| mode & FILE_TYPE == FOLDER);
-            match (what, moved_from) {
-                (What::MovedFrom, None) => moved_from = Some(name),
-                (What::MovedTo, Some(from)) => files.places.learn_move(from, name),
-                _ => {}
+            let place = match (what, moved_from) {
+                (What::MovedTo, Some(from)) => {
+                    files.places.learn_move(from, name);
+                    // An environment that was moved: that is one change, of the place where it was.
+                    let left = files.places.place_of(from, is_folder);
+                    left.filter(|(prefix, _)| *prefix == from)
+                        .or_else(|| files.places.place_of(name, is_folder))
+                }
+                _ => files.places.place_of(name, is_folder),
+            };
+            if what == What::MovedFrom && moved_from.is_none() {
+                moved_from = Some(name);
             }
-            let Some((prefix, _)) = files.places.place_of(name, is_folder) else {
+            let Some((prefix, _)) = place else {
                 continue;
             };
             let root = crate::text::printable(prefix);

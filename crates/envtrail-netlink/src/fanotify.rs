@@ -15,9 +15,12 @@ pub const DELETE: u64 = 0x200;
 pub const MOVED_FROM: u64 = 0x40;
 pub const MOVED_TO: u64 = 0x80;
 pub const CLOSE_WRITE: u64 = 0x8;
+pub const ATTRIBUTES: u64 = 0x4;
 pub const ON_DIRECTORY: u64 = 0x4000_0000;
 pub const OVERFLOW: u64 = 0x4000;
-const WATCHED: u64 = CREATE | DELETE | MOVED_FROM | MOVED_TO | CLOSE_WRITE | ON_DIRECTORY;
+/// A link or an unlink changes attributes too (how many names a file has), but not below a name: it makes no event here.
+const WATCHED: u64 =
+    CREATE | DELETE | MOVED_FROM | MOVED_TO | CLOSE_WRITE | ATTRIBUTES | ON_DIRECTORY;
 const METADATA_BYTES: usize = 24;
 const READ_BYTES: usize = 256 << 10;
 /// Longest handle that a file system gives (`MAX_HANDLE_SZ`).

@@ -3,8 +3,8 @@
 use crate::clock::realtime_ns;
 use crate::deadline::within_deadline;
 use crate::fanotify::{
-    fs_of, mount_of, open_folder, path_of, place_of_folder, Event, Fanotify, FsId, CLOSE_WRITE,
-    CREATE, DELETE, MOVED_FROM, MOVED_TO, ON_DIRECTORY, OVERFLOW,
+    fs_of, mount_of, open_folder, path_of, place_of_folder, Event, Fanotify, FsId, ATTRIBUTES,
+    CLOSE_WRITE, CREATE, DELETE, MOVED_FROM, MOVED_TO, ON_DIRECTORY, OVERFLOW,
 };
 use crate::proc::{read_facts, read_file, split_line};
 use crate::signal::{hurry, wait_for, Signal};
@@ -283,8 +283,11 @@ fn take_event(shared: &Shared, folders: &mut Folders, event: &Event) -> bool {
     };
     let root = folder.root.as_str();
     let mut path = folder.path.clone();
-    path.push(b'/');
-    path.extend_from_slice(&event.name);
+    // What happens to a folder itself has no name.
+    if event.name != b"." {
+        path.push(b'/');
+        path.extend_from_slice(&event.name);
+    }
     let time_ms = realtime_ns() / 1_000_000;
     // /proc is read before the next event is looked at, while the process may still be there; and with nothing held that others wait for.
     let mut who = None;
@@ -320,6 +323,7 @@ fn order_of(mask: u64, path: &[u8]) -> Vec<What> {
         (CREATE, What::Created),
         (MOVED_TO, What::MovedTo),
         (CLOSE_WRITE, What::Written),
+        (ATTRIBUTES, What::Attributes),
     ]
     .into_iter()
     .filter(|(bit, _)| mask & bit != 0)
@@ -369,10 +373,21 @@ fn follow_move(shared: &Shared, folders: &mut Folders, event: &Event) {
         folders.moving = Some((event.pid, path));
     } else if let Some((pid, from)) = folders.moving.take() {
         if pid == event.pid {
+            let who = who_of(event);
             let mut state = shared.state();
             if state.roots.iter().any(|root| *root == from) {
                 // What was done to it lies where it was done.
                 state.find(path.as_bytes());
+                let change = Change {
+                    pid,
+                    image: None,
+                    root: &from,
+                    path: path.as_bytes(),
+                    what: What::MovedTo,
+                    time_ms: realtime_ns() / 1_000_000,
+                    event: None,
+                };
+                state.groups.note(&change, || who);
             } else {
                 state.groups.rename(pid, &from, &path);
             }

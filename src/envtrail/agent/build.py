@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
-from envtrail.agent.file_changes import FileChanges, holding_of, scope_of
+from envtrail.agent.file_changes import FileChanges
 from envtrail.agent.pipeline import Pipeline, Result
+from envtrail.agent.scope import holding_of, scope_of
 from envtrail.agent.world import World
 from envtrail.capture.source import Block
 from envtrail.config import Config

@@ -119,7 +119,8 @@ class Effects:
         self._state.put_snapshot(after, time_ms=taken.time_ms, reason=taken.reason, image=taken.image, digest=taken.digest)
         began_ms = min(taken.time_ms - 1, taken.image >> 20) if taken.image is not None else taken.time_ms - 1
         began = self._state.snapshot(taken.prefix, began_ms)
-        is_made = before is None and taken.image is not None and self._is_younger(taken.prefix, taken.image)
+        is_younger = taken.image is not None and self._is_younger(taken.prefix, taken.image)
+        is_made = before is None and is_younger
         answer = SnapshotAnswer(
             image=taken.image or 0,
             prefix=taken.prefix,
@@ -132,6 +133,7 @@ class Effects:
             since_ms=since_ms,
             is_gone=is_gone,
             is_made=is_made,
+            is_new=is_younger and not is_gone and not (before is not None and before.packages),
             taken_ms=taken.time_ms,
         )
         if taken.image is not None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pwd
 import re
 import time
 from collections import deque
@@ -12,10 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Union
 
-from msgspec import Struct
-
-from envtrail.agent.relevance import is_nothing, parts_of
-from envtrail.config import Config
+from envtrail.agent.relevance import is_nothing, parts_of, without_times
+from envtrail.agent.scope import HoldingTimes, Scope
 from envtrail.core import Assembler, FileGroup, RecordedFiles, redact_argv, redact_path
 from envtrail.environments.find import identify
 from envtrail.interpret.emission import SnapshotWanted
@@ -58,50 +54,6 @@ def roots_of(environments: Iterable[Environment]) -> dict[str, Environment]:
         if environment.kind == "user":
             roots[f"{environment.prefix}/bin"] = environment
     return roots
-
-
-class HoldingTimes(Struct, frozen=True, kw_only=True):
-    """How long changes of files are held (`interpret.files_*`)."""
-
-    hold_ms: int
-    rest_ms: int
-
-    @property
-    def settle_ms(self) -> int:
-        """How long a change of nobody must be read again: files are seen before the records and the events of who changed them."""
-        return 2 * self.hold_ms + self.rest_ms
-
-
-def holding_of(config: Config) -> HoldingTimes:
-    """Read it from the settings."""
-    return HoldingTimes(hold_ms=config.interpret.files_hold_ms, rest_ms=config.interpret.files_rest_ms)
-
-
-class Scope(Struct, frozen=True, kw_only=True):
-    """The settings that bound the audit rules (`rules.only_auids`, `rules.exclude_*`), for what comes without one."""
-
-    only_auids: frozenset[int] = frozenset()
-    excluded_uids: frozenset[int] = frozenset()
-    excluded_programs: frozenset[str] = frozenset()
-
-    def holds(self, *, uid: int | None, auid: int | None, exe: str | None) -> bool:
-        """Whether changes of such a process are reported."""
-        if self.only_auids and auid not in self.only_auids:
-            return False
-        return exe not in self.excluded_programs and not self.excluded_uids.intersection({uid, auid})
-
-
-def scope_of(config: Config) -> Scope:
-    """Read it from the settings; accounts without a name here exclude nobody."""
-    uids = set()
-    for name in config.rules.exclude_users:
-        with contextlib.suppress(KeyError):
-            uids.add(pwd.getpwnam(name).pw_uid)
-    return Scope(
-        only_auids=frozenset(config.rules.only_auids),
-        excluded_uids=frozenset(uids),
-        excluded_programs=frozenset(config.rules.exclude_programs),
-    )
 
 
 class FileChanges:
@@ -198,7 +150,8 @@ class FileChanges:
         if group.gone:
             return not known or known[0].pid != group.pid
         if not known or group.comm is None:
-            return False
+            # What ran says whether other attributes are another mode, or another time.
+            return not known and group.comm is None and all(what == "attributes" for _, what in group.files)
         return known[0].comm not in {group.comm, os.path.basename(group.exe or "")[:_MOST_COMM]}
 
     def defer(self, lookup: SnapshotWanted, now_ms: int) -> bool:
@@ -274,15 +227,20 @@ class FileChanges:
         if environment is None:
             return None
         named = [FileChange(path=redact_path(path)[0], what=what) for path, what in group.files]
-        files = parts_of(named, environment.prefix, environment.kind)
+        own, image = self._images_of(group)
+        known = self._assembler.lineage(image)[:1] if image is not None else []
+        program = group.comm or (known[0].comm if known else None)
+        parts = parts_of(named, environment.prefix, environment.kind)
+        files = without_times(parts, program=program, is_recorded=bool(group.events))
         if is_nothing(files) and not group.metadata:
             return None
-        own, image = self._images_of(group)
-        argv = group.argv or (self._assembler.words_of(own) if own is not None else None)
+        words = self._assembler.words_of(own) if own is not None else None
+        # A title is cut at 128 bytes, and /proc gives a part of a line whose process is ending.
+        is_whole = words is not None and "\0".join(words).startswith("\0".join(group.argv or ()))
+        argv = words if is_whole else group.argv
         is_gone = group.gone and own is None
         if image is not None and self._is_explained(image, group, environment.prefix):
             return _observe_metadata(group, image, environment.prefix) if group.metadata else None
-        known = self._assembler.lineage(image)[:1] if image is not None else []
         label = known[0].hint if known else None
         is_new = group.root not in self._roots and environment.prefix not in {one.prefix for one in self._roots.values()}
         is_ours = label in _TOOLS or group.marked or environment.prefix in self._interpreter.prefixes()
@@ -317,7 +275,7 @@ class FileChanges:
                 *map(_evidence, group.events),
             ],
             names=group.names,
-            argv_cut=group.argv_cut,
+            argv_cut=group.argv_cut and not is_whole,
             marked=group.marked,
             may_be_passed=not group.events
             and environment.owner_uid not in {None, uid}

@@ -16,6 +16,7 @@ _PARTS = frozenset(
 )  # fmt: skip
 """What packages and managers put directly below a prefix; the rest is somebody's data (`notes.txt`, `checkpoints`, `.git`)."""
 _TOUCH = frozenset({"/usr/bin/touch", "/bin/touch"})
+_CHANGE_ATTRIBUTES = frozenset({"chmod", "chown", "chgrp"})
 _CONDA = frozenset({"conda", "mamba", "micromamba"})
 
 
@@ -31,6 +32,18 @@ def _is_part(path: str, prefix: str) -> bool:
         return True  # Through a bind mount it has another path.
     below = path[len(prefix) + 1 :]
     return not below or below.partition("/")[0] in _PARTS
+
+
+def without_times(files: Iterable[FileChange], *, program: str | None, is_recorded: bool) -> list[FileChange]:
+    """Without those of which fanotify reports other attributes: it does so for other times as well as for another mode or owner.
+
+    Args:
+        files: That changed.
+        program: That ran: one that changes nothing but mode and owner is believed.
+        is_recorded: By the kernel's audit, which names the call.
+    """
+    is_believed = is_recorded or program in _CHANGE_ATTRIBUTES
+    return [file for file in files if is_believed or file.what != "attributes"]
 
 
 def is_nothing(files: Sequence[FileChange], *, exe: str | None = None, tool: str | None = None) -> bool:

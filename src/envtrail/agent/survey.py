@@ -10,7 +10,8 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from envtrail.agent.build import Followed, Opened
-from envtrail.agent.file_changes import ChangedFiles, holding_of, roots_of
+from envtrail.agent.file_changes import ChangedFiles, roots_of
+from envtrail.agent.scope import holding_of
 from envtrail.agent.suspects import Suspects
 from envtrail.agent.upkeep import Rules
 from envtrail.agent.world import observe_place, observe_read

@@ -49,8 +49,7 @@ def summary(operation: Operation) -> str:
     """`+2 -1 ~3`: added, removed, changed; without packages, the files."""
     if operation.changes is None:
         return "changes not recorded"
-    added = sum(change.before is None for change in operation.changes)
-    removed = sum(change.after is None for change in operation.changes)
+    added, removed = (sum(change.action == action for change in operation.changes) for action in ("added", "removed"))
     changed = len(operation.changes) - added - removed
     parts = [f"{sign}{count}" for sign, count in (("+", added), ("-", removed), ("~", changed)) if count]
     return " ".join(parts) or (f"{operation.files_total} files" if operation.files_total else "no changes")
@@ -91,7 +90,7 @@ def whole(
         style(head, fg="yellow") + (f"  {took}" if took else ""),
         f"Who:   {who(operation, names)}",
         f"When:  {show_time(operation.started)}",
-        f"Where: {safe(operation.environment.prefix) or 'unknown'} ({operation.environment.kind}) on {safe(operation.host)}",
+        f"Where: {_where(operation)} ({operation.environment.kind}) on {safe(operation.host)}",
     ]
     if operation.reason:
         lines.append(f"Why:   {safe(operation.reason)}")
@@ -108,6 +107,11 @@ def whole(
     return "\n".join(lines)
 
 
+def _where(operation: Operation) -> str:
+    prefix = safe(operation.environment.prefix) or "unknown"
+    return f"{prefix} → {safe(operation.moved_to)}" if operation.moved_to else prefix
+
+
 def _judgement(operation: Operation) -> list[str]:
     """The policy's verdict, and the grant that covers it."""
     if operation.grant is not None:
@@ -120,8 +124,10 @@ def _judgement(operation: Operation) -> list[str]:
 
 
 def show_change(change: Change) -> str:
-    """`+ six 1.16.0`, `~ numpy 1.26.4 → 2.0.0`, `~ idna 3.6 reinstalled`, `- x 1.0`."""
+    """`+ six 1.16.0`, `~ numpy 1.26.4 → 2.0.0`, `~ numpy ? → 2.0.0` (not known), `~ idna 3.6 reinstalled`, `- x 1.0`."""
     mark = "" if change.requested is not True else "  (requested)"
+    if change.action == "installed" and change.after is not None:
+        return style(f"~ {safe(change.name)} ? → {_state(change.after)}{mark}", fg="yellow")
     if change.before is None and change.after is not None:
         return style(f"+ {safe(change.name)} {_state(change.after)}{mark}", fg="green")
     if change.after is None and change.before is not None:

@@ -337,7 +337,7 @@ class FileGroup:
         self,
     ) -> list[
         tuple[str, str]
-    ]: ...  # (absolute path, "created" | "written" | "deleted" | "moved_from" | "moved_to"), at most 1,000
+    ]: ...  # (absolute path, "created" | "written" | "deleted" | "moved_from" | "moved_to" | "attributes"), at most 1,000
     @property
     def total(self) -> int: ...
     @property

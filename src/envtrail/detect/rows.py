@@ -12,7 +12,7 @@ from msgspec import Struct
 from envtrail.model.gap import Gap
 from envtrail.model.hours import When
 from envtrail.model.naming import normalise_name
-from envtrail.model.operation import Actor, Change, Operation
+from envtrail.model.operation import Actor, Operation
 from envtrail.model.run import Run
 from envtrail.model.times import to_ms
 
@@ -81,7 +81,7 @@ def change_rows(operation: Operation, row: Row, known: Known) -> Iterator[Row]:
             "version": state.version if state else None,
             "before": change.before.version if change.before else None,
             "source": source,
-            "action": _action(change),
+            "action": change.action,
             "requested": change.requested,
             "first_source": source is not None and source not in known.sources,
             "similar_to": None if name in known.packages or change.after is None else similar_to(name),
@@ -164,9 +164,3 @@ def _read_names(lines: Iterable[str]) -> Iterator[str]:
 def _user(actor: Actor) -> str | None:
     """The name; the number when there is none."""
     return actor.name or (str(actor.number) if actor.number is not None else None)
-
-
-def _action(change: Change) -> str:
-    if change.before is None:
-        return "added"
-    return "removed" if change.after is None else "changed"

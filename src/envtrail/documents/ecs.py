@@ -221,12 +221,12 @@ def _fill_actor(body: dict[str, Any], actor: Actor) -> None:
 
 
 def _change_document(operation: Operation, change: Change, key: tuple[str, ...], site: Site) -> EcsDocument:
-    action = "added" if change.before is None else "removed" if change.after is None else "changed"
+    action = change.action
     body = base_document("change", operation.host, time_of(operation.id), site)
     body["message"] = (
         f"{change.name} {_version(change, 'before')} → {_version(change, 'after')} in {operation.environment.prefix}"
     )
-    types = {"added": "installation", "removed": "deletion", "changed": "change"}
+    types = {"added": "installation", "installed": "installation", "removed": "deletion", "changed": "change"}
     body["event"] |= {
         "id": operation.id,
         "kind": "event",
@@ -252,4 +252,4 @@ def _change_document(operation: Operation, change: Change, key: tuple[str, ...],
 
 def _version(change: Change, side: str) -> str:
     state = change.before if side == "before" else change.after
-    return state.version if state is not None else "∅"
+    return state.version if state is not None else "?" if side in change.absent else "∅"

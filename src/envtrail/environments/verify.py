@@ -38,6 +38,10 @@ class FileFinding(Struct, frozen=True, kw_only=True):
     """Id of the operation that did it; null: unexplained."""
     by: str | None = None
     """Who that was."""
+    inode: tuple[int, int] | None = None
+    """Device and number of a changed file that has other names."""
+    shared: list[str] = []
+    """Its names in other environments: they have the change too."""
 
 
 class Verification(Struct, frozen=True, kw_only=True):
@@ -87,11 +91,13 @@ def verify_environment(
     except BaseException:
         check.stop()
         raise
-    findings = [_judge(item, one) for item, one in zip(wanted, found, strict=True) if one is not None and one.verdict != "same"]
+    files = Files(manifest.prefix)
+    findings = [
+        _judge(files, item, one) for item, one in zip(wanted, found, strict=True) if one is not None and one.verdict != "same"
+    ]
     # Bytecode is made and thrown away by every interpreter that may write.
     findings = [item for item in findings if not (item.path.endswith(".pyc") and item.expected_sha256 is None)]
     if package is None and environment.kind != "system":
-        files = Files(manifest.prefix)
         findings += [_added(files, path) for path in find_unlisted(environment, manifest)]
     findings += _hidden(manifest, wanted, {item.path for item in findings})
     return Verification(
@@ -117,8 +123,17 @@ def attribute(findings: Sequence[FileFinding], operations: Iterable[Operation]) 
     for operation in operations:
         for file in operation.files:
             seen.setdefault(file.path, operation)
-    spans = [(*_span(operation), operation) for operation in operations if operation.actor.method not in {"owner", "none"}]
+    spans = _spans(operations)
     return [_with_author(item, seen.get(item.path) or _at_work(spans, item.changed_ms)) for item in findings]
+
+
+def attribute_by_time(finding: FileFinding, operations: Iterable[Operation]) -> FileFinding:
+    """A finding with the operation among these that was at work when the file was changed."""
+    return _with_author(finding, _at_work(_spans(operations), finding.changed_ms))
+
+
+def _spans(operations: Iterable[Operation]) -> list[tuple[int, int, Operation]]:
+    return [(*_span(operation), operation) for operation in operations if operation.actor.method not in {"owner", "none"}]
 
 
 def _at_work(spans: Sequence[tuple[int, int, Operation]], at_ms: int | None) -> Operation | None:
@@ -145,7 +160,7 @@ def _with_author(finding: FileFinding, operation: Operation | None) -> FileFindi
     return replace(finding, operation=operation.id, by=who)
 
 
-def _judge(expected: ExpectedFile, found: CheckedFile) -> FileFinding:
+def _judge(files: Files, expected: ExpectedFile, found: CheckedFile) -> FileFinding:
     return FileFinding(
         path=show(expected.path),
         what=found.verdict,
@@ -156,7 +171,16 @@ def _judge(expected: ExpectedFile, found: CheckedFile) -> FileFinding:
         found_size=found.size,
         changed_ms=found.changed_ms,
         detail=found.error,
+        inode=_shared_inode(files, expected.path) if found.verdict == "changed" else None,
     )
+
+
+def _shared_inode(files: Files, path: str) -> tuple[int, int] | None:
+    try:
+        status = files.status(files.below(path))
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
 
 
 def _hidden(manifest: Manifest, wanted: Sequence[ExpectedFile], reported: Collection[str]) -> Iterator[FileFinding]:

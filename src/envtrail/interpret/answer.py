@@ -33,6 +33,8 @@ class SnapshotAnswer(Struct, frozen=True, kw_only=True):
     """The environment is no longer there."""
     is_made: bool = False
     """It was not there before."""
+    is_new: bool = False
+    """It was made after who had it read began, and nothing was in it before."""
     taken_ms: int | None = None
     """When it was read; None: it was not."""
 

@@ -92,10 +92,10 @@ def made_by(package: Package) -> Change:
 
 
 def changes_by_events(
-    changes: Iterable[OwnChange], names: Collection[str] = (), *, keeps_reinstalls: bool = True
+    changes: Iterable[OwnChange], names: Collection[str] = (), *, keeps_reinstalls: bool = True, is_new: bool = False
 ) -> list[Change]:
-    """What events say where no snapshot does."""
-    nothing = SnapshotAnswer(image=0, prefix="", changes=None)
+    """What events say where no snapshot does; `is_new`: of an environment that was not there before."""
+    nothing = SnapshotAnswer(image=0, prefix="", changes=[] if is_new else None)
     return _completed(changes, nothing, [], names, keeps_reinstalls=keeps_reinstalls)
 
 
@@ -133,7 +133,10 @@ def _complete(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEv
     if shown is not None:
         ecosystem, name = shown.ecosystem, shown.name
         is_requested = is_requested if shown.requested is None else shown.requested
-    return Change(ecosystem=ecosystem, name=name, requested=is_requested, before=before, after=after)
+    is_compared = answer.changes is not None and answer.is_before_known
+    is_known = before is not None or (own.before is None and (own.is_before_known or is_compared))
+    absent = {} if is_known else {"before": "not recorded"}
+    return Change(ecosystem=ecosystem, name=name, requested=is_requested, before=before, after=after, absent=absent)
 
 
 def _state(side: Side | None, package: Package | None) -> PackageState | None:

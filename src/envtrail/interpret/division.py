@@ -66,6 +66,9 @@ class Division:
         if answer.changes is None or not (answer.is_before_known or answer.is_gone or found.own):
             return Divided(own=found.own or None, is_alone=is_alone)
         own, rest = found.own, found.unexplained
+        if answer.is_gone and opened is not None and opened.intention.kind is OperationKind.MOVE:
+            # What was in it goes along.
+            own, rest = [], []
         is_whole = opened is not None and (
             (answer.is_gone and opened.intention.kind is OperationKind.DELETE)
             or (not answer.before and opened.intention.kind is OperationKind.CREATE)
@@ -114,7 +117,7 @@ class Division:
             changes=own if is_known else None,
             absent=answer.absent if answer.changes is None else BEFORE_UNKNOWN,
             is_gone=write.takes_away() or (answer.is_gone and write.takes_all()),
-            is_made=answer.is_made,
+            is_made=answer.is_new,
         )
         return [done, *self._drift(answer, rest, write.first.kind, node)]
 

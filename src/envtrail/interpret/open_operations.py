@@ -208,16 +208,19 @@ class OpenOperations:
         opened = self._open.get(image)
         if opened is None or not opened.is_ended or (opened.intention.prefix or UNKNOWN_PREFIX) != prefix:
             return []
+        opened.made = answer.is_new
         divided = self.division.of_operation(answer, self.node, kind, opened)
         changes, absent = divided.own, answer.absent if answer.changes is None else BEFORE_UNKNOWN
         installed = answer.installed if divided.is_alone else None
         if opened.misses(changes, installed, is_there=not answer.is_gone):
-            opened.look_elsewhere(is_certain=self._is_closed(opened) and divided.is_alone)
+            opened.look_elsewhere(is_certain=self._is_closed(opened) and divided.is_alone, is_there=not answer.is_gone)
             return [*self._lookup_after(opened), *divided.drift]
         if opened.first_thought is not None and opened.intention.prefix is None:
             # It was seen nowhere else either.
             opened.intention, changes = opened.first_thought, []
             opened.is_without_effect = opened.is_missing
+        elif answer.is_gone and not (changes or answer.before):
+            opened.find_nowhere()
         elif installed is not None and opened.is_left_undone(changes, installed):
             opened.is_without_effect = True
         return [*self._close(opened, changes=changes, absent=absent), *divided.drift]
@@ -358,7 +361,10 @@ class OpenOperations:
             opened.named = self._people.actor_of(opened.subject)
         if changes is None and opened.saw_metadata:
             own = self.timelines.changes_of(opened.image, opened.event.node, prefix or UNKNOWN_PREFIX)
-            changes = changes_by_events(own, opened.intention.names, keeps_reinstalls=opened.exit_code == 0)
+            is_kept, is_new = opened.exit_code == 0, opened.makes_place
+            # What is in an environment goes along with it.
+            own = [] if opened.intention.moved_to is not None and is_kept else own
+            changes = changes_by_events(own, opened.intention.names, keeps_reinstalls=is_kept, is_new=is_new)
             opened.why["changes"] = "the names of the metadata that its processes were seen to make and remove"
         return opened.settle(
             environment_kind=self.kinds.get(prefix) if prefix and self.is_here(opened.event.node) else None,
@@ -367,13 +373,7 @@ class OpenOperations:
             processes=max(1, self._lineage.descendants(opened.image)),
         )
 
-    def _close(
-        self,
-        opened: OpenOperation,
-        *,
-        changes: list[Change] | None,
-        absent: str | None,
-    ) -> list[Emission]:
+    def _close(self, opened: OpenOperation, *, changes: list[Change] | None, absent: str | None) -> list[Emission]:
         self._forget(opened)
         if _is_nothing(opened, changes):
             return _withdraw(opened)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
@@ -24,6 +25,8 @@ from envtrail.model.operation import (
     PackageState,
 )
 from envtrail.model.times import to_rfc3339
+
+_NOWHERE = "no environment is where the command names one"
 
 
 class OpenOperation(Struct, kw_only=True, omit_defaults=True):
@@ -62,6 +65,8 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
     is_missing: bool = False
     """Nothing of what was requested was there, and nowhere else could it have been."""
     is_without_effect: bool = False
+    made: bool = False
+    """Its environment was not there before."""
     given: OperationId | None = None
     """As its row has it that was given while its end was not read."""
 
@@ -98,12 +103,20 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
             return not is_there and bool(self.elsewhere) and self.intention.kind is not OperationKind.DELETE
         return bool(self.elsewhere) or not self._has_effect(installed)
 
-    def look_elsewhere(self, *, is_certain: bool) -> None:
+    def find_nowhere(self) -> None:
+        """No environment is where the command names one, and none was."""
+        if self.intention.kind in {OperationKind.INSTALL, OperationKind.UPDATE, OperationKind.REMOVE}:
+            self.intention = msgspec.structs.replace(self.intention, prefix=None, why=_NOWHERE)
+
+    def look_elsewhere(self, *, is_certain: bool, is_there: bool) -> None:
         """A configuration file may have sent it to another environment: what it was, or will be, seen to change decides.
 
         Args:
             is_certain: Nothing but the environment that it was thought to work in can hold what it requested.
+            is_there: There is one.
         """
+        if not is_there:
+            self.find_nowhere()
         self.first_thought, self.is_missing = self.intention, is_certain
         if self.elsewhere:
             self.go_elsewhere()
@@ -129,6 +142,11 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
 
     def see_elsewhere(self, prefix: str, kind: str | None) -> None:
         """Its processes were seen to change this environment, which it was not thought to work in."""
+        moved_to = self.intention.moved_to
+        if moved_to is not None and posixpath.basename(prefix) == posixpath.basename(moved_to):
+            # A name is looked for in several folders.
+            self.intention = msgspec.structs.replace(self.intention, moved_to=prefix)
+            return
         self.elsewhere[prefix] = self.elsewhere.get(prefix) or kind
 
     def go_elsewhere(self) -> None:
@@ -157,12 +175,18 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
 
     def works_in(self, prefix: str) -> bool:
         """Whether it changes this environment, as far as that is known."""
-        return self.intention.prefix == prefix or prefix in self.elsewhere
+        return prefix in {self.intention.prefix, self.intention.moved_to} or prefix in self.elsewhere
 
     @property
     def is_new_place(self) -> bool:
         """Whether its environment is one that was not there before, or that it was looked for in."""
         return self.intention.kind is OperationKind.CREATE or self.first_thought is not None
+
+    @property
+    def makes_place(self) -> bool:
+        """Whether nothing was in its environment before, as its command says."""
+        clearing = {"--clear", "-c"} if self.intention.tool == "uv" else {"--clear"}
+        return self.intention.kind is OperationKind.CREATE and clearing.isdisjoint(self.intention.argv)
 
     @property
     def is_ended(self) -> bool:
@@ -222,7 +246,9 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
             reasons["reason"] = "not applicable"
         prefix = self.intention.prefix
         if prefix is None:
-            reasons["environment.prefix"] = "the command does not name it, and nothing was seen to change"
+            is_named = self.intention.why == _NOWHERE
+            unnamed = "the command does not name it, and nothing was seen to change"
+            reasons["environment.prefix"] = _NOWHERE if is_named else unnamed
         return Operation(
             id=self.id,
             kind=self.intention.kind,
@@ -250,6 +276,8 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
             cwd=self.invocation.cwd,
             pid=self.pid,
             image=self.image,
+            made=self.made,
+            moved_to=self.intention.moved_to if outcome is Outcome.SUCCESS else None,
             requested=self.intention.requested,
             sources=list(dict.fromkeys([*self.intention.sources, *self.inner_sources])),
             why=why

@@ -62,7 +62,7 @@ def _joined(known: FilesChanged, changed: FilesChanged) -> FilesChanged:
             total -= 1
         elif before in _ENDS and file.what in _BEGINS:
             files[file.path] = "written"
-        elif file.what != "written":
+        elif file.what not in {"written", "attributes"} or before == "attributes":
             files[file.path] = file.what
     return msgspec.structs.replace(
         known,

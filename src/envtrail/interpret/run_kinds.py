@@ -24,6 +24,9 @@ _LAUNCHERS = frozenset(
 """Programs whose work is to start the same script many times; `accelerate` is one when its command is `launch`."""
 _SERVERS = frozenset({"jupyterlab", "notebook", "jupyter_server", "jupyter", "jupyterhub", "jupyterhub.singleuser", "nbclassic"})
 """Modules that are Jupyter servers."""
+_SHELLS = frozenset({"ipython", "ipython3", "IPython"})
+"""Programs that run the script they are given, as the interpreter does."""
+_SCRIPTS = (".py", ".ipy", ".ipynb")
 _HELPERS = ("multiprocessing.", "joblib.externals.loky.")
 """Modules by which a program that runs starts its own workers."""
 _SYSTEM_PREFIXES = frozenset({"/usr", "/"})
@@ -48,6 +51,10 @@ def shape_of(invocation: Invocation, hint: str | None) -> Shape | None:
     if how in {"code", "native"} or not word:
         return None
     prefix = prefix_of_invocation(invocation)
+    if posixpath.basename(word) in _SHELLS and (
+        given := next((one for one in arguments if not one.startswith("-")), "")
+    ).endswith(_SCRIPTS):
+        how, word = "script", given
     if how == "module":
         if word.startswith(_HELPERS):
             return None

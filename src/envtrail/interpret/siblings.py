@@ -46,7 +46,7 @@ class Siblings:
         event = EventId(node=first.host, time_ms=begun.time_ms, serial=begun.serial)
         lookups = []
         for prefix, kind in elsewhere.items():
-            if first.image is not None and prefix != first.environment.prefix:
+            if first.image is not None and prefix not in {first.environment.prefix, first.moved_to}:
                 one = OpenSibling(image=first.image, prefix=prefix, first=first, event=event, kind=kind)
                 self._open[first.image, prefix] = one
                 lookups.append(SnapshotWanted(image=first.image, prefix=prefix, environment_kind=kind))
@@ -93,6 +93,8 @@ class Siblings:
             environment=EnvironmentRef(prefix=prefix, kind=kind or opened.kind or "unknown"),
             changes=changes,
             group=group,
+            made=answer.is_new,
+            moved_to=None,
             absent={name: why for name, why in first.absent.items() if name not in {"changes", "environment.prefix"}},
             why=first.why
             | {

@@ -66,6 +66,8 @@ class OwnChange(Struct, frozen=True, kw_only=True):
     """What it removed."""
     after: Side | None
     """What it made; equal to `before` where it installed the same anew."""
+    is_before_known: bool = True
+    """Where `before` is None: nothing was there. A log has not every removal."""
 
     @property
     def is_reinstall(self) -> bool:
@@ -275,8 +277,10 @@ def _fold_one(key: str, events: Sequence[PackageEvent]) -> list[OwnChange]:
     again = [name for name in come if name in gone]
     pairs = [(gone.pop(name), come.pop(name)) for name in again]
     rest = zip_longest(gone.values(), come.values())
-    at_ms = min(event.time_ms for event in events)
-    return [OwnChange(key=key, at_ms=at_ms, before=before, after=after) for before, after in (*pairs, *rest)]
+    at_ms, is_seen = min(event.time_ms for event in events), not all(event.is_recorded for event in events)
+    return [
+        OwnChange(key=key, at_ms=at_ms, before=before, after=after, is_before_known=is_seen) for before, after in (*pairs, *rest)
+    ]
 
 
 def _joined(seen: list[OwnChange], recorded: list[OwnChange]) -> list[OwnChange]:

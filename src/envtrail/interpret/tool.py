@@ -50,6 +50,8 @@ class Intention(Struct, frozen=True, kw_only=True):
     """Ways that the words themselves show (`in-process`)."""
     why: str = "the prefix of the program that was called"
     """How the environment was found."""
+    moved_to: str | None = None
+    """The new place of what is moved."""
     only_if_changed: bool = False
     """It is an operation only when the environment differs afterwards (apt, `uv run`)."""
 

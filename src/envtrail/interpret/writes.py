@@ -76,7 +76,11 @@ class OpenWrite(Struct, kw_only=True):
     def shows(self, location: str) -> bool:
         """Whether its own files lie in or above a place below its environment, or there are more than are named."""
         place = f"{self.first.prefix}/{location}"
-        is_of = (path == place or path.startswith(f"{place}/") or place.startswith(f"{path}/") for path in self.files)
+        is_of = (
+            path == place or path.startswith(f"{place}/") or place.startswith(f"{path}/")
+            for path, what in self.files.items()
+            if what != "attributes"
+        )
         return self.total > len(self.files) or any(is_of)
 
     def takes_away(self, location: str = "") -> bool:
@@ -104,6 +108,13 @@ class OpenWrite(Struct, kw_only=True):
         """Whether its environment lies somewhere else now."""
         return self.files.get(self.first.prefix) == "moved_from"
 
+    @property
+    def moved_to(self) -> str | None:
+        """Where it lies now, as far as that was seen."""
+        prefix = self.first.prefix
+        places = (path for path, what in self.files.items() if what == "moved_to" and not path.startswith(f"{prefix}/"))
+        return next(places, None) if self.moves_all else None
+
     def lookup(self) -> SnapshotWanted:
         """What is in the environment, once the files have come to rest?"""
         first = self.first
@@ -118,9 +129,9 @@ class OpenWrite(Struct, kw_only=True):
         first = self.first
         self.end(exit_code=first.exit_code, signal=first.signal)
         is_gone = self.files.get(first.prefix) in {"deleted", "moved_from"}
-        own = fold(read_events(metadata_of(first), self.key, first.prefix))
+        own = fold(read_events(metadata_of(first), self.key, first.prefix, is_recorded=True))
         has_metadata = any(read_metadata_name(file.path) for file in first.files) or bool(first.metadata)
-        changes = changes_by_events(own, keeps_reinstalls=self.is_marked) if own or has_metadata else None
+        changes = changes_by_events(own, keeps_reinstalls=self.is_marked, is_new=self.makes_all) if own or has_metadata else None
         return self.settle(changes=changes, absent="not recorded", is_gone=is_gone)
 
     def settle(
@@ -176,6 +187,8 @@ class OpenWrite(Struct, kw_only=True):
             image=first.image,
             files=[FileChange(path=path, what=what) for path, what in self.files.items()],
             files_total=self.total,
+            made=is_made,
+            moved_to=self.moved_to if kind is OperationKind.MOVE else None,
             why={
                 "tool": f"the process left the mark of {tool} behind, and no package tool had been executed for it"
                 if tool

@@ -130,8 +130,8 @@ class PackageState(Struct, frozen=True, kw_only=True):
     """`sha256:…` over what identifies the installed files (RECORD, or the conda-meta document)."""
 
 
-class Change(Struct, frozen=True, kw_only=True):
-    """One package's before → after in an environment; `before` None = added, `after` None = removed."""
+class Change(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One package's before → after in an environment; `before` None = added, or not known (`absent`), `after` None = removed."""
 
     ecosystem: str
     """`pypi` or `conda`."""
@@ -141,6 +141,17 @@ class Change(Struct, frozen=True, kw_only=True):
     """Requested by name, or installed as a dependency; None when not recorded."""
     before: PackageState | None
     after: PackageState | None
+    absent: dict[str, str] = {}
+    """`before` → why it is None, where that does not mean that the package was not there."""
+
+    @property
+    def action(self) -> str:
+        """`added`, `removed` or `changed`; `installed` where it is not known whether it was there before."""
+        if self.after is None:
+            return "removed"
+        if self.before is not None:
+            return "changed"
+        return "installed" if "before" in self.absent else "added"
 
 
 class FileChange(Struct, frozen=True, kw_only=True):
@@ -149,7 +160,7 @@ class FileChange(Struct, frozen=True, kw_only=True):
     path: str
     """Absolute."""
     what: str
-    """`created`, `written`, `deleted`, `moved_from` or `moved_to`."""
+    """`created`, `written`, `deleted`, `moved_from`, `moved_to` or `attributes` (mode, owner)."""
 
 
 class MetadataEvent(Struct, frozen=True, array_like=True):
@@ -158,7 +169,7 @@ class MetadataEvent(Struct, frozen=True, array_like=True):
     path: str
     """Absolute: `…/NAME-VERSION.dist-info`, `…/conda-meta/NAME-VERSION-BUILD.json`."""
     what: str
-    """As in `FileChange`; never `written`."""
+    """As in `FileChange`; never `written` or `attributes`."""
     time_ms: int
 
 
@@ -212,6 +223,10 @@ class Operation(Struct, frozen=True, kw_only=True):
     """What the command line requested by name, as typed (redacted): `six==1.16.0`; empty where only the result shows it."""
     sources: list[str] = []
     """Indexes, channels, addresses, files and folders that the command line or its variables named beside the machine's configuration."""
+    made: bool = False
+    """Its environment was not there when it began."""
+    moved_to: str | None = None
+    """The prefix that a `move` gave its environment, where that is known: its history goes on there."""
     shared: list[OperationId] = []
     """Operations on the same environment at the same time, where a change could belong to either."""
     verdict: str | None = None
@@ -220,6 +235,11 @@ class Operation(Struct, frozen=True, kw_only=True):
     """The policy's rule that decided; None where none matched."""
     why: dict[str, str] = {}
     """Field name → how it was reached (`envtrail explain`)."""
+
+    @property
+    def is_creation(self) -> bool:
+        """Whether the environment is there because of it."""
+        return self.made or (self.kind is OperationKind.CREATE and self.outcome is Outcome.SUCCESS)
 
     @property
     def package_names(self) -> list[str]:

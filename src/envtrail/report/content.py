@@ -192,9 +192,9 @@ class _Tally:
         self._people_of[prefix].add(person)
         self.environments[prefix].update(
             operations=1,
-            added=sum(change.before is None for change in changes),
-            removed=sum(change.after is None for change in changes),
-            changed=sum(change.before is not None and change.after is not None for change in changes),
+            added=sum(change.action == "added" for change in changes),
+            removed=sum(change.action == "removed" for change in changes),
+            changed=sum(change.action in {"changed", "installed"} for change in changes),
             unexplained=unexplained,
         )
 

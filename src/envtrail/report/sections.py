@@ -218,10 +218,14 @@ def _operation(item: Operation, _: Translate) -> list[str]:
 
 
 def _change(item: Change) -> str:
-    before, after = item.before.version if item.before else "", item.after.version if item.after else ""
-    if not before:
-        return f"+{item.name} {after}"
-    return f"{item.name} {before} → {after}" if after else f"−{item.name} {before}"
+    before, after = (state.version if state else "?" for state in (item.before, item.after))
+    match item.action:
+        case "added":
+            return f"+{item.name} {after}"
+        case "removed":
+            return f"−{item.name} {before}"
+        case _:
+            return f"{item.name} {before} → {after}"
 
 
 def _request(item: Request, _: Translate) -> list[str]:

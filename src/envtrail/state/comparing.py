@@ -50,7 +50,7 @@ def _table(name: str, noun: str, *columns: str, keys: int = 1) -> Table:
 TABLES = (
     _table(
         "operations", "operation", "id", "started", "ended", "prefix", "tool", "kind", "outcome", "user", "uid", "auid", "command",
-        "unexplained", "verdict", "granted", "method", "changes", "installs", "doc",
+        "unexplained", "verdict", "granted", "method", "changes", "installs", "creates", "moved_to", "doc",
     ),
     _table("operation_packages", "package of an operation", "operation", "name", keys=2),
     _table(

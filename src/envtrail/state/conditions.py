@@ -10,6 +10,7 @@ from envtrail.model.naming import ROOT, EnvironmentReference, Number, as_uid, cl
 
 Condition = tuple[str, list[Any]]
 _HOST = "doc ->> '$.host'"
+_MOST_MOVES = 16
 
 
 def environment_condition(environment: str) -> Condition:
@@ -17,6 +18,25 @@ def environment_condition(environment: str) -> Condition:
     meant = parse_place(environment)
     condition, values = _path_condition("prefix", meant.path)
     return (condition, values) if meant.host is None else (f"({condition} AND {_HOST} = ?)", [*values, meant.host])
+
+
+def places_of(database: sqlite3.Connection, prefix: str) -> list[tuple[str, str]]:
+    """Where an environment lay, its present place first, each with the id of the last operation there: a move leads to the next."""
+    places = [(prefix, "Z")]
+    while len(places) <= _MOST_MOVES:
+        row = database.execute(
+            "SELECT prefix, id FROM operations WHERE moved_to = ? AND id < ? ORDER BY id DESC LIMIT 1",
+            places[-1],
+        ).fetchone()
+        if row is None:
+            break
+        places.append(row)
+    return places
+
+
+def places_condition(places: Sequence[tuple[str, str]]) -> Condition:
+    """`places_of`, of the columns `prefix` and `id`."""
+    return f"({' OR '.join(['(prefix = ? AND id <= ?)'] * len(places))})", [value for place in places for value in place]
 
 
 def path_condition(column: str, path: str) -> Condition:

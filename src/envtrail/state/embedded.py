@@ -17,12 +17,19 @@ from envtrail.model.finding import Finding, Suppression
 from envtrail.model.gap import Gap
 from envtrail.model.heartbeat import Heartbeat
 from envtrail.model.ids import lowest_id
-from envtrail.model.naming import Number, normalise_name
+from envtrail.model.naming import Number, clean_path, normalise_name
 from envtrail.model.operation import Activity, Operation
 from envtrail.model.run import ProgramUse, Run, Session, Use
 from envtrail.model.times import to_ms, to_rfc3339
 from envtrail.state.agent_status import AgentStatus, read_status
-from envtrail.state.conditions import environment_condition, escape_like, path_condition, user_condition
+from envtrail.state.conditions import (
+    environment_condition,
+    escape_like,
+    path_condition,
+    places_condition,
+    places_of,
+    user_condition,
+)
 from envtrail.state.counts import count_activity, count_programs
 from envtrail.state.environment_queries import find_holdings, find_snapshots, find_uses, summarise_environments
 from envtrail.state.findings_and_grants import find_access_entries, find_findings, find_grants, find_requests, find_suppressions
@@ -223,7 +230,12 @@ class EmbeddedStore:
 
     def _conditions(self, query: Query, table: str) -> tuple[list[str], list[Any]]:
         numbers = unshared_numbers(self._database, query.user) if query.user is not None else []
-        return _conditions(query, table, numbers)
+        conditions, values = _conditions(query, table, numbers)
+        if query.environment is not None and table != "sessions":
+            places = places_of(self._database, clean_path(query.environment))
+            condition, bound = places_condition(places) if len(places) > 1 else environment_condition(query.environment)
+            conditions, values = [condition, *conditions], [*bound, *values]
+        return conditions, values
 
     def _count(self, table: str) -> int:
         return int(self._database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
@@ -266,9 +278,6 @@ def _conditions(query: Query, table: str, numbers: Sequence[Number]) -> tuple[li
 
     if query.host is not None:
         add("doc ->> '$.host' = ?", query.host)
-    if query.environment is not None and table != "sessions":
-        condition, bound = environment_condition(query.environment)
-        add(condition, *bound)
     if query.user is not None:
         condition, bound = user_condition(query.user, numbers, uid="auid" if table == "sessions" else "coalesce(auid, uid)")
         add(condition, *bound)

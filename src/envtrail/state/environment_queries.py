@@ -12,14 +12,17 @@ from envtrail.model.environment import Environment, EnvironmentSummary, Holding,
 from envtrail.model.ids import lowest_id
 from envtrail.model.naming import normalise_name
 from envtrail.model.run import Use
+from envtrail.state.conditions import places_of
 
 _LAST_SNAPSHOT = """
 SELECT s.prefix, c.count, c.size_bytes FROM snapshots s JOIN contents c USING (digest)
 WHERE s.time_ms = (SELECT max(time_ms) FROM snapshots WHERE prefix = s.prefix)"""
 # Each of these ends at the first row of an index that covers it, however long the environment's history is.
-_CREATED = "SELECT user FROM operations WHERE prefix = ? AND kind = 'create' AND outcome = 'success' ORDER BY id DESC LIMIT 1"
-_CHANGED = "SELECT coalesce(ended, started), user FROM operations WHERE prefix = ? AND changes > 0 ORDER BY id DESC LIMIT 1"
-_USED = "SELECT started, user FROM runs WHERE prefix = ? AND kind != 'system' ORDER BY id DESC LIMIT 1"
+_CREATED = "SELECT user FROM operations WHERE prefix = ? AND id <= ? AND creates ORDER BY id DESC LIMIT 1"
+_CHANGED = (
+    "SELECT coalesce(ended, started), user FROM operations WHERE prefix = ? AND id <= ? AND changes > 0 ORDER BY id DESC LIMIT 1"
+)
+_USED = "SELECT started, user FROM runs WHERE prefix = ? AND id <= ? AND kind != 'system' ORDER BY id DESC LIMIT 1"
 _DRIFT = "SELECT prefix, sum(unexplained) FROM operations WHERE unexplained > 0 GROUP BY prefix"
 _SNAPSHOTS = (
     "SELECT s.prefix, s.time_ms, s.digest, s.kind, reason, image, count, size_bytes, faults, e.doc ->> '$.host' "
@@ -42,10 +45,11 @@ def summarise_environments(database: sqlite3.Connection) -> Iterator[Environment
     for (doc,) in database.execute("SELECT doc FROM environments WHERE NOT gone ORDER BY prefix").fetchall():
         environment = msgspec.json.decode(doc, type=Environment)
         prefix = environment.prefix
-        created = database.execute(_CREATED, (prefix,)).fetchone()
+        places = places_of(database, prefix)
+        created = _first(database, _CREATED, places)
         packages, size_bytes = contents.get(prefix, (None, None))
-        last_change, last_change_by = database.execute(_CHANGED, (prefix,)).fetchone() or (None, None)
-        last_use, last_use_by = database.execute(_USED, (prefix,)).fetchone() or (None, None)
+        last_change, last_change_by = _first(database, _CHANGED, places) or (None, None)
+        last_use, last_use_by = _first(database, _USED, places) or (None, None)
         owner = names.get(environment.owner_uid) if environment.owner_uid is not None else None
         yield EnvironmentSummary(
             environment=environment,
@@ -59,6 +63,11 @@ def summarise_environments(database: sqlite3.Connection) -> Iterator[Environment
             last_use_by=last_use_by,
             drift=drift.get(prefix, 0),
         )
+
+
+def _first(database: sqlite3.Connection, query: str, places: Sequence[tuple[str, str]]) -> tuple[Any, ...] | None:
+    rows = (database.execute(query, place).fetchone() for place in places)
+    return next((row for row in rows if row is not None), None)
 
 
 def find_holdings(database: sqlite3.Connection, name: str | None, *, past: bool) -> Iterator[Holding]:

@@ -17,7 +17,7 @@ from envtrail.errors import CannotRunError, DamagedStoreError, NewerFormatError,
 from envtrail.trail.files import GROUP_WRITES, allow_group, give_to_owner_of_folder
 from envtrail.trail.layout import no_space, translate
 
-SCHEMA = 11
+SCHEMA = 12
 BUSY_TIMEOUT_S = 10
 """How long one waits for another who writes."""
 _FULL = "database or disk is full"
@@ -53,10 +53,12 @@ WRITTEN_KEPT = 200_000
 _TABLES = f"""
 CREATE TABLE operations (id TEXT PRIMARY KEY, started TEXT, ended TEXT, prefix TEXT, tool TEXT, kind TEXT, outcome TEXT,
   user TEXT, uid INTEGER, auid INTEGER, command TEXT, unexplained INTEGER, verdict TEXT, granted TEXT,
-  method TEXT, changes INTEGER, installs INTEGER, doc BLOB);
+  method TEXT, changes INTEGER, installs INTEGER, creates INTEGER, moved_to TEXT, doc BLOB);
 CREATE INDEX operations_activity ON operations (id, started, method, user, uid, auid, prefix, outcome, changes, installs,
   tool, kind);
 CREATE INDEX operations_granted ON operations (granted) WHERE granted IS NOT NULL;
+CREATE INDEX operations_creates ON operations (prefix, id, user) WHERE creates;
+CREATE INDEX operations_moves ON operations (moved_to, id, prefix) WHERE moved_to IS NOT NULL;
 CREATE INDEX operations_prefix ON operations (prefix, id, kind, outcome, changes, user, started, ended);
 CREATE INDEX operations_unexplained ON operations (prefix, unexplained) WHERE unexplained > 0;
 CREATE INDEX operations_user ON operations (user, id);

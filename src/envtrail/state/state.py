@@ -133,6 +133,8 @@ class State:
             operation.actor.method,
             None if operation.changes is None else len(operation.changes),
             sum(change.after is not None for change in operation.changes or ()),
+            int(operation.is_creation),
+            operation.moved_to,
             _encode(operation),
         )
         # What it was found under before it was amended is gone (`operations_amended`).
@@ -177,9 +179,8 @@ class State:
 
     def rows(self) -> tuple[int, int, int]:
         """How many operations, runs and sessions there are."""
-        totals = dict(self._database.execute("SELECT name, count FROM totals").fetchall())
-        (sessions,) = self._database.execute("SELECT count(*) FROM sessions").fetchone()
-        return totals["operations"], totals["runs"], sessions
+        totals = dict(self._database.execute("SELECT name, count FROM totals UNION SELECT 'sessions', count(*) FROM sessions"))
+        return totals["operations"], totals["runs"], totals["sessions"]
 
     def withdraw(self, kind: str, id_: str) -> None:
         """Remove a row that is stored under another id, or is none after all (`schema.LOGGED` names the kinds)."""

@@ -83,6 +83,20 @@ def test_a_program_that_lives_is_asked_who_it_is(env: Path, watch: FileWatch) ->
     assert group.ppid == os.getpid()
 
 
+def test_another_mode_is_seen_and_another_name_of_a_file_is_none(env: Path, watch: FileWatch) -> None:
+    (env / "site-packages/m.py").touch()
+    (env / "old").touch()
+    watch.read()
+    changed = _run("chmod", "-R", "700", str(env))
+    assert sorted(_changes(watch)[str(changed)][1]) == [
+        (path, "attributes") for path in sorted([str(env), *map(str, env.glob("**/*"))])
+    ]
+    linked = _run("ln", str(env / "old"), str(env / "new"))
+    assert _changes(watch)[str(linked)][1] == [(f"{env}/new", "created")]
+    removed = _run("rm", str(env / "new"))
+    assert _changes(watch)[str(removed)][1] == [(f"{env}/new", "deleted")]
+
+
 def test_what_lies_elsewhere_or_is_bytecode_is_nothing(tmp_path: Path, env: Path, watch: FileWatch) -> None:
     (env / "site-packages/m.py").touch()
     _run("cp", "/etc/passwd", str(tmp_path / "elsewhere"))
@@ -112,6 +126,13 @@ def test_a_moved_folder_is_followed(env: Path, watch: FileWatch) -> None:
     watch.read()
     _run("touch", str(env / "new/y"))
     assert [files for _, files in _changes(watch).values()][-1:] == [[(f"{env}/new/y", "created")]]
+
+
+def test_a_watched_folder_that_is_moved_says_where_to(env: Path, watch: FileWatch) -> None:
+    moved = _run("mv", str(env), f"{env}-2")
+    assert _changes(watch)[str(moved)][1] == [(str(env), "moved_from"), (f"{env}-2", "moved_to")]
+    touched = _run("cp", "/etc/hostname", f"{env}-2/x")
+    assert _changes(watch)[str(touched)][1] == [(f"{env}-2/x", "created")]
 
 
 def test_fifty_thousand_files_are_one_group_and_counted(env: Path, watch: FileWatch) -> None:

@@ -108,8 +108,12 @@ def judge_import(agent: RunningAgent, live: Sequence[Document], folder: Path) ->
         ]
         if operation["actor"]["auid"] != same["actor"]["auid"]:
             faults.append(f"actor: {describe(operation)}; live {describe(same)}")
-        changes = [(one["name"], bool(one["before"]), bool(one["after"])) for one in operation["changes"] or ()]
         known = [(one["name"], bool(one["before"]), bool(one["after"])) for one in same["changes"] or ()]
+        known += [(name, None, is_there) for name, _, is_there in known]  # What was there before is not in every log.
+        changes = [
+            (one["name"], None if one.get("absent") else bool(one["before"]), bool(one["after"]))
+            for one in operation["changes"] or ()
+        ]
         if extra := [one for one in changes if one not in known]:
             faults.append(f"changes {extra} are not live: {describe(operation)}; live {describe(same)}")
     return [Fault(count="import differs", text=f"import differs: {text}") for text in faults]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from envtrail.agent.build import open_trail
-from envtrail.agent.file_changes import holding_of
+from envtrail.agent.scope import holding_of
 from envtrail.agent.world import ImportedWorld
 from envtrail.config import load_config
 from envtrail.interpret.emission import SnapshotWanted
@@ -94,6 +94,54 @@ def test_changes_wait_for_the_record_of_the_exec_that_made_them(tmp_path: Path, 
         files.hold([msgspec.structs.replace(group, pid=12, comm="unheard", exe="/bin/unheard")], now_ms + 2000)
         assert files.release(now_ms + 8000) == []
         assert len(files.release(now_ms + 9001)) == 1
+
+
+@pytest.mark.parametrize(("program", "is_change"), [("chmod", True), ("touch", False)])
+def test_what_a_gone_process_did_to_attributes_waits_for_the_record_of_what_it_ran(
+    tmp_path: Path, program: str, is_change: bool
+) -> None:
+    flags = {"data_dir": str(tmp_path), "node": "n", "interpret.files_hold_ms": 1000}
+    with open_trail(load_config(environ={}, flags=flags), world=ImportedWorld()) as opened:
+        files, assembler = opened.pipeline.files, opened.pipeline.assembler
+        files.watch({"/w/env": Environment(prefix="/w/env", kind="venv")})
+        now_ms = BEGAN_MS + 1
+        group = SeenFiles(
+            time_ms=now_ms, until_ms=now_ms, pid=10, root="/w/env", files=[("/w/env/bin/x", "attributes")], total=1, gone=True,
+        )  # fmt: skip
+        files.hold([group], now_ms)
+        assert files.release(now_ms + 1000) == []
+        assembler.push(_event(1, 59, f'EXECVE argc=2 a0="{program}" a1="x"', exe=f"/bin/{program}", comm=program))
+        assembler.drain()
+        assert len(files.release(now_ms + 2000)) == is_change
+        files.hold([msgspec.structs.replace(group, pid=12)], now_ms)
+        assert files.release(now_ms + 9001) == []
+        assert files.held == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "is_cut", "wanted"),
+    [
+        (None, False, ["cp", "a.pth", "b.pth"]),
+        (["cp", "a.p"], False, ["cp", "a.pth", "b.pth"]),
+        (["cp", "a.pth", "b"], True, ["cp", "a.pth", "b.pth"]),
+        (["[renamed]"], False, ["[renamed]"]),
+    ],
+)
+def test_a_command_that_was_read_in_part_is_taken_from_its_exec(
+    tmp_path: Path, argv: list[str] | None, is_cut: bool, wanted: list[str]
+) -> None:
+    with open_trail(load_config(environ={}, flags={"data_dir": str(tmp_path), "node": "n"}), world=ImportedWorld()) as opened:
+        files, assembler = opened.pipeline.files, opened.pipeline.assembler
+        files.watch({"/w/env": Environment(prefix="/w/env", kind="venv")})
+        assembler.push(_event(1, 59, 'EXECVE argc=3 a0="cp" a1="a.pth" a2="b.pth"', exe="/bin/cp", comm="cp"))
+        assembler.drain()
+        group = SeenFiles(
+            time_ms=BEGAN_MS + 1, until_ms=BEGAN_MS + 1, pid=10, root="/w/env", files=[("/w/env/bin/x", "created")], total=1, gone=False,
+            exe="/bin/cp", comm="cp", uid=1001, auid=1001, argv=argv, argv_cut=is_cut,
+        )  # fmt: skip
+        files.hold([group], BEGAN_MS)
+        (changed,) = files.release(BEGAN_MS + 60_000)
+    assert (changed.argv, changed.argv_cut) == (wanted, False)  # type: ignore[union-attr]
 
 
 def _event(serial: int, call: int, record: str, *, exe: str, pid: int = 10, comm: str = "x") -> bytes:

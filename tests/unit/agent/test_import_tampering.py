@@ -23,7 +23,7 @@ GOLDEN = Path(__file__).parents[2] / "golden/tampering"
 BASE_MS = 1_764_000_000_000
 SITE = "/opt/conda/envs/ml/lib/python3.11/site-packages"
 WRITES, READS, CREATES = "241", "80000", "c1"
-CALLS = {"openat": 257, "unlink": 87, "mkdir": 83, "rmdir": 84, "rename": 82}
+CALLS = {"openat": 257, "unlink": 87, "mkdir": 83, "rmdir": 84, "rename": 82, "fchmodat": 268, "chown": 92, "utimensat": 280}
 
 
 def config_of(folder: Path) -> Config:
@@ -167,6 +167,18 @@ def test_a_removed_package_is_told_by_the_name_of_its_metadata(tmp_path: Path) -
     assert [(change.name, change.before and change.before.version, change.after) for change in tamper.changes] == [
         ("six", "1.16.0", None)
     ]
+
+
+@pytest.mark.parametrize(("call", "expected"), [("fchmodat", ["attributes"]), ("chown", ["attributes"]), ("utimensat", [])])
+def test_another_mode_or_owner_is_a_change_and_another_time_is_none(tmp_path: Path, call: str, expected: list[str]) -> None:
+    log = Log().exec("python3 x.py").change(f"{SITE}/six.py", call=call, comm="python3", title="python3 x.py")
+    assert [file.what for one in told_by(tmp_path, log) for file in one.files] == expected
+
+
+def test_a_file_that_is_made_and_then_given_its_mode_is_made(tmp_path: Path) -> None:
+    log = Log().exec("cp -p a b").change(f"{SITE}/six.py", "CREATE", flags=CREATES, comm="cp", title="cp -p a b")
+    (tamper,) = told_by(tmp_path, log.change(f"{SITE}/six.py", call="fchmodat", comm="cp", title="cp -p a b"))
+    assert [file.what for file in tamper.files] == ["created"]
 
 
 PIP = "/opt/conda/envs/ml/bin/python3.11 /opt/conda/envs/ml/bin/pip install six"

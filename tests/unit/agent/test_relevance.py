@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envtrail.agent.relevance import is_nothing, parts_of
+from envtrail.agent.relevance import is_nothing, parts_of, without_times
 from envtrail.model.operation import FileChange
 
 
@@ -39,6 +39,19 @@ def test_what_opens_or_touches_and_writes_nothing_has_changed_nothing() -> None:
     assert not is_nothing(changes("/v/lib/x.py", what="created"), exe="/usr/bin/touch")
     assert not is_nothing(module, exe="/home/bob/touch")
     assert not is_nothing(module)
+
+
+@pytest.mark.parametrize(
+    ("program", "is_recorded", "is_kept"),
+    [("chmod", False, True), ("chown", False, True), ("touch", False, False), (None, False, False), ("python3", True, True)],
+)
+def test_attributes_are_mode_and_owner_where_program_or_record_say_so_else_perhaps_times(
+    program: str | None, is_recorded: bool, is_kept: bool
+) -> None:
+    written = changes("/v/lib/a.py")
+    attributes = changes("/v/lib/b.py", what="attributes")
+    kept = without_times([*written, *attributes], program=program, is_recorded=is_recorded)
+    assert kept == [*written, *(attributes if is_kept else [])]
 
 
 def test_conda_that_removes_documents_alone_lists() -> None:

@@ -21,7 +21,7 @@ from envtrail.environments.inventory import read_snapshot
 from envtrail.environments.unused import find_duplicates, find_unused
 from envtrail.interpret.drift import operation_of_drift
 from envtrail.model.environment import Environment, Package, Snapshot
-from envtrail.model.operation import Operation, PackageState
+from envtrail.model.operation import Operation, Outcome, PackageState
 from envtrail.model.times import to_rfc3339
 from envtrail.service.authorization import ServiceRequest
 from envtrail.service.server import answer
@@ -262,6 +262,16 @@ class TestStore:
         assert found.last_change == "2025-11-24T16:00:00.005Z"
         assert find_unused([found], NOW + 6) == [found]
         assert find_unused([found], NOW) == []
+
+    def test_who_made_it_is_its_creator_whatever_the_command_was_and_however_it_ended(self, state: State) -> None:
+        state.put_environment(Environment(prefix="/v", kind="venv", owner_uid=7), seen_ms=NOW)
+        state.put_name(7, "alice", since_ms=1)
+        install = operation(snapshot(), snapshot(package("six")), NOW)
+        actor = msgspec.structs.replace(install.actor, name="bob")
+        state.put_operation(msgspec.structs.replace(install, made=True, outcome=Outcome.FAILURE, actor=actor))
+        state.put_operation(operation(snapshot(), snapshot(package("a")), NOW + 5))
+        (found,) = EmbeddedStore(state.path.parents[1]).summaries()
+        assert (found.creator, found.creator_is_owner) == ("bob", False)
 
     def test_the_owner_of_an_environment_sees_what_others_did_to_it(self, state: State) -> None:
         state.put_environment(Environment(prefix="/home/alice/v", kind="venv", owner_uid=1001), seen_ms=NOW)

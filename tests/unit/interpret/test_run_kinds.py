@@ -40,6 +40,9 @@ SCRIPTS = (
     ("/usr/bin/python3 /usr/local/bin/nightly", ("script", "/usr/local/bin/nightly", "/usr")),
     ("/usr/bin/python3 /home/a/usr/share/x", ("script", "/home/a/usr/share/x", "/usr")),
     ("/opt/conda/envs/ml/bin/python x.py", ("script", "/w/x.py", "/opt/conda/envs/ml")),
+    (f"{V} /v/bin/ipython ok.py --epochs 3", ("script", "/w/ok.py", "/v")),
+    (f"{V} /v/bin/ipython3 -i --no-banner ok.ipy", ("script", "/w/ok.ipy", "/v")),
+    (f"{V} -m IPython /data/ok.py", ("script", "/data/ok.py", "/v")),
     (f"{V} launch.py accelerate launch", ("script", "/w/launch.py", "/v")),
     (f"{V} multiprocessing.py", ("script", "/w/multiprocessing.py", "/v")),
 )

@@ -73,7 +73,7 @@ TOUCHED = [
     ("UPDATE operations SET doc = 'not json' WHERE id = (SELECT min(id) FROM operations)", "operation", "doc is "),
     ("UPDATE operations SET uid = 'x' WHERE id = (SELECT min(id) FROM operations)", "operation", "uid is `x`"),
     ("DELETE FROM operations WHERE id = (SELECT min(id) FROM operations)", "operation", "is missing from the state"),
-    ("INSERT INTO operations SELECT '01KB0000000000000000000000', started, ended, prefix, tool, kind, outcome, user, uid, auid, command, unexplained, verdict, granted, method, changes, installs, doc FROM operations LIMIT 1", "operation 01KB0000000000000000000000", "the evidence does not make it"),
+    ("INSERT INTO operations SELECT '01KB0000000000000000000000', started, ended, prefix, tool, kind, outcome, user, uid, auid, command, unexplained, verdict, granted, method, changes, installs, creates, moved_to, doc FROM operations LIMIT 1", "operation 01KB0000000000000000000000", "the evidence does not make it"),
     ("DELETE FROM operation_packages WHERE name = (SELECT min(name) FROM operation_packages)", "package of an operation", "is missing"),
     ("UPDATE runs SET doc = json_set(doc, '$.argv[0]', 'x')", "run", "argv[0] is `x`"),
     ("DELETE FROM sessions WHERE id = (SELECT max(id) FROM sessions)", "session", "is missing"),

@@ -161,6 +161,7 @@ impl Gathering {
         group.until_ms = group.until_ms.max(time_ms);
         group.time_ms = group.time_ms.min(time_ms);
         group.is_marked |= what == What::MovedTo && is_mark(&path);
+        let is_there = matches!(what, What::Written | What::Attributes);
         if group.metadata.len() < MAX_METADATA && is_of_metadata(path.as_bytes(), what) {
             group.metadata.push((path.clone(), what, time_ms));
         }
@@ -184,7 +185,7 @@ impl Gathering {
                     (What::Deleted | What::MovedFrom, What::Created | What::MovedTo) => {
                         known.1 = What::Written
                     }
-                    (What::Written, What::Written) | (_, What::Written) => {}
+                    (known_what, _) if is_there && known_what != What::Attributes => {}
                     (_, newer) => known.1 = newer,
                 }
             }
@@ -196,7 +197,7 @@ impl Gathering {
                 group.files.push((path, what));
             }
             // Past the bound nothing says whether the file was counted when it was created.
-            None => group.total += u64::from(what != What::Written),
+            None => group.total += u64::from(!is_there),
         }
     }
 
@@ -217,7 +218,7 @@ impl Gathering {
 /// Whether a change says something of the metadata of packages: of a folder of them, where it is moved with all that is in it.
 fn is_of_metadata(path: &[u8], what: What) -> bool {
     match what {
-        What::Written => false,
+        What::Written | What::Attributes => false,
         What::MovedFrom | What::MovedTo if is_site(path) => true,
         _ => is_metadata(path) || is_core_metadata(path),
     }

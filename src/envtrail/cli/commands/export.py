@@ -74,7 +74,7 @@ def _ecs(store: Store, query: Query, what: str, config: Config) -> Iterator[dict
 
 def _row(operation: Operation) -> tuple[Any, ...]:
     changes = "; ".join(
-        f"{change.name} {change.before.version if change.before else ''}>{change.after.version if change.after else ''}"
+        f"{change.name} {change.before.version if change.before else '?' if change.absent else ''}>{change.after.version if change.after else ''}"
         for change in operation.changes or ()
     )
     return (

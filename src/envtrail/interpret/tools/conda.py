@@ -31,7 +31,7 @@ _COMMANDS = {
     "env create": OperationKind.CREATE,
     "env update": OperationKind.UPDATE,
     "env remove": OperationKind.DELETE,
-    "rename": OperationKind.CREATE,
+    "rename": OperationKind.MOVE,
     "self-update": OperationKind.UPDATE,
     "develop": OperationKind.INSTALL,
 }
@@ -64,12 +64,13 @@ class Conda:
             return None
         if kind is OperationKind.REMOVE and words.has("--all"):
             kind = OperationKind.DELETE
-        prefix, why = _where(invocation, words, command, packages, is_native=tool == "micromamba")
+        prefix, why = _where(invocation, words, command, is_native=tool == "micromamba")
         return Intention(
             tool=tool,
             kind=kind,
             argv=[tool, *arguments],
             prefix=prefix,
+            moved_to=_new_place(invocation, packages) if command == "rename" else None,
             environment_kind="conda",
             why=why,
             sources=sources(words, packages, invocation.variables, _SOURCES),
@@ -77,15 +78,15 @@ class Conda:
         )
 
 
-def _where(invocation: Invocation, words: Words, command: str, packages: list[str], *, is_native: bool) -> tuple[str | None, str]:
+def _new_place(invocation: Invocation, packages: list[str]) -> str | None:
+    return _of_name(packages[-1], invocation, conda_root(prefix_of_invocation(invocation))) if packages else None
+
+
+def _where(invocation: Invocation, words: Words, command: str, *, is_native: bool) -> tuple[str | None, str]:
     variables = invocation.variables
     named = words.last("-r", "--root-prefix") or variables.get("MAMBA_ROOT_PREFIX")
     # A standalone program lies anywhere: its root is the one it was given, or a default that only the home folder shows.
     root = conda_root(named or (None if is_native else prefix_of_invocation(invocation)))
-    if command == "rename":
-        if not packages:
-            return None, "the new name"
-        return _of_name(packages[-1], invocation, root), "the new name, below the root's envs"
     path = words.last("-p", "--prefix")
     if path:
         return absolute(path, invocation.cwd), "--prefix of the command"

@@ -123,7 +123,7 @@ def _churn(operations: list[Operation], _: Translate) -> None:
     for item in operations:
         day = show_time(item.started)[:10]
         for change in item.changes or ():
-            (added if change.before is None else removed if change.after is None else changed)[day] += 1
+            {"added": added, "removed": removed}.get(change.action, changed)[day] += 1
     days = sorted({*added, *changed, *removed})[-60:]
     if not days:
         ui.label(_("Nothing has changed it since the trail began.")).classes("soft")

@@ -57,8 +57,7 @@ def summary(operation: Operation) -> str:
     """`+2 −1 ~3`."""
     if operation.changes is None:
         return "?"
-    added = sum(change.before is None for change in operation.changes)
-    removed = sum(change.after is None for change in operation.changes)
+    added, removed = (sum(change.action == action for change in operation.changes) for action in ("added", "removed"))
     counts = (("+", added), ("−", removed), ("~", len(operation.changes) - added - removed))
     return " ".join(f"{sign}{count}" for sign, count in counts if count) or (
         f"{operation.files_total} files" if operation.files_total else "0"
@@ -66,13 +65,15 @@ def summary(operation: Operation) -> str:
 
 
 def change_of(change: Change) -> str:
-    """`numpy 1.26.4 → 2.0.0`."""
-    before, after = change.before, change.after
-    if before is None and after is not None:
-        return f"+ {change.name} {after.version}"
-    if after is None and before is not None:
-        return f"− {change.name} {before.version}"
-    return f"~ {change.name} {before.version if before else ''} → {after.version if after else ''}"
+    """`~ numpy 1.26.4 → 2.0.0`; `?` where it is not known what was there."""
+    before, after = (state.version if state else "?" for state in (change.before, change.after))
+    match change.action:
+        case "added":
+            return f"+ {change.name} {after}"
+        case "removed":
+            return f"− {change.name} {before}"
+        case _:
+            return f"~ {change.name} {before} → {after}"
 
 
 def command_of(argv: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import click
 import msgspec
@@ -61,10 +62,11 @@ def command(
 
 
 def _entries(store: Store, query: Query, *, everything: bool) -> Iterator[HistoryEntry]:
-    left = {item.image: item for item in store.snapshots(query.environment) if item.image is not None}
+    # One that was moved has been read at more than one place.
+    left = cache(lambda prefix: {item.image: item for item in store.snapshots(prefix) if item.image is not None})
     for operation in store.operations(query):
         if everything or operation.changes or operation.files or operation.kind.value in {"create", "delete", "move"}:
-            yield HistoryEntry(operation=operation, snapshot=left.get(operation.image) if operation.image is not None else None)
+            yield HistoryEntry(operation=operation, snapshot=left(operation.environment.prefix).get(operation.image or 0))
 
 
 def _row(entry: HistoryEntry) -> tuple[str, ...]:

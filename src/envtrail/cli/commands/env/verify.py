@@ -13,6 +13,7 @@ from envtrail.cli.context import Context
 from envtrail.cli.environments import find_environment
 from envtrail.cli.render import emit_json, emit_text, safe, show_bytes, style
 from envtrail.environments.history import check_history
+from envtrail.environments.shared_files import find_shared
 from envtrail.environments.verify import FileFinding, Verification, attribute
 from envtrail.errors import CannotRunError, ExitCode, InputError
 from envtrail.inspect.client import make_inspector
@@ -38,7 +39,8 @@ def command(context: Context, environment: str, package: str | None, fast: bool,
     """Check every file of ENVIRONMENT against RECORD and conda-meta: added, changed and missing files, and who changed them.
 
     Bytecode that runs whatever its source holds (`unchecked`) or without one (`sourceless`) is a finding too, and a file that pip
-    copied and that has another name (`linked`): it can be changed where nobody watches. Where conda's own history and the recorded
+    copied and that has another name (`linked`): it can be changed where nobody watches. Of a changed file that other environments
+    share (hard links of uv and conda), their names are listed, and the operation that wrote through one of them. Where conda's own history and the recorded
     operations differ, the history was edited by hand, or no agent ran (`history`).
 
     Exit code 1 when there is a finding. A file that may not be read is `unreadable`, never unchanged.
@@ -61,7 +63,13 @@ def command(context: Context, environment: str, package: str | None, fast: bool,
         forged: list[FileFinding] = []
         if is_whole_conda and isinstance(answer, FilesVerified):
             forged = check_history(f"{found.prefix}/conda-meta/history", answer.history, operations)
-        done = msgspec.structs.replace(done, findings=[*attribute(done.findings, operations), *forged])
+        findings = find_shared(
+            attribute(done.findings, operations),
+            found,
+            store.environments(),
+            lambda prefix: store.operations(Query(environment=prefix)),
+        )
+        done = msgspec.structs.replace(done, findings=[*findings, *forged])
     if as_json:
         emit_json([done])
     else:
@@ -90,6 +98,7 @@ def _lines(done: Verification, took_s: float) -> Iterator[str]:
     for finding in done.findings:
         what = style(f"{finding.what:12}", fg=_COLOURS[finding.what])
         yield f"{what} {safe(finding.path)}\n             {_of(finding)}; {_author(finding)}"
+        yield from (f"             the same file as {safe(path)}" for path in finding.shared)
     yield from (f"{'not verified':12} {safe(name)}: it lists no files" for name in done.unlisted)
     yield from (f"{'fault':12} {safe(fault)}" for fault in done.faults)
     unexplained = sum(finding.operation is None for finding in done.findings)
