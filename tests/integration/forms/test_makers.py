@@ -60,7 +60,7 @@ def test_what_makes_an_environment_is_named_and_a_moved_one_keeps_its_life(
     def run(*argv: str | Path, cwd: Path = home, code: int = 0) -> None:
         variables = {
             "HOME": str(home), "PATH": "/usr/bin:/bin", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{home}/wheels {lab.shelf}", "UV_OFFLINE": "1", "UV_NO_INDEX": "1",
-            "UV_FIND_LINKS": f"{home}/wheels {lab.shelf}", "POETRY_VIRTUALENVS_IN_PROJECT": "true", "UV_PYTHON_DOWNLOADS": "never", "PIPX_DEFAULT_PYTHON": "/usr/bin/python3",
+            "UV_FIND_LINKS": f"{home}/wheels,{lab.shelf}", "POETRY_VIRTUALENVS_IN_PROJECT": "true", "UV_PYTHON_DOWNLOADS": "never", "PIPX_DEFAULT_PYTHON": "/usr/bin/python3",
         }  # fmt: skip
         done = run_as(AUID, list(map(str, argv)), cwd=cwd, **variables)
         assert (done.returncode != 0) == (code != 0), (argv, done.stdout + done.stderr)
