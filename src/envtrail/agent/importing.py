@@ -14,7 +14,6 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.agent.build import Opened, open_trail
-from envtrail.agent.pipeline import Result
 from envtrail.agent.world import ImportedWorld
 from envtrail.capture.auditbeat import MOST_FAULTS, AuditbeatSource, DocumentFigures
 from envtrail.capture.lines import LinesSource, LogReport
@@ -28,8 +27,6 @@ from envtrail.core import Assembler
 from envtrail.errors import InputError
 from envtrail.model.gap import Gap
 from envtrail.model.observation import ImportEnded, ImportStarted
-from envtrail.model.run import Session
-from envtrail.model.withdrawn import Withdrawn
 from envtrail.trail.files import open_regular
 from envtrail.trail.layout import RECORDS, Layout
 from envtrail.trail.reader import read_file, unsealed, whole_lines
@@ -80,6 +77,7 @@ class ImportReport(Struct, frozen=True, kw_only=True):
     faults: int
     """Lines that should hold a record and hold none."""
     operations: int
+    """That are new, as the runs and sessions are."""
     runs: int
     sessions: int
     without_session: int
@@ -112,24 +110,14 @@ def import_files(
     node = host or config.node
     sources = in_order(open_sources(paths, node))
     unnamed = 0
-    seen: dict[str, set[str]] = {"operation": set(), "run": set(), "session": set()}
-
-    def note(result: Result) -> None:
-        if isinstance(result, Withdrawn):
-            seen[result.kind].discard(result.id)
-            return
-        seen[type(result).__name__.lower()].add(result.id)
-        if isinstance(result, Session):
-            seen["session"].discard(result.replaces or "")
-
     documents: dict[str, DocumentFigures] = {}
     with ExitStack() as stack:
         stack.enter_context(collecting_rarely())
         for source, _ in sources:
             stack.callback(source.close)
-        opened = stack.enter_context(open_trail(config, world=ImportedWorld(), on_result=note))
+        opened = stack.enter_context(open_trail(config, world=ImportedWorld()))
         held = Held(opened.recorder.assembler, opened.writer.layout)
-        before = opened.pipeline.assembler.counters()
+        before, rows = opened.pipeline.assembler.counters(), opened.state.rows()
         logs = [part.log for _, part in sources]
         for (source, part), following in zip(sources, [*logs[1:], None], strict=True):
             names = MachineNames(host) if host else None
@@ -138,6 +126,7 @@ def import_files(
             if isinstance(source, AuditbeatSource):
                 documents[str(source.path)] = source.figures
         after = opened.pipeline.assembler.counters()
+        operations, runs, sessions = (now - then for now, then in zip(opened.state.rows(), rows, strict=True))
         without_session = opened.pipeline.interpreter.sessions.unplaced()
     repeated = after.repeated - before.repeated
     supplemented = after.supplemented - before.supplemented
@@ -151,9 +140,9 @@ def import_files(
         supplemented=supplemented,
         incomplete=events - (after.complete - before.complete),
         faults=after.faults - before.faults + sum(report.faults for report in reports),
-        operations=len(seen["operation"]),
-        runs=len(seen["run"]),
-        sessions=len(seen["session"]),
+        operations=operations,
+        runs=runs,
+        sessions=sessions,
         without_session=without_session,
         documents=_sum(documents) if documents else None,
         logs=reports,

@@ -6,10 +6,11 @@ import posixpath
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from envtrail.interpret.answer import SnapshotAnswer
-from envtrail.interpret.timeline import OwnChange, Side, Timelines
+from envtrail.interpret.timeline import OwnChange, PackageEvent, Side, Timelines
 from envtrail.model.environment import Package, state_of
 from envtrail.model.naming import is_package, normalise_name
 from envtrail.model.operation import Change, PackageState
@@ -63,10 +64,27 @@ def attribute(
 
 
 def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owner: int | None = None) -> list[Change]:
-    """The differences that nobody was seen to make."""
+    """The differences that nobody was seen to make, with those before the first that somebody was."""
     since_ms = (answer.since_ms or 0) - SLACK_MS
-    touched = timelines.touched(node, answer.prefix, since_ms=since_ms, owner=owner)
-    return [change for change in answer.changes or () if normalise_name(change.name) not in touched]
+    events = timelines.by_name(node, answer.prefix, since_ms=since_ms, owner=owner)
+    found = []
+    for change in answer.changes or ():
+        first = _first_after(change.before, events.get(normalise_name(change.name), ()))
+        if first is None:
+            found.append(change)
+        elif change.before is not None and not first.is_added and first.version not in {"", change.before.version}:
+            found.append(msgspec.structs.replace(change, after=first.state))
+    return found
+
+
+def _first_after(known: PackageState | None, events: Sequence[PackageEvent]) -> PackageEvent | None:
+    """Of what was done to a package, the first that does not lead to the state in which it was known to be."""
+    led = [
+        at
+        for at, one in enumerate(events)
+        if (known is None if not one.is_added else known is not None and one.version == known.version)
+    ]
+    return next(iter(events[led[-1] + 1 if led else 0 :]), None)
 
 
 def made_by(package: Package) -> Change:

@@ -77,7 +77,9 @@ class Division:
             # Where the watch cannot see: the only one who was at work since the last snapshot.
             if opened is not None and not own:
                 opened.why["changes"] = COMPARED
-            own, rest = [*own, *rest], []
+            seen = {normalise_name(change.name) for change in found.own}
+            own = [*own, *(change for change in rest if normalise_name(change.name) not in seen)]
+            rest = [change for change in rest if normalise_name(change.name) in seen]
         self._prune(answer, node)
         return Divided(own=own, drift=self._drift(answer, rest, kind, node), is_alone=is_alone)
 
@@ -90,7 +92,11 @@ class Division:
         is_alone = not self._others(answer, node, write.key)
         places = _places(answer)
 
+        seen = {normalise_name(change.name) for change in found.own}
+
         def is_own(change: Change) -> bool:
+            if normalise_name(change.name) in seen:
+                return False
             place = places.get(normalise_name(change.name), "")
             return (change.after is None and write.takes_away(place) and not write.moves_all) or (
                 is_alone and (is_new or write.shows(place))
@@ -99,7 +105,7 @@ class Division:
         own = [*write.from_others, *found.own, *filter(is_own, found.unexplained)]
         if is_new and answer.before is not None:
             # Somebody who came after it had the environment read first.
-            touched = self._timelines.touched(node, answer.prefix, since_ms=0)
+            touched = self._timelines.by_name(node, answer.prefix, since_ms=0)
             own += [made_by(package) for package in answer.before if normalise_name(package.name) not in touched]
         rest = [change for change in found.unexplained if not is_own(change)]
         if write.moves_all:

@@ -169,10 +169,13 @@ class Timelines:
         own = [event for place in {prefix, ""} for event in self._places.get((node, place), ()) if event.owner == owner]
         return fold(sorted(own, key=lambda event: event.time_ms))
 
-    def touched(self, node: str, prefix: str, *, since_ms: int, owner: int | None = None) -> set[str]:
-        """Normalised names of packages whose metadata was made or removed since a moment, or ever by this owner."""
-        events = self._places.get((node, prefix), ())
-        return {_name_of(event.key) for event in events if event.time_ms >= since_ms or event.owner == owner}
+    def by_name(self, node: str, prefix: str, *, since_ms: int, owner: int | None = None) -> dict[str, list[PackageEvent]]:
+        """What was done since a moment, or ever by this owner, in order, by the normalised names of packages."""
+        found: dict[str, list[PackageEvent]] = {}
+        for event in sorted(self._places.get((node, prefix), ()), key=lambda event: event.time_ms):
+            if event.time_ms >= since_ms or event.owner == owner:
+                found.setdefault(_name_of(event.key), []).append(event)
+        return found
 
     def by_others(self, node: str, prefix: str, owner: int, *, since_ms: int) -> tuple[set[str], set[str]]:
         """Normalised names of packages that others have added since a moment, and of those that they have removed at last."""

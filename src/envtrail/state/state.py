@@ -177,6 +177,12 @@ class State:
         self._people.note_login(session)
         self._put("sessions", session.id, session.started, session.user, session.auid, _encode(session))
 
+    def rows(self) -> tuple[int, int, int]:
+        """How many operations, runs and sessions there are."""
+        totals = dict(self._database.execute("SELECT name, count FROM totals").fetchall())
+        (sessions,) = self._database.execute("SELECT count(*) FROM sessions").fetchone()
+        return totals["operations"], totals["runs"], sessions
+
     def withdraw(self, kind: str, id_: str) -> None:
         """Remove a row that is stored under another id, or is none after all (`schema.LOGGED` names the kinds)."""
         table, key = LOGGED[kind]

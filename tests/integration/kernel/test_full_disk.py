@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from audit_lab import RunningAgent, open_folders, run_as, running_agent, wait_until
+from wheels import make_wheel
 
 pytestmark = pytest.mark.kernel
 
@@ -90,6 +91,41 @@ def test_the_agent_outlives_a_disk_that_fills_at_any_moment(tmp_path: Path) -> N
             time.sleep(4)
             assert waiting.is_alive(), "it begins when there is space"
         waiting.join()
+
+
+def test_what_a_full_disk_did_not_take_is_nobodys(tmp_path: Path) -> None:
+    open_folders(tmp_path)
+    home = tmp_path / "home"
+    subprocess.run(["/usr/bin/python3", "-m", "venv", str(home / "env")], check=True)
+    for version in ("1.0", "2.0", "3.0"):
+        make_wheel(home / "wheels", "leaf", version)
+    subprocess.run(["chown", "-R", f"{AUID}:{AUID}", str(home)], check=True)
+    options = {"ENVTRAIL_STORE_MIN_FREE_BYTES": str(1 << 20)}
+    with _small_disk(tmp_path / "trail", "16m"), running_agent(tmp_path, AUID, roots=[home], **options) as agent:
+
+        def install(version: str) -> None:
+            argv = [str(home / "env/bin/pip"), "install", "-q", "--no-index", f"--find-links={home}/wheels", f"leaf=={version}"]
+            assert run_as(AUID, argv, cwd=home).returncode == 0
+
+        def steps() -> list[tuple[str, str]]:
+            changes = [change for one in agent.operations() for change in one["changes"] or ()]  # type: ignore[attr-defined]
+            return sorted((one["before"]["version"] if one["before"] else "", one["after"]["version"]) for one in changes)
+
+        install("1.0")
+        wait_until(steps, "the first operation")
+        with _filled(agent.data_dir):
+            install("2.0")
+            wait_until(lambda: "FULL" in agent.ask("status").stdout, "word of it")
+        install("3.0")
+        wait_until(lambda: "disk_full" in agent.ask("gaps", "--json").stdout, "the entry of the loss ledger", timeout_s=40)
+        # Who removed 2.0 was seen, who brought it was not; where the removal was not kept either, 3.0 came upon 1.0.
+        whole = ([("", "1.0"), ("1.0", "2.0"), ("2.0", "3.0")], [("", "1.0"), ("1.0", "3.0")])
+        wait_until(lambda: steps() in whole, "the operations after it", timeout_s=40)
+        assert agent.process.poll() is None
+        agent.process.terminate()
+        agent.process.wait(20)
+        assert agent.ask("seal").returncode == 0
+        assert agent.ask("verify").returncode == 0
 
 
 def _history(agent: RunningAgent) -> list[str]:
