@@ -47,7 +47,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def agent(home: Path, lab: Lab, conda: CondaRoot) -> Iterator[RunningAgent]:
-    pythons = f"/usr/bin/python3*:{lab.tools}/python3*:{conda.prefix}/bin/python3*:{home}/*/bin/python3*"
+    # None below the home: a rule for an interpreter cannot be taken back where its folder was moved.
+    pythons = f"/usr/bin/python3*:{lab.tools}/python3*:{conda.prefix}/bin/python3*"
     with running_agent(
         home.parent, AUID, roots=[home], ENVTRAIL_RULES_PYTHONS=pythons, ENVTRAIL_RULES_ROOTS=f"{conda.prefix}:{home}/*"
     ) as agent:
