@@ -104,8 +104,9 @@ class OpenOperation(Struct, kw_only=True, omit_defaults=True):
         return bool(self.elsewhere) or not self._has_effect(installed)
 
     def find_nowhere(self) -> None:
-        """No environment is where the command names one, and none was."""
-        if self.intention.kind in {OperationKind.INSTALL, OperationKind.UPDATE, OperationKind.REMOVE}:
+        """No environment is where conda's name leads, and none was. pip makes its folders when it needs them."""
+        is_change = self.intention.kind in {OperationKind.INSTALL, OperationKind.UPDATE, OperationKind.REMOVE}
+        if is_change and self.intention.environment_kind == "conda":
             self.intention = msgspec.structs.replace(self.intention, prefix=None, why=_NOWHERE)
 
     def look_elsewhere(self, *, is_certain: bool, is_there: bool) -> None:

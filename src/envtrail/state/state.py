@@ -284,10 +284,8 @@ class State:
 
     def snapshot_ms(self, prefix: str, at_ms: int | None = None) -> int | None:
         """When the last snapshot of an environment, at or before a moment, was taken."""
-        row = self._database.execute(
-            "SELECT max(time_ms) FROM snapshots WHERE prefix = ? AND time_ms <= ?",
-            (prefix, at_ms if at_ms is not None else 1 << 62),
-        ).fetchone()
+        query = "SELECT max(time_ms) FROM snapshots WHERE prefix = ? AND time_ms <= ?"
+        row = self._database.execute(query, (prefix, at_ms if at_ms is not None else 1 << 62)).fetchone()
         return row[0] if row else None
 
     def packages(self, digest: str) -> list[Package] | None:

@@ -47,7 +47,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def agent(home: Path, lab: Lab, conda: CondaRoot) -> Iterator[RunningAgent]:
-    pythons = f"/usr/bin/python3*:{lab.tools}/python3*:{conda.prefix}/bin/python3*:{home}/*/bin/python3*"
+    # None below the home: a rule for an interpreter cannot be taken back where its folder was moved.
+    pythons = f"/usr/bin/python3*:{lab.tools}/python3*:{conda.prefix}/bin/python3*"
     with running_agent(
         home.parent, AUID, roots=[home], ENVTRAIL_RULES_PYTHONS=pythons, ENVTRAIL_RULES_ROOTS=f"{conda.prefix}:{home}/*"
     ) as agent:
@@ -60,7 +61,7 @@ def test_what_makes_an_environment_is_named_and_a_moved_one_keeps_its_life(
     def run(*argv: str | Path, cwd: Path = home, code: int = 0) -> None:
         variables = {
             "HOME": str(home), "PATH": "/usr/bin:/bin", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{home}/wheels {lab.shelf}", "UV_OFFLINE": "1", "UV_NO_INDEX": "1",
-            "UV_FIND_LINKS": f"{home}/wheels {lab.shelf}", "POETRY_VIRTUALENVS_IN_PROJECT": "true", "UV_PYTHON_DOWNLOADS": "never", "PIPX_DEFAULT_PYTHON": "/usr/bin/python3",
+            "UV_FIND_LINKS": f"{home}/wheels,{lab.shelf}", "POETRY_VIRTUALENVS_IN_PROJECT": "true", "UV_PYTHON_DOWNLOADS": "never", "PIPX_DEFAULT_PYTHON": "/usr/bin/python3",
         }  # fmt: skip
         done = run_as(AUID, list(map(str, argv)), cwd=cwd, **variables)
         assert (done.returncode != 0) == (code != 0), (argv, done.stdout + done.stderr)
