@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Collection, Iterable, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from envtrail.interpret.answer import SnapshotAnswer
@@ -16,6 +17,9 @@ from envtrail.model.operation import Change, PackageState
 
 SLACK_MS = 2000
 """A snapshot takes a while, fanotify's events have the time of their reading, and a package is written for a moment after its metadata."""
+
+
+_HOLDERS = (".dist-info", ".json")
 
 
 class Attributed(Struct, frozen=True, kw_only=True):
@@ -91,8 +95,20 @@ def _completed(
     *,
     keeps_reinstalls: bool,
 ) -> list[Change]:
-    given = [done for change in changes if (done := _complete(change, answer, others, names)) is not None]
+    whole = changes if keeps_reinstalls else [_without_half(change, answer, others) for change in changes]
+    given = [done for change in whole if (done := _complete(change, answer, others, names)) is not None]
     return [change for change in given if keeps_reinstalls or change.before != change.after]
+
+
+def _without_half(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> OwnChange:
+    """Without what was begun and is no package: who was killed has made the folder, and not what is in it."""
+    made = own.after
+    if made is None or answer.after is None or answer.is_gone or not made.name.endswith(_HOLDERS):
+        return own
+    ecosystem, _, name = own.key.partition(":")
+    is_there = _found(made, ecosystem, normalise_name(name), answer.after) is not None
+    is_whole = is_there or made.name in read_standing(own, answer, others).later
+    return own if is_whole else msgspec.structs.replace(own, after=None)
 
 
 def _complete(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent], names: Collection[str]) -> Change | None:

@@ -112,3 +112,25 @@ def test_a_package_comes_and_goes_with_its_metadata_also_where_its_folder_stays(
         machine.holds.clear()
     machine.end(61)
     assert reported(machine)[0] == (1001, "success", [change])
+
+
+@pytest.mark.parametrize(("is_whole", "changes"), [(False, []), (True, ["+wolf 2.0"])])
+def test_who_was_killed_before_a_package_was_one_has_not_added_it(machine: Machine, is_whole: bool, changes: list[str]) -> None:
+    machine.look()
+    image = machine.begin(61, "pip", "install", "wolf==2.0")
+    machine.did(image, 61, (CREATED, dist("wolf", "2.0")))
+    if is_whole:
+        machine.put("wolf", "2.0")
+    machine.end(61, 1)
+    assert [said for _, _, said in reported(machine)] == [changes]
+
+
+def test_who_was_killed_has_added_what_another_removed_before_it_was_read(machine: Machine) -> None:
+    machine.look()
+    first = machine.begin(61, "pip", "install", "wolf==2.0")
+    machine.did(first, 61, (CREATED, dist("wolf", "2.0")))
+    second = machine.begin(62, "pip", "uninstall", "-y", "wolf", auid=1002)
+    machine.did(second, 62, (DELETED, dist("wolf", "2.0")))
+    machine.end(61, 1)
+    machine.end(62, auid=1002)
+    assert [said for _, _, said in reported(machine)] == [["+wolf 2.0"], ["-wolf 2.0"]]
