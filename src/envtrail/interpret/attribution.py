@@ -52,9 +52,9 @@ def attribute(
     prefix = answer.prefix
     others = timelines.by_others(node, prefix, owner, since_ms=(answer.began_ms or 0) - SLACK_MS)
     changes = timelines.changes_of(owner, node, prefix)
-    if (emptied_ms := timelines.emptied_at(owner, node, prefix)) is not None:
-        known = {change.key for change in changes}
-        changes += [change for change in read_emptied(emptied_ms, answer, others) if change.key not in known]
+    known = {change.key for change in changes}
+    for moved in timelines.emptied_by(owner, node, prefix):
+        changes += [change for change in read_emptied(moved, answer, others) if change.key not in known]
     own = _completed(changes, answer, others, names, keeps_reinstalls=keeps_reinstalls)
     if answer.changes is None or not answer.is_before_known:
         return Attributed(own=own, unexplained=[])
@@ -65,11 +65,12 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
     """The differences that nobody was seen to make."""
     since_ms = (answer.since_ms or 0) - SLACK_MS
     touched = timelines.touched(node, answer.prefix, since_ms=since_ms, owner=owner)
-    is_emptied = timelines.is_emptied(node, answer.prefix, since_ms=since_ms)
+    emptied = timelines.emptied(node, answer.prefix, since_ms=since_ms)
+    moved = {normalise_name(one.name) for one in answer.before or () if posixpath.dirname(one.location or "") in emptied}
     return [
         change
         for change in answer.changes or ()
-        if normalise_name(change.name) not in touched and not (is_emptied and change.after is None)
+        if (name := normalise_name(change.name)) not in touched and not (change.after is None and name in moved)
     ]
 
 

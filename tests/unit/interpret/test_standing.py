@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from whose_machine import CREATED, DELETED, PREFIX, SITE, Machine, conda, dist, reported
 
@@ -74,6 +75,9 @@ def test_who_moves_the_folder_of_the_packages_away_removes_all_that_is_in_it(
     machine: Machine, is_back: bool, code: int, changes: list[str]
 ) -> None:
     machine.put("otter", "2.0")
+    machine.put("pip", "23.0")
+    # In another folder of the same environment.
+    machine.holds["pip"] = msgspec.structs.replace(machine.holds["pip"], location="lib/python3/dist-packages/pip-23.0.dist-info")
     machine.look()
     first = machine.begin(60, "pip", "install", "newt==1.0", auid=1002)
     machine.did(first, 60, (CREATED, dist("newt", "1.0")))
@@ -82,7 +86,7 @@ def test_who_moves_the_folder_of_the_packages_away_removes_all_that_is_in_it(
     image = machine.begin(61, "pip", "uninstall", "-y", "newt", "otter")
     machine.did(image, 61, ("moved_from", SITE), *([("moved_to", SITE)] if is_back else []))
     if not is_back:
-        machine.holds.clear()
+        machine.holds = {"pip": machine.holds["pip"]}
     machine.begin(62, "pip", "install", "missing", auid=1002)
     machine.look()
     machine.end(61, code)
