@@ -19,6 +19,9 @@ SLACK_MS = 2000
 """A snapshot takes a while, fanotify's events have the time of their reading, and a package is written for a moment after its metadata."""
 
 
+_HOLDERS = (".dist-info", ".json")
+
+
 class Attributed(Struct, frozen=True, kw_only=True):
     """The changes that a snapshot is about."""
 
@@ -49,9 +52,9 @@ def attribute(
     prefix = answer.prefix
     others = timelines.by_others(node, prefix, owner, since_ms=(answer.began_ms or 0) - SLACK_MS)
     changes = timelines.changes_of(owner, node, prefix)
-    if (emptied_ms := timelines.emptied_at(owner, node, prefix)) is not None:
-        known = {change.key for change in changes}
-        changes += [change for change in read_emptied(emptied_ms, answer, others) if change.key not in known]
+    known = {change.key for change in changes}
+    for moved in timelines.emptied_by(owner, node, prefix):
+        changes += [change for change in read_emptied(moved, answer, others) if change.key not in known]
     own = _completed(changes, answer, others, names, keeps_reinstalls=keeps_reinstalls)
     if answer.changes is None or not answer.is_before_known:
         return Attributed(own=own, unexplained=[])
@@ -62,12 +65,14 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
     """The differences that nobody was seen to make, with those before the first that somebody was."""
     since_ms = (answer.since_ms or 0) - SLACK_MS
     events = timelines.by_name(node, answer.prefix, since_ms=since_ms, owner=owner)
-    is_emptied = any(not one.is_added for one in events.get("", ()))
+    emptied = {one.folder for one in events.get("", ()) if not one.is_added}
+    moved = {normalise_name(one.name) for one in answer.before or () if posixpath.dirname(one.location or "") in emptied}
     found = []
     for change in answer.changes or ():
-        if is_emptied and change.after is None:
+        name = normalise_name(change.name)
+        if change.after is None and name in moved:
             continue
-        first = _first_after(change, events.get(normalise_name(change.name), ()))
+        first = _first_after(change, events.get(name, ()))
         if first is None:
             found.append(change)
         elif change.before is not None and not first.is_added and first.version not in {"", change.before.version}:
@@ -107,8 +112,20 @@ def _completed(
     *,
     keeps_reinstalls: bool,
 ) -> list[Change]:
-    given = [done for change in changes if (done := _complete(change, answer, others, names)) is not None]
+    whole = changes if keeps_reinstalls else [_without_half(change, answer, others) for change in changes]
+    given = [done for change in whole if (done := _complete(change, answer, others, names)) is not None]
     return [change for change in given if keeps_reinstalls or change.before != change.after]
+
+
+def _without_half(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> OwnChange:
+    """Without what was begun and is no package: who was killed has made the folder, and not what is in it."""
+    made = own.after
+    if made is None or answer.after is None or answer.is_gone or not made.name.endswith(_HOLDERS):
+        return own
+    ecosystem, _, name = own.key.partition(":")
+    is_there = _found(made, ecosystem, normalise_name(name), answer.after) is not None
+    is_whole = is_there or made.name in read_standing(own, answer, others).later
+    return own if is_whole else msgspec.structs.replace(own, after=None)
 
 
 def _complete(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent], names: Collection[str]) -> Change | None:

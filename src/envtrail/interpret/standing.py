@@ -20,6 +20,8 @@ class Standing(Struct, frozen=True, kw_only=True):
 
     states: Mapping[str, PackageState]
     """By the name of the metadata."""
+    folders: Mapping[str, str]
+    """In which each of them lies, below the environment."""
     left: AbstractSet[str]
     """Names that are there afterwards, or that somebody else removed later."""
     later: AbstractSet[str]
@@ -42,15 +44,15 @@ class Standing(Struct, frozen=True, kw_only=True):
         return max(replaced, key=lambda state: state.build is not None) if is_one else None
 
 
-def read_emptied(at_ms: int, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> list[OwnChange]:
+def read_emptied(moved: PackageEvent, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> list[OwnChange]:
     """The removal of all that was there when somebody moved a folder of packages away."""
-    keys = {package_key("pypi", one.name) for one in answer.began or () if not (one.location or "").startswith("conda-meta/")}
-    keys |= {event.key for event in others if event.key.startswith("pypi:")}
+    keys = {package_key("pypi", one.name) for one in answer.began or ()} | {one.key for one in others if one.key}
     return [
-        OwnChange(key=key, at_ms=at_ms, before=Side(name=name, state=state), after=None)
-        for key in sorted(keys)
-        for name, state in read_standing(OwnChange(key=key, at_ms=at_ms, before=None, after=None), answer, others).states.items()
-        if not name.endswith(".json")
+        OwnChange(key=key, at_ms=moved.time_ms, before=Side(name=name, state=standing.states[name]), after=None)
+        for key in sorted(key for key in keys if key.startswith("pypi:"))
+        for standing in [read_standing(OwnChange(key=key, at_ms=moved.time_ms, before=None, after=None), answer, others)]
+        for name, folder in standing.folders.items()
+        if folder == moved.folder
     ]
 
 
@@ -63,23 +65,27 @@ def read_standing(own: OwnChange, answer: SnapshotAnswer, others: Sequence[Packa
         others: What others did in the environment, in order of time.
     """
     plain = name_of(own.key)
-    states = {
-        posixpath.basename(one.location or one.name): state_of(one) for one in answer.began or () if is_package(plain, one.name)
-    }
+    known = [one for one in answer.began or () if is_package(plain, one.name)]
+    states = {posixpath.basename(one.location or one.name): state_of(one) for one in known}
+    folders = {posixpath.basename(one.location or one.name): posixpath.dirname(one.location or "") for one in known}
     later: set[str] = set()
     left = {posixpath.basename(one.location or "") for one in answer.after or ()}
     for event in others:
         if event.key and name_of(event.key) != plain:
             continue
         if event.time_ms > own.at_ms:
-            names = {event.name} if event.key else set(states)
+            names = {event.name} if event.key else {name for name, folder in folders.items() if folder == event.folder}
             later |= names
             left |= set() if event.is_added else names
         elif not event.key:
             # All that lies in the folder has gone with it, or is back.
-            states = {} if not event.is_added else states
+            gone = [name for name in states if folders[name] == event.folder and not event.is_added]
+            states = {name: state for name, state in states.items() if name not in gone}
         elif not event.is_added:
             states.pop(event.name, None)
         elif event.name not in states:
-            states[event.name] = event.state
-    return Standing(states=states, left=left, later=later, is_known=answer.began is not None, is_read=answer.after is not None)
+            states[event.name], folders[event.name] = event.state, event.folder
+    there = {name: folders[name] for name in states}
+    return Standing(
+        states=states, folders=there, left=left, later=later, is_known=answer.began is not None, is_read=answer.after is not None
+    )

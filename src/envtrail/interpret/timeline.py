@@ -39,6 +39,8 @@ class PackageEvent(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     build: str | None = None
     name: str
     """The last part of its path."""
+    folder: str = ""
+    """The folder of packages below the environment, in which it lies or which was moved."""
     is_added: bool
     is_recorded: bool = False
     """By the kernel's log; else the watch of files reported it, and both may report one thing."""
@@ -105,6 +107,7 @@ def read_events(events: Iterable[MetadataEvent], owner: int, prefix: str, *, is_
                     version=state.version,
                     build=state.build,
                     name=name,
+                    folder=(folder if key else path).removeprefix(f"{prefix}/"),
                     is_added=event.what in ADDED,
                     is_recorded=is_recorded,
                 )
@@ -178,10 +181,10 @@ class Timelines:
         """What an owner did in an environment, package by package."""
         return fold(self._by(owner, node, prefix))
 
-    def emptied_at(self, owner: int, node: str, prefix: str) -> int | None:
-        """When an owner has moved all packages away at once, with the folder that they lie in, unless it has put that back."""
-        folders = [event for event in self._by(owner, node, prefix) if not event.key]
-        return folders[-1].time_ms if folders and not folders[-1].is_added else None
+    def emptied_by(self, owner: int, node: str, prefix: str) -> list[PackageEvent]:
+        """The folders of packages that an owner has moved away with all that is in them, unless it has put them back."""
+        last = {event.folder: event for event in self._by(owner, node, prefix) if not event.key}
+        return [event for event in last.values() if not event.is_added]
 
     def _by(self, owner: int, node: str, prefix: str) -> list[PackageEvent]:
         own = [event for place in {prefix, ""} for event in self._places.get((node, place), ()) if event.owner == owner]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from whose_machine import CREATED, DELETED, PREFIX, SITE, Machine, conda, dist, reported
 
@@ -74,6 +75,9 @@ def test_who_moves_the_folder_of_the_packages_away_removes_all_that_is_in_it(
     machine: Machine, is_back: bool, code: int, changes: list[str]
 ) -> None:
     machine.put("otter", "2.0")
+    machine.put("pip", "23.0")
+    # In another folder of the same environment.
+    machine.holds["pip"] = msgspec.structs.replace(machine.holds["pip"], location="lib/python3/dist-packages/pip-23.0.dist-info")
     machine.look()
     first = machine.begin(60, "pip", "install", "newt==1.0", auid=1002)
     machine.did(first, 60, (CREATED, dist("newt", "1.0")))
@@ -82,7 +86,7 @@ def test_who_moves_the_folder_of_the_packages_away_removes_all_that_is_in_it(
     image = machine.begin(61, "pip", "uninstall", "-y", "newt", "otter")
     machine.did(image, 61, ("moved_from", SITE), *([("moved_to", SITE)] if is_back else []))
     if not is_back:
-        machine.holds.clear()
+        machine.holds = {"pip": machine.holds["pip"]}
     machine.begin(62, "pip", "install", "missing", auid=1002)
     machine.look()
     machine.end(61, code)
@@ -112,3 +116,25 @@ def test_a_package_comes_and_goes_with_its_metadata_also_where_its_folder_stays(
         machine.holds.clear()
     machine.end(61)
     assert reported(machine)[0] == (1001, "success", [change])
+
+
+@pytest.mark.parametrize(("is_whole", "changes"), [(False, []), (True, ["+wolf 2.0"])])
+def test_who_was_killed_before_a_package_was_one_has_not_added_it(machine: Machine, is_whole: bool, changes: list[str]) -> None:
+    machine.look()
+    image = machine.begin(61, "pip", "install", "wolf==2.0")
+    machine.did(image, 61, (CREATED, dist("wolf", "2.0")))
+    if is_whole:
+        machine.put("wolf", "2.0")
+    machine.end(61, 1)
+    assert [said for _, _, said in reported(machine)] == [changes]
+
+
+def test_who_was_killed_has_added_what_another_removed_before_it_was_read(machine: Machine) -> None:
+    machine.look()
+    first = machine.begin(61, "pip", "install", "wolf==2.0")
+    machine.did(first, 61, (CREATED, dist("wolf", "2.0")))
+    second = machine.begin(62, "pip", "uninstall", "-y", "wolf", auid=1002)
+    machine.did(second, 62, (DELETED, dist("wolf", "2.0")))
+    machine.end(61, 1)
+    machine.end(62, auid=1002)
+    assert [said for _, _, said in reported(machine)] == [["+wolf 2.0"], ["-wolf 2.0"]]
