@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import zip_longest
 
@@ -135,11 +136,40 @@ def events_by_state(
     ]
 
 
+class _Place:
+    """What was done in one environment, in order; the newest of it."""
+
+    def __init__(self, events: Iterable[PackageEvent] = ()) -> None:
+        self.events = deque[PackageEvent]()
+        self._own: dict[int, deque[PackageEvent]] = {}
+        self.add(events)
+
+    def add(self, events: Iterable[PackageEvent]) -> None:
+        """These have happened."""
+        for event in events:
+            self.events.append(event)
+            self._own.setdefault(event.owner, deque()).append(event)
+        while len(self.events) > _MOST_OF_PLACE:
+            owner = self.events.popleft().owner
+            own = self._own[owner]
+            own.popleft()
+            if not own:
+                del self._own[owner]
+
+    def of(self, owner: int) -> Collection[PackageEvent]:
+        """What an owner did; an import looks this up for each operation."""
+        return self._own.get(owner, ())
+
+
 class Timelines:
     """Of each environment of each machine; bounded."""
 
     def __init__(self) -> None:
-        self._places: dict[tuple[str, str], list[PackageEvent]] = {}
+        self._places: dict[tuple[str, str], _Place] = {}
+
+    def _events(self, node: str, prefix: str) -> Collection[PackageEvent]:
+        place = self._places.get((node, prefix))
+        return place.events if place is not None else ()
 
     def take(self, node: str, prefix: str, owner: int, events: Iterable[MetadataEvent], *, is_recorded: bool = False) -> None:
         """An owner did this to metadata below an environment; what lies in another one inside of it is that one's."""
@@ -155,63 +185,64 @@ class Timelines:
         """These have happened. An empty prefix: where is not known yet."""
         if not events:
             return
-        known = self._places.pop((node, prefix), [])
-        known += events
-        del known[:-_MOST_OF_PLACE]
+        known = self._places.pop((node, prefix), None) or _Place()
+        known.add(events)
         self._places[node, prefix] = known
         while len(self._places) > _MOST_PLACES:
             del self._places[next(iter(self._places))]
 
     def changes_of(self, owner: int, node: str, prefix: str) -> list[OwnChange]:
         """What an owner did in an environment, package by package."""
-        own = [event for place in {prefix, ""} for event in self._places.get((node, place), ()) if event.owner == owner]
+        places = [self._places.get((node, name)) for name in dict.fromkeys([prefix, ""])]
+        own = [event for place in places if place is not None for event in place.of(owner)]
         return fold(sorted(own, key=lambda event: event.time_ms))
 
     def touched(self, node: str, prefix: str, *, since_ms: int, owner: int | None = None) -> set[str]:
         """Normalised names of packages whose metadata was made or removed since a moment, or ever by this owner."""
-        events = self._places.get((node, prefix), ())
+        events = self._events(node, prefix)
         return {_name_of(event.key) for event in events if event.time_ms >= since_ms or event.owner == owner}
 
     def by_others(self, node: str, prefix: str, owner: int, *, since_ms: int) -> tuple[set[str], set[str]]:
         """Normalised names of packages that others have added since a moment, and of those that they have removed at last."""
-        events = [one for one in self._places.get((node, prefix), ()) if one.time_ms >= since_ms and one.owner != owner]
+        events = [one for one in self._events(node, prefix) if one.time_ms >= since_ms and one.owner != owner]
         last = {_name_of(one.key): one.is_added for one in sorted(events, key=lambda event: event.time_ms)}
         return {_name_of(one.key) for one in events if one.is_added}, {name for name, is_added in last.items() if not is_added}
 
     def owners(self, node: str, prefix: str, *, since_ms: int, until_ms: int) -> set[int]:
         """Who made or removed any between two moments."""
-        return {event.owner for event in self._places.get((node, prefix), ()) if since_ms <= event.time_ms <= until_ms}
+        return {event.owner for event in self._events(node, prefix) if since_ms <= event.time_ms <= until_ms}
 
     def move(self, owner: int, node: str, prefix: str) -> None:
         """Where an owner works is known now."""
-        unplaced = self._places.get((node, ""), [])
-        own = [event for event in unplaced if event.owner == owner]
-        if own:
-            self._places[node, ""] = [event for event in unplaced if event.owner != owner]
+        unplaced = self._places.get((node, ""))
+        own = list(unplaced.of(owner)) if unplaced is not None else []
+        if unplaced is not None and own:
+            self._places[node, ""] = _Place(event for event in unplaced.events if event.owner != owner)
             self.note(node, prefix, own)
 
     def prune(self, node: str, prefix: str, *, before_ms: int, at_work: Collection[int]) -> None:
         """Forget what is long past, but for that of owners who are still at work."""
         known = self._places.get((node, prefix))
         if known is not None:
-            known[:] = [event for event in known if event.time_ms >= before_ms - _KEPT_MS or event.owner in at_work]
+            since_ms = before_ms - _KEPT_MS
+            self._places[node, prefix] = _Place(one for one in known.events if one.time_ms >= since_ms or one.owner in at_work)
 
     def save(self) -> list[SavedPlace]:
         """For a segment that begins now: the newest places, as many as there is room for."""
         left, saved = _MOST_SAVED_BYTES, list[SavedPlace]()
-        for (node, prefix), events in reversed(self._places.items()):
-            one = SavedPlace(node=node, prefix=prefix, events=events)
+        for (node, prefix), place in reversed(self._places.items()):
+            one = SavedPlace(node=node, prefix=prefix, events=list(place.events))
             left -= len(msgspec.json.encode(one))
             if left < 0:
                 break
-            if events:
+            if place.events:
                 saved.insert(0, one)
         return saved
 
     def restore(self, saved: Iterable[SavedPlace]) -> None:
         """Take up what was known when the segment began."""
         for one in saved:
-            self._places[one.node, one.prefix] = list(one.events)
+            self._places[one.node, one.prefix] = _Place(one.events)
 
 
 def fold(events: Sequence[PackageEvent]) -> list[OwnChange]:
