@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import zip_longest
 
 import msgspec
@@ -21,6 +22,7 @@ _FOLDERS = frozenset({"site-packages", "dist-packages", "conda-meta"})
 _KEPT_MS = 600_000
 _MOST_OF_PLACE = 20_000
 _MOST_PLACES = 512
+_MOST_READ = 1024
 _MOST_SAVED_BYTES = 4 * 1024 * 1024
 
 
@@ -81,11 +83,11 @@ def read_events(events: Iterable[MetadataEvent], owner: int, prefix: str, *, is_
     """Those of packages of an environment, of what was done to metadata; what lies inside of a package, or an egg, is its own."""
     found = []
     for event in events:
-        folder = posixpath.dirname(event.path.rstrip("/"))
-        is_of_one = not prefix or folder == prefix or posixpath.basename(folder) in _FOLDERS
-        read = read_metadata_name(event.path) if is_of_one and not is_unpacked(event.path) else None
-        if read is not None and event.what in ADDED | REMOVED:
-            key, state = read
+        read = _metadata_at(event.path)
+        if read is None or not (event.what in ADDED or event.what in REMOVED):
+            continue
+        folder, name, key, state = read
+        if not prefix or folder == prefix or posixpath.basename(folder) in _FOLDERS:
             found.append(
                 PackageEvent(
                     owner=owner,
@@ -93,12 +95,19 @@ def read_events(events: Iterable[MetadataEvent], owner: int, prefix: str, *, is_
                     key=key,
                     version=state.version,
                     build=state.build,
-                    name=posixpath.basename(event.path.rstrip("/")),
+                    name=name,
                     is_added=event.what in ADDED,
                     is_recorded=is_recorded,
                 )
             )
     return found
+
+
+@lru_cache(_MOST_READ)
+def _metadata_at(path: str) -> tuple[str, str, str, PackageState] | None:
+    """Folder and name of a package's metadata, its `package_key`, and its version; None where a path is none of an environment."""
+    read = None if is_unpacked(path) else read_metadata_name(path)
+    return None if read is None else (*posixpath.split(path.rstrip("/")), *read)
 
 
 def metadata_of(changed: MetadataChanged | FilesChanged) -> list[MetadataEvent]:
