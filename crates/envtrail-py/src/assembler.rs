@@ -246,7 +246,7 @@ impl Assembler {
     }
 
     fn words_of(&self, image: u64) -> Option<Vec<String>> {
-        self.inner.words_of(image).cloned()
+        self.inner.words_of(image)
     }
 
     fn image_of(&self, pid: u32) -> Option<u64> {
