@@ -1,7 +1,7 @@
 //! Changes of files as a log records them, of machines that cannot be queried: where environments are is read from the paths, what ran in a
 //! process is known at once, and time is that of the events.
 
-use crate::event::Event;
+use crate::event::{Event, Strings};
 use crate::file_events::{items_of, who_of, Source};
 use crate::files::{Change, FileGroup, FileGroups, What};
 use crate::log_places::LogPlaces;
@@ -142,33 +142,30 @@ impl LogFiles {
 
     /// Remember what an image of a machine was started with.
     pub fn note_exec(&mut self, node: u32, image: u64, event: &Event) {
-        let words = event.argv.iter().map(crate::text::printable);
-        let words = words.map(|word| word.into_owned()).collect();
-        self.at(node).words.add(image, words);
+        self.at(node).words.add(image, &event.argv);
     }
 
     /// As `note_exec`, for this machine, now.
     pub fn note_own_exec(&mut self, image: u64, event: &Event) {
-        let words = event.argv.iter().map(crate::text::printable);
-        self.own_words
-            .add(image, words.map(|word| word.into_owned()).collect());
-        let exe = crate::text::printable(event.slice(event.exe).unwrap_or_default());
-        self.own_programs.add(image, vec![exe.into_owned()]);
+        self.own_words.add(image, &event.argv);
+        let mut program = Strings::default();
+        program.push(event.slice(event.exe).unwrap_or_default());
+        self.own_programs.add(image, &program);
     }
 
     /// The program of an image of this machine, where that was not long ago.
-    pub fn own_program_of(&self, image: u64) -> Option<&str> {
-        let program = self.own_programs.get(image)?.first()?;
+    pub fn own_program_of(&self, image: u64) -> Option<String> {
+        let program = self.own_programs.get(image)?.pop()?;
         (!program.is_empty()).then_some(program)
     }
 
     /// What an image of this machine was started with, where that was not long ago.
-    pub fn own_words_of(&self, image: u64) -> Option<&Vec<String>> {
+    pub fn own_words_of(&self, image: u64) -> Option<Vec<String>> {
         self.own_words.get(image)
     }
 
     /// What an image of a machine was started with, where that was not long ago.
-    pub fn words_of(&self, node: u32, image: u64) -> Option<&Vec<String>> {
+    pub fn words_of(&self, node: u32, image: u64) -> Option<Vec<String>> {
         self.nodes.get(node as usize)?.words.get(image)
     }
 
@@ -207,26 +204,32 @@ impl LogFiles {
     }
 }
 
-/// The command lines of the newest images.
+/// The command lines of the newest images, as they were recorded: few are read.
 #[derive(Default)]
 struct Words {
-    newest: FxHashMap<u64, Vec<String>>,
-    before: FxHashMap<u64, Vec<String>>,
+    newest: FxHashMap<u64, Strings>,
+    before: FxHashMap<u64, Strings>,
     bytes: usize,
 }
 
 impl Words {
-    fn add(&mut self, image: u64, words: Vec<String>) {
-        self.bytes += words.iter().map(String::len).sum::<usize>() + MIN_WORDS_BYTES;
+    fn add(&mut self, image: u64, words: &Strings) {
+        self.bytes += words.bytes.len() + MIN_WORDS_BYTES;
         if self.bytes > MAX_WORDS_BYTES {
             self.bytes = 0;
             self.before = std::mem::take(&mut self.newest);
         }
-        self.newest.insert(image, words);
+        self.newest.insert(image, words.clone());
     }
 
-    fn get(&self, image: u64) -> Option<&Vec<String>> {
-        self.newest.get(&image).or_else(|| self.before.get(&image))
+    fn get(&self, image: u64) -> Option<Vec<String>> {
+        let found = self.newest.get(&image);
+        let words = found.or_else(|| self.before.get(&image))?.iter();
+        Some(
+            words
+                .map(|word| crate::text::printable(word).into_owned())
+                .collect(),
+        )
     }
 }
 

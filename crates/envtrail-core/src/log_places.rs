@@ -241,10 +241,13 @@ fn has_name_of_conda(prefix: &[u8]) -> bool {
         .rsplit(|byte| *byte == b'/')
         .next()
         .unwrap_or_default();
-    let name = name.to_ascii_lowercase();
+    let is_in = |part: &&[u8]| {
+        name.windows(part.len())
+            .any(|at| at.eq_ignore_ascii_case(part))
+    };
     [b"conda".as_slice(), b"mamba", b"miniforge"]
         .iter()
-        .any(|part| memchr::memmem::find(&name, part).is_some())
+        .any(is_in)
 }
 
 fn kind_by_name(prefix: &[u8]) -> PlaceKind {

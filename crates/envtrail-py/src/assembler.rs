@@ -246,10 +246,10 @@ impl Assembler {
     }
 
     fn words_of(&self, image: u64) -> Option<Vec<String>> {
-        self.inner.words_of(image).cloned()
+        self.inner.words_of(image)
     }
 
-    fn program_of(&self, image: u64) -> Option<&str> {
+    fn program_of(&self, image: u64) -> Option<String> {
         self.inner.program_of(image)
     }
 

@@ -13,7 +13,7 @@ _PLACE = re.compile(
     r"^(?P<prefix>/.*?)(?:/(?P<conda>conda-meta)(?:/|$)|/(?:local/)?lib(?:64)?/(?:python|pypy)3|/(?P<venv>pyvenv\.cfg)$)"
 )
 _MOST_KEPT = 1024
-_UNPACKED = ("/pkgs/", "/pip-build-env-", "/build-env-", "/builds-v0/")
+_UNPACKED = re.compile(r"/pkgs/|/pip-build-env-|/build-env-|/builds-v0/")
 """What lies below these is nobody's environment: conda's cache, build isolation of pip, build and uv."""
 
 
@@ -57,4 +57,4 @@ def place_of(path: str) -> tuple[str, str | None] | None:
 
 def is_unpacked(path: str) -> bool:
     """Whether packages are only unpacked or built here."""
-    return any(folder in path for folder in _UNPACKED)
+    return _UNPACKED.search(path) is not None

@@ -30,6 +30,8 @@ from envtrail.model.withdrawn import Withdrawn
 
 UNKNOWN_PREFIX = ""
 """Where an operation's environment is not known, and only what is seen to change can show it."""
+_WHAT = {"CREATE": "created", "DELETE": "deleted"}
+"""What a record's name of a path says of metadata."""
 _MOST_CARRIED = 1024
 _MOST_CARRIED_BYTES = 4 * 1024 * 1024
 _LOOK_NOWHERE_ELSE = frozenset({"conda", "mamba", "micromamba", "uv"})
@@ -146,12 +148,9 @@ class OpenOperations:
         if owner.intention.prefix is None and place is not None:
             owner.retarget(*place)
         owner.take_metadata(row, place)
-        kinds = {"CREATE": "created", "DELETE": "deleted"}
-        made = [MetadataEvent(one.name or "", kinds.get(one.nametype or "", ""), row.time) for one in row.paths or ()]
+        made = [MetadataEvent(one.name or "", _WHAT.get(one.nametype or "", ""), row.time) for one in row.paths or ()]
         own = owner.intention.prefix
-        is_target = owner.intention.environment_kind == "target" and any(
-            (one.name or "").startswith(f"{own}/") for one in row.paths or ()
-        )
+        is_target = owner.intention.environment_kind == "target" and any(one.path.startswith(f"{own}/") for one in made)
         prefix = (place[0] if place is not None and not is_target else own) or UNKNOWN_PREFIX
         self.timelines.take(row.node, prefix, owner.image, made, is_recorded=True)
 

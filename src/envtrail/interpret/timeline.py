@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import posixpath
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import zip_longest
 
 import msgspec
@@ -23,6 +25,7 @@ _FILES = (".dist-info/METADATA", ".egg-info/PKG-INFO")
 _KEPT_MS = 600_000
 _MOST_OF_PLACE = 20_000
 _MOST_PLACES = 512
+_MOST_READ = 1024
 _MOST_SAVED_BYTES = 4 * 1024 * 1024
 
 
@@ -89,16 +92,15 @@ def read_events(events: Iterable[MetadataEvent], owner: int, prefix: str, *, is_
     """Those of packages of an environment, of what was done to metadata; what lies inside of a package, or an egg, is its own."""
     found = []
     for event in events:
-        path = event.path.rstrip("/")
-        if path.endswith(_FILES):
-            path = posixpath.dirname(path)
-        folder, name = posixpath.split(path)
-        is_of_one = not prefix or folder == prefix or posixpath.basename(folder) in _FOLDERS
-        read = read_metadata_name(path) if is_of_one else None
-        if read is None and event.what in _MOVES and name in _FOLDERS:
-            read = "", PackageState(version="")
-        if read is not None and event.what in ADDED | REMOVED and not is_unpacked(path):
-            key, state = read
+        if event.what not in ADDED and event.what not in REMOVED:
+            continue
+        read = _metadata_at(event.path)
+        if read is not None and prefix and read[0] != prefix and posixpath.basename(read[0]) not in _FOLDERS:
+            read = None
+        if read is None and event.what in _MOVES:
+            read = _site_at(event.path)
+        if read is not None:
+            folder, name, key, state = read
             found.append(
                 PackageEvent(
                     owner=owner,
@@ -107,12 +109,28 @@ def read_events(events: Iterable[MetadataEvent], owner: int, prefix: str, *, is_
                     version=state.version,
                     build=state.build,
                     name=name,
-                    folder=(folder if key else path).removeprefix(f"{prefix}/"),
+                    folder=folder.removeprefix(f"{prefix}/"),
                     is_added=event.what in ADDED,
                     is_recorded=is_recorded,
                 )
             )
     return found
+
+
+@lru_cache(_MOST_READ)
+def _metadata_at(path: str) -> tuple[str, str, str, PackageState] | None:
+    """Folder and name of a package's metadata, its `package_key`, and its version; None where a path is none of an environment."""
+    path = path.rstrip("/")
+    path = posixpath.dirname(path) if path.endswith(_FILES) else path
+    read = None if is_unpacked(path) else read_metadata_name(path)
+    return None if read is None else (*posixpath.split(path), *read)
+
+
+def _site_at(path: str) -> tuple[str, str, str, PackageState] | None:
+    """A folder of packages, as the metadata of all that is in it."""
+    path = path.rstrip("/")
+    name = posixpath.basename(path)
+    return (path, name, "", PackageState(version="")) if name in _FOLDERS and not is_unpacked(path) else None
 
 
 def metadata_of(changed: MetadataChanged | FilesChanged) -> list[MetadataEvent]:
@@ -150,11 +168,40 @@ def events_by_state(
     ]
 
 
+class _Place:
+    """What was done in one environment, in order; the newest of it."""
+
+    def __init__(self, events: Iterable[PackageEvent] = ()) -> None:
+        self.events = deque[PackageEvent]()
+        self._own: dict[int, deque[PackageEvent]] = {}
+        self.add(events)
+
+    def add(self, events: Iterable[PackageEvent]) -> None:
+        """These have happened."""
+        for event in events:
+            self.events.append(event)
+            self._own.setdefault(event.owner, deque()).append(event)
+        while len(self.events) > _MOST_OF_PLACE:
+            owner = self.events.popleft().owner
+            own = self._own[owner]
+            own.popleft()
+            if not own:
+                del self._own[owner]
+
+    def of(self, owner: int) -> Collection[PackageEvent]:
+        """What an owner did; an import looks this up for each operation."""
+        return self._own.get(owner, ())
+
+
 class Timelines:
     """Of each environment of each machine; bounded."""
 
     def __init__(self) -> None:
-        self._places: dict[tuple[str, str], list[PackageEvent]] = {}
+        self._places: dict[tuple[str, str], _Place] = {}
+
+    def _events(self, node: str, prefix: str) -> Collection[PackageEvent]:
+        place = self._places.get((node, prefix))
+        return place.events if place is not None else ()
 
     def take(self, node: str, prefix: str, owner: int, events: Iterable[MetadataEvent], *, is_recorded: bool = False) -> None:
         """An owner did this to metadata below an environment; what lies in another one inside of it is that one's."""
@@ -170,9 +217,8 @@ class Timelines:
         """These have happened. An empty prefix: where is not known yet."""
         if not events:
             return
-        known = self._places.pop((node, prefix), [])
-        known += events
-        del known[:-_MOST_OF_PLACE]
+        known = self._places.pop((node, prefix), None) or _Place()
+        known.add(events)
         self._places[node, prefix] = known
         while len(self._places) > _MOST_PLACES:
             del self._places[next(iter(self._places))]
@@ -187,58 +233,60 @@ class Timelines:
         return [event for event in last.values() if not event.is_added]
 
     def _by(self, owner: int, node: str, prefix: str) -> list[PackageEvent]:
-        own = [event for place in {prefix, ""} for event in self._places.get((node, place), ()) if event.owner == owner]
+        places = [self._places.get((node, name)) for name in dict.fromkeys([prefix, ""])]
+        own = [event for place in places if place is not None for event in place.of(owner)]
         return sorted(own, key=lambda event: event.time_ms)
 
     def by_name(self, node: str, prefix: str, *, since_ms: int, owner: int | None = None) -> dict[str, list[PackageEvent]]:
         """What was done since a moment, or ever by this owner, in order, by the normalised names of packages."""
         found: dict[str, list[PackageEvent]] = {}
-        for event in sorted(self._places.get((node, prefix), ()), key=lambda event: event.time_ms):
+        for event in sorted(self._events(node, prefix), key=lambda event: event.time_ms):
             if event.time_ms >= since_ms or event.owner == owner:
                 found.setdefault(name_of(event.key), []).append(event)
         return found
 
     def by_others(self, node: str, prefix: str, owner: int, *, since_ms: int) -> list[PackageEvent]:
         """What others have done since a moment, in order; what the watch has seen of a name is not taken from the log too."""
-        events = [one for one in self._places.get((node, prefix), ()) if one.time_ms >= since_ms and one.owner != owner]
+        events = [one for one in self._events(node, prefix) if one.time_ms >= since_ms and one.owner != owner]
         seen = {(one.owner, one.name) for one in events if not one.is_recorded}
         once = [one for one in events if not one.is_recorded or (one.owner, one.name) not in seen]
         return sorted(once, key=lambda event: event.time_ms)
 
     def owners(self, node: str, prefix: str, *, since_ms: int, until_ms: int) -> set[int]:
         """Who made or removed any between two moments."""
-        return {event.owner for event in self._places.get((node, prefix), ()) if since_ms <= event.time_ms <= until_ms}
+        return {event.owner for event in self._events(node, prefix) if since_ms <= event.time_ms <= until_ms}
 
     def move(self, owner: int, node: str, prefix: str) -> None:
         """Where an owner works is known now."""
-        unplaced = self._places.get((node, ""), [])
-        own = [event for event in unplaced if event.owner == owner]
-        if own:
-            self._places[node, ""] = [event for event in unplaced if event.owner != owner]
+        unplaced = self._places.get((node, ""))
+        own = list(unplaced.of(owner)) if unplaced is not None else []
+        if unplaced is not None and own:
+            self._places[node, ""] = _Place(event for event in unplaced.events if event.owner != owner)
             self.note(node, prefix, own)
 
     def prune(self, node: str, prefix: str, *, before_ms: int, at_work: Collection[int]) -> None:
         """Forget what is long past, but for that of owners who are still at work."""
         known = self._places.get((node, prefix))
         if known is not None:
-            known[:] = [event for event in known if event.time_ms >= before_ms - _KEPT_MS or event.owner in at_work]
+            since_ms = before_ms - _KEPT_MS
+            self._places[node, prefix] = _Place(one for one in known.events if one.time_ms >= since_ms or one.owner in at_work)
 
     def save(self) -> list[SavedPlace]:
         """For a segment that begins now: the newest places, as many as there is room for."""
         left, saved = _MOST_SAVED_BYTES, list[SavedPlace]()
-        for (node, prefix), events in reversed(self._places.items()):
-            one = SavedPlace(node=node, prefix=prefix, events=events)
+        for (node, prefix), place in reversed(self._places.items()):
+            one = SavedPlace(node=node, prefix=prefix, events=list(place.events))
             left -= len(msgspec.json.encode(one))
             if left < 0:
                 break
-            if events:
+            if place.events:
                 saved.insert(0, one)
         return saved
 
     def restore(self, saved: Iterable[SavedPlace]) -> None:
         """Take up what was known when the segment began."""
         for one in saved:
-            self._places[one.node, one.prefix] = list(one.events)
+            self._places[one.node, one.prefix] = _Place(one.events)
 
 
 def fold(events: Sequence[PackageEvent]) -> list[OwnChange]:

@@ -138,9 +138,8 @@ class State:
             _encode(operation),
         )
         # What it was found under before it was amended is gone (`operations_amended`).
-        self._database.executemany(
-            "INSERT INTO operation_packages VALUES (?, ?)", [(name, operation.id) for name in operation.package_names]
-        )
+        if names := operation.package_names:
+            self._database.executemany("INSERT INTO operation_packages VALUES (?, ?)", [(name, operation.id) for name in names])
         self._people.note_actor(operation.actor, operation.host)
 
     def put_run(self, run: Run) -> None:

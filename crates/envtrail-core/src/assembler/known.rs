@@ -5,22 +5,25 @@ mod line_hash;
 
 use super::{name_of, Assembler};
 use crate::coalesce::{Coalescer, Gathered};
+use crate::event::Key;
 use crate::parse::ENRICHMENT;
 use crate::types;
 use joining::Joined;
 use line_hash::LineHash;
-use rustc_hash::{FxHashMap, FxHashSet};
-use std::collections::hash_map::Entry;
+use rustc_hash::FxHashSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 /// Gives the bytes of a trail's records: segment, offset, length; fewer where there are no more. None where they cannot be read.
 pub type ReadHeld = Box<dyn FnMut(u64, u64, u64) -> Option<Vec<u8>> + Send + Sync>;
 
-/// Events as hashes whose key nobody knows: no record can be made that is taken for another.
+/// Events by their identity, and records as hashes whose key nobody knows: no record can be made that is taken for another.
 #[derive(Default)]
 pub(super) struct Known {
     hash: LineHash,
-    /// Where in `held` what is known of an event is.
-    events: FxHashMap<u64, usize>,
+    /// Machines by name: the number of a `Key` here.
+    nodes: BTreeMap<String, u32>,
+    /// Where in `held` what is known of an event is. A log has its events in order: in a table of hashes each would be far from the last.
+    events: BTreeMap<Key, usize>,
     held: Vec<Held>,
     /// Where in `held` the event is that was taken last.
     last: Option<usize>,
@@ -84,8 +87,7 @@ impl Known {
         learns: bool,
         at_hand: AtHand<'_>,
     ) -> Novelty {
-        let key = gathered.key;
-        let event = self.hash.of((node, key.time_ms, key.serial));
+        let event = self.key_of(gathered.key, node);
         let at = match self.events.entry(event) {
             Entry::Occupied(at) => *at.get(),
             Entry::Vacant(_) if !learns => return Novelty::First,
@@ -104,7 +106,8 @@ impl Known {
                 return Novelty::Nothing;
             }
             for line in text.split(|byte| *byte == b'\n') {
-                self.apart.insert(self.hash.of_line(event, of_kernel(line)));
+                self.apart
+                    .insert(self.hash.of_line(&event, of_kernel(line)));
             }
             if let Some(held) = self.held.get_mut(at) {
                 held.is_apart = true;
@@ -112,7 +115,7 @@ impl Known {
         }
         let mut is_new = false;
         for line in lines_of(gathered) {
-            let hash = self.hash.of_line(event, line);
+            let hash = self.hash.of_line(&event, line);
             is_new |= match learns {
                 true => self.apart.insert(hash),
                 false => !self.apart.contains(&hash),
@@ -125,11 +128,11 @@ impl Known {
     }
 
     /// Remember an event; and its records, where they cannot be read again.
-    fn learn(&mut self, event: u64, gathered: &Gathered, segment: u64) {
+    fn learn(&mut self, event: Key, gathered: &Gathered, segment: u64) {
         let is_read = segment > 0 && gathered.bytes.len() <= MOST_BYTES;
         let is_apart = !is_read || self.read_held.is_none();
         if is_apart {
-            let hashes = lines_of(gathered).map(|line| self.hash.of_line(event, line));
+            let hashes = lines_of(gathered).map(|line| self.hash.of_line(&event, line));
             self.apart.extend(hashes);
         }
         self.held.push(Held {
@@ -139,6 +142,22 @@ impl Known {
             times: 0,
             is_apart,
         });
+    }
+
+    /// The identity of an event of a machine of this name.
+    fn key_of(&mut self, key: Key, node: &str) -> Key {
+        let number = match self.nodes.get(node) {
+            Some(number) => *number,
+            None => {
+                let number = self.nodes.len() as u32;
+                self.nodes.insert(node.to_owned(), number);
+                number
+            }
+        };
+        Key {
+            node: number,
+            ..key
+        }
     }
 
     /// Note where the records of the event lie that was taken last: the newest of its rows counts.

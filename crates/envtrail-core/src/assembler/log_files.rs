@@ -85,7 +85,7 @@ impl Assembler {
         let words = first.and_then(|image| self.log_files.words_of(node, image.id));
         if let Some(words) = words {
             // Of a fork too: it has its parent's.
-            (group.who.argv, group.who.is_argv_cut) = (Some(words.clone()), false);
+            (group.who.argv, group.who.is_argv_cut) = (Some(words), false);
         }
         group.recorded = Some(Recorded {
             node: name_of(node, &self.coalescer, &self.options).into_owned(),

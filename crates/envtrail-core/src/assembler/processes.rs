@@ -135,12 +135,12 @@ impl Assembler {
     }
 
     /// What an image of this machine was started with, as its exec recorded it, where that was not long ago.
-    pub fn words_of(&self, image: u64) -> Option<&Vec<String>> {
+    pub fn words_of(&self, image: u64) -> Option<Vec<String>> {
         self.log_files.own_words_of(image)
     }
 
     /// The program of an image of this machine, as its exec recorded it, where that was not long ago.
-    pub fn program_of(&self, image: u64) -> Option<&str> {
+    pub fn program_of(&self, image: u64) -> Option<String> {
         self.log_files.own_program_of(image)
     }
 
