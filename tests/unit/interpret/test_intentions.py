@@ -28,7 +28,7 @@ def answer(row: dict[str, Any]) -> dict[str, Any] | None:
     invocation = Invocation(exe=exe, argv=argv, path=path, cwd="/w", uid=1, home=home, variables=variables)
     found = [msgspec.to_builtins(intention) for tool in TOOLS if (intention := tool.read(invocation)) is not None]
     assert len(found) <= 1
-    return {name: value for name, value in found[0].items() if name != "argv"} if found else None
+    return {name: value for name, value in found[0].items() if name != "argv" and value} if found else None
 
 
 def test_each_command_line_is_read_as_written() -> None:

@@ -1,0 +1,39 @@
+"""What a snapshot shows and nobody was seen to do is separate, also between what two people were seen to do."""
+
+from __future__ import annotations
+
+from whose_machine import CREATED, DELETED, Machine, dist, reported
+
+
+def test_what_was_there_and_nobody_was_seen_to_bring_is_separate(machine: Machine) -> None:
+    machine.put("idna", "3.4")
+    machine.look()
+    machine.wait(60)  # A full disk: what brought 3.6 is in no record.
+    machine.run(60, ["pip", "install", "idna==3.7"], (DELETED, dist("idna", "3.6")), (CREATED, dist("idna", "3.7")))
+    assert sorted(reported(machine), key=str) == [(1001, "success", ["~idna 3.6 3.7"]), (None, "unknown", ["~idna 3.4 3.6"])]
+
+
+def test_what_was_removed_just_before_the_last_look_is_no_step_back(machine: Machine) -> None:
+    machine.put("idna", "3.4")
+    machine.look()
+    for at, (before, after) in enumerate([("3.4", "3.6"), ("3.6", "3.7")]):
+        machine.run(60 + at, ["pip", "install", "idna"], (DELETED, dist("idna", before)), (CREATED, dist("idna", after)))
+    assert [changes for _, _, changes in reported(machine)] == [["~idna 3.4 3.6"], ["~idna 3.6 3.7"]]
+
+
+def test_who_brought_what_was_there_has_not_done_what_came_after_it(machine: Machine) -> None:
+    machine.look()
+    machine.run(60, ["pip", "install", "idna==3.4"], (CREATED, dist("idna", "3.4")))
+    machine.put("idna", "3.6")  # at once, and in no record
+    machine.look()
+    assert sorted(reported(machine), key=str) == [(1001, "success", ["+idna 3.4"]), (None, "unknown", ["~idna 3.4 3.6"])]
+
+
+def test_who_installed_a_version_anew_has_brought_its_new_content(machine: Machine) -> None:
+    machine.put("idna", "3.4", installer="uv")
+    machine.look()
+    machine.run(
+        60, ["pip", "install", "--force-reinstall", "idna==3.4"], (DELETED, dist("idna", "3.4")), (CREATED, dist("idna", "3.4"))
+    )
+    machine.look()
+    assert reported(machine) == [(1001, "success", ["~idna 3.4 3.4"])]
