@@ -47,7 +47,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def agent(home: Path, lab: Lab, conda: CondaRoot) -> Iterator[RunningAgent]:
-    # None below the home: a rule for an interpreter cannot be taken back where its folder was moved.
     pythons = f"/usr/bin/python3*:{lab.tools}/python3*:{conda.prefix}/bin/python3*"
     with running_agent(
         home.parent, AUID, roots=[home], ENVTRAIL_RULES_PYTHONS=pythons, ENVTRAIL_RULES_ROOTS=f"{conda.prefix}:{home}/*"
@@ -89,6 +88,8 @@ def test_what_makes_an_environment_is_named_and_a_moved_one_keeps_its_life(
     shown = {name: agent.ask("env", "show", str(home / path)).stdout for name, path in _PLACES.items()}
     history = agent.ask("env", "history", str(home / "best")).stdout
     runs = [json.loads(line) for line in agent.ask("runs", "--json").stdout.splitlines()]
+    # The kernel deletes the rule of an interpreter only while the folder of its path is there (docs/limits.md).
+    (home / "better/bin").mkdir(parents=True)
     made = {name: next((line for line in text.splitlines() if line.startswith("created by")), "") for name, text in shown.items()}
     for name, command in _COMMANDS.items():
         assert command in made[name], (name, made[name])
