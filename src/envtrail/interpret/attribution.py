@@ -63,8 +63,8 @@ def attribute(
 
 def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owner: int | None = None) -> list[Change]:
     """The differences that nobody was seen to make, with those before the first that somebody was."""
-    since_ms = (answer.since_ms or 0) - SLACK_MS
-    events = timelines.by_name(node, answer.prefix, since_ms=since_ms, owner=owner)
+    read_ms = answer.since_ms or 0
+    events = timelines.by_name(node, answer.prefix, since_ms=read_ms - SLACK_MS, owner=owner)
     emptied = {one.folder for one in events.get("", ()) if not one.is_added}
     moved = {normalise_name(one.name) for one in answer.before or () if posixpath.dirname(one.location or "") in emptied}
     found = []
@@ -72,18 +72,18 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
         name = normalise_name(change.name)
         if change.after is None and name in moved:
             continue
-        first = _first_after(change, events.get(name, ()))
-        if first is None:
-            found.append(change)
-        elif change.before is not None and not first.is_added and first.version not in {"", change.before.version}:
-            found.append(msgspec.structs.replace(change, after=first.state))
+        # What led to the state that was read explains nothing that came after it.
+        later = [one for one in events.get(name, ()) if one.time_ms > read_ms or not _leads(one, change.before)]
+        between = _unseen(change.before, [one for one in later if one.time_ms > read_ms + SLACK_MS])
+        if not later or (between is not None and not any(_leads(one, between) for one in later)):
+            found.append(msgspec.structs.replace(change, after=between or change.after))
     return found
 
 
-def _first_after(change: Change, events: Sequence[PackageEvent]) -> PackageEvent | None:
-    """Of what was done to a package, the first that does not lead to the state in which it was known to be before a difference."""
-    led = [at for at, one in enumerate(events) if _leads(one, change.before) and not _leads(one, change.after)]
-    return next(iter(events[led[-1] + 1 if led else 0 :]), None)
+def _unseen(known: PackageState | None, events: Sequence[PackageEvent]) -> PackageState | None:
+    """What a package had become before somebody was first seen to remove it, if that was not known."""
+    is_met = known is None or not events or events[0].is_added or events[0].version in {"", known.version}
+    return None if is_met else events[0].state
 
 
 def _leads(event: PackageEvent, state: PackageState | None) -> bool:
