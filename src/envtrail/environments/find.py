@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import os
@@ -52,7 +53,8 @@ def expand_roots(patterns: Iterable[str], skipped: Collection[str] = ()) -> Iter
 def expand_pythons(patterns: Iterable[str], skipped: Collection[str] = ()) -> Iterator[str]:
     """The prefixes of the interpreters that patterns match."""
     for interpreter in expand_roots(patterns, skipped):
-        yield str(Path(os.path.realpath(interpreter)).parent.parent)
+        with contextlib.suppress(OSError):
+            yield str(Path(os.path.realpath(interpreter, strict=True)).parent.parent)
 
 
 def has_register(home: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -66,5 +67,9 @@ def survey(environments: Iterable[Environment], config: Config) -> Landscape:
 
 
 def _executables(pattern: str) -> set[str]:
-    found = {os.path.realpath(path) for path in glob.glob(pattern) if not _HELPER.search(path)}
+    found = set()
+    for path in glob.glob(pattern):
+        # Whoever owns it may take it away at any moment.
+        with contextlib.suppress(OSError):
+            found |= set() if _HELPER.search(path) else {os.path.realpath(path, strict=True)}
     return {path for path in found if os.path.isfile(path) and os.access(path, os.X_OK)}
