@@ -160,6 +160,7 @@ _LONGS = [
 ]
 _BOOLEANS = [
     "envtrail.operation.explained",
+    "envtrail.operation.made",
     "envtrail.operation.off_hours",
     "envtrail.operation.complete",
     "envtrail.change.requested",

@@ -38,9 +38,10 @@ class Inventory:
 
     def summaries(self) -> Iterator[EnvironmentSummary]:
         """The creator of an environment is known from the operation; a folder's owner is a number, whose name only its machine knows."""
-        is_new = [_term("operation.kind", "create"), _term("operation.outcome", "success")]
+        is_new = {"bool": {"filter": [_term("operation.kind", "create"), _term("operation.outcome", "success")]}}
+        is_creation: Filter = {"bool": {"should": [_term("operation.made", value=True), is_new], "minimum_should_match": 1}}
         contents = self._last("snapshot", [])
-        made = self._last("operation", is_new)
+        made = self._last("operation", [is_creation])
         changed = self._last("operation", [between("envtrail.operation.changed", gt=0)])
         used = self._last("run", [_NOT_SYSTEM])
         drift = {
