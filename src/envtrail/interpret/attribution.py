@@ -72,8 +72,12 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
         name = normalise_name(change.name)
         if change.after is None and name in moved:
             continue
-        # What led to the state that was read explains nothing that came after it.
-        later = [one for one in events.get(name, ()) if one.time_ms > read_ms or not _leads(one, change.before)]
+        # What led to the state that was read explains nothing that came after it, but for what was still to be written of the package.
+        later = [
+            one
+            for one in events.get(name, ())
+            if one.time_ms > read_ms or not _leads(one, change.before) or _leads(one, change.after)
+        ]
         between = _unseen(change.before, [one for one in later if one.time_ms > read_ms + SLACK_MS])
         if not later or (between is not None and not any(_leads(one, between) for one in later)):
             found.append(msgspec.structs.replace(change, after=between or change.after))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from whose_machine import CREATED, DELETED, Machine, dist, reported
 
 
@@ -37,3 +38,16 @@ def test_who_installed_a_version_anew_has_brought_its_new_content(machine: Machi
     )
     machine.look()
     assert reported(machine) == [(1001, "success", ["~idna 3.4 3.4"])]
+
+
+def test_what_was_read_while_it_was_being_written_is_not_changed_by_being_whole(machine: Machine) -> None:
+    machine.look()
+    image = machine.begin(60, "pip", "install", "idna==3.4")
+    machine.did(image, 60, (CREATED, dist("idna", "3.4")))
+    machine.put("idna", "3.4")
+    machine.holds["idna"] = msgspec.structs.replace(machine.holds["idna"], installer=None, digest="sha256:without-record")
+    machine.look()
+    machine.put("idna", "3.4")
+    machine.end(60)
+    machine.look()
+    assert reported(machine) == [(1001, "success", ["+idna 3.4"])]
