@@ -186,6 +186,8 @@ class TestUses:
         list(store.runs(Query(environment="/v")))
         list(store.operations(Query(environment="/v", package="six")))
         plans = {text: " ".join(row[3] for row in store._database.execute(f"EXPLAIN QUERY PLAN {text}")) for text in list(asked)}
-        assert all("INDEX" in plan and "SCAN operations" not in plan and "SCAN runs" not in plan for plan in plans.values()), plans
+        assert all("INDEX" in plan and "SCAN operations" not in plan and "SCAN runs" not in plan for plan in plans.values()), (
+            plans
+        )
         said = " ".join(plans.values())
         assert all(index in said for index in ("COVERING INDEX runs_prefix", "INDEX runs_prefix", "INDEX operations_prefix"))
