@@ -78,15 +78,16 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
             for one in events.get(name, ())
             if one.time_ms > read_ms or not _leads(one, change.before) or _leads(one, change.after)
         ]
-        between = _unseen(change.before, [one for one in later if one.time_ms > read_ms + SLACK_MS])
+        known = {one.version for one in answer.before or () if normalise_name(one.name) == name} if change.before is not None else set()
+        between = _unseen(known, [one for one in later if one.time_ms > read_ms + SLACK_MS])
         if not later or (between is not None and not any(_leads(one, between) for one in later)):
             found.append(msgspec.structs.replace(change, after=between or change.after))
     return found
 
 
-def _unseen(known: PackageState | None, events: Sequence[PackageEvent]) -> PackageState | None:
-    """What a package had become before somebody was first seen to remove it, if that was not known."""
-    is_met = known is None or not events or events[0].is_added or events[0].version in {"", known.version}
+def _unseen(known: Collection[str], events: Sequence[PackageEvent]) -> PackageState | None:
+    """What a package had become before somebody was first seen to remove it, if that was none of its known versions: it may have two."""
+    is_met = not known or not events or events[0].is_added or events[0].version in {"", *known}
     return None if is_met else events[0].state
 
 

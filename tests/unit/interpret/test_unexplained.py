@@ -51,3 +51,15 @@ def test_what_was_read_while_it_was_being_written_is_not_changed_by_being_whole(
     machine.end(60)
     machine.look()
     assert reported(machine) == [(1001, "success", ["+idna 3.4"])]
+
+
+def test_who_removes_both_of_two_versions_has_removed_what_was_known(machine: Machine) -> None:
+    machine.put("idna", "3.4")
+    machine.holds["second"] = msgspec.structs.replace(
+        machine.holds["idna"], version="3.6", location="lib/python3.11/site-packages/idna-3.6.dist-info"
+    )
+    machine.look()
+    machine.wait(60)
+    machine.holds.pop("second")
+    machine.run(60, ["pip", "uninstall", "-y", "idna"], (DELETED, dist("idna", "3.4")), (DELETED, dist("idna", "3.6")))
+    assert reported(machine) == [(1001, "success", ["-idna 3.4", "-idna 3.6"])]
