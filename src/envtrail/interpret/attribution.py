@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Iterable, Sequence
+from itertools import takewhile
 
 import msgspec
 from msgspec import Struct
@@ -78,7 +79,11 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
             for one in events.get(name, ())
             if one.time_ms > read_ms or not _leads(one, change.before) or _leads(one, change.after)
         ]
-        known = {one.version for one in answer.before or () if normalise_name(one.name) == name} if change.before is not None else set()
+        known = (
+            {one.version for one in answer.before or () if normalise_name(one.name) == name}
+            if change.before is not None
+            else set()
+        )
         between = _unseen(known, [one for one in later if one.time_ms > read_ms + SLACK_MS])
         if not later or (between is not None and not any(_leads(one, between) for one in later)):
             found.append(msgspec.structs.replace(change, after=between or change.after))
@@ -87,8 +92,9 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
 
 def _unseen(known: Collection[str], events: Sequence[PackageEvent]) -> PackageState | None:
     """What a package had become before somebody was first seen to remove it, if that was none of its known versions: it may have two."""
-    is_met = not known or not events or events[0].is_added or events[0].version in {"", *known}
-    return None if is_met else events[0].state
+    removed = list(takewhile(lambda one: not one.is_added, events))
+    is_met = not known or not removed or any(one.version in {"", *known} for one in removed)
+    return None if is_met else removed[0].state
 
 
 def _leads(event: PackageEvent, state: PackageState | None) -> bool:
@@ -147,6 +153,8 @@ def _complete(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEv
         before = standing.overwritten(own.after)
     if own.after is None and answer.began is not None and known is None and not _was_there(plain, answer, others):
         # The kernel has merged what came and went.
+        return None
+    if own.after is None and own.before is not None and ecosystem == "pypi" and standing.is_remnant(own.before):
         return None
     if before is None and after is None:
         return None
