@@ -92,7 +92,9 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
 
 def _unseen(known: Collection[str], events: Sequence[PackageEvent]) -> PackageState | None:
     """What a package had become before somebody was first seen to remove it, if that was none of its known versions: it may have two."""
-    removed = list(takewhile(lambda one: not one.is_added, events))
+    # A document of conda may be left of what had gone long before.
+    metadata = [one for one in events if one.key.startswith("pypi:")] or events
+    removed = list(takewhile(lambda one: not one.is_added, metadata))
     is_met = not known or not removed or any(one.version in {"", *known} for one in removed)
     return None if is_met else removed[0].state
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from whose_machine import CREATED, DELETED, Machine, dist, reported
+from whose_machine import CREATED, DELETED, Machine, conda, dist, reported
 
 
 def test_what_was_there_and_nobody_was_seen_to_bring_is_separate(machine: Machine) -> None:
@@ -63,3 +63,15 @@ def test_who_removes_both_of_two_versions_has_removed_what_was_known(machine: Ma
     machine.holds.pop("second")
     machine.run(60, ["pip", "uninstall", "-y", "idna"], (DELETED, dist("idna", "3.4")), (DELETED, dist("idna", "3.6")))
     assert reported(machine) == [(1001, "success", ["-idna 3.4", "-idna 3.6"])]
+
+
+def test_who_removes_a_stale_document_of_conda_has_found_the_package_as_it_was(machine: Machine) -> None:
+    machine.put("wolf", "2.0")
+    machine.look()
+    machine.wait(60)
+    image = machine.begin(60, "conda", "install", "wolf=2.0")
+    machine.did(image, 60, (DELETED, conda("wolf", "1.0")), (CREATED, conda("wolf", "2.0")))
+    machine.did(image, 60, (DELETED, f"{dist('wolf', '2.0')}/METADATA"), (CREATED, f"{dist('wolf', '2.0')}/METADATA"))
+    machine.put_conda("wolf", "2.0")
+    machine.end(60)
+    assert [who for who, _, _ in reported(machine)] == [1001]
