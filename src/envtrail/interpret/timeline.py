@@ -337,10 +337,12 @@ def _fold_one(key: str, events: Sequence[PackageEvent]) -> list[OwnChange]:
 
 
 def _succeeding(twin: list[OwnChange], made: list[OwnChange]) -> list[OwnChange]:
-    """A package of conda that took the place of pip's: what it removed of that was there before."""
-    if len(twin) != 1 or len(made) != 1 or made[0].before is not None:
+    """A package of conda that took the place of pip's: what it removed of that was there before, whatever its own document said."""
+    gone = twin[0].before if len(twin) == len(made) == 1 else None
+    known = made[0].before if made else None
+    if gone is None or made[0].after is None or (known is not None and known.state.version == gone.state.version):
         return made
-    return [msgspec.structs.replace(made[0], before=twin[0].before)]
+    return [msgspec.structs.replace(made[0], before=gone)]
 
 
 def _joined(seen: list[OwnChange], recorded: list[OwnChange]) -> list[OwnChange]:

@@ -166,7 +166,8 @@ def test_a_folder_without_metadata_is_no_package_that_goes_with_the_rest(machine
     assert [changes for _, _, changes in reported(machine)] == [["-wolf 2.0"]]
 
 
-def test_what_conda_puts_in_the_place_of_pips_own_is_the_next_of_that(machine: Machine) -> None:
+@pytest.mark.parametrize("stale", [[], [(DELETED, conda("lynx", "2.0"))]])
+def test_what_conda_puts_in_the_place_of_pips_own_is_the_next_of_that(machine: Machine, stale: list[tuple[str, str]]) -> None:
     machine.put("lynx", "1.0")
     machine.look()
     machine.wait(60)
@@ -174,7 +175,7 @@ def test_what_conda_puts_in_the_place_of_pips_own_is_the_next_of_that(machine: M
     pipeline.world, world = None, pipeline.world
     image = machine.begin(60, "conda", "install", "--force-reinstall", "lynx=1.0")
     file = f"{dist('lynx', '1.0')}/METADATA"
-    machine.did(image, 60, (DELETED, file), (CREATED, file), (CREATED, conda("lynx", "1.0")))
+    machine.did(image, 60, *stale, (DELETED, file), (CREATED, file), (CREATED, conda("lynx", "1.0")))
     machine.end(60)
     machine.wait(0.1)
     second = machine.begin(61, "pip", "uninstall", "-y", "lynx")
