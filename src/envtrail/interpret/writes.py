@@ -90,11 +90,11 @@ class OpenWrite(Struct, kw_only=True):
         return any(path == place or place.startswith(f"{path}/") for path in gone)
 
     def takes_all(self) -> bool:
-        """Whether its own files show that its environment went: the folder, or what makes it one, or more than are named."""
+        """Whether its own files show that its environment went: the folder, or what makes it one, or some of more than are named."""
         prefix = self.first.prefix
-        marks = (f"{prefix}/pyvenv.cfg", f"{prefix}/conda-meta", f"{prefix}/conda-meta/history")
-        is_any = any(self.files.get(mark) in {"deleted", "moved_from"} for mark in marks)
-        return is_any or self.takes_away() or self.total > len(self.files)
+        gone = {path for path, what in self.files.items() if what in {"deleted", "moved_from"}}
+        marks = {f"{prefix}/pyvenv.cfg", f"{prefix}/conda-meta", f"{prefix}/conda-meta/history"}
+        return bool(gone & marks) or self.takes_away() or (self.total > len(self.files) and bool(gone))
 
     @property
     def makes_all(self) -> bool:

@@ -69,3 +69,17 @@ def test_a_name_of_no_environment_makes_none(machine: Machine, words: tuple[str,
     (operation,) = machine.operations()
     assert (operation.environment.prefix, operation.changes or []) == ("", [])
     assert operation.absent["environment.prefix"] == "no environment is where the command names one"
+
+
+@pytest.mark.parametrize(("what", "kind"), [("created", "tamper"), ("deleted", "delete")])
+def test_who_only_made_files_has_not_removed_the_environment_that_is_gone_since(machine: Machine, what: str, kind: str) -> None:
+    machine.put("six", "1.0")
+    machine.look()
+    machine.is_gone = True
+    machine.observe(
+        FilesChanged(
+            time_ms=machine.now_ms, until_ms=machine.now_ms, pid=7, prefix=PREFIX, kind="venv", uid=1001, auid=1001, exe="/usr/bin/cp",
+            files=[FileChange(path=f"{PREFIX}/lib/python3.11/site-packages/idna.py", what=what)], total=2,
+        )
+    )  # fmt: skip
+    assert [one.kind.value for one in machine.operations() if one.pid == 7] == [kind]
