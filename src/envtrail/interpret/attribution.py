@@ -125,9 +125,23 @@ def _completed(
     *,
     keeps_reinstalls: bool,
 ) -> list[Change]:
+    changes = _over_remnants(list(changes), answer, others)
     whole = changes if keeps_reinstalls else [_without_half(change, answer, others) for change in changes]
     given = [done for change in whole if (done := _complete(change, answer, others, names)) is not None]
     return [change for change in given if keeps_reinstalls or change.before != change.after]
+
+
+def _over_remnants(changes: list[OwnChange], answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> list[OwnChange]:
+    """What is made over the remnant of a killed tool replaces the package that is removed beside it."""
+    done = list(changes)
+    for made in changes:
+        if made.before is None or made.after is None or not read_standing(made, answer, others).is_remnant(made.before):
+            continue
+        beside = next((one for one in done if one.key == made.key and one.after is None and one.before is not None), None)
+        if beside is not None and not read_standing(beside, answer, others).is_remnant(beside.before or made.before):
+            done[done.index(made)] = msgspec.structs.replace(made, before=beside.before)
+            done.remove(beside)
+    return done
 
 
 def _without_half(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> OwnChange:

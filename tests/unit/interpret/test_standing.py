@@ -200,3 +200,15 @@ def test_who_removes_what_was_left_of_one_manager_beside_the_others_package_has_
         ("success", ["~heron 1.0 2.0"]),
         ("success", []),
     ]
+
+
+def test_what_is_made_over_the_remnant_of_a_killed_tool_replaces_the_package_that_was_there(machine: Machine) -> None:
+    machine.put("stork", "2.0")
+    machine.look()
+    machine.wait(60)
+    image = machine.begin(60, "pip", "install", "-U", "stork==1.0")
+    file = f"{dist('stork', '1.0')}/METADATA"  # Another pip had been killed before it had written RECORD.
+    machine.did(image, 60, (DELETED, dist("stork", "2.0")), (DELETED, file), (CREATED, file))
+    machine.put("stork", "1.0")
+    machine.end(60)
+    assert [changes for _, _, changes in reported(machine)] == [["~stork 2.0 1.0"]]
