@@ -59,8 +59,10 @@ class OpenWrite(Struct, kw_only=True):
         """More of the same process."""
         self.total += more.total
         self.until_ms = max(self.until_ms, more.until_ms)
-        for path, what in list(more.files.items())[: max(0, MOST_FILES - len(self.files))]:
-            self.files[path] = what
+        for path, what in more.files.items():
+            # However much went before it: the folder itself says that its environment is gone.
+            if len(self.files) < MOST_FILES or path in self.files or path == self.first.prefix:
+                self.files[path] = what
         new = [one for one in more.evidence if one not in self.evidence]
         self.evidence += new[: max(0, MOST_EVIDENCE - len(self.evidence))]
 
