@@ -209,7 +209,9 @@ class FileChanges:
         if environment is None and prefix in self._interpreter.prefixes():
             # It has gone again, in the time that its changes were held.
             return Environment(prefix=prefix, kind=self._interpreter.kind_of(prefix))
-        if environment is None or (environment.kind == "target" and _NO_TARGETS.intersection(root.split("/"))):
+        # What could not be read in time may be one too.
+        may_be_target = environment is not None and environment.kind in ({"target"} if found else {"target", "unknown"})
+        if environment is None or (may_be_target and _NO_TARGETS.intersection(root.split("/"))):
             return None
         return self._as_it_is_called(environment)
 
@@ -230,7 +232,7 @@ class FileChanges:
         own, image = self._images_of(group)
         known = self._assembler.lineage(image)[:1] if image is not None else []
         program = group.comm or (known[0].comm if known else None)
-        parts = parts_of(named, environment.prefix, environment.kind)
+        parts = parts_of(named, environment.prefix, environment.kind, environment.site_packages)
         files = without_times(parts, program=program, is_recorded=bool(group.events))
         if is_nothing(files) and not group.metadata:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from envtrail.model.operation import FileChange
 
@@ -20,9 +20,17 @@ _CHANGE_ATTRIBUTES = frozenset({"chmod", "chown", "chgrp"})
 _CONDA = frozenset({"conda", "mamba", "micromamba"})
 
 
-def parts_of(files: Iterable[FileChange], prefix: str, kind: str) -> list[FileChange]:
-    """The files that are parts of an environment. Folders of packages (`--target`, a user's site) have no other."""
-    if kind not in {"venv", "conda"}:
+def parts_of(files: Iterable[FileChange], prefix: str, kind: str, sites: Collection[str] = ()) -> list[FileChange]:
+    """The files that are parts of an environment. Folders of packages (`--target`, a user's site) have no other.
+
+    Args:
+        files: That changed.
+        prefix: Of the environment.
+        kind: Of the environment.
+        sites: Its folders of packages, where they are known: what has them below `lib` is laid out as a virtual environment is.
+    """
+    is_laid_out = kind in {"venv", "conda"} or (kind == "target" and sites and f"{prefix}/" not in sites)
+    if not is_laid_out:
         return list(files)
     return [file for file in files if _is_part(file.path, prefix)]
 

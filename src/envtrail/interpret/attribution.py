@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Iterable, Sequence
+from itertools import takewhile
 
 import msgspec
 from msgspec import Struct
@@ -72,18 +73,30 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
         name = normalise_name(change.name)
         if change.after is None and name in moved:
             continue
-        # What led to the state that was read explains nothing that came after it.
-        later = [one for one in events.get(name, ()) if one.time_ms > read_ms or not _leads(one, change.before)]
-        between = _unseen(change.before, [one for one in later if one.time_ms > read_ms + SLACK_MS])
+        # What led to the state that was read explains nothing that came after it, but for what was still to be written of the package.
+        later = [
+            one
+            for one in events.get(name, ())
+            if one.time_ms > read_ms or not _leads(one, change.before) or _leads(one, change.after)
+        ]
+        known = (
+            {one.version for one in answer.before or () if normalise_name(one.name) == name}
+            if change.before is not None
+            else set()
+        )
+        between = _unseen(known, [one for one in later if one.time_ms > read_ms + SLACK_MS])
         if not later or (between is not None and not any(_leads(one, between) for one in later)):
             found.append(msgspec.structs.replace(change, after=between or change.after))
     return found
 
 
-def _unseen(known: PackageState | None, events: Sequence[PackageEvent]) -> PackageState | None:
-    """What a package had become before somebody was first seen to remove it, if that was not known."""
-    is_met = known is None or not events or events[0].is_added or events[0].version in {"", known.version}
-    return None if is_met else events[0].state
+def _unseen(known: Collection[str], events: Sequence[PackageEvent]) -> PackageState | None:
+    """What a package had become before somebody was first seen to remove it, if that was none of its known versions: it may have two."""
+    # A document of conda may be left of what had gone long before.
+    metadata = [one for one in events if one.key.startswith("pypi:")] or events
+    removed = list(takewhile(lambda one: not one.is_added, metadata))
+    is_met = not known or not removed or any(one.version in {"", *known} for one in removed)
+    return None if is_met else removed[0].state
 
 
 def _leads(event: PackageEvent, state: PackageState | None) -> bool:
@@ -112,9 +125,23 @@ def _completed(
     *,
     keeps_reinstalls: bool,
 ) -> list[Change]:
+    changes = _over_remnants(list(changes), answer, others)
     whole = changes if keeps_reinstalls else [_without_half(change, answer, others) for change in changes]
     given = [done for change in whole if (done := _complete(change, answer, others, names)) is not None]
     return [change for change in given if keeps_reinstalls or change.before != change.after]
+
+
+def _over_remnants(changes: list[OwnChange], answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> list[OwnChange]:
+    """What is made over the remnant of a killed tool replaces the package that is removed beside it."""
+    done = list(changes)
+    for made in changes:
+        if made.before is None or made.after is None or not read_standing(made, answer, others).is_remnant(made.before):
+            continue
+        beside = next((one for one in done if one.key == made.key and one.after is None and one.before is not None), None)
+        if beside is not None and not read_standing(beside, answer, others).is_remnant(beside.before or made.before):
+            done[done.index(made)] = msgspec.structs.replace(made, before=beside.before)
+            done.remove(beside)
+    return done
 
 
 def _without_half(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> OwnChange:
@@ -142,6 +169,8 @@ def _complete(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEv
         before = standing.overwritten(own.after)
     if own.after is None and answer.began is not None and known is None and not _was_there(plain, answer, others):
         # The kernel has merged what came and went.
+        return None
+    if own.after is None and own.before is not None and ecosystem == "pypi" and standing.is_remnant(own.before):
         return None
     if before is None and after is None:
         return None

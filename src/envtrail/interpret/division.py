@@ -13,7 +13,7 @@ from envtrail.interpret.attribution import SLACK_MS, attribute, made_by, unexpla
 from envtrail.interpret.drift import operation_of_drift
 from envtrail.interpret.memory import Memory
 from envtrail.interpret.operations import OpenOperation
-from envtrail.interpret.timeline import Timelines
+from envtrail.interpret.timeline import Timelines, name_of
 from envtrail.interpret.writes import OpenWrite, Writes
 from envtrail.model.naming import normalise_name
 from envtrail.model.operation import Change, Operation, OperationKind
@@ -33,6 +33,8 @@ class Divided(Struct, frozen=True, kw_only=True):
     """Nobody's."""
     is_alone: bool = True
     """Nobody else has worked in the environment since the owner began."""
+    installed: AbstractSet[str] | None = None
+    """Normalised names of what is there beside what the owner removed; None: not known, or not the owner's doing alone."""
 
 
 class Division:
@@ -63,8 +65,12 @@ class Division:
         is_kept = opened is None or opened.exit_code == 0
         found = attribute(self._timelines, image, node, answer, names, keeps_reinstalls=is_kept)
         is_alone = not self._others(answer, node, image, since_ms=image >> 20, slack_ms=SLACK_MS)
+        installed = answer.installed if is_alone else None
+        if installed is not None and opened is not None and opened.intention.kind is OperationKind.REMOVE:
+            # Of a package of two managers one half may stay, and the other have been all that was left of it.
+            installed -= {name_of(one.key) for one in self._timelines.changes_of(image, node, prefix) if one.after is None}
         if answer.changes is None or not (answer.is_before_known or answer.is_gone or found.own):
-            return Divided(own=found.own or None, is_alone=is_alone)
+            return Divided(own=found.own or None, is_alone=is_alone, installed=installed)
         own, rest = found.own, found.unexplained
         if answer.is_gone and opened is not None and opened.intention.kind is OperationKind.MOVE:
             # What was in it goes along.
@@ -81,7 +87,7 @@ class Division:
             own = [*own, *(change for change in rest if normalise_name(change.name) not in seen)]
             rest = [change for change in rest if normalise_name(change.name) in seen]
         self._prune(answer, node)
-        return Divided(own=own, drift=self._drift(answer, rest, kind, node), is_alone=is_alone)
+        return Divided(own=own, drift=self._drift(answer, rest, kind, node), is_alone=is_alone, installed=installed)
 
     def settle_write(self, answer: SnapshotAnswer, node: str, write: OpenWrite) -> list[Operation]:
         """Somebody's hand is at rest: what its own files show is its own."""

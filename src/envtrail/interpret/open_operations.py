@@ -210,7 +210,7 @@ class OpenOperations:
         opened.made = answer.is_new
         divided = self.division.of_operation(answer, self.node, kind, opened)
         changes, absent = divided.own, answer.absent if answer.changes is None else BEFORE_UNKNOWN
-        installed = answer.installed if divided.is_alone else None
+        installed = divided.installed
         if opened.misses(changes, installed, is_there=not answer.is_gone):
             opened.look_elsewhere(is_certain=self._is_closed(opened) and divided.is_alone, is_there=not answer.is_gone)
             return [*self._lookup_after(opened), *divided.drift]

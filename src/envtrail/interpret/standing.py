@@ -35,6 +35,11 @@ class Standing(Struct, frozen=True, kw_only=True):
         """Whether a document of conda was there whose package was not: pip had uninstalled it."""
         return self.is_known and side.state.installer == "conda" and side.name not in self.states
 
+    def is_remnant(self, side: Side) -> bool:
+        """Whether a package was there, but not what was removed: a folder in which another tool had left no metadata."""
+        versions = {state.version for state in self.states.values()}
+        return self.is_known and bool(versions) and side.name not in self.states and side.state.version not in {"", *versions}
+
     def overwritten(self, made: Side | None) -> PackageState | None:
         """What was there under the name of what was made, or is there no more though nobody else removed it."""
         if made is not None and made.name in self.states:
@@ -83,9 +88,16 @@ def read_standing(own: OwnChange, answer: SnapshotAnswer, others: Sequence[Packa
             states = {name: state for name, state in states.items() if name not in gone}
         elif not event.is_added:
             states.pop(event.name, None)
+            if event.key.startswith("pypi:"):
+                # A document of conda that is left of a package does not count.
+                states = {name: state for name, state in states.items() if not _documents(name, state, event.version)}
         elif event.name not in states:
             states[event.name], folders[event.name] = event.state, event.folder
     there = {name: folders[name] for name in states}
     return Standing(
         states=states, folders=there, left=left, later=later, is_known=answer.began is not None, is_read=answer.after is not None
     )
+
+
+def _documents(name: str, state: PackageState, version: str) -> bool:
+    return name.endswith(".json") and state.version == version

@@ -305,7 +305,9 @@ def fold(events: Sequence[PackageEvent]) -> list[OwnChange]:
         if {event.is_added for event in recorded[key]} > {event.is_added for event in seen[key]}:
             folded[key] = _joined(folded[key], _fold_one(key, recorded[key]))
     # conda's packages bring metadata of pip's form along.
-    twins = {package_key("pypi", key.removeprefix("conda:")) for key in folded if key.startswith("conda:")}
+    twins = {package_key("pypi", key.removeprefix("conda:")): key for key in folded if key.startswith("conda:")}
+    for twin, key in twins.items():
+        folded[key] = _succeeding(folded.get(twin, []), folded[key])
     return [change for key in sorted(folded) if key not in twins for change in folded[key]]
 
 
@@ -332,6 +334,15 @@ def _fold_one(key: str, events: Sequence[PackageEvent]) -> list[OwnChange]:
     return [
         OwnChange(key=key, at_ms=at_ms, before=before, after=after, is_before_known=is_seen) for before, after in (*pairs, *rest)
     ]
+
+
+def _succeeding(twin: list[OwnChange], made: list[OwnChange]) -> list[OwnChange]:
+    """A package of conda that took the place of pip's: what it removed of that was there before, whatever its own document said."""
+    gone = twin[0].before if len(twin) == len(made) == 1 else None
+    known = made[0].before if made else None
+    if gone is None or made[0].after is None or (known is not None and known.state.version == gone.state.version):
+        return made
+    return [msgspec.structs.replace(made[0], before=gone)]
 
 
 def _joined(seen: list[OwnChange], recorded: list[OwnChange]) -> list[OwnChange]:

@@ -59,8 +59,10 @@ class OpenWrite(Struct, kw_only=True):
         """More of the same process."""
         self.total += more.total
         self.until_ms = max(self.until_ms, more.until_ms)
-        for path, what in list(more.files.items())[: max(0, MOST_FILES - len(self.files))]:
-            self.files[path] = what
+        for path, what in more.files.items():
+            # However much went before it: the folder itself says that its environment is gone.
+            if len(self.files) < MOST_FILES or path in self.files or path == self.first.prefix:
+                self.files[path] = what
         new = [one for one in more.evidence if one not in self.evidence]
         self.evidence += new[: max(0, MOST_EVIDENCE - len(self.evidence))]
 
@@ -90,11 +92,11 @@ class OpenWrite(Struct, kw_only=True):
         return any(path == place or place.startswith(f"{path}/") for path in gone)
 
     def takes_all(self) -> bool:
-        """Whether its own files show that its environment went: the folder, or what makes it one, or more than are named."""
+        """Whether its own files show that its environment went: the folder, or what makes it one, or some of more than are named."""
         prefix = self.first.prefix
-        marks = (f"{prefix}/pyvenv.cfg", f"{prefix}/conda-meta", f"{prefix}/conda-meta/history")
-        is_any = any(self.files.get(mark) in {"deleted", "moved_from"} for mark in marks)
-        return is_any or self.takes_away() or self.total > len(self.files)
+        gone = {path for path, what in self.files.items() if what in {"deleted", "moved_from"}}
+        marks = {f"{prefix}/pyvenv.cfg", f"{prefix}/conda-meta", f"{prefix}/conda-meta/history"}
+        return bool(gone & marks) or self.takes_away() or (self.total > len(self.files) and bool(gone))
 
     @property
     def makes_all(self) -> bool:

@@ -33,11 +33,12 @@ def move_out(scene: Scene) -> Plan | None:
     names = [name for name in scene.present() if (scene.slot.site / f"{name}.py").exists()]
     if not names:
         return None
-    parts = f"{scene.slot.site}/{names[0]}.py {scene.slot.site}/{names[0]}-*.dist-info"
+    module = f"{scene.slot.site}/{names[0]}.py"
+    parts = f"{module} {scene.slot.site}/{names[0]}-*.dist-info"
     folder = scene.scratch()
     folder.mkdir()
     folder.chmod(0o777)
-    return Plan(command=f"mv {parts} {folder}/", tool="mv", kinds=_TAMPER, by_hand=True)
+    return Plan(command=f"mv {parts} {folder}/", tool="mv", kinds=_TAMPER, by_hand=True, files=(module,))
 
 
 def move_in(scene: Scene) -> Plan | None:

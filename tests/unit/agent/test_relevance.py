@@ -24,6 +24,12 @@ def test_data_below_a_prefix_is_no_part_of_it(below: str) -> None:
     ]
 
 
+def test_what_is_left_of_a_virtual_environment_has_data_of_others_below_it_too() -> None:
+    files = changes("/v/notes.txt", "/v/lib/python3.11/site-packages/x.py")
+    assert parts_of(files, "/v", "target", ["/v/lib/python3.11/site-packages"]) == files[1:]
+    assert parts_of(files, "/v", "target", ["/v/"]) == files
+
+
 @pytest.mark.parametrize(
     "below", ["", "/bin/pip", "/lib/python3.11/site-packages/x.pth", "/pyvenv.cfg", "/conda-meta/a-1-0.json"]
 )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from whose_machine import CREATED, DELETED, PREFIX, Machine, conda, dist
+from whose_machine import BASE_MS, CREATED, DELETED, PREFIX, Machine, conda, dist
 
+from envtrail.interpret.writes import MOST_FILES
 from envtrail.model.environment import Environment
 from envtrail.model.observation import EnvironmentSeen, FilesChanged
 from envtrail.model.operation import FileChange
@@ -69,3 +70,34 @@ def test_a_name_of_no_environment_makes_none(machine: Machine, words: tuple[str,
     (operation,) = machine.operations()
     assert (operation.environment.prefix, operation.changes or []) == ("", [])
     assert operation.absent["environment.prefix"] == "no environment is where the command names one"
+
+
+@pytest.mark.parametrize(("what", "kind"), [("created", "tamper"), ("deleted", "delete")])
+def test_who_only_made_files_has_not_removed_the_environment_that_is_gone_since(machine: Machine, what: str, kind: str) -> None:
+    machine.put("six", "1.0")
+    machine.look()
+    machine.is_gone = True
+    machine.observe(
+        FilesChanged(
+            time_ms=machine.now_ms, until_ms=machine.now_ms, pid=7, prefix=PREFIX, kind="venv", uid=1001, auid=1001, exe="/usr/bin/cp",
+            files=[FileChange(path=f"{PREFIX}/lib/python3.11/site-packages/idna.py", what=what)], total=2,
+        )
+    )  # fmt: skip
+    assert [one.kind.value for one in machine.operations() if one.pid == 7] == [kind]
+
+
+def test_who_removed_more_files_than_are_named_and_then_the_folder_has_removed_the_environment(machine: Machine) -> None:
+    machine.put("six", "1.0")
+    machine.look()
+    pipeline = machine.opened.pipeline
+    pipeline.world, world = None, pipeline.world
+    for files in ([f"{PREFIX}/lib/{number}.py" for number in range(MOST_FILES)], [f"{PREFIX}/lib", PREFIX]):
+        machine.observe(
+            FilesChanged(
+                time_ms=machine.now_ms, until_ms=machine.now_ms, pid=7, image=BASE_MS << 20, prefix=PREFIX, kind="venv", uid=1001,
+                auid=1001, exe="/usr/bin/rm", files=[FileChange(path=path, what="deleted") for path in files], total=len(files),
+            )
+        )  # fmt: skip
+    pipeline.world = world  # Somebody has made it anew since.
+    pipeline.take_up(machine.now_ms)
+    assert [one.kind.value for one in machine.operations() if one.pid == 7] == ["delete"]

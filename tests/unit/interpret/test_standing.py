@@ -138,3 +138,77 @@ def test_who_was_killed_has_added_what_another_removed_before_it_was_read(machin
     machine.end(61, 1)
     machine.end(62, auid=1002)
     assert [said for _, _, said in reported(machine)] == [["+wolf 2.0"], ["-wolf 2.0"]]
+
+
+def test_a_document_of_conda_that_a_hand_left_behind_is_no_package_that_is_replaced(machine: Machine) -> None:
+    machine.put_conda("wolf", "2.0")
+    machine.look()
+    machine.wait(60)
+    pipeline = machine.opened.pipeline
+    pipeline.world, world = None, pipeline.world
+    machine.wrote(70, 1001, (DELETED, f"{dist('wolf', '2.0')}/METADATA"), (DELETED, dist("wolf", "2.0")))
+    image = machine.begin(61, "conda", "install", "wolf=1.0")
+    machine.did(image, 61, (DELETED, conda("wolf", "2.0")), (CREATED, dist("wolf", "1.0")), (CREATED, conda("wolf", "1.0")))
+    machine.put_conda("wolf", "1.0")
+    pipeline.world = world
+    pipeline.take_up(machine.now_ms)
+    machine.end(61)
+    assert [changes for _, _, changes in reported(machine)] == [["-wolf 2.0"], ["+wolf 1.0"]]
+
+
+def test_a_folder_without_metadata_is_no_package_that_goes_with_the_rest(machine: Machine) -> None:
+    machine.put_conda("wolf", "2.0")  # It left pip's folder of 1.0 behind when it replaced that.
+    machine.look()
+    machine.wait(60)
+    machine.holds.clear()
+    machine.wrote(70, 1001, (DELETED, dist("wolf", "1.0")), (DELETED, dist("wolf", "2.0")))
+    machine.opened.pipeline.take_up(machine.now_ms)
+    assert [changes for _, _, changes in reported(machine)] == [["-wolf 2.0"]]
+
+
+@pytest.mark.parametrize("stale", [[], [(DELETED, conda("lynx", "2.0"))]])
+def test_what_conda_puts_in_the_place_of_pips_own_is_the_next_of_that(machine: Machine, stale: list[tuple[str, str]]) -> None:
+    machine.put("lynx", "1.0")
+    machine.look()
+    machine.wait(60)
+    pipeline = machine.opened.pipeline
+    pipeline.world, world = None, pipeline.world
+    image = machine.begin(60, "conda", "install", "--force-reinstall", "lynx=1.0")
+    file = f"{dist('lynx', '1.0')}/METADATA"
+    machine.did(image, 60, *stale, (DELETED, file), (CREATED, file), (CREATED, conda("lynx", "1.0")))
+    machine.end(60)
+    machine.wait(0.1)
+    second = machine.begin(61, "pip", "uninstall", "-y", "lynx")
+    machine.did(second, 61, (DELETED, dist("lynx", "1.0")))
+    machine.holds.clear()
+    pipeline.world = world
+    pipeline.take_up(machine.now_ms)
+    machine.end(61)
+    assert [changes for _, _, changes in reported(machine)] == [["~lynx 1.0 1.0"], ["-lynx 1.0"]]
+
+
+def test_who_removes_what_was_left_of_one_manager_beside_the_others_package_has_succeeded(machine: Machine) -> None:
+    machine.put_conda("heron", "1.0")
+    machine.see_kind("conda", sees_system=False)
+    machine.look()
+    machine.wait(60)
+    machine.run(60, ["pip", "install", "-U", "heron==2.0"], (DELETED, dist("heron", "1.0")), (CREATED, dist("heron", "2.0")))
+    image = machine.begin(61, "conda", "remove", "-y", "--force", "heron")
+    machine.did(image, 61, (DELETED, conda("heron", "1.0")))
+    machine.end(61)
+    assert [(outcome, changes) for _, outcome, changes in reported(machine)] == [
+        ("success", ["~heron 1.0 2.0"]),
+        ("success", []),
+    ]
+
+
+def test_what_is_made_over_the_remnant_of_a_killed_tool_replaces_the_package_that_was_there(machine: Machine) -> None:
+    machine.put("stork", "2.0")
+    machine.look()
+    machine.wait(60)
+    image = machine.begin(60, "pip", "install", "-U", "stork==1.0")
+    file = f"{dist('stork', '1.0')}/METADATA"  # Another pip had been killed before it had written RECORD.
+    machine.did(image, 60, (DELETED, dist("stork", "2.0")), (DELETED, file), (CREATED, file))
+    machine.put("stork", "1.0")
+    machine.end(60)
+    assert [changes for _, _, changes in reported(machine)] == [["~stork 2.0 1.0"]]
