@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 
 from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.model.ids import EventId, make_operation_id
@@ -19,22 +15,8 @@ from envtrail.policy.cases import operation_of
 from envtrail.policy.language import Case
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.state import State
-from envtrail.trail.layout import Layout
 
 NOW = 1_800_000_000_000
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    Layout(tmp_path).create()
-    with closing(State(Layout(tmp_path).state)) as made:
-        yield made
-
-
-@pytest.fixture
-def store(state: State) -> Iterator[EmbeddedStore]:
-    with closing(EmbeddedStore(state.path.parents[1])) as opened:
-        yield opened
 
 
 def snapshot(*names: str, prefix: str = "/e") -> Snapshot:

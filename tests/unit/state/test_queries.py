@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,23 +21,9 @@ from envtrail.policy.language import Case
 from envtrail.state.embedded import EmbeddedStore
 from envtrail.state.state import State
 from envtrail.state.store import Query
-from envtrail.trail.layout import Layout
 
 NOW = 1_800_000_000_000
 MINUTE_MS = 60_000
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    Layout(tmp_path).create()
-    with closing(State(Layout(tmp_path).state)) as made:
-        yield made
-
-
-@pytest.fixture
-def store(state: State) -> Iterator[EmbeddedStore]:
-    with closing(EmbeddedStore(state.path.parents[1])) as opened:
-        yield opened
 
 
 def operation(at: int, *, user: str = "alice", uid: int = 1001, prefix: str = "/e/a", **words: Any) -> Operation:
