@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,9 @@ from whose_lab.lab import make_slots, make_world, variables_of
 from whose_lab.ledger import Person, Step
 from whose_lab.places import Locks, Slot
 from whose_lab.verdict import Run, judge_import, judge_rebuild, judge_states, keep, render_table
+
+from envtrail.core.control import AuditControl
+from envtrail.rules.rule import rule_from_bytes
 
 pytestmark = [pytest.mark.kernel, pytest.mark.conda, pytest.mark.timeout(900)]
 
@@ -85,6 +89,7 @@ def _run_in(folder: Path, seed: int) -> Run:
         live = _settled(agent)
         findings = _findings(agent)
         faults = judge_states(agent, slots, steps)
+        _remake_folders(folder)
     if KEEP:
         keep(Path(KEEP) / f"seed-{seed}", agent, live, steps)
     judge = Judge(steps, live).run()
@@ -94,6 +99,16 @@ def _run_in(folder: Path, seed: int) -> Run:
     return Run(
         seed=seed, steps=len(steps), changes=judge.checked["changes"], operations=len(live), findings=findings, faults=faults
     )
+
+
+def _remake_folders(folder: Path) -> None:
+    """The kernel deletes the rule of an interpreter only while the folder of its path is there (docs/limits.md)."""
+    with AuditControl() as control:
+        fields = [field for rule in control.list_rules() for field in rule_from_bytes(rule).fields]
+    for field in fields:
+        if field.name in {"exe", "path"} and str(field.value).startswith(f"{folder}/"):
+            with suppress(FileExistsError):
+                Path(str(field.value)).parent.mkdir(parents=True)
 
 
 def _drive(world, people: list[Person], slots: list[Slot], seed: int) -> list[Step]:  # type: ignore[no-untyped-def]
