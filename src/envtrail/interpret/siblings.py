@@ -89,7 +89,7 @@ class Siblings:
         sibling = msgspec.structs.replace(
             first,
             id=make_operation_id(opened.event, prefix),
-            kind=OperationKind.DELETE if is_gone else OperationKind.CREATE if is_made else first.kind,
+            kind=_kind_of(first.kind, is_gone=is_gone, is_made=is_made),
             environment=EnvironmentRef(prefix=prefix, kind=kind or opened.kind or "unknown"),
             changes=changes,
             group=group,
@@ -106,3 +106,10 @@ class Siblings:
         given = [msgspec.structs.replace(first, group=OperationId(group)), sibling]
         self._memory.keep(given)
         return given
+
+
+def _kind_of(kind: OperationKind, *, is_gone: bool, is_made: bool) -> OperationKind:
+    """Who removes the last package of a user's site deletes no environment."""
+    if is_gone:
+        return kind if kind is OperationKind.REMOVE else OperationKind.DELETE
+    return OperationKind.CREATE if is_made else kind

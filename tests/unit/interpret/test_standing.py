@@ -6,6 +6,9 @@ import msgspec
 import pytest
 from whose_machine import CREATED, DELETED, PREFIX, SITE, Machine, conda, dist, reported
 
+from envtrail.model.observation import FilesChanged
+from envtrail.model.operation import FileChange
+
 
 def test_what_was_there_is_what_the_last_one_left_and_not_what_a_snapshot_showed_before_that(machine: Machine) -> None:
     machine.put("newt", "1.0")
@@ -212,3 +215,31 @@ def test_what_is_made_over_the_remnant_of_a_killed_tool_replaces_the_package_tha
     machine.put("stork", "1.0")
     machine.end(60)
     assert [changes for _, _, changes in reported(machine)] == [["~stork 2.0 1.0"]]
+
+
+def test_who_removes_the_last_package_of_a_users_site_deletes_no_environment(machine: Machine) -> None:
+    site = "/srv/phantom/.local"
+    machine.look()
+    machine.put("six", "1.0")
+    machine.observe(machine.snapshot(prefix=site))
+    machine.holds.clear()
+    image = machine.begin(60, "pip", "uninstall", "-y", "six")
+    machine.begin(61, "pip", "install", "toml", auid=1002)  # Somebody else is at work where pip was thought to be.
+    gone = FileChange(path=f"{site}/lib/python3.11/site-packages/six-1.0.dist-info", what=DELETED)
+    now_ms = machine.now_ms
+    machine.observe(
+        FilesChanged(
+            time_ms=now_ms,
+            until_ms=now_ms,
+            pid=60,
+            prefix=site,
+            kind="user",
+            uid=1001,
+            auid=1001,
+            files=[gone],
+            total=1,
+            image=image,
+        )
+    )
+    machine.end(60)
+    assert {(one.kind.value, one.environment.prefix) for one in machine.operations()} >= {("remove", site)}
