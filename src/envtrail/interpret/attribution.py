@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from envtrail.interpret.answer import SnapshotAnswer
-from envtrail.interpret.standing import read_emptied, read_standing
+from envtrail.interpret.standing import Around, read_emptied, read_standing
 from envtrail.interpret.timeline import OwnChange, PackageEvent, Side, Timelines, name_of
 from envtrail.model.environment import Package, state_of
 from envtrail.model.naming import is_package, normalise_name
@@ -18,8 +18,6 @@ from envtrail.model.operation import Change, PackageState
 
 SLACK_MS = 2000
 """A snapshot takes a while, fanotify's events have the time of their reading, and a package is written for a moment after its metadata."""
-
-
 _HOLDERS = (".dist-info", ".json")
 
 
@@ -67,7 +65,11 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
     read_ms = answer.since_ms or 0
     events = timelines.by_name(node, answer.prefix, since_ms=read_ms - SLACK_MS, owner=owner)
     emptied = {one.folder for one in events.get("", ()) if not one.is_added}
-    moved = {normalise_name(one.name) for one in answer.before or () if posixpath.dirname(one.location or "") in emptied}
+    moved, versions = set(), dict[str, set[str]]()
+    for package in answer.before or ():
+        versions.setdefault(normalise_name(package.name), set()).add(package.version)
+        if posixpath.dirname(package.location or "") in emptied:
+            moved.add(normalise_name(package.name))
     found = []
     for change in answer.changes or ():
         name = normalise_name(change.name)
@@ -79,11 +81,7 @@ def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owne
             for one in events.get(name, ())
             if one.time_ms > read_ms or not _leads(one, change.before) or _leads(one, change.after)
         ]
-        known = (
-            {one.version for one in answer.before or () if normalise_name(one.name) == name}
-            if change.before is not None
-            else set()
-        )
+        known = versions.get(name, set()) if change.before is not None else set()
         between = _unseen(known, [one for one in later if one.time_ms > read_ms + SLACK_MS])
         if not later or (between is not None and not any(_leads(one, between) for one in later)):
             found.append(msgspec.structs.replace(change, after=between or change.after))
@@ -125,20 +123,21 @@ def _completed(
     *,
     keeps_reinstalls: bool,
 ) -> list[Change]:
-    changes = _over_remnants(list(changes), answer, others)
-    whole = changes if keeps_reinstalls else [_without_half(change, answer, others) for change in changes]
-    given = [done for change in whole if (done := _complete(change, answer, others, names)) is not None]
+    around = Around(answer, others)
+    changes = _over_remnants(list(changes), around)
+    whole = changes if keeps_reinstalls else [_without_half(change, *around.of(change.key)) for change in changes]
+    given = [done for change in whole if (done := _complete(change, *around.of(change.key), names)) is not None]
     return [change for change in given if keeps_reinstalls or change.before != change.after]
 
 
-def _over_remnants(changes: list[OwnChange], answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> list[OwnChange]:
+def _over_remnants(changes: list[OwnChange], around: Around) -> list[OwnChange]:
     """What is made over the remnant of a killed tool replaces the package that is removed beside it."""
     done = list(changes)
     for made in changes:
-        if made.before is None or made.after is None or not read_standing(made, answer, others).is_remnant(made.before):
+        if made.before is None or made.after is None or not read_standing(made, *around.of(made.key)).is_remnant(made.before):
             continue
         beside = next((one for one in done if one.key == made.key and one.after is None and one.before is not None), None)
-        if beside is not None and not read_standing(beside, answer, others).is_remnant(beside.before or made.before):
+        if beside is not None and not read_standing(beside, *around.of(beside.key)).is_remnant(beside.before or made.before):
             done[done.index(made)] = msgspec.structs.replace(made, before=beside.before)
             done.remove(beside)
     return done

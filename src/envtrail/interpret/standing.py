@@ -6,12 +6,13 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
+import msgspec
 from msgspec import Struct
 
 from envtrail.interpret.answer import SnapshotAnswer
 from envtrail.interpret.timeline import OwnChange, PackageEvent, Side, name_of
-from envtrail.model.environment import state_of
-from envtrail.model.naming import is_package, package_key
+from envtrail.model.environment import Package, state_of
+from envtrail.model.naming import is_package, normalise_name, package_key
 from envtrail.model.operation import PackageState
 
 
@@ -49,13 +50,51 @@ class Standing(Struct, frozen=True, kw_only=True):
         return max(replaced, key=lambda state: state.build is not None) if is_one else None
 
 
+class Around:
+    """The snapshots before and after what one owner did, and what others did meanwhile, by package: an operation may change hundreds.
+
+    Args:
+        answer: The snapshots.
+        others: What others did in the environment, in order of time.
+    """
+
+    def __init__(self, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> None:
+        self._answer = answer
+        self._began, self._before, self._after = map(_by_name, (answer.began, answer.before, answer.after))
+        self._others: dict[str, list[tuple[int, PackageEvent]]] = {}
+        for at, event in enumerate(others):
+            self._others.setdefault(name_of(event.key), []).append((at, event))
+
+    def of(self, key: str) -> tuple[SnapshotAnswer, list[PackageEvent]]:
+        """What of it is about one package, and about the folders that packages lie in."""
+        plain = name_of(key)
+        answer = msgspec.structs.replace(
+            self._answer,
+            began=None if self._began is None else self._began.get(plain, []),
+            before=None if self._before is None else self._before.get(plain, []),
+            after=None if self._after is None else self._after.get(plain, []),
+        )
+        numbered = sorted([*self._others.get(plain, ()), *self._others.get("", ())], key=lambda one: one[0])
+        return answer, [event for _, event in numbered]
+
+
+def _by_name(packages: Sequence[Package] | None) -> dict[str, list[Package]] | None:
+    if packages is None:
+        return None
+    found: dict[str, list[Package]] = {}
+    for one in packages:
+        found.setdefault(normalise_name(one.name), []).append(one)
+    return found
+
+
 def read_emptied(moved: PackageEvent, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> list[OwnChange]:
     """The removal of all that was there when somebody moved a folder of packages away."""
     keys = {package_key("pypi", one.name) for one in answer.began or ()} | {one.key for one in others if one.key}
+    around = Around(answer, others)
     return [
         OwnChange(key=key, at_ms=moved.time_ms, before=Side(name=name, state=standing.states[name]), after=None)
         for key in sorted(key for key in keys if key.startswith("pypi:"))
-        for standing in [read_standing(OwnChange(key=key, at_ms=moved.time_ms, before=None, after=None), answer, others)]
+        for standing in [read_standing(OwnChange(key=key, at_ms=moved.time_ms, before=None, after=None), *around.of(key))]
         for name, folder in standing.folders.items()
         if folder == moved.folder
     ]
