@@ -8,7 +8,7 @@ DEBIAN := auditd audispd-plugins python3-venv build-essential systemd zstd chrom
 PACKAGES := kernel or auditd or conda
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test lane-kernel lane-servers lint bench opensearch elasticsearch docs wheel fuzz mutants clean debian rust
+.PHONY: help setup run test lane-kernel lane-others lint bench opensearch elasticsearch docs wheel fuzz mutants clean debian rust
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -44,16 +44,17 @@ run: setup ## Watch this machine, with a live feed; where it cannot, say why and
 	elif [ $$code -eq 130 ]; then exit 0; else exit $$code; fi
 
 test: setup ## Pass the whole test suite, Rust and Python
-	cargo test -q --profile light --workspace
-	$(BIN)/python -m pytest -q -n 2 -m "not kernel and not auditd and not conda and not browser and not search"
-	+$(MAKE) -s -j 2 --output-sync=target lane-kernel lane-servers
+	@echo "two lanes, side by side; each part is shown when it is done, the first after some minutes"
+	+@$(MAKE) -s -j 2 --output-sync=line lane-kernel lane-others
 
-# Side by side: both wait more than they compute. What changes packages on this machine stays in one lane: fanotify sees all of it. Each
-# has folders of its own: a pytest that starts closes those of the others to other users.
+# Side by side, as the kernel's waits more than it computes. What watches or changes packages of this machine stays in one lane: fanotify sees
+# all of it. Each has folders of its own: a pytest that starts closes those of the others to other users.
 lane-kernel:
 	$(BIN)/python -m pytest -q -p no:randomly -m "$(PACKAGES)"
 
-lane-servers:
+lane-others:
+	cargo test -q --profile light --workspace
+	$(BIN)/python -m pytest -q -n 2 --basetemp=/tmp/envtrail-lane-fast -m "not ($(PACKAGES) or browser or search)"
 	$(BIN)/python -m pytest -q -p no:randomly --basetemp=/tmp/envtrail-lane-servers -m "(browser or search) and not ($(PACKAGES))"
 
 lint: setup ## ruff, mypy, stubtest, import-linter, rustfmt, clippy

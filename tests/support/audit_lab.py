@@ -128,6 +128,7 @@ class RunningAgent:
             **variables,
         }
         self.log = folder / "agent.log"
+        self._answers: dict[tuple[str, ...], tuple[list[tuple[str, int]], str]] = {}
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -148,8 +149,11 @@ class RunningAgent:
         )
 
     def operations(self, *words: str) -> list[dict[str, object]]:
-        """`envtrail log --json`, without the baseline."""
-        documents = [json.loads(line) for line in self.ask("log", "--json", "--reverse", *words).stdout.splitlines()]
+        """`envtrail log --json`, without the baseline; asked again when the agent has written: each client that is started slows what is waited for."""
+        written = [(path.name, path.stat().st_mtime_ns) for path in self.data_dir.glob("state/state.sqlite*")]
+        if self._answers.get(words, ([], ""))[0] != written or not written:
+            self._answers[words] = (written, self.ask("log", "--json", "--reverse", *words).stdout)
+        documents = [json.loads(line) for line in self._answers[words][1].splitlines()]
         return [document for document in documents if document["actor"]["method"] != "owner"]
 
     def execs(self) -> list[dict[str, Any]]:

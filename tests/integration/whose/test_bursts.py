@@ -44,6 +44,7 @@ NEVER = {
     "repeated change",
     "false failure",
     "false success",
+    "false finding",
     "rebuild differs",
 }
 AUIDS = {"alice": 61103, "bob": 61104}
@@ -56,6 +57,8 @@ def test_each_change_is_the_operations_whose_process_made_it() -> None:
         print("\n" + render_table(runs), flush=True)  # after each, so that a long run shows how far it is
     faults = [fault for run in runs for fault in run.faults]
     assert [fault.text for fault in faults if fault.count in NEVER] == []
+    surplus = [fault.text for fault in faults if fault.count in {"false operation", "stray operation"}]
+    assert len(surplus) <= sum(run.steps for run in runs) / 20, "\n".join(surplus)
     # What is not seen is a limit (docs/limits.md): it may not become more.
     assert len(faults) <= sum(run.steps for run in runs) / 10, "\n".join(fault.text for fault in faults)
 
@@ -92,12 +95,12 @@ def _run_in(folder: Path, seed: int) -> Run:
         _remake_folders(folder)
     if KEEP:
         keep(Path(KEEP) / f"seed-{seed}", agent, live, steps)
-    judge = Judge(steps, live).run()
+    judge = Judge(steps, live).run().judge_findings(findings)
     faults = judge.faults + faults + judge_rebuild(agent, live) + judge_import(agent, live, folder)
     if KEEP:
         (Path(KEEP) / f"seed-{seed}/faults.txt").write_text("".join(f"{fault.text}\n" for fault in faults))
     return Run(
-        seed=seed, steps=len(steps), changes=judge.checked["changes"], operations=len(live), findings=findings, faults=faults
+        seed=seed, steps=len(steps), changes=judge.checked["changes"], operations=len(live), findings=len(findings), faults=faults
     )
 
 
@@ -136,6 +139,6 @@ def _settled(agent: RunningAgent) -> list[Document]:
     return operations
 
 
-def _findings(agent: RunningAgent) -> int:
-    rows = [json.loads(line) for line in agent.ask("findings", "--json").stdout.splitlines()]
-    return sum(row["level"] in {"medium", "high", "critical"} for row in rows)
+def _findings(agent: RunningAgent) -> list[Document]:
+    rows = agent.ask("findings", "--level", "medium", "-n", "100000", "--json").stdout
+    return [json.loads(row) for row in rows.splitlines()]

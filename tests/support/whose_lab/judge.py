@@ -14,7 +14,7 @@ Document = dict[str, object]
 COUNTS = (
     "wrong person", "change in the wrong operation", "missing change", "wrong before or after", "invented change", "repeated change", "missing operation",
     "false operation", "stray operation", "false failure", "false success", "other wrong outcome", "wrong tool or kind", "wrong place", "missing file", "missing argv",
-    "wrong state", "wrong blame", "rebuild differs", "import differs",
+    "wrong state", "wrong blame", "false finding", "rebuild differs", "import differs",
 )  # fmt: skip
 _SLACK_MS = 60
 _TOGETHER_MS = 15_000
@@ -53,6 +53,22 @@ class Judge:
             self._judge_operations(step, self._own[at])
             self._judge_changes(step, self._own[at])
         return self
+
+    def judge_findings(self, findings: Sequence[Document]) -> Judge:
+        """Only what people do by hand is worth a finding."""
+        by_operation = {operation["id"]: self._steps[at] for at, operations in self._own.items() for operation in operations}
+        for finding in findings:
+            step = by_operation.get(finding["operation"]) or self._step_at(finding)
+            if step is None or not step.plan.by_hand:
+                self._add("false finding", f"{finding['level']} {finding['detection']}: {finding['reason']}", step)
+        return self
+
+    def _step_at(self, finding: Document) -> Step | None:
+        """Of those that were under way, one by hand."""
+        time_ms = to_ms(str(finding["time"]))
+        near = [step for step in self._steps if step.started_ms - _SLACK_MS <= time_ms <= step.ended_ms + _SLACK_MS]
+        near = [step for step in near if finding["uid"] in {None, step.person.auid}]
+        return min(near, key=lambda step: not step.plan.by_hand, default=None)
 
     def _step_of(self, operation: Document) -> Step | None:
         """By the process; else by the person, the place and the moment, and among these by the program."""
