@@ -310,7 +310,9 @@ def test_a_sync_that_is_killed_at_any_moment_leaves_a_whole_policy(fleet: Fleet)
     dice = random.Random(7)
     killed = 0
     try:
-        for number in range(1, 31):
+        number = 0
+        while number < 30 or killed < 10 or looks <= 100:
+            number += 1
             fleet.commit(version(number))
             command = [sys.executable, "-m", "envtrail", "policy", "sync"]
             sync = subprocess.Popen(command, env=fleet.variables, start_new_session=True, stderr=subprocess.DEVNULL)
@@ -326,13 +328,11 @@ def test_a_sync_that_is_killed_at_any_moment_leaves_a_whole_policy(fleet: Fleet)
         done.set()
         watcher.join()
     assert not broken
-    assert killed >= 10
-    assert looks > 100
     until = time.monotonic() + 30
     while (ended := fleet.sync()).returncode == 3 and time.monotonic() < until:  # a git that goes on holds the lock
         time.sleep(0.2)
     assert ended.returncode == 0, ended.stderr
-    assert {rule.reason for rule in load_policy([fleet.path]).policy.rules} == {"v30"}
+    assert {rule.reason for rule in load_policy([fleet.path]).policy.rules} == {f"v{number}"}
 
 
 SWAPS = """
@@ -353,14 +353,14 @@ def test_readers_see_one_policy_while_it_is_swapped_and_who_swaps_is_killed(tmp_
     path = tmp_path / "etc/policy.d"
     dice = random.Random(7)
     looks, swaps, last = 0, 0, ""
-    for _ in range(15):
+    for number in range(1, 16):
         before = path.resolve()
         swapping = subprocess.Popen([sys.executable, "-c", SWAPS, str(path)])
         try:
             while not path.exists() or path.resolve() == before:
                 assert swapping.poll() is None
             until = time.monotonic() + dice.uniform(0.1, 0.4)
-            while time.monotonic() < until:
+            while time.monotonic() < until or swaps < 3 * number or looks < 40 * number:
                 assert len(_stamp(path)) == 12
                 found = {name.name: file.read_text() for name, file in _files([path])}
                 assert len(found) == 12
@@ -372,5 +372,3 @@ def test_readers_see_one_policy_while_it_is_swapped_and_who_swaps_is_killed(tmp_
             swapping.kill()
             swapping.wait()
         assert len(_stamp(path)) == 12
-    assert swaps > 30
-    assert looks > 500
