@@ -3,82 +3,25 @@
 use crate::clock::realtime_ns;
 use crate::deadline::within_deadline;
 use crate::fanotify::{
-    fs_of, mount_of, open_folder, path_of, place_of_folder, Event, Fanotify, FsId, ATTRIBUTES,
-    CLOSE_WRITE, CREATE, DELETE, MOVED_FROM, MOVED_TO, ON_DIRECTORY, OVERFLOW,
+    fs_of, mount_of, open_folder, place_of_folder, Event, Fanotify, ATTRIBUTES, CLOSE_WRITE,
+    CREATE, DELETE, MOVED_FROM, MOVED_TO, ON_DIRECTORY, OVERFLOW,
 };
+use crate::file_places::{find_folder, folder_of, root_of, Folder, Folders};
 use crate::proc::{read_facts, read_file, split_line};
-use crate::signal::{hurry, wait_for, Signal};
-use envtrail_core::files::{is_bytecode, Change, FileGroup, FileGroups, Roots, What, Who};
+use crate::signal::{hurry, wait_for};
+use crate::watched::{Mounts, Shared, State};
+use envtrail_core::files::{is_bytecode, Change, FileGroup, What, Who};
 use envtrail_core::hints::{is_core_metadata, is_metadata, is_site};
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// What appears outside of the watched folders may still be moved to its place.
 const SETTLE_MS: u64 = 300;
-/// Environments that were seen to appear, or to be moved, and are watched like those that were given.
-const MAX_FOUND: usize = 256;
-/// Folders whose path is remembered.
-const MAX_FOLDERS: usize = 65_536;
-/// Of them, folders below no root in which metadata has appeared.
-const MAX_ELSEWHERE: usize = 1024;
-
-/// A folder of each mount of a file system, by which handles are opened: a bind mount gives what lies on it another path.
-type Mounts = HashMap<FsId, Vec<(u64, Arc<File>)>>;
-
-#[derive(Default)]
-struct State {
-    /// Both of the following.
-    roots: Roots,
-    given: Vec<String>,
-    /// Newest last.
-    found: Vec<String>,
-    mounts: Mounts,
-    groups: FileGroups,
-    overflows: u64,
-    unwatched: Vec<String>,
-    /// Counts changes of the roots: what a thread remembers of folders is then of another time.
-    generation: u64,
-}
-
-struct Shared {
-    state: Mutex<State>,
-    ready: Signal,
-    stop: Signal,
-}
-
-impl State {
-    fn watch(&mut self) {
-        self.roots = Roots::new(self.given.iter().chain(&self.found).cloned().collect());
-        self.generation += 1;
-    }
-
-    /// An environment is here now.
-    fn find(&mut self, path: &[u8]) {
-        let path = envtrail_core::text::printable(path).into_owned();
-        if self.roots.iter().any(|root| root == path) {
-            return;
-        }
-        if self.found.len() >= MAX_FOUND {
-            self.found.remove(0);
-        }
-        self.found.push(path);
-        self.watch();
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere leaves plain values behind.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The listener. Dropping it ends its thread.
 pub struct FileWatch {
     shared: Arc<Shared>,
@@ -90,11 +33,7 @@ impl FileWatch {
     /// `EPERM` without CAP_SYS_ADMIN, `EINVAL` or `ENOSYS` where the kernel has no such listener.
     pub fn open(roots: Vec<String>) -> io::Result<Self> {
         let fanotify = Fanotify::open()?;
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            ready: Signal::new()?,
-            stop: Signal::new()?,
-        });
+        let shared = Arc::new(Shared::new()?);
         let marks = Arc::new(Mutex::new(fanotify));
         let mut watch = FileWatch {
             shared: shared.clone(),
@@ -203,23 +142,6 @@ fn listen(shared: &Shared, marks: &Mutex<Fanotify>) {
     }
 }
 
-/// A folder below a root.
-struct Folder {
-    root: String,
-    path: Vec<u8>,
-}
-
-/// What is remembered of folders by their handle: where they lie, or that it is below no root.
-#[derive(Default)]
-struct Folders {
-    known: HashMap<(FsId, Vec<u8>), Option<Folder>>,
-    /// Paths of folders below no root in which metadata has appeared: with the folder itself its handle goes.
-    elsewhere: HashMap<(FsId, Vec<u8>), Vec<u8>>,
-    /// Where a process is moving a folder from.
-    moving: Option<(u32, String)>,
-    generation: u64,
-}
-
 fn take_event(shared: &Shared, folders: &mut Folders, event: &Event) -> bool {
     let moved = event.mask & (MOVED_FROM | MOVED_TO) != 0;
     if event.mask & ON_DIRECTORY != 0 && moved {
@@ -249,7 +171,7 @@ fn take_event(shared: &Shared, folders: &mut Folders, event: &Event) -> bool {
         }
         // So it does when one goes again, soon after.
         None if event.mask & (DELETE | MOVED_FROM) != 0 && is_metadata(&event.name) => {
-            let is_known = folders.elsewhere.contains_key(&key_of(event));
+            let is_known = folders.remembers(event);
             let Some(found) = folders.recall(event).or_else(|| folder_of(shared, event)) else {
                 return false;
             };
@@ -392,132 +314,6 @@ fn follow_move(shared: &Shared, folders: &mut Folders, event: &Event) {
                 state.groups.rename(pid, &from, &path);
             }
         }
-    }
-}
-
-/// The folder of an event that takes a watched folder away.
-fn root_of(shared: &Shared, event: &Event) -> Option<Folder> {
-    let ending = [b"/", event.name.as_slice()].concat();
-    let is_name_of_one = |root: &str| root.as_bytes().ends_with(&ending);
-    if event.mask & ON_DIRECTORY == 0 || !shared.state().roots.iter().any(is_name_of_one) {
-        return None;
-    }
-    let folder = folder_of(shared, event)?;
-    let path = [folder.path.as_slice(), &ending].concat();
-    let root = envtrail_core::text::printable(&path).into_owned();
-    shared.state().roots.iter().find(|known| **known == root)?;
-    Some(Folder {
-        root,
-        path: folder.path,
-    })
-}
-
-fn folder_of(shared: &Shared, event: &Event) -> Option<Folder> {
-    let mounts = shared.state().mounts.get(&event.fs).cloned()?;
-    let path = place_of(shared, &mounts, event)?;
-    Some(Folder {
-        root: envtrail_core::text::printable(&path).into_owned(),
-        path,
-    })
-}
-
-/// The path of an event's folder: by the mount through which it lies below a root, else by the first.
-fn place_of(shared: &Shared, mounts: &[(u64, Arc<File>)], event: &Event) -> Option<Vec<u8>> {
-    let mut paths = mounts
-        .iter()
-        .filter_map(|(_, mount)| path_of(mount, &event.folder));
-    let first = paths.next()?;
-    if mounts.len() == 1 || shared.state().roots.of(&first).is_some() {
-        return Some(first);
-    }
-    let below = paths.find(|path| shared.state().roots.of(path).is_some());
-    Some(below.unwrap_or(first))
-}
-
-fn find_folder<'a>(shared: &Shared, folders: &'a mut Folders, event: &Event) -> Option<&'a Folder> {
-    let (generation, mounts) = {
-        let state = shared.state();
-        (state.generation, state.mounts.get(&event.fs).cloned())
-    };
-    if folders.known.len() > MAX_FOLDERS {
-        folders.known.clear();
-    }
-    if folders.generation != generation {
-        folders
-            .known
-            .retain(|_, folder| place_again(shared, folder));
-        folders.generation = generation;
-    }
-    let key = key_of(event);
-    let Folders {
-        known, elsewhere, ..
-    } = folders;
-    known
-        .entry(key)
-        .or_insert_with_key(|key| {
-            let path = place_of(shared, &mounts?, event).or_else(|| elsewhere.get(key).cloned())?;
-            let root = shared.state().roots.of(&path)?.to_owned();
-            Some(Folder { root, path })
-        })
-        .as_ref()
-}
-
-/// The roots have changed: where a folder lies among them. What lies below none is looked up again.
-fn place_again(shared: &Shared, folder: &mut Option<Folder>) -> bool {
-    let Some(known) = folder else {
-        return false;
-    };
-    let state = shared.state();
-    let Some(root) = state.roots.of(&known.path) else {
-        return false;
-    };
-    if known.root != root {
-        known.root = root.to_owned();
-    }
-    true
-}
-
-fn key_of(event: &Event) -> (FsId, Vec<u8>) {
-    (event.fs, event.folder.clone())
-}
-
-impl Folders {
-    /// A folder was moved: what is remembered of it and of what lies in it is of another place. The paths of the others are kept: their
-    /// handles may lead nowhere by now.
-    fn forget_below(&mut self, shared: &Shared, event: &Event) {
-        self.known.retain(|_, folder| folder.is_some());
-        let known = self.known.get(&key_of(event)).and_then(Option::as_ref);
-        let parent = known.map(|folder| folder.path.clone());
-        let Some(parent) = parent.or_else(|| Some(folder_of(shared, event)?.path)) else {
-            self.known.clear();
-            self.elsewhere.clear();
-            return;
-        };
-        let moved = [parent.as_slice(), b"/", &event.name].concat();
-        let is_below = |path: &[u8]| {
-            path.strip_prefix(moved.as_slice())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        };
-        let is_other =
-            |folder: &Option<Folder>| !folder.as_ref().is_some_and(|one| is_below(&one.path));
-        self.known.retain(|_, folder| is_other(folder));
-        self.elsewhere.retain(|_, path| !is_below(path));
-    }
-
-    /// Metadata has appeared in this folder, which lies below no root.
-    fn remember(&mut self, event: &Event, path: &[u8]) {
-        if self.elsewhere.len() >= MAX_ELSEWHERE {
-            self.elsewhere.clear();
-        }
-        self.elsewhere.insert(key_of(event), path.to_owned());
-    }
-
-    fn recall(&self, event: &Event) -> Option<Folder> {
-        let path = self.elsewhere.get(&key_of(event))?.clone();
-        Some(Folder {
-            root: envtrail_core::text::printable(&path).into_owned(),
-            path,
-        })
     }
 }
 

@@ -18,11 +18,13 @@ mod connector;
 mod deadline;
 mod exec_watch;
 mod fanotify;
+mod file_places;
 mod file_watch;
 mod proc;
 mod seen;
 mod signal;
 mod socket;
+mod watched;
 
 pub use audit::{AuditSocket, Mode};
 pub use connector::ProcessConnector;
