@@ -48,9 +48,9 @@ test: setup ## Pass the whole test suite, Rust and Python
 	+@$(MAKE) -s -j 2 --output-sync=line lane-kernel lane-others
 
 # Side by side, as the kernel's waits more than it computes. What watches or changes packages of this machine stays in one lane: fanotify sees
-# all of it. Each has folders of its own: a pytest that starts closes those of the others to other users.
+# all of it. Each has folders of its own: a pytest without `--basetemp` closes those of others to other users.
 lane-kernel:
-	$(BIN)/python -m pytest -q -p no:randomly -m "$(PACKAGES)"
+	$(BIN)/python -m pytest -q -p no:randomly --basetemp=/tmp/envtrail-lane-kernel -m "$(PACKAGES)"
 
 lane-others:
 	cargo test -q --profile light --workspace

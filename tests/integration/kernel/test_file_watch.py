@@ -31,10 +31,15 @@ def watch(env: Path) -> Iterator[FileWatch]:
     opened.close()
 
 
-def _changes(watch: FileWatch) -> dict[str, tuple[str | None, list[tuple[str, str]]]]:
+def _read(watch: FileWatch, folder: Path) -> list[FileGroup]:
+    """What was changed below a folder: environments that others make elsewhere are reported too."""
+    return [group for group in watch.read() if group.files[0][0].startswith(f"{folder}")]
+
+
+def _changes(watch: FileWatch, folder: Path) -> dict[str, tuple[str | None, list[tuple[str, str]]]]:
     """Program → (its name when it could be queried, files)."""
     time.sleep(0.3)
-    return {str(group.pid): (group.comm, group.files) for group in watch.read()}
+    return {str(group.pid): (group.comm, group.files) for group in _read(watch, folder)}
 
 
 def _run(*argv: str, **options: object) -> int:
@@ -50,7 +55,7 @@ def test_each_program_is_told_with_its_files(env: Path, watch: FileWatch) -> Non
     edited = _run("sed", "-i", "s/root/toor/", str(site / "b.py"))
     removed = _run("rm", str(site / "b.py"))
 
-    changes = _changes(watch)
+    changes = _changes(watch, env)
 
     assert changes[str(copied)][1] == [(f"{site}/a.py", "created")]
     assert changes[str(moved)][1] == [(f"{site}/a.py", "moved_from"), (f"{site}/b.py", "moved_to")]
@@ -66,7 +71,7 @@ def test_below_a_bind_mount_files_have_the_path_of_the_root_and_not_the_one_they
     try:
         watch = FileWatch([str(env), str(seen / "venv")])
         copied = _run("cp", "/etc/passwd", str(seen / "venv/a.py"))
-        assert _changes(watch)[str(copied)][1] == [(f"{seen}/venv/a.py", "created")]
+        assert _changes(watch, seen)[str(copied)][1] == [(f"{seen}/venv/a.py", "created")]
         watch.close()
     finally:
         subprocess.run(["umount", str(seen)], check=True)
@@ -77,7 +82,7 @@ def test_a_program_that_lives_is_asked_who_it_is(env: Path, watch: FileWatch) ->
     argv = [sys.executable, "-c", script, str(env / "x")]
     process = subprocess.Popen(argv)
     process.wait()
-    (group,) = watch.read()
+    (group,) = _read(watch, env)
     assert (group.pid, group.gone, group.uid, group.argv) == (process.pid, False, os.getuid(), argv)
     assert group.exe == os.path.realpath(sys.executable)
     assert group.ppid == os.getpid()
@@ -88,13 +93,13 @@ def test_another_mode_is_seen_and_another_name_of_a_file_is_none(env: Path, watc
     (env / "old").touch()
     watch.read()
     changed = _run("chmod", "-R", "700", str(env))
-    assert sorted(_changes(watch)[str(changed)][1]) == [
+    assert sorted(_changes(watch, env)[str(changed)][1]) == [
         (path, "attributes") for path in sorted([str(env), *map(str, env.glob("**/*"))])
     ]
     linked = _run("ln", str(env / "old"), str(env / "new"))
-    assert _changes(watch)[str(linked)][1] == [(f"{env}/new", "created")]
+    assert _changes(watch, env)[str(linked)][1] == [(f"{env}/new", "created")]
     removed = _run("rm", str(env / "new"))
-    assert _changes(watch)[str(removed)][1] == [(f"{env}/new", "deleted")]
+    assert _changes(watch, env)[str(removed)][1] == [(f"{env}/new", "deleted")]
 
 
 def test_what_lies_elsewhere_or_is_bytecode_is_nothing(tmp_path: Path, env: Path, watch: FileWatch) -> None:
@@ -102,7 +107,7 @@ def test_what_lies_elsewhere_or_is_bytecode_is_nothing(tmp_path: Path, env: Path
     _run("cp", "/etc/passwd", str(tmp_path / "elsewhere"))
     _run(sys.executable, "-c", "import m", env={"PYTHONPATH": str(env / "site-packages")})
     assert (env / "site-packages/__pycache__").is_dir()
-    assert _changes(watch) == {}
+    assert _changes(watch, tmp_path) == {}
 
 
 def test_a_nested_root_wins_and_roots_may_change(env: Path, watch: FileWatch) -> None:
@@ -112,8 +117,7 @@ def test_a_nested_root_wins_and_roots_may_change(env: Path, watch: FileWatch) ->
     watch.read()
     _run("touch", str(nested / "x"), str(env / "y"))
     time.sleep(0.3)
-    groups: list[FileGroup] = watch.read()
-    assert {(group.root, group.files[0][0]) for group in groups} == {
+    assert {(group.root, group.files[0][0]) for group in _read(watch, env)} == {
         (str(nested), f"{nested}/x"),
         (str(env), f"{env}/y"),
     }
@@ -125,14 +129,14 @@ def test_a_moved_folder_is_followed(env: Path, watch: FileWatch) -> None:
     _run("mv", str(env / "old"), str(env / "new"))
     watch.read()
     _run("touch", str(env / "new/y"))
-    assert [files for _, files in _changes(watch).values()][-1:] == [[(f"{env}/new/y", "created")]]
+    assert [files for _, files in _changes(watch, env).values()][-1:] == [[(f"{env}/new/y", "created")]]
 
 
 def test_a_watched_folder_that_is_moved_says_where_to(env: Path, watch: FileWatch) -> None:
     moved = _run("mv", str(env), f"{env}-2")
-    assert _changes(watch)[str(moved)][1] == [(str(env), "moved_from"), (f"{env}-2", "moved_to")]
+    assert _changes(watch, env)[str(moved)][1] == [(str(env), "moved_from"), (f"{env}-2", "moved_to")]
     touched = _run("cp", "/etc/hostname", f"{env}-2/x")
-    assert _changes(watch)[str(touched)][1] == [(f"{env}-2/x", "created")]
+    assert _changes(watch, env)[str(touched)][1] == [(f"{env}-2/x", "created")]
 
 
 def test_fifty_thousand_files_are_one_group_and_counted(env: Path, watch: FileWatch) -> None:

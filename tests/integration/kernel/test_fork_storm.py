@@ -62,7 +62,7 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAgent]:
 def test_no_process_has_a_wrong_parent(storm: RunningAgent) -> None:
     found = storm.execs()
     numbers = {event["image"]: event["argv"][-1] for event in found if event["argv"][0] == "/bin/sh"}
-    right = unknown = 0
+    right = unknown = adopted = 0
     wrong = []
     for event in found:
         kind, _, number = event["argv"][-1].partition("-")
@@ -72,12 +72,14 @@ def test_no_process_has_a_wrong_parent(storm: RunningAgent) -> None:
             unknown += 1
         elif numbers.get(event["parent_image"]) == number:
             right += 1
+        elif kind == "orphan" and numbers.get(event["parent_image"]) == str(PAIRS):
+            adopted += 1  # Its shell ended before it ran: the kernel's parent is the storm's shell, which takes in orphans.
         else:
             wrong.append((number, numbers.get(event["parent_image"])))
     assert wrong == []
-    assert right + unknown == 2 * WORKERS * PAIRS
+    assert right + unknown + adopted == 2 * WORKERS * PAIRS
     assert right > 0.9 * (right + unknown), (right, unknown)
-    print(f"{right} right, {unknown} unknown")
+    print(f"{right} right, {unknown} unknown, {adopted} adopted")
 
 
 def test_the_storm_used_every_pid_many_times(storm: RunningAgent) -> None:

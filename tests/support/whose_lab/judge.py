@@ -55,11 +55,11 @@ class Judge:
         return self
 
     def judge_findings(self, findings: Sequence[Document]) -> Judge:
-        """Only what people do by hand is worth a finding."""
+        """Only what people do by hand is worth a finding, and what a tool was told to do against its advice."""
         by_operation = {operation["id"]: self._steps[at] for at, operations in self._own.items() for operation in operations}
         for finding in findings:
             step = by_operation.get(finding["operation"]) or self._step_at(finding)
-            if step is None or not step.plan.by_hand:
+            if step is None or not (step.plan.by_hand or "--break-system-packages" in step.plan.command):
                 self._add("false finding", f"{finding['level']} {finding['detection']}: {finding['reason']}", step)
         return self
 
