@@ -65,7 +65,7 @@ class Judge:
 
     def _step_at(self, finding: Document) -> Step | None:
         """Of those that were under way, one by hand."""
-        time_ms = to_ms(str(finding["time"]))
+        time_ms = int(str(finding["time_ms"]))
         near = [step for step in self._steps if step.started_ms - _SLACK_MS <= time_ms <= step.ended_ms + _SLACK_MS]
         near = [step for step in near if finding["uid"] in {None, step.person.auid}]
         return min(near, key=lambda step: not step.plan.by_hand, default=None)
