@@ -13,10 +13,12 @@
 
 mod check;
 mod confine;
+mod identity;
 mod metadata;
 mod open;
 
 pub use check::{Expected, FileCheck, Found, Verdict};
 pub use confine::{confine, end_with_parent, hold_capabilities, keep_capabilities, Confinement};
+pub use identity::identity_of;
 pub use metadata::{read_dist_infos, sum_record, DistInfo, Read, RecordSums};
 pub use open::{hold, hold_folder, Held, Links};

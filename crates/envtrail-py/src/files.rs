@@ -52,6 +52,12 @@ pub fn read_dist_infos(
         .collect())
 }
 
+/// Which file a path leads to now: device, inode, and the nanosecond of its birth (0: unknown).
+#[pyfunction]
+pub fn identity_of(path: PathBuf) -> PyResult<(u64, u64, u64)> {
+    Ok(envtrail_files::identity_of(&path)?)
+}
+
 /// A descriptor (`O_PATH`) of what lies below a folder, whose path is canonical; no link is followed.
 #[pyfunction]
 pub fn hold_below(py: Python<'_>, folder: PathBuf, below: PathBuf) -> PyResult<i32> {

@@ -25,8 +25,8 @@ mod _core {
     use super::documents::EventDocuments;
     #[pymodule_export]
     use super::files::{
-        confine, content_digest, end_with_parent, hold_below, hold_capabilities, keep_capabilities,
-        read_dist_infos, CheckedFile, DistInfo, FileCheck,
+        confine, content_digest, end_with_parent, hold_below, hold_capabilities, identity_of,
+        keep_capabilities, read_dist_infos, CheckedFile, DistInfo, FileCheck,
     };
     #[pymodule_export]
     use super::functions::{

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Protocol
 
 from envtrail.config import Config
+from envtrail.core import identity_of
 from envtrail.core.control import AuditControl
 from envtrail.model.environment import Environment
 from envtrail.model.gap import Gap, GapCause
 from envtrail.rules.kernel import ApplyReport, Ledger, apply_rules, remove_rules
 from envtrail.rules.landscape import survey
 from envtrail.rules.plan import Plan, plan_rules
+from envtrail.rules.rule import Rule
 from envtrail.state.agent_status import RulesStatus, read_proofs
+
+Identity = tuple[int, int, int]
 
 
 class Rules(Protocol):
@@ -38,6 +43,8 @@ class RuleKeeper:
         self._lock = Lock()
         self._landscape = survey(environments, config)
         self._plan: Plan = plan_rules(self._landscape, config)
+        self._places: dict[str, list[Identity]] = {}
+        """What each rule's paths led to when it was last looked at."""
         self.report: ApplyReport | None = None
 
     def apply(self) -> ApplyReport | None:
@@ -68,12 +75,17 @@ class RuleKeeper:
         return not all(map(os.path.exists, self._landscape.paths()))
 
     def keep(self, now_ms: int, since_ms: int) -> list[Gap]:
-        """Look whether our rules are still there; what was missing is put back and is an entry of the loss ledger."""
+        """Look whether our rules are still there; what was missing is put back, and what somebody took out is an entry of the loss ledger.
+
+        The kernel itself takes out a rule whose folder or program goes (`audit_kill_trees()`, `audit_autoremove_mark_rule()`): where another has taken its place, nobody did.
+        """
         if self._plan.profile == "none":
             return []
         with self._lock:
+            before = self._places
             report = self._apply_if_answered()
-        if report is None or not report.added:
+            taken = [rule for rule in report.added if before.get(rule) == self._places.get(rule)] if report else []
+        if not taken:
             return []
         return [
             Gap(
@@ -83,7 +95,7 @@ class RuleKeeper:
                 since_ms=since_ms,
                 until_ms=now_ms,
                 records=None,
-                detail=f"{len(report.added)} rules were taken out of the kernel by somebody and put back; `envtrail events --kind config` says by whom",
+                detail=f"{len(taken)} rules were taken out of the kernel by somebody and put back; `envtrail events --kind config` says by whom",
             )
         ]
 
@@ -110,6 +122,7 @@ class RuleKeeper:
             return None
         with AuditControl() as control:
             self._raise_backlog(control)
+            self._places = {item.rule.render(): _places_of(item.rule) for item in self._plan.rules}
             self.report = apply_rules(self._plan, control, self._ledger)
         return self.report
 
@@ -124,3 +137,12 @@ class RuleKeeper:
         wanted = self._config.capture.backlog_limit
         if control.status().backlog_limit < wanted:
             control.set_status(backlog_limit=wanted)
+
+
+def _places_of(rule: Rule) -> list[Identity]:
+    found = []
+    for field in rule.fields:
+        if field.name in {"dir", "path", "exe"}:
+            with suppress(OSError):
+                found.append(identity_of(field.value))
+    return found

@@ -36,6 +36,7 @@ __all__ = [
     "event_schema",
     "hold_below",
     "hold_capabilities",
+    "identity_of",
     "interesting_rows",
     "keep_capabilities",
     "merkle_root",
@@ -505,6 +506,15 @@ def read_dist_infos(prefix: str, folders: Sequence[str]) -> list[tuple[DistInfo 
 
     Raises:
         OSError: the folder is not there.
+    """
+
+def identity_of(path: str) -> tuple[int, int, int]:
+    """Which file a path leads to now: device, inode, and the nanosecond of its birth (0 where the file system keeps none; statx(2)).
+
+    The number of an inode is used again at once. A link at the end is not followed.
+
+    Raises:
+        OSError: nothing is there.
     """
 
 def hold_below(folder: str, below: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,13 @@ import pytest
 from audit_lab import RunningAgent, audit_turn, open_folders, run_as, running_agent, wait_until
 from wheels import make_wheel
 
+from envtrail.agent.upkeep import RuleKeeper
 from envtrail.config import load_config
 from envtrail.core.control import AuditControl
+from envtrail.model.environment import Environment
 from envtrail.rules.rule import parse_rule, rule_from_bytes
 from envtrail.tasks.rules import export_text, make_plan
+from envtrail.trail.layout import Layout
 
 pytestmark = pytest.mark.kernel
 
@@ -89,6 +93,30 @@ def test_an_environment_that_appears_or_moves_is_followed(home: Path, agent: Run
         return any(f"{home}/second/lib" in rule for rule in rules) and not any(f"{home}/first/" in rule for rule in rules)
 
     wait_until(followed, "rules for the moved environment alone", timeout_s=30)
+
+
+def test_a_rule_that_the_kernel_took_out_with_its_folder_was_taken_out_by_nobody(tmp_path: Path, home: Path) -> None:
+    _make_venv(home / "env")
+    flags = {"data_dir": str(tmp_path / "trail"), "rules.venv_roots": [str(home)], "rules.roots": [], "rules.only_auids": [AUID]}
+    config = load_config(environ={}, flags=flags)
+    Layout(config.data_dir).create()
+    with audit_turn():
+        keeper = RuleKeeper(config, [Environment(prefix=str(home / "env"), kind="venv")])
+        try:
+            keeper.apply()
+            ours = [rule for rule in _loaded() if str(home / "env") in rule]
+            assert ours
+            shutil.rmtree(home / "env")
+            wait_until(lambda: not set(ours) & set(_loaded()), "the kernel's upkeep")
+            _make_venv(home / "env")
+            assert keeper.keep(2000, 1000) == []
+            assert set(ours) <= set(_loaded())
+            with AuditControl() as control:
+                control.delete_rule(parse_rule(ours[0]).to_bytes())
+            (gap,) = keeper.keep(3000, 2000)
+            assert gap.detail.startswith("1 rules were taken out of the kernel by somebody")
+        finally:
+            keeper.remove()
 
 
 def test_diff_shows_what_moved_while_no_agent_ran(tmp_path: Path, home: Path, agent: RunningAgent) -> None:
