@@ -27,6 +27,8 @@ class Attributed(Struct, frozen=True, kw_only=True):
     own: list[Change]
     unexplained: list[Change]
     """Beside whatever anybody was seen to do; empty where there was nothing to compare with."""
+    halves: list[str] = []
+    """Names of metadata that was begun, and is no package: who was killed has made the folder, and not what is in it."""
 
 
 def attribute(
@@ -51,13 +53,27 @@ def attribute(
     prefix = answer.prefix
     others = timelines.by_others(node, prefix, owner, since_ms=(answer.began_ms or 0) - SLACK_MS)
     changes = timelines.changes_of(owner, node, prefix)
-    known = {change.key for change in changes}
     for moved in timelines.emptied_by(owner, node, prefix):
-        changes += [change for change in read_emptied(moved, answer, others) if change.key not in known]
+        changes = _with_emptied(changes, read_emptied(moved, answer, others))
     own = _completed(changes, answer, others, names, keeps_reinstalls=keeps_reinstalls)
-    if answer.changes is None or not answer.is_before_known:
-        return Attributed(own=own, unexplained=[])
-    return Attributed(own=own, unexplained=unexplained(timelines, node, answer, owner=owner))
+    around = Around(answer, others)
+    halves = [] if keeps_reinstalls else [one.after.name for one in changes if one.after and _is_half(one, *around.of(one.key))]
+    is_compared = answer.changes is not None and answer.is_before_known
+    rest = unexplained(timelines, node, answer, owner=owner) if is_compared else []
+    return Attributed(own=own, unexplained=rest, halves=halves)
+
+
+def _with_emptied(changes: Sequence[OwnChange], gone: Iterable[OwnChange]) -> list[OwnChange]:
+    """With what went with a folder that its owner moved away; what they made of it since has taken its place."""
+    done = list(changes)
+    for removed in gone:
+        same = [at for at, change in enumerate(done) if change.key == removed.key]
+        made = next((at for at in same if done[at].before is None), None)
+        if made is not None:
+            done[made] = msgspec.structs.replace(done[made], before=removed.before)
+        elif not same:
+            done.append(removed)
+    return done
 
 
 def unexplained(timelines: Timelines, node: str, answer: SnapshotAnswer, *, owner: int | None = None) -> list[Change]:
@@ -125,8 +141,12 @@ def _completed(
 ) -> list[Change]:
     around = Around(answer, others)
     changes = _over_remnants(list(changes), around)
-    whole = changes if keeps_reinstalls else [_without_half(change, *around.of(change.key)) for change in changes]
-    given = [done for change in whole if (done := _complete(change, *around.of(change.key), names)) is not None]
+    if not keeps_reinstalls:
+        changes = [
+            msgspec.structs.replace(change, after=None) if _is_half(change, *around.of(change.key)) else change
+            for change in changes
+        ]
+    given = [done for change in changes if (done := _complete(change, *around.of(change.key), names)) is not None]
     return [change for change in given if keeps_reinstalls or change.before != change.after]
 
 
@@ -143,15 +163,13 @@ def _over_remnants(changes: list[OwnChange], around: Around) -> list[OwnChange]:
     return done
 
 
-def _without_half(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> OwnChange:
-    """Without what was begun and is no package: who was killed has made the folder, and not what is in it."""
+def _is_half(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent]) -> bool:
     made = own.after
     if made is None or answer.after is None or answer.is_gone or not made.name.endswith(_HOLDERS):
-        return own
+        return False
     ecosystem, _, name = own.key.partition(":")
     is_there = _found(made, ecosystem, normalise_name(name), answer.after) is not None
-    is_whole = is_there or made.name in read_standing(own, answer, others).later
-    return own if is_whole else msgspec.structs.replace(own, after=None)
+    return not is_there and made.name not in read_standing(own, answer, others).later
 
 
 def _complete(own: OwnChange, answer: SnapshotAnswer, others: Sequence[PackageEvent], names: Collection[str]) -> Change | None:

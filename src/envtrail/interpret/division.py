@@ -64,6 +64,7 @@ class Division:
         names = opened.intention.names if opened is not None else ()
         is_kept = opened is None or opened.exit_code == 0
         found = attribute(self._timelines, image, node, answer, names, keeps_reinstalls=is_kept)
+        self._timelines.forget(image, node, prefix, found.halves)
         is_alone = not self._others(answer, node, image, since_ms=image >> 20, slack_ms=SLACK_MS)
         installed = answer.installed if is_alone else None
         if installed is not None and opened is not None and opened.intention.kind is OperationKind.REMOVE:
@@ -95,6 +96,7 @@ class Division:
         if (write.first.is_new or answer.is_gone) and not answer.is_before_known:
             answer = msgspec.structs.replace(answer, is_before_known=True)
         found = attribute(self._timelines, write.key, node, answer, keeps_reinstalls=write.is_marked)
+        self._timelines.forget(write.key, node, answer.prefix, found.halves)
         is_alone = not self._others(answer, node, write.key)
         places = _places(answer)
 

@@ -30,7 +30,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     is_known: bool
     """A snapshot showed the environment before."""
     is_read: bool
-    """A snapshot shows it afterwards."""
+    """A snapshot shows it afterwards, and not that the environment was gone by then."""
 
     def lacks_document(self, side: Side) -> bool:
         """Whether a document of conda was there whose package was not: pip had uninstalled it."""
@@ -133,9 +133,8 @@ def read_standing(own: OwnChange, answer: SnapshotAnswer, others: Sequence[Packa
         elif event.name not in states:
             states[event.name], folders[event.name] = event.state, event.folder
     there = {name: folders[name] for name in states}
-    return Standing(
-        states=states, folders=there, left=left, later=later, is_known=answer.began is not None, is_read=answer.after is not None
-    )
+    is_read = answer.after is not None and not answer.is_gone
+    return Standing(states=states, folders=there, left=left, later=later, is_known=answer.began is not None, is_read=is_read)
 
 
 def _documents(name: str, state: PackageState, version: str) -> bool:

@@ -264,6 +264,13 @@ class Timelines:
             self._places[node, ""] = _Place(event for event in unplaced.events if event.owner != owner)
             self.note(node, prefix, own)
 
+    def forget(self, owner: int, node: str, prefix: str, names: Collection[str]) -> None:
+        """What an owner began has become no package."""
+        known = self._places.get((node, prefix))
+        if known is not None and names:
+            kept = (one for one in known.events if one.owner != owner or one.name not in names or not one.is_added)
+            self._places[node, prefix] = _Place(kept)
+
     def prune(self, node: str, prefix: str, *, before_ms: int, at_work: Collection[int]) -> None:
         """Forget what is long past, but for that of owners who are still at work."""
         known = self._places.get((node, prefix))

@@ -243,3 +243,40 @@ def test_who_removes_the_last_package_of_a_users_site_deletes_no_environment(mac
     )
     machine.end(60)
     assert {(one.kind.value, one.environment.prefix) for one in machine.operations()} >= {("remove", site)}
+
+
+def test_who_moves_the_folder_away_and_makes_the_package_in_it_anew_has_replaced_what_went_with_it(machine: Machine) -> None:
+    machine.put("newt", "1.0")
+    machine.look()
+    machine.wait(60)
+    first = machine.begin(60, "pip", "install", "-U", "newt==2.0")
+    machine.did(first, 60, ("moved_from", SITE), (CREATED, dist("newt", "2.0")))
+    second = machine.begin(61, "pip", "uninstall", "-y", "newt")
+    machine.did(second, 61, ("moved_from", SITE))
+    machine.holds.clear()
+    machine.end(60)
+    machine.end(61)
+    assert [changes for _, _, changes in reported(machine)] == [["~newt 1.0 2.0"], ["-newt 2.0"]]
+
+
+def test_a_stale_document_is_no_package_also_where_the_environment_was_gone_when_it_was_to_be_read(machine: Machine) -> None:
+    machine.put_conda("otter", "2.0")
+    machine.look()
+    machine.wait(60)
+    machine.run(60, ["pip", "install", "-U", "otter==1.0"], (DELETED, dist("otter", "2.0")), (CREATED, dist("otter", "1.0")))
+    image = machine.begin(61, "conda", "remove", "-y", "otter")
+    machine.did(image, 61, (DELETED, conda("otter", "2.0")))
+    machine.is_gone = True
+    machine.end(61)
+    assert [changes for _, _, changes in reported(machine)][:2] == [["~otter 2.0 1.0"], []]
+
+
+def test_what_is_put_into_the_folder_that_a_killed_tool_left_is_added(machine: Machine) -> None:
+    machine.look()
+    first = machine.begin(60, "uv", "pip", "install", "--python", PREFIX, "shrew==2.0")
+    machine.did(first, 60, (CREATED, dist("shrew", "2.0")))
+    machine.end(60, 137)
+    machine.put("shrew", "2.0")
+    machine.wrote(70, 1001, (CREATED, f"{dist('shrew', '2.0')}/METADATA"))
+    machine.opened.pipeline.take_up(machine.now_ms)
+    assert [changes for _, _, changes in reported(machine)] == [[], ["+shrew 2.0"]]
