@@ -74,6 +74,8 @@ def change_rows(operation: Operation, row: Row, known: Known) -> Iterator[Row]:
         state = change.after or change.before
         source = state.source if state else None
         name = normalise_name(change.name)
+        # Who builds for a channel of conda has it reviewed; its `python` is one letter from PyPI's cython.
+        is_open = change.ecosystem == "pypi" and change.after is not None and name not in known.packages
         yield {
             **row,
             "package": change.name,
@@ -84,7 +86,7 @@ def change_rows(operation: Operation, row: Row, known: Known) -> Iterator[Row]:
             "action": change.action,
             "requested": change.requested,
             "first_source": source is not None and source not in known.sources,
-            "similar_to": None if name in known.packages or change.after is None else similar_to(name),
+            "similar_to": similar_to(name) if is_open else None,
         }
         if source is not None:
             known.sources.add(source)

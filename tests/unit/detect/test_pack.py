@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pyarrow as pa
 import pytest
 from pack_cases import CASES, OFFICE_HOURS, PYTHON, Given, execs, operation
@@ -81,4 +82,12 @@ def test_names_are_alike_by_one_slip_of_a_finger() -> None:
     pairs = {"requets": "requests", "rrequests": "requests", "requesst": "requests", "python-dotenvv": "python-dotenv"}
     assert {name: similar_to(name) for name in pairs} == pairs
     assert similar_to("pythondotenv") == "python-dotenv"
-    assert [similar_to(name) for name in ("requests", "flasks2", "six", "my-requests")] == [None] * 4
+    assert [similar_to(name) for name in ("requests", "flasks2", "six", "my-requests", "cattrs")] == [None] * 5
+
+
+def test_a_package_of_conda_is_none_that_anybody_could_have_published() -> None:
+    """conda's `python` is one letter from PyPI's cython: each `conda create` would be accused."""
+    made = operation(packages=["python==3.12"])
+    changes = [msgspec.structs.replace(change, ecosystem="conda") for change in made.changes or ()]
+    assert notice([made]) != []
+    assert notice([msgspec.structs.replace(made, changes=changes)]) == []
