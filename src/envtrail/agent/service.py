@@ -222,7 +222,9 @@ class Agent:
         def take(result: Result) -> None:
             if isinstance(result, Operation) and result.actor.method != "owner":
                 is_known = self._survey.knows(result.environment)
-                if result.kind in _MOVING or not is_known:
+                if result.moved_to is not None:
+                    self._survey.follow(result.moved_to, result.environment.kind)
+                elif result.kind in _MOVING or not is_known:
                     self._survey.search_soon()
             if on_result is not None:
                 on_result(result)

@@ -86,6 +86,7 @@ class Survey:
         self._unread: list[str] = []
         self._without_past: set[str] = set()
         self._begun: dict[str, Environment] = {}
+        self._arrived: list[Environment] = []
         self._suspects = Suspects(holding_of(config).settle_ms)
         self._files: FileSource | None = None
         self._due: dict[str, int] = {"search": int(time.time() * 1000)}
@@ -108,6 +109,11 @@ class Survey:
     def search_soon(self) -> None:
         """Look for environments at the next turn."""
         self._due["search"] = 0
+
+    def follow(self, prefix: str, kind: str) -> None:
+        """An environment was moved here: read it, wherever the search looks."""
+        self._arrived.append(Environment(prefix=prefix, kind=kind))
+        self.search_soon()
 
     def read_files(self) -> Sequence[ChangedFiles]:
         """What was changed below the environments since the last call."""
@@ -201,9 +207,11 @@ class Survey:
 
     def _with_seen(self, found: list[Environment]) -> list[Environment]:
         """And those that were seen elsewhere than the search looks, until they are known to be gone."""
-        seen = self._opened.state.environments_of(self._pipeline.interpreter.node)
+        seen = [*self._opened.state.environments_of(self._pipeline.interpreter.node), *self._arrived]
+        self._arrived = []
         known = {environment.prefix for environment in found}
-        return [*found, *(one for one in seen if one.prefix not in known and one.kind in _WATCHED_ANYWHERE)]
+        elsewhere = {one.prefix: one for one in seen if one.prefix not in known and one.kind in _WATCHED_ANYWHERE}
+        return [*found, *elsewhere.values()]
 
     def _watch_begun(self) -> None:
         """Watch places that a tool has begun on: what it makes there may be gone again before any search finds it."""

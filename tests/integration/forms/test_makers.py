@@ -102,6 +102,22 @@ def test_what_makes_an_environment_is_named_and_a_moved_one_keeps_its_life(
     assert str(home / "ok.py") in [one["program"] for one in runs]
 
 
+def test_an_environment_that_is_moved_outside_of_the_watched_folders_is_read_where_it_is_now(
+    home: Path, agent: RunningAgent
+) -> None:
+    far = home.parent / "far"
+    far.mkdir()
+    os.chown(far, AUID, AUID)
+    assert run_as(AUID, ["/usr/bin/python3", "-m", "venv", str(far / "v")], cwd=far).returncode == 0
+    assert run_as(AUID, ["/usr/bin/mv", str(far / "v"), str(far / "w")], cwd=far).returncode == 0
+
+    def names() -> set[str]:
+        shown = agent.ask("env", "show", str(far / "w"), "--json").stdout
+        return {one["name"] for one in json.loads(shown)["packages"]} if shown else set()
+
+    wait_until(lambda: names() == {"pip", "setuptools"}, "what is in the moved environment", timeout_s=30)
+
+
 _PLACES = {
     "uv": "project/.venv",
     "pipx": ".local/share/pipx/venvs/leaf",
