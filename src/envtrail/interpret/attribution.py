@@ -124,11 +124,16 @@ def made_by(package: Package) -> Change:
 
 
 def changes_by_events(
-    changes: Iterable[OwnChange], names: Collection[str] = (), *, keeps_reinstalls: bool = True, is_new: bool = False
+    changes: Iterable[OwnChange],
+    names: Collection[str] = (),
+    others: Sequence[PackageEvent] = (),
+    *,
+    keeps_reinstalls: bool = True,
+    is_new: bool = False,
 ) -> list[Change]:
-    """What events say where no snapshot does; `is_new`: of an environment that was not there before."""
+    """What events say where no snapshot does; `others`: of the same packages; `is_new`: of an environment that was not there before."""
     nothing = SnapshotAnswer(image=0, prefix="", changes=[] if is_new else None)
-    return _completed(changes, nothing, [], names, keeps_reinstalls=keeps_reinstalls)
+    return _completed(changes, nothing, others, names, keeps_reinstalls=keeps_reinstalls)
 
 
 def _completed(

@@ -98,17 +98,17 @@ class Division:
         found = attribute(self._timelines, write.key, node, answer, keeps_reinstalls=write.is_marked)
         self._timelines.forget(write.key, node, answer.prefix, found.halves)
         is_alone = not self._others(answer, node, write.key)
-        places = _places(answer)
+        places, added = _places(answer), self._added(node, answer.prefix)
 
         seen = {normalise_name(change.name) for change in found.own}
 
         def is_own(change: Change) -> bool:
-            if normalise_name(change.name) in seen:
+            name = normalise_name(change.name)
+            if name in seen:
                 return False
-            place = places.get(normalise_name(change.name), "")
-            return (change.after is None and write.takes_away(place) and not write.moves_all) or (
-                is_alone and (is_new or write.shows(place))
-            )
+            place = places.get(name, "")
+            is_taken = change.after is None and write.takes_away(place) and added.get(name, 0) <= write.until_ms
+            return (is_taken and not write.moves_all) or (is_alone and (is_new or write.shows(place)))
 
         own = [*write.from_others, *found.own, *filter(is_own, found.unexplained)]
         if is_new and answer.before is not None:
@@ -152,6 +152,11 @@ class Division:
         # An image, and the key of a write, begin with the moment of their beginning.
         return {one for one in tools | ended | hands | seen if one >> 20 <= until_ms} - {owner}
 
+    def _added(self, node: str, prefix: str) -> dict[str, int]:
+        """When each package was last seen to be made: who had removed it before that did not remove it then."""
+        events = self._timelines.by_name(node, prefix, since_ms=0)
+        return {name: max((one.time_ms for one in own if one.is_added), default=0) for name, own in events.items()}
+
     def _prune(self, answer: SnapshotAnswer, node: str) -> None:
         at_work = {one.image for one in self._at_work()} | self._writes.keys(answer.prefix)
         self._timelines.prune(node, answer.prefix, before_ms=answer.since_ms or 0, at_work=at_work)
@@ -159,12 +164,12 @@ class Division:
     def _drift(self, answer: SnapshotAnswer, rest: Sequence[Change], kind: str, node: str) -> list[Operation]:
         """What is nobody's; what a hand that is not at rest yet was seen to take away is kept for its end."""
         left: list[Change] = []
-        places = _places(answer)
+        places, added = _places(answer), self._added(node, answer.prefix)
         for change in rest:
-            place = places.get(normalise_name(change.name), "")
-            taker = next(
-                (one for one in self._writes.open_in(answer.prefix) if change.after is None and one.takes_away(place)), None
-            )
+            name = normalise_name(change.name)
+            place, since_ms = places.get(name, ""), added.get(name, 0)
+            hands = self._writes.open_in(answer.prefix) if change.after is None else ()
+            taker = next((one for one in hands if one.takes_away(place) and since_ms <= one.until_ms), None)
             (left if taker is None else taker.from_others).append(change)
         if not left or answer.since_ms is None or answer.taken_ms is None:
             return []

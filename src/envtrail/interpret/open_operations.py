@@ -359,11 +359,12 @@ class OpenOperations:
         if opened.named.actor.name is None or opened.subject.seen is None:
             opened.named = self._people.actor_of(opened.subject)
         if changes is None and opened.saw_metadata:
-            own = self.timelines.changes_of(opened.image, opened.event.node, prefix or UNKNOWN_PREFIX)
+            place = opened.image, opened.event.node, prefix or UNKNOWN_PREFIX
             is_kept, is_new = opened.exit_code == 0, opened.makes_place
             # What is in an environment goes along with it.
-            own = [] if opened.intention.moved_to is not None and is_kept else own
-            changes = changes_by_events(own, opened.intention.names, keeps_reinstalls=is_kept, is_new=is_new)
+            own = [] if opened.intention.moved_to is not None and is_kept else self.timelines.changes_of(*place)
+            others = self.timelines.around_documents(own, *place)
+            changes = changes_by_events(own, opened.intention.names, others, keeps_reinstalls=is_kept, is_new=is_new)
             opened.why["changes"] = "the names of the metadata that its processes were seen to make and remove"
         return opened.settle(
             environment_kind=self.kinds.get(prefix) if prefix and self.is_here(opened.event.node) else None,

@@ -27,6 +27,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     """Names that are there afterwards, or that somebody else removed later."""
     later: AbstractSet[str]
     """Names that somebody else made or removed later."""
+    uninstalled: AbstractSet[str]
+    """Versions that somebody else was seen to remove before."""
     is_known: bool
     """A snapshot showed the environment before."""
     is_read: bool
@@ -34,7 +36,8 @@ class Standing(Struct, frozen=True, kw_only=True):
 
     def lacks_document(self, side: Side) -> bool:
         """Whether a document of conda was there whose package was not: pip had uninstalled it."""
-        return self.is_known and side.state.installer == "conda" and side.name not in self.states
+        is_known = self.is_known or side.state.version in self.uninstalled
+        return is_known and side.state.installer == "conda" and side.name not in self.states
 
     def is_remnant(self, side: Side) -> bool:
         """Whether a package was there, but not what was removed: a folder in which another tool had left no metadata."""
@@ -112,7 +115,7 @@ def read_standing(own: OwnChange, answer: SnapshotAnswer, others: Sequence[Packa
     known = [one for one in answer.began or () if is_package(plain, one.name)]
     states = {posixpath.basename(one.location or one.name): state_of(one) for one in known}
     folders = {posixpath.basename(one.location or one.name): posixpath.dirname(one.location or "") for one in known}
-    later: set[str] = set()
+    later, uninstalled = set[str](), set[str]()
     left = {posixpath.basename(one.location or "") for one in answer.after or ()}
     for event in others:
         if event.key and name_of(event.key) != plain:
@@ -129,12 +132,15 @@ def read_standing(own: OwnChange, answer: SnapshotAnswer, others: Sequence[Packa
             states.pop(event.name, None)
             if event.key.startswith("pypi:"):
                 # A document of conda that is left of a package does not count.
+                uninstalled.add(event.version)
                 states = {name: state for name, state in states.items() if not _documents(name, state, event.version)}
         elif event.name not in states:
             states[event.name], folders[event.name] = event.state, event.folder
     there = {name: folders[name] for name in states}
     is_read = answer.after is not None and not answer.is_gone
-    return Standing(states=states, folders=there, left=left, later=later, is_known=answer.began is not None, is_read=is_read)
+    return Standing(
+        states=states, folders=there, left=left, later=later, uninstalled=uninstalled, is_known=answer.began is not None, is_read=is_read
+    )  # fmt: skip
 
 
 def _documents(name: str, state: PackageState, version: str) -> bool:

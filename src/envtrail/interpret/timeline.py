@@ -25,6 +25,7 @@ _FILES = (".dist-info/METADATA", ".egg-info/PKG-INFO")
 _KEPT_MS = 600_000
 _MOST_OF_PLACE = 20_000
 _MOST_PLACES = 512
+_MOST_OF_PACKAGE = 64
 _MOST_READ = 1024
 _MOST_SAVED_BYTES = 4 * 1024 * 1024
 
@@ -174,6 +175,7 @@ class _Place:
     def __init__(self, events: Iterable[PackageEvent] = ()) -> None:
         self.events = deque[PackageEvent]()
         self._own: dict[int, deque[PackageEvent]] = {}
+        self._of_package: dict[str, deque[PackageEvent]] = {}
         self.add(events)
 
     def add(self, events: Iterable[PackageEvent]) -> None:
@@ -181,6 +183,7 @@ class _Place:
         for event in events:
             self.events.append(event)
             self._own.setdefault(event.owner, deque()).append(event)
+            self._of_package.setdefault(name_of(event.key), deque(maxlen=_MOST_OF_PACKAGE)).append(event)
         while len(self.events) > _MOST_OF_PLACE:
             owner = self.events.popleft().owner
             own = self._own[owner]
@@ -191,6 +194,10 @@ class _Place:
     def of(self, owner: int) -> Collection[PackageEvent]:
         """What an owner did; an import looks this up for each operation."""
         return self._own.get(owner, ())
+
+    def of_package(self, name: str) -> Collection[PackageEvent]:
+        """The newest of what was done to a package."""
+        return self._of_package.get(name, ())
 
 
 class Timelines:
@@ -251,6 +258,14 @@ class Timelines:
         seen = {(one.owner, one.name) for one in events if not one.is_recorded}
         once = [one for one in events if not one.is_recorded or (one.owner, one.name) not in seen]
         return sorted(once, key=lambda event: event.time_ms)
+
+    def around_documents(self, changes: Iterable[OwnChange], owner: int, node: str, prefix: str) -> list[PackageEvent]:
+        """What others did to the packages whose document of conda an owner removed: it may have been left of a package that was gone."""
+        place = self._places.get((node, prefix))
+        before = [one for one in changes if one.before is not None and one.before.state.installer == "conda"]
+        names = {name_of(one.key) for one in before} if place is not None else set()
+        events = [event for name in names for event in place.of_package(name) if event.owner != owner] if place else []
+        return sorted(events, key=lambda event: event.time_ms)
 
     def owners(self, node: str, prefix: str, *, since_ms: int, until_ms: int) -> set[int]:
         """Who made or removed any between two moments."""

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from click import unstyle
 from log_lab import Trail
-from whose_machine import Machine, reported
+from whose_machine import CREATED, DELETED, Machine, conda, dist, reported
 
 from envtrail.cli.operations import show_change, summary
 from envtrail.documents.base import Site
@@ -98,3 +98,12 @@ def test_a_removal_whose_name_has_no_version_leaves_what_was_there_unknown() -> 
     events = [MetadataEvent(f"{SITE}/six.egg-link", "deleted", 1), MetadataEvent(ADDED[1], "created", 2)]
     (change,) = changes_by_events(fold(read_events(events, 1, VENV)))
     assert (change.action, change.absent) == ("installed", {"before": "not recorded"})
+
+
+def test_where_no_snapshot_says_it_what_others_did_says_that_a_document_of_conda_was_left_of_nothing(machine: Machine) -> None:
+    machine.is_readable = False
+    machine.run(60, ["conda", "install", "lynx=2.0"], (CREATED, conda("lynx", "2.0")), (CREATED, dist("lynx", "2.0")))
+    machine.run(61, ["pip", "uninstall", "-y", "lynx"], (DELETED, dist("lynx", "2.0")))
+    machine.run(62, ["conda", "install", "lynx=1.0"], (DELETED, conda("lynx", "2.0")), (CREATED, conda("lynx", "1.0")))
+    machine.run(63, ["conda", "remove", "lynx"], (DELETED, conda("lynx", "1.0")))
+    assert [changes for _, _, changes in reported(machine)] == [["+lynx 2.0"], ["-lynx 2.0"], ["+lynx 1.0"], ["-lynx 1.0"]]

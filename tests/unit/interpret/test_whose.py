@@ -123,6 +123,25 @@ def test_who_took_an_environment_away_has_what_was_in_it_and_who_removed_a_packa
     assert [one.kind.value for one in machine.operations()] == ["tamper", kind]
 
 
+def test_who_removed_an_environment_did_not_remove_what_was_put_into_the_next_one_in_its_place(machine: Machine) -> None:
+    machine.put("numpy", "2.0")
+    machine.look()
+    pipeline = machine.opened.pipeline
+    pipeline.world, world = None, pipeline.world
+    machine.wrote(70, 1001, (DELETED, PREFIX), exe="/usr/bin/rm")
+    machine.wrote(71, 1001, (CREATED, f"{PREFIX}/pyvenv.cfg"), exe="/usr/bin/uv")
+    machine.wrote(72, 1001, (CREATED, dist("six", "1.0")))
+    machine.holds.clear()
+    machine.put("six", "1.0")
+    machine.look()
+    machine.wrote(73, 1002, ("moved_from", PREFIX), exe="/usr/bin/mv")
+    pipeline.world = world
+    machine.is_gone = True
+    pipeline.take_up(machine.now_ms)
+    assert ["-numpy 2.0"] in [changes for _, _, changes in reported(machine)]
+    assert not [one for one in reported(machine) if one[2] and "-six 1.0" in one[2]]
+
+
 @pytest.mark.parametrize(("starter", "count"), [("find", 1), ("sh", 3)])
 def test_what_one_program_starts_for_each_file_is_one_operation(machine: Machine, starter: str, count: int) -> None:
     machine.look()
