@@ -57,7 +57,7 @@ class OpenWrite(Struct, kw_only=True):
 
     def add(self, more: OpenWrite) -> None:
         """More of the same process."""
-        self.total += more.total
+        self.total += more.total - len(more.files.keys() & self.files.keys())
         self.until_ms = max(self.until_ms, more.until_ms)
         for path, what in more.files.items():
             # However much went before it: the folder itself says that its environment is gone.

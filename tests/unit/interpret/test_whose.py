@@ -142,6 +142,22 @@ def test_who_removed_an_environment_did_not_remove_what_was_put_into_the_next_on
     assert not [one for one in reported(machine) if one[2] and "-six 1.0" in one[2]]
 
 
+def test_who_edited_a_file_in_two_looks_did_not_remove_the_environment_that_somebody_removes_then(machine: Machine) -> None:
+    machine.put("numpy", "2.0")
+    machine.look()
+    pipeline = machine.opened.pipeline
+    pipeline.world, world = None, pipeline.world
+    machine.wrote(70, 1001, (CREATED, f"{SITE}/sedX"), exe="/usr/bin/sed")
+    machine.wrote(70, 1001, ("moved_from", f"{SITE}/sedX"), ("moved_to", f"{SITE}/numpy.py"), exe="/usr/bin/sed")
+    machine.wrote(71, 1002, (DELETED, PREFIX), exe="/usr/bin/rm")
+    pipeline.world = world
+    machine.is_gone = True
+    pipeline.take_up(machine.now_ms)
+    found = [(one.kind.value, one.files_total, len(one.files)) for one in machine.operations()]
+    assert found[0] == ("tamper", 2, 2)
+    assert found[1][0] == "delete"
+
+
 @pytest.mark.parametrize(("starter", "count"), [("find", 1), ("sh", 3)])
 def test_what_one_program_starts_for_each_file_is_one_operation(machine: Machine, starter: str, count: int) -> None:
     machine.look()
