@@ -25,6 +25,8 @@ from envtrail.environments.reading import Files, on_disk, show, tell
 from envtrail.model.environment import Environment, Package, Snapshot, snapshot_order
 from envtrail.model.naming import normalise_name
 
+VCS = frozenset({"git", "hg", "svn", "bzr"})
+"""What a package is built from; as in `git+https://…`."""
 _NAME = re.compile(rb"^Name:[ \t]*(\S.*?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _VERSION = re.compile(rb"^Version:[ \t]*(\S.*?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _HEADER_BYTES = 16 * 1024
@@ -278,7 +280,7 @@ def _package_of(info: DistInfo, location: str) -> Package:
         requested=info.requested,
         editable=bool(direct_url and direct_url.dir_info and direct_url.dir_info.editable),
         location=location,
-        url=f"{vcs}+{source}" if vcs else source,
+        url=f"{vcs}+{source}" if vcs in VCS else source,
         archive=_archive_hash(direct_url),
         requires=tuple(info.requires),
         tags=tuple(info.tags),

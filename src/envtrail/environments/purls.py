@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from packageurl import PackageURL
 
+from envtrail.environments.inventory import VCS
 from envtrail.model.environment import Package
 
 _DEBIAN = "lib/python3/dist-packages/"
 """dpkg's own; what pip puts beside it lies below `local`."""
-_VCS = frozenset({"git", "hg", "svn", "bzr"})
 
 
 def purl_of(package: Package) -> PackageURL | None:
@@ -29,7 +29,7 @@ def purl_of(package: Package) -> PackageURL | None:
     is_local = url.partition("/")[0].endswith("file:")
     if package.editable or is_foreign or is_local:
         return None
-    kind = "vcs_url" if url.partition("+")[0] in _VCS else "download_url"
+    kind = "vcs_url" if url.partition("+")[0] in VCS else "download_url"
     return _make("pypi", package, {kind: url} if url else {})
 
 

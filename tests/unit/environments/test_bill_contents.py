@@ -13,7 +13,7 @@ from cyclonedx.model.license import DisjunctiveLicense, LicenseExpression
 from packageurl import PackageURL
 
 from envtrail import __version__
-from envtrail.environments.sbom import bill_of, render_bom, validate_bom
+from envtrail.environments.sbom import bill_of, render_bom
 from envtrail.environments.sbom_diff import ComponentChange, diff_boms, parse_bom
 from envtrail.errors import InputError
 from envtrail.model.environment import Environment, Package, Snapshot, SnapshotRef
@@ -74,7 +74,6 @@ def test_every_word_of_a_bill() -> None:
     )
     text = render_bom(bill(PYTHON, DEP, SIX, last=last), "json")
     document = json.loads(text)
-    assert validate_bom(text, "json") is None
     assert text.endswith("}\n")
     snapshot = Snapshot(prefix="/v", kind="venv", packages=[PYTHON, DEP, SIX])
     six, dep, python = f"pypi:six@1.0:{SITE}/six-1.0.dist-info", "pypi:dep@2:", "conda:python@3.11.4:"
@@ -157,6 +156,11 @@ def test_the_serial_number_is_of_host_place_state_and_operation() -> None:
     assert bill(SIX).serial_number == one.serial_number
     assert len({bom.serial_number for bom in (one, *others)}) == 5
     assert [bom.metadata.component and bom.metadata.component.name for bom in others[2:]] == ["/w", "/v\\udcff"]
+
+
+def test_a_package_without_a_name_is_called_so() -> None:
+    (component,) = bill(msgspec.structs.replace(SIX, name="", version="")).components
+    assert (component.name, component.version, component.purl) == ("unnamed", None, None)
 
 
 @pytest.mark.parametrize(

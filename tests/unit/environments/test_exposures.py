@@ -15,6 +15,7 @@ from envtrail.environments.impact import (
     parse_spec,
     person_of,
     requested_by,
+    target_of,
     used_by,
 )
 from envtrail.errors import UsageError
@@ -58,8 +59,8 @@ class TestRequested:
 
     def test_in_an_environment_of_conda_condas_tools_bring_condas_packages(self) -> None:
         target = parse_spec("pkg:conda/six@2")
-        for kind, tool, said in (("conda", "conda", "six=2"), ("conda", "pip", None), ("venv", "conda", None)):
-            assert requested_by(operation("six==2" if said is None else "six=2", kind=kind, tool=tool), target) == said
+        for kind, tool, said in (("conda", "conda", "six==2"), ("conda", "pip", None), ("venv", "conda", None)):
+            assert requested_by(operation("six==2", kind=kind, tool=tool), target) == said
 
     def test_where_the_changes_are_recorded_or_nothing_is_installed_they_say_it(self) -> None:
         target = parse_spec("six")
@@ -91,6 +92,8 @@ class TestRequested:
         advisory = Advisory(records=[Record(id="PYSEC-1", aliases=["CVE-1"], summary="it is bad", withdrawn="2026")])
         told = {"advisory": "PYSEC-1", "aliases": ["CVE-1"], "withdrawn": "2026", "summary": "it is bad"}
         assert expose(exposure, advisory) == msgspec.structs.replace(expected, **told)
+        target = target_of(advisory, "six")
+        assert (target.name, target.advisory) == ("six", advisory)
 
 
 def test_what_ran_is_put_together() -> None:
@@ -157,6 +160,17 @@ def test_who_was_at_work_before_a_snapshot_or_is_seen_by_it_changed_it() -> None
     assert find_ends(span, [gone]) == (None, None)
     other = operation(at_ms=NOW, packages=("-six==2",))
     assert find_ends(msgspec.structs.replace(span, until_ms=NOW), [other]) == (None, None)
+
+
+def test_of_two_at_work_before_a_snapshot_whose_it_was_changed_it() -> None:
+    come = [operation(at_ms=NOW - at, packages=("six==1",), image=at) for at in (1, 5, 9)]
+    gone = [operation(at_ms=NOW - at, packages=("-six==1",), image=at) for at in (1, 5, 9)]
+    package = Package(ecosystem="pypi", name="six", version="1")
+    for image, at in ((5, 1), (9, 2), (1, 0), (None, 0), (7, 0)):
+        span = Holding(prefix="/v", package=package, since_ms=NOW, until_ms=None, since_image=image, until_image=None)
+        assert find_ends(span, come) == (come[at], None)
+        span = msgspec.structs.replace(span, since_ms=0, until_ms=NOW, until_image=image)
+        assert find_ends(span, gone) == (None, gone[at])
 
 
 @pytest.mark.parametrize(

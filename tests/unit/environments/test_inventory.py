@@ -107,6 +107,7 @@ class TestDistInfo:
                 None,
             ),
             ({"url": "https://x/r", "vcs_info": {}}, "https://x/r", "https://x/r", None),
+            ({"url": "https://x/r", "vcs_info": {"vcs": "x"}}, "https://x/r", "https://x/r", None),
             ({"no": "url"}, None, None, None),
         ],
     )
