@@ -63,7 +63,7 @@ def is_within(specifier: SpecifierSet, version: str) -> bool:
         return True
     read = read_version(version)
     if read is None:
-        return any(one.operator in {"==", "==="} and one.version == version for one in specifier)
+        return any(one.operator == "===" and one.version == version for one in specifier)
     return specifier.contains(read, prereleases=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,8 @@ class TestDependencies:
         assert read_dependencies(snapshot(*packages), "3.9.4")["app"] == ()
         assert read_dependencies(snapshot(*packages), "3.9.5")["app"] == ("x",)
         assert read_dependencies(snapshot(*packages), "3.10")["app"] == ("x",)
+        minor = [package("app", requires=["x; python_version == '3.9'"]), package("x")]
+        assert [read_dependencies(snapshot(*minor), python)["app"] for python in ("3.9.5", "3.9", "3.10")] == [("x",), ("x",), ()]
 
     def test_the_nearest_that_were_requested_come_first(self) -> None:
         needs = {"a": ["m", "x"], "m": ["x"], "z": ["m"], "b": ["x"], "x": ["a"]}
@@ -192,6 +195,27 @@ class TestBaseline:
         assert (first.prefix, first.kind, first.owner_uid, first.time_ms) == (str(tmp_path), "conda", 7, NOW)
         assert second.when_ms - first.when_ms == 2 * 86_400_000
         assert (second.argv, second.added, second.removed) == (None, ["a-b 2"], [])
+
+    def test_all_of_the_past_is_told_in_its_order_and_no_more_than_its_latest(self, tmp_path: Path) -> None:
+        (tmp_path / "pip-made").mkdir()
+        os.utime(tmp_path / "pip-made", (NOW / 1000 - 5,) * 2)
+        moments = {"first": -9, "last": 0, "late": 1}
+        begin, end, late = (
+            time.strftime("==> %Y-%m-%d %H:%M:%S <==\n", time.localtime(NOW / 1000 + at_s)) + f"+{name}-1-0\n"
+            for name, at_s in moments.items()
+        )
+        self.history(tmp_path, late + end + begin)
+        held = snapshot(package("pip-made", location="pip-made", installer="Pip 24"), prefix=str(tmp_path))
+
+        def told(kind: str) -> list[tuple[str, list[str]]]:
+            environment = Environment(prefix=str(tmp_path), kind=kind)
+            return [(one.tool, one.added) for one in read_baseline(environment, held, NOW)]
+
+        assert told("conda") == [("conda", ["first 1"]), ("pip", ["pip-made 1"]), ("conda", ["last 1"])]
+        assert told("venv") == [("pip", ["pip-made 1"])]
+        (tmp_path / "conda-meta/history").write_text(begin * 2001 + end)
+        found = read_baseline(Environment(prefix=str(tmp_path), kind="conda"), snapshot(prefix=str(tmp_path)), NOW)
+        assert (len(found), found[0].added, found[-1].added) == (2000, ["first 1"], ["last 1"])
 
     def test_packages_whose_metadata_was_written_within_a_minute_came_together(self, tmp_path: Path) -> None:
         items = {"a": 0, "b": 60, "c": 121, "uv-made": 0, "late": 10**9, "old": -(10**10)}

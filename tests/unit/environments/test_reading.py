@@ -126,6 +126,7 @@ class TestFolders:
     def test_a_path_is_below_the_prefix_or_refused(self, files: Files, tmp_path: Path) -> None:
         assert files.below(str(tmp_path)) == ""
         assert files.below(f"{tmp_path}//lib/x") == "lib/x"
+        assert files.below(f"{tmp_path}/Xlib") == "Xlib"
         for path in (f"{tmp_path}x", "/", "lib"):
             with pytest.raises(OSError, match="a path out of the environment") as told:
                 files.below(path)
