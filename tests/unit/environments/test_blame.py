@@ -61,6 +61,17 @@ class TestBlame:
         assert self.brought(six, operation(2, changes=None), operation(1, change("six", None, "2"))) == {"six": 1}
         assert self.brought([]) == {}
 
+    def test_of_several_at_once_each_is_looked_at(self) -> None:
+        six = [package("six", "1")]
+        until = to_rfc3339(NOW + 9)
+        newest = operation(8, change("six", None, "2"), ended=until)
+        between = operation(7, change("six", None, "3"), ended=until)
+        replaced = operation(6, change("six", "2", "1"), ended=until)
+        before = operation(5, change("six", "2", "1"), ended=to_rfc3339(NOW + 7))
+        assert self.brought(six, newest, between, replaced) == {"six": 6}
+        assert self.brought(six, newest, between, before, replaced) == {"six": None}
+        assert self.brought(six, newest, replaced, operation(4, change("six", "2", "1"), ended=until)) == {"six": 6}
+
     def test_another_content_of_the_version_is_not_this_one(self) -> None:
         six = [package("six", digest="a")]
         assert self.brought(six, operation(1, change("six", None, "1", digest="b"))) == {"six": None}
@@ -255,3 +266,11 @@ def test_a_finding_has_the_operation_that_changed_the_file_or_was_at_work_then()
         "/e/f": by_late,
         **dict.fromkeys(("/e/b", "/e/d", "/e/g", "/e/h"), (None, None)),
     }
+
+
+def test_of_several_operations_the_newest_that_changed_a_file_or_was_at_work_did_it() -> None:
+    written = [FileChange(path="/e/seen", what="written")]
+    first, second, third = (operation(at, ended=to_rfc3339(NOW + 9), files=written if at < 3 else []) for at in (1, 2, 3))
+    findings = [FileFinding(path=path, what="changed", package=None, changed_ms=NOW + 5) for path in ("/e/seen", "/e/other")]
+    for order in ([first, second, third], [third, second, first]):
+        assert [one.operation for one in attribute(findings, order)] == [second.id, third.id]

@@ -98,15 +98,27 @@ def test_what_another_operation_explains_or_nobody_judged_is_nothing(tmp_path: P
 
 
 @pytest.fixture
-def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("TZ", request.param)
     time.tzset()
-    yield
+    yield request.param
     monkeypatch.undo()
     time.tzset()
 
 
-@pytest.mark.usefixtures("in_utc")
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York"], indirect=True)
+def test_a_history_in_utc_is_understood_on_a_machine_elsewhere(tmp_path: Path, zone: str) -> None:
+    (tmp_path / "conda-meta").mkdir()
+    text = block(FIRST_MS + 8000, "+six-1.16.0-0", zone=timezone.utc)
+    (tmp_path / "conda-meta/history").write_text(text)
+    blocks = read_conda_history(Environment(prefix=str(tmp_path), kind="conda"), FIRST_MS + 9 * DAY_MS)
+    assert blocks[0].when_ms != FIRST_MS + 8000
+    assert check_history("history", blocks, [DONE[0]]) == []
+    assert check_history("history", blocks, [operation(FIRST_MS + 11_000, "six==1.16.0")]) != []
+
+
+@pytest.mark.parametrize("zone", ["UTC"], indirect=True)
+@pytest.mark.usefixtures("zone")
 def test_each_finding_says_where_when_and_why() -> None:
     def forged(when_ms: int, why: str) -> FileFinding:
         return FileFinding(path="/c/history", what="history", package=None, changed_ms=when_ms, detail=why)

@@ -261,6 +261,7 @@ def test_the_likeliest_files_are_those_with_the_installed_tags() -> None:
     [
         ("warning: x\nError: it broke\n  Cause: the disk\nhint: buy one\n[notice] new pip\n\n", "Cause: the disk"),
         ("  one \n two\n", "two"),
+        ("one\n  hint: more\n[notice] new pip\n \n", "one"),
         ("ERROR: first\nthen more\n", "ERROR: first"),
         ("error: https://alice:hunter2@x/\n", "error: https://<redacted:url-credential>@x/"),
         ("\n \n", "exit code 3"),

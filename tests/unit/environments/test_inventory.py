@@ -144,6 +144,13 @@ class TestDistInfo:
             "~ix-1.0.dist-info: half-removed by an interrupted pip",
         ]
 
+    def test_a_document_that_is_a_link_is_a_fault_and_the_rest_is_kept(self, venv: Path) -> None:
+        write(venv / INFO, FILES)
+        (venv / INFO / "direct_url.json").symlink_to("/none")
+        snapshot = read(venv)
+        assert [(one.name, one.url) for one in snapshot.packages] == [("some-name", None)]
+        assert [fault.partition(": ")[0] for fault in snapshot.faults] == ["some_name-1.0.dist-info"]
+
     def test_a_link_in_the_place_of_metadata_is_counted(self, venv: Path) -> None:
         for name in ("a-1", "b-2"):
             (venv / SITE / f"{name}.dist-info").mkdir()
