@@ -131,8 +131,6 @@ def _is_in(version: Version, bounds: list[tuple[str, Version]]) -> bool:
             is_above = wanted > at or is_at
         elif wanted < at or is_at:
             return is_above
-        else:
-            is_above = False
     return is_above and intervals[-1][1].startswith(">")
 
 

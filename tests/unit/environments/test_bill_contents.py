@@ -225,6 +225,11 @@ class TestDifferences:
             == []
         )
 
+    def test_all_hashes_of_a_component_are_told(self) -> None:
+        hashes = [HashType(alg=HashAlgorithm.SHA_1, content="cd" * 20), HashType(alg=HashAlgorithm.MD5, content="ab" * 16)]
+        told = f"MD5:{'ab' * 16}, SHA-1:{'cd' * 20}"
+        assert differences([component("d")], [component("d", hashes=hashes)]) == [("d", "hash", None, told)]
+
     def test_of_one_name_what_is_on_both_sides_is_no_change_and_the_rest_is_paired_in_order(self) -> None:
         before, after = [component("a", one) for one in ("3", "1", "1", "2")], [component("a", one) for one in ("5", "4", "1")]
         for components, place in ((before, "b"), (after, "a")):

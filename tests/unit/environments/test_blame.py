@@ -130,6 +130,14 @@ class TestDifference:
         in_another = diff_snapshots(snapshot(package("a"), prefix="/f"), snapshot(other))
         assert len(in_another) == (0 if "location" in words else 1)
 
+    def test_a_change_says_both_sides_and_whether_it_was_requested(self) -> None:
+        state = {"build": "x", "source": "s", "installer": "pip", "digest": "d"}
+        old, new = package("a", "1", requested=False, **state), package("a", "2", requested=True)
+        before, after = PackageState(version="1", **state), PackageState(version="2")
+        told = {"ecosystem": "pypi", "name": "a"}
+        assert diff_snapshots(snapshot(old), snapshot(new)) == [Change(**told, requested=True, before=before, after=after)]
+        assert diff_snapshots(snapshot(old), snapshot()) == [Change(**told, requested=False, before=before, after=None)]
+
     def test_two_of_one_name_are_paired_in_order(self) -> None:
         before = snapshot(package("a", "1", location="x"), package("a", "1", location="y"))
         after = snapshot(package("a", "1", location="y"), package("a", "2", location="z"), package("a", "3", location="w"))
@@ -236,7 +244,8 @@ class TestBaseline:
             os.utime(tmp_path / name, (NOW / 1000 + at_s - 1000,) * 2)
             tool = "uv 1.0" if name == "uv-made" else "pip"
             packages.append(package(name, location=name, installer=tool, requested=name == "b"))
-        packages += [package("no-place"), package("gone", location="gone"), package("x", ecosystem="conda", location="a")]
+        others = [package("no-place"), package("gone", location="gone"), package("x", ecosystem="conda", location="a")]
+        packages = [*others, *reversed(packages)]
         environment = Environment(prefix=str(tmp_path), kind="venv")
         found = read_baseline(environment, snapshot(*packages, prefix=str(tmp_path)), NOW)
         assert [(one.tool, one.added, (one.when_ms - NOW) // 1000) for one in found] == [

@@ -151,6 +151,13 @@ class TestKinds:
         assert found.site_packages == [f"{tmp_path}/{SITE}"]
         assert found.faults == ["lib/python3.10/site-packages: no folder of its own"]
 
+    def test_two_folders_that_are_spelt_alike_are_unknown(self, tmp_path: Path) -> None:
+        for name in ("v\\xff", "v\udcff"):
+            (tmp_path / name).mkdir()
+        why = "two paths are spelt so, one of them of bytes that are no UTF-8"
+        shown = f"{tmp_path}/v\\xff"
+        assert identify(Path(shown)) == Environment(prefix=shown, kind="unknown", faults=[why])
+
     def test_a_folder_with_more_names_than_any_has_is_unknown(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("envtrail.environments.reading.MOST_NAMES", 2)
         make(tmp_path, "pyvenv.cfg", *(f"lib/n{number}" for number in range(3)))

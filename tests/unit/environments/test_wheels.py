@@ -117,8 +117,12 @@ class TestFind:
             (cache / "http/2" / name).write_bytes(b"cc=4," + encode(answer))
         (cache / "http/2/f").write_bytes(b"cc=4,\xc1")
         (cache / "http/2/g").write_bytes(b"cc=4," + encode({"response": {"body": other.read_bytes()}}))
-        found = list(find_cached([tmp_path / "none", cache], NAMES, extracted))
+        finding = find_cached([tmp_path / "none", cache], NAMES, extracted)
         copy = extracted / "Some_Name-1.0-py3-none-any.whl"
+        found = [next(finding)]
+        assert copy.read_bytes() == raw
+        copy.unlink()
+        found += finding
         expected = facts_of(copy, record)
         assert [(one.path, one.content, one.filename) for one in found] == [(str(copy), expected.content, copy.name)] * 2
         assert found == [expected, msgspec.structs.replace(expected, sha256=found[1].sha256)]
