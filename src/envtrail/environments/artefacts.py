@@ -122,7 +122,7 @@ def _judge(package: Package, artefacts: Sequence[Artefact], seen: dict[str, Whee
             )
             continue
         return msgspec.structs.replace(artefact, proof="files" if same else "tags")
-    return Miss(reason="; ".join(reasons))
+    return Miss(reason="; ".join(reasons) or "it has no wheel of this version")
 
 
 def _of_local(package: Package, local: Sequence[tuple[str, WheelFacts]], reasons: Sequence[str]) -> Found:

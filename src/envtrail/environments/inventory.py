@@ -25,8 +25,10 @@ from envtrail.environments.reading import Files, on_disk, show, tell
 from envtrail.model.environment import Environment, Package, Snapshot, snapshot_order
 from envtrail.model.naming import normalise_name
 
-_NAME = re.compile(rb"^Name:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
-_VERSION = re.compile(rb"^Version:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+VCS = frozenset({"git", "hg", "svn", "bzr"})
+"""What a package is built from; as in `git+https://…`."""
+_NAME = re.compile(rb"^Name:[ \t]*(\S.*?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+_VERSION = re.compile(rb"^Version:[ \t]*(\S.*?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _HEADER_BYTES = 16 * 1024
 _DOCUMENT_BYTES = 32 * 1024 * 1024
 """Of one conda document: those of the largest packages list ten thousands of files."""
@@ -73,6 +75,7 @@ class _CondaRecord(Struct):
 
 
 class _VcsInfo(Struct):
+    vcs: str | None = None
     commit_id: str | None = None
 
 
@@ -264,19 +267,20 @@ def _read_site(files: Files, site: str, faults: list[str]) -> list[Package]:
 
 def _package_of(info: DistInfo, location: str) -> Package:
     direct_url = _direct_url(info.direct_url) if info.direct_url is not None else None
-    url = _located(direct_url)
+    source = _located(direct_url)
+    vcs = direct_url.vcs_info.vcs if direct_url and direct_url.vcs_info else None
     return Package(
         ecosystem="pypi",
         name=normalise_name(info.name),
         version=info.version,
-        source=url,
+        source=source,
         installer=info.installer,
         digest=f"sha256:{info.record_sha256}" if info.record_sha256 else None,
         content=f"sha256:{info.content_sha256}" if info.content_sha256 else None,
         requested=info.requested,
         editable=bool(direct_url and direct_url.dir_info and direct_url.dir_info.editable),
         location=location,
-        url=url,
+        url=f"{vcs}+{source}" if vcs in VCS else source,
         archive=_archive_hash(direct_url),
         requires=tuple(info.requires),
         tags=tuple(info.tags),

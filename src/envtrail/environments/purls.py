@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from packageurl import PackageURL
 
+from envtrail.environments.inventory import VCS
 from envtrail.model.environment import Package
 
 _DEBIAN = "lib/python3/dist-packages/"
 """dpkg's own; what pip puts beside it lies below `local`."""
-_VCS = frozenset({"git", "hg", "svn", "bzr"})
 
 
 def purl_of(package: Package) -> PackageURL | None:
@@ -26,9 +26,10 @@ def purl_of(package: Package) -> PackageURL | None:
         return _make("conda", package, _conda_qualifiers(package))
     url = package.url or ""
     is_foreign = package.installer == "conda" or (package.location or "").startswith(_DEBIAN)
-    if package.editable or is_foreign or url.startswith("file:"):
+    is_local = url.partition("/")[0].endswith("file:")
+    if package.editable or is_foreign or is_local:
         return None
-    kind = "vcs_url" if url.partition("+")[0] in _VCS else "download_url"
+    kind = "vcs_url" if url.partition("+")[0] in VCS else "download_url"
     return _make("pypi", package, {kind: url} if url else {})
 
 

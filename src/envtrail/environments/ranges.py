@@ -63,7 +63,7 @@ def is_within(specifier: SpecifierSet, version: str) -> bool:
         return True
     read = read_version(version)
     if read is None:
-        return any(one.operator in {"==", "==="} and one.version == version for one in specifier)
+        return any(one.operator == "===" and one.version == version for one in specifier)
     return specifier.contains(read, prereleases=True)
 
 
@@ -131,8 +131,6 @@ def _is_in(version: Version, bounds: list[tuple[str, Version]]) -> bool:
             is_above = wanted > at or is_at
         elif wanted < at or is_at:
             return is_above
-        else:
-            is_above = False
     return is_above and intervals[-1][1].startswith(">")
 
 

@@ -22,12 +22,12 @@ from packaging.version import InvalidVersion, Version
 
 from envtrail.environments.artefacts import Artefact, Found, Miss
 from envtrail.environments.dependencies import read_dependencies
+from envtrail.environments.inventory import VCS
 from envtrail.environments.manifest import OF_DISTRIBUTION
 from envtrail.model.environment import Environment, Package, Snapshot
 from envtrail.model.naming import normalise_name
 from envtrail.model.restoration import Lost, Pin, Restoration
 
-_VCS = frozenset({"git", "hg", "svn", "bzr"})
 _EXPLICIT = "@EXPLICIT"
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
 _WORD = re.compile(r"[A-Za-z0-9._+!-]+")
@@ -191,7 +191,7 @@ def _by_metadata(package: Package) -> Pin | str | None:
         return f"an editable install of {package.source or 'a project'}: its files are not the environment's"
     url = package.url or ""
     scheme = url.partition("+")[0]
-    if scheme in _VCS:
+    if scheme in VCS:
         commit = url.partition("#")[0].rpartition("@")[2]
         return _pin(package, hash=commit, url=url, origin="direct_url.json", proof="commit", how="commit", direct=True)
     if not url:

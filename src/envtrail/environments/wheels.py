@@ -11,7 +11,9 @@ import hashlib
 import io
 import os
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -29,6 +31,8 @@ _INFO = re.compile(r"^([^/]+)-([^/-]+)\.dist-info/RECORD$")
 _FIELD = re.compile(rb"^(Tag|Build):[ \t]*(\S+)", re.MULTILINE)
 _CHUNK = 1 << 20
 _OLD_MARK = b"cc=4,"
+_DAMAGED = (OSError, ValueError, LookupError, RuntimeError, EOFError, struct.error, zipfile.BadZipFile, zlib.error)
+"""What a damaged or hostile zip raises: https://docs.python.org/3/library/zipfile.html"""
 
 
 class WheelFacts(Struct, frozen=True, kw_only=True):
@@ -59,7 +63,7 @@ def read_wheel(path: Path) -> WheelFacts | None:
     try:
         with path.open("rb") as file:
             return _read(file, path)
-    except (OSError, zipfile.BadZipFile):
+    except _DAMAGED:
         return None
 
 
@@ -127,7 +131,7 @@ def _starts_with(path: Path, mark: bytes) -> bool:
 def _read_old(path: Path) -> WheelFacts | None:
     try:
         return _read(io.BytesIO(_old_body(path.read_bytes())), path)
-    except (OSError, zipfile.BadZipFile):
+    except _DAMAGED:
         return None
 
 

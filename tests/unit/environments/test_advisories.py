@@ -224,3 +224,71 @@ class TestOsv:
         for name in found.names:
             assert isinstance(target_of(found, name).matches(package(name)), bool)
             assert isinstance(found.unreadable(name), list)
+
+
+class TestRecords:
+    def of(self, **told: object) -> Advisory:
+        affected = {"package": {"ecosystem": "PyPI", "name": "Some_Thing"}, **told}
+        return Advisory(records=[msgspec.convert({"id": "GHSA-1", "affected": [affected]}, Record)])
+
+    def test_what_is_of_another_ecosystem_or_another_kind_of_range_says_nothing(self) -> None:
+        events = [{"introduced": "0"}]
+        for told, is_meant in (
+            ({"ranges": [{"type": "ECOSYSTEM", "events": events}]}, True),
+            ({"ranges": [{"type": "GIT", "events": events}]}, False),
+            ({"ranges": [{"type": "GIT", "events": events}, {"type": "ECOSYSTEM", "events": events}]}, True),
+            ({"versions": ["1.0"]}, True),
+            ({"versions": ["1.1", "x"]}, False),
+            ({"versions": ["1.0"], "package": {"ecosystem": "PyPI:x", "name": "some.thing"}}, True),
+            ({"versions": ["1.0"], "package": {"ecosystem": "npm", "name": "some-thing"}}, False),
+            ({"versions": ["1.0"], "package": None}, False),
+        ):
+            found = self.of(**told)
+            assert found.holds_for("some-thing", "1.0") is is_meant, told
+            assert found.names == ({"some-thing"} if "package" not in told or "PyPI" in str(told["package"]) else set())
+        git = {"type": "GIT", "events": [{"introduced": "0"}, {"fixed": "abc"}]}
+        assert self.of(ranges=[git]).unreadable("some-thing") == []
+
+    def test_it_goes_by_the_first_of_its_ids_and_says_the_first_summary(self) -> None:
+        def of(identity: str, summary: str = "", withdrawn: str | None = None) -> Record:
+            return Record(id=identity, aliases=["OSV-1"], summary=summary, withdrawn=withdrawn)
+
+        found = Advisory(records=[of("CVE-1"), of("GHSA-2", "two"), of("GHSA-1", "one"), of("MAL-1"), of("PYSEC-1")])
+        assert (found.id, found.summary, found.withdrawn, found.is_malware) == ("PYSEC-1", "two", None, True)
+        assert found.aliases == ["MAL-1", "GHSA-1", "GHSA-2", "CVE-1", "OSV-1"]
+        gone = Advisory(records=[of("CVE-1", withdrawn="2025"), of("PYSEC-1", withdrawn="2026"), of("GHSA-1", withdrawn="2024")])
+        assert (gone.id, gone.summary, gone.withdrawn, gone.is_malware) == ("PYSEC-1", "", "2026", False)
+        assert Advisory(records=[*gone.records, of("XMAL-1")]).id == "XMAL-1"
+
+    def test_of_a_long_export_the_progress_is_told_and_a_project_finds_all_of_its_advisories(self, tmp_path: Path) -> None:
+        names = {number: ["a", "B_b"] if number == 7 else ["a"] if number == 3 else [f"n{number}"] for number in range(401)}
+        for number, projects in names.items():
+            affected = [{"package": {"ecosystem": "PyPI", "name": name}} for name in projects]
+            (tmp_path / f"{number:03}.json").write_text(json.dumps({"id": f"GHSA-{number}", "affected": affected}))
+        told: list[tuple[int, int]] = []
+        found = read_advisories(tmp_path, lambda done, of: told.append((done, of)))
+        assert told == [(0, 401), (200, 401), (400, 401)]
+        assert [one.id for one in found.by_name["a"]] == ["GHSA-3", "GHSA-7"]
+        assert [one.id for one in found.by_name["b-b"]] == ["GHSA-7"]
+        assert (len(found.by_id), len(found.by_name), found.faults) == (401, 401, [])
+
+    def test_what_is_no_export_is_said_with_its_first_fault(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").write_text("{")
+        for path, why, hint in (
+            (
+                tmp_path,
+                f"`{tmp_path}` holds no advisory of OSV: {tmp_path}/a.json: Input data was truncated",
+                "point to an export",
+            ),
+            (
+                tmp_path / "a.json",
+                f"`{tmp_path}/a.json` cannot be read: File is not a zip file",
+                "a folder of JSON files, or a zip of them",
+            ),
+        ):
+            with pytest.raises(InputError) as told:
+                read_advisories(path)
+            assert (str(told.value), (told.value.hint or "").partition(":")[0]) == (why, hint)
+        (tmp_path / "a.json").unlink()
+        with pytest.raises(InputError, match=r"holds no advisory of OSV$"):
+            read_advisories(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,17 @@ class TestBlame:
         assert self.brought(six, operation(2, change("six", "2", "2")), operation(1, change("six", None, "2"))) == {"six": 1}
         assert self.brought(six, operation(2, changes=None), operation(1, change("six", None, "2"))) == {"six": 1}
         assert self.brought([]) == {}
+
+    def test_of_several_at_once_each_is_looked_at(self) -> None:
+        six = [package("six", "1")]
+        until = to_rfc3339(NOW + 9)
+        newest = operation(8, change("six", None, "2"), ended=until)
+        between = operation(7, change("six", None, "3"), ended=until)
+        replaced = operation(6, change("six", "2", "1"), ended=until)
+        before = operation(5, change("six", "2", "1"), ended=to_rfc3339(NOW + 7))
+        assert self.brought(six, newest, between, replaced) == {"six": 6}
+        assert self.brought(six, newest, between, before, replaced) == {"six": None}
+        assert self.brought(six, newest, replaced, operation(4, change("six", "2", "1"), ended=until)) == {"six": 6}
 
     def test_another_content_of_the_version_is_not_this_one(self) -> None:
         six = [package("six", digest="a")]
@@ -118,6 +130,14 @@ class TestDifference:
         in_another = diff_snapshots(snapshot(package("a"), prefix="/f"), snapshot(other))
         assert len(in_another) == (0 if "location" in words else 1)
 
+    def test_a_change_says_both_sides_and_whether_it_was_requested(self) -> None:
+        state = {"build": "x", "source": "s", "installer": "pip", "digest": "d"}
+        old, new = package("a", "1", requested=False, **state), package("a", "2", requested=True)
+        before, after = PackageState(version="1", **state), PackageState(version="2")
+        told = {"ecosystem": "pypi", "name": "a"}
+        assert diff_snapshots(snapshot(old), snapshot(new)) == [Change(**told, requested=True, before=before, after=after)]
+        assert diff_snapshots(snapshot(old), snapshot()) == [Change(**told, requested=False, before=before, after=None)]
+
     def test_two_of_one_name_are_paired_in_order(self) -> None:
         before = snapshot(package("a", "1", location="x"), package("a", "1", location="y"))
         after = snapshot(package("a", "1", location="y"), package("a", "2", location="z"), package("a", "3", location="w"))
@@ -151,6 +171,8 @@ class TestDependencies:
         assert read_dependencies(snapshot(*packages), "3.9.4")["app"] == ()
         assert read_dependencies(snapshot(*packages), "3.9.5")["app"] == ("x",)
         assert read_dependencies(snapshot(*packages), "3.10")["app"] == ("x",)
+        minor = [package("app", requires=["x; python_version == '3.9'"]), package("x")]
+        assert [read_dependencies(snapshot(*minor), python)["app"] for python in ("3.9.5", "3.9", "3.10")] == [("x",), ("x",), ()]
 
     def test_the_nearest_that_were_requested_come_first(self) -> None:
         needs = {"a": ["m", "x"], "m": ["x"], "z": ["m"], "b": ["x"], "x": ["a"]}
@@ -193,6 +215,27 @@ class TestBaseline:
         assert second.when_ms - first.when_ms == 2 * 86_400_000
         assert (second.argv, second.added, second.removed) == (None, ["a-b 2"], [])
 
+    def test_all_of_the_past_is_told_in_its_order_and_no_more_than_its_latest(self, tmp_path: Path) -> None:
+        (tmp_path / "pip-made").mkdir()
+        os.utime(tmp_path / "pip-made", (NOW / 1000 - 5,) * 2)
+        moments = {"first": -9, "last": 0, "late": 1}
+        begin, end, late = (
+            time.strftime("==> %Y-%m-%d %H:%M:%S <==\n", time.localtime(NOW / 1000 + at_s)) + f"+{name}-1-0\n"
+            for name, at_s in moments.items()
+        )
+        self.history(tmp_path, late + end + begin)
+        held = snapshot(package("pip-made", location="pip-made", installer="Pip 24"), prefix=str(tmp_path))
+
+        def told(kind: str) -> list[tuple[str, list[str]]]:
+            environment = Environment(prefix=str(tmp_path), kind=kind)
+            return [(one.tool, one.added) for one in read_baseline(environment, held, NOW)]
+
+        assert told("conda") == [("conda", ["first 1"]), ("pip", ["pip-made 1"]), ("conda", ["last 1"])]
+        assert told("venv") == [("pip", ["pip-made 1"])]
+        (tmp_path / "conda-meta/history").write_text(begin * 2001 + end)
+        found = read_baseline(Environment(prefix=str(tmp_path), kind="conda"), snapshot(prefix=str(tmp_path)), NOW)
+        assert (len(found), found[0].added, found[-1].added) == (2000, ["first 1"], ["last 1"])
+
     def test_packages_whose_metadata_was_written_within_a_minute_came_together(self, tmp_path: Path) -> None:
         items = {"a": 0, "b": 60, "c": 121, "uv-made": 0, "late": 10**9, "old": -(10**10)}
         packages = []
@@ -201,7 +244,8 @@ class TestBaseline:
             os.utime(tmp_path / name, (NOW / 1000 + at_s - 1000,) * 2)
             tool = "uv 1.0" if name == "uv-made" else "pip"
             packages.append(package(name, location=name, installer=tool, requested=name == "b"))
-        packages += [package("no-place"), package("gone", location="gone"), package("x", ecosystem="conda", location="a")]
+        others = [package("no-place"), package("gone", location="gone"), package("x", ecosystem="conda", location="a")]
+        packages = [*others, *reversed(packages)]
         environment = Environment(prefix=str(tmp_path), kind="venv")
         found = read_baseline(environment, snapshot(*packages, prefix=str(tmp_path)), NOW)
         assert [(one.tool, one.added, (one.when_ms - NOW) // 1000) for one in found] == [
@@ -231,3 +275,11 @@ def test_a_finding_has_the_operation_that_changed_the_file_or_was_at_work_then()
         "/e/f": by_late,
         **dict.fromkeys(("/e/b", "/e/d", "/e/g", "/e/h"), (None, None)),
     }
+
+
+def test_of_several_operations_the_newest_that_changed_a_file_or_was_at_work_did_it() -> None:
+    written = [FileChange(path="/e/seen", what="written")]
+    first, second, third = (operation(at, ended=to_rfc3339(NOW + 9), files=written if at < 3 else []) for at in (1, 2, 3))
+    findings = [FileFinding(path=path, what="changed", package=None, changed_ms=NOW + 5) for path in ("/e/seen", "/e/other")]
+    for order in ([first, second, third], [third, second, first]):
+        assert [one.operation for one in attribute(findings, order)] == [second.id, third.id]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import pytest
 
 from envtrail.environments.baseline import read_conda_history
 from envtrail.environments.history import check_history
+from envtrail.environments.verify import FileFinding
 from envtrail.interpret.drift import operation_of_drift
 from envtrail.model.environment import Environment
+from envtrail.model.observation import BaselineChange
 from envtrail.model.operation import Actor, Change, Confidence, Operation, Outcome, PackageState
 from envtrail.model.times import to_ms, to_rfc3339
 from envtrail.policy.cases import operation_of
@@ -91,3 +95,56 @@ def test_what_another_operation_explains_or_nobody_judged_is_nothing(tmp_path: P
     assert told(tmp_path, BEFORE + SIX + NEXT, *DONE, by_pip, failed) == []
     owner = Actor(name=None, uid=1, auid=None, method="owner", confidence=Confidence.WEAK)
     assert told(tmp_path, BEFORE + SIX, operation(FIRST_MS - DAY_MS, "gone==1", actor=owner), DONE[0]) == []
+
+
+@pytest.fixture
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield request.param
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York"], indirect=True)
+def test_a_history_in_utc_is_understood_on_a_machine_elsewhere(tmp_path: Path, zone: str) -> None:
+    (tmp_path / "conda-meta").mkdir()
+    text = block(FIRST_MS + 8000, "+six-1.16.0-0", zone=timezone.utc)
+    (tmp_path / "conda-meta/history").write_text(text)
+    blocks = read_conda_history(Environment(prefix=str(tmp_path), kind="conda"), FIRST_MS + 9 * DAY_MS)
+    assert blocks[0].when_ms != FIRST_MS + 8000
+    assert check_history("history", blocks, [DONE[0]]) == []
+    assert check_history("history", blocks, [operation(FIRST_MS + 11_000, "six==1.16.0")]) != []
+
+
+@pytest.mark.parametrize("zone", ["UTC"], indirect=True)
+@pytest.mark.usefixtures("zone")
+def test_each_finding_says_where_when_and_why() -> None:
+    def forged(when_ms: int, why: str) -> FileFinding:
+        return FileFinding(path="/c/history", what="history", package=None, changed_ms=when_ms, detail=why)
+
+    def at(when_ms: int, *added: str, removed: tuple[str, ...] = ()) -> BaselineChange:
+        told = {"time_ms": 0, "prefix": "/c", "kind": "conda", "argv": None, "tool": "conda", "owner_uid": 0}
+        return BaselineChange(when_ms=when_ms, added=list(added), removed=list(removed), **told)  # type: ignore[arg-type]
+
+    one = operation(FIRST_MS, "six==1", "tqdm==1")
+    none = "it tells of a change at a time when none was recorded"
+    cases = [
+        ([at(FIRST_MS, "six 1", "tqdm 1")], []),
+        ([at(FIRST_MS, "six 1", removed=("tqdm 1",))], []),
+        (
+            [at(FIRST_MS, "six 1", "tqdm 1", "evil", "bad 1")],
+            [forged(FIRST_MS, "it tells of bad, evil, which no operation of that time changed")],
+        ),
+        ([at(FIRST_MS, "six 1", "tqdm 1", "evil 1", removed=("evil 1",))], []),
+        ([at(FIRST_MS - 2000, "six 1", "tqdm 1", "evil 1")], []),
+        ([at(FIRST_MS + 11_000, "six 1", "tqdm 1")], []),
+        ([at(FIRST_MS, "six 1", "tqdm 1"), at(FIRST_MS + 11_001, "six 1")], [forged(FIRST_MS + 11_001, none)]),
+        ([], [forged(FIRST_MS, f"it does not tell of six, tqdm, which operation {one.id[:10]} changed")]),
+        ([at(FIRST_MS, "tqdm 1")], [forged(FIRST_MS, f"it does not tell of six, which operation {one.id[:10]} changed")]),
+    ]
+    for blocks, expected in cases:
+        assert check_history("/c/history", blocks, [one]) == expected, blocks
+    assert check_history("/c/history", [], [msgspec.structs.replace(one, shared=[one.id])]) == []
+    for tool, count in (("mamba", 1), ("micromamba", 1), ("pip", 0)):
+        assert len(check_history("/c/history", [], [msgspec.structs.replace(one, tool=tool)])) == count

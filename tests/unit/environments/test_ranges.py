@@ -47,8 +47,28 @@ def test_vers(span: str, inside: list[str], outside: list[str]) -> None:
     ["vers:pypi/", "vers:npm/1", "pypi/1", "vers:pypi/>=x", "vers:pypi/*|1", "vers:pypi/>=1|>=2", "vers:pypi/1|1.0", "vers:", ""],
 )
 def test_what_is_no_range_is_said_so(text: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as told:
         parse_vers(text)
+    assert told.value.hint == "`vers:pypi/>=2.0.0|<2.1`"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("vers:npm/1", "`vers:npm/1` is no range of PyPI versions"),
+        ("pypi/1", "`pypi/1` is no range of PyPI versions"),
+        ("vers:pypi/>=1|<x%20y", "`<x%20y` in `vers:pypi/>=1|<x%20y` is no version (PEP 440)"),
+        (
+            "vers:pypi/1|1.0",
+            "`vers:pypi/1|1.0` is no canonical range: bounds alternate, each version stands once, `*` stands alone",
+        ),
+        ("vers:pypi/|", "`vers:pypi/|` is no canonical range: bounds alternate, each version stands once, `*` stands alone"),
+    ],
+)
+def test_why_a_range_is_none_is_said(text: str, why: str) -> None:
+    with pytest.raises(UsageError) as told:
+        parse_vers(text)
+    assert str(told.value) == why
 
 
 @given(st.lists(RELEASES.map(Version), min_size=1, max_size=5, unique=True), VERSIONS, st.booleans())

@@ -89,6 +89,7 @@ def test_the_tree_and_who_brought_it_are_in_it() -> None:
         (of_pypi("six", url="https://x/six.whl"), "pkg:pypi/six@1.0?download_url=https://x/six.whl"),
         (of_pypi("six", url="git+https://x/six@abc"), "pkg:pypi/six@1.0?vcs_url=git%2Bhttps://x/six%40abc"),
         (of_pypi("six", url="file:///home/a/six"), None),
+        (of_pypi("six", url="git+file:///home/a/six@abc"), None),
         (of_pypi("six", editable=True), None),
         (of_pypi("six", installer="conda"), None),
         (of_pypi("six", location="lib/python3/dist-packages/six-1.0.dist-info"), None),

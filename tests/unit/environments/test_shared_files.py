@@ -11,7 +11,7 @@ import pytest
 
 from envtrail.environments.find import identify
 from envtrail.environments.shared_files import find_shared
-from envtrail.environments.verify import attribute, verify_environment
+from envtrail.environments.verify import FileFinding, attribute, verify_environment
 from envtrail.interpret.drift import operation_of_drift
 from envtrail.model.environment import Environment
 from envtrail.model.operation import Actor, Confidence, FileChange, Operation
@@ -68,3 +68,42 @@ def test_a_name_that_was_written_through_at_another_time_explains_nothing(tmp_pa
     earlier = write_by_alice(tmp_path / f"other/{SITE}/six.py", tmp_path / "other", seconds=-600)
     (found,) = find_shared(verify_environment(own, package="six").findings, own, [other], lambda _: [earlier])
     assert (len(found.shared), found.operation) == (1, None)
+
+
+def test_a_file_is_looked_for_below_the_prefix_and_in_each_folder_of_packages(tmp_path: Path) -> None:
+    def environment(name: str, *sites: str) -> Environment:
+        prefix = tmp_path / name
+        return Environment(prefix=str(prefix), kind="venv", site_packages=[f"{prefix}/{site}" for site in sites])
+
+    def place(name: str, *, is_linked: bool = True) -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.link(module, path) if is_linked else path.touch()
+        return str(path)
+
+    module = tmp_path / "own/lib/a.py"
+    module.parent.mkdir(parents=True)
+    module.touch()
+    own = environment("own", "lib")
+    others = [own, environment("first", "old", "new", "none"), environment("second", "lib"), environment("third", "lib")]
+    place("first/old/a.py", is_linked=False)
+    linked = [place(name) for name in ("first/lib/a.py", "first/new/a.py", "second/lib/a.py")]
+    place("third/lib/a.py", is_linked=False)
+    place("elsewhere/a.py")
+    status = module.stat()
+    at = (status.st_dev, status.st_ino)
+    now_ms = int(time.time() * 1000)
+    changed = FileFinding(path=str(module), what="changed", package="a 1", changed_ms=now_ms, inode=at)
+    known = msgspec.structs.replace(changed, operation="known", by="bob")
+    alone = FileFinding(path=str(module), what="missing", package="a 1")
+    operations = {
+        str(tmp_path / "first"): [write_by_alice(tmp_path / "first/old/a.py", tmp_path)],
+        str(tmp_path / "second"): [write_by_alice(Path(linked[2]), tmp_path)],
+    }
+    found = find_shared([changed, known, alone], own, others, lambda prefix: operations[prefix])
+    assert found == [
+        msgspec.structs.replace(changed, shared=linked, operation=operations[str(tmp_path / "second")][0].id, by="alice"),
+        msgspec.structs.replace(known, shared=linked),
+        alone,
+    ]
+    assert find_shared([alone], own, others, lambda _: pytest.fail("nothing is shared")) == [alone]
