@@ -56,6 +56,10 @@ def test_a_result_that_is_given_again_is_written_once_in_its_last_form(state: St
         state.put_results([first, msgspec.structs.replace(first, outcome=Outcome.KILLED)])
     assert rows(state, "SELECT outcome FROM operations") == [("killed",)]
     assert rows(state, "SELECT count(*) FROM written") == [(1,)]
+    with state.transaction():
+        state.put_results([session("h/1/3", user="alice"), session("h/1/3", user="bob")])
+    assert rows(state, "SELECT user FROM sessions") == [("bob",)]
+    assert rows(state, "SELECT kind FROM written") == [("operation",), ("login",)]
 
 
 def test_large_steps_are_written_without_files_beside_the_state(state: State) -> None:
