@@ -1,7 +1,8 @@
 """`make mutants`: change one thing at a time, and count what no fast test notices.
 
-All mutants are too many for a laptop: of each pattern a random sample is tried (its seed is printed). What mutmut generated, and which test
-calls which function, is kept in `mutants/`: the first run takes as long as the tests, the next ones the time of the mutants.
+All mutants are too many for a laptop: of each pattern a random sample is tried (its seed is printed), without those that change nothing but the
+case of letters in a text: SQL reads the same then. What mutmut generated, and which test calls which function, is kept in `mutants/`: the
+first run takes as long as the tests, the next ones the time of the mutants.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import os
 import random
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mutmut import __main__ as mutmut
+from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.runners import harness
 from mutmut.workers import isolation
 
@@ -100,7 +103,8 @@ def main() -> int:
     picked = {}
     for pattern in chosen.patterns:
         fitting = sorted(fnmatch.filter(known, pattern))
-        picked[pattern] = random.Random(seed).sample(fitting, min(chosen.sample or len(fitting), len(fitting)))
+        random.Random(seed).shuffle(fitting)
+        picked[pattern] = list(islice((name for name in fitting if not _is_case_alone(name)), chosen.sample or None))
     mutmut._run([name for names in picked.values() for name in names], chosen.children)  # noqa: SLF001 - as above
 
     results = _results()
@@ -109,6 +113,12 @@ def main() -> int:
         print(*alive, sep="\n")
         print(f"{pattern}: seed {seed}, {len(names)} tried, {len(names) - len(alive)} noticed, {len(alive)} not noticed")
     return 0
+
+
+def _is_case_alone(name: str) -> bool:
+    lines = [line for line in get_diff_for_mutant(name).lower().splitlines() if not line.startswith(("---", "+++"))]
+    before, after = ([line[1:] for line in lines if line.startswith(sign)] for sign in "-+")
+    return before == after
 
 
 def _results() -> dict[str, int | None]:
