@@ -348,3 +348,30 @@ fn what_a_file_is_to_a_call_is_known_where_the_kernel_does_not_write_it() {
     let moved = ["PARENT", "PARENT", "DELETE", "CREATE"];
     assert_eq!(nametypes(82, &four, ""), moved);
 }
+
+#[test]
+fn an_event_of_another_kind_reports_the_files_of_its_call_and_a_program_none() {
+    let removed = call(263, "a0=ffffff9c", "\"/e\"", &[("DELETE", "\"x\"")]);
+    let watch = format!("type=CONFIG_CHANGE {STAMP} auid=1000 ses=3 op=remove_rule path=\"/e/x\" key=\"k\" list=4 res=1");
+    let denial =
+        format!("type=AVC {STAMP} avc:  denied  {{ unlink }} for  pid=2 comm=\"x\" tclass=file");
+    let started = call(59, "a0=1", "\"/e\"", &[("NORMAL", "\"/bin/x\"")]);
+    let ended = call(231, "a0=0", "\"/e\"", &[]);
+    let opened = call(257, "a0=ffffff9c", "\"/e\"", &[]);
+    for (lines, is_of_files) in [
+        (removed.clone(), true),
+        ([vec![watch.clone()], removed.clone()].concat(), true),
+        ([vec![denial.clone()], removed].concat(), true),
+        (opened.clone(), true),
+        ([vec![denial], opened].concat(), false),
+        (vec![watch], false),
+        (started, false),
+        (ended, false),
+    ] {
+        assert_eq!(
+            event(&lines.join("\n")).is_of_files(),
+            is_of_files,
+            "{lines:?}"
+        );
+    }
+}

@@ -131,6 +131,15 @@ fn numbers_of_the_kernel_log_become_names() {
     }
     let (made, _) = made_of("[ 1.0] audit: type=1999 audit(1.000:2): x=1");
     assert_eq!(made, "type=UNKNOWN[1999] msg=audit(1.000:2): x=1\n");
+    for stamp in ["(17x.123:45):", "(1700000000.123:):", "(1700000000"] {
+        let line = format!("kernel: audit: type=1307 audit{stamp} cwd=\"/\"");
+        let (out, figures) = read(line.as_bytes(), &[]);
+        assert_eq!(
+            (out.as_str(), figures.faults[0].why),
+            ("", NoRecord::BadStamp),
+            "{line}"
+        );
+    }
 }
 
 #[test]
