@@ -375,3 +375,23 @@ fn an_event_of_another_kind_reports_the_files_of_its_call_and_a_program_none() {
         );
     }
 }
+
+#[test]
+fn what_a_file_is_and_whose_is_read_in_its_numbers() {
+    for (mode, expected) in [
+        ("040755", Some(0o040_755)),
+        ("0100644", Some(0o100_644)),
+        ("01234567", Some(0o1_234_567)),
+        ("37777777777", Some(u32::MAX)),
+        ("40000000000", None),
+        ("0100648", None),
+        ("x", None),
+        ("", None),
+    ] {
+        let mut lines = call(2, "a1=0", "\"/e\"", &[]);
+        lines.push(format!("type=PATH {STAMP} item=0 name=\"/e/x\" inode=77 dev=08:01 mode={mode} ouid=1001 ogid=0 rdev=00:00 nametype=NORMAL"));
+        let path = event(&lines.join("\n")).paths[0];
+        assert_eq!(path.mode, expected, "{mode}");
+        assert_eq!((path.inode, path.ouid), (Some(77), Some(1001)), "{mode}");
+    }
+}

@@ -194,6 +194,26 @@ fn a_line_break_inside_an_entry_of_the_journal_begins_no_record() {
 }
 
 #[test]
+fn a_field_of_the_journal_may_be_bytes_a_number_or_several_values() {
+    let bytes = format!("{:?}", b"CWD cwd=\"/\"");
+    for (message, number, made) in [
+        (bytes.as_str(), "1307", CWD),
+        (r#"["CWD cwd=\"/\"", "x"]"#, "\"1307\"", CWD),
+        (r#""CWD cwd=\"/\"""#, r#"["1307", "1300"]"#, CWD),
+        (r#"[67, 256]"#, "1307", ""),
+        (r#"[67, "x"]"#, "1307", ""),
+        ("[]", "1307", ""),
+        ("null", "1307", ""),
+        (r#"{"a": 1}"#, "1307", ""),
+    ] {
+        let line = format!(
+            r#"{{"_TRANSPORT":"audit","_AUDIT_TYPE":{number},"_AUDIT_ID":45,"_SOURCE_REALTIME_TIMESTAMP":"1700000000123000","MESSAGE":{message}}}"#
+        );
+        assert_eq!(made_of(&line).0.trim_end(), made, "{line}");
+    }
+}
+
+#[test]
 fn what_rsyslog_escaped_is_made_itself_again() {
     let (made, _) = made_of(
         "Nov 23 09:29:32 g audispd: type=CWD msg=audit(1.000:2): cwd=\"/#035\"#035AUID=\"alice\"",
