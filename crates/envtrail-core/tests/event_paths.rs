@@ -10,6 +10,7 @@
 mod common;
 
 use common::{argv, event, events, field, hex, text};
+use envtrail_core::event::Kind;
 
 const STAMP: &str = "msg=audit(1700000000.000:100):";
 
@@ -393,5 +394,21 @@ fn what_a_file_is_and_whose_is_read_in_its_numbers() {
         let path = event(&lines.join("\n")).paths[0];
         assert_eq!(path.mode, expected, "{mode}");
         assert_eq!((path.inode, path.ouid), (Some(77), Some(1001)), "{mode}");
+    }
+}
+
+#[test]
+fn a_call_is_of_files_where_it_names_one_or_a_rule_with_a_key_selected_it() {
+    for (paths, has_key, kind) in [
+        (vec![("CREATE", "\"x\"")], true, Kind::File),
+        (vec![("CREATE", "\"x\"")], false, Kind::File),
+        (vec![], true, Kind::File),
+        (vec![], false, Kind::Other),
+    ] {
+        let mut lines = call(2, "a1=241", "\"/e\"", &paths);
+        if !has_key {
+            lines[0] = lines[0].replace("key=\"k\"", "key=(null)");
+        }
+        assert_eq!(event(&lines.join("\n")).kind, kind, "{lines:?}");
     }
 }
