@@ -90,11 +90,12 @@ fuzz: setup ## Mutate records, command lines, requests to the socket, environmen
 	cargo test -q --release -p envtrail-core --test fuzz_smoke --test fuzz_redact
 	$(BIN)/python -m pytest -q -p no:randomly --timeout=0 tests/property/test_fuzz.py
 
-mutants: MODULES ?= envtrail.interpret.* envtrail.environments.* envtrail.policy.* envtrail.trail.* envtrail.state.*
+mutants: MODULES ?= envtrail.interpret.* envtrail.environments.* envtrail.policy.* envtrail.trail.* envtrail.state.* envtrail-core
 mutants: SAMPLE ?= 60
 mutants: SEED ?= 0
 mutants: setup ## Change one thing at a time in MODULES, in SAMPLE places of each (SEED repeats a choice), and list what no fast test notices
-	@set -f; $(BIN)/python tools/mutants.py --sample $(SAMPLE) --seed $(SEED) $(MODULES)
+	@set -f; $(if $(filter-out envtrail-core,$(MODULES)),$(BIN)/python tools/mutants.py --sample $(SAMPLE) --seed $(SEED) $(filter-out envtrail-core,$(MODULES)))
+	@$(if $(filter envtrail-core,$(MODULES)),$(BIN)/python tools/core_mutants.py --sample $(SAMPLE) --seed $(SEED))
 
 clean: ## Remove what was built
 	rm -rf target dist mutants $(VENV) .cache

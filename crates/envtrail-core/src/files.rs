@@ -191,6 +191,48 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_of_one_process_and_folder_and_of_nothing_there_is_none() {
+        let mut groups = FileGroups::default();
+        assert!(groups.is_new(7, "/e") && !groups.holds(7) && groups.is_empty());
+        note(&mut groups, 7, "/e", "/e/a", What::Created, 1);
+        assert!(!groups.is_new(7, "/e") && groups.holds(7) && !groups.is_empty());
+        assert!(groups.is_new(7, "/f") && groups.is_new(8, "/e") && !groups.holds(8));
+        note(&mut groups, 7, "/e", "/e/a", What::Deleted, 2);
+        assert_eq!(groups.take().len(), 0);
+        assert!(groups.is_new(7, "/e"));
+        for pid in 0..4097 {
+            note(&mut groups, pid, "/e", "/e/a", What::Created, 1);
+        }
+        assert_eq!((groups.iter().count(), groups.lost), (4096, 1));
+    }
+
+    #[test]
+    fn the_first_events_of_a_group_are_named_each_once() {
+        let mut groups = FileGroups::default();
+        for at in 0..300 {
+            let path = format!("/e/{at}");
+            let change = Change {
+                pid: 7,
+                image: None,
+                root: "/e",
+                path: path.as_bytes(),
+                what: What::Created,
+                time_ms: 9,
+                event: Some(EventPlace {
+                    segment: 1,
+                    time_ms: 9,
+                    serial: at / 2,
+                }),
+            };
+            groups.note(&change, || Some(Who::default()));
+        }
+        let group = groups.take().remove(0);
+        let serials: Vec<_> = group.events.iter().map(|event| event.serial).collect();
+        assert_eq!(serials, (0..100).collect::<Vec<_>>());
+        assert!(!group.gone);
+    }
+
+    #[test]
     fn attributes_are_the_least_that_is_said_of_a_file() {
         use What::*;
         for (changes, said) in [

@@ -215,6 +215,88 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_is_what_lacks_between_two_moments_of_its_machine() {
+        let mut watch = SerialWatch::default();
+        for (node, time_ms, serial) in [(1, 1000, 10), (0, 1050, 7), (1, 1100, 20), (0, 1150, 8)] {
+            watch.see(node, time_ms, serial, 0);
+        }
+        for late in [15, 11, 19] {
+            watch.see(1, 1200, late, 0);
+        }
+        assert_eq!((watch.take(), watch.lost), (vec![], 0));
+        watch.flush();
+        let gaps = watch.take().into_iter().map(|gap| {
+            assert_eq!((gap.since_ms, gap.until_ms), (1000, 1100));
+            (gap.node, gap.first, gap.last)
+        });
+        assert_eq!(gaps.collect::<Vec<_>>(), [(1, 12, 14), (1, 16, 18)]);
+        assert_eq!((watch.take(), watch.lost), (vec![], 6));
+    }
+
+    #[test]
+    fn a_hole_stays_open_for_a_while() {
+        let mut watch = SerialWatch::default();
+        watch.see(0, 1000, 10, 50_000);
+        watch.see(0, 1000, 12, 50_000);
+        watch.tick(52_000, 2_000);
+        assert_eq!(watch.lost, 0);
+        watch.tick(52_001, 2_000);
+        assert_eq!(watch.lost, 1);
+        watch.see(0, 1000, 14, 0);
+        for _ in 0..FILLED_WITHIN_EVENTS {
+            watch.see(0, 1000, 14, 0);
+        }
+        assert_eq!(watch.lost, 1);
+        watch.see(0, 1000, 14, 0);
+        assert_eq!(watch.lost, 2);
+    }
+
+    #[test]
+    fn past_the_bound_the_oldest_hole_is_given_out() {
+        let mut watch = SerialWatch::default();
+        for at in 0..=MAX_OPEN as u64 {
+            watch.see(0, 1000, 2 * at, 0);
+        }
+        assert_eq!(watch.lost, 0);
+        watch.see(0, 1000, 2 * MAX_OPEN as u64 + 2, 0);
+        let found: Vec<_> = watch.take().iter().map(|gap| gap.first).collect();
+        assert_eq!((found, watch.lost), (vec![1], 1));
+    }
+
+    #[test]
+    fn a_large_step_is_another_counter() {
+        assert_eq!(lost(&[10, 10 + MAX_STEP]), MAX_STEP - 1);
+        assert_eq!(lost(&[10, 11 + MAX_STEP, 13 + MAX_STEP]), 1);
+        // Behind 12 that many lack, and 11 before it, which comes late: from farther back it is of another counter.
+        assert_eq!(lost(&[10, 12, 11 + MAX_STEP]), 1 + MAX_STEP - 2);
+        assert_eq!(lost(&[10, 12, 11 + MAX_STEP, 11]), MAX_STEP - 2);
+        assert_eq!(lost(&[10, 12, 12 + MAX_STEP, 11]), 1 + MAX_STEP - 1);
+    }
+
+    #[test]
+    fn a_counter_that_begins_again_is_known_by_how_far_it_falls_and_when() {
+        for (newest, serial, after_ms, is_new) in [
+            (1000, 3, 1001, true),
+            (1000, 3, 1000, false),
+            (1000, 499, 1001, true),
+            (1000, 500, 1001, false),
+            (400, 143, 1001, true),
+            (400, 144, 1001, false),
+            (200_000, 200_000 - 65_537, 0, true),
+            (200_000, 200_000 - 65_536, 0, false),
+        ] {
+            let mut watch = SerialWatch::default();
+            watch.see(0, 5000, newest, 0);
+            watch.see(0, 5000 + after_ms, serial, 0);
+            watch.see(0, 5000 + after_ms, serial + 2, 0);
+            watch.flush();
+            let found: Vec<_> = watch.take().iter().map(|gap| gap.first).collect();
+            let expected = if is_new { vec![serial + 1] } else { vec![] };
+            assert_eq!(found, expected, "{newest} {serial} {after_ms}");
+        }
+    }
+
+    #[test]
     fn another_boot_and_a_rolled_over_counter_are_no_loss() {
         assert_eq!(lost(&[4_294_967_290, 4_294_967_295, 3, 4]), 4);
         assert_eq!(lost(&[500_000, 1, 2, 3]), 0);

@@ -311,6 +311,50 @@ mod tests {
     }
 
     #[test]
+    fn a_tool_is_known_by_its_program_its_first_word_or_what_an_interpreter_runs() {
+        let named = |label: &str| (label.to_owned(), vec![label.to_owned()]);
+        let hints = Hints::new(&[named("pip"), named("conda"), named("claude")]);
+        for (line, label) in [
+            ("/usr/bin/pip3.12 x", Some("pip")),
+            ("/x/launch pip", Some("pip")),
+            ("/x/bin/conda pip", Some("pip")),
+            ("/x/bin/pip conda", Some("pip")),
+            ("/bin/cat cat /usr/bin/claude", None),
+            ("/bin/node node /usr/bin/claude.js", Some("claude")),
+            ("/bin/node launch /usr/bin/claude", Some("claude")),
+            ("/x/launch bash -e /x/bin/conda", Some("conda")),
+            ("/bin/node node -a -b -c /x/claude", Some("claude")),
+            ("/bin/node node -a -b -c -d /x/claude", None),
+            ("/bin/node node /x/y.js /x/claude", None),
+            ("/v/bin/python3 python3 -m pip", Some("pip")),
+            ("/v/bin/python3 launch -m pip", Some("pip")),
+            ("/x/launch python3 -m pip", Some("pip")),
+            ("/x/launch x -m pip", None),
+            ("/v/bin/python3 python3 -m pip.__main__", Some("pip")),
+            ("/v/bin/python3 python3 -Impip", Some("pip")),
+            ("/v/bin/python3 python3 -u -X dev -m pip", Some("pip")),
+            ("/v/bin/python3 python3 -W ignore /x/bin/pip", Some("pip")),
+            ("/v/bin/python3 python3 -Wignore /x/bin/pip", Some("pip")),
+            ("/v/bin/python3 python3 --flag /x/bin/pip", Some("pip")),
+            ("/v/bin/python3 python3 -W pip /x/y.py", None),
+            ("/v/bin/python3 python3 -c pip", None),
+            ("/v/bin/python3 python3 -cx pip", None),
+            ("/v/bin/python3 python3 - pip", None),
+            ("/v/bin/python3 python3 /x/y.py pip", None),
+            ("/v/bin/python3 python3 /x/site-packages/pip", Some("pip")),
+            ("/v/bin/python3 python3 /x/pip/__main__.py", Some("pip")),
+            ("/v/bin/python3 python3 /x/pip/main.py", None),
+            ("/v/bin/python3", None),
+        ] {
+            let mut words = line.split(' ').map(str::to_owned);
+            let exe = words.next().unwrap();
+            let found = hints.of_words(&exe, &words.collect::<Vec<_>>());
+            let found = found.and_then(|found| hints.label(found));
+            assert_eq!(found, label, "{line}");
+        }
+    }
+
+    #[test]
     fn every_spelling_of_an_interpreter_is_one() {
         for name in [
             &b"python"[..],

@@ -97,7 +97,9 @@ fn texts_in(part: &Hir) -> Option<BTreeSet<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::texts_of;
+    use super::{texts_of, Prefilter};
+    use crate::assembler::{Assembler, Options};
+    use std::collections::HashMap;
 
     fn texts(expression: &str) -> Vec<String> {
         texts_of(expression).unwrap_or_default()
@@ -116,5 +118,45 @@ mod tests {
         assert_eq!(texts_of(r"[a&&b]x"), None);
         assert_eq!(texts_of(r"(?=x)y"), None);
         assert_eq!(texts_of(r"(?i)curl"), None);
+    }
+
+    #[test]
+    fn a_text_is_looked_for_in_each_kind_of_column_and_beyond_ascii_every_row_counts() {
+        let mut assembler = Assembler::new(Options::default());
+        for (serial, (word, path, account)) in [
+            ("CURL", "/x", "x"),
+            ("x", "/bin/curl", "x"),
+            ("x", "/x", "curl"),
+            ("x", "/x", "x"),
+            ("é", "/é", "é"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let stamp = format!("msg=audit(1700000000.000:{}):", 2 * serial + 1);
+            let user = format!("msg=audit(1700000000.000:{}):", 2 * serial + 2);
+            let log = format!(
+                "type=SYSCALL {stamp} arch=c000003e syscall=59 success=yes exit=0 items=1 ppid=1 pid=2 comm=\"{word}\" exe=\"/{word}\"\n\
+                 type=EXECVE {stamp} argc=2 a0=\"x\" a1=\"{word}\"\n\
+                 type=PATH {stamp} item=0 name=\"{path}\" inode=1 mode=0100755 nametype=NORMAL\n\
+                 type=USER_ACCT {user} pid=2 uid=0 msg='op=x acct=\"{account}\" res=success'\n"
+            );
+            assembler.push(log.as_bytes());
+        }
+        assembler.flush();
+        let batch = assembler.drain().unwrap().events;
+        let rows = |columns: &[&str]| {
+            let texts = || vec!["curl".to_owned()];
+            let needed = columns.iter().map(|name| ((*name).to_owned(), texts()));
+            let needed: HashMap<_, _> = needed.collect();
+            Prefilter::new(&needed).unwrap().rows(&batch)
+        };
+        assert_eq!(rows(&["exe"]), [0, 8]);
+        assert_eq!(rows(&["argv"]), [0, 8]);
+        assert_eq!(rows(&["paths"]), [2, 8]);
+        assert_eq!(rows(&["fields"]), [5, 9]);
+        assert_eq!(rows(&["argv", "fields"]), [0, 5, 8, 9]);
+        assert!(rows(&["no_such_column"]).is_empty());
+        assert!(rows(&[]).is_empty());
     }
 }

@@ -132,3 +132,85 @@ impl Part<'_> {
         out.push(b',');
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assembler::{Assembler, Options};
+
+    /// Programs `pip` (pid 10) and `sh` (pid 11) begin and end; a user record and a file of package metadata are between them.
+    fn batch() -> RecordBatch {
+        let mut assembler = Assembler::new(Options {
+            hints: vec![("pip".to_owned(), vec!["pip".to_owned()])],
+            ..Options::default()
+        });
+        let call = |serial: u32, number: u32, pid: u32, comm: &str| {
+            format!("type=SYSCALL msg=audit(1764000000.000:{serial}): arch=c000003e syscall={number} success=yes exit=0 a0=0 items=1 ppid=1 pid={pid} auid=1000 uid=1000 ses=3 comm=\"{comm}\" exe=\"/bin/{comm}\"\u{1d}ARCH=x86_64 SYSCALL=x AUID=\"alice\" UID=\"bob\"\n")
+        };
+        let words = |serial: u32, comm: &str| {
+            format!(
+                "type=EXECVE msg=audit(1764000000.000:{serial}): argc=2 a0=\"{comm}\" a1=\"x\"\n"
+            )
+        };
+        let path = |serial: u32, nametype: &str, name: &str| {
+            format!("type=PATH msg=audit(1764000000.000:{serial}): item=0 name=\"{name}\" inode=7 mode=040755 ouid=0 nametype={nametype}\n")
+        };
+        let log = [
+            call(1, 59, 10, "pip") + &words(1, "pip") + &path(1, "NORMAL", "/bin/pip"),
+            call(2, 59, 11, "sh") + &words(2, "sh"),
+            "type=USER_ACCT msg=audit(1764000000.000:3): pid=1 uid=0 msg='op=x res=success'\n"
+                .to_owned(),
+            call(4, 83, 10, "pip") + &path(4, "CREATE", "/e/x-1.dist-info"),
+            call(5, 231, 11, "sh"),
+            call(6, 231, 10, "pip"),
+        ];
+        assembler.push(log.concat().as_bytes());
+        assembler.flush();
+        assembler.drain().unwrap().events
+    }
+
+    fn selected(columns: &[(&str, &[&str])], waited: Option<&[i128]>) -> String {
+        let named = |given: &[(&str, &[&str])]| {
+            let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            given
+                .iter()
+                .map(|(key, names)| ((*key).to_owned(), owned(names)))
+                .collect()
+        };
+        let wanted = Wanted {
+            columns: named(columns),
+            members: named(&[("paths", &["name", "inode"]), ("fields", &["UID", "none"])]),
+        };
+        let waited = waited.map(|pids| pids.iter().copied().collect());
+        String::from_utf8(select(&batch(), &wanted, waited)).unwrap()
+    }
+
+    #[test]
+    fn rows_with_a_hint_and_the_ends_that_are_waited_for_are_given() {
+        let pids: &[(&str, &[&str])] = &[("", &["pid"])];
+        let of_pip = r#"[{"at":0,"pid":10},{"at":3,"pid":10},{"at":5,"pid":10}]"#;
+        assert_eq!(selected(pids, None), of_pip);
+        assert_eq!(selected(pids, Some(&[])), of_pip);
+        assert_eq!(selected(pids, Some(&[11, 1 << 70])), of_pip);
+    }
+
+    #[test]
+    fn of_each_kind_what_is_wanted_is_read_and_nothing_that_is_not_there() {
+        let columns: &[(&str, &[&str])] = &[
+            ("exec", &["argv", "paths[0]", "fields", "proctitle"]),
+            ("exit", &["exit_code", "paths"]),
+            ("", &["hint", "paths"]),
+        ];
+        assert_eq!(
+            selected(columns, None),
+            [
+                r#"[{"at":0,"argv":["pip","x"],"paths":[{"name":"/bin/pip","inode":7}],"fields":{"UID":"bob"}}"#,
+                r#"{"at":3,"hint":"metadata","paths":[{"name":"/e/x-1.dist-info","inode":7}]}"#,
+                r#"{"at":5,"exit_code":0}]"#,
+            ]
+            .join(",")
+        );
+        let whole: &[(&str, &[&str])] = &[("", &[])];
+        assert_eq!(selected(whole, None), r#"[{"at":0},{"at":3},{"at":5}]"#);
+    }
+}

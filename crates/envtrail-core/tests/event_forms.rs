@@ -113,6 +113,41 @@ fn what_a_host_calls_itself_decides_neither_who_it_was_nor_the_result() {
 }
 
 #[test]
+fn what_a_program_says_stands_beside_what_the_kernel_wrote_and_never_in_its_place() {
+    let read = |message: &str| {
+        event(&format!(
+            "type=USER_MGMT msg=audit(1250000000.123:73): user pid=2 uid=0 auid=500 msg='{message}'"
+        ))
+    };
+    for (message, name, value) in [
+        ("uid=501: exe=\"/bin/x\" res=success", "id", Some("501")),
+        ("uid=501: exe=\"/bin/x\" res=success", "uid", Some("0")),
+        ("op=x user=bob res=success", "acct", Some("bob")),
+        ("op=x key=\"k\" res=success", "key", Some("k")),
+        ("op=x AUID=\"root\" res=success", "AUID", None),
+        ("op=x euid=7 gid=8 ppid=9 ses=4", "euid", None),
+        ("op=x euid=7 gid=8 ppid=9 ses=4", "gid", None),
+        ("op=x euid=7 gid=8 ppid=9 ses=4", "ppid", None),
+        ("op=x euid=7 gid=8 ppid=9 ses=4", "ses", None),
+        ("op=x result=failed", "res", Some("failed")),
+        ("op=x success=no", "res", Some("no")),
+    ] {
+        let event = read(message);
+        assert_eq!(field(&event, name).as_deref(), value, "{message} {name}");
+        assert_eq!(
+            (event.pid, event.uid, event.auid),
+            (Some(2), Some(0), Some(500))
+        );
+        assert_eq!((event.euid, event.gid, event.ppid), (None, None, None));
+        assert_eq!(event.ses, None);
+    }
+    assert_eq!(read("op=x key=\"k\"").keys.get(0), Some(&b"k"[..]));
+    assert_eq!(read("op=x result=failed").success, Some(false));
+    assert_eq!(read("op=x res=success").success, Some(true));
+    assert_eq!(read("op=x").success, None);
+}
+
+#[test]
 fn the_call_says_who_did_it_and_not_the_denial_before_it() {
     let call = "type=SYSCALL msg=audit(1750000000.123:72): arch=c000003e syscall=59 success=yes exit=0 ppid=1 pid=20 auid=1000 uid=1000 tty=pts0 ses=3 comm=\"pip\" exe=\"/usr/bin/python3.11\" key=\"x\"\n";
     for before in [

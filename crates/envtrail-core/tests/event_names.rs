@@ -37,6 +37,25 @@ fn names_are_read_where_the_byte_became_a_blank() {
 }
 
 #[test]
+fn names_and_capabilities_of_one_program_keep_their_own_values() {
+    let added =
+        "\u{1d}ARCH=x86_64 SYSCALL=execve AUID=\"alice\" UID=\"bob\" GID=\"bob\" EUID=\"root\"";
+    let call = syscall("\"ping\"", "\"/bin/ping\"", &format!(" key=(null){added}"));
+    let capabilities = format!("type=BPRM_FCAPS {STAMP} fver=2 fp=2000 old_pp=0");
+    let event = event(&format!("{call}\n{capabilities}"));
+    for (name, value) in [
+        ("AUID", "alice"),
+        ("UID", "bob"),
+        ("EUID", "root"),
+        ("fver", "2"),
+        ("fp", "2000"),
+        ("old_pp", "0"),
+    ] {
+        assert_eq!(field(&event, name).as_deref(), Some(value), "{name}");
+    }
+}
+
+#[test]
 fn names_are_read_in_every_form_and_the_field_before_keeps_its_own_value() {
     for between in ["\u{1d}", " ", ""] {
         for (key, rules) in [

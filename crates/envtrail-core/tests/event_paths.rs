@@ -10,6 +10,7 @@
 mod common;
 
 use common::{argv, event, events, field, hex, text};
+use envtrail_core::event::Kind;
 
 const STAMP: &str = "msg=audit(1700000000.000:100):";
 
@@ -347,4 +348,67 @@ fn what_a_file_is_to_a_call_is_known_where_the_kernel_does_not_write_it() {
     let four = ["\"/e/\"", "\"/f/\"", "\"/e/a\"", "\"/f/b\""];
     let moved = ["PARENT", "PARENT", "DELETE", "CREATE"];
     assert_eq!(nametypes(82, &four, ""), moved);
+}
+
+#[test]
+fn an_event_of_another_kind_reports_the_files_of_its_call_and_a_program_none() {
+    let removed = call(263, "a0=ffffff9c", "\"/e\"", &[("DELETE", "\"x\"")]);
+    let watch = format!("type=CONFIG_CHANGE {STAMP} auid=1000 ses=3 op=remove_rule path=\"/e/x\" key=\"k\" list=4 res=1");
+    let denial =
+        format!("type=AVC {STAMP} avc:  denied  {{ unlink }} for  pid=2 comm=\"x\" tclass=file");
+    let started = call(59, "a0=1", "\"/e\"", &[("NORMAL", "\"/bin/x\"")]);
+    let ended = call(231, "a0=0", "\"/e\"", &[]);
+    let opened = call(257, "a0=ffffff9c", "\"/e\"", &[]);
+    for (lines, is_of_files) in [
+        (removed.clone(), true),
+        ([vec![watch.clone()], removed.clone()].concat(), true),
+        ([vec![denial.clone()], removed].concat(), true),
+        (opened.clone(), true),
+        ([vec![denial], opened].concat(), false),
+        (vec![watch], false),
+        (started, false),
+        (ended, false),
+    ] {
+        assert_eq!(
+            event(&lines.join("\n")).is_of_files(),
+            is_of_files,
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_file_is_and_whose_is_read_in_its_numbers() {
+    for (mode, expected) in [
+        ("040755", Some(0o040_755)),
+        ("0100644", Some(0o100_644)),
+        ("01234567", Some(0o1_234_567)),
+        ("37777777777", Some(u32::MAX)),
+        ("40000000000", None),
+        ("0100648", None),
+        ("x", None),
+        ("", None),
+    ] {
+        let mut lines = call(2, "a1=0", "\"/e\"", &[]);
+        lines.push(format!("type=PATH {STAMP} item=0 name=\"/e/x\" inode=77 dev=08:01 mode={mode} ouid=1001 ogid=0 rdev=00:00 nametype=NORMAL"));
+        let path = event(&lines.join("\n")).paths[0];
+        assert_eq!(path.mode, expected, "{mode}");
+        assert_eq!((path.inode, path.ouid), (Some(77), Some(1001)), "{mode}");
+    }
+}
+
+#[test]
+fn a_call_is_of_files_where_it_names_one_or_a_rule_with_a_key_selected_it() {
+    for (paths, has_key, kind) in [
+        (vec![("CREATE", "\"x\"")], true, Kind::File),
+        (vec![("CREATE", "\"x\"")], false, Kind::File),
+        (vec![], true, Kind::File),
+        (vec![], false, Kind::Other),
+    ] {
+        let mut lines = call(2, "a1=241", "\"/e\"", &paths);
+        if !has_key {
+            lines[0] = lines[0].replace("key=\"k\"", "key=(null)");
+        }
+        assert_eq!(event(&lines.join("\n")).kind, kind, "{lines:?}");
+    }
 }

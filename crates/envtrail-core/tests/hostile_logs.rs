@@ -85,11 +85,14 @@ fn machines_whose_names_are_no_text_are_told_apart_in_the_next_segment() {
     let mut all = assembler();
     all.push(&[exec(b"a\xfe", 1, 100, 1), exec(b"a\xff", 2, 100, 1)].concat());
     all.flush();
-    all.drain().unwrap();
+    let images = numbers(&all.drain().unwrap(), "image");
     let mut segment = assembler();
     segment
         .restore_processes(&all.save_processes().unwrap(), None)
         .unwrap();
+    for image in images {
+        assert_eq!(segment.lineage(image.unwrap()).len(), 1);
+    }
     let children = [exec(b"a\xfe", 3, 101, 100), exec(b"a\xff", 4, 101, 100)].concat();
     let parents = |assembler: &mut Assembler| {
         assembler.push(&children);

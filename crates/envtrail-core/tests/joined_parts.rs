@@ -127,6 +127,24 @@ proptest! {
 }
 
 #[test]
+fn what_lies_between_two_parts_is_put_in_its_place() {
+    let mut lines = vec![format!("type=SYSCALL {STAMP} arch=c000003e syscall=59 success=yes exit=0 items=12 ppid=1 pid=42 comm=\"x\" exe=\"/bin/x\"")];
+    lines.extend((0..12).map(|at| {
+        format!("type=PATH {STAMP} item={at} name=\"/f{at}\" inode={at} nametype=NORMAL")
+    }));
+    lines.push(format!("type=PROCTITLE {STAMP} proctitle=78"));
+    let whole: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    for at in 1..lines.len() - 1 {
+        let mut trail = Vec::new();
+        for part in [&lines[..at], &lines[at + 1..], &lines[at..=at]] {
+            import(&mut trail, part);
+        }
+        let events = read_again(&trail);
+        assert_eq!(last_records(&events, &trail), whole, "{at}");
+    }
+}
+
+#[test]
 fn an_event_in_many_parts_is_not_written_again_for_each() {
     let mut trail = Vec::new();
     let mut rows = 0;

@@ -131,6 +131,15 @@ fn numbers_of_the_kernel_log_become_names() {
     }
     let (made, _) = made_of("[ 1.0] audit: type=1999 audit(1.000:2): x=1");
     assert_eq!(made, "type=UNKNOWN[1999] msg=audit(1.000:2): x=1\n");
+    for stamp in ["(17x.123:45):", "(1700000000.123:):", "(1700000000"] {
+        let line = format!("kernel: audit: type=1307 audit{stamp} cwd=\"/\"");
+        let (out, figures) = read(line.as_bytes(), &[]);
+        assert_eq!(
+            (out.as_str(), figures.faults[0].why),
+            ("", NoRecord::BadStamp),
+            "{line}"
+        );
+    }
 }
 
 #[test]
@@ -182,6 +191,26 @@ fn a_line_break_inside_an_entry_of_the_journal_begins_no_record() {
         made,
         "type=USER_LOGIN msg=audit(1.000:4): pid=1 type=CWD msg=audit(1.000:2): x\n"
     );
+}
+
+#[test]
+fn a_field_of_the_journal_may_be_bytes_a_number_or_several_values() {
+    let bytes = format!("{:?}", b"CWD cwd=\"/\"");
+    for (message, number, made) in [
+        (bytes.as_str(), "1307", CWD),
+        (r#"["CWD cwd=\"/\"", "x"]"#, "\"1307\"", CWD),
+        (r#""CWD cwd=\"/\"""#, r#"["1307", "1300"]"#, CWD),
+        (r#"[67, 256]"#, "1307", ""),
+        (r#"[67, "x"]"#, "1307", ""),
+        ("[]", "1307", ""),
+        ("null", "1307", ""),
+        (r#"{"a": 1}"#, "1307", ""),
+    ] {
+        let line = format!(
+            r#"{{"_TRANSPORT":"audit","_AUDIT_TYPE":{number},"_AUDIT_ID":45,"_SOURCE_REALTIME_TIMESTAMP":"1700000000123000","MESSAGE":{message}}}"#
+        );
+        assert_eq!(made_of(&line).0.trim_end(), made, "{line}");
+    }
 }
 
 #[test]

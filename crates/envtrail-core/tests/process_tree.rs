@@ -470,3 +470,60 @@ fn what_the_connector_reports_waits_for_the_records_of_what_was_before() {
     let reported = places(&assembler.drain().unwrap().events);
     assert_eq!(reported[1], (image_id(at(44), 2), Some(shell), false));
 }
+
+#[test]
+fn what_is_replayed_of_one_moment_keeps_its_order_and_comes_before_what_was_later() {
+    let time_ms = BOOT_MS + 10;
+    let fork = |time_ms: u64, pid: u32| Frame::Fork {
+        time_ms,
+        pid,
+        ppid: 1,
+    };
+    let end = |time_ms: u64, pid: u32| Frame::Exit {
+        time_ms,
+        pid,
+        is_first: true,
+        exit_code: Some(0),
+        signal: None,
+    };
+    let mut assembler = assembler();
+    // An end that was reported late stands before the fork that gave the pid away again.
+    for frame in [
+        fork(time_ms, 20),
+        end(time_ms, 20),
+        fork(time_ms, 21),
+        fork(time_ms + 9_000, 21),
+        end(time_ms + 5_000, 21),
+    ] {
+        assembler.replay_process(frame);
+    }
+    assembler.flush();
+    assert_eq!(assembler.image_of(20), None);
+    assert_eq!(assembler.image_of(21), assembler.image_of(1));
+    assert!(assembler.image_of(1).is_some());
+}
+
+#[test]
+fn what_a_program_was_started_with_is_known_by_its_image() {
+    let mut assembler = assembler();
+    for (serial, exe) in [(1, " exe=\"/bin/sh\""), (2, "")] {
+        let stamp = format!("msg=audit(1764000001.000:{serial}):");
+        assembler.push(
+            format!(
+                "type=SYSCALL {stamp} arch=c000003e syscall=59 success=yes exit=0 items=0 ppid=1 pid={serial}0 comm=\"sh\"{exe}\n\
+                 type=EXECVE {stamp} argc=2 a0=\"sh\" a1=\"-x{serial}\"\n"
+            )
+            .as_bytes(),
+        );
+    }
+    assembler.flush();
+    let image = |serial: u64| image_id(BOOT_MS + 1_000, serial);
+    for serial in [1, 2] {
+        let words = vec!["sh".to_owned(), format!("-x{serial}")];
+        assert_eq!(assembler.words_of(image(serial)), Some(words));
+    }
+    assert_eq!(assembler.program_of(image(1)).as_deref(), Some("/bin/sh"));
+    assert_eq!(assembler.program_of(image(2)), None);
+    assert_eq!(assembler.words_of(image(3)), None);
+    assert_eq!(assembler.program_of(image(3)), None);
+}

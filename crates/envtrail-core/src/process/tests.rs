@@ -77,6 +77,19 @@ fn a_process_that_ended_by_the_coarse_clock_before_its_fork_is_one() {
 }
 
 #[test]
+fn a_fork_that_is_reported_twice_is_one_and_a_later_one_of_another_parent_is_another() {
+    for (again_ms, is_same) in [(2000, true), (2010, false)] {
+        let mut table = ProcessTable::default();
+        let parent = exec(&mut table, 1000, 10, 1, Some(0));
+        let other = exec(&mut table, 1000, 20, 1, Some(0));
+        table.fork(2000, 11, 10, true);
+        table.fork(again_ms, 11, 20, true);
+        let expected = if is_same { parent } else { other };
+        assert_eq!(table.image_of(11), expected.image, "{again_ms}");
+    }
+}
+
+#[test]
 fn a_fork_before_an_exec_that_was_reported_first_is_the_earlier_images() {
     let mut table = ProcessTable::default();
     let shell = exec(&mut table, 1000, 10, 1, None);
@@ -105,6 +118,26 @@ fn an_end_that_came_before_the_exec_is_reported_with_it() {
     let (_, reported) = exec_reported(&mut table, 1090, 10, 1, Some(0));
     assert_eq!(reported.len(), 1);
     assert_eq!((reported[0].pid, reported[0].signal), (10, Some(9)));
+}
+
+#[test]
+fn an_end_that_is_far_from_an_exec_is_of_another_process() {
+    for (exec_ms, count) in [
+        (50_020, 1),
+        (50_021, 0),
+        (40_001, 1),
+        (40_000, 0),
+        (1_000, 0),
+    ] {
+        let mut table = ProcessTable::default();
+        table.exit(50_000, 10, true, None, Some(9));
+        let (_, reported) = exec_reported(&mut table, exec_ms, 10, 1, Some(0));
+        assert_eq!(reported.len(), count, "{exec_ms}");
+    }
+    // What nobody follows is not passed on.
+    let mut table = ProcessTable::default();
+    table.exit(50_000, 10, true, None, Some(9));
+    assert_eq!(exec_reported(&mut table, 50_000, 10, 1, None).1, []);
 }
 
 #[test]
@@ -363,9 +396,57 @@ fn an_end_that_was_read_before_its_exec_is_found_when_the_older_part_has_ended()
 }
 
 #[test]
+fn an_end_in_the_next_part_of_the_log_is_of_what_ran_where_no_other_had_the_pid_in_between() {
+    for other_in in [None, Some(1600), Some(2400), Some(2600)] {
+        let mut table = ProcessTable::default();
+        reading(&mut table, 2, [2000, 2999]);
+        let other = |table: &mut ProcessTable, serial: u64| {
+            exec_at(table, (serial * 1000, serial), 10, 7);
+        };
+        if let Some(serial) = other_in.filter(|serial| *serial > 2000) {
+            other(&mut table, serial);
+        }
+        reading(&mut table, 1, [1000, 1999]);
+        let pip = exec_at(&mut table, (1_500_000, 1500), 10, 1).image;
+        if let Some(serial) = other_in.filter(|serial| *serial < 2000) {
+            other(&mut table, serial);
+        }
+        reading(&mut table, 3, [3000, 3999]);
+        let end = exit_at(&mut table, (3_500_000, 3500), 10, 1, 3);
+        assert_eq!(end.image == pip, other_in.is_none(), "{other_in:?}");
+    }
+}
+
+#[test]
 fn where_a_part_of_the_log_is_missing_an_end_may_be_anothers() {
     for order in [[1, 3], [3, 1]] {
         assert_eq!(end_of(&order, 3, &[(3500, 1, 3)]), None, "{order:?}");
+    }
+}
+
+#[test]
+fn two_parts_of_a_log_are_joined_where_what_lies_between_is_little_for_its_usual_distances() {
+    for (step, between, is_joined) in [
+        (1, 1, true),
+        (1, 128, true),
+        (1, 129, false),
+        (10, 9 * 128, true),
+        (10, 9 * 128 + 1, false),
+    ] {
+        let mut table = ProcessTable::default();
+        let newer = 1000 + 100 * step + between;
+        for (number, first) in [(1, newer), (2, 1000)] {
+            table.set_reading(number);
+            for at in 0..=100 {
+                table.note_serial(first + at * step);
+            }
+            match number {
+                1 => exit_at(&mut table, (9000, newer), 10, 1, 3),
+                _ => exec_at(&mut table, (2000, 1000), 10, 1),
+            };
+        }
+        let found = table.find_ends().len();
+        assert_eq!(found, usize::from(is_joined), "{step} {between}");
     }
 }
 
