@@ -27,8 +27,8 @@ class Machine:
         self.alive: dict[int, tuple[int, bool]] = {}
         """pid → (parent, whether it has executed pip)."""
         self.rests_until: dict[int, int] = {}
-        self.killed: dict[int, int] = {}
-        """pid → parent of its last process, where no record shows that one's end: a child of the same parent would be taken for it."""
+        self.killed: dict[int, set[int]] = {pid: set() for pid in _PIDS}
+        """pid → parents of its processes of which no record shows the end: a child of the same parent would be taken for one of them."""
         for _ in range(30):
             self.step()
 
@@ -37,6 +37,7 @@ class Machine:
             stamp = self.stamp()
             self.lines.append(f"type=USER_ERR {stamp}: pid=7 uid=0 auid=4294967295 ses=4294967295 msg='op=x res=failed'")
         free = [pid for pid in _PIDS if pid not in self.alive and self.rests_until.get(pid, 0) <= self.serial]
+        free = [pid for pid in free if len(self.killed[pid]) < len(_SHELLS)]
         if free and (not self.alive or self.chance.random() < 0.5):
             self.begin(self.chance.choice(free))
         elif self.alive:
@@ -48,8 +49,7 @@ class Machine:
         return f"msg=audit({self.now_ms // 1000}.{self.now_ms % 1000:03d}:{self.serial})"
 
     def begin(self, pid: int) -> None:
-        former = self.killed.pop(pid, None)
-        parent = self.chance.choice([shell for shell in _SHELLS if shell != former])
+        parent = self.chance.choice([shell for shell in _SHELLS if shell not in self.killed[pid]])
         is_pip = self.chance.random() < 0.7
         self.alive[pid] = parent, is_pip
         if is_pip:
@@ -66,7 +66,7 @@ class Machine:
         parent, is_pip = self.alive.pop(pid)
         self.rests_until[pid] = self.serial + _QUIET
         if is_pip and self.chance.random() < 0.15:
-            self.killed[pid] = parent
+            self.killed[pid].add(parent)
             return
         stamp, code = self.stamp(), self.chance.choice([0, 1, 2])
         self.lines += [
