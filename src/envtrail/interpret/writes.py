@@ -61,7 +61,10 @@ class OpenWrite(Struct, kw_only=True):
         self.until_ms = max(self.until_ms, more.until_ms)
         for path, what in more.files.items():
             # However much went before it: the folder itself says that its environment is gone.
-            if len(self.files) < MOST_FILES or path in self.files or path == self.first.prefix:
+            is_kept = len(self.files) < MOST_FILES or path in self.files or path == self.first.prefix
+            # As within one look (the core's `files`): what is new and then written is new.
+            is_news = what not in {"written", "attributes"} or self.files.get(path, "attributes") == "attributes"
+            if is_kept and is_news:
                 self.files[path] = what
         new = [one for one in more.evidence if one not in self.evidence]
         self.evidence += new[: max(0, MOST_EVIDENCE - len(self.evidence))]

@@ -1,4 +1,4 @@
-"""Who took an environment away, or a part of it: what was in it was theirs to take only if it was there."""
+"""Files over several looks; who took an environment away: what was in it was theirs to take only if it was there."""
 
 from __future__ import annotations
 
@@ -57,3 +57,15 @@ def test_who_edited_a_file_in_two_looks_did_not_remove_the_environment_that_some
     found = [(one.kind.value, one.files_total, len(one.files)) for one in machine.operations()]
     assert found[0] == ("tamper", 2, 2)
     assert found[1][0] == "delete"
+
+
+def test_a_file_that_is_made_in_one_look_and_written_in_the_next_is_made(machine: Machine) -> None:
+    machine.look()
+    pipeline = machine.opened.pipeline
+    pipeline.world, world = None, pipeline.world
+    for what in (CREATED, "written", "attributes"):
+        machine.wrote(70, 1001, (what, f"{SITE}/evil.pth"), exe="/usr/bin/sh")
+    pipeline.world = world
+    pipeline.take_up(machine.now_ms)
+    (found,) = machine.operations()
+    assert [(file.path, file.what) for file in found.files] == [(f"{SITE}/evil.pth", CREATED)]
