@@ -97,7 +97,8 @@ def test_a_request_is_approved_and_another_denied(tab: Tab, trail: Path) -> None
 
     for id_, label in ((first, "Approve"), (second, "Deny")):
         tab.open(f"/requests/{id_}")
-        decide(tab, label, "agreed in the meeting")
+        with tab.page.expect_navigation():  # The page shows itself anew, and would interrupt the next one.
+            decide(tab, label, "agreed in the meeting")
         wait_until(lambda id_=id_: status_of(id_) != "pending", "the decision to be in the trail")
     states = {str(item["id"]): item["status"] for item in reported(trail, "requests")}
     assert (states[first], states[second]) == ("granted", "denied")
