@@ -7,7 +7,7 @@ from contextlib import suppress
 
 
 def held_files() -> dict[int, str]:
-    """The target of each descriptor, as the kernel spells it."""
+    """The target of each descriptor, as the kernel writes it."""
     targets: dict[int, str] = {}
     for name in os.listdir("/proc/self/fd"):
         with suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import takewhile
 
 import msgspec
@@ -27,7 +28,7 @@ class Attributed(Struct, frozen=True, kw_only=True):
     own: list[Change]
     unexplained: list[Change]
     """Beside whatever anybody was seen to do; empty where there was nothing to compare with."""
-    halves: list[str] = []
+    halves: AbstractSet[str] = frozenset()
     """Names of metadata that was begun, and is no package: who was killed has made the folder, and not what is in it."""
 
 
@@ -55,9 +56,7 @@ def attribute(
     changes = timelines.changes_of(owner, node, prefix)
     for moved in timelines.emptied_by(owner, node, prefix):
         changes = _with_emptied(changes, read_emptied(moved, answer, others))
-    own = _completed(changes, answer, others, names, keeps_reinstalls=keeps_reinstalls)
-    around = Around(answer, others)
-    halves = [] if keeps_reinstalls else [one.after.name for one in changes if one.after and _is_half(one, *around.of(one.key))]
+    own, halves = _completed(changes, Around(answer, others), names, keeps_reinstalls=keeps_reinstalls)
     is_compared = answer.changes is not None and answer.is_before_known
     rest = unexplained(timelines, node, answer, owner=owner) if is_compared else []
     return Attributed(own=own, unexplained=rest, halves=halves)
@@ -133,26 +132,22 @@ def changes_by_events(
 ) -> list[Change]:
     """What events say where no snapshot does; `others`: of the same packages; `is_new`: of an environment that was not there before."""
     nothing = SnapshotAnswer(image=0, prefix="", changes=[] if is_new else None)
-    return _completed(changes, nothing, others, names, keeps_reinstalls=keeps_reinstalls)
+    done, _ = _completed(changes, Around(nothing, others), names, keeps_reinstalls=keeps_reinstalls)
+    return done
 
 
 def _completed(
-    changes: Iterable[OwnChange],
-    answer: SnapshotAnswer,
-    others: Sequence[PackageEvent],
-    names: Collection[str],
-    *,
-    keeps_reinstalls: bool,
-) -> list[Change]:
-    around = Around(answer, others)
+    changes: Iterable[OwnChange], around: Around, names: Collection[str], *, keeps_reinstalls: bool
+) -> tuple[list[Change], set[str]]:
+    """The changes, and the names of metadata that was begun and is no package."""
     changes = _over_remnants(list(changes), around)
-    if not keeps_reinstalls:
-        changes = [
-            msgspec.structs.replace(change, after=None) if _is_half(change, *around.of(change.key)) else change
-            for change in changes
-        ]
-    given = [done for change in changes if (done := _complete(change, *around.of(change.key), names)) is not None]
-    return [change for change in given if keeps_reinstalls or change.before != change.after]
+    made = [] if keeps_reinstalls else [(one.after.name, one) for one in changes if one.after is not None]
+    halves = {name for name, one in made if _is_half(one, *around.of(one.key))}
+    whole = [
+        msgspec.structs.replace(one, after=None) if one.after is not None and one.after.name in halves else one for one in changes
+    ]
+    given = [done for one in whole if (done := _complete(one, *around.of(one.key), names)) is not None]
+    return [change for change in given if keeps_reinstalls or change.before != change.after], halves
 
 
 def _over_remnants(changes: list[OwnChange], around: Around) -> list[OwnChange]:

@@ -185,11 +185,17 @@ class _Place:
             self._own.setdefault(event.owner, deque()).append(event)
             self._of_package.setdefault(name_of(event.key), deque(maxlen=_MOST_OF_PACKAGE)).append(event)
         while len(self.events) > _MOST_OF_PLACE:
-            owner = self.events.popleft().owner
-            own = self._own[owner]
+            oldest = self.events.popleft()
+            own = self._own[oldest.owner]
             own.popleft()
             if not own:
-                del self._own[owner]
+                del self._own[oldest.owner]
+            name = name_of(oldest.key)
+            named = self._of_package[name]
+            if named[0] is oldest:
+                named.popleft()
+            if not named:
+                del self._of_package[name]
 
     def of(self, owner: int) -> Collection[PackageEvent]:
         """What an owner did; an import looks this up for each operation."""
@@ -261,10 +267,11 @@ class Timelines:
 
     def around_documents(self, changes: Iterable[OwnChange], owner: int, node: str, prefix: str) -> list[PackageEvent]:
         """What others did to the packages whose document of conda an owner removed: it may have been left of a package that was gone."""
+        names = {name_of(one.key) for one in changes if one.before is not None and one.before.state.installer == "conda"}
         place = self._places.get((node, prefix))
-        before = [one for one in changes if one.before is not None and one.before.state.installer == "conda"]
-        names = {name_of(one.key) for one in before} if place is not None else set()
-        events = [event for name in names for event in place.of_package(name) if event.owner != owner] if place else []
+        if place is None:
+            return []
+        events = (event for name in names for event in place.of_package(name) if event.owner != owner)
         return sorted(events, key=lambda event: event.time_ms)
 
     def owners(self, node: str, prefix: str, *, since_ms: int, until_ms: int) -> set[int]:

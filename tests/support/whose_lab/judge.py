@@ -55,7 +55,7 @@ class Judge:
         return self
 
     def judge_findings(self, findings: Sequence[Document]) -> Judge:
-        """Only what people do by hand is worth a finding, and what a tool was told to do against its advice."""
+        """Only what people do by hand is worth a finding, and what a tool did against its own advice."""
         by_operation = {operation["id"]: self._steps[at] for at, operations in self._own.items() for operation in operations}
         for finding in findings:
             step = by_operation.get(finding["operation"]) or self._step_at(finding)
