@@ -77,7 +77,7 @@ class TestOsv:
         assert advisory(versions=["2.5.1-RC1"]).holds_for("some-thing", "2.5.1rc1")
         assert not advisory(versions=["2.5.1"]).holds_for("some-thing", "2.5.2+cu121")
 
-    def test_a_range_that_cannot_be_judged_is_told_and_its_list_still_holds(self) -> None:
+    def test_a_range_that_cannot_be_judged_is_reported_and_its_list_still_holds(self) -> None:
         found = advisory({"introduced": "0"}, {"fixed": "r2024"}, versions=["1.0"])
         assert found.unreadable("some-thing") == ["GHSA-1: `r2024` in a range of `some-thing` is no version (PEP 440)"]
         assert found.holds_for("some-thing", "1.0")
@@ -227,13 +227,13 @@ class TestOsv:
 
 
 class TestRecords:
-    def of(self, **told: object) -> Advisory:
-        affected = {"package": {"ecosystem": "PyPI", "name": "Some_Thing"}, **told}
+    def of(self, **reported: object) -> Advisory:
+        affected = {"package": {"ecosystem": "PyPI", "name": "Some_Thing"}, **reported}
         return Advisory(records=[msgspec.convert({"id": "GHSA-1", "affected": [affected]}, Record)])
 
     def test_what_is_of_another_ecosystem_or_another_kind_of_range_says_nothing(self) -> None:
         events = [{"introduced": "0"}]
-        for told, is_meant in (
+        for reported, is_meant in (
             ({"ranges": [{"type": "ECOSYSTEM", "events": events}]}, True),
             ({"ranges": [{"type": "GIT", "events": events}]}, False),
             ({"ranges": [{"type": "GIT", "events": events}, {"type": "ECOSYSTEM", "events": events}]}, True),
@@ -243,9 +243,9 @@ class TestRecords:
             ({"versions": ["1.0"], "package": {"ecosystem": "npm", "name": "some-thing"}}, False),
             ({"versions": ["1.0"], "package": None}, False),
         ):
-            found = self.of(**told)
-            assert found.holds_for("some-thing", "1.0") is is_meant, told
-            assert found.names == ({"some-thing"} if "package" not in told or "PyPI" in str(told["package"]) else set())
+            found = self.of(**reported)
+            assert found.holds_for("some-thing", "1.0") is is_meant, reported
+            assert found.names == ({"some-thing"} if "package" not in reported or "PyPI" in str(reported["package"]) else set())
         git = {"type": "GIT", "events": [{"introduced": "0"}, {"fixed": "abc"}]}
         assert self.of(ranges=[git]).unreadable("some-thing") == []
 
@@ -260,14 +260,14 @@ class TestRecords:
         assert (gone.id, gone.summary, gone.withdrawn, gone.is_malware) == ("PYSEC-1", "", "2026", False)
         assert Advisory(records=[*gone.records, of("XMAL-1")]).id == "XMAL-1"
 
-    def test_of_a_long_export_the_progress_is_told_and_a_project_finds_all_of_its_advisories(self, tmp_path: Path) -> None:
+    def test_of_a_long_export_the_progress_is_reported_and_a_project_finds_all_of_its_advisories(self, tmp_path: Path) -> None:
         names = {number: ["a", "B_b"] if number == 7 else ["a"] if number == 3 else [f"n{number}"] for number in range(401)}
         for number, projects in names.items():
             affected = [{"package": {"ecosystem": "PyPI", "name": name}} for name in projects]
             (tmp_path / f"{number:03}.json").write_text(json.dumps({"id": f"GHSA-{number}", "affected": affected}))
-        told: list[tuple[int, int]] = []
-        found = read_advisories(tmp_path, lambda done, of: told.append((done, of)))
-        assert told == [(0, 401), (200, 401), (400, 401)]
+        reported: list[tuple[int, int]] = []
+        found = read_advisories(tmp_path, lambda done, of: reported.append((done, of)))
+        assert reported == [(0, 401), (200, 401), (400, 401)]
         assert [one.id for one in found.by_name["a"]] == ["GHSA-3", "GHSA-7"]
         assert [one.id for one in found.by_name["b-b"]] == ["GHSA-7"]
         assert (len(found.by_id), len(found.by_name), found.faults) == (401, 401, [])
@@ -286,9 +286,9 @@ class TestRecords:
                 "a folder of JSON files, or a zip of them",
             ),
         ):
-            with pytest.raises(InputError) as told:
+            with pytest.raises(InputError) as reported:
                 read_advisories(path)
-            assert (str(told.value), (told.value.hint or "").partition(":")[0]) == (why, hint)
+            assert (str(reported.value), (reported.value.hint or "").partition(":")[0]) == (why, hint)
         (tmp_path / "a.json").unlink()
         with pytest.raises(InputError, match=r"holds no advisory of OSV$"):
             read_advisories(tmp_path)

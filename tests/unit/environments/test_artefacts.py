@@ -49,20 +49,20 @@ class Shelf:
 
 
 def look(packages: Sequence[Package], folder: Path, *shelves: Shelf) -> tuple[dict[str, Found], list[tuple[int, int]]]:
-    told: list[tuple[int, int]] = []
-    found = find_artefacts(packages, Places(extracted=folder), shelves, lambda done, of: told.append((done, of)))
-    return {item.name: one for item, one in found.items()}, told
+    reported: list[tuple[int, int]] = []
+    found = find_artefacts(packages, Places(extracted=folder), shelves, lambda done, of: reported.append((done, of)))
+    return {item.name: one for item, one in found.items()}, reported
 
 
 def test_each_index_is_asked_for_what_those_before_it_did_not_have(tmp_path: Path) -> None:
     first = Shelf("first", {"a": [artefact("a", "1")]}, {"1": facts("a")})
     second = Shelf("second", {"b": [artefact("b", "2")]}, {"2": facts("b")})
     third = Shelf("third", {})
-    found, told = look([package("a"), package("b")], tmp_path, first, second, third)
+    found, reported = look([package("a"), package("b")], tmp_path, first, second, third)
     assert found == {"a": artefact("a", "1", proof="files"), "b": artefact("b", "2", proof="files")}
     assert (first.asked, second.asked, third.asked) == ([["a", "b"]], [["b"]], [])
     assert (first.looked, second.looked) == (["1"], ["2"])
-    assert told == [(1, 2), (2, 2), (2, 2), (2, 2)]
+    assert reported == [(1, 2), (2, 2), (2, 2), (2, 2)]
 
 
 def test_what_is_refused_or_cannot_be_fetched_is_passed_over_and_said(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_what_is_refused_or_cannot_be_fetched_is_passed_over_and_said(tmp_path: 
         },
         {"1": facts("a", "sha256:2"), "2": "404", "3": facts("a")},
     )
-    found, told = look([package("a"), package("b"), package("c"), package("d")], tmp_path, shelf)
+    found, reported = look([package("a"), package("b"), package("c"), package("d")], tmp_path, shelf)
     refused = f"b-1.0-py3-none-any.whl (sha256:{'1' * 12}…) is refused: its RECORD shows other files than were installed"
     fetched = "b-1.0-py3-none-any.whl cannot be fetched: 404; b-1.0-py3-none-any.whl cannot be fetched: it was not fetched"
     assert found == {
@@ -85,7 +85,7 @@ def test_what_is_refused_or_cannot_be_fetched_is_passed_over_and_said(tmp_path: 
         "d": Miss(reason="nothing of this name; no cache holds it"),
     }
     assert sorted(shelf.looked) == ["1", "2", "3", "4"]
-    assert told == [(1, 4), (4, 4)]
+    assert reported == [(1, 4), (4, 4)]
 
 
 def test_where_the_trail_does_not_know_the_files_only_the_name_speaks_for_an_artefact(tmp_path: Path) -> None:
@@ -121,6 +121,6 @@ def test_what_no_index_has_is_looked_for_on_this_machine(tmp_path: Path, origin:
 
 
 def test_where_no_index_may_be_asked_it_is_said(tmp_path: Path) -> None:
-    found, told = look([package("a")], tmp_path)
+    found, reported = look([package("a")], tmp_path)
     assert found == {"a": Miss(reason="no cache holds it, and no index was queried")}
-    assert told == [(1, 1)]
+    assert reported == [(1, 1)]

@@ -48,8 +48,8 @@ def operation(at_ms: int, ended_ms: int | None, *packages: str, **more: object) 
 
 
 def taken(at_ms: int) -> SnapshotRef:
-    told = {"digest": "", "kind": "venv", "reason": "operation", "image": None, "packages": 3, "size_bytes": 0}
-    return SnapshotRef(prefix="/v", time_ms=at_ms, **told)  # type: ignore[arg-type]
+    reported = {"digest": "", "kind": "venv", "reason": "operation", "image": None, "packages": 3, "size_bytes": 0}
+    return SnapshotRef(prefix="/v", time_ms=at_ms, **reported)  # type: ignore[arg-type]
 
 
 def bill(*packages: Package, last: Operation | None = None, prefix: str = "/v") -> Bom:
@@ -64,7 +64,7 @@ def bill(*packages: Package, last: Operation | None = None, prefix: str = "/v") 
     return bill_of(environment, snapshot, [taken(NOW - 50), taken(NOW)], iter(seen), host="gpu1", operation=last)
 
 
-def told(*pairs: tuple[str, str]) -> list[dict[str, str]]:
+def reported(*pairs: tuple[str, str]) -> list[dict[str, str]]:
     return [{"name": f"envtrail:{name}", "value": value} for name, value in sorted(pairs)]
 
 
@@ -83,7 +83,7 @@ def test_every_word_of_a_bill() -> None:
             "name": "/v",
             "type": "application",
             "version": snapshot.digest,
-            "properties": told(
+            "properties": reported(
                 ("host", "gpu1"),
                 ("environment-kind", "venv"),
                 ("python", "3.11.4"),
@@ -118,7 +118,7 @@ def test_every_word_of_a_bill() -> None:
             "hashes": [{"alg": "SHA-256", "content": "AB" * 32}],
             "licenses": [{"license": {"id": "MIT"}}],
             "externalReferences": [{"type": "distribution", "url": "https://x/six.whl"}],
-            "properties": told(
+            "properties": reported(
                 ("requested", "true"),
                 ("installer", "pip\\x1b"),
                 ("record-digest", "sha256:cd"),
@@ -132,7 +132,7 @@ def test_every_word_of_a_bill() -> None:
             "name": "dep",
             "version": "2",
             "type": "library",
-            "properties": told(
+            "properties": reported(
                 ("requested", "false"), ("editable", "true"), ("archive", "blake3:ab"), ("url", "C:\\x"), *by_seven
             ),
         },
@@ -207,7 +207,7 @@ def differences(before: list[Component], after: list[Component]) -> list[tuple[s
 
 
 class TestDifferences:
-    def test_each_is_told_with_both_sides_by_the_name_of_its_component(self) -> None:
+    def test_each_is_reported_with_both_sides_by_the_name_of_its_component(self) -> None:
         hashes = [[HashType(alg=HashAlgorithm.MD5, content=text * 16)] for text in ("ab", "cd")]
         before = [component("x", purl="pkg:npm/%40scope/x@1"), component("z", group="g"), component("d", hashes=hashes[0])]
         after = [component("x", "2", purl="pkg:npm/%40scope/x@2?a=b"), component("w", None), component("d", hashes=hashes[1])]
@@ -225,10 +225,10 @@ class TestDifferences:
             == []
         )
 
-    def test_all_hashes_of_a_component_are_told(self) -> None:
+    def test_all_hashes_of_a_component_are_reported(self) -> None:
         hashes = [HashType(alg=HashAlgorithm.SHA_1, content="cd" * 20), HashType(alg=HashAlgorithm.MD5, content="ab" * 16)]
-        told = f"MD5:{'ab' * 16}, SHA-1:{'cd' * 20}"
-        assert differences([component("d")], [component("d", hashes=hashes)]) == [("d", "hash", None, told)]
+        reported = f"MD5:{'ab' * 16}, SHA-1:{'cd' * 20}"
+        assert differences([component("d")], [component("d", hashes=hashes)]) == [("d", "hash", None, reported)]
 
     def test_of_one_name_what_is_on_both_sides_is_no_change_and_the_rest_is_paired_in_order(self) -> None:
         before, after = [component("a", one) for one in ("3", "1", "1", "2")], [component("a", one) for one in ("5", "4", "1")]
@@ -239,7 +239,7 @@ class TestDifferences:
         assert differences(before, after) == [("a", "version", "1", "4"), ("a", "version", "2", "5"), ("a", "removed", "3", None)]
         assert differences(after, before) == [("a", "version", "4", "1"), ("a", "version", "5", "2"), ("a", "added", None, "3")]
 
-    def test_licences_are_told_in_one_order(self) -> None:
+    def test_licences_are_reported_in_one_order(self) -> None:
         by_name, by_id = DisjunctiveLicense(name="mine"), DisjunctiveLicense(id="MIT")
         one, other = component("a", licenses=[by_name, by_id]), component("a", licenses=[LicenseExpression("MIT OR ISC")])
         assert differences([one], [other]) == [("a", "licence", "MIT, mine", "MIT OR ISC")]
@@ -261,6 +261,6 @@ class TestParse:
         ],
     )
     def test_what_is_none_is_said_so(self, content: bytes, why: str) -> None:
-        with pytest.raises(InputError) as told:
+        with pytest.raises(InputError) as reported:
             parse_bom(content, "x")
-        assert (str(told.value), told.value.hint) == (why, "JSON or XML of CycloneDX")
+        assert (str(reported.value), reported.value.hint) == (why, "JSON or XML of CycloneDX")

@@ -134,9 +134,9 @@ class TestDifference:
         state = {"build": "x", "source": "s", "installer": "pip", "digest": "d"}
         old, new = package("a", "1", requested=False, **state), package("a", "2", requested=True)
         before, after = PackageState(version="1", **state), PackageState(version="2")
-        told = {"ecosystem": "pypi", "name": "a"}
-        assert diff_snapshots(snapshot(old), snapshot(new)) == [Change(**told, requested=True, before=before, after=after)]
-        assert diff_snapshots(snapshot(old), snapshot()) == [Change(**told, requested=False, before=before, after=None)]
+        reported = {"ecosystem": "pypi", "name": "a"}
+        assert diff_snapshots(snapshot(old), snapshot(new)) == [Change(**reported, requested=True, before=before, after=after)]
+        assert diff_snapshots(snapshot(old), snapshot()) == [Change(**reported, requested=False, before=before, after=None)]
 
     def test_two_of_one_name_are_paired_in_order(self) -> None:
         before = snapshot(package("a", "1", location="x"), package("a", "1", location="y"))
@@ -215,7 +215,7 @@ class TestBaseline:
         assert second.when_ms - first.when_ms == 2 * 86_400_000
         assert (second.argv, second.added, second.removed) == (None, ["a-b 2"], [])
 
-    def test_all_of_the_past_is_told_in_its_order_and_no_more_than_its_latest(self, tmp_path: Path) -> None:
+    def test_all_of_the_past_is_reported_in_its_order_and_no_more_than_its_latest(self, tmp_path: Path) -> None:
         (tmp_path / "pip-made").mkdir()
         os.utime(tmp_path / "pip-made", (NOW / 1000 - 5,) * 2)
         moments = {"first": -9, "last": 0, "late": 1}
@@ -226,12 +226,12 @@ class TestBaseline:
         self.history(tmp_path, late + end + begin)
         held = snapshot(package("pip-made", location="pip-made", installer="Pip 24"), prefix=str(tmp_path))
 
-        def told(kind: str) -> list[tuple[str, list[str]]]:
+        def reported(kind: str) -> list[tuple[str, list[str]]]:
             environment = Environment(prefix=str(tmp_path), kind=kind)
             return [(one.tool, one.added) for one in read_baseline(environment, held, NOW)]
 
-        assert told("conda") == [("conda", ["first 1"]), ("pip", ["pip-made 1"]), ("conda", ["last 1"])]
-        assert told("venv") == [("pip", ["pip-made 1"])]
+        assert reported("conda") == [("conda", ["first 1"]), ("pip", ["pip-made 1"]), ("conda", ["last 1"])]
+        assert reported("venv") == [("pip", ["pip-made 1"])]
         (tmp_path / "conda-meta/history").write_text(begin * 2001 + end)
         found = read_baseline(Environment(prefix=str(tmp_path), kind="conda"), snapshot(prefix=str(tmp_path)), NOW)
         assert (len(found), found[0].added, found[-1].added) == (2000, ["first 1"], ["last 1"])

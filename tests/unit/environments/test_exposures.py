@@ -34,8 +34,10 @@ def operation(
     *requested: str, at_ms: int = NOW, kind: str = "venv", tool: str = "pip", packages: tuple[str, ...] = (), **more: object
 ) -> Operation:
     made = operation_of(Case(tool=tool, packages=list(packages)))
-    told = {"requested": list(requested), "changes": made.changes if packages else None, "actor": ALICE, **more}
-    return msgspec.structs.replace(made, started=to_rfc3339(at_ms), environment=EnvironmentRef(prefix="/v", kind=kind), **told)
+    reported = {"requested": list(requested), "changes": made.changes if packages else None, "actor": ALICE, **more}
+    return msgspec.structs.replace(
+        made, started=to_rfc3339(at_ms), environment=EnvironmentRef(prefix="/v", kind=kind), **reported
+    )
 
 
 def use(user: str | None, uid: int | None, runs: int, last: str) -> Use:
@@ -90,8 +92,8 @@ class TestRequested:
         assert exposure == expected
         assert expose_requested(made, "six>1", parse_spec("six"), []).holding.package.version == ""
         advisory = Advisory(records=[Record(id="PYSEC-1", aliases=["CVE-1"], summary="it is bad", withdrawn="2026")])
-        told = {"advisory": "PYSEC-1", "aliases": ["CVE-1"], "withdrawn": "2026", "summary": "it is bad"}
-        assert expose(exposure, advisory) == msgspec.structs.replace(expected, **told)
+        reported = {"advisory": "PYSEC-1", "aliases": ["CVE-1"], "withdrawn": "2026", "summary": "it is bad"}
+        assert expose(exposure, advisory) == msgspec.structs.replace(expected, **reported)
         target = target_of(advisory, "six")
         assert (target.name, target.advisory) == ("six", advisory)
 
@@ -123,7 +125,7 @@ def test_a_person_is_named_where_somebody_was_seen(actor: Actor, said: str | Non
     assert person_of(operation(actor=actor)) == said
 
 
-def test_spans_are_told_in_order_of_time_each_with_its_beginning_and_end() -> None:
+def test_spans_are_reported_in_order_of_time_each_with_its_beginning_and_end() -> None:
     def held(version: str, since: int, until: int | None, ecosystem: str = "pypi", name: str = "six") -> Holding:
         package = Package(ecosystem=ecosystem, name=name, version=version)
         images = {"since_image": since, "until_image": until}
@@ -185,15 +187,15 @@ def test_of_two_at_work_before_a_snapshot_whose_it_was_changed_it() -> None:
     ],
 )
 def test_what_names_no_package_is_said_with_what_would(spec: str, why: str, hint: str) -> None:
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as reported:
         parse_spec(spec)
-    assert why in str(told.value)
-    assert (told.value.hint or "").endswith(hint)
-    assert "\n" not in str(told.value)
+    assert why in str(reported.value)
+    assert (reported.value.hint or "").endswith(hint)
+    assert "\n" not in str(reported.value)
 
 
 @pytest.mark.parametrize(
-    ("spec", "told", "is_meant"),
+    ("spec", "reported", "is_meant"),
     [
         ("pkg:conda/x?build=h1", {"build": "h1"}, True),
         ("pkg:conda/x?build=h1", {"build": "h2"}, False),
@@ -208,8 +210,8 @@ def test_what_names_no_package_is_said_with_what_would(spec: str, why: str, hint
         ("x>=2 vers:pypi/<3", {}, False),
     ],
 )
-def test_a_package_is_meant_by_kind_build_and_version(spec: str, told: dict[str, str], *, is_meant: bool) -> None:
+def test_a_package_is_meant_by_kind_build_and_version(spec: str, reported: dict[str, str], *, is_meant: bool) -> None:
     target = parse_spec(spec)
     assert (target.name, target.advisory) == ("x", None)
-    package = Package(**{"ecosystem": "conda", "name": "x", "version": "1.0.0", **told})  # type: ignore[arg-type]
+    package = Package(**{"ecosystem": "conda", "name": "x", "version": "1.0.0", **reported})  # type: ignore[arg-type]
     assert target.matches(package) is is_meant

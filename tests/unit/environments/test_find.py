@@ -27,16 +27,16 @@ def make(prefix: Path, *names: str, **content: str) -> Path:
 
 
 def known(prefix: Path, kind: str, *sites: str, **more: object) -> Environment:
-    told = {"owner_uid": os.getuid(), "site_packages": [f"{prefix}/{site}" for site in sites], **more}
-    return Environment(prefix=str(prefix), kind=kind, **told)  # type: ignore[arg-type]
+    reported = {"owner_uid": os.getuid(), "site_packages": [f"{prefix}/{site}" for site in sites], **more}
+    return Environment(prefix=str(prefix), kind=kind, **reported)  # type: ignore[arg-type]
 
 
 class TestVenv:
     def test_its_configuration_says_what_it_is(self, tmp_path: Path) -> None:
         text = "HOME=/opt/py/bin\n no key\nInclude-System-Site-Packages = False \nversion = 3.11.2.final.0\n"
         made = make(tmp_path, "pyvenv.cfg", f"{SITE}/", "include/python3.9/patchlevel.h", pyvenv=text)
-        told = {"python": "3.11.2", "created_ms": MADE_MS, "base": "/opt/py/bin"}
-        assert identify(made) == known(made, "venv", SITE, **told, sees_system=False)
+        reported = {"python": "3.11.2", "created_ms": MADE_MS, "base": "/opt/py/bin"}
+        assert identify(made) == known(made, "venv", SITE, **reported, sees_system=False)
         (tmp_path.parent / "name").symlink_to(tmp_path)
         assert identify(tmp_path.parent / "name") == identify(tmp_path)
 
@@ -151,7 +151,7 @@ class TestKinds:
         assert found.site_packages == [f"{tmp_path}/{SITE}"]
         assert found.faults == ["lib/python3.10/site-packages: no folder of its own"]
 
-    def test_two_folders_that_are_spelt_alike_are_unknown(self, tmp_path: Path) -> None:
+    def test_two_folders_that_are_written_alike_are_unknown(self, tmp_path: Path) -> None:
         for name in ("v\\xff", "v\udcff"):
             (tmp_path / name).mkdir()
         why = "two paths are spelt so, one of them of bytes that are no UTF-8"

@@ -35,7 +35,7 @@ def block(at_ms: int, *lines: str, zone: timezone | None = None) -> str:
     return f"==> {moment:%Y-%m-%d %H:%M:%S} <==\n# cmd: /c/bin/conda install\n" + "".join(f"{line}\n" for line in lines)
 
 
-def told(tmp_path: Path, text: str, *operations: Operation) -> list[str]:
+def reported(tmp_path: Path, text: str, *operations: Operation) -> list[str]:
     (tmp_path / "conda-meta").mkdir(exist_ok=True)
     (tmp_path / "conda-meta/history").write_text(text)
     blocks = read_conda_history(Environment(prefix=str(tmp_path), kind="conda"), FIRST_MS + 9 * DAY_MS)
@@ -63,10 +63,10 @@ def test_a_name_that_was_cut_is_kept_as_it_is(tmp_path: Path, dist: str) -> None
 
 
 def test_a_history_as_conda_left_it_differs_in_nothing(tmp_path: Path) -> None:
-    assert told(tmp_path, BEFORE + SIX + NEXT, *DONE) == []
-    assert told(tmp_path, BEFORE + SIX + NEXT) == [], "nothing was recorded yet"
+    assert reported(tmp_path, BEFORE + SIX + NEXT, *DONE) == []
+    assert reported(tmp_path, BEFORE + SIX + NEXT) == [], "nothing was recorded yet"
     in_utc = block(FIRST_MS + 8000, "+six-1.16.0-0", zone=timezone.utc) + NEXT
-    assert told(tmp_path, in_utc, *DONE) == []
+    assert reported(tmp_path, in_utc, *DONE) == []
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_a_history_as_conda_left_it_differs_in_nothing(tmp_path: Path) -> None:
         (BEFORE + SIX.replace("six", "sax") + NEXT, "tells of sax"),
     ],
 )
-def test_what_was_edited_by_hand_is_told(tmp_path: Path, text: str, why: str) -> None:
-    assert any(why in said for said in told(tmp_path, text, *DONE))
+def test_what_was_edited_by_hand_is_reported(tmp_path: Path, text: str, why: str) -> None:
+    assert any(why in said for said in reported(tmp_path, text, *DONE))
 
 
 def test_what_another_operation_explains_or_nobody_judged_is_nothing(tmp_path: Path) -> None:
@@ -88,13 +88,13 @@ def test_what_another_operation_explains_or_nobody_judged_is_nothing(tmp_path: P
     extra = BEFORE + SIX + NEXT + block(later, "+tqdm-4.0-0")
     change = Change(ecosystem="conda", name="tqdm", requested=None, before=None, after=PackageState(version="4.0"))
     drift = operation_of_drift(str(tmp_path), "conda", [change], since_ms=later - DAY_MS // 2, until_ms=later + DAY_MS, node="h")
-    assert told(tmp_path, extra, *DONE, drift) == []
-    assert told(tmp_path, extra, *DONE, operation(later, changes=None)) == []
+    assert reported(tmp_path, extra, *DONE, drift) == []
+    assert reported(tmp_path, extra, *DONE, operation(later, changes=None)) == []
     by_pip = operation(FIRST_MS + 3 * DAY_MS, "idna==3", tool="pip")
     failed = operation(FIRST_MS + 3 * DAY_MS, "idna==3", outcome=Outcome.FAILURE)
-    assert told(tmp_path, BEFORE + SIX + NEXT, *DONE, by_pip, failed) == []
+    assert reported(tmp_path, BEFORE + SIX + NEXT, *DONE, by_pip, failed) == []
     owner = Actor(name=None, uid=1, auid=None, method="owner", confidence=Confidence.WEAK)
-    assert told(tmp_path, BEFORE + SIX, operation(FIRST_MS - DAY_MS, "gone==1", actor=owner), DONE[0]) == []
+    assert reported(tmp_path, BEFORE + SIX, operation(FIRST_MS - DAY_MS, "gone==1", actor=owner), DONE[0]) == []
 
 
 @pytest.fixture
@@ -124,8 +124,8 @@ def test_each_finding_says_where_when_and_why() -> None:
         return FileFinding(path="/c/history", what="history", package=None, changed_ms=when_ms, detail=why)
 
     def at(when_ms: int, *added: str, removed: tuple[str, ...] = ()) -> BaselineChange:
-        told = {"time_ms": 0, "prefix": "/c", "kind": "conda", "argv": None, "tool": "conda", "owner_uid": 0}
-        return BaselineChange(when_ms=when_ms, added=list(added), removed=list(removed), **told)  # type: ignore[arg-type]
+        reported = {"time_ms": 0, "prefix": "/c", "kind": "conda", "argv": None, "tool": "conda", "owner_uid": 0}
+        return BaselineChange(when_ms=when_ms, added=list(added), removed=list(removed), **reported)  # type: ignore[arg-type]
 
     one = operation(FIRST_MS, "six==1", "tqdm==1")
     none = "it tells of a change at a time when none was recorded"

@@ -47,7 +47,7 @@ def wheel(name: str, sha256: str, tags: str = "py3-none-any", **more: object) ->
 
 
 class Tool:
-    """Answers as it is told, and keeps what it was asked: the words, its input, and the file of requirements."""
+    """Answers as it is reported, and keeps what it was asked: the words, its input, and the file of requirements."""
 
     def __init__(self, answer: Callable[[list[str], str], Done]) -> None:
         self.asked: list[tuple[list[str], str, str]] = []
@@ -151,7 +151,7 @@ class TestUv:
 
 
 class TestPip:
-    def test_it_is_asked_once_for_each_set_of_tags_and_told_of_them(self) -> None:
+    def test_it_is_asked_once_for_each_set_of_tags_and_reported_of_them(self) -> None:
         def item(name: str, url: str, hashes: dict[str, str] | None) -> dict[str, object]:
             archive = {} if hashes is None else {"archive_info": {"hashes": hashes}}
             return {"download_info": {"url": url, **archive}, "metadata": {"name": name}}

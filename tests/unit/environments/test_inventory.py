@@ -1,4 +1,4 @@
-"""What each form of metadata says of a package: every field, and what is told of metadata that says nothing."""
+"""What each form of metadata says of a package: every field, and what is reported of metadata that says nothing."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class TestDistInfo:
         assert read(venv).packages[0].size_bytes == 2**48
 
     @pytest.mark.parametrize(
-        ("told", "source", "url", "archive"),
+        ("reported", "source", "url", "archive"),
         [
             ({"url": "https://x/y"}, "https://x/y", "https://x/y", None),
             ({"url": f"{SECRET}/y"}, f"{SHOWN}/y", f"{SHOWN}/y", None),
@@ -112,21 +112,21 @@ class TestDistInfo:
         ],
     )
     def test_where_it_was_installed_from(
-        self, venv: Path, told: dict[str, object], source: str | None, url: str | None, archive: str | None
+        self, venv: Path, reported: dict[str, object], source: str | None, url: str | None, archive: str | None
     ) -> None:
-        write(venv / INFO, {**FILES, "direct_url.json": json.dumps(told)})
+        write(venv / INFO, {**FILES, "direct_url.json": json.dumps(reported)})
         (found,) = read(venv).packages
         assert (found.source, found.url, found.archive, found.editable) == (source, url, archive, False)
 
-    @pytest.mark.parametrize(("told", "is_editable"), [({"editable": True}, True), ({"editable": False}, False), ({}, False)])
-    def test_whether_it_is_editable(self, venv: Path, told: dict[str, bool], *, is_editable: bool) -> None:
-        write(venv / INFO, {**FILES, "direct_url.json": json.dumps({"url": "file:///p", "dir_info": told})})
+    @pytest.mark.parametrize(("reported", "is_editable"), [({"editable": True}, True), ({"editable": False}, False), ({}, False)])
+    def test_whether_it_is_editable(self, venv: Path, reported: dict[str, bool], *, is_editable: bool) -> None:
+        write(venv / INFO, {**FILES, "direct_url.json": json.dumps({"url": "file:///p", "dir_info": reported})})
         assert read(venv).packages[0].editable is is_editable
 
     def test_what_was_built_from_a_repository_is_pinned_to_its_commit(self, venv: Path) -> None:
         """As pip and uv write it: the address without the tool's name (direct_url.json has it beside)."""
-        told = {"url": "https://x/r.git", "vcs_info": {"vcs": "git", "requested_revision": "v1", "commit_id": "abc"}}
-        write(venv / INFO, {**FILES, "direct_url.json": json.dumps(told)})
+        reported = {"url": "https://x/r.git", "vcs_info": {"vcs": "git", "requested_revision": "v1", "commit_id": "abc"}}
+        write(venv / INFO, {**FILES, "direct_url.json": json.dumps(reported)})
         snapshot = read(venv)
         assert not needs_index(snapshot.packages[0])
         plan = plan_restoration(Environment(prefix=str(venv), kind="venv"), snapshot, {}, at="now")
@@ -212,8 +212,10 @@ class TestEggs:
 
 
 class TestConda:
-    def write(self, prefix: Path, **told: object) -> None:
-        write(prefix, {"conda-meta/six-1-0.json": json.dumps({"name": "Six", "version": "1", **told}), "conda-meta/history": ""})
+    def write(self, prefix: Path, **reported: object) -> None:
+        write(
+            prefix, {"conda-meta/six-1-0.json": json.dumps({"name": "Six", "version": "1", **reported}), "conda-meta/history": ""}
+        )
 
     def test_all_that_a_document_says_is_kept(self, conda: Path) -> None:
         self.write(
@@ -260,7 +262,7 @@ class TestConda:
         )
 
     @pytest.mark.parametrize(
-        ("told", "expected"),
+        ("reported", "expected"),
         [
             ({}, {}),
             ({"md5": "cd"}, {"md5": "cd", "digest": "md5:cd", "archive": "md5:cd"}),
@@ -270,8 +272,10 @@ class TestConda:
             ({"requested_spec": "six"}, {"requested": True}),
         ],
     )
-    def test_what_it_does_not_say_is_not_known(self, conda: Path, told: dict[str, object], expected: dict[str, object]) -> None:
-        self.write(conda, **told)
+    def test_what_it_does_not_say_is_not_known(
+        self, conda: Path, reported: dict[str, object], expected: dict[str, object]
+    ) -> None:
+        self.write(conda, **reported)
         known = {"ecosystem": "conda", "name": "Six", "version": "1", "installer": "conda", "location": "conda-meta/six-1-0.json"}
         assert read(conda).packages == [Package(**{**known, "requested": False, **expected})]  # type: ignore[arg-type]
 

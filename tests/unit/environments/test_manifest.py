@@ -71,8 +71,8 @@ class TestRecords:
         site = "lib/python3/dist-packages"
         write(tmp_path / site, {"a-1.dist-info/RECORD": "a.py,,\n"})
         found = read_manifest(environment(tmp_path, "system", site=site))
-        told = f"{tmp_path}/{site} (the distribution's: `dpkg --verify` or `rpm -Va` checks it)"
-        assert (found.files, found.unlisted, found.faults) == ({}, [told], [])
+        reported = f"{tmp_path}/{site} (the distribution's: `dpkg --verify` or `rpm -Va` checks it)"
+        assert (found.files, found.unlisted, found.faults) == ({}, [reported], [])
 
     def test_of_two_that_list_a_file_the_later_counts_and_what_cannot_be_read_is_a_fault(self, tmp_path: Path) -> None:
         write(tmp_path / SITE, {"a-1.dist-info/RECORD": f"x.py,sha256={HASH},\n", "b-1.dist-info/RECORD": "x.py,,\n"})
@@ -107,20 +107,20 @@ class TestRecords:
         found = list(read_record("\n".join(row for row, *_ in rows) + '\n"' + "x" * 200_000 + "\nb,,", "/s", "p 1", faults))
         expected = [(sha256, size) for _, sha256, size, fault in rows[:6]]
         assert [(one.path, one.package, one.sha256, one.size) for one in found[:6]] == [("/s/a", "p 1", *one) for one in expected]
-        told = [f"p 1: RECORD line {at}: {fault}" for at, (*_, fault) in enumerate(rows, start=1) if fault]
-        assert faults == [*told, "p 1: RECORD line 10: field larger than field limit (131072)"]
+        reported = [f"p 1: RECORD line {at}: {fault}" for at, (*_, fault) in enumerate(rows, start=1) if fault]
+        assert faults == [*reported, "p 1: RECORD line 10: field larger than field limit (131072)"]
         assert [one.path for one in found[6:]] == ["/s/b"]
 
 
 class TestConda:
-    def read(self, prefix: Path, paths: list[dict[str, object]], **told: object) -> Manifest:
-        document = {"name": "Six", "version": "1", "paths_data": {"paths": paths}, **told}
+    def read(self, prefix: Path, paths: list[dict[str, object]], **reported: object) -> Manifest:
+        document = {"name": "Six", "version": "1", "paths_data": {"paths": paths}, **reported}
         write(prefix, {"conda-meta/six-1-0.json": json.dumps(document), "conda-meta/history": ""})
         (prefix / SITE).mkdir(parents=True, exist_ok=True)
         return read_manifest(environment(prefix, "conda"))
 
     @pytest.mark.parametrize(
-        ("told", "sha256", "size"),
+        ("reported", "sha256", "size"),
         [
             ({}, None, None),
             ({"sha256": ONE.hex(), "size_in_bytes": 3}, ONE, 3),
@@ -135,9 +135,9 @@ class TestConda:
         ],
     )
     def test_a_file_has_the_hash_and_size_that_it_has_once_it_is_linked(
-        self, tmp_path: Path, told: dict[str, object], sha256: bytes | None, size: int | None
+        self, tmp_path: Path, reported: dict[str, object], sha256: bytes | None, size: int | None
     ) -> None:
-        found = self.read(tmp_path, [{"_path": "lib/a", **told}])
+        found = self.read(tmp_path, [{"_path": "lib/a", **reported}])
         assert (found.files, found.faults) == (of(tmp_path / "lib/a", "Six 1", sha256, size), [])
 
     @pytest.mark.parametrize("digest", ["xyz", "ab"])
@@ -198,8 +198,8 @@ class TestUnlisted:
         found = find_unlisted(environment(prefix, kind), manifest)
         return sorted(os.path.relpath(path, prefix / SITE) for path in found), manifest
 
-    def test_what_nobody_lists_is_told_and_what_installers_leave_is_not(self, tmp_path: Path) -> None:
-        told = [
+    def test_what_nobody_lists_is_reported_and_what_installers_leave_is_not(self, tmp_path: Path) -> None:
+        reported = [
             "extra.py",
             "sub/extra.py",
             "x.pth",
@@ -208,13 +208,13 @@ class TestUnlisted:
             "sub/RECORD",
             "sub/a.egg-info",
         ]
-        told += ["__pycache__/orphan.cpython-311.pyc", "beside.pyc", "sub/a.egg/inner", "sub/~half/a"]
+        reported += ["__pycache__/orphan.cpython-311.pyc", "beside.pyc", "sub/a.egg/inner", "sub/~half/a"]
         silent = ["known.py", "a.egg-info", "a.egg-link", "a.egg", "b.egg-info/inner", "b.egg/inner", "easy-install.pth"]
         silent += ["distutils-precedence.pth", "x-1.dist-info/INSTALLER", "x-1.dist-info/REQUESTED", "x-1.dist-info/RECORD"]
         bytecode = ["__pycache__/known.cpython-311.pyc", "sub/__pycache__/extra.cpython-311.opt-1.pyc"]
-        write(tmp_path / SITE, dict.fromkeys([*told, *silent, *bytecode, "~half/a", "~half/b/c"], ""))
+        write(tmp_path / SITE, dict.fromkeys([*reported, *silent, *bytecode, "~half/a", "~half/b/c"], ""))
         found, manifest = self.look(tmp_path, known=(f"{SITE}/known.py", f"{SITE}/gone.py"))
-        assert found == sorted([*told, "~half"])
+        assert found == sorted([*reported, "~half"])
         assert sorted(manifest.bytecode) == sorted(f"{tmp_path}/{SITE}/{name}" for name in bytecode)
         assert manifest.faults == []
 

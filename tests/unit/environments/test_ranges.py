@@ -47,9 +47,9 @@ def test_vers(span: str, inside: list[str], outside: list[str]) -> None:
     ["vers:pypi/", "vers:npm/1", "pypi/1", "vers:pypi/>=x", "vers:pypi/*|1", "vers:pypi/>=1|>=2", "vers:pypi/1|1.0", "vers:", ""],
 )
 def test_what_is_no_range_is_said_so(text: str) -> None:
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as reported:
         parse_vers(text)
-    assert told.value.hint == "`vers:pypi/>=2.0.0|<2.1`"
+    assert reported.value.hint == "`vers:pypi/>=2.0.0|<2.1`"
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_what_is_no_range_is_said_so(text: str) -> None:
     ],
 )
 def test_why_a_range_is_none_is_said(text: str, why: str) -> None:
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as reported:
         parse_vers(text)
-    assert str(told.value) == why
+    assert str(reported.value) == why
 
 
 @given(st.lists(RELEASES.map(Version), min_size=1, max_size=5, unique=True), VERSIONS, st.booleans())
@@ -99,19 +99,19 @@ def test_a_range_of_an_advisory_is_a_specifier(low: str, high: str, version: str
     assert last is not None
     # `<X` leaves out pre-releases of X, which come before the fix: they are affected.
     below = f"<{high}.dev0" if kind == FIXED else f"<={high}"
-    told = is_affected([last, first], Version(version))
+    reported = is_affected([last, first], Version(version))
     if kind == FIXED and Version(version).is_prerelease and Version(Version(version).base_version) == Version(high):
-        assert told
+        assert reported
     else:
-        assert told == SpecifierSet(f">={low},{below}").contains(version, prereleases=True)
+        assert reported == SpecifierSet(f">={low},{below}").contains(version, prereleases=True)
 
 
 @pytest.mark.parametrize(
-    ("version", "told"), [("2.5.1+cu121", True), ("2.5.1", True), ("2.5.2+cu121", False), ("2.5.1.post1", False)]
+    ("version", "reported"), [("2.5.1+cu121", True), ("2.5.1", True), ("2.5.2+cu121", False), ("2.5.1.post1", False)]
 )
-def test_a_local_version_counts_as_its_release(version: str, told: bool) -> None:
+def test_a_local_version_counts_as_its_release(version: str, reported: bool) -> None:
     events = [event for event in (make_event(INTRODUCED, "0"), make_event(LAST_AFFECTED, "2.5.1")) if event]
-    assert is_affected(events, Version(version)) is told
+    assert is_affected(events, Version(version)) is reported
 
 
 def test_a_fix_in_a_local_version_is_one() -> None:

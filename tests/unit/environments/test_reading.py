@@ -25,9 +25,9 @@ def files(tmp_path: Path) -> Files:
 class TestRead:
     def test_a_file_is_read_whole_or_not_at_all(self, files: Files) -> None:
         assert files.read("lib/python3.11/os.py", 3) == b"abc"
-        with pytest.raises(OSError, match="more than 2 bytes") as told:
+        with pytest.raises(OSError, match="more than 2 bytes") as reported:
             files.read("lib/python3.11/os.py", 2)
-        assert told.value.errno == errno.EFBIG
+        assert reported.value.errno == errno.EFBIG
         assert files.read_head("lib/python3.11/os.py", 2) == b"ab"
         with open(files.descriptor("lib/python3.11/os.py"), "rb") as file:
             assert file.read() == b"abc"
@@ -44,18 +44,18 @@ class TestRead:
     )
     def test_what_is_no_file_is_refused(self, files: Files, name: str, number: int | None, why: str) -> None:
         for read in (lambda: files.read(name, 9), lambda: files.read_head(name, 9), lambda: files.descriptor(name)):
-            with pytest.raises(OSError, match=why) as told:
+            with pytest.raises(OSError, match=why) as reported:
                 read()
-            assert told.value.errno == number
+            assert reported.value.errno == number
 
     def test_of_one_environment_so_much_is_read_and_no_more(self, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("envtrail.environments.reading._TOTAL_BYTES", 6)
         bounded = Files(files.prefix)
         for _ in range(2):
             bounded.read("lib/python3.11/os.py", 9)
-        with pytest.raises(OSError, match="the metadata of this environment is larger than any is") as told:
+        with pytest.raises(OSError, match="the metadata of this environment is larger than any is") as reported:
             bounded.read("lib/python3.11/os.py", 9)
-        assert told.value.errno == errno.EFBIG
+        assert reported.value.errno == errno.EFBIG
         small = Files(files.prefix)
         for _ in range(6):
             with pytest.raises(OSError, match="more than 1 bytes"):
@@ -68,9 +68,9 @@ class TestRead:
         path = str(tmp_path / "link/python3.11/os.py")
         assert files.read_elsewhere(path, 3, owner_uid=uid) == b"abc"
         for place, owner_uid in ((path, uid + 1), ("/proc/self/status", uid), ("/dev/null", 0)):
-            with pytest.raises(OSError, match="a file of somebody else's") as told:
+            with pytest.raises(OSError, match="a file of somebody else's") as reported:
                 files.read_elsewhere(place, 3, owner_uid=owner_uid)
-            assert told.value.errno == errno.EACCES
+            assert reported.value.errno == errno.EACCES
         with pytest.raises(OSError, match="more than 2 bytes"):
             files.read_elsewhere(path, 2, owner_uid=uid)
 
@@ -80,9 +80,9 @@ class TestRead:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(handle)
         for name in ("a\0b", "a\udfff"):
-            with pytest.raises(OSError, match="no name of a file") as told, hold_file(name):
+            with pytest.raises(OSError, match="no name of a file") as reported, hold_file(name):
                 pass
-            assert told.value.errno == errno.EINVAL
+            assert reported.value.errno == errno.EINVAL
 
 
 class TestFolders:
@@ -93,18 +93,18 @@ class TestFolders:
             ("link", errno.ENOTDIR, "no folder"),
             ("x", None, "No such file"),
         ):
-            with pytest.raises(OSError, match=why) as told:
+            with pytest.raises(OSError, match=why) as reported:
                 files.entries(name)
-            assert told.value.errno == number
+            assert reported.value.errno == number
 
     def test_too_many_names_are_a_fault_of_their_own(self, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("envtrail.environments.reading.MOST_NAMES", 3)
         assert len(files.entries("lib")) == 3
         monkeypatch.setattr("envtrail.environments.reading.MOST_NAMES", 2)
         for ask in (lambda: files.entries("lib"), lambda: files.match("lib/*/os.py")):
-            with pytest.raises(OSError, match="more than 2 names") as told:
+            with pytest.raises(OSError, match="more than 2 names") as reported:
                 ask()
-            assert told.value.errno == errno.E2BIG
+            assert reported.value.errno == errno.E2BIG
 
     @pytest.mark.parametrize(
         ("pattern", "found"),
@@ -128,9 +128,9 @@ class TestFolders:
         assert files.below(f"{tmp_path}//lib/x") == "lib/x"
         assert files.below(f"{tmp_path}/Xlib") == "Xlib"
         for path in (f"{tmp_path}x", "/", "lib"):
-            with pytest.raises(OSError, match="a path out of the environment") as told:
+            with pytest.raises(OSError, match="a path out of the environment") as reported:
                 files.below(path)
-            assert told.value.errno == errno.EXDEV
+            assert reported.value.errno == errno.EXDEV
         assert Files("/").below("/lib") == "lib"
 
 
@@ -150,9 +150,9 @@ class TestNames:
         os.mkdir(raw)
         assert on_disk(shown) == raw
         os.mkdir(shown)
-        with pytest.raises(OSError, match="two paths are spelt so, one of them of bytes that are no UTF-8") as told:
+        with pytest.raises(OSError, match="two paths are spelt so, one of them of bytes that are no UTF-8") as reported:
             on_disk(shown)
-        assert told.value.errno == errno.EINVAL
+        assert reported.value.errno == errno.EINVAL
         os.rmdir(raw)
         assert on_disk(shown) == shown
         valid = f"{tmp_path}/\\xc3\\xa4"
@@ -168,7 +168,7 @@ class TestNames:
             (ValueError(), "ValueError"),
         ],
     )
-    def test_a_fault_is_told_without_the_path(self, fault: Exception, said: str) -> None:
+    def test_a_fault_is_reported_without_the_path(self, fault: Exception, said: str) -> None:
         assert tell(fault) == said
 
     @pytest.mark.parametrize(

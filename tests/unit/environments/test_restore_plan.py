@@ -36,8 +36,8 @@ def pypi(name: str = "six", version: str = "1.0", **more: object) -> Package:
 
 
 def conda(name: str, **more: object) -> Package:
-    told = {"url": f"https://c/linux-64/{name}-1-0.conda", "archive": A, **more}
-    return Package(ecosystem="conda", name=name, version="1", **told)  # type: ignore[arg-type]
+    reported = {"url": f"https://c/linux-64/{name}-1-0.conda", "archive": A, **more}
+    return Package(ecosystem="conda", name=name, version="1", **reported)  # type: ignore[arg-type]
 
 
 def plan(*packages: Package, found: dict[Package, Found] | None = None) -> Restoration:
@@ -50,8 +50,8 @@ def plan(*packages: Package, found: dict[Package, Found] | None = None) -> Resto
 
 
 def pin(name: str = "six", **more: object) -> Pin:
-    told = {"ecosystem": "pypi", "version": "1.0", "how": "hash", "hash": A, "md5": None, "proof": "archive", **more}
-    return Pin(name=name, **told)  # type: ignore[arg-type]
+    reported = {"ecosystem": "pypi", "version": "1.0", "how": "hash", "hash": A, "md5": None, "proof": "archive", **more}
+    return Pin(name=name, **reported)  # type: ignore[arg-type]
 
 
 def test_what_metadata_says_is_pinned_by_it(tmp_path: Path) -> None:
@@ -79,10 +79,10 @@ def test_what_metadata_says_is_pinned_by_it(tmp_path: Path) -> None:
 
 def test_what_only_an_index_can_say_is_pinned_by_what_was_found() -> None:
     one, two, three = pypi("one"), pypi("two"), pypi("three")
-    told = {"filename": "x.whl", "sha256": "a" * 64, "size_bytes": 7, "proof": "files"}
+    reported = {"filename": "x.whl", "sha256": "a" * 64, "size_bytes": 7, "proof": "files"}
     found: dict[Package, Found] = {
-        one: Artefact(url=WHEEL, path="/p/x.whl", origin="index (uv)", **told),  # type: ignore[arg-type]
-        two: Artefact(path="/p/x.whl", origin="disk", **told),  # type: ignore[arg-type]
+        one: Artefact(url=WHEEL, path="/p/x.whl", origin="index (uv)", **reported),  # type: ignore[arg-type]
+        two: Artefact(path="/p/x.whl", origin="disk", **reported),  # type: ignore[arg-type]
         three: Miss(reason="it is down"),
     }
     made = plan(one, two, three, pypi("four"), found=found)

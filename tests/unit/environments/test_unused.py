@@ -16,7 +16,7 @@ NOW = 1_764_000_000_000
 
 def summary(prefix: str, *, kind: str = "venv", created_ms: int | None = None, **more: object) -> EnvironmentSummary:
     environment = Environment(prefix=prefix, kind=kind, created_ms=created_ms)
-    told = {
+    reported = {
         "packages": 1,
         "size_bytes": None,
         **dict.fromkeys(("last_use", "last_use_by", "last_change", "last_change_by", "creator")),
@@ -24,11 +24,11 @@ def summary(prefix: str, *, kind: str = "venv", created_ms: int | None = None, *
         "drift": 0,
         **more,
     }
-    return EnvironmentSummary(environment=environment, **told)  # type: ignore[arg-type]
+    return EnvironmentSummary(environment=environment, **reported)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("told", "is_unused"),
+    ("reported", "is_unused"),
     [
         ({}, True),
         ({"kind": "conda"}, True),
@@ -42,8 +42,8 @@ def summary(prefix: str, *, kind: str = "venv", created_ms: int | None = None, *
         ({"created_ms": NOW}, False),
     ],
 )
-def test_an_environment_is_unused_when_nothing_was_done_in_it_since(told: dict[str, object], *, is_unused: bool) -> None:
-    one = summary("/v", **told)  # type: ignore[arg-type]
+def test_an_environment_is_unused_when_nothing_was_done_in_it_since(reported: dict[str, object], *, is_unused: bool) -> None:
+    one = summary("/v", **reported)  # type: ignore[arg-type]
     assert find_unused([one], NOW) == ([one] if is_unused else [])
 
 
@@ -63,10 +63,10 @@ class TestDuplicates:
         return Snapshot(prefix=prefix, kind="venv", packages=list(packages))
 
     def package(self, name: str = "six", **more: object) -> Package:
-        told = {"ecosystem": "pypi", "version": "1", "digest": "sha256:1", "size_bytes": 10, **more}
-        return Package(name=name, **told)  # type: ignore[arg-type]
+        reported = {"ecosystem": "pypi", "version": "1", "digest": "sha256:1", "size_bytes": 10, **more}
+        return Package(name=name, **reported)  # type: ignore[arg-type]
 
-    def test_copies_of_one_content_are_told_with_what_they_cost(self) -> None:
+    def test_copies_of_one_content_are_reported_with_what_they_cost(self) -> None:
         large = self.package("large", size_bytes=50)
         held = [
             self.snapshot("/b", self.package("Six"), large, self.package("eight")),
@@ -75,15 +75,15 @@ class TestDuplicates:
         ]
 
         def found(name: str, size: int, *prefixes: str) -> Duplicate:
-            told = {"ecosystem": "pypi", "version": "1", "size_bytes": size, "prefixes": list(prefixes)}
-            return Duplicate(name=name, spare_bytes=size * (len(prefixes) - 1), **told)  # type: ignore[arg-type]
+            reported = {"ecosystem": "pypi", "version": "1", "size_bytes": size, "prefixes": list(prefixes)}
+            return Duplicate(name=name, spare_bytes=size * (len(prefixes) - 1), **reported)  # type: ignore[arg-type]
 
         expected = [found("large", 50, "/a", "/b"), found("six", 10, "/a", "/b", "/c"), found("eight", 10, "/a", "/b")]
         assert find_duplicates(held, above_bytes=10) == expected
         assert find_duplicates(held, above_bytes=11) == expected[:1]
 
     @pytest.mark.parametrize(
-        "told",
+        "reported",
         [
             {"ecosystem": "conda"},
             {"version": "2"},
@@ -93,8 +93,8 @@ class TestDuplicates:
             {"name": "seven"},
         ],
     )
-    def test_another_content_is_no_copy(self, told: dict[str, object]) -> None:
-        held = [self.snapshot("/a", self.package()), self.snapshot("/b", self.package(**told))]  # type: ignore[arg-type]
+    def test_another_content_is_no_copy(self, reported: dict[str, object]) -> None:
+        held = [self.snapshot("/a", self.package()), self.snapshot("/b", self.package(**reported))]  # type: ignore[arg-type]
         assert find_duplicates(held, above_bytes=1) == []
 
     def test_copies_that_share_their_files_are_one(self, tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ def changed_ms(path: Path) -> int:
 
 
 def changed(path: Path, **more: object) -> FileFinding:
-    told = {"expected_sha256": ABC.hexdigest(), "expected_size": 3, "found_size": 4, "changed_ms": changed_ms(path), **more}
-    return FileFinding(path=str(path), what="changed", package="x 1.0", **told)  # type: ignore[arg-type]
+    reported = {"expected_sha256": ABC.hexdigest(), "expected_size": 3, "found_size": 4, "changed_ms": changed_ms(path), **more}
+    return FileFinding(path=str(path), what="changed", package="x 1.0", **reported)  # type: ignore[arg-type]
 
 
 def test_an_environment_as_it_should_be(prefix: Path) -> None:
@@ -133,7 +133,7 @@ def test_bytecode_that_runs_whatever_its_source_holds_is_whose_it_is(prefix: Pat
     assert verify(prefix, package="x").findings == found[:1]
 
 
-def test_a_file_with_another_name_is_told_once(prefix: Path) -> None:
+def test_a_file_with_another_name_is_reported_once(prefix: Path) -> None:
     modules = [prefix / SITE / f"{name}.py" for name in ("x", "y")]
     for module in modules:
         os.link(module, prefix.parent / module.name)
@@ -146,17 +146,17 @@ def test_a_file_with_another_name_is_told_once(prefix: Path) -> None:
     assert verify(prefix, package="x").findings == verify(prefix).findings[:1]
 
 
-def test_its_progress_is_told_of_all_bytes(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_progress_is_reported_of_all_bytes(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (prefix / SITE / "large").open("wb") as file:
         file.truncate(30_000_000)
     with (prefix / SITE / "x-1.0.dist-info/RECORD").open("a") as record:
         record.write("large,sha256=" + "A" * 43 + ",30000000\n")
     monkeypatch.setattr(verifying, "_POLL_MS", 1)
-    told: list[tuple[int, int]] = []
-    done = verify(prefix, on_progress=lambda read, of: told.append((read, of)))
-    assert told
-    assert {of for _, of in told} == {30_000_006}
-    assert all(0 <= read <= 30_000_100 for read, _ in told)
+    reported: list[tuple[int, int]] = []
+    done = verify(prefix, on_progress=lambda read, of: reported.append((read, of)))
+    assert reported
+    assert {of for _, of in reported} == {30_000_006}
+    assert all(0 <= read <= 30_000_100 for read, _ in reported)
     assert [one.path for one in done.findings] == [f"{prefix}/{SITE}/large"]
 
 

@@ -101,7 +101,7 @@ NO_PACKAGE = "`a>>1` names no package: Expected semicolon (after name with no ve
         ),
     ],
 )
-def test_each_fault_is_told_at_its_place(text: str, faults: list[tuple[int, int, str]]) -> None:
+def test_each_fault_is_reported_at_its_place(text: str, faults: list[tuple[int, int, str]]) -> None:
     found = parse_policy({"p.yaml": text}).faults
     assert [(fault.path, fault.line, fault.column, fault.message, fault.hint) for fault in found] == [
         ("p.yaml", *fault, SCHEMA) for fault in faults
@@ -148,7 +148,7 @@ def test_files_of_a_folder_are_read_in_the_order_of_their_names(tmp_path: Path) 
     assert fault.message.startswith("it cannot be read: ")
 
 
-def test_what_is_not_there_or_a_ring_of_links_is_told(tmp_path: Path) -> None:
+def test_what_is_not_there_or_a_ring_of_links_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_policy([tmp_path / "none"])
     assert (caught.value.message, caught.value.hint) == (

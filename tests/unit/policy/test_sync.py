@@ -184,10 +184,10 @@ def test_a_signature_is_required_of_those_who_may_sign(fleet: Fleet) -> None:
         hint,
     )
     id_ = fleet.commit(policy("stranger"), key=other)
-    message, told = refusal(fleet)
+    message, reported = refusal(fleet)
     assert message.startswith(f"commit {id_[:12]} is not signed by an allowed signer: ")
     assert "it has no signature" not in message
-    assert told == hint
+    assert reported == hint
     fleet.commit(policy("signed"), key=key)
     said = synced(fleet)
     assert (said.signer or "").startswith("alice@example.org (SHA256:")

@@ -1,4 +1,4 @@
-"""A state that is opened: made where it may be, and else told why it cannot be read; one that begins with what another had."""
+"""A state that is opened: made where it may be, and else reported why it cannot be read; one that begins with what another had."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOW = 1_800_000_000_000
 class TestOpening:
     """A state that cannot be opened says why, and what makes it again."""
 
-    def told(self, path: Path, error: type[Exception], *, read_only: bool = True) -> tuple[str, str | None]:
+    def reported(self, path: Path, error: type[Exception], *, read_only: bool = True) -> tuple[str, str | None]:
         with pytest.raises(error) as caught:
             connect(path, read_only=read_only)
         return str(caught.value.message), caught.value.hint  # type: ignore[attr-defined]
@@ -50,16 +50,16 @@ class TestOpening:
         with closing(connect(path, read_only=False)) as database:
             database.execute(f"PRAGMA user_version = {version}")
         for read_only in (True, False):
-            assert self.told(path, error, read_only=read_only) == (f"`{path}` {said}", hint)
+            assert self.reported(path, error, read_only=read_only) == (f"`{path}` {said}", hint)
 
     def test_what_is_no_database_no_file_or_not_there(self, tmp_path: Path) -> None:
         path = tmp_path / "state.sqlite"
-        assert self.told(path, CannotRunError) == (
+        assert self.reported(path, CannotRunError) == (
             f"`{path}` cannot be opened: unable to open database file",
             "`envtrail rebuild` makes it from the segments",
         )
         path.write_bytes(b"no database" * 100)
-        assert self.told(path, DamagedStoreError) == (
+        assert self.reported(path, DamagedStoreError) == (
             f"`{path}` is damaged: file is not a database",
             "`envtrail rebuild` makes it again from the segments",
         )
@@ -67,13 +67,13 @@ class TestOpening:
             path.unlink(missing_ok=True)
             file = tmp_path / name
             file.symlink_to("/dev/null")
-            assert self.told(path, DamagedStoreError, read_only=False) == (
+            assert self.reported(path, DamagedStoreError, read_only=False) == (
                 f"`{file}` is no regular file",
                 "remove it; `envtrail rebuild` makes the state from the segments",
             )
             file.unlink()
             file.mkdir()
-            assert self.told(path, DamagedStoreError)[0] == f"`{file}` is no regular file"
+            assert self.reported(path, DamagedStoreError)[0] == f"`{file}` is no regular file"
             file.rmdir()
 
     def test_one_is_made_for_its_owner_and_the_group_of_its_folder(self, tmp_path: Path) -> None:

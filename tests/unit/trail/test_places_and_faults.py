@@ -1,4 +1,4 @@
-"""Where a trail is cut, who may write it, and what is told of a segment that is damaged."""
+"""Where a trail is cut, who may write it, and what is reported of a segment that is damaged."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_where_no_trail_was_begun_it_says_how_to_begin_one(tmp_path: Path) -> No
     need_trail(tmp_path)
 
 
-def test_a_full_disk_is_told_with_what_to_do() -> None:
+def test_a_full_disk_is_reported_with_what_to_do() -> None:
     fault = no_space(Path("/d/x"))
     assert isinstance(fault, StoreFullError)
     assert (fault.message, fault.hint) == (
